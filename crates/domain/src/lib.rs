@@ -1,0 +1,20 @@
+//! The words and rules of the machine-learning lifecycle: ids, errors, experiments, runs, models, search.
+//!
+//! No I/O, no async, no wire format. Everything here is a plain value or a pure function, so that a rule is stated once
+//! and tested without a database. Wire input becomes these types at the edge of a service; afterwards an invalid value
+//! cannot exist.
+//!
+//! A tour: [`id`] and [`time`] are the small words, [`error`] is how anything fails, [`page`] how lists are paged,
+//! [`filter`] the search grammar, [`tracking`] and [`registry`] the nouns of the two services.
+
+pub mod caller;
+pub mod error;
+pub mod filter;
+pub mod id;
+pub mod page;
+pub mod registry;
+pub mod time;
+pub mod tracking;
+
+pub use caller::Caller;
+pub use error::{Error, FieldViolation, Reason, Resource, ResourceKind, Result};
