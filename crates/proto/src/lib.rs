@@ -1,1 +1,39 @@
-//! lodeway-proto
+//! The protobuf contract as Rust types: generated code and nothing else.
+//!
+//! The sources are in `proto/`; `build.rs` compiles them at build time. Maps are ordered, so that equal messages encode
+//! to equal bytes.
+
+/// The whole contract with comments, as a serialised `FileDescriptorSet`, for reflection.
+pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
+
+/// Words that every service shares.
+pub mod common {
+    /// `lodeway.common.v1`.
+    pub mod v1 {
+        tonic::include_proto!("lodeway.common.v1");
+    }
+}
+
+/// Artifacts.
+pub mod artifacts {
+    /// `lodeway.artifacts.v1`.
+    pub mod v1 {
+        tonic::include_proto!("lodeway.artifacts.v1");
+    }
+}
+
+/// Tracking.
+pub mod tracking {
+    /// `lodeway.tracking.v1`.
+    pub mod v1 {
+        tonic::include_proto!("lodeway.tracking.v1");
+    }
+}
+
+/// Registry.
+pub mod registry {
+    /// `lodeway.registry.v1`.
+    pub mod v1 {
+        tonic::include_proto!("lodeway.registry.v1");
+    }
+}
