@@ -1,0 +1,2 @@
+//! placeholder
+pub(crate) fn inject(_: &mut http::HeaderMap) {}
