@@ -10,6 +10,7 @@
 pub mod caller;
 pub mod error;
 pub mod filter;
+pub mod float;
 pub mod id;
 pub mod page;
 pub mod registry;
