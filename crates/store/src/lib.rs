@@ -1,1 +1,10 @@
-//! lodeway-store
+//! Everything durable: the databases of the services and their artifacts.
+//!
+//! No wire format, no gRPC: a store takes and gives the words of `lodeway-domain`.
+//!
+//! A tour: [`sql`] is the only door to SQLite and PostgreSQL, [`migrate`] brings a database to the schema of this
+//! program, [`ledger`] holds the tables that every service's database has: requests seen, changes, outbox.
+
+pub mod ledger;
+pub mod migrate;
+pub mod sql;

@@ -1,0 +1,185 @@
+//! The change log: what changed in a service's database, in the order of commits, for every Watch call.
+//!
+//! `seq` is given under a lock held to the commit, so a reader that has seen `n` never finds a smaller number later.
+//! On PostgreSQL that lock makes writers who append wait for each other: append as the last thing of an operation.
+
+use std::time::Duration;
+
+use lodeway_domain::{Error, Reason, Result, time::Timestamp};
+
+use crate::{
+    args,
+    sql::{Conn, Db, Engine, Row, Tx},
+};
+
+/// How many old entries one call of [`prune`] takes away at most.
+const PRUNE_MAX: i64 = 1000;
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its place in the log; grows with every commit, gaps are possible.
+    pub seq: i64,
+    /// The workspace of the entity.
+    pub workspace: String,
+    /// The kind of entity, for example `run` or `model_version`.
+    pub entity: String,
+    /// The entity's id or name.
+    pub entity_id: String,
+    /// The entity's version after the change; 0 where it has none.
+    pub version: i64,
+    /// What the service wrote about the change.
+    pub payload: Vec<u8>,
+    /// When it was written.
+    pub created: Timestamp,
+}
+
+/// What to append.
+#[derive(Debug, Clone, Copy)]
+pub struct NewChange<'a> {
+    /// The workspace of the entity.
+    pub workspace: &'a str,
+    /// The kind of entity.
+    pub entity: &'a str,
+    /// The entity's id or name.
+    pub entity_id: &'a str,
+    /// The entity's version after the change; 0 where it has none.
+    pub version: i64,
+    /// Anything the service wants to tell its watchers.
+    pub payload: &'a [u8],
+}
+
+/// Which entries to read; `None` is any.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ChangeFilter<'a> {
+    /// Only this workspace.
+    pub workspace: Option<&'a str>,
+    /// Only this kind of entity.
+    pub entity: Option<&'a str>,
+    /// Only this entity.
+    pub entity_id: Option<&'a str>,
+}
+
+/// Appends one entry and wakes the watchers after the commit; its number.
+pub async fn append(tx: &mut Tx, change: NewChange<'_>, now: Timestamp) -> Result<i64> {
+    let NewChange {
+        workspace,
+        entity,
+        entity_id,
+        version,
+        payload,
+    } = change;
+    let sql = match tx.engine() {
+        Engine::Sqlite => {
+            "INSERT INTO changes (workspace, entity, entity_id, version, payload, created_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6) RETURNING seq"
+        }
+        Engine::Postgres => {
+            "WITH head AS (UPDATE change_head SET seq = seq + 1 WHERE one = 1 RETURNING seq), \
+             new AS (INSERT INTO changes (seq, workspace, entity, entity_id, version, payload, created_ms) \
+             SELECT seq, $1, $2, $3, $4, $5, $6 FROM head RETURNING seq) \
+             SELECT seq, CAST(pg_notify('lodeway_changes', current_schema()) AS TEXT) FROM new"
+        }
+    };
+    let row = tx
+        .query_one(
+            sql,
+            &args![workspace, entity, entity_id, version, payload, now.millis()],
+        )
+        .await?;
+    tx.wake_after_commit();
+    row.int(0)
+}
+
+/// At most `limit` entries after `cursor`, oldest first. A cursor of 0 is the beginning of time.
+///
+/// Errors: `OutOfRange` with [`Reason::CursorExpired`] if entries after the cursor have been pruned, or if the cursor is
+/// ahead of the log (another database); the watcher takes a snapshot and goes on from [`head`].
+pub async fn after(
+    conn: &mut Conn,
+    cursor: i64,
+    filter: ChangeFilter<'_>,
+    limit: i64,
+) -> Result<Vec<Change>> {
+    let sql = "SELECT seq, workspace, entity, entity_id, version, payload, created_ms FROM changes WHERE seq > $1 \
+               AND (CAST($2 AS TEXT) IS NULL OR workspace = $2) AND (CAST($3 AS TEXT) IS NULL OR entity = $3) \
+               AND (CAST($4 AS TEXT) IS NULL OR entity_id = $4) ORDER BY seq LIMIT $5";
+    let rows = conn
+        .query(
+            sql,
+            &args![cursor, filter.workspace, filter.entity, filter.entity_id, limit],
+        )
+        .await?;
+    // Looked up after the rows: what is pruned between the two reads is then seen as pruned, not missed.
+    let span = span(conn).await?;
+    if cursor < span.pruned || cursor > span.head {
+        return Err(Error::OutOfRange {
+            reason: Reason::CursorExpired,
+            message: format!(
+                "cursor `{cursor}` is not in the change log; take a snapshot and watch from there"
+            ),
+        });
+    }
+    rows.iter().map(change).collect()
+}
+
+fn change(row: &Row) -> Result<Change> {
+    Ok(Change {
+        seq: row.int(0)?,
+        workspace: row.text(1)?,
+        entity: row.text(2)?,
+        entity_id: row.text(3)?,
+        version: row.int(4)?,
+        payload: row.bytes(5)?,
+        created: Timestamp::from_millis(row.int(6)?),
+    })
+}
+
+struct Span {
+    head: i64,
+    pruned: i64,
+}
+
+async fn span(conn: &mut Conn) -> Result<Span> {
+    let sql = match conn.engine() {
+        Engine::Sqlite => {
+            "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0), pruned_seq FROM change_head"
+        }
+        Engine::Postgres => "SELECT seq, pruned_seq FROM change_head",
+    };
+    let row = conn.query_one(sql, &[]).await?;
+    Ok(Span {
+        head: row.int(0)?,
+        pruned: row.int(1)?,
+    })
+}
+
+/// The number of the newest entry, 0 if there never was one: where a watcher begins that takes a snapshot first.
+///
+/// Read it in the same [`Db::snapshot`] as the snapshot itself.
+pub async fn head(conn: &mut Conn) -> Result<i64> {
+    Ok(span(conn).await?.head)
+}
+
+/// The number of the oldest entry kept; one more than the newest if none is.
+pub async fn oldest(conn: &mut Conn) -> Result<i64> {
+    Ok(span(conn).await?.pruned + 1)
+}
+
+/// Takes away entries older than `keep`, at most a thousand a call; how many. Call it now and then.
+pub async fn prune(db: &Db, now: Timestamp, keep: Duration) -> Result<u64> {
+    let before = now.minus(keep).millis();
+    db.write(move |tx| {
+        Box::pin(async move {
+            // The log is pruned from its beginning only, up to the first entry that is young enough.
+            let sql = "SELECT MAX(seq) FROM (SELECT seq, created_ms FROM changes ORDER BY seq LIMIT $1) AS oldest \
+                       WHERE created_ms < $2";
+            let Some(last) = tx.query_one(sql, &args![PRUNE_MAX, before]).await?.opt_int(0)? else {
+                return Ok(0);
+            };
+            tx.execute("UPDATE change_head SET pruned_seq = $1 WHERE pruned_seq < $1", &args![last]).await?;
+            tx.execute("DELETE FROM changes WHERE seq <= $1", &args![last]).await
+        })
+    })
+    .await
+}

@@ -1,0 +1,5 @@
+//! The tables that every service's database has, used inside the transaction of a write.
+
+pub mod changes;
+pub mod outbox;
+pub mod requests;

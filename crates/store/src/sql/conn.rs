@@ -1,0 +1,329 @@
+//! A connection, and the two things it can be in: a reader or the transaction of a write.
+
+use std::{
+    fmt::Write as _,
+    ops::{ControlFlow, Deref, DerefMut},
+};
+
+use futures::TryStreamExt;
+use lodeway_domain::{Error, Result};
+use sqlx::{Executor, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction, pool::PoolConnection};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    Arg, Engine, Row,
+    arg::{Cells, postgres_args, sqlite_args},
+    error::sorted,
+};
+
+/// A connection with its state; what readers and transactions have in common.
+pub struct Conn {
+    // Before the permit: fields drop in order, and the next caller should find the connection given back.
+    link: Link,
+    permit: Option<OwnedSemaphorePermit>,
+    /// Set by a failed statement inside a transaction, which then can only be rolled back.
+    failed: bool,
+    in_transaction: bool,
+}
+
+pub(super) enum Link {
+    SqliteWriter(Box<SqliteConnection>),
+    SqlitePooled(PoolConnection<Sqlite>),
+    SqliteSnapshot(Transaction<'static, Sqlite>),
+    PostgresPooled(PoolConnection<Postgres>),
+    PostgresTransaction(Transaction<'static, Postgres>),
+}
+
+enum Open<'c> {
+    Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
+}
+
+impl Link {
+    fn open(&mut self) -> Open<'_> {
+        match self {
+            Self::SqliteWriter(c) => Open::Sqlite(c),
+            Self::SqlitePooled(c) => Open::Sqlite(c),
+            Self::SqliteSnapshot(c) => Open::Sqlite(c),
+            Self::PostgresPooled(c) => Open::Postgres(c),
+            Self::PostgresTransaction(c) => Open::Postgres(c),
+        }
+    }
+}
+
+impl Conn {
+    pub(super) fn new(link: Link, permit: Option<OwnedSemaphorePermit>) -> Self {
+        let in_transaction = !matches!(link, Link::SqlitePooled(_) | Link::PostgresPooled(_));
+        Self {
+            link,
+            permit,
+            failed: false,
+            in_transaction,
+        }
+    }
+
+    pub(super) fn into_parts(self) -> (Link, Option<OwnedSemaphorePermit>) {
+        (self.link, self.permit)
+    }
+
+    pub(super) fn link(&mut self) -> &mut Link {
+        &mut self.link
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    pub(super) fn recover(&mut self) {
+        self.failed = false;
+    }
+
+    /// Which engine it talks to.
+    pub fn engine(&self) -> Engine {
+        match self.link {
+            Link::SqliteWriter(_) | Link::SqlitePooled(_) | Link::SqliteSnapshot(_) => Engine::Sqlite,
+            Link::PostgresPooled(_) | Link::PostgresTransaction(_) => Engine::Postgres,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.failed {
+            return Err(Error::internal("an earlier statement of this transaction failed"));
+        }
+        Ok(())
+    }
+
+    fn note<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T> {
+        result.map_err(|e| {
+            self.failed = self.in_transaction;
+            sorted(e)
+        })
+    }
+
+    /// All rows of a statement; bound it with LIMIT, or use [`Conn::for_each`].
+    pub async fn query(&mut self, sql: &str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
+        self.check()?;
+        let rows = match self.link.open() {
+            Open::Sqlite(c) => sqlx::query_with(sql, sqlite_args(args)?)
+                .fetch_all(c)
+                .await
+                .map(|rows| rows.into_iter().map(|r| Row(Cells::Sqlite(r))).collect()),
+            Open::Postgres(c) => sqlx::query_with(sql, postgres_args(args)?)
+                .fetch_all(c)
+                .await
+                .map(|rows| rows.into_iter().map(|r| Row(Cells::Postgres(r))).collect()),
+        };
+        self.note(rows)
+    }
+
+    /// The first row of a statement, if there is one; the statement runs to its end.
+    pub async fn query_opt(&mut self, sql: &str, args: &[Arg<'_>]) -> Result<Option<Row>> {
+        // Not sqlx's `fetch_optional`, which stops at the first row and would leave a writing statement half done.
+        Ok(self.query(sql, args).await?.into_iter().next())
+    }
+
+    /// The only row of a statement that always gives one, such as a count or an INSERT with RETURNING.
+    pub async fn query_one(&mut self, sql: &str, args: &[Arg<'_>]) -> Result<Row> {
+        self.query_opt(sql, args)
+            .await?
+            .ok_or_else(|| Error::internal("a statement gave no row"))
+    }
+
+    /// Gives the rows one by one to `each` as they come, until it breaks or fails; memory stays flat.
+    pub async fn for_each(
+        &mut self,
+        sql: &str,
+        args: &[Arg<'_>],
+        mut each: impl FnMut(Row) -> Result<ControlFlow<()>> + Send,
+    ) -> Result<()> {
+        self.check()?;
+        let outcome = match self.link.open() {
+            Open::Sqlite(c) => {
+                let mut rows = sqlx::query_with(sql, sqlite_args(args)?).fetch(c);
+                drain(&mut rows, |r| each(Row(Cells::Sqlite(r)))).await
+            }
+            Open::Postgres(c) => {
+                let mut rows = sqlx::query_with(sql, postgres_args(args)?).fetch(c);
+                drain(&mut rows, |r| each(Row(Cells::Postgres(r)))).await
+            }
+        };
+        self.note(outcome)?
+    }
+
+    /// Runs a statement; how many rows it changed.
+    pub async fn execute(&mut self, sql: &str, args: &[Arg<'_>]) -> Result<u64> {
+        self.check()?;
+        let done = match self.link.open() {
+            Open::Sqlite(c) => sqlx::query_with(sql, sqlite_args(args)?)
+                .execute(c)
+                .await
+                .map(|d| d.rows_affected()),
+            Open::Postgres(c) => sqlx::query_with(sql, postgres_args(args)?)
+                .execute(c)
+                .await
+                .map(|d| d.rows_affected()),
+        };
+        self.note(done)
+    }
+
+    /// Runs statements separated by `;` that take no arguments, such as a migration.
+    pub async fn execute_script(&mut self, sql: &str) -> Result<()> {
+        self.check()?;
+        let done = match self.link.open() {
+            Open::Sqlite(c) => c.execute(sqlx::raw_sql(sql)).await.map(|_| ()),
+            Open::Postgres(c) => c.execute(sqlx::raw_sql(sql)).await.map(|_| ()),
+        };
+        self.note(done)
+    }
+
+    /// Inserts any number of rows; how many were inserted or updated.
+    ///
+    /// `into` is such as `INSERT INTO t (a, b)`, `args` the rows one after the other with `columns` values each, `end`
+    /// such as `ON CONFLICT DO NOTHING` (or empty; its own `$N` are not possible). Rows go in chunks of a few fixed
+    /// shapes, so that every statement stays prepared. With `DO UPDATE`, no row may come twice.
+    pub async fn insert_many(
+        &mut self,
+        into: &str,
+        columns: usize,
+        end: &str,
+        args: &[Arg<'_>],
+    ) -> Result<u64> {
+        if columns == 0 || !args.len().is_multiple_of(columns) {
+            return Err(Error::internal(format!(
+                "{} values are no rows of {columns} columns",
+                args.len()
+            )));
+        }
+        let budget = match self.engine() {
+            Engine::Sqlite => 900,
+            Engine::Postgres => 8192,
+        };
+        let most = (budget / columns).max(1);
+        let mut rest = args;
+        let mut count = 0;
+        while !rest.is_empty() {
+            let rows = shape(rest.len() / columns, most);
+            let (chunk, after) = rest.split_at(rows * columns);
+            count += self.execute(&values(into, columns, rows, end), chunk).await?;
+            rest = after;
+        }
+        Ok(count)
+    }
+}
+
+async fn drain<R>(
+    rows: &mut futures::stream::BoxStream<'_, Result<R, sqlx::Error>>,
+    mut each: impl FnMut(R) -> Result<ControlFlow<()>>,
+) -> Result<Result<()>, sqlx::Error> {
+    while let Some(row) = rows.try_next().await? {
+        match each(row) {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => break,
+            Err(e) => return Ok(Err(e)),
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// How many of `rows` go into the next chunk: `most`, else the greatest power of two.
+fn shape(rows: usize, most: usize) -> usize {
+    if rows >= most {
+        most
+    } else {
+        1 << rows.max(1).ilog2()
+    }
+}
+
+fn values(into: &str, columns: usize, rows: usize, end: &str) -> String {
+    let mut sql = String::with_capacity(into.len() + end.len() + 8 + rows * columns * 6);
+    sql.push_str(into);
+    sql.push_str(" VALUES ");
+    for n in 0..rows * columns {
+        let before = match (n, n % columns) {
+            (0, _) => "(",
+            (_, 0) => "),(",
+            _ => ",",
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(sql, "{before}${}", n + 1);
+    }
+    sql.push_str(") ");
+    sql.push_str(end);
+    sql
+}
+
+/// A connection for reading; it goes back to its pool when dropped.
+pub struct Reader(pub(super) Conn);
+
+impl Deref for Reader {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.0
+    }
+}
+
+impl DerefMut for Reader {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.0
+    }
+}
+
+/// The transaction of one write operation.
+pub struct Tx {
+    pub(super) conn: Conn,
+    pub(super) wakes: bool,
+}
+
+impl Tx {
+    pub(super) fn new(conn: Conn) -> Self {
+        Self { conn, wakes: false }
+    }
+
+    /// Holds `name` alone until the commit; waits for the operation that holds it. At once on SQLite, which has one
+    /// writer anyway.
+    pub async fn lock(&mut self, name: &str) -> Result<()> {
+        if self.conn.engine() == Engine::Postgres {
+            // The schema is part of the name: services share the locks of a database.
+            let sql = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.' || $1, 0))";
+            self.conn.query(sql, &[Arg::from(name)]).await?;
+        }
+        Ok(())
+    }
+
+    /// Wakes those who wait on [`super::Db::wakeups`] once this is committed.
+    pub fn wake_after_commit(&mut self) {
+        self.wakes = true;
+    }
+}
+
+impl Deref for Tx {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_have_few_shapes() {
+        assert_eq!(shape(1000, 225), 225);
+        assert_eq!(shape(100, 225), 64);
+        assert_eq!(shape(36, 225), 32);
+        assert_eq!(shape(1, 225), 1);
+        assert_eq!(
+            values("INSERT INTO t (a, b)", 2, 2, ""),
+            "INSERT INTO t (a, b) VALUES ($1,$2),($3,$4) "
+        );
+    }
+}

@@ -1,0 +1,188 @@
+//! What can go wrong in a database, sorted by what can be done about it.
+
+use std::{fmt, path::PathBuf};
+
+use lodeway_domain::Error;
+
+/// Why a database cannot be opened or brought to this program's schema; for the operator.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The address cannot be read.
+    #[error("the database address {reason}")]
+    Url {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The schema's name is no lower-case word.
+    #[error("`{schema}` is not a schema name (a-z and _)")]
+    Schema {
+        /// The name.
+        schema: String,
+    },
+    /// Another process has the file open.
+    #[error("the database file `{}` is in use by another process; stop it or choose another folder", path.display())]
+    Locked {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// A file or folder cannot be made or opened.
+    #[error("cannot open `{}`: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A newer program has changed the tables.
+    #[error(
+        "`{component}` in this database has schema {found}, and this program knows {known}; use a newer program"
+    )]
+    NewerSchema {
+        /// Whose tables.
+        component: String,
+        /// The schema in the database.
+        found: i64,
+        /// The newest schema of this program.
+        known: i64,
+    },
+    /// An applied migration is not the one that this program has under its number.
+    #[error(
+        "migration {version} of `{component}` was applied with another text; this database belongs to another program"
+    )]
+    ChangedMigration {
+        /// Whose tables.
+        component: String,
+        /// Its number.
+        version: i64,
+    },
+    /// The database does not answer or refuses.
+    #[error("the database failed: {0}; {cause}", cause = .0.cause().map_or_else(String::new, ToString::to_string))]
+    Database(#[from] Error),
+}
+
+/// What kind of failure a statement had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SqlErrorKind {
+    /// A unique key exists already.
+    Unique,
+    /// The operation lost against another and can be repeated.
+    Retry,
+    /// The connection is gone.
+    Connection,
+    /// The engine cannot work now: starting, stopping, full.
+    Unavailable,
+    /// The file is damaged.
+    Damaged,
+    /// A fault of the program.
+    Other,
+}
+
+/// A failed statement: the cause inside a domain error, for the log.
+#[derive(Debug)]
+pub struct SqlError {
+    kind: SqlErrorKind,
+    source: sqlx::Error,
+}
+
+impl SqlError {
+    /// What kind of failure it was.
+    pub fn kind(&self) -> SqlErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for SqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.source)
+    }
+}
+
+impl std::error::Error for SqlError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// The kind of the SQL failure behind `error`, if there is one.
+pub(super) fn kind_of(error: &Error) -> Option<SqlErrorKind> {
+    error.cause()?.downcast_ref::<SqlError>().map(SqlError::kind)
+}
+
+/// Whether `error` comes from a violated unique key.
+pub fn is_unique(error: &Error) -> bool {
+    kind_of(error) == Some(SqlErrorKind::Unique)
+}
+
+pub(super) fn is_broken_connection(error: &Error) -> bool {
+    kind_of(error) == Some(SqlErrorKind::Connection)
+}
+
+pub(super) fn is_retry(error: &Error) -> bool {
+    kind_of(error) == Some(SqlErrorKind::Retry)
+}
+
+/// A database that cannot be used because of `what`.
+pub(super) fn unavailable(what: &'static str) -> Error {
+    Error::unavailable("the database does not answer", what)
+}
+
+/// Sorts a failure of sqlx.
+pub(super) fn sorted(source: sqlx::Error) -> Error {
+    let kind = kind(&source);
+    let cause = SqlError { kind, source };
+    match kind {
+        SqlErrorKind::Unique | SqlErrorKind::Other => Error::internal(cause),
+        SqlErrorKind::Retry => Error::unavailable("the database is too contended", cause),
+        SqlErrorKind::Connection | SqlErrorKind::Unavailable => {
+            Error::unavailable("the database does not answer", cause)
+        }
+        SqlErrorKind::Damaged => {
+            tracing::error!(error = %cause, "the database file is damaged");
+            Error::DataLoss("the database file is damaged; restore it from a backup".to_owned())
+        }
+    }
+}
+
+fn kind(error: &sqlx::Error) -> SqlErrorKind {
+    use sqlx::Error as E;
+    match error {
+        E::Io(_) | E::Tls(_) | E::WorkerCrashed | E::Protocol(_) => SqlErrorKind::Connection,
+        E::PoolTimedOut | E::PoolClosed | E::BeginFailed => SqlErrorKind::Unavailable,
+        E::Database(e) if e.is_unique_violation() => SqlErrorKind::Unique,
+        E::Database(e) => {
+            let code = e.code().unwrap_or_default();
+            if e.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+                postgres_kind(&code)
+            } else {
+                sqlite_kind(&code)
+            }
+        }
+        _ => SqlErrorKind::Other,
+    }
+}
+
+/// Source: PostgreSQL manual, appendix A, "PostgreSQL Error Codes".
+fn postgres_kind(code: &str) -> SqlErrorKind {
+    match code {
+        "40001" | "40P01" | "55P03" => SqlErrorKind::Retry,
+        "57P01" | "57P02" => SqlErrorKind::Connection,
+        "57014" | "57P03" | "25006" => SqlErrorKind::Unavailable,
+        "XX001" | "XX002" => SqlErrorKind::Damaged,
+        _ if code.starts_with("08") => SqlErrorKind::Connection,
+        _ if code.starts_with("53") || code.starts_with("58") => SqlErrorKind::Unavailable,
+        _ => SqlErrorKind::Other,
+    }
+}
+
+/// Source: SQLite manual, "Result and Error Codes"; the low byte is the primary code.
+fn sqlite_kind(code: &str) -> SqlErrorKind {
+    match code.parse::<i32>().unwrap_or(1) & 0xff {
+        5 | 6 => SqlErrorKind::Retry,
+        // NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL, NOLFS
+        7 | 8 | 10 | 13 | 14 | 15 | 22 => SqlErrorKind::Unavailable,
+        11 | 26 => SqlErrorKind::Damaged,
+        _ => SqlErrorKind::Other,
+    }
+}

@@ -1,0 +1,253 @@
+//! PostgreSQL: one schema per service, a small pool, one transaction per operation.
+
+use std::{
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures::future::BoxFuture;
+use lodeway_domain::{Error, Result};
+use sqlx::{
+    ConnectOptions, Postgres as Driver, Transaction,
+    pool::{Pool, PoolOptions},
+    postgres::{PgConnectOptions, PgListener},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::timeout,
+};
+
+use super::{
+    DbOptions, OpenError, Reader, Tx,
+    conn::{Conn, Link},
+    error::{is_broken_connection, is_retry, sorted, unavailable},
+};
+
+/// The notification channel of all services; the payload is the schema.
+pub(crate) const CHANNEL: &str = "lodeway_changes";
+
+/// How often an operation that lost against another is run in all.
+const ATTEMPTS: u32 = 6;
+
+/// After a failed connection, how long callers are refused at once instead of each waiting for its own timeout.
+const DOWN_MS: u64 = 500;
+
+pub(super) struct Postgres {
+    pool: Pool<Driver>,
+    schema: String,
+    /// Callers queue here rather than at the pool, whose timeout is that of connecting.
+    turns: Arc<Semaphore>,
+    queue_timeout: Duration,
+    operation_timeout: Duration,
+    attempts_to_begin: u32,
+    start: Instant,
+    down_until_ms: AtomicU64,
+    listens: AtomicBool,
+}
+
+impl Postgres {
+    pub(super) fn open(url: &str, schema: &str, options: &DbOptions) -> Result<Self, OpenError> {
+        let connect = PgConnectOptions::from_str(url)
+            .map_err(|_| OpenError::Url {
+                reason: "is not a PostgreSQL address".to_owned(),
+            })?
+            .application_name(&format!("lodeway-{schema}"))
+            .options([("search_path", schema)])
+            .statement_cache_capacity(128)
+            .disable_statement_logging();
+        let size = options.pool_size.max(1);
+        let pool = PoolOptions::new()
+            // One more than the turns: for the listener.
+            .max_connections(size + 1)
+            .acquire_timeout(options.connect_timeout)
+            .idle_timeout(Duration::from_secs(300))
+            .max_lifetime(Duration::from_secs(3600))
+            // A dead connection shows at BEGIN, which is repeated; a ping each time would be a round trip more.
+            .test_before_acquire(false)
+            .connect_lazy_with(connect);
+        Ok(Self {
+            pool,
+            schema: schema.to_owned(),
+            turns: Arc::new(Semaphore::new(size as usize)),
+            queue_timeout: options.queue_timeout,
+            operation_timeout: options.operation_timeout,
+            attempts_to_begin: size + 2,
+            start: Instant::now(),
+            down_until_ms: AtomicU64::new(0),
+            listens: AtomicBool::new(false),
+        })
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit> {
+        match timeout(self.queue_timeout, Arc::clone(&self.turns).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(unavailable("the database is closed")),
+            Err(_) => Err(unavailable("the queue for a database connection is full")),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Fails at once while the last attempt to connect is fresh and failed.
+    fn check_up(&self) -> Result<()> {
+        if self.pool.num_idle() == 0 && self.now_ms() < self.down_until_ms.load(Ordering::Relaxed) {
+            return Err(unavailable("the database did not answer a moment ago"));
+        }
+        Ok(())
+    }
+
+    /// Remembers a failure to connect.
+    fn note(&self, error: Error) -> Error {
+        if matches!(error, Error::Unavailable { .. }) && !is_retry(&error) {
+            self.down_until_ms
+                .store(self.now_ms() + DOWN_MS, Ordering::Relaxed);
+        }
+        error
+    }
+
+    pub(super) async fn read(&self) -> Result<Reader> {
+        let permit = self.turn().await?;
+        self.check_up()?;
+        let conn = self.pool.acquire().await.map_err(|e| self.note(sorted(e)))?;
+        Ok(Reader(Conn::new(Link::PostgresPooled(conn), Some(permit))))
+    }
+
+    pub(super) async fn snapshot(&self) -> Result<Reader> {
+        Ok(Reader(
+            self.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                .await?,
+        ))
+    }
+
+    /// Begins on a live connection: the dead ones left over from a restart of the server are tried and thrown away.
+    async fn begin(&self, statement: &'static str) -> Result<Conn> {
+        let permit = self.turn().await?;
+        let mut left = self.attempts_to_begin;
+        loop {
+            self.check_up()?;
+            match self.pool.begin_with(statement).await {
+                Ok(t) => return Ok(Conn::new(Link::PostgresTransaction(t), Some(permit))),
+                Err(e) => {
+                    left -= 1;
+                    let e = sorted(e);
+                    if left == 0 || !is_broken_connection(&e) {
+                        return Err(self.note(e));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) async fn write<S, T, F>(&self, wake: &watch::Sender<u64>, state: S, op: F) -> Result<T>
+    where
+        S: Send + Sync + 'static,
+        F: for<'a> Fn(&'a mut Tx, &'a S) -> BoxFuture<'a, Result<T>> + Send + Sync + 'static,
+    {
+        let mut attempt = 1;
+        loop {
+            match self.attempt(wake, &state, &op).await {
+                Err(e) if is_retry(&e) && attempt < ATTEMPTS => {
+                    tokio::time::sleep(pause(attempt)).await;
+                    attempt += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn attempt<S, T, F>(&self, wake: &watch::Sender<u64>, state: &S, op: &F) -> Result<T>
+    where
+        F: for<'a> Fn(&'a mut Tx, &'a S) -> BoxFuture<'a, Result<T>>,
+    {
+        let mut tx = Tx::new(self.begin("BEGIN").await?);
+        // On an error the transaction is dropped, and with that rolled back.
+        let result = match timeout(self.operation_timeout, op(&mut tx, state)).await {
+            Ok(result) => result?,
+            Err(_) => return Err(Error::DeadlineExceeded),
+        };
+        if tx.conn.has_failed() {
+            return Err(Error::internal(
+                "a write operation ignored the failure of a statement",
+            ));
+        }
+        let wakes = tx.wakes;
+        let (link, permit) = tx.conn.into_parts();
+        if let Link::PostgresTransaction(transaction) = link {
+            commit(transaction).await?;
+        }
+        drop(permit);
+        if wakes {
+            wake.send_modify(|n| *n = n.wrapping_add(1));
+        }
+        Ok(result)
+    }
+
+    /// Starts to pass on notifications, once.
+    pub(super) fn listen(&self, wake: watch::Sender<u64>) {
+        if self.listens.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (pool, schema) = (self.pool.clone(), self.schema.clone());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the listener ends with its pool, see `Db::close`"
+        )]
+        tokio::spawn(async move {
+            let closed = pool.close_event();
+            let listen = async {
+                loop {
+                    if let Err(error) = pass_on(&pool, &schema, &wake).await {
+                        tracing::warn!(%error, "listening for changes failed; trying again");
+                    }
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            };
+            tokio::select! {
+                () = closed => {}
+                () = listen => {}
+            }
+        });
+    }
+
+    pub(super) async fn close(&self) {
+        self.turns.close();
+        self.pool.close().await;
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // The listener holds the pool; closing marks it at once, the future only waits for the connections.
+        drop(self.pool.close());
+    }
+}
+
+async fn commit(transaction: Transaction<'static, Driver>) -> Result<()> {
+    transaction.commit().await.map_err(sorted)
+}
+
+async fn pass_on(pool: &Pool<Driver>, schema: &str, wake: &watch::Sender<u64>) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(CHANNEL).await?;
+    // What was committed between the last look and the LISTEN.
+    wake.send_modify(|n| *n = n.wrapping_add(1));
+    loop {
+        // `None` is a connection lost and made again, in which time notifications may have been missed.
+        let ours = listener.try_recv().await?.is_none_or(|n| n.payload() == schema);
+        if ours {
+            wake.send_modify(|n| *n = n.wrapping_add(1));
+        }
+    }
+}
+
+/// Grows from about 4 ms to 100; the jitter keeps two losers from meeting again.
+fn pause(attempt: u32) -> Duration {
+    let jitter = u64::from(uuid::Uuid::now_v7().as_bytes()[15] % 4);
+    Duration::from_millis((1 << attempt.min(6)) + jitter * u64::from(attempt))
+}

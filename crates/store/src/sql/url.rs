@@ -1,0 +1,81 @@
+//! Where a database is.
+
+use std::{fmt, path::PathBuf};
+
+use super::OpenError;
+
+/// The address of a database; prints without its password.
+#[derive(Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// The path of an SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL address, `postgres://user:password@host:port/database?options`.
+    Postgres(String),
+}
+
+impl StoreUrl {
+    /// Reads `sqlite://PATH` (relative, or absolute with three slashes) or `postgres://…`.
+    pub fn parse(text: &str) -> Result<Self, OpenError> {
+        if let Some(path) = text.strip_prefix("sqlite://").filter(|path| !path.is_empty()) {
+            return Ok(Self::Sqlite(PathBuf::from(path)));
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return match url::Url::parse(text) {
+                Ok(_) => Ok(Self::Postgres(text.to_owned())),
+                Err(e) => Err(OpenError::Url {
+                    reason: format!("is not a PostgreSQL address: {e}"),
+                }),
+            };
+        }
+        Err(OpenError::Url {
+            reason: "must begin with `sqlite://` or `postgres://`".to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            Self::Postgres(text) => match url::Url::parse(text) {
+                Ok(mut url) => {
+                    if url.password().is_some() && url.set_password(Some("***")).is_err() {
+                        return f.write_str("postgres://***");
+                    }
+                    url.set_query(None);
+                    write!(f, "{url}")
+                }
+                Err(_) => f.write_str("postgres://***"),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_passwords_hidden() {
+        assert_eq!(
+            StoreUrl::parse("sqlite:///a/b.db").unwrap(),
+            StoreUrl::Sqlite("/a/b.db".into())
+        );
+        assert_eq!(
+            StoreUrl::parse("sqlite://b.db").unwrap(),
+            StoreUrl::Sqlite("b.db".into())
+        );
+        let url = StoreUrl::parse("postgres://me:secret@db:5432/lodeway?sslpassword=secret").unwrap();
+        assert_eq!(url.to_string(), "postgres://me:***@db:5432/lodeway");
+        assert_eq!(format!("{url:?}"), url.to_string());
+        for bad in ["", "sqlite://", "mysql://x/y", "postgres://a b c"] {
+            assert!(StoreUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
