@@ -1,0 +1,95 @@
+//! What the commands need and a fresh machine lacks: Python environments below `target/`, PostgreSQL.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{command, root, run, target};
+
+/// A Python environment with what one requirements file names.
+pub struct Venv {
+    dir: PathBuf,
+}
+
+impl Venv {
+    /// The environment of the tests and tools: MLflow 3, grpcio, buf, an S3-compatible server.
+    pub fn main() -> Result<Self> {
+        Self::ensure("venv", &root().join("tests/clients/python/requirements.txt"))
+    }
+
+    /// An environment with the last MLflow 2 client.
+    pub fn mlflow2() -> Result<Self> {
+        Self::ensure("venv-mlflow2", &root().join("tests/clients/python/requirements-mlflow2.txt"))
+    }
+
+    fn ensure(name: &str, requirements: &Path) -> Result<Self> {
+        let dir = target().join(name);
+        let stamp = dir.join("installed-requirements.txt");
+        let wanted = fs::read_to_string(requirements).with_context(|| requirements.display().to_string())?;
+        let venv = Self { dir };
+        if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+            return Ok(venv);
+        }
+        let _ = fs::remove_dir_all(&venv.dir);
+        run(command("python3").args(["-m", "venv"]).arg(&venv.dir))
+            .context("Python 3.11 with its venv module is needed (Debian: apt-get install python3-venv)")?;
+        run(command(venv.bin("python"))
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+            .arg(requirements))?;
+        fs::write(stamp, wanted)?;
+        Ok(venv)
+    }
+
+    /// The path of a program in the environment.
+    pub fn bin(&self, program: &str) -> PathBuf {
+        self.dir.join("bin").join(program)
+    }
+
+    /// The folder of the environment.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// Makes sure that PostgreSQL's server programs are there; the tests start and stop servers by themselves.
+pub fn postgres() -> Result<()> {
+    if std::env::var_os("LODEWAY_TEST_POSTGRES").is_some() || has_postgres() {
+        return Ok(());
+    }
+    apt_install(&["postgresql"])?;
+    if has_postgres() {
+        return Ok(());
+    }
+    bail!("PostgreSQL's `initdb` and `postgres` are needed; install them or set LODEWAY_TEST_POSTGRES to a server's URL")
+}
+
+fn has_postgres() -> bool {
+    let on_path = std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|dir| dir.join("initdb").exists() && dir.join("postgres").exists())
+    });
+    let packaged = || {
+        fs::read_dir("/usr/lib/postgresql")
+            .is_ok_and(|versions| versions.flatten().any(|v| v.path().join("bin/initdb").exists()))
+    };
+    on_path || packaged()
+}
+
+/// Installs Debian packages, as root or through sudo without a password.
+pub fn apt_install(packages: &[&str]) -> Result<()> {
+    let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.starts_with(b"0\n"));
+    let apt = |args: &[&str]| {
+        let mut c = if root { command("apt-get") } else { command("sudo") };
+        if !root {
+            c.args(["-n", "apt-get"]);
+        }
+        c.args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        c
+    };
+    run(&mut apt(&["update", "-qq"]))?;
+    run(apt(&["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
+        .with_context(|| format!("install the Debian packages {packages:?} by hand and try again"))
+}
