@@ -20,7 +20,11 @@ pub struct Caller {
 impl Caller {
     /// An unverified caller without a name, in the default workspace.
     pub fn anonymous() -> Self {
-        Self { principal: ANONYMOUS.to_owned(), verified: false, workspace: Workspace::default() }
+        Self {
+            principal: ANONYMOUS.to_owned(),
+            verified: false,
+            workspace: Workspace::default(),
+        }
     }
 }
 

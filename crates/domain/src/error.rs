@@ -161,7 +161,10 @@ pub struct Resource {
 impl Resource {
     /// Names a resource.
     pub fn new(kind: ResourceKind, name: impl fmt::Display) -> Self {
-        Self { kind, name: name.to_string() }
+        Self {
+            kind,
+            name: name.to_string(),
+        }
     }
 }
 
@@ -179,7 +182,11 @@ pub struct FieldViolation {
 impl FieldViolation {
     /// A violation of kind [`Reason::InvalidField`].
     pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { field: field.into(), description: description.into(), reason: Reason::InvalidField }
+        Self {
+            field: field.into(),
+            description: description.into(),
+            reason: Reason::InvalidField,
+        }
     }
 
     /// The same violation with a more exact reason.
@@ -269,8 +276,16 @@ impl Error {
     }
 
     /// A state that forbids the request.
-    pub fn precondition(reason: Reason, message: impl Into<String>, metadata: Vec<(&'static str, String)>) -> Self {
-        Self::Precondition { reason, message: message.into(), metadata }
+    pub fn precondition(
+        reason: Reason,
+        message: impl Into<String>,
+        metadata: Vec<(&'static str, String)>,
+    ) -> Self {
+        Self::Precondition {
+            reason,
+            message: message.into(),
+            metadata,
+        }
     }
 
     /// A fault of the server with its cause.
@@ -280,7 +295,11 @@ impl Error {
 
     /// A backend that does not answer, to be tried again in a second.
     pub fn unavailable(message: impl Into<String>, cause: impl Into<Cause>) -> Self {
-        Self::Unavailable { message: message.into(), retry_after: Duration::from_secs(1), cause: cause.into() }
+        Self::Unavailable {
+            message: message.into(),
+            retry_after: Duration::from_secs(1),
+            cause: cause.into(),
+        }
     }
 
     /// What happened, one word of a closed list.
@@ -289,9 +308,9 @@ impl Error {
             Self::NotFound(_) => Reason::ResourceNotFound,
             Self::AlreadyExists(_) => Reason::ResourceExists,
             Self::Invalid(violations) => violations.first().map_or(Reason::InvalidField, |v| v.reason),
-            Self::Precondition { reason, .. } | Self::OutOfRange { reason, .. } | Self::Unimplemented { reason, .. } => {
-                *reason
-            }
+            Self::Precondition { reason, .. }
+            | Self::OutOfRange { reason, .. }
+            | Self::Unimplemented { reason, .. } => *reason,
             Self::Conflict(_) => Reason::EtagMismatch,
             Self::Exhausted { .. } => Reason::LimitExceeded,
             Self::Unauthenticated(_) => Reason::CredentialsMissing,
@@ -333,7 +352,12 @@ impl fmt::Display for Error {
             | Self::Unauthenticated(message)
             | Self::Denied(message)
             | Self::DataLoss(message) => f.write_str(message),
-            Self::Conflict(r) => write!(f, "{} `{}` was changed meanwhile; read it again", r.kind.as_str(), r.name),
+            Self::Conflict(r) => write!(
+                f,
+                "{} `{}` was changed meanwhile; read it again",
+                r.kind.as_str(),
+                r.name
+            ),
             Self::DeadlineExceeded => f.write_str("the deadline of the call passed before its work was done"),
             Self::Internal(_) => f.write_str("internal error"),
         }
@@ -378,6 +402,10 @@ impl Violations {
 
     /// Ok if nothing was noted.
     pub fn finish(self) -> Result<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Invalid(self.0))
+        }
     }
 }

@@ -77,20 +77,31 @@ impl PageRequest {
             Ok(n) => n.min(limits.max),
             Err(_) => return Err(Error::invalid("page_size", format!("{page_size} is negative"))),
         };
-        let after = if page_token.is_empty() { None } else { Some(Position::decode(page_token, query)?) };
+        let after = if page_token.is_empty() {
+            None
+        } else {
+            Some(Position::decode(page_token, query)?)
+        };
         Ok(Self { size, after, query })
     }
 
     /// The first `size` rows of a query.
     pub fn first(size: usize, query: QueryHash) -> Self {
-        Self { size: size.max(1), after: None, query }
+        Self {
+            size: size.max(1),
+            after: None,
+            query,
+        }
     }
 }
 
 impl Position {
     /// The opaque token for this position.
     pub fn encode(&self, query: QueryHash) -> String {
-        let token = Token { query: hex::encode(query.0), keys: self.0.clone() };
+        let token = Token {
+            query: hex::encode(query.0),
+            keys: self.0.clone(),
+        };
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
     }
 
@@ -99,11 +110,15 @@ impl Position {
             let violation = FieldViolation::new("page_token", why).because(Reason::InvalidPageToken);
             Error::Invalid(vec![violation])
         };
-        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| refuse("is not a token that this server made"))?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(token)
+            .map_err(|_| refuse("is not a token that this server made"))?;
         let token: Token =
             serde_json::from_slice(&bytes).map_err(|_| refuse("is not a token that this server made"))?;
         if token.query != hex::encode(query.0) {
-            return Err(refuse("belongs to another query; repeat the query it came from or start without a token"));
+            return Err(refuse(
+                "belongs to another query; repeat the query it came from or start without a token",
+            ));
         }
         Ok(Self(token.keys))
     }
@@ -123,8 +138,15 @@ impl<T> Page<T> {
     pub fn from_lookahead(mut rows: Vec<(T, Position)>, size: usize) -> Self {
         let more = rows.len() > size;
         rows.truncate(size);
-        let next = if more { rows.last().map(|(_, position)| position.clone()) } else { None };
-        Self { items: rows.into_iter().map(|(item, _)| item).collect(), next }
+        let next = if more {
+            rows.last().map(|(_, position)| position.clone())
+        } else {
+            None
+        };
+        Self {
+            items: rows.into_iter().map(|(item, _)| item).collect(),
+            next,
+        }
     }
 
     /// The token of the next page; empty at the end.
@@ -134,6 +156,9 @@ impl<T> Page<T> {
 
     /// The same page with other items.
     pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
-        Page { items: self.items.into_iter().map(f).collect(), next: self.next }
+        Page {
+            items: self.items.into_iter().map(f).collect(),
+            next: self.next,
+        }
     }
 }
