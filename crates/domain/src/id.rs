@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{Error, Result};
@@ -25,7 +26,10 @@ fn check(field: &str, text: &str) -> Result<()> {
     let description = if text.is_empty() {
         "must be given".to_owned()
     } else {
-        format!("`{}` is not an id (letters, digits, `_`, `-`; at most {MAX_ID_LEN} bytes)", clip(text))
+        format!(
+            "`{}` is not an id (letters, digits, `_`, `-`; at most {MAX_ID_LEN} bytes)",
+            clip(text)
+        )
     };
     Err(Error::invalid(field, description))
 }
@@ -41,7 +45,8 @@ pub fn clip(text: &str) -> String {
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $field:literal, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
         pub struct $name(String);
 
         impl $name {
@@ -128,7 +133,10 @@ impl RequestId {
         }
         match Uuid::parse_str(text) {
             Ok(id) => Ok(Some(Self(id))),
-            Err(_) => Err(Error::invalid("request_id", format!("`{}` is not a UUID", clip(text)))),
+            Err(_) => Err(Error::invalid(
+                "request_id",
+                format!("`{}` is not a UUID", clip(text)),
+            )),
         }
     }
 

@@ -1,0 +1,36 @@
+//! Where the files of a version are.
+
+/// The URI of `path` below `base`; a query or fragment of `base` stays at the end.
+pub fn join_uri(base: &str, path: &str) -> String {
+    if path.is_empty() {
+        return base.to_owned();
+    }
+    let (head, tail) = if base.contains("://") {
+        base.split_at(base.find(['?', '#']).unwrap_or(base.len()))
+    } else {
+        (base, "")
+    };
+    format!(
+        "{}/{}{tail}",
+        head.trim_end_matches('/'),
+        path.trim_start_matches('/')
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::join_uri;
+
+    #[test]
+    fn paths_go_below_a_base() {
+        for (base, path, joined) in [
+            ("s3://b/1/r/artifacts", "model", "s3://b/1/r/artifacts/model"),
+            ("s3://b/1/", "a/b", "s3://b/1/a/b"),
+            ("wasbs://c@h/x?sig=1", "m", "wasbs://c@h/x/m?sig=1"),
+            ("/data/x#1", "m", "/data/x#1/m"),
+            ("s3://b", "", "s3://b"),
+        ] {
+            assert_eq!(join_uri(base, path), joined);
+        }
+    }
+}
