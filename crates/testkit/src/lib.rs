@@ -1,1 +1,4 @@
 //! lodeway-testkit
+
+pub mod postgres;
+pub mod s3;
