@@ -25,9 +25,12 @@
 //! [`transport`] and [`context`] are what services touch, [`status`] the one mapping of errors, [`layers`] the column
 //! every call passes, [`serve`] the listener, [`config`] and [`telemetry`] what the binary reads and starts.
 
+pub mod access;
+pub mod auth;
 pub mod config;
 pub mod context;
 pub mod layers;
+pub mod serve;
 pub mod status;
 pub mod tasks;
 pub mod telemetry;

@@ -12,6 +12,7 @@ use tokio_util::{
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
+    drain: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -50,6 +51,17 @@ impl Tasks {
         self.tracker.spawn_blocking(work)
     }
 
+    /// Ends when the listener begins to drain, before [`Tasks::stopping`]: streams that would never end (watches) end
+    /// here, while calls at work and the tasks they need go on.
+    pub fn draining(&self) -> WaitForCancellationFutureOwned {
+        self.drain.clone().cancelled_owned()
+    }
+
+    /// Tells endless streams to end; [`crate::serve::Server::serve`] calls it.
+    pub fn begin_drain(&self) {
+        self.drain.cancel();
+    }
+
     /// Ends when shutdown begins.
     pub fn stopping(&self) -> WaitForCancellationFutureOwned {
         self.stop.clone().cancelled_owned()
@@ -77,6 +89,7 @@ impl Tasks {
 
     /// Tells every task to stop and waits up to `grace`; false if some were still running then.
     pub async fn shutdown(&self, grace: Duration) -> bool {
+        self.drain.cancel();
         self.stop.cancel();
         self.tracker.close();
         tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()

@@ -1,2 +1,218 @@
-//! placeholder
-pub(crate) fn inject(_: &mut http::HeaderMap) {}
+//! Logs, traces and metrics of a process.
+
+use http::HeaderMap;
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use opentelemetry::{
+    KeyValue,
+    propagation::{Extractor, Injector, TextMapPropagator},
+    trace::{TraceContextExt, TracerProvider as _},
+};
+use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use serde::{Deserialize, Serialize};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::wire;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+/// What a process tells about itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// The least level logged, or a filter such as `info,lodeway_store=debug`.
+    pub log: String,
+    /// How log lines look.
+    pub format: LogFormat,
+    /// Where traces go, for example `http://collector:4317` (OTLP over gRPC); empty = nowhere.
+    pub otlp_endpoint: String,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self {
+            log: "info".to_owned(),
+            format: LogFormat::Text,
+            otlp_endpoint: String::new(),
+        }
+    }
+}
+
+/// Telemetry that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// `telemetry.log` is no filter.
+    #[error("`telemetry.log`: {0}")]
+    Filter(String),
+    /// The trace exporter refuses its settings.
+    #[error("`telemetry.otlp_endpoint`: {0}")]
+    Exporter(String),
+    /// Another subscriber or recorder is installed in this process.
+    #[error("telemetry is started twice in one process: {0}")]
+    Twice(String),
+}
+
+/// The telemetry of a process; keep it until the end and [`Telemetry::shutdown`] it.
+#[derive(Debug)]
+pub struct Telemetry {
+    metrics: Metrics,
+    traces: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Installs the process's subscriber and metrics recorder. Logs go to stderr. Needs a tokio runtime if traces are
+    /// exported; `service` names the process in them.
+    pub fn init(config: &TelemetryConfig, service: &str) -> Result<Self, TelemetryError> {
+        let filter = EnvFilter::try_new(&config.log).map_err(|e| TelemetryError::Filter(e.to_string()))?;
+        let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
+            LogFormat::Text => tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_filter(filter)
+                .boxed(),
+            LogFormat::Json => tracing_subscriber::fmt::layer()
+                .json()
+                .with_writer(std::io::stderr)
+                .with_filter(filter)
+                .boxed(),
+        };
+        let traces = exporter(config, service)?;
+        let exported = traces.as_ref().map(|provider| {
+            let info = tracing_subscriber::filter::LevelFilter::INFO;
+            tracing_opentelemetry::layer()
+                .with_tracer(provider.tracer("lodeway"))
+                .with_filter(info)
+        });
+        let twice = |e: &dyn std::fmt::Display| TelemetryError::Twice(e.to_string());
+        tracing_subscriber::registry()
+            .with(lines)
+            .with(exported)
+            .try_init()
+            .map_err(|e| twice(&e))?;
+        Ok(Self {
+            metrics: Metrics::install().map_err(|e| twice(&e))?,
+            traces,
+        })
+    }
+
+    /// The metrics of the process.
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// Sends what is not sent yet; blocks for up to some seconds if traces are exported.
+    pub fn shutdown(self) {
+        if let Some(Err(error)) = self.traces.map(|t| t.shutdown()) {
+            tracing::warn!(%error, "the last traces were not exported");
+        }
+    }
+}
+
+fn exporter(config: &TelemetryConfig, service: &str) -> Result<Option<SdkTracerProvider>, TelemetryError> {
+    if config.otlp_endpoint.is_empty() {
+        return Ok(None);
+    }
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(&config.otlp_endpoint)
+        .build()
+        .map_err(|e| TelemetryError::Exporter(e.to_string()))?;
+    let resource = Resource::builder()
+        .with_service_name(service.to_owned())
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build();
+    Ok(Some(
+        SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_resource(resource)
+            .build(),
+    ))
+}
+
+/// The metrics of a process, in Prometheus's text format.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+/// Bounds of duration histograms, in seconds.
+const SECONDS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0, 60.0,
+];
+
+impl Metrics {
+    /// Installs the recorder of the process. Errors: there is one already.
+    pub fn install() -> Result<Self, BuildError> {
+        let builder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?;
+        builder.install_recorder().map(Self)
+    }
+
+    /// All metrics as text. Call it (or let `/metrics` be scraped) now and then: it also folds in what was recorded.
+    pub fn render(&self) -> String {
+        self.0.run_upkeep();
+        self.0.render()
+    }
+
+    /// Folds recorded values into their buckets, so that memory stays small while nobody scrapes.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// Makes the caller's trace the parent of `span`; costs a header look-up where there is none.
+pub(crate) fn adopt(span: &Span, headers: &HeaderMap) {
+    if headers.contains_key(wire::TRACEPARENT) {
+        let parent = TraceContextPropagator::new().extract(&Read(headers));
+        // Fails without an exporter, and then nobody asks for the parent.
+        drop(span.set_parent(parent));
+    }
+}
+
+/// Writes the current span into `headers`, if traces are exported; else what stands there stays.
+pub(crate) fn inject(headers: &mut HeaderMap) {
+    let context = Span::current().context();
+    if context.span().span_context().is_valid() {
+        TraceContextPropagator::new().inject_context(&context, &mut Write(headers));
+    }
+}
+
+struct Read<'a>(&'a HeaderMap);
+
+impl Extractor for Read<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}
+
+struct Write<'a>(&'a mut HeaderMap);
+
+impl Injector for Write<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if let (Ok(name), Ok(value)) = (
+            http::HeaderName::try_from(key),
+            http::HeaderValue::try_from(value),
+        ) {
+            self.0.insert(name, value);
+        }
+    }
+}

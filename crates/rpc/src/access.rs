@@ -1,0 +1,103 @@
+//! Who may call what: one access rule per gRPC method and REST route, in one table.
+//!
+//! Today every rule lets every authenticated caller in; the table is there so that no method is ever without one.
+
+use std::collections::HashMap;
+
+use lodeway_domain::{Caller, Error};
+use prost::Message;
+use prost_types::FileDescriptorSet;
+
+mod rules;
+pub use rules::RULES;
+
+/// What a method does, and so who may call it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Anybody, without credentials and however busy the server is: health, reflection, version.
+    Public,
+    /// Callers who may look.
+    Read,
+    /// Callers who may change entities.
+    Write,
+    /// Callers who may do what cannot be undone or concerns the platform itself. The rule of what has none.
+    Admin,
+}
+
+impl Access {
+    /// Refuses a caller who may not do this. Errors: `Denied`.
+    pub fn check(self, _caller: &Caller) -> Result<(), Error> {
+        // Roles come with the caller's token later; until then to be somebody is enough.
+        Ok(())
+    }
+}
+
+/// Access rules by full method path (`/lodeway.tracking.v1.TrackingService/LogBatch`) or REST route
+/// (`POST /api/2.0/mlflow/runs/log-batch`, the path as the router matched it).
+#[derive(Debug, Clone, Default)]
+pub struct AccessTable {
+    rules: HashMap<&'static str, Access>,
+}
+
+impl AccessTable {
+    /// A table without rules: everything is [`Access::Admin`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same table with these rules too; a later rule for the same key wins.
+    #[must_use]
+    pub fn with(mut self, rules: &[(&'static str, Access)]) -> Self {
+        self.rules.extend(rules.iter().copied());
+        self
+    }
+
+    /// The rule of a method path or REST route.
+    pub fn rule(&self, key: &str) -> Access {
+        self.rules.get(key).copied().unwrap_or(Access::Admin)
+    }
+
+    /// Every key with its rule.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Access)> + '_ {
+        self.rules.iter().map(|(key, access)| (*key, *access))
+    }
+
+    /// Methods in these encoded descriptor sets that have no rule, sorted. Errors: bytes that are no descriptor set.
+    pub fn methods_without_rule(&self, descriptor_sets: &[&[u8]]) -> Result<Vec<String>, prost::DecodeError> {
+        let mut missing = method_paths(descriptor_sets)?;
+        missing.retain(|path| !self.rules.contains_key(path.as_str()));
+        Ok(missing)
+    }
+}
+
+/// The rules of the whole platform.
+pub fn platform() -> AccessTable {
+    AccessTable::new().with(RULES)
+}
+
+/// The full path of every method in these encoded descriptor sets, sorted, each once.
+pub fn method_paths(descriptor_sets: &[&[u8]]) -> Result<Vec<String>, prost::DecodeError> {
+    let mut paths = Vec::new();
+    for bytes in descriptor_sets {
+        for file in FileDescriptorSet::decode(*bytes)?.file {
+            for service in &file.service {
+                let methods = service.method.iter();
+                paths.extend(methods.map(|m| format!("/{}.{}/{}", file.package(), service.name(), m.name())));
+            }
+        }
+    }
+    paths.sort_unstable();
+    paths.dedup();
+    Ok(paths)
+}
+
+/// The full name of every service in these encoded descriptor sets, sorted, each once.
+pub fn service_names(descriptor_sets: &[&[u8]]) -> Result<Vec<String>, prost::DecodeError> {
+    let paths = method_paths(descriptor_sets)?;
+    let mut names: Vec<_> = paths
+        .iter()
+        .filter_map(|p| Some(p.split('/').nth(1)?.to_owned()))
+        .collect();
+    names.dedup();
+    Ok(names)
+}

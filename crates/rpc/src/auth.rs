@@ -1,0 +1,223 @@
+//! Who calls: from a table of tokens if there is one, else as the caller says, unverified.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use argon2::{Argon2, PasswordVerifier};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, header::AUTHORIZATION};
+use lodeway_domain::{
+    Caller, Error,
+    caller::{ANONYMOUS, Workspace},
+};
+use percent_encoding::percent_decode_str;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+
+use crate::{access::Access, config::Secret, wire};
+
+mod table;
+use table::Entry;
+pub use table::{TokenTable, TokenTableError, hash_password, hash_token};
+
+/// How long a verified password is believed without hashing it again.
+const PASSWORD_TTL: Duration = Duration::from_secs(60);
+const MAX_CACHED: usize = 1_024;
+const MAX_PRINCIPAL: usize = 256;
+
+type Hash = [u8; 32];
+
+/// Decides who a caller is. Clones share one cache of verified passwords.
+#[derive(Clone)]
+pub struct Authenticator {
+    table: Option<Arc<TokenTable>>,
+    peer_token: Option<Hash>,
+    verified: Arc<Mutex<HashMap<Hash, (Instant, usize)>>>,
+    // A password hash costs some 20 MiB and 20 ms on purpose; two at a time bound what a stranger can make us spend.
+    hashing: Arc<Semaphore>,
+}
+
+impl Authenticator {
+    /// Believes everybody: the principal is the basic user or `anonymous`, never verified.
+    pub fn open() -> Self {
+        Self {
+            table: None,
+            peer_token: None,
+            verified: Arc::default(),
+            hashing: Arc::new(Semaphore::new(2)),
+        }
+    }
+
+    /// Lets in only who is in the table.
+    pub fn with_table(table: TokenTable) -> Self {
+        Self {
+            table: Some(Arc::new(table)),
+            ..Self::open()
+        }
+    }
+
+    /// Also believes what other processes of the platform say of a caller, if they hold the same token.
+    #[must_use]
+    pub fn trusting_peers(mut self, token: Option<&Secret<String>>) -> Self {
+        self.peer_token = token.map(|t| sha256(t.reveal().as_bytes()));
+        self
+    }
+
+    /// True if callers need credentials.
+    pub fn is_closed(&self) -> bool {
+        self.table.is_some()
+    }
+
+    /// The caller of a request by its headers. Errors: `Unauthenticated`, `Denied` (workspace), `Invalid` (workspace
+    /// name).
+    pub async fn caller(&self, headers: &HeaderMap, access: Access) -> Result<Caller, Error> {
+        let workspace = match headers.get(wire::WORKSPACE).map(|v| v.to_str()) {
+            None => Workspace::default(),
+            Some(Ok(name)) => Workspace::parse(name)?,
+            Some(Err(_)) => return Err(Error::invalid("workspace", "is not printable ASCII")),
+        };
+        if let Some((principal, verified)) = self.vouched(headers) {
+            return Ok(Caller {
+                principal,
+                verified,
+                workspace,
+            });
+        }
+        let credential = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
+        let Some(table) = &self.table else {
+            let principal = credential
+                .and_then(basic)
+                .map(|(user, _)| user)
+                .filter(|u| !u.is_empty());
+            let principal = principal.unwrap_or_else(|| ANONYMOUS.to_owned());
+            check_principal(&principal)?;
+            return Ok(Caller {
+                principal,
+                verified: false,
+                workspace,
+            });
+        };
+        match credential {
+            None if access == Access::Public => Ok(Caller {
+                workspace,
+                ..Caller::anonymous()
+            }),
+            None => Err(Error::Unauthenticated(
+                "this server needs credentials; send a bearer token or basic auth".into(),
+            )),
+            Some(credential) => {
+                let entry = self.verify(table, credential).await?;
+                entry.admits(&workspace)?;
+                Ok(Caller {
+                    principal: entry.principal.clone(),
+                    verified: true,
+                    workspace,
+                })
+            }
+        }
+    }
+
+    fn vouched(&self, headers: &HeaderMap) -> Option<(String, bool)> {
+        let ours = self.peer_token.as_ref()?;
+        let theirs = sha256(headers.get(wire::PEER_TOKEN)?.as_bytes());
+        if !bool::from(ours.ct_eq(&theirs)) {
+            return None;
+        }
+        let principal = percent_decode_str(headers.get(wire::PRINCIPAL)?.to_str().ok()?)
+            .decode_utf8()
+            .ok()?;
+        Some((
+            principal.into_owned(),
+            headers.get(wire::VERIFIED).is_some_and(|v| v == "1"),
+        ))
+    }
+
+    async fn verify<'a>(&self, table: &'a TokenTable, credential: &str) -> Result<&'a Entry, Error> {
+        let refuse = || Error::Unauthenticated("the credentials are not known here".to_owned());
+        if let Some(token) = strip_scheme(credential, "bearer") {
+            return table.by_token(&sha256(token.as_bytes())).ok_or_else(refuse);
+        }
+        let (user, password) = basic(credential).ok_or_else(refuse)?;
+        let hash = sha256(password.as_bytes());
+        if let Some(entry) = table.by_token(&hash).filter(|e| e.principal == user) {
+            return Ok(entry);
+        }
+        let (index, phc) = table.password_of(&user).ok_or_else(refuse)?;
+        let key = sha256(credential.as_bytes());
+        if self.is_cached(&key, index) {
+            return table.entry(index).ok_or_else(refuse);
+        }
+        let _turn = self.hashing.acquire().await.map_err(Error::internal)?;
+        let phc = phc.to_owned();
+        let verified = tokio::task::spawn_blocking(move || is_password(&phc, &password)).await;
+        if !verified.map_err(Error::internal)? {
+            return Err(refuse());
+        }
+        self.remember(key, index);
+        table.entry(index).ok_or_else(refuse)
+    }
+
+    fn is_cached(&self, key: &Hash, index: usize) -> bool {
+        let cache = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        cache
+            .get(key)
+            .is_some_and(|(at, i)| *i == index && at.elapsed() < PASSWORD_TTL)
+    }
+
+    fn remember(&self, key: Hash, index: usize) {
+        let mut cache = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= MAX_CACHED {
+            cache.retain(|_, (at, _)| at.elapsed() < PASSWORD_TTL);
+        }
+        if cache.len() < MAX_CACHED {
+            cache.insert(key, (Instant::now(), index));
+        }
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator")
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_password(phc: &str, password: &str) -> bool {
+    argon2::PasswordHash::new(phc).is_ok_and(|hash| {
+        Argon2::default()
+            .verify_password(password.as_bytes(), &hash)
+            .is_ok()
+    })
+}
+
+fn check_principal(principal: &str) -> Result<(), Error> {
+    if principal.len() > MAX_PRINCIPAL || principal.chars().any(char::is_control) {
+        let why = format!("the user name is longer than {MAX_PRINCIPAL} bytes or holds control characters");
+        return Err(Error::Unauthenticated(why));
+    }
+    Ok(())
+}
+
+fn strip_scheme<'a>(credential: &'a str, scheme: &str) -> Option<&'a str> {
+    let (found, rest) = credential.split_once(' ')?;
+    found.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+}
+
+fn basic(credential: &str) -> Option<(String, String)> {
+    let decoded = STANDARD.decode(strip_scheme(credential, "basic")?).ok()?;
+    let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+fn sha256(bytes: &[u8]) -> Hash {
+    Sha256::digest(bytes).into()
+}
+
+#[cfg(test)]
+mod tests;

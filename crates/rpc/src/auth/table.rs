@@ -1,0 +1,188 @@
+//! The token table: a TOML file that names who may call, holding hashes only.
+
+use std::{collections::HashMap, path::Path};
+
+use argon2::{Argon2, PasswordHasher, password_hash::SaltString};
+use lodeway_domain::{Error, caller::Workspace};
+use serde::Deserialize;
+
+use super::{Hash, sha256};
+
+/// Who may call, and by which credential.
+///
+/// ```toml
+/// [[token]]
+/// principal = "ci"                      # used as a bearer token, or as the password of the basic user `ci`
+/// sha256 = "9f86d081884c7d65…"          # of the token, 64 hex digits
+/// workspaces = ["default", "team-a"]    # absent: all
+///
+/// [[token]]
+/// principal = "alice"
+/// password = "$argon2id$v=19$…"         # for basic auth with a password that people choose
+/// ```
+#[derive(Debug, Default)]
+pub struct TokenTable {
+    entries: Vec<Entry>,
+    tokens: HashMap<Hash, usize>,
+    passwords: HashMap<String, usize>,
+}
+
+/// A table that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenTableError {
+    /// The file cannot be read.
+    #[error("token table `{path}` cannot be read: {cause}")]
+    Unreadable {
+        /// Which file.
+        path: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The text is not a token table.
+    #[error("token table: {0}")]
+    Malformed(String),
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) principal: String,
+    credential: Credential,
+    workspaces: Option<Vec<Workspace>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Credential {
+    Token(Hash),
+    Password(String),
+}
+
+impl Entry {
+    pub(super) fn admits(&self, workspace: &Workspace) -> Result<(), Error> {
+        match &self.workspaces {
+            Some(allowed) if !allowed.contains(workspace) => {
+                let (who, what) = (&self.principal, workspace.as_str());
+                Err(Error::Denied(format!("`{who}` may not use workspace `{what}`")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    token: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    principal: String,
+    sha256: Option<String>,
+    password: Option<String>,
+    workspaces: Option<Vec<String>>,
+}
+
+impl TokenTable {
+    /// Reads the table from a file.
+    pub fn load(path: &Path) -> Result<Self, TokenTableError> {
+        let unreadable = |cause| TokenTableError::Unreadable {
+            path: path.display().to_string(),
+            cause,
+        };
+        Self::parse(&std::fs::read_to_string(path).map_err(unreadable)?)
+    }
+
+    /// Reads the table from TOML text.
+    pub fn parse(text: &str) -> Result<Self, TokenTableError> {
+        let file: File =
+            toml::from_str(text).map_err(|e| TokenTableError::Malformed(e.message().to_owned()))?;
+        let mut table = Self::default();
+        for row in file.token {
+            let principal = row.principal.clone();
+            let why = |why: String| TokenTableError::Malformed(format!("principal `{principal}`: {why}"));
+            table.add(entry(row).map_err(why)?);
+        }
+        Ok(table)
+    }
+
+    fn add(&mut self, entry: Entry) {
+        let index = self.entries.len();
+        match &entry.credential {
+            Credential::Token(hash) => self.tokens.insert(*hash, index),
+            Credential::Password(_) => self.passwords.insert(entry.principal.clone(), index),
+        };
+        self.entries.push(entry);
+    }
+
+    pub(super) fn by_token(&self, hash: &Hash) -> Option<&Entry> {
+        self.entry(*self.tokens.get(hash)?)
+    }
+
+    pub(super) fn password_of(&self, user: &str) -> Option<(usize, &str)> {
+        let index = *self.passwords.get(user)?;
+        match &self.entry(index)?.credential {
+            Credential::Password(phc) => Some((index, phc)),
+            Credential::Token(_) => None,
+        }
+    }
+
+    pub(super) fn entry(&self, index: usize) -> Option<&Entry> {
+        self.entries.get(index)
+    }
+
+    /// How many credentials there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True if nobody may call.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+fn entry(row: Row) -> Result<Entry, String> {
+    if row.principal.is_empty() {
+        return Err("must have a name".to_owned());
+    }
+    let credential = match (row.sha256, row.password) {
+        (Some(text), None) => {
+            let mut hash = Hash::default();
+            hex::decode_to_slice(&text, &mut hash).map_err(|_| "`sha256` is not 64 hex digits".to_owned())?;
+            Credential::Token(hash)
+        }
+        (None, Some(phc)) => {
+            argon2::PasswordHash::new(&phc)
+                .map_err(|_| "`password` is not an argon2 hash (`$argon2id$…`)".to_owned())?;
+            Credential::Password(phc)
+        }
+        _ => return Err("needs either `sha256` or `password`".to_owned()),
+    };
+    let workspaces = row.workspaces.map(|names| {
+        names
+            .iter()
+            .map(|n| Workspace::parse(n))
+            .collect::<Result<_, _>>()
+    });
+    Ok(Entry {
+        principal: row.principal,
+        credential,
+        workspaces: workspaces.transpose().map_err(|e| e.to_string())?,
+    })
+}
+
+/// The hash of a token as it stands in the table. For random tokens of 128 bits or more only.
+pub fn hash_token(token: &str) -> String {
+    hex::encode(sha256(token.as_bytes()))
+}
+
+/// The argon2id hash of a password that somebody chose, as it stands in the table. Takes some 20 ms on purpose.
+pub fn hash_password(password: &str) -> Result<String, Error> {
+    let salt = SaltString::encode_b64(uuid::Uuid::now_v7().as_bytes())
+        .map_err(|e| Error::internal(e.to_string()))?;
+    let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
+    hash.map(|h| h.to_string())
+        .map_err(|e| Error::internal(e.to_string()))
+}

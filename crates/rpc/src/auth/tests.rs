@@ -1,0 +1,132 @@
+use super::*;
+
+fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+    let pair = |(k, v): &(&str, &str)| (http::HeaderName::try_from(*k).unwrap(), v.parse().unwrap());
+    pairs.iter().map(pair).collect()
+}
+
+fn basic_of(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+fn closed() -> Authenticator {
+    let table = format!(
+        "[[token]]\nprincipal = \"ci\"\nsha256 = \"{}\"\nworkspaces = [\"default\"]\n\
+         [[token]]\nprincipal = \"alice\"\npassword = '{}'\n",
+        hash_token("t0ken"),
+        hash_password("correct horse").unwrap()
+    );
+    Authenticator::with_table(TokenTable::parse(&table).unwrap())
+}
+
+#[tokio::test]
+async fn without_a_table_the_basic_user_is_believed_but_not_verified() {
+    let open = Authenticator::open();
+    let nobody = open.caller(&HeaderMap::new(), Access::Write).await.unwrap();
+    assert_eq!(nobody, Caller::anonymous());
+    let bob = headers(&[
+        ("authorization", &basic_of("bob", "")),
+        ("x-mlflow-workspace", "team-a"),
+    ]);
+    let bob = open.caller(&bob, Access::Write).await.unwrap();
+    assert_eq!(
+        (bob.principal.as_str(), bob.verified, bob.workspace.as_str()),
+        ("bob", false, "team-a")
+    );
+    let bad = open
+        .caller(&headers(&[("x-mlflow-workspace", "No/Such")]), Access::Read)
+        .await;
+    assert!(matches!(bad, Err(Error::Invalid(_))));
+}
+
+#[tokio::test]
+async fn with_a_table_only_known_credentials_pass() {
+    let auth = closed();
+    for good in [
+        "Bearer t0ken".to_owned(),
+        "bearer t0ken".to_owned(),
+        basic_of("ci", "t0ken"),
+    ] {
+        let caller = auth
+            .caller(&headers(&[("authorization", &good)]), Access::Write)
+            .await
+            .unwrap();
+        assert_eq!((caller.principal.as_str(), caller.verified), ("ci", true));
+    }
+    let bad = [
+        "Bearer nope".to_owned(),
+        basic_of("eve", "t0ken"),
+        basic_of("alice", "x"),
+        "Basic %%".to_owned(),
+    ];
+    for bad in bad {
+        let refused = auth
+            .caller(&headers(&[("authorization", &bad)]), Access::Public)
+            .await;
+        assert!(matches!(refused, Err(Error::Unauthenticated(_))), "{bad}");
+    }
+    assert!(matches!(
+        auth.caller(&HeaderMap::new(), Access::Read).await,
+        Err(Error::Unauthenticated(_))
+    ));
+    assert!(
+        !auth
+            .caller(&HeaderMap::new(), Access::Public)
+            .await
+            .unwrap()
+            .verified
+    );
+    let elsewhere = headers(&[
+        ("authorization", "Bearer t0ken"),
+        ("x-mlflow-workspace", "team-b"),
+    ]);
+    assert!(matches!(
+        auth.caller(&elsewhere, Access::Read).await,
+        Err(Error::Denied(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_verified_password_is_not_hashed_again() {
+    let auth = closed();
+    let alice = headers(&[("authorization", &basic_of("alice", "correct horse"))]);
+    assert!(auth.caller(&alice, Access::Write).await.unwrap().verified);
+    let turn = auth.hashing.acquire_many(2).await.unwrap();
+    let again = tokio::time::timeout(Duration::from_secs(5), auth.caller(&alice, Access::Write)).await;
+    assert!(
+        again
+            .expect("the cache answers without hashing")
+            .unwrap()
+            .verified
+    );
+    drop(turn);
+}
+
+#[tokio::test]
+async fn only_a_peer_with_the_token_may_name_the_caller() {
+    let said = |token: &str| {
+        headers(&[
+            ("x-lodeway-peer-token", token),
+            ("x-lodeway-principal", "al%20ice"),
+            ("x-lodeway-verified", "1"),
+        ])
+    };
+    let trusting = closed().trusting_peers(Some(&Secret::new("s3cret".to_owned())));
+    let caller = trusting.caller(&said("s3cret"), Access::Write).await.unwrap();
+    assert_eq!((caller.principal.as_str(), caller.verified), ("al ice", true));
+    assert!(trusting.caller(&said("wrong"), Access::Write).await.is_err());
+    let deaf = Authenticator::open()
+        .caller(&said("s3cret"), Access::Write)
+        .await
+        .unwrap();
+    assert_eq!((deaf.principal.as_str(), deaf.verified), ("anonymous", false));
+}
+
+#[test]
+fn a_bad_table_says_which_principal() {
+    let text = TokenTable::parse("[[token]]\nprincipal = \"x\"\nsha256 = \"abc\"")
+        .unwrap_err()
+        .to_string();
+    assert_eq!(text, "token table: principal `x`: `sha256` is not 64 hex digits");
+    assert!(TokenTable::parse("[[token]]\nprincipal = \"x\"\nsha = \"abc\"").is_err());
+}

@@ -1,0 +1,135 @@
+//! What every listener offers besides its services: health, reflection, `/health`, `/metrics`, `/version`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::{Router, http::StatusCode, routing::get};
+use lodeway_domain::Error;
+use tonic::{Status, service::Routes};
+use tonic_health::{
+    ServingStatus,
+    pb::{FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTORS, health_server::HealthServer},
+    server::{HealthReporter, HealthService},
+};
+use tonic_reflection::server::{Builder, Error as ReflectionError};
+
+use crate::{status, telemetry::Metrics, transport::Transport};
+
+/// The health of each service and of the process (the empty name), as `grpc.health.v1` reports it. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Health {
+    reporter: HealthReporter,
+    services: Arc<Mutex<Vec<String>>>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            reporter: HealthReporter::new(),
+            services: Arc::default(),
+        }
+    }
+}
+
+impl Health {
+    /// The process serves, no service known yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets one service by its full name, for example `lodeway.tracking.v1.TrackingService`.
+    pub async fn set(&self, service: &str, serving: bool) {
+        {
+            let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+            if !services.iter().any(|s| s == service) {
+                services.push(service.to_owned());
+            }
+        }
+        let status = if serving {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        self.reporter.set_service_status(service, status).await;
+    }
+
+    /// The process and every service stop serving; probes see it while calls drain.
+    pub async fn not_serving(&self) {
+        let services = self
+            .services
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for service in services.iter().map(String::as_str).chain([""]) {
+            self.reporter
+                .set_service_status(service, ServingStatus::NotServing)
+                .await;
+        }
+    }
+}
+
+/// Health and reflection (v1 and v1alpha) over these encoded descriptor sets, to be [`merge`]d with the services.
+///
+/// Errors: bytes that are no descriptor set.
+pub fn platform_routes(health: &Health, descriptor_sets: &[&[u8]]) -> Result<Routes, ReflectionError> {
+    let reflection = || {
+        let with_health = Builder::configure().register_encoded_file_descriptor_set(HEALTH_DESCRIPTORS);
+        descriptor_sets
+            .iter()
+            .fold(with_health, |b, set| b.register_encoded_file_descriptor_set(set))
+    };
+    Ok(Routes::new(HealthServer::new(HealthService::from_health_reporter(
+        health.reporter.clone(),
+    )))
+    .add_service(reflection().build_v1()?)
+    .add_service(reflection().build_v1alpha()?))
+}
+
+/// All these routes as one; an unknown method is UNIMPLEMENTED. Panics at start if two serve the same service.
+pub fn merge(routes: impl IntoIterator<Item = Routes>) -> Routes {
+    // Two routers with fallbacks do not merge, and each `Routes` has one.
+    let plain = routes.into_iter().map(|r| r.into_axum_router().reset_fallback());
+    let merged = plain.fold(Router::new(), Router::merge);
+    merged.fallback(unknown_method).into()
+}
+
+/// These services of a peer, passed through byte by byte; for a listener that fronts services it does not run.
+pub fn proxy(services: &[&str], peer: &Transport) -> Routes {
+    let route = |router: Router, service: &&str| {
+        router.route_service(&format!("/{service}/{{*method}}"), peer.clone())
+    };
+    services
+        .iter()
+        .fold(Router::new(), route)
+        .fallback(unknown_method)
+        .into()
+}
+
+async fn unknown_method(request: axum::extract::Request) -> axum::response::Response {
+    let message = format!(
+        "method `{}` is not offered here; reflection lists what is",
+        request.uri().path()
+    );
+    let error = Error::Unimplemented {
+        reason: lodeway_domain::Reason::NotImplemented,
+        message,
+    };
+    let status: Status = status::status_of(&error, "", status::DEFAULT_DOMAIN);
+    status.into_http::<axum::body::Body>()
+}
+
+/// `/health`, `/version` and, with `metrics`, `/metrics`: the REST side of a listener that has no other.
+pub fn default_router(metrics: Option<Metrics>) -> Router {
+    let router = Router::new()
+        .route("/health", get(async || "OK"))
+        .route("/version", get(async || env!("CARGO_PKG_VERSION")))
+        .fallback(async || {
+            (
+                StatusCode::NOT_FOUND,
+                "not found; this listener speaks gRPC (see reflection)",
+            )
+        });
+    match metrics {
+        None => router,
+        Some(metrics) => router.route("/metrics", get(async move || metrics.render())),
+    }
+}

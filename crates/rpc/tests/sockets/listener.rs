@@ -1,0 +1,248 @@
+//! The listener: one port for everything, bounds on clients, an orderly end.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use lodeway_rpc::{
+    config::HumanDuration,
+    serve::{Drained, ServeConfig, merge, proxy},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_stream::StreamExt;
+use tonic::{Code, transport::Channel};
+use tonic_reflection::pb::{
+    v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    },
+    v1alpha,
+};
+
+use crate::common::{HealthClient, House, ask, until};
+
+/// Sends raw HTTP/1.1 and returns everything that comes back until the server closes.
+async fn raw(house: &House, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(house.addr).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn web(origin: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: x\r\nconnection: close\r\norigin: {origin}\r\n\
+         content-type: application/grpc-web+proto\r\nx-grpc-web: 1\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+#[tokio::test]
+async fn grpc_web_over_http1_reads_status_and_details() {
+    let house = House::start().await;
+    let answer = raw(&house, &web("http://localhost:3000", &[0, 0, 0, 0, 0])).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("grpc-status:0"),
+        "{answer}"
+    );
+    assert!(
+        answer.contains("access-control-allow-origin: http://localhost:3000"),
+        "{answer}"
+    );
+    let exposed = answer
+        .lines()
+        .find(|l| l.starts_with("access-control-expose-headers"))
+        .unwrap();
+    assert!(exposed.contains("grpc-status-details-bin"), "{exposed}");
+    let missing = [&[0, 0, 0, 0, 9, 10, 7], "missing".as_bytes()].concat();
+    let answer = raw(&house, &web("https://evil.example", &missing)).await;
+    assert!(
+        answer.contains("grpc-status") && !answer.contains("access-control-allow-origin"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn browsers_may_ask_first() {
+    let house = House::start().await;
+    let preflight = "OPTIONS /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+        origin: http://127.0.0.1:1\r\naccess-control-request-method: POST\r\n\
+        access-control-request-headers: content-type,x-grpc-web\r\n\r\n";
+    let answer = raw(&house, preflight.as_bytes()).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("access-control-allow-methods: POST"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn rest_is_on_the_same_port() {
+    let house = House::start().await;
+    let answer = raw(
+        &house,
+        b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-request-id: r-1\r\n\r\n",
+    )
+    .await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("OK"),
+        "{answer}"
+    );
+    assert!(answer.contains("x-request-id: r-1"), "{answer}");
+    let lost = raw(
+        &house,
+        b"GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(lost.starts_with("HTTP/1.1 404"), "{lost}");
+}
+
+#[tokio::test]
+async fn slow_and_silent_clients_are_dropped() {
+    let short = HumanDuration(Duration::from_millis(200));
+    let house = House::platform(ServeConfig {
+        header_timeout: short,
+        ..ServeConfig::default()
+    })
+    .await;
+    for begun in ["", "GET /health HTTP/1.1\r\nhost:", "PRI * HT"] {
+        let answer = raw(&house, begun.as_bytes()).await;
+        assert!(!answer.contains("200"), "{begun:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn shutdown_lets_calls_at_work_end() {
+    let house = House::start().await;
+    let mut client = house.client();
+    let probe = house.probe.clone();
+    let call = async { client.check(ask("brief")).await };
+    let stop = async {
+        until("the call is at work", || {
+            probe.running.load(Ordering::SeqCst) == 1
+        })
+        .await;
+        house.stop().await
+    };
+    let (answer, drained) = tokio::join!(call, stop);
+    assert!(answer.is_ok(), "{answer:?}");
+    assert_eq!(drained, Drained::Clean);
+}
+
+#[tokio::test]
+async fn shutdown_cuts_what_never_ends() {
+    let house = House::start().await;
+    let mut client = house.client();
+    let mut answers = client.watch(ask("endless")).await.unwrap().into_inner();
+    answers.message().await.unwrap().unwrap();
+    assert_eq!(house.stop().await, Drained::Cut(1));
+    let end = async {
+        while answers.message().await?.is_some() {}
+        Ok::<_, tonic::Status>(())
+    };
+    assert_eq!(end.await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn health_is_known_by_service() {
+    let house = House::platform(ServeConfig::default()).await;
+    house
+        .health
+        .set("lodeway.tracking.v1.TrackingService", true)
+        .await;
+    let mut client = house.client();
+    let status = client
+        .check(ask("lodeway.tracking.v1.TrackingService"))
+        .await
+        .unwrap()
+        .into_inner()
+        .status;
+    assert_eq!(status, 1);
+    assert_eq!(
+        client.check(ask("no.such")).await.unwrap_err().code(),
+        Code::NotFound
+    );
+    house.health.not_serving().await;
+    for service in ["", "lodeway.tracking.v1.TrackingService"] {
+        assert_eq!(client.check(ask(service)).await.unwrap().into_inner().status, 2);
+    }
+}
+
+#[tokio::test]
+async fn reflection_lists_services_in_both_versions() {
+    let house = House::platform(ServeConfig::default()).await;
+    let list = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut client = ServerReflectionClient::new(house.remote());
+    let mut answers = client
+        .server_reflection_info(tokio_stream::once(list))
+        .await
+        .unwrap()
+        .into_inner();
+    let answer = answers.next().await.unwrap().unwrap().message_response.unwrap();
+    let MessageResponse::ListServicesResponse(services) = answer else {
+        panic!("{answer:?}")
+    };
+    let names: Vec<_> = services.service.into_iter().map(|s| s.name).collect();
+    assert!(names.contains(&"grpc.health.v1.Health".to_owned()), "{names:?}");
+
+    let symbol = v1alpha::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(
+            v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(
+                "grpc.health.v1.Health".to_owned(),
+            ),
+        ),
+    };
+    let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(house.remote());
+    let mut answers = client
+        .server_reflection_info(tokio_stream::once(symbol))
+        .await
+        .unwrap()
+        .into_inner();
+    let answer = format!("{:?}", answers.next().await.unwrap().unwrap().message_response);
+    assert!(answer.contains("FileDescriptorResponse"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_front_passes_calls_through_with_their_caller() {
+    let back = House::start().await;
+    let front = lodeway_rpc::Transport::local(
+        back.column
+            .wrap(merge([proxy(&["grpc.health.v1.Health"], &back.remote())])),
+    );
+    let mut request = tonic::Request::new(ask("whoami"));
+    request
+        .metadata_mut()
+        .insert("x-request-id", "abc".parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("authorization", "Basic Ym9iOg==".parse().unwrap());
+    let told = HealthClient::new(front).check(request).await.unwrap_err();
+    assert_eq!(told.message(), "bob false default abc false");
+}
+
+#[tokio::test]
+async fn unknown_methods_are_unimplemented() {
+    let house = House::platform(ServeConfig::default()).await;
+    let channel = Channel::from_shared(format!("http://{}", house.addr))
+        .unwrap()
+        .connect_lazy();
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.unwrap();
+    let path = http::uri::PathAndQuery::from_static("/no.such.Service/Method");
+    let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckRequest>::default();
+    let refused = grpc
+        .unary(tonic::Request::new(ask("")), path, codec)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
+}
+use crate::common::HealthCheckRequest;

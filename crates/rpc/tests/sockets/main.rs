@@ -1,0 +1,10 @@
+//! The crate over real sockets, next to the same calls without one.
+
+#[cfg(test)]
+mod column;
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod listener;
+#[cfg(test)]
+mod transport;
