@@ -91,28 +91,36 @@ pub async fn append(tx: &mut Tx, change: NewChange<'_>, now: Timestamp) -> Resul
     row.int(0)
 }
 
-/// At most `limit` entries after `cursor`, oldest first. A cursor of 0 is the beginning of time.
+/// Some entries of the log, and where to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The entries that pass the filter, oldest first.
+    pub changes: Vec<Change>,
+    /// The cursor for the next call; also moves over entries that the filter left out.
+    pub next: i64,
+}
+
+/// At most `limit` entries after `cursor`. A cursor of 0 is the beginning of time.
 ///
-/// Errors: `OutOfRange` with [`Reason::CursorExpired`] if entries after the cursor have been pruned, or if the cursor is
-/// ahead of the log (another database); the watcher takes a snapshot and goes on from [`head`].
-pub async fn after(
-    conn: &mut Conn,
-    cursor: i64,
-    filter: ChangeFilter<'_>,
-    limit: i64,
-) -> Result<Vec<Change>> {
-    let sql = "SELECT seq, workspace, entity, entity_id, version, payload, created_ms FROM changes WHERE seq > $1 \
-               AND (CAST($2 AS TEXT) IS NULL OR workspace = $2) AND (CAST($3 AS TEXT) IS NULL OR entity = $3) \
-               AND (CAST($4 AS TEXT) IS NULL OR entity_id = $4) ORDER BY seq LIMIT $5";
-    let rows = conn
-        .query(
-            sql,
-            &args![cursor, filter.workspace, filter.entity, filter.entity_id, limit],
-        )
-        .await?;
-    // Looked up after the rows: what is pruned between the two reads is then seen as pruned, not missed.
-    let span = span(conn).await?;
-    if cursor < span.pruned || cursor > span.head {
+/// One statement, so a plain reader will do. Errors: `OutOfRange` with [`Reason::CursorExpired`] if entries after the
+/// cursor have been pruned, or if the cursor is ahead of the log (of another database); the watcher takes a snapshot and
+/// goes on from [`head`].
+pub async fn after(conn: &mut Conn, cursor: i64, filter: ChangeFilter<'_>, limit: i64) -> Result<Batch> {
+    let head = head_sql(conn.engine());
+    let sql = format!(
+        "SELECT {head}, h.pruned_seq, c.seq, c.workspace, c.entity, c.entity_id, c.version, c.payload, c.created_ms \
+         FROM change_head AS h LEFT JOIN (SELECT seq, workspace, entity, entity_id, version, payload, created_ms \
+         FROM changes WHERE seq > $1 AND (CAST($2 AS TEXT) IS NULL OR workspace = $2) \
+         AND (CAST($3 AS TEXT) IS NULL OR entity = $3) AND (CAST($4 AS TEXT) IS NULL OR entity_id = $4) \
+         ORDER BY seq LIMIT $5) AS c ON 1 = 1 ORDER BY c.seq"
+    );
+    let args = args![cursor, filter.workspace, filter.entity, filter.entity_id, limit];
+    let rows = conn.query(&sql, &args).await?;
+    let Some(first) = rows.first() else {
+        return Err(Error::internal("the change log has no head"));
+    };
+    let (head, pruned) = (first.int(0)?, first.int(1)?);
+    if cursor < pruned || cursor > head {
         return Err(Error::OutOfRange {
             reason: Reason::CursorExpired,
             message: format!(
@@ -120,19 +128,33 @@ pub async fn after(
             ),
         });
     }
-    rows.iter().map(change).collect()
+    let changes = match first.opt_int(2)? {
+        Some(_) => rows.iter().map(change).collect::<Result<Vec<_>>>()?,
+        None => Vec::new(),
+    };
+    let is_full = i64::try_from(changes.len()).is_ok_and(|n| n >= limit);
+    let next = changes.last().filter(|_| is_full).map_or(head, |last| last.seq);
+    Ok(Batch { changes, next })
 }
 
 fn change(row: &Row) -> Result<Change> {
     Ok(Change {
-        seq: row.int(0)?,
-        workspace: row.text(1)?,
-        entity: row.text(2)?,
-        entity_id: row.text(3)?,
-        version: row.int(4)?,
-        payload: row.bytes(5)?,
-        created: Timestamp::from_millis(row.int(6)?),
+        seq: row.int(2)?,
+        workspace: row.text(3)?,
+        entity: row.text(4)?,
+        entity_id: row.text(5)?,
+        version: row.int(6)?,
+        payload: row.bytes(7)?,
+        created: Timestamp::from_millis(row.int(8)?),
     })
+}
+
+/// The newest number given, where `h` is the row of `change_head`.
+fn head_sql(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Sqlite => "COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)",
+        Engine::Postgres => "h.seq",
+    }
 }
 
 struct Span {
@@ -141,13 +163,11 @@ struct Span {
 }
 
 async fn span(conn: &mut Conn) -> Result<Span> {
-    let sql = match conn.engine() {
-        Engine::Sqlite => {
-            "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0), pruned_seq FROM change_head"
-        }
-        Engine::Postgres => "SELECT seq, pruned_seq FROM change_head",
-    };
-    let row = conn.query_one(sql, &[]).await?;
+    let sql = format!(
+        "SELECT {}, h.pruned_seq FROM change_head AS h",
+        head_sql(conn.engine())
+    );
+    let row = conn.query_one(&sql, &[]).await?;
     Ok(Span {
         head: row.int(0)?,
         pruned: row.int(1)?,

@@ -138,6 +138,9 @@ impl Default for DbOptions {
     }
 }
 
+/// How many connections in a row may turn out to be dead.
+const READ_ATTEMPTS: u32 = 10;
+
 /// A database of one service; clones share it.
 #[derive(Clone)]
 pub struct Db {
@@ -221,21 +224,20 @@ impl Db {
 
     /// All rows of one SELECT; bound it with LIMIT.
     pub async fn query(&self, sql: &str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
-        let first = self.read().await?.query(sql, args).await;
-        match first {
-            // A connection that died while idle shows only when used; a lone SELECT can be repeated.
-            Err(e) if error::is_broken_connection(&e) => self.read().await?.query(sql, args).await,
-            other => other,
+        let mut left = READ_ATTEMPTS;
+        loop {
+            left -= 1;
+            match self.read().await?.query(sql, args).await {
+                // A connection that died shows only when used; a lone SELECT can be repeated.
+                Err(e) if left > 0 && error::is_broken_connection(&e) => {}
+                other => return other,
+            }
         }
     }
 
     /// The first row of one SELECT, if there is one.
     pub async fn query_opt(&self, sql: &str, args: &[Arg<'_>]) -> Result<Option<Row>> {
-        let first = self.read().await?.query_opt(sql, args).await;
-        match first {
-            Err(e) if error::is_broken_connection(&e) => self.read().await?.query_opt(sql, args).await,
-            other => other,
-        }
+        Ok(self.query(sql, args).await?.into_iter().next())
     }
 
     /// Runs one operation, all or nothing; returns once it is durable.

@@ -1,6 +1,7 @@
 //! PostgreSQL: one schema per service, a small pool, one transaction per operation.
 
 use std::{
+    panic::AssertUnwindSafe,
     str::FromStr,
     sync::{
         Arc,
@@ -9,10 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use lodeway_domain::{Error, Result};
 use sqlx::{
-    ConnectOptions, Postgres as Driver, Transaction,
+    ConnectOptions, Connection, Postgres as Driver, Transaction,
     pool::{Pool, PoolOptions},
     postgres::{PgConnectOptions, PgListener},
 };
@@ -27,8 +28,8 @@ use super::{
     error::{is_broken_connection, is_retry, sorted, unavailable},
 };
 
-/// The notification channel of all services; the payload is the schema.
-pub(crate) const CHANNEL: &str = "lodeway_changes";
+/// The notification channel of all services; the payload is the schema. `ledger::changes::append` sends to it.
+const CHANNEL: &str = "lodeway_changes";
 
 /// How often an operation that lost against another is run in all.
 const ATTEMPTS: u32 = 6;
@@ -66,8 +67,14 @@ impl Postgres {
             .acquire_timeout(options.connect_timeout)
             .idle_timeout(Duration::from_secs(300))
             .max_lifetime(Duration::from_secs(3600))
-            // A dead connection shows at BEGIN, which is repeated; a ping each time would be a round trip more.
+            // A ping each time would be a round trip more. One that lay idle may have died; one that dies while busy
+            // shows at BEGIN, which is repeated.
             .test_before_acquire(false)
+            .before_acquire(|conn: &mut sqlx::PgConnection, meta| {
+                Box::pin(
+                    async move { Ok(meta.idle_for < Duration::from_secs(1) || conn.ping().await.is_ok()) },
+                )
+            })
             .connect_lazy_with(connect);
         Ok(Self {
             pool,
@@ -167,8 +174,10 @@ impl Postgres {
     {
         let mut tx = Tx::new(self.begin("BEGIN").await?);
         // On an error the transaction is dropped, and with that rolled back.
-        let result = match timeout(self.operation_timeout, op(&mut tx, state)).await {
-            Ok(result) => result?,
+        let run = AssertUnwindSafe(op(&mut tx, state)).catch_unwind();
+        let result = match timeout(self.operation_timeout, run).await {
+            Ok(Ok(result)) => result?,
+            Ok(Err(_)) => return Err(Error::internal("a write operation panicked")),
             Err(_) => return Err(Error::DeadlineExceeded),
         };
         if tx.conn.has_failed() {
