@@ -5,6 +5,7 @@
 //! A tour: [`sql`] is the only door to SQLite and PostgreSQL, [`migrate`] brings a database to the schema of this
 //! program, [`ledger`] holds the tables that every service's database has: requests seen, changes, outbox.
 
+pub mod artifacts;
 pub mod ledger;
 pub mod migrate;
 pub mod sql;

@@ -1,0 +1,342 @@
+//! Artifact bytes: files below locations, written durably with their digests, read back verified.
+//!
+//! [`Roots`] says which places the server opens, [`ArtifactPath`] which names it takes, [`ArtifactStore`] does the work.
+//! Memory stays flat whatever the size of a file: two batches of 1 MiB on the way into a folder, three parts of 8 MiB
+//! on the way into a bucket, one block of 4 MiB on the way out.
+//!
+//! Files are plain files under the names that clients gave. Digests are kept apart (see [`index`]); a file that
+//! somebody else put there has none and is given out unverified, and [`Meta`] says so.
+
+mod backend;
+mod digest;
+pub mod index;
+mod local;
+mod locks;
+mod manifest;
+mod path;
+mod presign;
+mod read;
+mod remote;
+mod root;
+mod sql_index;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::Stream;
+use lodeway_domain::{
+    Error, FieldViolation, Reason, Result,
+    page::{KeyValue, Page, PageRequest, Position},
+    time::Clock,
+};
+use uuid::Uuid;
+
+use self::{backend::Listing, index::Recorded, locks::PathLocks, presign::unsupported};
+pub use self::{
+    backend::{ByteStream, Entry, Removed},
+    digest::{BLOCK_BYTES, BlockCheck, FileDigest, Hasher, Sha256Digest},
+    index::DigestIndex,
+    manifest::{Manifest, ManifestEntry, Trust},
+    path::{ArtifactPath, MAX_PATH_BYTES, MAX_SEGMENT_BYTES},
+    presign::{MAX_PARTS, Multipart, PresignMethod, Presigned, PresignedPart, UploadedPart},
+    read::{Meta, Range},
+    root::{Location, RootSettings, Roots},
+    sql_index::{MIGRATIONS, SqlDigestIndex},
+};
+
+/// How often a race with other writers is run again before it is given up.
+const ATTEMPTS: usize = 8;
+
+/// What the writer expects its body to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected {
+    /// Its length.
+    pub size_bytes: Option<u64>,
+    /// Its digest.
+    pub sha256: Option<Sha256Digest>,
+}
+
+/// Reads and writes artifacts. Cheap to clone.
+#[derive(Clone)]
+pub struct ArtifactStore {
+    roots: Roots,
+    index: Arc<dyn DigestIndex>,
+    clock: Arc<dyn Clock>,
+    locks: PathLocks,
+}
+
+impl ArtifactStore {
+    /// A store over the opened roots whose digests are kept in `index`.
+    pub fn new(roots: Roots, index: Arc<dyn DigestIndex>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            roots,
+            index,
+            clock,
+            locks: PathLocks::default(),
+        }
+    }
+
+    /// The places that this store opens.
+    pub fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    /// See [`Roots::resolve`].
+    pub fn resolve(&self, artifact_uri: &str) -> Result<Location> {
+        self.roots.resolve(artifact_uri)
+    }
+
+    /// Writes a file, replacing what stood under its name; readers see the whole old or the whole new file.
+    ///
+    /// When it returns, the bytes, the name and the digest are durable. On failure the name is untouched; only after a
+    /// failure of the database at the very end may the new file stand there already. Of concurrent writers to one path,
+    /// in this or another process, the last one wins. Errors: `Invalid` for `path`, `size_bytes` or `sha256`;
+    /// what the body stream fails with; `Unavailable`.
+    pub async fn put(
+        &self,
+        location: &Location,
+        path: &ArtifactPath,
+        body: impl Stream<Item = Result<Bytes>> + Send + 'static,
+        expected: Expected,
+    ) -> Result<Arc<FileDigest>> {
+        let full = location.full(path)?;
+        if path.is_root() {
+            return Err(Error::invalid("path", "is empty; name a file"));
+        }
+        let backend = &location.root.backend;
+        let staged = backend.stage(&full, Box::pin(body)).await?;
+        let digest = staged.digest().clone();
+        if let Err(error) = check_expected(&digest, expected) {
+            staged.discard().await;
+            return Err(error);
+        }
+        let key = location.index_key(&full);
+        let write = Recorded {
+            write_id: Uuid::now_v7().simple().to_string(),
+            begun: self.clock.now(),
+            digest: digest.clone(),
+        };
+        // only the naming is serialised, so a slow upload holds nobody up
+        let _turn = self.locks.lock(&key).await;
+        if let Err(error) = self.index.begin(&key, &write).await {
+            staged.discard().await;
+            return Err(error);
+        }
+        // if naming fails, the pending record stays: the answer of a bucket may be lost after the deed, and a record
+        // of a write that did not happen does no harm
+        let identity = staged.commit().await?;
+        self.settle(location, &full, &write, &identity).await?;
+        Ok(digest)
+    }
+
+    /// Makes the digest of a named file the current one, unless another file has taken the name since.
+    ///
+    /// The identity is looked at after the current record, and the promotion fails if that record has moved meanwhile.
+    /// So if two writers name A, then B, and B promotes first, then A's promotion fails, A looks again, finds
+    /// B's file and steps back; if A promotes first, B's promotion is simply the later one.
+    async fn settle(
+        &self,
+        location: &Location,
+        full: &ArtifactPath,
+        write: &Recorded,
+        identity: &str,
+    ) -> Result<()> {
+        let key = location.index_key(full);
+        for _ in 0..ATTEMPTS {
+            let row = self.index.load(&key).await?;
+            if location.root.backend.identity(full).await?.as_deref() != Some(identity) {
+                return self
+                    .index
+                    .discard(&key, std::slice::from_ref(&write.write_id))
+                    .await;
+            }
+            let current = row.current.as_ref().map(|c| c.write_id.as_str());
+            if current == Some(&write.write_id) || self.index.promote(&key, write, current).await? {
+                return Ok(());
+            }
+        }
+        // others write this path in quick succession; the pending record keeps every reader right
+        Ok(())
+    }
+
+    /// Lists a folder: one level of files and folders, or files of all depths; sorted by path in byte order.
+    ///
+    /// Paths are relative to the location. A file, or a folder that does not exist, gives an empty page.
+    pub async fn list(
+        &self,
+        location: &Location,
+        folder: &ArtifactPath,
+        recursive: bool,
+        page: &PageRequest,
+    ) -> Result<Page<Entry>> {
+        let full = location.full(folder)?;
+        let after = match page.after.as_ref().map(|position| position.0.as_slice()) {
+            None => None,
+            Some([KeyValue::Text(after)]) if ArtifactPath::parse(after).is_ok() => Some(after.as_str()),
+            Some(_) => {
+                let violation = FieldViolation::new("page_token", "is not a token that this server made");
+                return Err(Error::Invalid(vec![violation.because(Reason::InvalidPageToken)]));
+            }
+        };
+        let listing = Listing {
+            recursive,
+            after,
+            limit: page.size.saturating_add(1),
+        };
+        let entries = location.root.backend.list(&full, listing).await?;
+        let mut rows = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let position = Position(vec![KeyValue::Text(entry.path.as_str().to_owned())]);
+            // a name that is too long together with its folder could not be asked for either
+            if let Ok(path) = folder.join(&entry.path) {
+                rows.push((Entry { path, ..entry }, position));
+            }
+        }
+        Ok(Page::from_lookahead(rows, page.size))
+    }
+
+    /// What stands under a path; none if nothing does.
+    pub async fn stat(&self, location: &Location, path: &ArtifactPath) -> Result<Option<Entry>> {
+        let found = location.root.backend.stat(&location.full(path)?).await?;
+        Ok(found.map(|entry| Entry {
+            path: path.clone(),
+            ..entry
+        }))
+    }
+
+    /// Removes a file, or a folder with everything below it; what is not there is removed already.
+    pub async fn delete(&self, location: &Location, path: &ArtifactPath) -> Result<Removed> {
+        self.remove(location, path, false).await
+    }
+
+    /// Removes everything below a location, or with `dry_run` only counts it. Errors: `Precondition` for a root itself.
+    pub async fn delete_prefix(&self, location: &Location, dry_run: bool) -> Result<Removed> {
+        self.remove(location, &ArtifactPath::root(), dry_run).await
+    }
+
+    async fn remove(&self, location: &Location, path: &ArtifactPath, dry_run: bool) -> Result<Removed> {
+        let full = location.full(path)?;
+        if full.is_root() {
+            let message = "a whole artifact root cannot be deleted; name a folder in it";
+            return Err(Error::precondition(
+                Reason::LocationNotAllowed,
+                message,
+                Vec::new(),
+            ));
+        }
+        let key = location.index_key(&full);
+        let _turn = self.locks.lock(&key).await;
+        let removed = location.root.backend.remove(&full, dry_run).await?;
+        if !dry_run {
+            // after the files: a record without a file does no harm, a file without its record loses its check
+            self.index.remove(&key).await?;
+            for prefix in location.index_prefixes(&full) {
+                self.index.remove_below(&prefix).await?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Signs a URL for one file. A digest is not recorded for what is uploaded so.
+    ///
+    /// Errors: `Unimplemented` reason `NOT_SUPPORTED_BY_STORE` for a local folder.
+    pub async fn presign(
+        &self,
+        location: &Location,
+        path: &ArtifactPath,
+        method: PresignMethod,
+        expires: Duration,
+    ) -> Result<Presigned> {
+        let full = location.full(path)?;
+        let signer = location
+            .root
+            .backend
+            .presign()
+            .ok_or_else(|| unsupported("a signed URL"))?;
+        let signed = signer.url(&full, method, expires).await?;
+        if method == PresignMethod::Put {
+            // the client will replace the file behind the server's back; the old digest would condemn the new bytes
+            self.index.remove(&location.index_key(&full)).await?;
+        }
+        Ok(signed)
+    }
+
+    /// Begins a multipart upload that the client sends by signed URLs. Errors: `Unimplemented` for stores without it.
+    pub async fn create_multipart(
+        &self,
+        location: &Location,
+        path: &ArtifactPath,
+        parts: u32,
+        expires: Duration,
+    ) -> Result<Multipart> {
+        if !(1..=MAX_PARTS).contains(&parts) {
+            return Err(Error::invalid(
+                "num_parts",
+                format!("is not between 1 and {MAX_PARTS}"),
+            ));
+        }
+        self.multipart(location)?
+            .create_multipart(&location.full(path)?, parts, expires)
+            .await
+    }
+
+    /// Puts the parts together under the path, without a digest.
+    pub async fn complete_multipart(
+        &self,
+        location: &Location,
+        path: &ArtifactPath,
+        upload_id: &str,
+        parts: Vec<UploadedPart>,
+    ) -> Result<()> {
+        let full = location.full(path)?;
+        let signer = self.multipart(location)?;
+        let key = location.index_key(&full);
+        let _turn = self.locks.lock(&key).await;
+        // before the deed, so that no reader holds the new bytes against the old digest
+        self.index.remove(&key).await?;
+        signer.complete_multipart(&full, upload_id, parts).await
+    }
+
+    /// Gives a multipart upload up.
+    pub async fn abort_multipart(
+        &self,
+        location: &Location,
+        path: &ArtifactPath,
+        upload_id: &str,
+    ) -> Result<()> {
+        self.multipart(location)?
+            .abort_multipart(&location.full(path)?, upload_id)
+            .await
+    }
+
+    fn multipart<'a>(&self, location: &'a Location) -> Result<&'a dyn presign::PresignStore> {
+        location
+            .root
+            .backend
+            .presign()
+            .ok_or_else(|| unsupported("multipart upload"))
+    }
+}
+
+fn check_expected(found: &FileDigest, expected: Expected) -> Result<()> {
+    let mut violations = lodeway_domain::error::Violations::new();
+    if let Some(size) = expected.size_bytes.filter(|size| *size != found.size_bytes) {
+        violations.add(
+            "size_bytes",
+            format!(
+                "says {size}, but {} bytes came; send the file again",
+                found.size_bytes
+            ),
+        );
+    }
+    if let Some(sha256) = expected.sha256.filter(|sha256| *sha256 != found.sha256) {
+        violations.add(
+            "sha256",
+            format!(
+                "says {sha256}, but the bytes that came have {}; send the file again",
+                found.sha256
+            ),
+        );
+    }
+    violations.finish()
+}

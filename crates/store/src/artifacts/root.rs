@@ -1,0 +1,492 @@
+//! Which places the server opens, and where a URI points inside them.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+
+use lodeway_domain::{Error, FieldViolation, Reason, Result};
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use super::{
+    backend::Backend,
+    local::LocalRoot,
+    path::ArtifactPath,
+    remote::{BucketRoot, Cloud},
+};
+
+/// The scheme of URIs that name the proxied store.
+const PROXY_SCHEME: &str = "mlflow-artifacts:";
+
+/// Where artifacts may lie, as configured.
+#[derive(Debug, Clone, Default)]
+pub struct RootSettings {
+    /// The proxied store, `--artifacts`: a plain path or a URI (`file:`, `s3:`, `gs:`, `abfss:`, `wasbs:`, `az:`).
+    pub proxied: String,
+    /// `--default-artifact-root`, if it is a place of its own and not `mlflow-artifacts:`.
+    pub default_root: Option<String>,
+    /// Every `--allow-artifact-root`.
+    pub allowed: Vec<String>,
+    /// Options of buckets by the names of the usual environment variables, for example `AWS_ENDPOINT_URL`.
+    pub options: BTreeMap<String, String>,
+}
+
+/// A place in one spelling: a local folder, or a bucket with a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Local {
+        path: String,
+    },
+    Bucket {
+        cloud: Cloud,
+        bucket: String,
+        key: String,
+        url: String,
+    },
+}
+
+/// A place that the server opens, with what it takes to read and write there.
+pub(crate) struct Root {
+    place: Place,
+    pub(crate) backend: Box<dyn Backend>,
+    /// What stands before a path in the digest index. Nothing physical for the proxied store, which may be moved.
+    key: String,
+    /// Where the proxied store lies inside this one, if it does.
+    proxied_inside: Option<ArtifactPath>,
+}
+
+/// Every place that the server opens.
+#[derive(Clone)]
+pub struct Roots(Arc<Vec<Arc<Root>>>);
+
+/// A folder (of a run, of a model version) below one of the roots.
+#[derive(Clone)]
+pub struct Location {
+    pub(crate) root: Arc<Root>,
+    /// Relative to the root.
+    pub(crate) prefix: ArtifactPath,
+}
+
+impl Roots {
+    /// Opens the configured places: the proxied folder and the default folder are created, leftovers of dead writers
+    /// are cleared away; buckets are not contacted. Errors: `Invalid` naming the setting.
+    pub async fn open(settings: &RootSettings) -> Result<Self> {
+        let proxied_place =
+            Place::parse(&settings.proxied, true).map_err(|e| name_setting("artifacts", e))?;
+        let mut roots = vec![Root::open(
+            proxied_place.clone(),
+            PROXY_SCHEME.to_owned() + "/",
+            settings,
+        )?];
+        roots[0].backend.prepare().await?;
+        let default = settings
+            .default_root
+            .iter()
+            .filter(|uri| !uri.starts_with(PROXY_SCHEME));
+        for (uri, created) in default
+            .map(|uri| (uri, true))
+            .chain(settings.allowed.iter().map(|uri| (uri, false)))
+        {
+            let setting = if created {
+                "default_artifact_root"
+            } else {
+                "allow_artifact_root"
+            };
+            let place = Place::parse(uri, true).map_err(|e| name_setting(setting, e))?;
+            let mut root = match proxied_place.strip(&place) {
+                // a folder inside the proxied store: its files must have the same keys there and here
+                Some(below) => Root::open(place, format!("{PROXY_SCHEME}/{below}/"), settings)?,
+                None => Root::open(place.clone(), format!("{}/", place.key()), settings)?,
+            };
+            root.proxied_inside = root.place.strip(&proxied_place).filter(|below| !below.is_root());
+            if created {
+                root.backend.prepare().await?;
+            }
+            roots.push(root);
+        }
+        Ok(Self(Arc::new(roots.into_iter().map(Arc::new).collect())))
+    }
+
+    /// The proxied store itself.
+    pub fn proxied(&self) -> Location {
+        Location {
+            root: self.0[0].clone(),
+            prefix: ArtifactPath::root(),
+        }
+    }
+
+    /// Finds the place that an artifact URI names.
+    ///
+    /// `mlflow-artifacts:` with or without a host is the proxied store; any other URI must lie below one of the roots.
+    /// `runs:` and `models:` are for the services that know runs and models. Errors: `Invalid` naming
+    /// `artifact_uri`, reason `LOCATION_NOT_ALLOWED`.
+    pub fn resolve(&self, artifact_uri: &str) -> Result<Location> {
+        if let Some(rest) = artifact_uri.strip_prefix(PROXY_SCHEME) {
+            let path = match rest.strip_prefix("//") {
+                Some(with_host) => with_host.split_once('/').map_or("", |(_, path)| path),
+                None => rest.strip_prefix('/').unwrap_or(rest),
+            };
+            let prefix = ArtifactPath::parse_or_root(path).map_err(refuse_path)?;
+            return Ok(Location {
+                root: self.0[0].clone(),
+                prefix,
+            });
+        }
+        let place = Place::parse(artifact_uri, false)?;
+        for root in self.0.iter() {
+            if let Some(prefix) = root.place.strip(&place) {
+                return Ok(Location {
+                    root: root.clone(),
+                    prefix,
+                });
+            }
+        }
+        Err(refuse(
+            "lies below none of the artifact roots of this server; add its root with `--allow-artifact-root`",
+        ))
+    }
+}
+
+impl Location {
+    /// The folder `path` below this one. Errors: `Invalid` if the whole becomes too long.
+    pub fn join(&self, path: &ArtifactPath) -> Result<Self> {
+        Ok(Self {
+            root: self.root.clone(),
+            prefix: self.prefix.join(path)?,
+        })
+    }
+
+    /// Whether this is a root as configured, which cannot be removed as a whole.
+    pub fn is_root(&self) -> bool {
+        self.prefix.is_root()
+    }
+
+    pub(crate) fn full(&self, path: &ArtifactPath) -> Result<ArtifactPath> {
+        self.prefix.join(path)
+    }
+
+    /// The name of a file in the digest index; the same by whichever root it is reached.
+    pub(crate) fn index_key(&self, full: &ArtifactPath) -> String {
+        match self
+            .root
+            .proxied_inside
+            .as_ref()
+            .and_then(|inside| full.strip_prefix(inside))
+        {
+            Some(below) => format!("{PROXY_SCHEME}/{below}"),
+            None => format!("{}{full}", self.root.key),
+        }
+    }
+
+    /// The beginnings of the names of all files below a folder in the digest index.
+    pub(crate) fn index_prefixes(&self, full: &ArtifactPath) -> Vec<String> {
+        let mut prefixes = vec![format!("{}/", self.index_key(full).trim_end_matches('/'))];
+        if self
+            .root
+            .proxied_inside
+            .as_ref()
+            .is_some_and(|inside| inside.strip_prefix(full).is_some())
+        {
+            prefixes.push(format!("{PROXY_SCHEME}/"));
+        }
+        prefixes
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.root.key, self.prefix)
+    }
+}
+
+impl Root {
+    fn open(place: Place, key: String, settings: &RootSettings) -> Result<Self> {
+        let backend: Box<dyn Backend> = match &place {
+            Place::Local { path } => Box::new(LocalRoot::new(PathBuf::from(if path.is_empty() {
+                "/"
+            } else {
+                path
+            }))),
+            Place::Bucket { cloud, key, url, .. } => {
+                Box::new(BucketRoot::open(*cloud, url, key, &settings.options)?)
+            }
+        };
+        Ok(Self {
+            place,
+            backend,
+            key,
+            proxied_inside: None,
+        })
+    }
+}
+
+impl Place {
+    /// Parses a URI or, if it has no scheme, a plain path; a relative one only from the configuration.
+    fn parse(uri: &str, configured: bool) -> Result<Self> {
+        let scheme = uri.split_once(':').map(|(scheme, _)| scheme).filter(|scheme| {
+            scheme.len() > 1
+                && scheme
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+        });
+        match scheme.map(str::to_ascii_lowercase).as_deref() {
+            None if uri.starts_with('/') => Self::local(uri, configured),
+            None if configured && !uri.is_empty() => {
+                let path = std::path::absolute(uri).map_err(|_| refuse("is not a path"))?;
+                Self::local(path.to_str().ok_or_else(|| refuse("is not UTF-8"))?, configured)
+            }
+            Some("file") => Self::file_uri(uri, configured),
+            Some("s3" | "s3a" | "s3n") => Self::bucket(Cloud::S3, "s3", uri),
+            Some("gs" | "gcs") => Self::bucket(Cloud::Google, "gs", uri),
+            Some(azure @ ("az" | "abfs" | "abfss" | "wasb" | "wasbs")) => {
+                Self::bucket(Cloud::Azure, azure, uri)
+            }
+            Some("runs" | "models") => Err(refuse(
+                "names a run or model; ask for its artifacts through that run or model",
+            )),
+            _ => Err(refuse("is not an artifact location that this server can open")),
+        }
+    }
+
+    fn local(path: &str, configured: bool) -> Result<Self> {
+        let mut kept = Vec::new();
+        for segment in path.split('/').filter(|s| !s.is_empty() && *s != ".") {
+            if segment == ".." && configured {
+                kept.pop();
+            } else if segment == ".." {
+                return Err(refuse("has a `..` segment"));
+            } else {
+                kept.push(segment);
+            }
+        }
+        Ok(Self::Local {
+            path: kept.iter().map(|segment| format!("/{segment}")).collect(),
+        })
+    }
+
+    fn file_uri(uri: &str, configured: bool) -> Result<Self> {
+        let rest = &uri["file:".len()..];
+        let path = match rest.strip_prefix("//") {
+            Some(with_host) => match with_host.split_once('/') {
+                Some(("" | "localhost", path)) => format!("/{path}"),
+                _ => return Err(refuse("names a file on another host")),
+            },
+            None if rest.starts_with('/') => rest.to_owned(),
+            None => return Err(refuse("is a relative file URI; give an absolute one")),
+        };
+        if path.contains(['?', '#']) {
+            return Err(refuse("has a query or fragment"));
+        }
+        let path = percent_decode_str(&path)
+            .decode_utf8()
+            .map_err(|_| refuse("is not UTF-8"))?;
+        Self::local(&path, configured)
+    }
+
+    fn bucket(cloud: Cloud, scheme: &str, uri: &str) -> Result<Self> {
+        let Some((_, rest)) = uri.split_once("://") else {
+            return Err(refuse("has no bucket"));
+        };
+        let (authority, key) = rest.split_once('/').unwrap_or((rest, ""));
+        let bad = |c: char| c.is_whitespace() || c.is_control() || "?#%\\".contains(c);
+        if authority.is_empty() || authority.contains(bad) {
+            return Err(refuse("has no bucket"));
+        }
+        let segments: Vec<&str> = key.split('/').filter(|s| !s.is_empty() && *s != ".").collect();
+        if segments.contains(&"..") {
+            return Err(refuse("has a `..` segment"));
+        }
+        // `wasbs://c@account.blob…` and `abfss://c@account.dfs…` are the same container
+        let bucket = match (cloud, authority.split_once('@')) {
+            (Cloud::Azure, Some((container, host))) => {
+                format!("{container}@{}", host.split('.').next().unwrap_or(host))
+            }
+            _ => authority.to_owned(),
+        };
+        let url = match (cloud, bucket.split_once('@')) {
+            (Cloud::Azure, Some((container, account))) => {
+                format!("abfss://{container}@{account}.dfs.core.windows.net/")
+            }
+            (Cloud::Azure, None) => format!("az://{authority}/"),
+            _ => format!("{scheme}://{authority}/"),
+        };
+        Url::parse(&url).map_err(|_| refuse("has no bucket"))?;
+        Ok(Self::Bucket {
+            cloud,
+            bucket,
+            key: segments.join("/"),
+            url,
+        })
+    }
+
+    fn key(&self) -> String {
+        match self {
+            Self::Local { path } => format!("file://{path}"),
+            Self::Bucket {
+                cloud, bucket, key, ..
+            } => {
+                let scheme = match cloud {
+                    Cloud::S3 => "s3",
+                    Cloud::Google => "gs",
+                    Cloud::Azure => "az",
+                };
+                format!("{scheme}://{bucket}/{key}")
+                    .trim_end_matches('/')
+                    .to_owned()
+            }
+        }
+    }
+
+    /// Where `inner` lies inside this place, if it does and every name on the way is one that may be asked for.
+    fn strip(&self, inner: &Place) -> Option<ArtifactPath> {
+        let (outer, inner) = match (self, inner) {
+            (Self::Local { path: outer }, Self::Local { path: inner }) => (outer, inner),
+            (
+                Self::Bucket {
+                    cloud: a,
+                    bucket: b,
+                    key: outer,
+                    ..
+                },
+                Self::Bucket {
+                    cloud: c,
+                    bucket: d,
+                    key: inner,
+                    ..
+                },
+            ) if a == c && b == d => (outer, inner),
+            _ => return None,
+        };
+        let rest = inner.strip_prefix(outer.as_str())?;
+        if !(rest.is_empty() || outer.is_empty() || rest.starts_with('/')) {
+            return None;
+        }
+        ArtifactPath::parse_or_root(rest.strip_prefix('/').unwrap_or(rest)).ok()
+    }
+}
+
+fn refuse(why: &str) -> Error {
+    Error::Invalid(vec![
+        FieldViolation::new("artifact_uri", why).because(Reason::LocationNotAllowed),
+    ])
+}
+
+/// The same refusal under the name of the field that the URI came in.
+fn refuse_path(error: Error) -> Error {
+    match error {
+        Error::Invalid(violations) => Error::Invalid(
+            violations
+                .into_iter()
+                .map(|v| FieldViolation {
+                    field: "artifact_uri".into(),
+                    reason: Reason::LocationNotAllowed,
+                    ..v
+                })
+                .collect(),
+        ),
+        other => other,
+    }
+}
+
+fn name_setting(setting: &str, error: Error) -> Error {
+    match error {
+        Error::Invalid(violations) => Error::Invalid(
+            violations
+                .into_iter()
+                .map(|v| FieldViolation {
+                    field: setting.into(),
+                    reason: Reason::InvalidField,
+                    ..v
+                })
+                .collect(),
+        ),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn roots(dir: &std::path::Path) -> Roots {
+        let settings = RootSettings {
+            proxied: dir.join("proxied").display().to_string(),
+            default_root: Some(format!("file://{}/default%20root", dir.display())),
+            allowed: vec![
+                "s3://bucket/team".into(),
+                dir.join("proxied/inner").display().to_string(),
+                "wasbs://models@acct.blob.core.windows.net/x".into(),
+                "gs://g".into(),
+            ],
+            options: [
+                ("AWS_REGION", "us-east-1"),
+                ("AWS_ACCESS_KEY_ID", "k"),
+                ("AWS_SECRET_ACCESS_KEY", "s"),
+                ("AZURE_STORAGE_ACCOUNT_NAME", "acct"),
+                ("AZURE_STORAGE_ACCOUNT_KEY", "a2V5"),
+                ("GOOGLE_SKIP_SIGNATURE", "true"),
+            ]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into(),
+        };
+        Roots::open(&settings).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn opens_only_below_roots() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = roots(dir.path()).await;
+        let d = dir.path().display();
+        for (uri, key) in [
+            (
+                "mlflow-artifacts:/0/r/artifacts".to_owned(),
+                "mlflow-artifacts:/0/r/artifacts".to_owned(),
+            ),
+            (
+                "mlflow-artifacts://host:5000/0/r".into(),
+                "mlflow-artifacts:/0/r".into(),
+            ),
+            ("mlflow-artifacts:/".into(), "mlflow-artifacts:/".into()),
+            (format!("file://{d}/proxied/0/r"), "mlflow-artifacts:/0/r".into()),
+            (format!("{d}/proxied/inner/x"), "mlflow-artifacts:/inner/x".into()),
+            (
+                format!("file:{d}/default%20root/a"),
+                format!("file://{d}/default root/a"),
+            ),
+            ("s3://bucket/team/run".into(), "s3://bucket/team/run".into()),
+            (
+                "abfss://models@acct.dfs.core.windows.net/x/y".into(),
+                "az://models@acct/x/y".into(),
+            ),
+            ("gs://g/a".into(), "gs://g/a".into()),
+        ] {
+            let location = roots.resolve(&uri).unwrap_or_else(|e| panic!("{uri}: {e}"));
+            assert_eq!(location.index_key(&location.prefix), key, "{uri}");
+        }
+        for uri in [
+            "mlflow-artifacts:/../x".to_owned(),
+            "mlflow-artifacts:/%2e%2e/x".into(),
+            "mlflow-artifacts:////etc".into(),
+            "file:///etc/passwd".into(),
+            "file://otherhost/x".into(),
+            format!("file://{d}/proxied/../x"),
+            format!("file://{d}/proxied/%2e%2e/x"),
+            format!("file://{d}/proxied/%252e%252e/x"),
+            format!("{d}/proxied-neighbour/x"),
+            "s3://bucket/teammate".into(),
+            "s3://bucket".into(),
+            "s3://other/team".into(),
+            "s3://bucket/team/../x".into(),
+            "runs:/1/model".into(),
+            "models:/m/1".into(),
+            "http://x/y".into(),
+            "relative/path".into(),
+            "".into(),
+            "dbfs:/x".into(),
+        ] {
+            let error = roots
+                .resolve(&uri)
+                .err()
+                .unwrap_or_else(|| panic!("{uri} was opened"));
+            assert_eq!(error.reason(), Reason::LocationNotAllowed, "{uri}");
+        }
+    }
+}
