@@ -3,9 +3,11 @@
 //! No wire format, no gRPC: a store takes and gives the words of `lodeway-domain`.
 //!
 //! A tour: [`sql`] is the only door to SQLite and PostgreSQL, [`migrate`] brings a database to the schema of this
-//! program, [`ledger`] holds the tables that every service's database has: requests seen, changes, outbox.
+//! program, [`ledger`] holds the tables that every service's database has: requests seen, changes, outbox,
+//! [`search`] turns filters and orders into SQL, [`artifacts`] keeps the bytes of files.
 
 pub mod artifacts;
 pub mod ledger;
 pub mod migrate;
+pub mod search;
 pub mod sql;
