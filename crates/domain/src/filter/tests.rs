@@ -488,7 +488,7 @@ fn comparison() -> impl Strategy<Value = Expr> {
         Some(op) => {
             let value = values[0].clone();
             let nan = matches!(value, Value::Number(n) if n.is_nan());
-            let fits = matches!(value, Value::Text(_)) || !op.is_pattern() && !(nan && op.is_range());
+            let fits = matches!(value, Value::Text(_)) || !(op.is_pattern() || nan && op.is_range());
             Expr::Compare {
                 field,
                 op: if fits { op } else { Op::Eq },
