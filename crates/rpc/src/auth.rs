@@ -64,7 +64,7 @@ impl Authenticator {
     /// Also believes what other processes of the platform say of a caller, if they hold the same token.
     #[must_use]
     pub fn trusting_peers(mut self, token: Option<&Secret<String>>) -> Self {
-        self.peer_token = token.map(|t| sha256(t.reveal().as_bytes()));
+        self.peer_token = token.map(|t| sha256(peer_proof(t).as_bytes()));
         self
     }
 
@@ -186,6 +186,11 @@ impl fmt::Debug for Authenticator {
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
     }
+}
+
+/// What a process sends to show that it holds the peer token: printable whatever the token is, and not the token.
+pub(crate) fn peer_proof(token: &Secret<String>) -> String {
+    hash_token(&format!("lodeway peer {}", token.reveal()))
 }
 
 fn is_password(phc: &str, password: &str) -> bool {

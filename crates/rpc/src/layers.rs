@@ -178,7 +178,13 @@ impl Column {
                     &request_id,
                     &method.domain,
                 );
-                wrap_body(work.instrument(span.clone()).await, call, span, deadline)
+                wrap_body(
+                    work.instrument(span.clone()).await,
+                    call,
+                    span,
+                    deadline,
+                    request_id.clone(),
+                )
             }
             Err(error) => {
                 let status = span.in_scope(|| status::status_of(&error, &request_id, &method.domain));
@@ -217,6 +223,7 @@ fn wrap_body(
     mut call: Call,
     span: Span,
     deadline: Option<Instant>,
+    request_id: Arc<str>,
 ) -> Response<Body> {
     let code = response
         .headers()
@@ -226,7 +233,7 @@ fn wrap_body(
         call.finish(code, &span);
         return response;
     }
-    response.map(|body| Body::new(CallBody::new(body, call, span, deadline)))
+    response.map(|body| Body::new(CallBody::new(body, call, span, deadline, request_id)))
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {

@@ -3,7 +3,7 @@
 //! Not its job: any rule of the domain, any table, any message of our own contract (it sees descriptor sets as bytes).
 //!
 //! # How a service uses this
-//! ```ignore
+//! ```text
 //! // api.rs: one method
 //! async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<GetRunResponse>, Status> {
 //!     let (cx, message) = context::split(request)?;             // caller, request id, deadline; the message
@@ -15,12 +15,19 @@
 //! let reply = self.artifacts.clone().list(cx.request(ListRequest { .. })).await.map_err(|s| status::into_error(&s))?;
 //! ```
 //! # How the binary wires it
-//! ```ignore
-//! let column = Column::new(ColumnConfig::default(), Authenticator::open(), access::platform(), tasks.clone());
-//! let tracking = Transport::local(column.wrap(tracking_routes.clone()));        // in process, same layers
-//! let registry = Transport::remote(&url)?.with_peer_token(Some(peer_token));    // lazily connected
-//! let server = Server::bind(config, column, tasks).await?;
-//! server.serve(routes, rest_router, shutdown, grace).await?;
+//! ```text
+//! let telemetry = Telemetry::init(&config.telemetry, "lodeway")?;                // first: the column keeps its metrics
+//! let auth = Authenticator::open().trusting_peers(config.peer_token.as_ref());   // or ::with_table(TokenTable::load(..)?)
+//! let column = Column::new(config.column, auth, access::platform());
+//! let tracking = Transport::local(column.wrap(tracking_routes.clone()));         // in process, the same column
+//! let registry = Transport::remote(&url)?.with_peer_token(config.peer_token);    // or lazily connected
+//! let (health, tasks) = (Health::new(), Tasks::new());
+//! let routes = merge([tracking_routes, proxy(&["lodeway.registry.v1.RegistryService"], &registry),
+//!     platform_routes(&health, &[DESCRIPTORS])?]);
+//! let rest = column.wrap_rest(rest_router, mlflow_error);                         // or default_router(Some(metrics))
+//! let server = Server::bind(addr, config.serve, health, tasks.clone()).await?;
+//! server.serve(column.wrap(routes), rest, shutdown_signal, grace).await;          // drains
+//! tasks.shutdown(grace).await;                                                   // then background work ends
 //! ```
 //! [`transport`] and [`context`] are what services touch, [`status`] the one mapping of errors, [`layers`] the column
 //! every call passes, [`serve`] the listener, [`config`] and [`telemetry`] what the binary reads and starts.

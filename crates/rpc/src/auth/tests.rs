@@ -105,8 +105,9 @@ async fn a_verified_password_is_not_hashed_again() {
 #[tokio::test]
 async fn only_a_peer_with_the_token_may_name_the_caller() {
     let said = |token: &str| {
+        let proof = peer_proof(&Secret::new(token.to_owned()));
         headers(&[
-            ("x-lodeway-peer-token", token),
+            ("x-lodeway-peer-token", &proof),
             ("x-lodeway-principal", "al%20ice"),
             ("x-lodeway-verified", "1"),
         ])

@@ -3,6 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -22,23 +23,33 @@ pub(super) struct CallBody {
     call: Call,
     span: Span,
     deadline: Option<Pin<Box<Sleep>>>,
+    request_id: Arc<str>,
 }
 
 impl CallBody {
-    pub(super) fn new(inner: Body, call: Call, span: Span, deadline: Option<Instant>) -> Self {
+    pub(super) fn new(
+        inner: Body,
+        call: Call,
+        span: Span,
+        deadline: Option<Instant>,
+        request_id: Arc<str>,
+    ) -> Self {
         let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
         Self {
             inner: Some(inner),
             call,
             span,
             deadline,
+            request_id,
         }
     }
 
     /// Ends the stream with an error in place of whatever would have come.
     fn end(&mut self, error: &Error) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.inner = None;
-        let status = status::status_of(error, "", self.call.domain());
+        let status = self
+            .span
+            .in_scope(|| status::status_of(error, &self.request_id, self.call.domain()));
         self.call.finish(status.code(), &self.span);
         let mut trailers = http::HeaderMap::new();
         Poll::Ready(Some(
@@ -55,6 +66,17 @@ impl http_body::Body for CallBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
+        if this.inner.is_none() {
+            return Poll::Ready(None);
+        }
+        // First, so that a stream which always has something ready ends too.
+        if this
+            .deadline
+            .as_mut()
+            .is_some_and(|d| d.as_mut().poll(cx).is_ready())
+        {
+            return this.end(&Error::DeadlineExceeded);
+        }
         let Some(inner) = &mut this.inner else {
             return Poll::Ready(None);
         };
@@ -66,22 +88,13 @@ impl http_body::Body for CallBody {
             Err(panic) => return this.end(&panicked(&*panic)),
         };
         match &polled {
-            Poll::Pending => {
-                let passed = this
-                    .deadline
-                    .as_mut()
-                    .is_some_and(|d| d.as_mut().poll(cx).is_ready());
-                return if passed {
-                    this.end(&Error::DeadlineExceeded)
-                } else {
-                    Poll::Pending
-                };
-            }
+            Poll::Pending => {}
             Poll::Ready(None) => this.call.finish(Code::Ok, &this.span),
             Poll::Ready(Some(Err(status))) => this.call.finish(status.code(), &this.span),
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(code) = frame.trailers_ref().and_then(|t| t.get("grpc-status")) {
                     this.call.finish(Code::from_bytes(code.as_bytes()), &this.span);
+                    this.deadline = None;
                 }
             }
         }

@@ -54,17 +54,15 @@ impl Column {
             duration_ms = Empty,
         );
         telemetry::adopt(&span, request.headers());
-        let admitted = self.admit(access);
-        let context = match &admitted {
-            Ok(_place) => {
+        let mut place = None;
+        let context = match self.admit(access) {
+            Ok(taken) => {
+                place = Some(taken);
                 let domain = status::DEFAULT_DOMAIN.into();
                 self.context(request.headers(), request_id.clone(), domain, access)
                     .await
             }
-            Err(error) => Err(Error::Exhausted {
-                message: error.to_string(),
-                retry_after: None,
-            }),
+            Err(error) => Err(error),
         };
         let mut response = match context {
             Ok(context) => {
@@ -92,6 +90,7 @@ impl Column {
         ];
         counter!("lodeway_http_requests_total", &labels).increment(1);
         histogram!("lodeway_http_duration_seconds", &labels).record(seconds);
+        drop(place);
         response
     }
 

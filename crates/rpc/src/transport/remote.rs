@@ -19,7 +19,7 @@ use tower::{Service, ServiceExt};
 use url::Url;
 
 use super::{CONNECT_TIMEOUT, PeerError};
-use crate::{config::Secret, context::CallContext, status, telemetry, wire};
+use crate::{auth::peer_proof, config::Secret, context::CallContext, status, telemetry, wire};
 
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
@@ -64,7 +64,7 @@ impl Remote {
 
     pub(super) fn with_peer_token(mut self, token: Option<Secret<String>>) -> Self {
         self.peer_token = token
-            .and_then(|t| HeaderValue::from_str(t.reveal()).ok())
+            .and_then(|t| HeaderValue::from_str(&peer_proof(&t)).ok())
             .map(|mut value| {
                 value.set_sensitive(true);
                 value

@@ -112,10 +112,12 @@ async fn a_panic_is_an_internal_error_and_the_connection_lives() {
             (Code::Internal, "internal error")
         );
         let mut answers = client.watch(ask("panic")).await.unwrap().into_inner();
-        for _ in 0..3 {
-            answers.message().await.unwrap().unwrap();
-        }
-        assert_eq!(answers.message().await.unwrap_err().code(), Code::Internal);
+        // Messages before the panic may be lost: the encoder gathers what is ready into one frame.
+        let end = async {
+            while answers.message().await?.is_some() {}
+            Ok::<_, tonic::Status>(())
+        };
+        assert_eq!(end.await.unwrap_err().code(), Code::Internal);
         assert!(client.check(ask("")).await.is_ok());
     }
 }
