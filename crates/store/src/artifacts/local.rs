@@ -3,14 +3,13 @@
 use std::{
     collections::BTreeMap,
     io::{self, Write as _},
-    os::unix::fs::FileExt as _,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use cap_std::{
     ambient_authority,
     fs::{Dir, Metadata, MetadataExt as _, OpenOptions},
@@ -18,15 +17,15 @@ use cap_std::{
 use futures::{
     FutureExt as _, StreamExt as _,
     future::{self, BoxFuture},
-    stream,
 };
 use lodeway_domain::{Error, FieldViolation, Reason, ResourceKind, Result};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::{
-    backend::{Backend, ByteStream, Entry, Gate, Listing, OpenFile, Removed, Staged, damaged},
-    digest::{BLOCK_BYTES, FileDigest, Hasher},
+    backend::{Backend, ByteStream, Entry, Listing, OpenFile, Removed, Staged},
+    digest::{FileDigest, Hasher},
+    local_file::LocalFile,
     path::{ArtifactPath, STAGING},
     presign::PresignStore,
 };
@@ -64,7 +63,9 @@ impl LocalRoot {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     spawn_blocking(work).await.map_err(Error::internal)?
 }
 
@@ -431,79 +432,6 @@ impl Staged for StagedFile {
     async fn discard(self: Box<Self>) {
         // the guard unlinks the file; a single unlink does not merit a thread of its own
         drop(self);
-    }
-}
-
-/// An open file; its handle stays with the bytes it was opened on.
-struct LocalFile {
-    file: Arc<std::fs::File>,
-    size_bytes: u64,
-    identity: String,
-}
-
-/// Where a download stands.
-struct Reading {
-    file: Arc<std::fs::File>,
-    at: u64,
-    end: u64,
-    digest: Option<Arc<FileDigest>>,
-    /// The block given out last; its memory is used again if the consumer is done with it.
-    last: Bytes,
-}
-
-impl Reading {
-    fn next_block(mut self) -> Result<(Bytes, Self)> {
-        let want = usize::try_from((self.end - self.at).min(BLOCK_BYTES)).map_err(Error::internal)?;
-        let mut buffer = std::mem::take(&mut self.last).try_into_mut().unwrap_or_default();
-        if buffer.len() < want {
-            buffer = BytesMut::zeroed(want);
-        }
-        buffer.truncate(want);
-        self.file
-            .read_exact_at(&mut buffer, self.at)
-            .map_err(|e| match e.kind() {
-                io::ErrorKind::UnexpectedEof => damaged(),
-                _ => Error::internal(e),
-            })?;
-        let block = buffer.freeze();
-        if let Some(digest) = &self.digest {
-            let mut gate = Gate::new(digest.clone(), self.at);
-            gate.push(block.clone())?;
-            if !gate.is_clear() {
-                return Err(damaged());
-            }
-        }
-        self.at += want as u64;
-        self.last = block.clone();
-        Ok((block, self))
-    }
-}
-
-impl OpenFile for LocalFile {
-    fn size_bytes(&self) -> u64 {
-        self.size_bytes
-    }
-
-    fn identity(&self) -> &str {
-        &self.identity
-    }
-
-    fn read(&self, start: u64, end: u64, digest: Option<Arc<FileDigest>>) -> ByteStream {
-        let reading = Reading {
-            file: self.file.clone(),
-            at: start,
-            end,
-            digest,
-            last: Bytes::new(),
-        };
-        // one blocking task per block, so that a slow client holds no thread between blocks
-        stream::try_unfold(reading, |reading| async move {
-            if reading.at >= reading.end {
-                return Ok(None);
-            }
-            blocking(move || reading.next_block()).await.map(Some)
-        })
-        .boxed()
     }
 }
 

@@ -11,6 +11,7 @@ mod backend;
 mod digest;
 pub mod index;
 mod local;
+mod local_file;
 mod locks;
 mod manifest;
 mod path;
@@ -19,6 +20,7 @@ mod read;
 mod remote;
 mod root;
 mod sql_index;
+mod upload;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,22 +1,14 @@
 //! A bucket: S3 and what speaks like it, Google Cloud Storage, Azure Blob Storage.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{
-    StreamExt as _, TryFutureExt as _, TryStreamExt as _,
-    future::BoxFuture,
-    stream::{self, FuturesUnordered},
-};
+use futures::{StreamExt as _, TryFutureExt as _, TryStreamExt as _, stream};
 use lodeway_domain::{Error, FieldViolation, ResourceKind, Result};
 use object_store::{
-    ClientOptions, GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _,
-    PutPayload, RetryConfig,
+    ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload,
+    RetryConfig,
     aws::AmazonS3Builder,
     azure::MicrosoftAzureBuilder,
     gcp::GoogleCloudStorageBuilder,
@@ -33,13 +25,8 @@ use super::{
     presign::{
         Multipart, PresignMethod, PresignStore, Presigned, PresignedPart, UploadedPart, in_order, unsupported,
     },
+    upload::{Failed, PART_BYTES, Upload, send_parts},
 };
-
-/// Length of the parts of a large upload; a smaller body goes up in one request.
-const PART_BYTES: usize = 8 << 20;
-
-/// How many parts are on their way at a time; a third is being gathered.
-const PARTS_IN_FLIGHT: usize = 2;
 
 /// Which service holds a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -295,41 +282,6 @@ impl Inner {
     }
 }
 
-/// An upload that is aborted unless it is completed; parts of a forgotten upload cost money without being seen.
-struct Upload {
-    parts: Option<Box<dyn MultipartUpload>>,
-}
-
-impl Upload {
-    async fn complete(mut self) -> object_store::Result<()> {
-        let Some(parts) = self.parts.as_mut() else {
-            return Ok(());
-        };
-        parts.complete().await?;
-        self.parts = None;
-        Ok(())
-    }
-
-    async fn abort(mut self) {
-        if let Some(mut parts) = self.parts.take()
-            && let Err(error) = parts.abort().await
-        {
-            tracing::warn!(%error, "a multipart upload could not be aborted; let the bucket's lifecycle rule remove it");
-        }
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        // reached when the caller went away in the middle: nobody is left to wait for the abort
-        if let Some(mut parts) = self.parts.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(async move { parts.abort().await.unwrap_or_default() });
-        }
-    }
-}
-
 enum Content {
     Small(Vec<Bytes>),
     Large(Upload),
@@ -374,63 +326,6 @@ impl Staged for StagedObject {
             upload.abort().await;
         }
     }
-}
-
-type PartUpload = BoxFuture<'static, object_store::Result<()>>;
-
-/// Sends a body part by part, at most [`PARTS_IN_FLIGHT`] at a time.
-async fn send_parts(
-    upload: &mut Upload,
-    mut gathered: Vec<Bytes>,
-    body: &mut ByteStream,
-    hasher: &mut Hasher,
-    path: &ArtifactPath,
-) -> Result<()> {
-    let mut sending: FuturesUnordered<PartUpload> = FuturesUnordered::new();
-    let mut size: usize = gathered.iter().map(Bytes::len).sum();
-    let mut open = true;
-    while open || size > 0 || !sending.is_empty() {
-        let full = size >= PART_BYTES || (!open && size > 0);
-        if full && sending.len() < PARTS_IN_FLIGHT {
-            let part = cut_part(&mut gathered);
-            size -= part.content_length();
-            if let Some(parts) = upload.parts.as_mut() {
-                sending.push(parts.put_part(part));
-            }
-            continue;
-        }
-        tokio::select! {
-            Some(sent) = sending.next(), if !sending.is_empty() => sent.map_err(|e| explain(e, path))?,
-            piece = body.next(), if open && !full => match piece.transpose()? {
-                Some(piece) => {
-                    hasher.update(&piece);
-                    size += piece.len();
-                    gathered.push(piece);
-                }
-                None => open = false,
-            },
-        }
-    }
-    Ok(())
-}
-
-/// Takes exactly one part (or all that is left) off the front: some services want parts of equal length.
-fn cut_part(gathered: &mut Vec<Bytes>) -> PutPayload {
-    let mut queue: VecDeque<Bytes> = std::mem::take(gathered).into();
-    let mut part = Vec::new();
-    let mut room = PART_BYTES;
-    while room > 0
-        && let Some(mut piece) = queue.pop_front()
-    {
-        let now = piece.split_to(piece.len().min(room));
-        room -= now.len();
-        part.push(now);
-        if !piece.is_empty() {
-            queue.push_front(piece);
-        }
-    }
-    gathered.extend(queue);
-    part.into_iter().collect()
 }
 
 struct RemoteFile {
@@ -523,10 +418,13 @@ impl Backend for BucketRoot {
                 .put_multipart(&key)
                 .await
                 .map_err(|e| explain(e, path))?;
-            let mut upload = Upload { parts: Some(parts) };
-            if let Err(error) = send_parts(&mut upload, gathered, &mut body, &mut hasher, path).await {
+            let mut upload = Upload::new(parts);
+            if let Err(failed) = send_parts(&mut upload, gathered, &mut body, &mut hasher).await {
                 upload.abort().await;
-                return Err(error);
+                return Err(match failed {
+                    Failed::Body(error) => error,
+                    Failed::Store(error) => explain(error, path),
+                });
             }
             Content::Large(upload)
         };
