@@ -1,1 +1,136 @@
-fn main() {}
+//! The binary: runs the platform, all of it or one service, and administers it from a terminal.
+//!
+//! `up` and `serve` compose the services (`compose.rs`) from one configuration (`config.rs`, read in `settings.rs`);
+//! `cli/` is a gRPC client like any other.
+
+mod cli;
+mod compose;
+mod config;
+mod settings;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use lodeway_rpc::telemetry::Telemetry;
+
+use crate::{config::ServiceName, settings::Flags};
+
+/// The MLflow version whose REST API the edge speaks.
+const MLFLOW_VERSION: &str = "3.7.0";
+
+#[derive(Parser)]
+#[command(name = "lodeway", version, about = "A machine-learning lifecycle platform", propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the whole platform in this process, on one port.
+    Up(Flags),
+    /// Runs one or more services in this process; the others are peers elsewhere, or absent.
+    Serve {
+        /// Which services.
+        #[arg(required = true)]
+        services: Vec<ServiceName>,
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Brings the databases to the schema of this program and ends.
+    Migrate(Flags),
+    /// Prints the configuration in force, secrets hidden.
+    Config(Flags),
+    /// Prints the version of this program and of the API it speaks.
+    Version,
+    /// Prints a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    #[command(flatten)]
+    Admin(cli::Command),
+}
+
+fn main() -> ExitCode {
+    // Both rings of TLS could be in the tree; which one counts is said here, once.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    let ended = match cli.command {
+        Command::Admin(command) => return cli::run(command),
+        Command::Up(flags) => runtime().and_then(|rt| rt.block_on(up(flags, None))),
+        Command::Serve { services, flags } => runtime().and_then(|rt| rt.block_on(up(flags, Some(services)))),
+        Command::Migrate(flags) => runtime().and_then(|rt| rt.block_on(migrate(flags))),
+        Command::Config(flags) => show_config(&flags),
+        Command::Version => {
+            say(&format!("lodeway {}\nMLflow REST API {MLFLOW_VERSION}", env!("CARGO_PKG_VERSION")))
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "lodeway", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("lodeway: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}
+
+async fn up(flags: Flags, services: Option<Vec<ServiceName>>) -> Result<()> {
+    let config = settings::load(&flags, services)?;
+    let telemetry = Telemetry::init(&config.telemetry, "lodeway")?;
+    let house = compose::House::build(&config, &settings::edge()?, telemetry.metrics()).await?;
+    tracing::info!(address = %house.address()?, services = ?config.services, "serving");
+    house.serve(shutdown_signal()?, config.shutdown_grace.get()).await;
+    telemetry.shutdown();
+    Ok(())
+}
+
+async fn migrate(flags: Flags) -> Result<()> {
+    let config = settings::load(&flags, None)?;
+    for (service, url) in compose::migrate(&config).await? {
+        say(&format!("{service}: {url} is up to date"))?;
+    }
+    Ok(())
+}
+
+fn show_config(flags: &Flags) -> Result<()> {
+    let config = settings::load(flags, None)?;
+    say(toml::to_string_pretty(&config)?.trim_end())
+}
+
+/// Ends at SIGTERM or Ctrl-C.
+fn shutdown_signal() -> Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// A line for the user.
+#[expect(clippy::unnecessary_wraps, reason = "ends a command, like its neighbours")]
+fn say(text: &str) -> Result<()> {
+    use std::io::Write as _;
+    // A reader that went away (`lodeway config | head`) is no fault.
+    let _ = writeln!(std::io::stdout(), "{text}");
+    Ok(())
+}
+
+/// A line about a failure.
+fn complain(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,324 @@
+//! The artifact service over its generated client, on a real folder and a real database.
+
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream};
+use lodeway_artifacts::Artifacts;
+use lodeway_domain::time::{ManualClock, Timestamp};
+use lodeway_proto::artifacts::v1::{
+    Artifact, DeleteArtifactsRequest, DownloadArtifactRequest, GetArtifactRequest, GetManifestRequest,
+    ListArtifactsRequest, PresignArtifactRequest, PresignMethod, UploadArtifactRequest, UploadOpening,
+    artifact_service_client::ArtifactServiceClient, download_artifact_response,
+    upload_artifact_request::Kind,
+};
+use lodeway_rpc::{
+    Transport, access,
+    auth::Authenticator,
+    layers::{Column, ColumnConfig},
+    status::from_status,
+};
+use lodeway_store::{
+    artifacts::{ArtifactStore, RootSettings, Roots, SqlDigestIndex},
+    sql::{Db, DbOptions, StoreUrl},
+};
+use tonic::{Code, Status, service::Routes};
+
+const LOCATION: &str = "mlflow-artifacts:/0/run/artifacts";
+
+struct Bench {
+    dir: tempfile::TempDir,
+    client: ArtifactServiceClient<Transport>,
+}
+
+async fn bench() -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let url = StoreUrl::Sqlite(dir.path().join("artifacts.db"));
+    let db = Db::open(&url, "artifacts", DbOptions::default()).await.unwrap();
+    let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000)));
+    let index = SqlDigestIndex::open(db, Timestamp::from_millis(0)).await.unwrap();
+    let proxied = dir.path().join("files").display().to_string();
+    let roots = Roots::open(&RootSettings {
+        proxied,
+        ..RootSettings::default()
+    })
+    .await
+    .unwrap();
+    let store = ArtifactStore::new(roots, Arc::new(index), clock.clone());
+    let column = Column::new(ColumnConfig::default(), Authenticator::open(), access::platform());
+    let routes = Routes::new(Artifacts::new(store, clock).into_service());
+    let client = ArtifactServiceClient::new(Transport::local(column.wrap(routes)));
+    Bench { dir, client }
+}
+
+impl Bench {
+    async fn upload(&self, path: &str, chunks: Vec<Vec<u8>>, sha256: &str) -> Result<Artifact, Status> {
+        let open = UploadOpening {
+            location: LOCATION.into(),
+            path: path.into(),
+            sha256: sha256.into(),
+            ..UploadOpening::default()
+        };
+        let rest = chunks.into_iter().map(|chunk| Kind::Chunk(chunk.into()));
+        let messages = std::iter::once(Kind::Open(open)).chain(rest);
+        let messages = messages.map(|kind| UploadArtifactRequest { kind: Some(kind) });
+        let reply = self
+            .client
+            .clone()
+            .upload_artifact(stream::iter(messages.collect::<Vec<_>>()))
+            .await?;
+        Ok(reply.into_inner().artifact.unwrap())
+    }
+
+    async fn download(
+        &self,
+        path: &str,
+        offset: i64,
+        length: Option<i64>,
+    ) -> Result<(Artifact, Vec<u8>), Status> {
+        let request = DownloadArtifactRequest {
+            location: LOCATION.into(),
+            path: path.into(),
+            offset_bytes: offset,
+            length_bytes: length,
+        };
+        let mut messages = self.client.clone().download_artifact(request).await?.into_inner();
+        let (mut first, mut bytes) = (None, Vec::new());
+        while let Some(message) = messages.next().await {
+            match message?.kind {
+                Some(download_artifact_response::Kind::Artifact(artifact)) => first = Some(artifact),
+                Some(download_artifact_response::Kind::Chunk(chunk)) => bytes.extend_from_slice(&chunk),
+                None => {}
+            }
+        }
+        Ok((first.unwrap(), bytes))
+    }
+
+    async fn list(&self, path: &str, recursive: bool) -> Vec<String> {
+        let (mut token, mut paths) = (String::new(), Vec::new());
+        loop {
+            let request = ListArtifactsRequest {
+                location: LOCATION.into(),
+                path: path.into(),
+                recursive,
+                page_size: 2,
+                page_token: token,
+            };
+            let page = self
+                .client
+                .clone()
+                .list_artifacts(request)
+                .await
+                .unwrap()
+                .into_inner();
+            paths.extend(page.artifacts.into_iter().map(|a| a.path));
+            token = page.next_page_token;
+            if token.is_empty() {
+                return paths;
+            }
+        }
+    }
+}
+
+const HELLO_SHA256: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+#[tokio::test]
+async fn a_file_comes_back_as_it_went_with_its_digest() {
+    let bench = bench().await;
+    let stored = bench
+        .upload("a/hello.txt", vec![b"hel".to_vec(), b"lo".to_vec()], "")
+        .await
+        .unwrap();
+    assert_eq!((stored.size_bytes, stored.sha256.as_str()), (5, HELLO_SHA256));
+    let (described, bytes) = bench.download("a/hello.txt", 0, None).await.unwrap();
+    assert_eq!(
+        (described.sha256.as_str(), bytes.as_slice()),
+        (HELLO_SHA256, b"hello".as_slice())
+    );
+    let on_disk = bench.dir.path().join("files/0/run/artifacts/a/hello.txt");
+    assert_eq!(std::fs::read(on_disk).unwrap(), b"hello");
+    let request = GetArtifactRequest {
+        location: LOCATION.into(),
+        path: "a/hello.txt".into(),
+    };
+    let got = bench
+        .client
+        .clone()
+        .get_artifact(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .artifact
+        .unwrap();
+    assert_eq!((got.is_dir, got.sha256.as_str()), (false, HELLO_SHA256));
+}
+
+#[tokio::test]
+async fn ranges_cross_blocks() {
+    let bench = bench().await;
+    let content: Vec<u8> = (0..9_000_000_u32).map(|i| (i % 251) as u8).collect();
+    bench
+        .upload("big", content.chunks(1 << 20).map(<[u8]>::to_vec).collect(), "")
+        .await
+        .unwrap();
+    let (_, part) = bench.download("big", 4_000_000, Some(1_000_000)).await.unwrap();
+    assert_eq!(part, content[4_000_000..5_000_000]);
+    let (_, tail) = bench.download("big", 8_999_990, None).await.unwrap();
+    assert_eq!(tail, content[8_999_990..]);
+    assert_eq!(
+        bench.download("big", 9_000_001, None).await.unwrap_err().code(),
+        Code::OutOfRange
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_digest_or_a_missing_opening_stores_nothing() {
+    let bench = bench().await;
+    let wrong = bench
+        .upload("x", vec![b"other".to_vec()], HELLO_SHA256)
+        .await
+        .unwrap_err();
+    assert_eq!(wrong.code(), Code::InvalidArgument);
+    assert!(
+        bench
+            .upload("x", vec![b"hello".to_vec()], "no digest")
+            .await
+            .is_err()
+    );
+    let chunk = UploadArtifactRequest {
+        kind: Some(Kind::Chunk("x".into())),
+    };
+    let unopened = bench
+        .client
+        .clone()
+        .upload_artifact(stream::iter([chunk]))
+        .await
+        .unwrap_err();
+    assert_eq!(from_status(&unopened).violations[0].field, "open");
+    assert!(bench.list("", true).await.is_empty());
+}
+
+#[tokio::test]
+async fn paths_and_locations_never_escape() {
+    let bench = bench().await;
+    for path in [
+        "../x",
+        "/etc/passwd",
+        "a/../../x",
+        "..%2fx",
+        "%252e%252e/x",
+        "a\\b",
+        "C:\\x",
+        "a\0b",
+        "",
+    ] {
+        let refused = bench.upload(path, vec![b"x".to_vec()], "").await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{path:?}");
+        assert!(bench.download(path, 0, None).await.is_err(), "{path:?}");
+    }
+    let outside = GetArtifactRequest {
+        location: "file:///etc".into(),
+        path: "passwd".into(),
+    };
+    let refused = bench.client.clone().get_artifact(outside).await.unwrap_err();
+    assert_eq!(from_status(&refused).reason, "LOCATION_NOT_ALLOWED");
+}
+
+#[tokio::test]
+async fn listing_pages_and_deleting_repeat_safely() {
+    let bench = bench().await;
+    for path in ["a/1", "a/2", "a/b/3", "c", "d"] {
+        bench
+            .upload(path, vec![path.as_bytes().to_vec()], "")
+            .await
+            .unwrap();
+    }
+    assert_eq!(bench.list("", false).await, ["a", "c", "d"]);
+    assert_eq!(bench.list("a", false).await, ["a/1", "a/2", "a/b"]);
+    assert_eq!(bench.list("", true).await, ["a/1", "a/2", "a/b/3", "c", "d"]);
+    assert!(bench.list("nowhere", false).await.is_empty());
+    let delete = |dry_run| DeleteArtifactsRequest {
+        location: LOCATION.into(),
+        path: "a".into(),
+        dry_run,
+    };
+    let would = bench
+        .client
+        .clone()
+        .delete_artifacts(delete(true))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((would.artifact_count, would.artifact_bytes), (3, 11));
+    let went = bench
+        .client
+        .clone()
+        .delete_artifacts(delete(false))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(went, would);
+    let again = bench
+        .client
+        .clone()
+        .delete_artifacts(delete(false))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(again.artifact_count, 0);
+    assert_eq!(bench.list("", true).await, ["c", "d"]);
+}
+
+#[tokio::test]
+async fn a_flipped_byte_is_data_loss_and_a_manifest_names_every_file() {
+    let bench = bench().await;
+    bench
+        .upload("m/MLmodel", vec![b"hello".to_vec()], "")
+        .await
+        .unwrap();
+    let manifest = || GetManifestRequest {
+        location: LOCATION.into(),
+        path: "m".into(),
+    };
+    let before = bench
+        .client
+        .clone()
+        .get_manifest(manifest())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        before
+            .artifacts
+            .iter()
+            .map(|a| a.path.as_str())
+            .collect::<Vec<_>>(),
+        ["MLmodel"]
+    );
+    assert_eq!(before.artifacts[0].sha256, HELLO_SHA256);
+    assert_eq!(before.content_digest.len(), 64);
+    std::fs::write(bench.dir.path().join("files/0/run/artifacts/m/MLmodel"), b"hellO").unwrap();
+    assert_eq!(
+        bench.download("m/MLmodel", 0, None).await.unwrap_err().code(),
+        Code::DataLoss
+    );
+    assert_eq!(
+        bench.download("m/MLmodel", 1, Some(1)).await.unwrap_err().code(),
+        Code::DataLoss
+    );
+}
+
+#[tokio::test]
+async fn a_folder_cannot_presign() {
+    let bench = bench().await;
+    let request = PresignArtifactRequest {
+        location: LOCATION.into(),
+        path: "x".into(),
+        method: PresignMethod::Get.into(),
+        expires_in: None,
+    };
+    let refused = bench.client.clone().presign_artifact(request).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), from_status(&refused).reason.as_str()),
+        (Code::Unimplemented, "NOT_SUPPORTED_BY_STORE")
+    );
+}

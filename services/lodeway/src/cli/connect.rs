@@ -1,0 +1,94 @@
+//! How the platform is found and who says to call.
+
+use anyhow::Context as _;
+use lodeway_proto::{
+    artifacts::v1::artifact_service_client::ArtifactServiceClient,
+    registry::v1::registry_service_client::RegistryServiceClient,
+    tracking::v1::tracking_service_client::TrackingServiceClient,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, ClientTlsConfig, Endpoint},
+};
+
+use super::{Common, output::Format};
+
+/// A connection that says with every call who makes it.
+type Link = InterceptedService<Channel, Identity>;
+
+/// Adds who calls and in which workspace.
+#[derive(Clone)]
+pub struct Identity {
+    authorization: Option<MetadataValue<Ascii>>,
+    workspace: Option<MetadataValue<Ascii>>,
+}
+
+impl Interceptor for Identity {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        if let Some(value) = &self.authorization {
+            metadata.insert("authorization", value.clone());
+        }
+        if let Some(value) = &self.workspace {
+            metadata.insert("x-mlflow-workspace", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// The platform's services, and how results are to be shown.
+pub struct Client {
+    /// Tracking.
+    pub tracking: TrackingServiceClient<Link>,
+    /// The registry.
+    pub registry: RegistryServiceClient<Link>,
+    /// Files.
+    pub artifacts: ArtifactServiceClient<Link>,
+    /// How results look.
+    pub format: Format,
+}
+
+/// The largest answer: a page of runs with all they recorded.
+const MAX_MESSAGE_BYTES: usize = 512 << 20;
+
+impl Client {
+    /// Prepares the connection; it is made with the first call.
+    pub fn connect(common: &Common) -> anyhow::Result<Self> {
+        let mut endpoint = Endpoint::from_shared(common.address.clone())
+            .with_context(|| format!("`{}` is no address such as http://127.0.0.1:5000", common.address))?
+            .connect_timeout(std::time::Duration::from_secs(5));
+        if common.address.starts_with("https://") {
+            endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?;
+        }
+        let identity = Identity { authorization: authorization(common)?, workspace: workspace(common)? };
+        let link = InterceptedService::new(endpoint.connect_lazy(), identity);
+        Ok(Self {
+            tracking: TrackingServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            registry: RegistryServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            artifacts: ArtifactServiceClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            format: common.output,
+        })
+    }
+}
+
+fn authorization(common: &Common) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
+    let text = match &common.token {
+        Some(token) => format!("Bearer {token}"),
+        None => {
+            let user = common.user.clone().or_else(crate::settings::user);
+            let Some(user) = user else { return Ok(None) };
+            format!("Basic {}", STANDARD.encode(format!("{user}:")))
+        }
+    };
+    let mut value: MetadataValue<Ascii> = text.parse().context("the token has characters that no header can carry")?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+fn workspace(common: &Common) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
+    let parsed = common.workspace.as_ref().map(|name| name.parse());
+    parsed.transpose().context("the workspace has characters that no header can carry")
+}

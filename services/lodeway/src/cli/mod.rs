@@ -1,0 +1,159 @@
+//! Administration from a terminal: a gRPC client like any other.
+//!
+//! `output.rs` says how results look, `connect.rs` how the platform is found; each other file is one noun.
+//!
+//! Exit codes: 0 done, 1 a fault of the platform, 2 a wrong command line, 3 not found, 4 refused as asked (bad value,
+//! wrong state, conflict), 5 not allowed, 6 the platform does not answer.
+
+mod artifact;
+mod connect;
+mod experiment;
+mod model;
+mod output;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use tonic::{Code, Status};
+
+use self::{connect::Client, output::Format};
+
+/// The administration commands, one noun each.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Experiments: list, search, show, create, delete, restore.
+    Experiment {
+        #[command(subcommand)]
+        verb: experiment::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Runs: list, search, show, metric curves, delete, restore.
+    Run {
+        #[command(subcommand)]
+        verb: run::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Registered models: list, search, show, transition, history, rollback, alias.
+    Model {
+        #[command(subcommand)]
+        verb: model::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Files of runs and models: list, show, get, put, delete.
+    Artifact {
+        #[command(subcommand)]
+        verb: artifact::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// What every administration command takes.
+#[derive(Args)]
+pub struct Common {
+    /// Where the platform is.
+    #[arg(long, global = true, env = "LODEWAY_ADDRESS", default_value = "http://127.0.0.1:5000", value_name = "URL")]
+    address: String,
+    /// How results look.
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    /// A token that says who calls.
+    #[arg(long, global = true, env = "LODEWAY_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Whose name goes into the ledger where the platform asks for no token; default: the user of this machine.
+    #[arg(long, global = true, value_name = "NAME")]
+    user: Option<String>,
+    /// The workspace.
+    #[arg(long, global = true, env = "LODEWAY_WORKSPACE", value_name = "NAME")]
+    workspace: Option<String>,
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The platform said no.
+    Refused(Box<Status>),
+    /// Something on this side.
+    Here(anyhow::Error),
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Here(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Here(error.into())
+    }
+}
+
+/// What a command gives.
+pub type Done = Result<(), Failure>;
+
+/// Runs one administration command.
+pub fn run(command: Command) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            crate::complain(&format!("lodeway: cannot start the runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match command {
+            Command::Experiment { verb, common } => experiment::run(verb, &Client::connect(&common)?).await,
+            Command::Run { verb, common } => run::run(verb, &Client::connect(&common)?).await,
+            Command::Model { verb, common } => model::run(verb, &Client::connect(&common)?).await,
+            Command::Artifact { verb, common } => artifact::run(verb, &Client::connect(&common)?).await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Here(error)) => {
+            crate::complain(&format!("lodeway: {error:#}"));
+            ExitCode::FAILURE
+        }
+        Err(Failure::Refused(status)) => {
+            crate::complain(&format!("lodeway: {}", explained(&status)));
+            ExitCode::from(exit_code(status.code()))
+        }
+    }
+}
+
+/// The message, every bad field on a line of its own.
+fn explained(status: &Status) -> String {
+    let failure = lodeway_rpc::status::from_status(status);
+    let mut text = match status.code() {
+        Code::Unavailable => format!("the platform does not answer: {}", failure.message),
+        _ => failure.message.clone(),
+    };
+    if failure.violations.len() > 1 {
+        for violation in &failure.violations {
+            text.push_str(&format!("\n  {}: {}", violation.field, violation.description));
+        }
+    }
+    text
+}
+
+fn exit_code(code: Code) -> u8 {
+    match code {
+        Code::Ok => 0,
+        Code::NotFound => 3,
+        Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted | Code::OutOfRange => 4,
+        Code::Unauthenticated | Code::PermissionDenied => 5,
+        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => 6,
+        _ => 1,
+    }
+}

@@ -1,0 +1,139 @@
+//! How results look: tables for people, JSON for scripts.
+
+use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use serde_json::{Map, Value, json};
+
+use super::Done;
+
+/// How results look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A table.
+    Table,
+    /// JSON.
+    Json,
+}
+
+/// Shows a list: `columns` of each item as a table, or all of every item as JSON.
+pub fn list(format: Format, columns: &[&str], items: &[Value]) -> Done {
+    if format == Format::Json {
+        return value(&Value::Array(items.to_vec()));
+    }
+    let mut table = fresh();
+    table.set_header(columns.iter().map(|c| c.replace('_', " ")));
+    for item in items {
+        table.add_row(columns.iter().map(|column| cell(&item[*column])));
+    }
+    print(&table.to_string())
+}
+
+/// Shows one thing: a row a field, or JSON.
+pub fn one(format: Format, item: &Value) -> Done {
+    if format == Format::Json {
+        return value(item);
+    }
+    let mut table = fresh();
+    for (key, field) in item.as_object().into_iter().flatten() {
+        table.add_row([key.replace('_', " "), cell(field)]);
+    }
+    print(&table.to_string())
+}
+
+/// Says that something was done.
+pub fn done(format: Format, message: &str, item: &Value) -> Done {
+    match format {
+        Format::Json => value(item),
+        Format::Table => print(message),
+    }
+}
+
+fn value(item: &Value) -> Done {
+    print(&serde_json::to_string_pretty(item).map_err(anyhow::Error::from)?)
+}
+
+fn print(text: &str) -> Done {
+    crate::say(text).map_err(Into::into)
+}
+
+fn fresh() -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join("\n"),
+        Value::Object(fields) => fields.iter().map(|(k, v)| format!("{k}={}", cell(v))).collect::<Vec<_>>().join("\n"),
+        other => other.to_string(),
+    }
+}
+
+/// A JSON object without what is empty.
+pub fn object(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    let kept = fields.into_iter().filter(|(_, value)| match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        _ => true,
+    });
+    Value::Object(kept.map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>())
+}
+
+/// A double; NaN and infinities, which JSON does not know, as texts.
+pub fn number(value: f64) -> Value {
+    if value.is_finite() { json!(value) } else { json!(value.to_string()) }
+}
+
+/// A time in RFC 3339, UTC, to the millisecond.
+pub fn time(time: Option<&prost_types::Timestamp>) -> Value {
+    match time {
+        None => Value::Null,
+        Some(time) => {
+            let whole = prost_types::Timestamp { seconds: time.seconds, nanos: time.nanos / 1_000_000 * 1_000_000 };
+            Value::String(whole.to_string())
+        }
+    }
+}
+
+/// The name of an enum value without its prefix, as people write it: `STAGE_PRODUCTION` is `Production`.
+pub fn word(name: &str, prefix: &str) -> Value {
+    let bare = name.strip_prefix(prefix).unwrap_or(name);
+    if bare == "UNSPECIFIED" {
+        return Value::Null;
+    }
+    let words = bare.split('_').map(|word| match word.split_at_checked(1) {
+        Some((head, tail)) => format!("{head}{}", tail.to_ascii_lowercase()),
+        None => String::new(),
+    });
+    Value::String(words.collect::<Vec<_>>().join(" "))
+}
+
+/// Reads `key=value`.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not KEY=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enum_names_read_as_words() {
+        assert_eq!(word("STAGE_PRODUCTION", "STAGE_"), json!("Production"));
+        assert_eq!(word("TRANSITION_KIND_MODEL_CREATED", "TRANSITION_KIND_"), json!("Model Created"));
+        assert_eq!(word("STAGE_UNSPECIFIED", "STAGE_"), Value::Null);
+    }
+
+    #[test]
+    fn times_are_rfc_3339() {
+        let stamp = prost_types::Timestamp { seconds: 1, nanos: 500_000_999 };
+        assert_eq!(time(Some(&stamp)), json!("1970-01-01T00:00:01.500Z"));
+    }
+}

@@ -1,0 +1,176 @@
+//! `lodeway run`.
+
+use clap::Subcommand;
+use lodeway_proto::tracking::v1::{
+    DeleteRunRequest, GetRunRequest, LifecycleStage, ListMetricHistoryRequest, MetricOrder, RestoreRunRequest, Run,
+    SearchRunsRequest,
+};
+use serde_json::{Map, Value, json};
+
+use super::{Done, connect::Client, experiment, output};
+
+/// What can be done with runs.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Lists the runs of experiments, newest first.
+    List {
+        /// Experiments by id or name.
+        #[arg(required = true)]
+        experiments: Vec<String>,
+        /// Also deleted ones.
+        #[arg(long)]
+        all: bool,
+        /// At most this many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Finds runs, for example `metrics.loss < 0.2 AND tags.team = 'a'`.
+    Search {
+        /// The filter.
+        filter: String,
+        /// An experiment by id or name; repeatable.
+        #[arg(long = "experiment", required = true)]
+        experiments: Vec<String>,
+        /// For example `metrics.loss ASC`; repeatable.
+        #[arg(long)]
+        order_by: Vec<String>,
+        /// At most this many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Shows one run with everything it recorded.
+    Show {
+        /// Its id.
+        run_id: String,
+    },
+    /// Shows the curve of one metric.
+    Metric {
+        /// The run.
+        run_id: String,
+        /// The metric.
+        key: String,
+        /// At most this many points.
+        #[arg(long, default_value_t = 1_000)]
+        limit: usize,
+    },
+    /// Moves a run to the bin.
+    Delete {
+        /// Its id.
+        run_id: String,
+    },
+    /// Brings a run back.
+    Restore {
+        /// Its id.
+        run_id: String,
+    },
+}
+
+const COLUMNS: &[&str] = &["run_id", "name", "status", "start_time", "metrics"];
+
+/// Does it.
+pub async fn run(verb: Verb, client: &Client) -> Done {
+    match verb {
+        Verb::List { experiments, all, limit } => {
+            search(client, &experiments, String::new(), Vec::new(), all, limit).await
+        }
+        Verb::Search { filter, experiments, order_by, limit } => {
+            search(client, &experiments, filter, order_by, false, limit).await
+        }
+        Verb::Show { run_id } => {
+            let request = GetRunRequest { run_id, columns: Vec::new() };
+            let run = client.tracking.clone().get_run(request).await?.into_inner().run.unwrap_or_default();
+            output::one(client.format, &render(&run))
+        }
+        Verb::Metric { run_id, key, limit } => curve(client, run_id, key, limit).await,
+        Verb::Delete { run_id } => {
+            let request = DeleteRunRequest { run_id: run_id.clone(), request_id: String::new() };
+            client.tracking.clone().delete_run(request).await?;
+            output::done(client.format, &format!("deleted run {run_id}"), &json!({}))
+        }
+        Verb::Restore { run_id } => {
+            let request = RestoreRunRequest { run_id: run_id.clone(), request_id: String::new() };
+            client.tracking.clone().restore_run(request).await?;
+            output::done(client.format, &format!("restored run {run_id}"), &json!({}))
+        }
+    }
+}
+
+async fn search(
+    client: &Client,
+    experiments: &[String],
+    filter: String,
+    order_by: Vec<String>,
+    all: bool,
+    limit: usize,
+) -> Done {
+    let mut experiment_ids = Vec::new();
+    for name in experiments {
+        experiment_ids.push(experiment::find(client, name).await?.experiment_id);
+    }
+    let stage = if all { LifecycleStage::Unspecified } else { LifecycleStage::Active };
+    let mut request = SearchRunsRequest {
+        experiment_ids,
+        filter,
+        order_by,
+        page_size: i32::try_from(limit.min(1_000)).unwrap_or(1_000),
+        lifecycle_stage: stage.into(),
+        ..SearchRunsRequest::default()
+    };
+    let mut found = Vec::new();
+    loop {
+        let page = client.tracking.clone().search_runs(request.clone()).await?.into_inner();
+        found.extend(page.runs.iter().map(render));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() || found.len() >= limit {
+            break;
+        }
+    }
+    found.truncate(limit);
+    output::list(client.format, COLUMNS, &found)
+}
+
+async fn curve(client: &Client, run_id: String, metric_key: String, limit: usize) -> Done {
+    let mut request = ListMetricHistoryRequest {
+        run_id,
+        metric_key,
+        order: MetricOrder::Step.into(),
+        page_size: i32::try_from(limit.min(100_000)).unwrap_or(100_000),
+        page_token: String::new(),
+    };
+    let mut points = Vec::new();
+    loop {
+        let page = client.tracking.clone().list_metric_history(request.clone()).await?.into_inner();
+        points.extend(page.metrics.iter().map(|metric| {
+            json!({
+                "step": metric.step,
+                "time": output::time(metric.time.as_ref()),
+                "value": output::number(metric.value),
+            })
+        }));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() || points.len() >= limit {
+            break;
+        }
+    }
+    points.truncate(limit);
+    output::list(client.format, &["step", "time", "value"], &points)
+}
+
+fn render(run: &Run) -> Value {
+    let metrics: Map<_, _> = run.metrics.iter().map(|m| (m.key.clone(), output::number(m.value))).collect();
+    output::object([
+        ("run_id", json!(run.run_id)),
+        ("experiment_id", json!(run.experiment_id)),
+        ("name", json!(run.name)),
+        ("status", output::word(run.status().as_str_name(), "RUN_STATUS_")),
+        ("lifecycle_stage", output::word(run.lifecycle_stage().as_str_name(), "LIFECYCLE_STAGE_")),
+        ("user_id", json!(run.user_id)),
+        ("start_time", output::time(run.start_time.as_ref())),
+        ("end_time", output::time(run.end_time.as_ref())),
+        ("artifact_uri", json!(run.artifact_uri)),
+        ("parent_run_id", json!(run.parent_run_id)),
+        ("metrics", Value::Object(metrics)),
+        ("params", json!(run.params)),
+        ("tags", json!(run.tags)),
+    ])
+}

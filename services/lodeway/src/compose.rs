@@ -1,0 +1,276 @@
+//! Builds the services that run in this process, in the order of peers, and puts them behind one listener.
+//!
+//! A service that runs here is a peer in this process; one that has an address is connected at first use, so the order
+//! of starting does not matter; one that is neither is absent, and what needs it goes without.
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use lodeway_artifacts::Artifacts;
+use lodeway_domain::time::{Clock, SystemClock};
+use lodeway_gateway::Gateway;
+use lodeway_proto::{
+    DESCRIPTOR_SET,
+    artifacts::v1::{artifact_service_client::ArtifactServiceClient, artifact_service_server},
+    registry::v1::registry_service_server,
+    tracking::v1::{tracking_service_client::TrackingServiceClient, tracking_service_server},
+};
+use lodeway_registry::Registry;
+use lodeway_rpc::{
+    Tasks, Transport, access,
+    auth::{Authenticator, TokenTable},
+    layers::{Column, Layered},
+    serve::{Health, Server, default_router, merge, platform_routes, proxy},
+    telemetry::Metrics,
+};
+use lodeway_store::{
+    artifacts::{ArtifactStore, RootSettings, Roots, SqlDigestIndex},
+    registry::SqlRegistry,
+    sql::{Db, DbOptions, StoreUrl},
+    tracking::SqlTracking,
+};
+use lodeway_tracking::Tracking;
+use tonic::service::Routes;
+
+use crate::{
+    config::{Config, Peer, ServiceName},
+    settings::EdgeEnvironment,
+};
+
+const ARTIFACT_SERVICE: &str = artifact_service_server::SERVICE_NAME;
+const TRACKING_SERVICE: &str = tracking_service_server::SERVICE_NAME;
+const REGISTRY_SERVICE: &str = registry_service_server::SERVICE_NAME;
+
+/// Everything that runs in this process.
+pub struct House {
+    server: Server,
+    grpc: Layered,
+    rest: Router,
+    tasks: Tasks,
+    databases: Vec<Db>,
+}
+
+/// What the services share while they are built.
+struct Site<'a> {
+    config: &'a Config,
+    column: Column,
+    tasks: Tasks,
+    clock: Arc<dyn Clock>,
+    databases: Vec<Db>,
+    routes: Vec<Routes>,
+    served: Vec<&'static str>,
+}
+
+impl House {
+    /// Opens the stores, builds the services and binds the listener.
+    pub async fn build(config: &Config, edge: &EdgeEnvironment, metrics: Metrics) -> Result<Self> {
+        let tasks = Tasks::new();
+        let column = Column::new(config.calls.clone(), authenticator(config)?, access::platform());
+        let mut site = Site {
+            config,
+            column,
+            tasks: tasks.clone(),
+            clock: Arc::new(SystemClock),
+            databases: Vec::new(),
+            routes: Vec::new(),
+            served: Vec::new(),
+        };
+        let (artifacts, store) = site.artifacts().await?;
+        let tracking = site.tracking(artifacts.clone()).await?;
+        let registry = site.registry(tracking.clone(), artifacts.clone()).await?;
+        let rest = site.edge(edge, [tracking, registry, artifacts], store, metrics)?;
+
+        let health = Health::new();
+        for service in &site.served {
+            health.set(service, true).await;
+        }
+        site.routes.push(platform_routes(&health, &[DESCRIPTOR_SET])?);
+        let address: SocketAddr = config.listen.parse().context("`listen` is not ADDRESS:PORT")?;
+        let server = Server::bind(address, config.server.clone(), health, tasks.clone())
+            .await
+            .with_context(|| format!("cannot listen on {address}"))?;
+        let grpc = site.column.wrap(merge(site.routes));
+        Ok(Self { server, grpc, rest, tasks, databases: site.databases })
+    }
+
+    /// The address of the listener.
+    pub fn address(&self) -> Result<SocketAddr> {
+        Ok(self.server.local_addr()?)
+    }
+
+    /// Serves until `shutdown`, drains, and closes the databases.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>, grace: Duration) {
+        self.server.serve(self.grpc, self.rest, shutdown, grace).await;
+        self.tasks.shutdown(grace).await;
+        for db in self.databases {
+            db.close().await;
+        }
+    }
+}
+
+impl Site<'_> {
+    /// A service that runs here: mounted, and as a peer for the services after it.
+    fn mount(&mut self, name: &'static str, routes: Routes) -> Transport {
+        let peer = Transport::local(self.column.wrap(routes.clone()));
+        self.routes.push(routes);
+        self.served.push(name);
+        peer
+    }
+
+    /// A service that does not run here, if it is anywhere.
+    fn elsewhere(&self, peer: &Peer) -> Result<Option<Transport>> {
+        let Peer::At(url) = peer else { return Ok(None) };
+        let token = self.config.peer_token.clone();
+        let token = (!token.reveal().is_empty()).then_some(token);
+        Ok(Some(Transport::remote(url)?.with_peer_token(token)))
+    }
+
+    async fn database(&mut self, service: &str) -> Result<Db> {
+        let db = open_database(self.config, service).await?;
+        self.databases.push(db.clone());
+        Ok(db)
+    }
+
+    async fn artifacts(&mut self) -> Result<(Option<Transport>, Option<ArtifactStore>)> {
+        if !self.config.runs(ServiceName::Artifacts) {
+            return Ok((self.elsewhere(&self.config.peers.artifacts)?, None));
+        }
+        let db = self.database("artifacts").await?;
+        let index = SqlDigestIndex::open(db, self.clock.now()).await?;
+        let roots = Roots::open(&root_settings(self.config)).await?;
+        let store = ArtifactStore::new(roots, Arc::new(index), self.clock.clone());
+        let service = Artifacts::new(store.clone(), self.clock.clone());
+        let peer = self.mount(ARTIFACT_SERVICE, Routes::new(service.into_service()));
+        Ok((Some(peer), Some(store)))
+    }
+
+    async fn tracking(&mut self, artifacts: Option<Transport>) -> Result<Option<Transport>> {
+        if !self.config.runs(ServiceName::Tracking) {
+            return self.elsewhere(&self.config.peers.tracking);
+        }
+        let db = self.database("tracking").await?;
+        let store = SqlTracking::open(db, self.clock.now()).await?;
+        let settings = lodeway_tracking::Config { default_artifact_root: default_root(self.config) };
+        let peers = lodeway_tracking::Peers { artifacts: artifacts.map(ArtifactServiceClient::new) };
+        let service = Tracking::new(Arc::new(store), peers, settings, self.clock.clone(), self.tasks.clone());
+        Ok(Some(self.mount(TRACKING_SERVICE, Routes::new(service.into_service()))))
+    }
+
+    async fn registry(
+        &mut self,
+        tracking: Option<Transport>,
+        artifacts: Option<Transport>,
+    ) -> Result<Option<Transport>> {
+        if !self.config.runs(ServiceName::Registry) {
+            return self.elsewhere(&self.config.peers.registry);
+        }
+        let db = self.database("registry").await?;
+        let store = SqlRegistry::open(db, self.clock.now()).await?;
+        let peers = lodeway_registry::Peers {
+            tracking: tracking.map(TrackingServiceClient::new),
+            artifacts: artifacts.map(ArtifactServiceClient::new),
+        };
+        let service = Registry::new(Arc::new(store), peers, self.clock.clone(), self.tasks.clone());
+        Ok(Some(self.mount(REGISTRY_SERVICE, Routes::new(service.into_service()))))
+    }
+
+    /// The REST side of the listener; with the gateway also every service that runs elsewhere, passed through.
+    fn edge(
+        &mut self,
+        edge: &EdgeEnvironment,
+        [tracking, registry, artifacts]: [Option<Transport>; 3],
+        store: Option<ArtifactStore>,
+        metrics: Metrics,
+    ) -> Result<Router> {
+        if !self.config.runs(ServiceName::Gateway) {
+            return Ok(default_router(Some(metrics)));
+        }
+        let passed = [(TRACKING_SERVICE, &tracking), (REGISTRY_SERVICE, &registry), (ARTIFACT_SERVICE, &artifacts)];
+        for (name, peer) in passed {
+            if let Some(peer) = peer.as_ref().filter(|peer| !peer.is_local()) {
+                self.routes.push(proxy(&[name], peer));
+                self.served.push(name);
+            }
+        }
+        let absent = || Transport::local(self.column.wrap(merge([])));
+        let peers = lodeway_gateway::Peers {
+            tracking: tracking.unwrap_or_else(absent),
+            registry: registry.unwrap_or_else(absent),
+            artifacts: artifacts.unwrap_or_else(absent),
+        };
+        let configured = Some(self.config.registry.source_regex.clone()).filter(|pattern| !pattern.is_empty());
+        let pattern = configured.or_else(|| edge.source_regex.clone()).unwrap_or_default();
+        let settings = lodeway_gateway::Config {
+            working_dir: edge.working_dir.clone(),
+            truncate_long_values: edge.truncate_long_values.unwrap_or(true),
+            ..lodeway_gateway::Config::default()
+        }
+        .with_model_version_source_regex(&pattern)?;
+        let mut gateway = Gateway::new(peers, settings);
+        if let Some(store) = store {
+            gateway = gateway.with_artifact_store(store);
+        }
+        let metrics = Router::new().route("/metrics", axum::routing::get(async move || metrics.render()));
+        Ok(self.column.wrap_rest(gateway.into_router().merge(metrics)))
+    }
+}
+
+/// Brings the databases of all services to the newest schema; gives their addresses, without passwords.
+pub async fn migrate(config: &Config) -> Result<Vec<(&'static str, String)>> {
+    let now = SystemClock.now();
+    let mut done = Vec::new();
+    for service in ["artifacts", "tracking", "registry"] {
+        let db = open_database(config, service).await?;
+        match service {
+            "artifacts" => drop(SqlDigestIndex::open(db.clone(), now).await?),
+            "tracking" => drop(SqlTracking::open(db.clone(), now).await?),
+            _ => drop(SqlRegistry::open(db.clone(), now).await?),
+        }
+        db.close().await;
+        done.push((service, database_url(config, service)?.to_string()));
+    }
+    Ok(done)
+}
+
+fn database_url(config: &Config, service: &str) -> Result<StoreUrl> {
+    Ok(match config.store.url.reveal().as_str() {
+        "" => StoreUrl::Sqlite(config.data_dir.join(format!("{service}.db"))),
+        url => StoreUrl::parse(url)?,
+    })
+}
+
+async fn open_database(config: &Config, service: &str) -> Result<Db> {
+    let url = database_url(config, service)?;
+    let options = DbOptions { pool_size: config.store.pool_size, ..DbOptions::default() };
+    Db::open(&url, service, options).await.with_context(|| format!("cannot open the database of {service}, {url}"))
+}
+
+fn root_settings(config: &Config) -> RootSettings {
+    let proxied = match config.artifacts.url.as_str() {
+        "" => config.data_dir.join("artifacts").display().to_string(),
+        url => url.to_owned(),
+    };
+    RootSettings {
+        proxied,
+        default_root: Some(default_root(config)),
+        allowed: config.artifacts.allow_roots.clone(),
+        options: config.artifacts.options.iter().map(|(k, v)| (k.clone(), v.reveal().clone())).collect(),
+    }
+}
+
+fn default_root(config: &Config) -> String {
+    match config.artifacts.default_root.as_str() {
+        "" => "mlflow-artifacts:/".to_owned(),
+        root => root.to_owned(),
+    }
+}
+
+fn authenticator(config: &Config) -> Result<Authenticator> {
+    let open = match config.auth.token_table.as_os_str().is_empty() {
+        true => Authenticator::open(),
+        false => Authenticator::with_table(TokenTable::load(&config.auth.token_table)?),
+    };
+    let token = Some(&config.peer_token).filter(|token| !token.reveal().is_empty());
+    Ok(open.trusting_peers(token))
+}

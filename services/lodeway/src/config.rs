@@ -1,0 +1,202 @@
+//! The configuration of the process: one value, read once in `main` and handed down in parts.
+//!
+//! Later wins: the defaults (always a working house), the file, `LODEWAY_…` variables, flags.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use lodeway_rpc::{
+    config::{HumanDuration, Secret},
+    layers::ColumnConfig,
+    serve::ServeConfig,
+    telemetry::TelemetryConfig,
+};
+use serde::{Deserialize, Serialize};
+
+/// A service that can run in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceName {
+    /// Artifact files.
+    Artifacts,
+    /// Experiments, runs, metrics, logged models.
+    Tracking,
+    /// Registered models, versions, stages, aliases.
+    Registry,
+    /// The edge: MLflow's REST API, and every service passed through.
+    Gateway,
+}
+
+/// Where a peer is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Peer {
+    /// In this process.
+    #[default]
+    Local,
+    /// At this address.
+    At(url::Url),
+    /// Nowhere: what needs it goes without.
+    None,
+}
+
+impl TryFrom<String> for Peer {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "local" => Ok(Self::Local),
+            "none" => Ok(Self::None),
+            other => match url::Url::parse(other) {
+                Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Self::At(url)),
+                _ => Err(format!("`{other}` is neither `local`, `none` nor an http:// or https:// address")),
+            },
+        }
+    }
+}
+
+impl From<Peer> for String {
+    fn from(peer: Peer) -> Self {
+        match peer {
+            Peer::Local => "local".to_owned(),
+            Peer::None => "none".to_owned(),
+            Peer::At(url) => url.to_string(),
+        }
+    }
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What runs here.
+    pub services: Vec<ServiceName>,
+    /// Databases and, by default, artifacts.
+    pub data_dir: PathBuf,
+    /// One port for gRPC, gRPC-web and REST.
+    pub listen: String,
+    /// How long calls at work may take after SIGTERM.
+    pub shutdown_grace: HumanDuration,
+    /// The databases.
+    pub store: StoreConfig,
+    /// The files.
+    pub artifacts: ArtifactsConfig,
+    /// Where services that do not run here are.
+    pub peers: Peers,
+    /// Shared by processes that trust each other's word on who is calling.
+    pub peer_token: Secret<String>,
+    /// Who may call.
+    pub auth: AuthConfig,
+    /// The registry's own.
+    pub registry: RegistryConfig,
+    /// Bounds on calls.
+    pub calls: ColumnConfig,
+    /// Bounds on connections.
+    pub server: ServeConfig,
+    /// Logs, traces.
+    pub telemetry: TelemetryConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            services: vec![
+                ServiceName::Artifacts,
+                ServiceName::Tracking,
+                ServiceName::Registry,
+                ServiceName::Gateway,
+            ],
+            data_dir: "./lodeway-data".into(),
+            listen: "127.0.0.1:5000".to_owned(),
+            shutdown_grace: HumanDuration::secs(20),
+            store: StoreConfig::default(),
+            artifacts: ArtifactsConfig::default(),
+            peers: Peers::default(),
+            peer_token: Secret::default(),
+            auth: AuthConfig::default(),
+            registry: RegistryConfig::default(),
+            calls: ColumnConfig::default(),
+            server: ServeConfig::default(),
+            telemetry: TelemetryConfig::default(),
+        }
+    }
+}
+
+/// The databases.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Empty: one SQLite file a service in `data_dir`; or `postgres://…/database`, one schema a service.
+    pub url: Secret<String>,
+    /// PostgreSQL connections of each service.
+    pub pool_size: u32,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { url: Secret::default(), pool_size: 8 }
+    }
+}
+
+/// The files.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArtifactsConfig {
+    /// Where `mlflow-artifacts:` is: a folder or a bucket's URL; empty: `data_dir/artifacts`.
+    pub url: String,
+    /// The location that new experiments get below; empty: `mlflow-artifacts:/`.
+    pub default_root: String,
+    /// Further roots that the server may open, as experiments name them in `artifact_location`.
+    pub allow_roots: Vec<String>,
+    /// Options of the bucket's client, such as `aws_endpoint`, `aws_region`, `aws_access_key_id`.
+    pub options: BTreeMap<String, Secret<String>>,
+}
+
+/// Where services that do not run here are.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Peers {
+    /// Artifact files.
+    pub artifacts: Peer,
+    /// Experiments and runs.
+    pub tracking: Peer,
+    /// Registered models.
+    pub registry: Peer,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    /// A file of users and hashed tokens; empty: everybody may call, and nobody is verified.
+    pub token_table: PathBuf,
+}
+
+/// The registry's own.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegistryConfig {
+    /// A regular expression that sources of model versions must match over the REST API; empty: any.
+    pub source_regex: String,
+}
+
+impl Config {
+    /// True if `service` runs in this process.
+    pub fn runs(&self, service: ServiceName) -> bool {
+        self.services.contains(&service)
+    }
+
+    /// What is wrong beyond the shape of single values, as (key, message).
+    pub fn faults(&self) -> Vec<(String, String)> {
+        let mut faults = Vec::new();
+        if self.services.is_empty() {
+            faults.push(("services".to_owned(), "names no service".to_owned()));
+        }
+        if self.listen.parse::<std::net::SocketAddr>().is_err() {
+            faults.push(("listen".to_owned(), "is not ADDRESS:PORT, such as 127.0.0.1:5000".to_owned()));
+        }
+        if self.store.pool_size == 0 {
+            faults.push(("store.pool_size".to_owned(), "must be at least 1".to_owned()));
+        }
+        faults
+    }
+}

@@ -1,0 +1,121 @@
+//! Where the configuration is read: flags, environment, file. Nothing below reads the environment.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use lodeway_rpc::config::{Loader, Secret};
+
+use crate::config::{Config, ServiceName};
+
+/// Variables that begin with `LODEWAY_` and are no configuration of the server.
+const NOT_CONFIG: &[&str] = &["LODEWAY_CONFIG", "LODEWAY_ADDRESS", "LODEWAY_TOKEN", "LODEWAY_WORKSPACE", "LODEWAY_BIN"];
+
+/// Variables of other tools that the server honours for its buckets, as their own clients do.
+const BUCKET_PREFIXES: &[&str] = &["AWS_", "GOOGLE_", "AZURE_"];
+
+/// The flags of commands that run or inspect the platform; each overrides one key of the configuration.
+#[derive(Debug, Default, Args)]
+pub struct Flags {
+    /// A TOML file of configuration.
+    #[arg(long, value_name = "FILE", env = "LODEWAY_CONFIG")]
+    config: Option<PathBuf>,
+    /// Address and port of gRPC, gRPC-web and REST; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+    /// Folder of the SQLite databases and, by default, of the artifacts.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// PostgreSQL instead of SQLite: `postgres://user:password@host/database`.
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Where `mlflow-artifacts:` is: a folder or a bucket's URL.
+    #[arg(long, value_name = "URL")]
+    artifacts: Option<String>,
+    /// The location that new experiments get below.
+    #[arg(long, value_name = "URI")]
+    default_artifact_root: Option<String>,
+    /// A further place that the server may open; repeatable.
+    #[arg(long, value_name = "URI")]
+    allow_artifact_root: Vec<String>,
+    /// Where the artifact service is: `local`, an address, or `none`.
+    #[arg(long, value_name = "PEER")]
+    artifacts_peer: Option<String>,
+    /// Where tracking is: `local`, an address, or `none`.
+    #[arg(long, value_name = "PEER")]
+    tracking: Option<String>,
+    /// Where the registry is: `local`, an address, or `none`.
+    #[arg(long, value_name = "PEER")]
+    registry: Option<String>,
+    /// A file of users and hashed tokens; without it everybody may call, unverified.
+    #[arg(long, value_name = "FILE")]
+    token_table: Option<String>,
+}
+
+/// Reads the configuration; `services` overrides which services run here. Errors: every fault at once.
+pub fn load(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config> {
+    let variables = environment();
+    let mut loader = Loader::new();
+    if let Some(path) = &flags.config {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        loader = loader.file(&path.display().to_string(), &text);
+    }
+    let roots = (!flags.allow_artifact_root.is_empty()).then(|| flags.allow_artifact_root.join(","));
+    let loader = loader
+        .environment(&variables, NOT_CONFIG)
+        .flag("--listen", "listen", flags.listen.clone())
+        .flag("--data-dir", "data_dir", flags.data_dir.clone())
+        .flag("--store", "store.url", flags.store.clone())
+        .flag("--artifacts", "artifacts.url", flags.artifacts.clone())
+        .flag("--default-artifact-root", "artifacts.default_root", flags.default_artifact_root.clone())
+        .flag("--allow-artifact-root", "artifacts.allow_roots", roots)
+        .flag("--artifacts-peer", "peers.artifacts", flags.artifacts_peer.clone())
+        .flag("--tracking", "peers.tracking", flags.tracking.clone())
+        .flag("--registry", "peers.registry", flags.registry.clone())
+        .flag("--token-table", "auth.token_table", flags.token_table.clone());
+    let mut config: Config = loader.load_valid(Config::faults)?;
+    if let Some(services) = services {
+        config.services = services;
+    }
+    config.services.sort_unstable();
+    config.services.dedup();
+    for (name, value) in variables {
+        if BUCKET_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+            config.artifacts.options.entry(name).or_insert_with(|| Secret::new(value));
+        }
+    }
+    Ok(config)
+}
+
+/// What the edge takes from the environment under MLflow's own names, so that a server can be swapped in place.
+#[derive(Debug, Default)]
+pub struct EdgeEnvironment {
+    /// `MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX`.
+    pub source_regex: Option<String>,
+    /// `MLFLOW_TRUNCATE_LONG_VALUES`.
+    pub truncate_long_values: Option<bool>,
+    /// The folder against which relative artifact locations are resolved.
+    pub working_dir: PathBuf,
+}
+
+/// Reads [`EdgeEnvironment`].
+pub fn edge() -> Result<EdgeEnvironment> {
+    let variables = environment();
+    Ok(EdgeEnvironment {
+        source_regex: variables.get("MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX").cloned(),
+        truncate_long_values: variables
+            .get("MLFLOW_TRUNCATE_LONG_VALUES")
+            .map(|text| !matches!(text.to_ascii_lowercase().as_str(), "false" | "0")),
+        working_dir: std::env::current_dir().context("cannot tell the working folder")?,
+    })
+}
+
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+/// The user of this machine, whose name goes into ledgers where no token says who calls.
+pub fn user() -> Option<String> {
+    let variables = environment();
+    variables.get("USER").or_else(|| variables.get("LOGNAME")).filter(|name| !name.is_empty()).cloned()
+}
