@@ -1,5 +1,7 @@
 //! Who is calling.
 
+use serde::{Deserialize, Serialize};
+
 /// The workspace of callers who name none.
 pub const DEFAULT_WORKSPACE: &str = "default";
 
@@ -29,7 +31,8 @@ impl Caller {
 }
 
 /// A tenant's own set of experiments, models and everything else; nothing crosses it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Workspace(String);
 
 impl Workspace {

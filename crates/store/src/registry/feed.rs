@@ -1,0 +1,210 @@
+//! What watchers and background work read: changes, snapshots, messages to tracking, digests to compute.
+
+use std::time::Duration;
+
+use lodeway_domain::{
+    Error, Result,
+    caller::Workspace,
+    id::{ModelUid, new_hex},
+    registry::{DigestState, ModelName},
+    time::Timestamp,
+};
+
+use super::{
+    Feed, PendingDigest, REFERENCE, Reference, RegistryEvent, SnapshotPart, Write,
+    rows::{self, VERSION, digest_code},
+};
+use crate::{
+    args,
+    ledger::{
+        changes::{self, ChangeFilter, NewChange},
+        outbox::{self, Event},
+    },
+    sql::{Conn, Tx},
+};
+
+const ENTITY: &str = "model";
+
+/// How long the writer has to deliver a message itself before others see it.
+const OWN_DELIVERY: Duration = Duration::from_secs(2);
+
+/// A version that refers to something of tracking.
+pub(super) struct Referrer {
+    pub(super) version: i64,
+    pub(super) run_id: String,
+    pub(super) model_id: String,
+    pub(super) artifact_uri: String,
+}
+
+/// Tells the watchers.
+pub(super) async fn announce(tx: &mut Tx, write: &Write, event: &RegistryEvent) -> Result<()> {
+    append(tx, write.workspace(), event, write.now).await
+}
+
+async fn append(tx: &mut Tx, workspace: &str, event: &RegistryEvent, now: Timestamp) -> Result<()> {
+    let (uid, version) = match event {
+        RegistryEvent::Version(version) => (&version.model_uid, version.version),
+        RegistryEvent::VersionDeleted { uid, version, .. } => (uid, *version),
+        RegistryEvent::Model(model) => (&model.uid, 0),
+        RegistryEvent::ModelDeleted { uid, .. } => (uid, 0),
+    };
+    let payload = serde_json::to_vec(event).map_err(Error::internal)?;
+    let change = NewChange { workspace, entity: ENTITY, entity_id: uid.as_str(), version, payload: &payload };
+    changes::append(tx, change, now).await.map(|_| ())
+}
+
+pub(super) async fn changes_after(
+    conn: &mut Conn,
+    workspace: &str,
+    uid: Option<&ModelUid>,
+    cursor: i64,
+    limit: usize,
+) -> Result<Feed> {
+    let filter = ChangeFilter {
+        workspace: Some(workspace),
+        entity: Some(ENTITY),
+        entity_id: uid.map(ModelUid::as_str),
+    };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let found = changes::after(conn, cursor, filter, limit).await?;
+    let event = |change: changes::Change| {
+        serde_json::from_slice(&change.payload).map(|event| (change.seq, event)).map_err(Error::internal)
+    };
+    let events = found.changes.into_iter().map(event).collect::<Result<Vec<_>>>()?;
+    Ok(Feed { events, next: found.next })
+}
+
+pub(super) async fn snapshot(
+    conn: &mut Conn,
+    workspace: &str,
+    uid: Option<&ModelUid>,
+    after: i64,
+    limit: usize,
+) -> Result<SnapshotPart> {
+    let head = changes::head(conn).await?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let found = match uid {
+        Some(uid) => {
+            let sql = format!(
+                "SELECT {VERSION} FROM versions WHERE workspace = $1 AND version_key > $2 AND model_key = \
+                 (SELECT m.model_key FROM models m WHERE m.workspace = $1 AND m.uid = $4) ORDER BY version_key LIMIT $3"
+            );
+            conn.query(&sql, &args![workspace, after, limit, uid.as_str()]).await?
+        }
+        None => {
+            let sql = format!(
+                "SELECT {VERSION} FROM versions WHERE workspace = $1 AND version_key > $2 ORDER BY version_key LIMIT $3"
+            );
+            conn.query(&sql, &args![workspace, after, limit]).await?
+        }
+    };
+    let mut rows = found.iter().map(rows::version).collect::<Result<Vec<_>>>()?;
+    rows::label_versions(conn, workspace, &mut rows).await?;
+    Ok(SnapshotPart { head, versions: rows.into_iter().map(|row| (row.key, row.version)).collect() })
+}
+
+/// The versions of a model that refer to something of tracking.
+pub(super) async fn referrers(conn: &mut Conn, workspace: &str, model_key: i64) -> Result<Vec<Referrer>> {
+    let sql = "SELECT version, run_id, model_id, artifact_uri FROM versions WHERE workspace = $1 AND model_key = $2 \
+               AND NOT source_unchecked AND (run_id IS NOT NULL OR model_id IS NOT NULL) ORDER BY version";
+    let found = conn.query(sql, &args![workspace, model_key]).await?;
+    let referrer = |row: &crate::sql::Row| {
+        Ok(Referrer {
+            version: row.int(0)?,
+            run_id: row.opt_text(1)?.unwrap_or_default(),
+            model_id: row.opt_text(2)?.unwrap_or_default(),
+            artifact_uri: row.text(3)?,
+        })
+    };
+    found.iter().map(referrer).collect()
+}
+
+fn event_of(
+    write: &Write,
+    uid: &ModelUid,
+    name: &ModelName,
+    referrer: &Referrer,
+    seq: i64,
+    released: bool,
+) -> Result<Event> {
+    let reference = Reference {
+        workspace: write.caller.workspace.clone(),
+        seq,
+        uid: uid.clone(),
+        name: name.clone(),
+        version: referrer.version,
+        model_id: referrer.model_id.clone(),
+        run_id: referrer.run_id.clone(),
+        artifact_uri: referrer.artifact_uri.clone(),
+        released,
+    };
+    Ok(Event {
+        event_id: new_hex(),
+        kind: REFERENCE.to_owned(),
+        payload: serde_json::to_vec(&reference).map_err(Error::internal)?,
+        created: write.now,
+        attempts: 1,
+    })
+}
+
+/// Writes messages to tracking about versions of one model, due now.
+pub(super) async fn tell_tracking(
+    tx: &mut Tx,
+    write: &Write,
+    uid: &ModelUid,
+    name: &ModelName,
+    referrers: &[Referrer],
+    seq: i64,
+    released: bool,
+) -> Result<()> {
+    for referrer in referrers {
+        let event = event_of(write, uid, name, referrer, seq, released)?;
+        outbox::append(tx, &event.event_id, &event.kind, &event.payload, write.now, Duration::ZERO).await?;
+    }
+    Ok(())
+}
+
+/// Writes a message that the writer delivers itself if it can.
+pub(super) async fn tell_at_once(
+    tx: &mut Tx,
+    write: &Write,
+    uid: &ModelUid,
+    name: &ModelName,
+    referrer: Referrer,
+    seq: i64,
+) -> Result<Event> {
+    let event = event_of(write, uid, name, &referrer, seq, false)?;
+    outbox::append(tx, &event.event_id, &event.kind, &event.payload, write.now, OWN_DELIVERY).await?;
+    Ok(event)
+}
+
+pub(super) async fn pending_digests(conn: &mut Conn, after: i64, limit: i64) -> Result<Vec<PendingDigest>> {
+    let sql = "SELECT version_key, workspace, artifact_uri FROM versions \
+               WHERE digest_state = 1 AND version_key > $1 ORDER BY version_key LIMIT $2";
+    let pending = |row: &crate::sql::Row| {
+        let workspace = Workspace::parse(row.str(1)?).map_err(|e| Error::internal(e.to_string()))?;
+        Ok(PendingDigest { key: row.int(0)?, workspace, artifact_uri: row.text(2)? })
+    };
+    conn.query(sql, &args![after, limit]).await?.iter().map(pending).collect()
+}
+
+pub(super) async fn record_digest(
+    tx: &mut Tx,
+    pending: &PendingDigest,
+    state: DigestState,
+    content_digest: &str,
+    now: Timestamp,
+) -> Result<()> {
+    // Neither time nor revision change: nobody changed the version, and an etag read before stays good.
+    let sql = format!(
+        "UPDATE versions SET digest_state = $3, content_digest = $4 \
+         WHERE workspace = $1 AND version_key = $2 AND digest_state = 1 RETURNING {VERSION}"
+    );
+    let workspace = pending.workspace.as_str();
+    let args = args![workspace, pending.key, digest_code(state), content_digest];
+    let Some(row) = tx.query_opt(&sql, &args).await? else { return Ok(()) };
+    let mut rows = [rows::version(&row)?];
+    rows::label_versions(tx, workspace, &mut rows).await?;
+    let [row] = rows;
+    append(tx, workspace, &RegistryEvent::Version(Box::new(row.version)), now).await
+}

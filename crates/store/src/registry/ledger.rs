@@ -1,0 +1,218 @@
+//! The ledger: written with every effect, never changed, listed newest first.
+
+use std::fmt::Write as _;
+
+use lodeway_domain::{
+    Error, FieldViolation, Reason, ResourceKind, Result,
+    id::ModelUid,
+    page::{KeyValue, Page, Position},
+    registry::{AliasName, ModelName, Stage, Transition, TransitionKind},
+};
+
+use super::{LedgerQuery, Write, models, rows};
+use crate::{
+    args,
+    sql::{Arg, Conn, Row, Tx},
+};
+
+/// An entry before it has an id.
+pub(super) struct Entry<'a> {
+    pub(super) kind: TransitionKind,
+    pub(super) version: i64,
+    pub(super) stages: Option<(Stage, Stage)>,
+    pub(super) alias: Option<&'a AliasName>,
+    pub(super) from_version: i64,
+    pub(super) from_name: Option<&'a ModelName>,
+    pub(super) rollback_of: i64,
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn new(kind: TransitionKind, version: i64) -> Self {
+        Self { kind, version, stages: None, alias: None, from_version: 0, from_name: None, rollback_of: 0 }
+    }
+
+    pub(super) fn stage(version: i64, from: Stage, to: Stage) -> Self {
+        Self { stages: Some((from, to)), ..Self::new(TransitionKind::Stage, version) }
+    }
+
+    pub(super) fn alias(alias: &'a AliasName, from_version: i64, version: i64) -> Self {
+        Self { alias: Some(alias), from_version, ..Self::new(TransitionKind::Alias, version) }
+    }
+
+    pub(super) fn undoing(self, id: i64) -> Self {
+        Self { rollback_of: id, ..self }
+    }
+}
+
+/// Writes entries as one group.
+pub(super) async fn record(
+    tx: &mut Tx,
+    write: &Write,
+    uid: &ModelUid,
+    name: &ModelName,
+    entries: &[Entry<'_>],
+    comment: &str,
+) -> Result<Vec<Transition>> {
+    let sql = "INSERT INTO transitions (workspace, group_id, kind, model_uid, name, version, from_stage, to_stage, \
+               alias, from_version, from_name, principal, principal_verified, created_ms, comment, rollback_of) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING id";
+    let mut group = None;
+    let mut written = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let args = args![
+            write.workspace(),
+            group,
+            entry.kind.code(),
+            uid.as_str(),
+            name.as_str(),
+            entry.version,
+            entry.stages.map(|(from, _)| from.as_str()),
+            entry.stages.map(|(_, to)| to.as_str()),
+            entry.alias.map(AliasName::as_str),
+            entry.from_version,
+            entry.from_name.map(ModelName::as_str),
+            write.caller.principal.as_str(),
+            write.caller.verified,
+            write.now.millis(),
+            comment,
+            Some(entry.rollback_of).filter(|id| *id != 0),
+        ];
+        let id = tx.query_one(sql, &args).await?.int(0)?;
+        written.push(Transition {
+            id,
+            group_id: *group.get_or_insert(id),
+            kind: entry.kind,
+            name: name.clone(),
+            model_uid: uid.clone(),
+            version: entry.version,
+            stages: entry.stages,
+            alias: entry.alias.cloned(),
+            from_version: entry.from_version,
+            from_name: entry.from_name.cloned(),
+            principal: write.caller.principal.clone(),
+            principal_verified: write.caller.verified,
+            created: write.now,
+            comment: comment.to_owned(),
+            rollback_of: entry.rollback_of,
+            rolled_back_by: 0,
+        });
+    }
+    Ok(written)
+}
+
+const COLUMNS: &str = "id, COALESCE(group_id, id), kind, name, model_uid, version, from_stage, to_stage, alias, \
+    from_version, from_name, principal, principal_verified, created_ms, comment, COALESCE(rollback_of, 0), \
+    COALESCE((SELECT MIN(r.id) FROM transitions r WHERE r.rollback_of = t.id), 0)";
+
+fn read(row: &Row) -> Result<Transition> {
+    let code = row.int(2)?;
+    let kind = TransitionKind::ALL
+        .into_iter()
+        .find(|kind| kind.code() == code)
+        .ok_or_else(|| Error::internal(format!("`{code}` is no kind of a ledger entry")))?;
+    let stages = match (row.opt_text(6)?, row.opt_text(7)?) {
+        (Some(from), Some(to)) => Some((rows::stage(&from)?, rows::stage(&to)?)),
+        _ => None,
+    };
+    Ok(Transition {
+        id: row.int(0)?,
+        group_id: row.int(1)?,
+        kind,
+        name: rows::name(row.str(3)?)?,
+        model_uid: rows::uid(row.str(4)?)?,
+        version: row.int(5)?,
+        stages,
+        alias: row.opt_text(8)?.map(|text| rows::alias(&text)).transpose()?,
+        from_version: row.int(9)?,
+        from_name: row.opt_text(10)?.map(|text| rows::name(&text)).transpose()?,
+        principal: row.text(11)?,
+        principal_verified: row.bool(12)?,
+        created: lodeway_domain::time::Timestamp::from_millis(row.int(13)?),
+        comment: row.text(14)?,
+        rollback_of: row.int(15)?,
+        rolled_back_by: row.int(16)?,
+    })
+}
+
+/// A page of the ledger.
+pub(super) async fn list(conn: &mut Conn, workspace: &str, query: &LedgerQuery) -> Result<Page<Transition>> {
+    let mut sql = format!("SELECT {COLUMNS} FROM transitions t WHERE workspace = $1");
+    let mut args: Vec<Arg<'_>> = vec![Arg::from(workspace)];
+    let mut by_uid = |uid: String, args: &mut Vec<Arg<'_>>| {
+        args.push(Arg::from(uid));
+        // Writing to a String cannot fail.
+        let _ = write!(sql, " AND model_uid = ${}", args.len());
+    };
+    if let Some(name) = &query.name {
+        let found = models::find(conn, workspace, name).await?;
+        by_uid(found.model.uid.as_str().to_owned(), &mut args);
+    }
+    if let Some(uid) = &query.uid {
+        by_uid(uid.as_str().to_owned(), &mut args);
+    }
+    if let Some(version) = query.version {
+        args.push(Arg::from(version));
+        let n = args.len();
+        let _ = write!(sql, " AND (version = ${n} OR from_version = ${n})");
+    }
+    if !query.kinds.is_empty() {
+        let codes: Vec<String> = query.kinds.iter().map(|kind| kind.code().to_string()).collect();
+        let _ = write!(sql, " AND kind IN ({})", codes.join(","));
+    }
+    if let Some(after) = &query.page.after {
+        let [KeyValue::Int(id)] = after.0[..] else {
+            let violation = FieldViolation::new("page_token", "is not a token of this list");
+            return Err(Error::Invalid(vec![violation.because(Reason::InvalidPageToken)]));
+        };
+        args.push(Arg::from(id));
+        let _ = write!(sql, " AND id < ${}", args.len());
+    }
+    args.push(Arg::from(i64::try_from(query.page.size).unwrap_or(i64::MAX - 1) + 1));
+    let _ = write!(sql, " ORDER BY id DESC LIMIT ${}", args.len());
+    let found = conn.query(&sql, &args).await?;
+    let entries = found.iter().map(|row| {
+        let entry = read(row)?;
+        let position = Position(vec![KeyValue::Int(entry.id)]);
+        Ok((entry, position))
+    });
+    Ok(Page::from_lookahead(entries.collect::<Result<Vec<_>>>()?, query.page.size))
+}
+
+/// One entry.
+pub(super) async fn find(conn: &mut Conn, workspace: &str, id: i64) -> Result<Transition> {
+    let sql = format!("SELECT {COLUMNS} FROM transitions t WHERE workspace = $1 AND id = $2");
+    let row = conn.query_opt(&sql, &args![workspace, id]).await?;
+    read(&row.ok_or_else(|| Error::not_found(ResourceKind::Transition, id))?)
+}
+
+/// Every entry of a step, in order.
+pub(super) async fn group(conn: &mut Conn, workspace: &str, group_id: i64) -> Result<Vec<Transition>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM transitions t WHERE workspace = $1 AND (id = $2 OR group_id = $2) ORDER BY id"
+    );
+    conn.query(&sql, &args![workspace, group_id]).await?.iter().map(read).collect()
+}
+
+/// The first entry after the group that stands in the way of taking `entry` back, or one that does not.
+pub(super) async fn next_about(
+    conn: &mut Conn,
+    workspace: &str,
+    entry: &Transition,
+    after: i64,
+) -> Result<Option<Transition>> {
+    let (stage, alias) = (TransitionKind::Stage.code(), TransitionKind::Alias.code());
+    let (version_deleted, model_deleted) =
+        (TransitionKind::VersionDeleted.code(), TransitionKind::ModelDeleted.code());
+    let about = match entry.kind {
+        TransitionKind::Alias => format!("(kind = {alias} AND alias = $5) OR (kind = {version_deleted} AND version = $4)"),
+        _ => format!("(kind IN ({stage}, {version_deleted}) AND version = $4 AND CAST($5 AS TEXT) IS NULL)"),
+    };
+    let version = if entry.kind == TransitionKind::Alias { entry.from_version } else { entry.version };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM transitions t WHERE workspace = $1 AND model_uid = $2 AND id > $3 \
+         AND ({about} OR kind = {model_deleted}) ORDER BY id LIMIT 1"
+    );
+    let alias = entry.alias.as_ref().map(AliasName::as_str);
+    let row = conn.query_opt(&sql, &args![workspace, entry.model_uid.as_str(), after, version, alias]).await?;
+    row.as_ref().map(read).transpose()
+}
