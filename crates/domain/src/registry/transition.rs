@@ -121,18 +121,15 @@ pub fn rollback(group: &[Transition], later: &[Transition]) -> Result<Vec<Change
     let Some(first) = group.first() else {
         return Err(Error::internal("a group of ledger entries is empty"));
     };
-    let mut changes = Vec::with_capacity(group.len());
-    for entry in group.iter().rev() {
-        if let Some(by) = later
-            .iter()
-            .filter(|other| touches(other, entry))
-            .min_by_key(|other| other.id)
-        {
-            return Err(superseded(first, by));
-        }
-        changes.push(inverse(entry).ok_or_else(|| not_reversible(entry))?);
+    let blocks = |other: &&Transition| group.iter().any(|entry| touches(other, entry));
+    if let Some(by) = later.iter().filter(blocks).min_by_key(|other| other.id) {
+        return Err(superseded(first, by));
     }
-    Ok(changes)
+    group
+        .iter()
+        .rev()
+        .map(|entry| inverse(entry).ok_or_else(|| not_reversible(entry)))
+        .collect()
 }
 
 fn inverse(entry: &Transition) -> Option<Change> {

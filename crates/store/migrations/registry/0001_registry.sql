@@ -19,7 +19,7 @@ CREATE TABLE model_tags (
     model_key BIGINT NOT NULL,
     key {{text}} NOT NULL,
     value {{text}} NOT NULL,
-    PRIMARY KEY (workspace, model_key, key)
+    PRIMARY KEY (model_key, key)
 ) {{without_rowid}};
 CREATE INDEX model_tags_by_key ON model_tags (workspace, key, model_key);
 
@@ -60,7 +60,7 @@ CREATE TABLE version_tags (
     version_key BIGINT NOT NULL,
     key {{text}} NOT NULL,
     value {{text}} NOT NULL,
-    PRIMARY KEY (workspace, version_key, key)
+    PRIMARY KEY (version_key, key)
 ) {{without_rowid}};
 CREATE INDEX version_tags_by_key ON version_tags (workspace, key, version_key);
 
@@ -72,7 +72,7 @@ CREATE TABLE aliases (
     version_key BIGINT NOT NULL,
     PRIMARY KEY (workspace, model_key, alias)
 ) {{without_rowid}};
-CREATE INDEX aliases_by_version ON aliases (workspace, version_key);
+CREATE INDEX aliases_by_version ON aliases (version_key);
 
 -- The ledger. `group_id` is the first entry of the same step, NULL in that one; kinds are numbered in the domain.
 CREATE TABLE transitions (

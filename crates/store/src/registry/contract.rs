@@ -8,8 +8,8 @@ use lodeway_domain::{
     id::{ModelUid, RequestId},
     page::{Page, PageRequest},
     registry::{
-        AliasName, DigestState, ModelName, ModelRef, ModelVersion, NewModel, NewVersion, RegisteredModel, Stage, Tags,
-        Transition, TransitionKind,
+        AliasName, DigestState, ModelName, ModelRef, ModelVersion, NewModel, NewVersion, RegisteredModel,
+        Stage, Tags, Transition, TransitionKind,
     },
     time::Timestamp,
 };
@@ -252,7 +252,12 @@ pub trait RegistryStore: Send + Sync + 'static {
     /// Changes a model. Errors: `Conflict` if the etag is not the current one.
     async fn update_model(&self, write: Write, update: ModelUpdate) -> Result<RegisteredModel>;
     /// Renames a model and all its versions. Errors: `AlreadyExists` of the new name.
-    async fn rename_model(&self, write: Write, name: ModelName, new_name: ModelName) -> Result<RegisteredModel>;
+    async fn rename_model(
+        &self,
+        write: Write,
+        name: ModelName,
+        new_name: ModelName,
+    ) -> Result<RegisteredModel>;
     /// Deletes a model with all its versions. Errors: `VERSION_IN_PRODUCTION` unless forced.
     async fn delete_model(&self, write: Write, name: ModelName, force: bool) -> Result<()>;
     /// Sets tags of a model.
@@ -272,8 +277,12 @@ pub trait RegistryStore: Send + Sync + 'static {
     /// A page of versions.
     async fn search_versions(&self, workspace: &Workspace, search: &Search) -> Result<Page<ModelVersion>>;
     /// The highest version of each of these stages, by stage; of every stage if there are none.
-    async fn latest_versions(&self, workspace: &Workspace, name: &ModelName, stages: &[Stage])
-    -> Result<Vec<ModelVersion>>;
+    async fn latest_versions(
+        &self,
+        workspace: &Workspace,
+        name: &ModelName,
+        stages: &[Stage],
+    ) -> Result<Vec<ModelVersion>>;
     /// Changes a version. Errors: `Conflict` if the etag is not the current one.
     async fn update_version(&self, write: Write, update: VersionUpdate) -> Result<ModelVersion>;
     /// Deletes a version and its aliases. Errors: `VERSION_IN_PRODUCTION` unless forced.
@@ -281,7 +290,13 @@ pub trait RegistryStore: Send + Sync + 'static {
     /// Sets tags of a version.
     async fn set_version_tags(&self, write: Write, name: ModelName, version: i64, tags: Tags) -> Result<()>;
     /// Removes a tag of a version, if it is there.
-    async fn delete_version_tag(&self, write: Write, name: ModelName, version: i64, key: String) -> Result<()>;
+    async fn delete_version_tag(
+        &self,
+        write: Write,
+        name: ModelName,
+        version: i64,
+        key: String,
+    ) -> Result<()>;
 
     /// Moves a version, and archives what is there if asked to, as one group of entries.
     async fn transition(&self, write: Write, request: Move) -> Result<Moved>;
@@ -293,7 +308,12 @@ pub trait RegistryStore: Send + Sync + 'static {
     async fn rollback(&self, write: Write, transition_id: i64, comment: String) -> Result<Vec<Transition>>;
     /// The version that a reference meant at a past time, as it is now. Computed from the ledger, the name of that time
     /// included. Errors: `NotFound` if it meant nothing then or the version has been deleted since.
-    async fn resolve_at(&self, workspace: &Workspace, reference: &ModelRef, at: Timestamp) -> Result<ModelVersion>;
+    async fn resolve_at(
+        &self,
+        workspace: &Workspace,
+        reference: &ModelRef,
+        at: Timestamp,
+    ) -> Result<ModelVersion>;
 
     /// Some versions of one model, or of all, by key after `after`, with the head of the log of that moment.
     async fn snapshot(

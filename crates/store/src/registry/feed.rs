@@ -49,7 +49,13 @@ async fn append(tx: &mut Tx, workspace: &str, event: &RegistryEvent, now: Timest
         RegistryEvent::ModelDeleted { uid, .. } => (uid, 0),
     };
     let payload = serde_json::to_vec(event).map_err(Error::internal)?;
-    let change = NewChange { workspace, entity: ENTITY, entity_id: uid.as_str(), version, payload: &payload };
+    let change = NewChange {
+        workspace,
+        entity: ENTITY,
+        entity_id: uid.as_str(),
+        version,
+        payload: &payload,
+    };
     changes::append(tx, change, now).await.map(|_| ())
 }
 
@@ -68,10 +74,15 @@ pub(super) async fn changes_after(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let found = changes::after(conn, cursor, filter, limit).await?;
     let event = |change: changes::Change| {
-        serde_json::from_slice(&change.payload).map(|event| (change.seq, event)).map_err(Error::internal)
+        serde_json::from_slice(&change.payload)
+            .map(|event| (change.seq, event))
+            .map_err(Error::internal)
     };
     let events = found.changes.into_iter().map(event).collect::<Result<Vec<_>>>()?;
-    Ok(Feed { events, next: found.next })
+    Ok(Feed {
+        events,
+        next: found.next,
+    })
 }
 
 pub(super) async fn snapshot(
@@ -89,7 +100,8 @@ pub(super) async fn snapshot(
                 "SELECT {VERSION} FROM versions WHERE workspace = $1 AND version_key > $2 AND model_key = \
                  (SELECT m.model_key FROM models m WHERE m.workspace = $1 AND m.uid = $4) ORDER BY version_key LIMIT $3"
             );
-            conn.query(&sql, &args![workspace, after, limit, uid.as_str()]).await?
+            conn.query(&sql, &args![workspace, after, limit, uid.as_str()])
+                .await?
         }
         None => {
             let sql = format!(
@@ -100,7 +112,10 @@ pub(super) async fn snapshot(
     };
     let mut rows = found.iter().map(rows::version).collect::<Result<Vec<_>>>()?;
     rows::label_versions(conn, workspace, &mut rows).await?;
-    Ok(SnapshotPart { head, versions: rows.into_iter().map(|row| (row.key, row.version)).collect() })
+    Ok(SnapshotPart {
+        head,
+        versions: rows.into_iter().map(|row| (row.key, row.version)).collect(),
+    })
 }
 
 /// The versions of a model that refer to something of tracking.
@@ -159,7 +174,15 @@ pub(super) async fn tell_tracking(
 ) -> Result<()> {
     for referrer in referrers {
         let event = event_of(write, uid, name, referrer, seq, released)?;
-        outbox::append(tx, &event.event_id, &event.kind, &event.payload, write.now, Duration::ZERO).await?;
+        outbox::append(
+            tx,
+            &event.event_id,
+            &event.kind,
+            &event.payload,
+            write.now,
+            Duration::ZERO,
+        )
+        .await?;
     }
     Ok(())
 }
@@ -174,7 +197,15 @@ pub(super) async fn tell_at_once(
     seq: i64,
 ) -> Result<Event> {
     let event = event_of(write, uid, name, &referrer, seq, false)?;
-    outbox::append(tx, &event.event_id, &event.kind, &event.payload, write.now, OWN_DELIVERY).await?;
+    outbox::append(
+        tx,
+        &event.event_id,
+        &event.kind,
+        &event.payload,
+        write.now,
+        OWN_DELIVERY,
+    )
+    .await?;
     Ok(event)
 }
 
@@ -183,9 +214,17 @@ pub(super) async fn pending_digests(conn: &mut Conn, after: i64, limit: i64) -> 
                WHERE digest_state = 1 AND version_key > $1 ORDER BY version_key LIMIT $2";
     let pending = |row: &crate::sql::Row| {
         let workspace = Workspace::parse(row.str(1)?).map_err(|e| Error::internal(e.to_string()))?;
-        Ok(PendingDigest { key: row.int(0)?, workspace, artifact_uri: row.text(2)? })
+        Ok(PendingDigest {
+            key: row.int(0)?,
+            workspace,
+            artifact_uri: row.text(2)?,
+        })
     };
-    conn.query(sql, &args![after, limit]).await?.iter().map(pending).collect()
+    conn.query(sql, &args![after, limit])
+        .await?
+        .iter()
+        .map(pending)
+        .collect()
 }
 
 pub(super) async fn record_digest(
@@ -202,7 +241,9 @@ pub(super) async fn record_digest(
     );
     let workspace = pending.workspace.as_str();
     let args = args![workspace, pending.key, digest_code(state), content_digest];
-    let Some(row) = tx.query_opt(&sql, &args).await? else { return Ok(()) };
+    let Some(row) = tx.query_opt(&sql, &args).await? else {
+        return Ok(());
+    };
     let mut rows = [rows::version(&row)?];
     rows::label_versions(tx, workspace, &mut rows).await?;
     let [row] = rows;

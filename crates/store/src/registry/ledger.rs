@@ -28,19 +28,37 @@ pub(super) struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     pub(super) fn new(kind: TransitionKind, version: i64) -> Self {
-        Self { kind, version, stages: None, alias: None, from_version: 0, from_name: None, rollback_of: 0 }
+        Self {
+            kind,
+            version,
+            stages: None,
+            alias: None,
+            from_version: 0,
+            from_name: None,
+            rollback_of: 0,
+        }
     }
 
     pub(super) fn stage(version: i64, from: Stage, to: Stage) -> Self {
-        Self { stages: Some((from, to)), ..Self::new(TransitionKind::Stage, version) }
+        Self {
+            stages: Some((from, to)),
+            ..Self::new(TransitionKind::Stage, version)
+        }
     }
 
     pub(super) fn alias(alias: &'a AliasName, from_version: i64, version: i64) -> Self {
-        Self { alias: Some(alias), from_version, ..Self::new(TransitionKind::Alias, version) }
+        Self {
+            alias: Some(alias),
+            from_version,
+            ..Self::new(TransitionKind::Alias, version)
+        }
     }
 
     pub(super) fn undoing(self, id: i64) -> Self {
-        Self { rollback_of: id, ..self }
+        Self {
+            rollback_of: id,
+            ..self
+        }
     }
 }
 
@@ -167,7 +185,9 @@ pub(super) async fn list(conn: &mut Conn, workspace: &str, query: &LedgerQuery) 
         args.push(Arg::from(id));
         let _ = write!(sql, " AND id < ${}", args.len());
     }
-    args.push(Arg::from(i64::try_from(query.page.size).unwrap_or(i64::MAX - 1) + 1));
+    args.push(Arg::from(
+        i64::try_from(query.page.size).unwrap_or(i64::MAX - 1) + 1,
+    ));
     let _ = write!(sql, " ORDER BY id DESC LIMIT ${}", args.len());
     let found = conn.query(&sql, &args).await?;
     let entries = found.iter().map(|row| {
@@ -175,7 +195,10 @@ pub(super) async fn list(conn: &mut Conn, workspace: &str, query: &LedgerQuery) 
         let position = Position(vec![KeyValue::Int(entry.id)]);
         Ok((entry, position))
     });
-    Ok(Page::from_lookahead(entries.collect::<Result<Vec<_>>>()?, query.page.size))
+    Ok(Page::from_lookahead(
+        entries.collect::<Result<Vec<_>>>()?,
+        query.page.size,
+    ))
 }
 
 /// One entry.
@@ -190,7 +213,11 @@ pub(super) async fn group(conn: &mut Conn, workspace: &str, group_id: i64) -> Re
     let sql = format!(
         "SELECT {COLUMNS} FROM transitions t WHERE workspace = $1 AND (id = $2 OR group_id = $2) ORDER BY id"
     );
-    conn.query(&sql, &args![workspace, group_id]).await?.iter().map(read).collect()
+    conn.query(&sql, &args![workspace, group_id])
+        .await?
+        .iter()
+        .map(read)
+        .collect()
 }
 
 /// The first entry after the group that stands in the way of taking `entry` back, or one that does not.
@@ -201,18 +228,31 @@ pub(super) async fn next_about(
     after: i64,
 ) -> Result<Option<Transition>> {
     let (stage, alias) = (TransitionKind::Stage.code(), TransitionKind::Alias.code());
-    let (version_deleted, model_deleted) =
-        (TransitionKind::VersionDeleted.code(), TransitionKind::ModelDeleted.code());
+    let (version_deleted, model_deleted) = (
+        TransitionKind::VersionDeleted.code(),
+        TransitionKind::ModelDeleted.code(),
+    );
     let about = match entry.kind {
-        TransitionKind::Alias => format!("(kind = {alias} AND alias = $5) OR (kind = {version_deleted} AND version = $4)"),
+        TransitionKind::Alias => {
+            format!("(kind = {alias} AND alias = $5) OR (kind = {version_deleted} AND version = $4)")
+        }
         _ => format!("(kind IN ({stage}, {version_deleted}) AND version = $4 AND CAST($5 AS TEXT) IS NULL)"),
     };
-    let version = if entry.kind == TransitionKind::Alias { entry.from_version } else { entry.version };
+    let version = if entry.kind == TransitionKind::Alias {
+        entry.from_version
+    } else {
+        entry.version
+    };
     let sql = format!(
         "SELECT {COLUMNS} FROM transitions t WHERE workspace = $1 AND model_uid = $2 AND id > $3 \
          AND ({about} OR kind = {model_deleted}) ORDER BY id LIMIT 1"
     );
     let alias = entry.alias.as_ref().map(AliasName::as_str);
-    let row = conn.query_opt(&sql, &args![workspace, entry.model_uid.as_str(), after, version, alias]).await?;
+    let row = conn
+        .query_opt(
+            &sql,
+            &args![workspace, entry.model_uid.as_str(), after, version, alias],
+        )
+        .await?;
     row.as_ref().map(read).transpose()
 }

@@ -27,8 +27,8 @@ use lodeway_domain::{
     id::ModelUid,
     page::Page,
     registry::{
-        AliasName, DigestState, ModelName, ModelRef, ModelVersion, NewModel, NewVersion, RegisteredModel, Stage, Tags,
-        Transition,
+        AliasName, DigestState, ModelName, ModelRef, ModelVersion, NewModel, NewVersion, RegisteredModel,
+        Stage, Tags, Transition,
     },
     time::Timestamp,
 };
@@ -36,8 +36,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
 pub use self::contract::{
-    AliasMove, CreatedVersion, Feed, LedgerQuery, ModelUpdate, Move, Moved, PendingDigest, REFERENCE, Reference, RegistryEvent,
-    RegistryStore, Search, SnapshotPart, VersionBy, VersionUpdate, Write,
+    AliasMove, CreatedVersion, Feed, LedgerQuery, ModelUpdate, Move, Moved, PendingDigest, REFERENCE,
+    Reference, RegistryEvent, RegistryStore, Search, SnapshotPart, VersionBy, VersionUpdate, Write,
 };
 use crate::{
     args,
@@ -51,7 +51,10 @@ use crate::{
 
 const MIGRATIONS: Migrations = Migrations {
     component: "registry",
-    steps: &[Step { name: "registry", sql: include_str!("../../migrations/registry/0001_registry.sql") }],
+    steps: &[Step {
+        name: "registry",
+        sql: include_str!("../../migrations/registry/0001_registry.sql"),
+    }],
 };
 
 /// The registry store on SQLite or PostgreSQL. Cheap to clone.
@@ -71,7 +74,13 @@ impl SqlRegistry {
     }
 
     /// Runs a write once for its request id, and keeps its answer.
-    async fn once<S, T>(&self, write: Write, method: &'static str, input: S, operation: Operation<S, T>) -> Result<T>
+    async fn once<S, T>(
+        &self,
+        write: Write,
+        method: &'static str,
+        input: S,
+        operation: Operation<S, T>,
+    ) -> Result<T>
     where
         S: Send + Sync + 'static,
         T: Serialize + DeserializeOwned + Send + 'static,
@@ -79,8 +88,15 @@ impl SqlRegistry {
         self.db
             .write_with((write, input), move |tx, (write, input)| {
                 Box::pin(async move {
-                    let Write { caller, now, request, body_hash } = write;
-                    if let Seen::Replay(answer) = requests::once(tx, caller, method, *request, body_hash, *now).await? {
+                    let Write {
+                        caller,
+                        now,
+                        request,
+                        body_hash,
+                    } = write;
+                    if let Seen::Replay(answer) =
+                        requests::once(tx, caller, method, *request, body_hash, *now).await?
+                    {
                         return serde_json::from_slice(&answer).map_err(Error::internal);
                     }
                     let answer = operation(tx, write, input).await?;
@@ -100,7 +116,10 @@ const CREATE_VERSION: &str = "CreateModelVersion";
 #[async_trait]
 impl RegistryStore for SqlRegistry {
     async fn create_model(&self, write: Write, new: NewModel) -> Result<RegisteredModel> {
-        self.once(write, "CreateRegisteredModel", new, |tx, w, new| Box::pin(models::create(tx, w, new))).await
+        self.once(write, "CreateRegisteredModel", new, |tx, w, new| {
+            Box::pin(models::create(tx, w, new))
+        })
+        .await
     }
 
     async fn model(&self, workspace: &Workspace, name: &ModelName) -> Result<RegisteredModel> {
@@ -112,13 +131,23 @@ impl RegistryStore for SqlRegistry {
     }
 
     async fn update_model(&self, write: Write, update: ModelUpdate) -> Result<RegisteredModel> {
-        self.once(write, "UpdateRegisteredModel", update, |tx, w, update| Box::pin(models::update(tx, w, update))).await
+        self.once(write, "UpdateRegisteredModel", update, |tx, w, update| {
+            Box::pin(models::update(tx, w, update))
+        })
+        .await
     }
 
-    async fn rename_model(&self, write: Write, name: ModelName, new_name: ModelName) -> Result<RegisteredModel> {
+    async fn rename_model(
+        &self,
+        write: Write,
+        name: ModelName,
+        new_name: ModelName,
+    ) -> Result<RegisteredModel> {
         let names = (name, new_name);
-        self.once(write, "RenameRegisteredModel", names, |tx, w, (from, to)| Box::pin(models::rename(tx, w, from, to)))
-            .await
+        self.once(write, "RenameRegisteredModel", names, |tx, w, (from, to)| {
+            Box::pin(models::rename(tx, w, from, to))
+        })
+        .await
     }
 
     async fn delete_model(&self, write: Write, name: ModelName, force: bool) -> Result<()> {
@@ -146,19 +175,32 @@ impl RegistryStore for SqlRegistry {
     }
 
     async fn create_version(&self, write: Write, new: NewVersion) -> Result<CreatedVersion> {
-        self.once(write, CREATE_VERSION, new, |tx, w, new| Box::pin(versions::create(tx, w, new))).await
+        self.once(write, CREATE_VERSION, new, |tx, w, new| {
+            Box::pin(versions::create(tx, w, new))
+        })
+        .await
     }
 
     async fn created_before(&self, write: &Write) -> Result<Option<CreatedVersion>> {
-        let Some(request) = write.request else { return Ok(None) };
+        let Some(request) = write.request else {
+            return Ok(None);
+        };
         // Another body, or one still at work, is for `once` to judge.
         let sql = "SELECT response FROM requests WHERE workspace = $1 AND principal = $2 AND method = $3 \
                    AND request_id = $4 AND body_hash = $5 AND created_ms >= $6 AND response IS NOT NULL";
         let (principal, id) = (&write.caller.principal, request.to_string());
         let since = write.now.minus(requests::RETENTION).millis();
-        let args = args![write.workspace(), principal, CREATE_VERSION, id, &write.body_hash, since];
+        let args = args![
+            write.workspace(),
+            principal,
+            CREATE_VERSION,
+            id,
+            &write.body_hash,
+            since
+        ];
         let row = self.db.query_opt(sql, &args).await?;
-        row.map(|row| serde_json::from_slice(row.blob(0)?).map_err(Error::internal)).transpose()
+        row.map(|row| serde_json::from_slice(row.blob(0)?).map_err(Error::internal))
+            .transpose()
     }
 
     async fn version(&self, workspace: &Workspace, name: &ModelName, by: &VersionBy) -> Result<ModelVersion> {
@@ -183,40 +225,68 @@ impl RegistryStore for SqlRegistry {
     }
 
     async fn update_version(&self, write: Write, update: VersionUpdate) -> Result<ModelVersion> {
-        self.once(write, "UpdateModelVersion", update, |tx, w, update| Box::pin(versions::update(tx, w, update))).await
+        self.once(write, "UpdateModelVersion", update, |tx, w, update| {
+            Box::pin(versions::update(tx, w, update))
+        })
+        .await
     }
 
     async fn delete_version(&self, write: Write, name: ModelName, version: i64, force: bool) -> Result<()> {
         let input = (name, version, force);
-        self.once(write, "DeleteModelVersion", input, |tx, w, (name, version, force)| {
-            Box::pin(versions::delete(tx, w, name, *version, *force))
-        })
+        self.once(
+            write,
+            "DeleteModelVersion",
+            input,
+            |tx, w, (name, version, force)| Box::pin(versions::delete(tx, w, name, *version, *force)),
+        )
         .await
     }
 
     async fn set_version_tags(&self, write: Write, name: ModelName, version: i64, tags: Tags) -> Result<()> {
         let input = (name, version, tags);
-        self.once(write, "SetModelVersionTags", input, |tx, w, (name, version, tags)| {
-            Box::pin(versions::set_tags(tx, w, name, *version, tags))
-        })
+        self.once(
+            write,
+            "SetModelVersionTags",
+            input,
+            |tx, w, (name, version, tags)| Box::pin(versions::set_tags(tx, w, name, *version, tags)),
+        )
         .await
     }
 
-    async fn delete_version_tag(&self, write: Write, name: ModelName, version: i64, key: String) -> Result<()> {
+    async fn delete_version_tag(
+        &self,
+        write: Write,
+        name: ModelName,
+        version: i64,
+        key: String,
+    ) -> Result<()> {
         let input = (name, version, key);
-        self.once(write, "DeleteModelVersionTag", input, |tx, w, (name, version, key)| {
-            Box::pin(versions::delete_tag(tx, w, name, *version, key))
-        })
+        self.once(
+            write,
+            "DeleteModelVersionTag",
+            input,
+            |tx, w, (name, version, key)| Box::pin(versions::delete_tag(tx, w, name, *version, key)),
+        )
         .await
     }
 
     async fn transition(&self, write: Write, request: Move) -> Result<Moved> {
-        self.once(write, "TransitionModelVersion", request, |tx, w, request| Box::pin(moves::stage(tx, w, request))).await
+        self.once(write, "TransitionModelVersion", request, |tx, w, request| {
+            Box::pin(moves::stage(tx, w, request))
+        })
+        .await
     }
 
     async fn move_alias(&self, write: Write, request: AliasMove) -> Result<Option<Transition>> {
-        let method = if request.version.is_some() { "SetAlias" } else { "DeleteAlias" };
-        self.once(write, method, request, |tx, w, request| Box::pin(moves::alias(tx, w, request))).await
+        let method = if request.version.is_some() {
+            "SetAlias"
+        } else {
+            "DeleteAlias"
+        };
+        self.once(write, method, request, |tx, w, request| {
+            Box::pin(moves::alias(tx, w, request))
+        })
+        .await
     }
 
     async fn transitions(&self, workspace: &Workspace, query: &LedgerQuery) -> Result<Page<Transition>> {
@@ -231,7 +301,12 @@ impl RegistryStore for SqlRegistry {
         .await
     }
 
-    async fn resolve_at(&self, workspace: &Workspace, reference: &ModelRef, at: Timestamp) -> Result<ModelVersion> {
+    async fn resolve_at(
+        &self,
+        workspace: &Workspace,
+        reference: &ModelRef,
+        at: Timestamp,
+    ) -> Result<ModelVersion> {
         past::resolve(&mut *self.db.snapshot().await?, workspace.as_str(), reference, at).await
     }
 
@@ -242,7 +317,14 @@ impl RegistryStore for SqlRegistry {
         after: i64,
         limit: usize,
     ) -> Result<SnapshotPart> {
-        feed::snapshot(&mut *self.db.snapshot().await?, workspace.as_str(), uid, after, limit).await
+        feed::snapshot(
+            &mut *self.db.snapshot().await?,
+            workspace.as_str(),
+            uid,
+            after,
+            limit,
+        )
+        .await
     }
 
     async fn changes_after(
@@ -252,7 +334,14 @@ impl RegistryStore for SqlRegistry {
         cursor: i64,
         limit: usize,
     ) -> Result<Feed> {
-        feed::changes_after(&mut *self.db.read().await?, workspace.as_str(), uid, cursor, limit).await
+        feed::changes_after(
+            &mut *self.db.read().await?,
+            workspace.as_str(),
+            uid,
+            cursor,
+            limit,
+        )
+        .await
     }
 
     fn wakeups(&self) -> watch::Receiver<u64> {
@@ -269,12 +358,18 @@ impl RegistryStore for SqlRegistry {
 
     async fn event_done(&self, event_id: &str) -> Result<()> {
         let id = event_id.to_owned();
-        self.db.write_with(id, |tx, id| Box::pin(outbox::done(tx, id))).await
+        self.db
+            .write_with(id, |tx, id| Box::pin(outbox::done(tx, id)))
+            .await
     }
 
     async fn event_failed(&self, event: &outbox::Event, now: Timestamp) -> Result<()> {
         let input = (event.clone(), now);
-        self.db.write_with(input, |tx, (event, now)| Box::pin(outbox::retry_later(tx, event, *now))).await
+        self.db
+            .write_with(input, |tx, (event, now)| {
+                Box::pin(outbox::retry_later(tx, event, *now))
+            })
+            .await
     }
 
     async fn pending_digests(&self, after: i64, limit: i64) -> Result<Vec<PendingDigest>> {

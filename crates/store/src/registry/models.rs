@@ -34,8 +34,11 @@ pub(super) async fn find(conn: &mut Conn, workspace: &str, name: &ModelName) -> 
 
 /// Takes the model's row until the commit and notes that something of it changed.
 pub(super) async fn touch(tx: &mut Tx, write: &Write, name: &ModelName) -> Result<ModelRow> {
-    let sql = format!("UPDATE models SET updated_ms = $3 WHERE workspace = $1 AND name = $2 RETURNING {MODEL}");
-    let row = tx.query_opt(&sql, &args![write.workspace(), name.as_str(), write.now.millis()]).await?;
+    let sql =
+        format!("UPDATE models SET updated_ms = $3 WHERE workspace = $1 AND name = $2 RETURNING {MODEL}");
+    let row = tx
+        .query_opt(&sql, &args![write.workspace(), name.as_str(), write.now.millis()])
+        .await?;
     rows::model(&row.ok_or_else(|| missing(name))?)
 }
 
@@ -43,14 +46,19 @@ pub(super) async fn touch(tx: &mut Tx, write: &Write, name: &ModelName) -> Resul
 pub(super) async fn hold(tx: &mut Tx, write: &Write, name: &ModelName) -> Result<ModelRow> {
     let end = tx.engine().for_update();
     let sql = format!("SELECT {MODEL} FROM models WHERE workspace = $1 AND name = $2{end}");
-    let row = tx.query_opt(&sql, &args![write.workspace(), name.as_str()]).await?;
+    let row = tx
+        .query_opt(&sql, &args![write.workspace(), name.as_str()])
+        .await?;
     rows::model(&row.ok_or_else(|| missing(name))?)
 }
 
 /// As [`touch`], by uid; none if the model is deleted.
 pub(super) async fn touch_uid(tx: &mut Tx, write: &Write, uid: &ModelUid) -> Result<Option<ModelRow>> {
-    let sql = format!("UPDATE models SET updated_ms = $3 WHERE workspace = $1 AND uid = $2 RETURNING {MODEL}");
-    let row = tx.query_opt(&sql, &args![write.workspace(), uid.as_str(), write.now.millis()]).await?;
+    let sql =
+        format!("UPDATE models SET updated_ms = $3 WHERE workspace = $1 AND uid = $2 RETURNING {MODEL}");
+    let row = tx
+        .query_opt(&sql, &args![write.workspace(), uid.as_str(), write.now.millis()])
+        .await?;
     row.as_ref().map(rows::model).transpose()
 }
 
@@ -85,8 +93,13 @@ pub(super) async fn create(tx: &mut Tx, write: &Write, new: &NewModel) -> Result
          VALUES ($1, $2, $3, $4, 1, 1, $5, $5) ON CONFLICT (workspace, name) DO NOTHING RETURNING {MODEL}"
     );
     let uid = ModelUid::generate();
-    let args =
-        args![write.workspace(), uid.as_str(), new.name.as_str(), unset(&new.description), write.now.millis()];
+    let args = args![
+        write.workspace(),
+        uid.as_str(),
+        new.name.as_str(),
+        unset(&new.description),
+        write.now.millis()
+    ];
     let row = tx.query_opt(&sql, &args).await?.ok_or_else(|| taken(&new.name))?;
     let mut row = rows::model(&row)?;
     insert_tags(tx, write, row.key, &new.tags).await?;
@@ -99,8 +112,15 @@ pub(super) async fn create(tx: &mut Tx, write: &Write, new: &NewModel) -> Result
 
 pub(super) async fn update(tx: &mut Tx, write: &Write, update: &ModelUpdate) -> Result<RegisteredModel> {
     let found = hold(tx, write, &update.name).await?;
-    if update.etag.as_ref().is_some_and(|etag| *etag != found.model.etag()) {
-        return Err(Error::Conflict(Resource::new(ResourceKind::RegisteredModel, &update.name)));
+    if update
+        .etag
+        .as_ref()
+        .is_some_and(|etag| *etag != found.model.etag())
+    {
+        return Err(Error::Conflict(Resource::new(
+            ResourceKind::RegisteredModel,
+            &update.name,
+        )));
     }
     let Some(description) = &update.description else {
         return complete(tx, write.workspace(), found).await;
@@ -109,22 +129,40 @@ pub(super) async fn update(tx: &mut Tx, write: &Write, update: &ModelUpdate) -> 
         "UPDATE models SET description = $3, updated_ms = $4, revision = revision + 1 \
          WHERE workspace = $1 AND model_key = $2 RETURNING {MODEL}"
     );
-    let args = args![write.workspace(), found.key, unset(description), write.now.millis()];
+    let args = args![
+        write.workspace(),
+        found.key,
+        unset(description),
+        write.now.millis()
+    ];
     let row = rows::model(&tx.query_one(&sql, &args).await?)?;
     let model = complete(tx, write.workspace(), row).await?;
-    let told = RegisteredModel { latest_versions: Vec::new(), ..model.clone() };
+    let told = RegisteredModel {
+        latest_versions: Vec::new(),
+        ..model.clone()
+    };
     feed::announce(tx, write, &RegistryEvent::Model(Box::new(told))).await?;
     Ok(model)
 }
 
-pub(super) async fn rename(tx: &mut Tx, write: &Write, from: &ModelName, to: &ModelName) -> Result<RegisteredModel> {
+pub(super) async fn rename(
+    tx: &mut Tx,
+    write: &Write,
+    from: &ModelName,
+    to: &ModelName,
+) -> Result<RegisteredModel> {
     let workspace = write.workspace();
     let found = hold(tx, write, from).await?;
     let sql = format!(
         "UPDATE models SET name = $3, updated_ms = $4, revision = revision + 1 \
          WHERE workspace = $1 AND model_key = $2 RETURNING {MODEL}"
     );
-    let renamed = tx.query_one(&sql, &args![workspace, found.key, to.as_str(), write.now.millis()]).await;
+    let renamed = tx
+        .query_one(
+            &sql,
+            &args![workspace, found.key, to.as_str(), write.now.millis()],
+        )
+        .await;
     let row = match renamed {
         Err(e) if crate::sql::is_unique(&e) => return Err(taken(to)),
         other => rows::model(&other?)?,
@@ -132,20 +170,27 @@ pub(super) async fn rename(tx: &mut Tx, write: &Write, from: &ModelName, to: &Mo
     let sql = "UPDATE versions SET name = $3 WHERE workspace = $1 AND model_key = $2";
     tx.execute(sql, &args![workspace, found.key, to.as_str()]).await?;
     if from != to {
-        let entry = Entry { from_name: Some(from), ..Entry::new(TransitionKind::ModelRenamed, 0) };
+        let entry = Entry {
+            from_name: Some(from),
+            ..Entry::new(TransitionKind::ModelRenamed, 0)
+        };
         let entries = ledger::record(tx, write, &row.model.uid, to, &[entry], "").await?;
         let seq = entries.first().map_or(0, |entry| entry.id);
         let referrers = feed::referrers(tx, workspace, found.key).await?;
         feed::tell_tracking(tx, write, &row.model.uid, to, &referrers, seq, false).await?;
     }
     let model = complete(tx, workspace, row).await?;
-    let told = RegisteredModel { latest_versions: Vec::new(), ..model.clone() };
+    let told = RegisteredModel {
+        latest_versions: Vec::new(),
+        ..model.clone()
+    };
     feed::announce(tx, write, &RegistryEvent::Model(Box::new(told))).await?;
     Ok(model)
 }
 
 pub(super) fn in_production(name: &ModelName, version: i64) -> Error {
-    let message = format!("version `{version}` of `{name}` is in Production; move it to another stage, or set `force`");
+    let message =
+        format!("version `{version}` of `{name}` is in Production; move it to another stage, or set `force`");
     let metadata = vec![("name", name.to_string()), ("version", version.to_string())];
     Error::precondition(Reason::VersionInProduction, message, metadata)
 }
@@ -175,31 +220,56 @@ pub(super) async fn delete(tx: &mut Tx, write: &Write, name: &ModelName, force: 
     let deleted = tx.query(sql, &args![workspace, key]).await?;
     let mut versions = deleted.iter().map(|row| row.int(0)).collect::<Result<Vec<_>>>()?;
     versions.sort_unstable();
-    tx.execute("DELETE FROM models WHERE workspace = $1 AND model_key = $2", &args![workspace, key]).await?;
+    tx.execute(
+        "DELETE FROM models WHERE workspace = $1 AND model_key = $2",
+        &args![workspace, key],
+    )
+    .await?;
     let uid = found.model.uid;
-    let entries =
-        ledger::record(tx, write, &uid, name, &[Entry::new(TransitionKind::ModelDeleted, 0)], "").await?;
+    let entries = ledger::record(
+        tx,
+        write,
+        &uid,
+        name,
+        &[Entry::new(TransitionKind::ModelDeleted, 0)],
+        "",
+    )
+    .await?;
     let seq = entries.first().map_or(0, |entry| entry.id);
     feed::tell_tracking(tx, write, &uid, name, &referrers, seq, true).await?;
-    feed::announce(tx, write, &RegistryEvent::ModelDeleted { name: name.clone(), uid, versions }).await
+    feed::announce(
+        tx,
+        write,
+        &RegistryEvent::ModelDeleted {
+            name: name.clone(),
+            uid,
+            versions,
+        },
+    )
+    .await
 }
 
 async fn insert_tags(tx: &mut Tx, write: &Write, key: i64, tags: &Tags) -> Result<()> {
     if tags.is_empty() {
         return Ok(());
     }
-    let rows: Vec<Arg<'_>> =
-        tags.iter().flat_map(|(tag, value)| args![write.workspace(), key, tag, value]).collect();
+    let rows: Vec<Arg<'_>> = tags
+        .iter()
+        .flat_map(|(tag, value)| args![write.workspace(), key, tag, value])
+        .collect();
     let into = "INSERT INTO model_tags (workspace, model_key, key, value)";
-    let end = "ON CONFLICT (workspace, model_key, key) DO UPDATE SET value = excluded.value";
+    let end = "ON CONFLICT (model_key, key) DO UPDATE SET value = excluded.value";
     tx.insert_many(into, 4, end, &rows).await.map(|_| ())
 }
 
 /// Changes the revision only: a tag is no news of the model to those who read its times.
 async fn revise(tx: &mut Tx, write: &Write, name: &ModelName) -> Result<ModelRow> {
-    let sql =
-        format!("UPDATE models SET revision = revision + 1 WHERE workspace = $1 AND name = $2 RETURNING {MODEL}");
-    let row = tx.query_opt(&sql, &args![write.workspace(), name.as_str()]).await?;
+    let sql = format!(
+        "UPDATE models SET revision = revision + 1 WHERE workspace = $1 AND name = $2 RETURNING {MODEL}"
+    );
+    let row = tx
+        .query_opt(&sql, &args![write.workspace(), name.as_str()])
+        .await?;
     rows::model(&row.ok_or_else(|| missing(name))?)
 }
 

@@ -28,7 +28,13 @@ async fn put_stage(tx: &mut Tx, write: &Write, key: i64, stage: Stage) -> Result
 }
 
 pub(super) async fn stage(tx: &mut Tx, write: &Write, request: &Move) -> Result<Moved> {
-    let Move { name, version, stage, archives_existing, comment } = request;
+    let Move {
+        name,
+        version,
+        stage,
+        archives_existing,
+        comment,
+    } = request;
     let workspace = write.workspace();
     let model = models::touch(tx, write, name).await?;
     let before = versions::find(tx, workspace, name, *version).await?;
@@ -44,15 +50,33 @@ pub(super) async fn stage(tx: &mut Tx, write: &Write, request: &Move) -> Result<
              AND model_key = $2 AND stage = $3 AND version <> $4 RETURNING {VERSION}"
         );
         let to = Stage::Archived.as_str();
-        let args = args![workspace, model.key, stage.as_str(), *version, to, write.now.millis()];
+        let args = args![
+            workspace,
+            model.key,
+            stage.as_str(),
+            *version,
+            to,
+            write.now.millis()
+        ];
         let found = tx.query(&sql, &args).await?;
         archived = found.iter().map(rows::version).collect::<Result<Vec<_>>>()?;
         archived.sort_by_key(|row| row.version.version);
-        entries.extend(archived.iter().map(|row| Entry::stage(row.version.version, *stage, Stage::Archived)));
+        entries.extend(
+            archived
+                .iter()
+                .map(|row| Entry::stage(row.version.version, *stage, Stage::Archived)),
+        );
     }
     let moved = put_stage(tx, write, before.key, *stage).await?;
-    let transitions =
-        ledger::record(tx, write, &moved.version.model_uid.clone(), name, &entries, comment).await?;
+    let transitions = ledger::record(
+        tx,
+        write,
+        &moved.version.model_uid.clone(),
+        name,
+        &entries,
+        comment,
+    )
+    .await?;
     for row in archived {
         versions::announce(tx, write, row).await?;
     }
@@ -63,28 +87,50 @@ pub(super) async fn stage(tx: &mut Tx, write: &Write, request: &Move) -> Result<
 /// The version that an alias points to; 0 for none.
 async fn target(conn: &mut Conn, workspace: &str, model: &ModelRow, alias: &AliasName) -> Result<i64> {
     let sql = "SELECT version FROM aliases WHERE workspace = $1 AND model_key = $2 AND alias = $3";
-    let row = conn.query_opt(sql, &args![workspace, model.key, alias.as_str()]).await?;
+    let row = conn
+        .query_opt(sql, &args![workspace, model.key, alias.as_str()])
+        .await?;
     row.map_or(Ok(0), |row| row.int(0))
 }
 
 /// Points an alias to a version, or nowhere if it is 0.
-async fn put_alias(tx: &mut Tx, write: &Write, model: &ModelRow, alias: &AliasName, version: i64) -> Result<()> {
+async fn put_alias(
+    tx: &mut Tx,
+    write: &Write,
+    model: &ModelRow,
+    alias: &AliasName,
+    version: i64,
+) -> Result<()> {
     let workspace = write.workspace();
     if version == 0 {
         let sql = "DELETE FROM aliases WHERE workspace = $1 AND model_key = $2 AND alias = $3";
-        return tx.execute(sql, &args![workspace, model.key, alias.as_str()]).await.map(|_| ());
+        return tx
+            .execute(sql, &args![workspace, model.key, alias.as_str()])
+            .await
+            .map(|_| ());
     }
     let sql = "INSERT INTO aliases (workspace, model_key, alias, version, version_key) \
                SELECT workspace, model_key, $3, version, version_key FROM versions \
                WHERE workspace = $1 AND model_key = $2 AND version = $4 \
                ON CONFLICT (workspace, model_key, alias) \
                DO UPDATE SET version = excluded.version, version_key = excluded.version_key";
-    let put = tx.execute(sql, &args![workspace, model.key, alias.as_str(), version]).await?;
-    if put == 0 { Err(versions::missing(&model.model.name, version)) } else { Ok(()) }
+    let put = tx
+        .execute(sql, &args![workspace, model.key, alias.as_str(), version])
+        .await?;
+    if put == 0 {
+        Err(versions::missing(&model.model.name, version))
+    } else {
+        Ok(())
+    }
 }
 
 pub(super) async fn alias(tx: &mut Tx, write: &Write, request: &AliasMove) -> Result<Option<Transition>> {
-    let AliasMove { name, alias, version, comment } = request;
+    let AliasMove {
+        name,
+        alias,
+        version,
+        comment,
+    } = request;
     let to = version.unwrap_or(0);
     let held = models::hold(tx, write, name).await?;
     let from = target(tx, write.workspace(), &held, alias).await?;
@@ -110,12 +156,17 @@ pub(super) async fn rollback(tx: &mut Tx, write: &Write, id: i64, comment: &str)
         later.extend(ledger::next_about(tx, workspace, member, last).await?);
     }
     let changes = registry::rollback(&group, &later)?;
-    let Some(model) = model else { return Err(models::missing(&entry.name)) };
+    let Some(model) = model else {
+        return Err(models::missing(&entry.name));
+    };
     apply(tx, write, &model, &changes).await?;
     let name = model.model.name.clone();
     let entries: Vec<Entry<'_>> = changes.iter().map(entry_of).collect();
     let written = ledger::record(tx, write, &entry.model_uid, &name, &entries, comment).await?;
-    if changes.iter().any(|change| matches!(change, Change::Alias { .. })) {
+    if changes
+        .iter()
+        .any(|change| matches!(change, Change::Alias { .. }))
+    {
         models::announce(tx, write, model).await?;
     }
     Ok(written)
@@ -123,17 +174,28 @@ pub(super) async fn rollback(tx: &mut Tx, write: &Write, id: i64, comment: &str)
 
 fn entry_of(change: &Change) -> Entry<'_> {
     match change {
-        Change::Stage { version, stages: (from, to), undoes } => Entry::stage(*version, *from, *to).undoing(*undoes),
-        Change::Alias { alias, from_version, version, undoes } => {
-            Entry::alias(alias, *from_version, *version).undoing(*undoes)
-        }
+        Change::Stage {
+            version,
+            stages: (from, to),
+            undoes,
+        } => Entry::stage(*version, *from, *to).undoing(*undoes),
+        Change::Alias {
+            alias,
+            from_version,
+            version,
+            undoes,
+        } => Entry::alias(alias, *from_version, *version).undoing(*undoes),
     }
 }
 
 async fn apply(tx: &mut Tx, write: &Write, model: &ModelRow, changes: &[Change]) -> Result<()> {
     for change in changes {
         match change {
-            Change::Stage { version, stages: (_, to), .. } => {
+            Change::Stage {
+                version,
+                stages: (_, to),
+                ..
+            } => {
                 let found = versions::find(tx, write.workspace(), &model.model.name, *version).await?;
                 let row = put_stage(tx, write, found.key, *to).await?;
                 versions::announce(tx, write, row).await?;

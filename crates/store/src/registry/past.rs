@@ -27,14 +27,22 @@ pub(super) async fn resolve(
         ModelRef::Latest { name } => (name, VersionBy::Latest),
         ModelRef::Alias { name, alias } => (name, VersionBy::Alias(alias.clone())),
         ModelRef::LoggedModel(_) | ModelRef::Run { .. } => {
-            return Err(Error::invalid("as_of_time", "is only for `models:/NAME` references"));
+            return Err(Error::invalid(
+                "as_of_time",
+                "is only for `models:/NAME` references",
+            ));
         }
     };
     let uid = uid_at(conn, workspace, name, at).await?;
-    let number = number_at(conn, workspace, &uid, &by, at).await?.ok_or_else(|| missing(name, &by))?;
+    let number = number_at(conn, workspace, &uid, &by, at)
+        .await?
+        .ok_or_else(|| missing(name, &by))?;
     // By uid: the model may have another name now.
     let sql = "SELECT name FROM models WHERE workspace = $1 AND uid = $2";
-    let row = conn.query_opt(sql, &args![workspace, &uid]).await?.ok_or_else(|| models::missing(name))?;
+    let row = conn
+        .query_opt(sql, &args![workspace, &uid])
+        .await?
+        .ok_or_else(|| models::missing(name))?;
     let now_named = rows::name(row.str(0)?)?;
     versions::get(conn, workspace, &now_named, &VersionBy::Number(number)).await
 }
@@ -57,7 +65,10 @@ async fn uid_at(conn: &mut Conn, workspace: &str, name: &ModelName, at: Timestam
                SELECT * FROM (SELECT id, model_uid AS uid, 0 AS holds \
                FROM transitions WHERE workspace = $1 AND from_name = $2 AND created_ms <= $3 \
                ORDER BY id DESC LIMIT 1) AS renamed) AS found ORDER BY id DESC LIMIT 1";
-    match conn.query_opt(sql, &args![workspace, name.as_str(), at.millis()]).await? {
+    match conn
+        .query_opt(sql, &args![workspace, name.as_str(), at.millis()])
+        .await?
+    {
         Some(row) if row.int(1)? == 1 => row.text(0),
         _ => Err(models::missing(name)),
     }
@@ -75,15 +86,24 @@ async fn number_at(
                    AND d.version = t.version AND d.kind = 7 AND d.created_ms <= $3)";
     let head = "SELECT t.version FROM transitions t WHERE t.workspace = $1 AND t.model_uid = $2 AND t.created_ms <= $3";
     let (sql, arg) = match by {
-        VersionBy::Number(number) => (format!("{head} AND t.version = $4 AND {existed} LIMIT 1"), Arg::from(*number)),
-        VersionBy::Latest => {
-            (format!("{head} AND t.version > $4 AND {existed} ORDER BY t.version DESC LIMIT 1"), Arg::from(0_i64))
-        }
-        VersionBy::Alias(alias) => {
-            (format!("{head} AND t.kind = 2 AND t.alias = $4 ORDER BY t.id DESC LIMIT 1"), Arg::from(alias.as_str()))
-        }
+        VersionBy::Number(number) => (
+            format!("{head} AND t.version = $4 AND {existed} LIMIT 1"),
+            Arg::from(*number),
+        ),
+        VersionBy::Latest => (
+            format!("{head} AND t.version > $4 AND {existed} ORDER BY t.version DESC LIMIT 1"),
+            Arg::from(0_i64),
+        ),
+        VersionBy::Alias(alias) => (
+            format!("{head} AND t.kind = 2 AND t.alias = $4 ORDER BY t.id DESC LIMIT 1"),
+            Arg::from(alias.as_str()),
+        ),
         VersionBy::Stage(stage) => {
-            let first = if *stage == Stage::None { "t.kind = 6 OR " } else { "" };
+            let first = if *stage == Stage::None {
+                "t.kind = 6 OR "
+            } else {
+                ""
+            };
             let sql = format!(
                 "{head} AND ({first}(t.kind = 1 AND t.to_stage = $4)) AND CAST($4 AS TEXT) IS NOT NULL \
                  AND NOT EXISTS (SELECT 1 FROM transitions n \
@@ -96,5 +116,8 @@ async fn number_at(
     let args = [Arg::from(workspace), Arg::from(uid), Arg::from(at.millis()), arg];
     let row = conn.query_opt(&sql, &args).await?;
     // An alias that was taken away points to version 0.
-    Ok(row.map(|row| row.int(0)).transpose()?.filter(|number| *number > 0))
+    Ok(row
+        .map(|row| row.int(0))
+        .transpose()?
+        .filter(|number| *number > 0))
 }

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use lodeway_domain::{
     Error, Result,
     id::{ModelId, ModelUid, RunId},
-    registry::{AliasName, DigestState, ModelName, ModelVersion, ModelVersionStatus, RegisteredModel, Stage, Tags},
+    registry::{
+        AliasName, DigestState, ModelName, ModelVersion, ModelVersionStatus, RegisteredModel, Stage, Tags,
+    },
     time::Timestamp,
 };
 
@@ -91,13 +93,24 @@ pub(super) fn model(row: &Row) -> Result<ModelRow> {
         latest_versions: Vec::new(),
         revision: row.int(6)?,
     };
-    Ok(ModelRow { key: row.int(0)?, model })
+    Ok(ModelRow {
+        key: row.int(0)?,
+        model,
+    })
 }
 
 /// Reads a row of the columns [`VERSION`].
 pub(super) fn version(row: &Row) -> Result<VersionRow> {
-    let run_id = row.opt_text(9)?.map(|id| RunId::parse(&id)).transpose().map_err(|e| damaged(&e))?;
-    let model_id = row.opt_text(11)?.map(|id| ModelId::parse(&id)).transpose().map_err(|e| damaged(&e))?;
+    let run_id = row
+        .opt_text(9)?
+        .map(|id| RunId::parse(&id))
+        .transpose()
+        .map_err(|e| damaged(&e))?;
+    let model_id = row
+        .opt_text(11)?
+        .map(|id| ModelId::parse(&id))
+        .transpose()
+        .map_err(|e| damaged(&e))?;
     let version = ModelVersion {
         name: name(row.str(2)?)?,
         version: row.int(3)?,
@@ -121,7 +134,11 @@ pub(super) fn version(row: &Row) -> Result<VersionRow> {
         source_unchecked: row.bool(19)?,
         revision: row.int(20)?,
     };
-    Ok(VersionRow { key: row.int(0)?, model_key: row.int(1)?, version })
+    Ok(VersionRow {
+        key: row.int(0)?,
+        model_key: row.int(1)?,
+        version,
+    })
 }
 
 /// How many keys one statement looks up.
@@ -129,7 +146,10 @@ const CHUNK: usize = 256;
 
 /// `IN ($2, …)` for the keys and their arguments after the workspace; of few shapes, so that statements stay prepared.
 fn in_keys<'a>(workspace: &'a str, keys: &[i64]) -> (String, Vec<Arg<'a>>) {
-    let shape = [1, 4, 16, 64, CHUNK].into_iter().find(|n| *n >= keys.len()).unwrap_or(keys.len());
+    let shape = [1, 4, 16, 64, CHUNK]
+        .into_iter()
+        .find(|n| *n >= keys.len())
+        .unwrap_or(keys.len());
     let mut list = String::from("IN (");
     let mut args = vec![Arg::from(workspace)];
     for i in 0..shape {
@@ -153,7 +173,9 @@ pub(super) async fn label_versions(conn: &mut Conn, workspace: &str, rows: &mut 
         );
         let place: BTreeMap<i64, usize> = keys.iter().enumerate().map(|(i, key)| (*key, i)).collect();
         for row in conn.query(&sql, &args).await? {
-            let Some(owner) = place.get(&row.int(0)?).and_then(|i| chunk.get_mut(*i)) else { continue };
+            let Some(owner) = place.get(&row.int(0)?).and_then(|i| chunk.get_mut(*i)) else {
+                continue;
+            };
             match row.opt_text(1)? {
                 Some(key) => drop(owner.version.tags.insert(key, row.text(2)?)),
                 None => owner.version.aliases.push(alias(row.str(2)?)?),
@@ -175,7 +197,9 @@ pub(super) async fn label_models(conn: &mut Conn, workspace: &str, rows: &mut [M
         );
         let place: BTreeMap<i64, usize> = keys.iter().enumerate().map(|(i, key)| (*key, i)).collect();
         for row in conn.query(&sql, &args).await? {
-            let Some(owner) = place.get(&row.int(0)?).and_then(|i| chunk.get_mut(*i)) else { continue };
+            let Some(owner) = place.get(&row.int(0)?).and_then(|i| chunk.get_mut(*i)) else {
+                continue;
+            };
             match row.opt_text(1)? {
                 Some(key) => drop(owner.model.tags.insert(key, row.text(2)?)),
                 None => drop(owner.model.aliases.insert(alias(row.str(2)?)?, row.int(3)?)),

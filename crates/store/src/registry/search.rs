@@ -69,7 +69,7 @@ impl Binding for Versions {
             (Source::Attribute, "alias") => {
                 return Place::Rows(Rows {
                     from: Cow::Borrowed("aliases x"),
-                    owner: Cow::Borrowed("x.workspace = v.workspace AND x.version_key"),
+                    owner: Cow::Borrowed("x.version_key"),
                     key: None,
                     value: Cow::Borrowed("x.alias"),
                     rank: None,
@@ -96,6 +96,15 @@ fn tags<'a>(from: &'a str, owner: &'a str, key: &str) -> Rows<'a> {
     }
 }
 
+/// The columns with their table's alias: an order by a tag joins another table.
+fn of(alias: &str, columns: &str) -> String {
+    let columns: Vec<String> = columns
+        .split(", ")
+        .map(|column| format!("{alias}.{column}"))
+        .collect();
+    columns.join(", ")
+}
+
 async fn page(
     conn: &mut Conn,
     workspace: &str,
@@ -119,19 +128,33 @@ async fn page(
     Ok((found.items, found.next))
 }
 
-pub(super) async fn models(conn: &mut Conn, workspace: &str, search: &Search) -> Result<Page<RegisteredModel>> {
+pub(super) async fn models(
+    conn: &mut Conn,
+    workspace: &str,
+    search: &Search,
+) -> Result<Page<RegisteredModel>> {
     let table = ("models m", "m.workspace = $1");
-    let (found, next) = page(conn, workspace, search, &Models, MODEL, table).await?;
+    let (found, next) = page(conn, workspace, search, &Models, &of("m", MODEL), table).await?;
     let mut rows = found.iter().map(rows::model).collect::<Result<Vec<_>>>()?;
     rows::label_models(conn, workspace, &mut rows).await?;
     rows::add_latest(conn, workspace, &mut rows).await?;
-    Ok(Page { items: rows.into_iter().map(|row| row.model).collect(), next })
+    Ok(Page {
+        items: rows.into_iter().map(|row| row.model).collect(),
+        next,
+    })
 }
 
-pub(super) async fn versions(conn: &mut Conn, workspace: &str, search: &Search) -> Result<Page<ModelVersion>> {
+pub(super) async fn versions(
+    conn: &mut Conn,
+    workspace: &str,
+    search: &Search,
+) -> Result<Page<ModelVersion>> {
     let table = ("versions v", "v.workspace = $1");
-    let (found, next) = page(conn, workspace, search, &Versions, VERSION, table).await?;
+    let (found, next) = page(conn, workspace, search, &Versions, &of("v", VERSION), table).await?;
     let mut rows = found.iter().map(rows::version).collect::<Result<Vec<_>>>()?;
     rows::label_versions(conn, workspace, &mut rows).await?;
-    Ok(Page { items: rows.into_iter().map(|row| row.version).collect(), next })
+    Ok(Page {
+        items: rows.into_iter().map(|row| row.version).collect(),
+        next,
+    })
 }

@@ -4,7 +4,8 @@ use lodeway_domain::{
     Error, Resource, ResourceKind, Result,
     id::{ModelId, RunId},
     registry::{
-        AliasName, DigestState, ModelName, ModelVersion, ModelVersionStatus, NewVersion, Stage, Tags, TransitionKind,
+        AliasName, DigestState, ModelName, ModelVersion, ModelVersionStatus, NewVersion, Stage, Tags,
+        TransitionKind,
     },
 };
 
@@ -25,9 +26,16 @@ pub(super) fn missing(name: &ModelName, version: impl std::fmt::Display) -> Erro
 }
 
 /// The version's own row.
-pub(super) async fn find(conn: &mut Conn, workspace: &str, name: &ModelName, version: i64) -> Result<VersionRow> {
+pub(super) async fn find(
+    conn: &mut Conn,
+    workspace: &str,
+    name: &ModelName,
+    version: i64,
+) -> Result<VersionRow> {
     let sql = format!("SELECT {VERSION} FROM versions WHERE workspace = $1 AND name = $2 AND version = $3");
-    let row = conn.query_opt(&sql, &args![workspace, name.as_str(), version]).await?;
+    let row = conn
+        .query_opt(&sql, &args![workspace, name.as_str(), version])
+        .await?;
     rows::version(&row.ok_or_else(|| missing(name, version))?)
 }
 
@@ -64,13 +72,20 @@ pub(super) async fn get(
             );
             (sql, Arg::from(alias.as_str()))
         }
-        VersionBy::Stage(stage) => {
-            (format!("{model} AND stage = $3 ORDER BY version DESC LIMIT 1"), Arg::from(stage.as_str()))
-        }
-        VersionBy::Latest => (format!("{model} AND version > $3 ORDER BY version DESC LIMIT 1"), Arg::from(0_i64)),
+        VersionBy::Stage(stage) => (
+            format!("{model} AND stage = $3 ORDER BY version DESC LIMIT 1"),
+            Arg::from(stage.as_str()),
+        ),
+        VersionBy::Latest => (
+            format!("{model} AND version > $3 ORDER BY version DESC LIMIT 1"),
+            Arg::from(0_i64),
+        ),
     };
     let sql = format!("SELECT {VERSION} FROM versions WHERE workspace = $1 AND {which}");
-    if let Some(row) = conn.query_opt(&sql, &[Arg::from(workspace), Arg::from(name.as_str()), arg]).await? {
+    if let Some(row) = conn
+        .query_opt(&sql, &[Arg::from(workspace), Arg::from(name.as_str()), arg])
+        .await?
+    {
         let row = rows::version(&row)?;
         return labelled(conn, workspace, row).await;
     }
@@ -88,7 +103,12 @@ pub(super) async fn create(tx: &mut Tx, write: &Write, new: &NewVersion) -> Resu
     // The counter's row is locked by its update until the commit, and a rollback takes the number back: no gaps.
     let sql = "UPDATE models SET next_version = next_version + 1, updated_ms = $3 WHERE workspace = $1 AND name = $2 \
                RETURNING model_key, uid, next_version - 1";
-    let row = tx.query_opt(sql, &args![write.workspace(), new.name.as_str(), write.now.millis()]).await?;
+    let row = tx
+        .query_opt(
+            sql,
+            &args![write.workspace(), new.name.as_str(), write.now.millis()],
+        )
+        .await?;
     let row = row.ok_or_else(|| models::missing(&new.name))?;
     let (model_key, model_uid, number) = (row.int(0)?, rows::uid(row.str(1)?)?, row.int(2)?);
     let version = ModelVersion {
@@ -120,7 +140,9 @@ pub(super) async fn create(tx: &mut Tx, write: &Write, new: &NewVersion) -> Resu
     let entries = ledger::record(tx, write, &version.model_uid, &new.name, &[entry], "").await?;
     let seq = entries.first().map_or(0, |entry| entry.id);
     let event = match referrer(&version) {
-        Some(referrer) => Some(feed::tell_at_once(tx, write, &version.model_uid, &new.name, referrer, seq).await?),
+        Some(referrer) => {
+            Some(feed::tell_at_once(tx, write, &version.model_uid, &new.name, referrer, seq).await?)
+        }
         None => None,
     };
     let digest = (new.digest_state == DigestState::Pending).then(|| PendingDigest {
@@ -131,7 +153,11 @@ pub(super) async fn create(tx: &mut Tx, write: &Write, new: &NewVersion) -> Resu
     let told = RegistryEvent::Version(Box::new(version));
     feed::announce(tx, write, &told).await?;
     match told {
-        RegistryEvent::Version(version) => Ok(CreatedVersion { version: *version, event, digest }),
+        RegistryEvent::Version(version) => Ok(CreatedVersion {
+            version: *version,
+            event,
+            digest,
+        }),
         _ => Err(Error::internal("an event changed its kind")),
     }
 }
@@ -139,7 +165,13 @@ pub(super) async fn create(tx: &mut Tx, write: &Write, new: &NewVersion) -> Resu
 fn referrer(version: &ModelVersion) -> Option<Referrer> {
     let run_id = version.run_id.as_ref().map(RunId::as_str);
     let model_id = version.model_id.as_ref().map(ModelId::as_str);
-    Referrer::of(version.version, run_id, model_id, &version.artifact_uri, version.source_unchecked)
+    Referrer::of(
+        version.version,
+        run_id,
+        model_id,
+        &version.artifact_uri,
+        version.source_unchecked,
+    )
 }
 
 async fn insert(tx: &mut Tx, write: &Write, model_key: i64, new: &ModelVersion) -> Result<i64> {
@@ -174,10 +206,12 @@ async fn insert_tags(tx: &mut Tx, write: &Write, key: i64, tags: &Tags) -> Resul
     if tags.is_empty() {
         return Ok(());
     }
-    let rows: Vec<Arg<'_>> =
-        tags.iter().flat_map(|(tag, value)| args![write.workspace(), key, tag, value]).collect();
+    let rows: Vec<Arg<'_>> = tags
+        .iter()
+        .flat_map(|(tag, value)| args![write.workspace(), key, tag, value])
+        .collect();
     let into = "INSERT INTO version_tags (workspace, version_key, key, value)";
-    let end = "ON CONFLICT (workspace, version_key, key) DO UPDATE SET value = excluded.value";
+    let end = "ON CONFLICT (version_key, key) DO UPDATE SET value = excluded.value";
     tx.insert_many(into, 4, end, &rows).await.map(|_| ())
 }
 
@@ -188,8 +222,15 @@ pub(super) async fn update(tx: &mut Tx, write: &Write, update: &VersionUpdate) -
         models::hold(tx, write, &update.name).await?;
     }
     let found = find(tx, write.workspace(), &update.name, update.version).await?;
-    if update.etag.as_ref().is_some_and(|etag| *etag != found.version.etag()) {
-        return Err(Error::Conflict(Resource::new(ResourceKind::ModelVersion, found.version.label())));
+    if update
+        .etag
+        .as_ref()
+        .is_some_and(|etag| *etag != found.version.etag())
+    {
+        return Err(Error::Conflict(Resource::new(
+            ResourceKind::ModelVersion,
+            found.version.label(),
+        )));
     }
     let Some(description) = &update.description else {
         return labelled(tx, write.workspace(), found).await;
@@ -198,12 +239,23 @@ pub(super) async fn update(tx: &mut Tx, write: &Write, update: &VersionUpdate) -
         "UPDATE versions SET description = $3, updated_ms = $4, revision = revision + 1 \
          WHERE workspace = $1 AND version_key = $2 RETURNING {VERSION}"
     );
-    let args = args![write.workspace(), found.key, unset(description), write.now.millis()];
+    let args = args![
+        write.workspace(),
+        found.key,
+        unset(description),
+        write.now.millis()
+    ];
     let row = rows::version(&tx.query_one(&sql, &args).await?)?;
     announce(tx, write, row).await
 }
 
-pub(super) async fn delete(tx: &mut Tx, write: &Write, name: &ModelName, version: i64, force: bool) -> Result<()> {
+pub(super) async fn delete(
+    tx: &mut Tx,
+    write: &Write,
+    name: &ModelName,
+    version: i64,
+    force: bool,
+) -> Result<()> {
     let workspace = write.workspace();
     let model = models::touch(tx, write, name).await?;
     let found = find(tx, workspace, name, version).await?;
@@ -212,7 +264,10 @@ pub(super) async fn delete(tx: &mut Tx, write: &Write, name: &ModelName, version
     }
     let sql = "DELETE FROM aliases WHERE workspace = $1 AND version_key = $2 RETURNING alias";
     let removed = tx.query(sql, &args![workspace, found.key]).await?;
-    let mut aliases = removed.iter().map(|row| rows::alias(row.str(0)?)).collect::<Result<Vec<AliasName>>>()?;
+    let mut aliases = removed
+        .iter()
+        .map(|row| rows::alias(row.str(0)?))
+        .collect::<Result<Vec<AliasName>>>()?;
     aliases.sort();
     for sql in [
         "DELETE FROM version_tags WHERE workspace = $1 AND version_key = $2",
@@ -231,7 +286,11 @@ pub(super) async fn delete(tx: &mut Tx, write: &Write, name: &ModelName, version
     if !aliases.is_empty() {
         models::announce(tx, write, model).await?;
     }
-    let event = RegistryEvent::VersionDeleted { name: name.clone(), uid: uid.clone(), version };
+    let event = RegistryEvent::VersionDeleted {
+        name: name.clone(),
+        uid: uid.clone(),
+        version,
+    };
     feed::announce(tx, write, &event).await
 }
 
@@ -241,7 +300,9 @@ async fn revise(tx: &mut Tx, write: &Write, name: &ModelName, version: i64) -> R
         "UPDATE versions SET revision = revision + 1 WHERE workspace = $1 AND name = $2 AND version = $3 \
          RETURNING {VERSION}"
     );
-    let row = tx.query_opt(&sql, &args![write.workspace(), name.as_str(), version]).await?;
+    let row = tx
+        .query_opt(&sql, &args![write.workspace(), name.as_str(), version])
+        .await?;
     match row {
         Some(row) => rows::version(&row),
         None => {

@@ -1,0 +1,238 @@
+//! Changes, snapshots, messages to tracking, digests.
+
+use lodeway_domain::{Reason, id::RunId};
+use lodeway_store::registry::{Reference, RegistryEvent, VersionBy};
+
+use super::*;
+
+fn kind(event: &RegistryEvent) -> String {
+    match event {
+        RegistryEvent::Version(v) => format!("{} {}", v.label(), v.stage),
+        RegistryEvent::VersionDeleted { name, version, .. } => format!("-{name}/{version}"),
+        RegistryEvent::Model(m) => format!("{} {:?}", m.name, m.aliases.len()),
+        RegistryEvent::ModelDeleted { name, versions, .. } => format!("-{name} {versions:?}"),
+    }
+}
+
+#[tokio::test]
+async fn every_change_is_fed_in_order() {
+    on_both(|store| {
+        Box::pin(async move {
+            let model = add_model(&store, "churn").await;
+            let mut wakeups = store.wakeups();
+            add_version(&store, "churn", 1).await;
+            tokio::time::timeout(Duration::from_secs(10), wakeups.changed())
+                .await
+                .unwrap()
+                .unwrap();
+            add_model(&store, "fraud").await;
+            go(&store, "churn", 1, Stage::Staging, false, 2).await;
+            store
+                .move_alias(write(3), point("churn", "x", Some(1)))
+                .await
+                .unwrap();
+            let part = store.snapshot(&ws(), None, 0, 10).await.unwrap();
+            assert_eq!((part.versions.len(), part.versions[0].1.aliases.len()), (1, 1));
+            store
+                .rename_model(write(4), name("churn"), name("leave"))
+                .await
+                .unwrap();
+            add_version(&store, "leave", 5).await;
+            store
+                .delete_version(write(6), name("leave"), 1, false)
+                .await
+                .unwrap();
+            store.delete_model(write(7), name("leave"), false).await.unwrap();
+
+            let of = async |uid, cursor| {
+                let feed = store.changes_after(&ws(), uid, cursor, 100).await.unwrap();
+                feed.events
+                    .iter()
+                    .map(|(_, event)| kind(event))
+                    .collect::<Vec<_>>()
+            };
+            let ours = of(Some(&model.uid), 0).await;
+            assert_eq!(
+                ours,
+                [
+                    "churn 0",
+                    "churn/1 None",
+                    "churn/1 Staging",
+                    "churn 1",
+                    "leave 1",
+                    "leave/2 None",
+                    "leave 0",
+                    "-leave/1",
+                    "-leave [2]"
+                ]
+            );
+            assert_eq!(of(None, 0).await.len(), ours.len() + 1);
+            assert_eq!(of(None, part.head).await, ours[4..]);
+            let feed = store.changes_after(&ws(), None, part.head, 100).await.unwrap();
+            assert!(
+                store
+                    .changes_after(&ws(), None, feed.next, 100)
+                    .await
+                    .unwrap()
+                    .events
+                    .is_empty()
+            );
+            let ahead = store
+                .changes_after(&ws(), None, feed.next + 99, 10)
+                .await
+                .unwrap_err();
+            assert_eq!(ahead.reason(), Reason::CursorExpired);
+            store
+                .prune_changes(at(1_000_000), Duration::from_secs(1))
+                .await
+                .unwrap();
+            let expired = store.changes_after(&ws(), None, 1, 10).await.unwrap_err();
+            assert_eq!(expired.reason(), Reason::CursorExpired);
+            assert!(store.changes_after(&ws(), None, feed.next, 10).await.is_ok());
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn snapshots_come_in_parts() {
+    on_both(|store| {
+        Box::pin(async move {
+            let churn = add_model(&store, "churn").await;
+            add_model(&store, "fraud").await;
+            for i in 1..=3 {
+                add_version(&store, "churn", i).await;
+                add_version(&store, "fraud", i).await;
+            }
+            let mut labels = Vec::new();
+            let mut after = 0;
+            loop {
+                let part = store.snapshot(&ws(), Some(&churn.uid), after, 2).await.unwrap();
+                let Some((last, _)) = part.versions.last() else {
+                    break;
+                };
+                after = *last;
+                labels.extend(part.versions.iter().map(|(_, v)| v.label()));
+            }
+            assert_eq!(labels, ["churn/1", "churn/2", "churn/3"]);
+            assert_eq!(
+                store.snapshot(&ws(), None, 0, 100).await.unwrap().versions.len(),
+                6
+            );
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tracking_is_told_of_references() {
+    on_both(|store| {
+        Box::pin(async move {
+            add_model(&store, "churn").await;
+            add_version(&store, "churn", 1).await;
+            let unchecked = NewVersion {
+                run_id: Some(RunId::parse("r0").unwrap()),
+                source_unchecked: true,
+                ..new_version("churn")
+            };
+            assert!(
+                store
+                    .create_version(write(1), unchecked)
+                    .await
+                    .unwrap()
+                    .event
+                    .is_none()
+            );
+            let new = NewVersion {
+                run_id: Some(RunId::parse("r1").unwrap()),
+                ..new_version("churn")
+            };
+            let event = store.create_version(write(2), new).await.unwrap().event.unwrap();
+            let lease = Duration::from_secs(10);
+            assert!(
+                store.claim_events(at(3), lease, 10).await.unwrap().is_empty(),
+                "the writer has its time"
+            );
+            let due = store.claim_events(at(2_002), lease, 10).await.unwrap();
+            assert_eq!(
+                (due.len(), &due[0].event_id, &due[0].payload),
+                (1, &event.event_id, &event.payload)
+            );
+            assert!(
+                store.claim_events(at(2_003), lease, 10).await.unwrap().is_empty(),
+                "leased"
+            );
+            store.event_failed(&due[0], at(2_003)).await.unwrap();
+            assert_eq!(
+                store.claim_events(at(3_100), lease, 10).await.unwrap().len(),
+                1,
+                "due again after a second"
+            );
+            store.event_done(&event.event_id).await.unwrap();
+
+            store
+                .rename_model(write(4_000), name("churn"), name("leave"))
+                .await
+                .unwrap();
+            let renamed = store.claim_events(at(4_000), lease, 10).await.unwrap();
+            store
+                .delete_version(write(5_000), name("leave"), 3, false)
+                .await
+                .unwrap();
+            let released = store.claim_events(at(5_000), lease, 10).await.unwrap();
+            let told: Vec<Reference> = [&due, &renamed, &released]
+                .into_iter()
+                .map(|events| serde_json::from_slice(&events[0].payload).unwrap())
+                .collect();
+            let seen: Vec<_> = told
+                .iter()
+                .map(|r| (r.name.as_str(), r.version, &*r.run_id, r.released))
+                .collect();
+            assert_eq!(
+                seen,
+                [
+                    ("churn", 3, "r1", false),
+                    ("leave", 3, "r1", false),
+                    ("leave", 3, "r1", true)
+                ]
+            );
+            assert!(told.windows(2).all(|pair| pair[0].seq < pair[1].seq));
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn digests_are_pending_until_recorded() {
+    on_both(|store| {
+        Box::pin(async move {
+            add_model(&store, "churn").await;
+            let new = NewVersion {
+                digest_state: DigestState::Pending,
+                ..new_version("churn")
+            };
+            let made = store.create_version(write(1), new).await.unwrap();
+            let pending = store.pending_digests(0, 10).await.unwrap();
+            assert_eq!(pending, [made.digest.clone().unwrap()]);
+            store
+                .record_digest(&pending[0], DigestState::Recorded, "abc", at(2))
+                .await
+                .unwrap();
+            store
+                .record_digest(&pending[0], DigestState::Failed, "", at(3))
+                .await
+                .unwrap();
+            assert!(store.pending_digests(0, 10).await.unwrap().is_empty());
+            let now = store
+                .version(&ws(), &name("churn"), &VersionBy::Number(1))
+                .await
+                .unwrap();
+            assert_eq!(
+                (now.digest_state, &*now.content_digest),
+                (DigestState::Recorded, "abc")
+            );
+            assert_eq!((now.etag(), now.updated), (made.version.etag(), at(1)));
+        })
+    })
+    .await;
+}
