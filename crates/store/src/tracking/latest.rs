@@ -1,0 +1,97 @@
+//! The latest point of every metric of a run, and the index that searches order by.
+//!
+//! `latest_metrics` is right at every commit. Its index over values is partial: a row that changes leaves it (`indexed`
+//! false) and is put back once its run has been quiet for a moment, by [`settle`]. Until then the run is in
+//! `unindexed_runs`, so that a search led by a metric reads two sets that share no row: the index, and the few rows of
+//! those runs: `latest_metrics x WHERE x.indexed`, and `unindexed_runs u JOIN latest_metrics x ON x.run = u.run WHERE
+//! u.experiment = … AND NOT x.indexed`.
+
+use std::time::Duration;
+
+use lodeway_domain::{Result, float, time::Timestamp, tracking::Point};
+
+use super::metrics::RunHead;
+use crate::{
+    args,
+    sql::{Db, Tx},
+};
+
+/// How long a run must have been quiet before its rows go back into the index.
+pub(super) const QUIET: Duration = Duration::from_secs(3);
+
+/// Rows put back into the index in one go.
+const SLICE: i64 = 500;
+
+/// The order of latest points, (step, time, value) with NaN last and −0.0 after 0.0, as one tuple of a row.
+/// `bits < 0` before `bits`: the bits count as unsigned there.
+macro_rules! place {
+    ($table:literal) => {
+        concat!(
+            "(", $table, ".step, ", $table, ".ts_ms, ", $table, ".rank, ", $table, ".sort, ", $table, ".bits < 0, ",
+            $table, ".bits)"
+        )
+    };
+}
+
+/// Takes the last point of each key where it is greater than what is there. `points` as in `append_points`.
+pub(super) async fn raise(tx: &mut Tx, head: &RunHead, points: &[(i64, Point)]) -> Result<()> {
+    let mut rows = Vec::new();
+    for group in points.chunk_by(|a, b| a.0 == b.0) {
+        let Some((key, point)) = group.last() else { continue };
+        let value = point.value;
+        rows.extend(args![
+            head.id,
+            *key,
+            head.experiment,
+            head.started_ms,
+            float::rank(value),
+            float::sort_key(value),
+            float::to_bits(value),
+            point.step,
+            point.time.millis(),
+            false,
+        ]);
+    }
+    let end = concat!(
+        "ON CONFLICT (run, key) DO UPDATE SET rank = excluded.rank, sort = excluded.sort, bits = excluded.bits, \
+         step = excluded.step, ts_ms = excluded.ts_ms, indexed = FALSE WHERE ",
+        place!("excluded"),
+        " > ",
+        place!("latest_metrics")
+    );
+    let into = "INSERT INTO latest_metrics (run, key, experiment, started_ms, rank, sort, bits, step, ts_ms, indexed)";
+    tx.insert_many(into, 10, end, &rows).await?;
+    Ok(())
+}
+
+/// Puts the run on the list of work for the background.
+pub(super) async fn note_append(tx: &mut Tx, head: &RunHead, now: Timestamp) -> Result<()> {
+    let sql = "INSERT INTO unindexed_runs (run, experiment, since_ms) VALUES ($1, $2, $3) \
+               ON CONFLICT (run) DO UPDATE SET since_ms = excluded.since_ms \
+               WHERE unindexed_runs.since_ms < $4 OR unindexed_runs.since_ms > excluded.since_ms";
+    let second_ago = now.minus(Duration::from_secs(1)).millis();
+    tx.execute(sql, &args![head.id, head.experiment, now.millis(), second_ago]).await?;
+    Ok(())
+}
+
+/// Puts rows of a run back into the index, a slice of them; false if some are left.
+///
+/// Takes the run off the list with the last of them: no append is under way then, and the next one puts it back.
+pub(super) async fn settle(db: &Db, run: i64) -> Result<bool> {
+    db.write(move |tx| {
+        Box::pin(async move {
+            // An append locks the run's row first, so none is under way once it is held.
+            let lock = format!("SELECT 1 FROM runs WHERE id = $1{}", tx.engine().for_update());
+            tx.query(&lock, &args![run]).await?;
+            let sql = "UPDATE latest_metrics SET indexed = TRUE WHERE run = $1 AND key IN \
+                       (SELECT key FROM latest_metrics WHERE run = $1 AND NOT indexed ORDER BY key LIMIT $2)";
+            let done = tx.execute(sql, &args![run, SLICE]).await?;
+            if i64::try_from(done).unwrap_or(SLICE) >= SLICE {
+                return Ok(false);
+            }
+            tx.execute("DELETE FROM unindexed_runs WHERE run = $1", &args![run]).await?;
+            Ok(true)
+        })
+    })
+    .await
+}
