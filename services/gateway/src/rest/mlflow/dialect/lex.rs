@@ -1,0 +1,322 @@
+//! Clauses of MLflow's search filters: `identifier operator value`, joined by AND.
+
+use super::super::error::RestError;
+
+/// One comparison as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Clause {
+    /// As written, with its quotes: `` metrics.`a b` ``.
+    pub identifier: String,
+    /// In upper case.
+    pub op: String,
+    pub value: Written,
+}
+
+/// A value as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Written {
+    /// In single or double quotes, without them.
+    Text(String),
+    /// As written.
+    Number(String),
+    /// In parentheses.
+    List(Vec<Item>),
+    /// Anything else that can stand there, as written.
+    Word(String),
+}
+
+/// An entry of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Item {
+    Text(String),
+    Other(String),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Token {
+    /// A name with its dots and quoted parts, or a keyword.
+    Word(String),
+    /// In single quotes, without them.
+    Text(String),
+    Number(String),
+    Op(&'static str),
+    Open,
+    Close,
+    Comma,
+    End,
+    Other(char),
+}
+
+const OPERATORS: [&str; 8] = ["<=", ">=", "!=", "<>", "==", "=", "<", ">"];
+
+/// Splits a filter into its clauses; an empty one has none.
+pub(super) fn clauses(filter: &str) -> Result<Vec<Clause>, RestError> {
+    if filter.len() > 64 * 1024 {
+        return Err(RestError::invalid(
+            "The filter string is too long; at most 65536 bytes are allowed",
+        ));
+    }
+    let tokens = Lexer { text: filter, at: 0 }.all()?;
+    let mut parser = Parser {
+        filter,
+        tokens,
+        next: 0,
+    };
+    let mut found = Vec::new();
+    if parser.peek() == &Token::End {
+        return Ok(found);
+    }
+    loop {
+        found.push(parser.clause()?);
+        match parser.peek() {
+            Token::End => return Ok(found),
+            Token::Word(word) if word.eq_ignore_ascii_case("AND") => parser.next += 1,
+            _ => return Err(parser.refuse()),
+        }
+    }
+}
+
+struct Parser<'a> {
+    filter: &'a str,
+    /// Each with where it begins.
+    tokens: Vec<(usize, Token)>,
+    next: usize,
+}
+
+impl Parser<'_> {
+    fn peek(&self) -> &Token {
+        let last = self.tokens.len() - 1;
+        &self.tokens[self.next.min(last)].1
+    }
+
+    fn take(&mut self) -> Token {
+        let token = self.peek().clone();
+        self.next += 1;
+        token
+    }
+
+    /// Names the rest of the filter, from the token that does not fit.
+    fn refuse(&self) -> RestError {
+        let last = self.tokens.len() - 1;
+        let at = self.tokens[self.next.min(last)].0;
+        let rest = match self.filter[at..].trim() {
+            "" => self.filter.trim(),
+            rest => rest,
+        };
+        let clipped: String = rest.chars().take(200).collect();
+        RestError::invalid(format!("Invalid clause(s) in filter string: '{clipped}'"))
+    }
+
+    fn clause(&mut self) -> Result<Clause, RestError> {
+        let start = self.next;
+        let identifier = match self.peek() {
+            Token::Word(word) if !is_keyword(word) => word.clone(),
+            _ => return Err(self.refuse()),
+        };
+        self.next += 1;
+        let Some(op) = self.operator() else {
+            self.next = start;
+            return Err(self.refuse());
+        };
+        let value = match self.take() {
+            Token::Text(text) => Written::Text(text),
+            Token::Number(number) => Written::Number(number),
+            Token::Word(word) if !is_keyword(&word) => match unquoted(&word, '"') {
+                Some(text) => Written::Text(text.to_owned()),
+                None => Written::Word(word),
+            },
+            Token::Open => Written::List(self.list()?),
+            _ => {
+                self.next = start;
+                return Err(self.refuse());
+            }
+        };
+        Ok(Clause {
+            identifier,
+            op,
+            value,
+        })
+    }
+
+    fn operator(&mut self) -> Option<String> {
+        let word = |token: &Token| match token {
+            Token::Word(word) => word.to_ascii_uppercase(),
+            _ => String::new(),
+        };
+        match self.take() {
+            Token::Op(op) => Some(op.to_owned()),
+            token => match word(&token).as_str() {
+                op @ ("LIKE" | "ILIKE" | "RLIKE" | "IN") => Some(op.to_owned()),
+                "NOT" => match word(&self.take()).as_str() {
+                    "IN" => Some("NOT IN".to_owned()),
+                    _ => None,
+                },
+                _ => None,
+            },
+        }
+    }
+
+    fn list(&mut self) -> Result<Vec<Item>, RestError> {
+        let ill = || {
+            RestError::invalid(
+                "While parsing a list in the query, expected a non-empty list of string values, but got ill-formed \
+                 list.",
+            )
+        };
+        let mut items = Vec::new();
+        loop {
+            match self.take() {
+                Token::Close => return Ok(items),
+                Token::Text(text) => items.push(Item::Text(text)),
+                Token::Word(word) => items.push(match unquoted(&word, '"') {
+                    Some(text) => Item::Text(text.to_owned()),
+                    None => Item::Other(word),
+                }),
+                Token::Number(number) => items.push(Item::Other(number)),
+                _ => return Err(ill()),
+            }
+            match self.take() {
+                Token::Close => return Ok(items),
+                Token::Comma => {}
+                _ => return Err(ill()),
+            }
+        }
+    }
+}
+
+fn is_keyword(word: &str) -> bool {
+    [
+        "AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "RLIKE", "IS", "NULL", "BETWEEN",
+    ]
+    .iter()
+    .any(|k| word.eq_ignore_ascii_case(k))
+}
+
+/// The text between two quotes, if it stands in them.
+pub(super) fn unquoted(text: &str, quote: char) -> Option<&str> {
+    let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;
+    Some(inner)
+}
+
+struct Lexer<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Lexer<'_> {
+    fn all(mut self) -> Result<Vec<(usize, Token)>, RestError> {
+        let mut tokens = Vec::new();
+        loop {
+            let rest = &self.text[self.at..];
+            self.at += rest.len() - rest.trim_start().len();
+            let at = self.at;
+            let token = self.token()?;
+            let end = token == Token::End;
+            tokens.push((at, token));
+            if end {
+                return Ok(tokens);
+            }
+        }
+    }
+
+    fn token(&mut self) -> Result<Token, RestError> {
+        let rest = &self.text[self.at..];
+        let Some(first) = rest.chars().next() else {
+            return Ok(Token::End);
+        };
+        if let Some(op) = OPERATORS.iter().find(|op| rest.starts_with(**op)) {
+            self.at += op.len();
+            return Ok(Token::Op(op));
+        }
+        match first {
+            '(' => Ok(self.one(Token::Open)),
+            ')' => Ok(self.one(Token::Close)),
+            ',' => Ok(self.one(Token::Comma)),
+            ';' if rest[1..].trim().is_empty() => {
+                self.at = self.text.len();
+                Ok(Token::Other(';'))
+            }
+            ';' => Err(RestError::invalid(format!(
+                "Search filter contained multiple expression '{}'. Provide AND-ed expression list.",
+                self.text
+            ))),
+            '\'' => match self.quoted(rest, '\'') {
+                Some(text) => Ok(Token::Text(text)),
+                None => Ok(self.one(Token::Other('\''))),
+            },
+            c if c.is_ascii_digit() || matches!(c, '-' | '+' | '.') => Ok(self.number(rest)),
+            c if c.is_alphanumeric() || matches!(c, '_' | '`' | '"') => Ok(self.word(rest)),
+            c => {
+                self.at += c.len_utf8();
+                Ok(Token::Other(c))
+            }
+        }
+    }
+
+    fn one(&mut self, token: Token) -> Token {
+        self.at += 1;
+        token
+    }
+
+    /// A quote inside is doubled or escaped; both are kept as one quote.
+    fn quoted(&mut self, rest: &str, quote: char) -> Option<String> {
+        let mut text = String::new();
+        let mut chars = rest[1..].char_indices().peekable();
+        while let Some((i, c)) = chars.next() {
+            if c == '\\' && chars.peek().is_some_and(|(_, next)| *next == quote) {
+                text.push(quote);
+                chars.next();
+            } else if c != quote {
+                text.push(c);
+            } else if chars.peek().is_some_and(|(_, next)| *next == quote) {
+                text.push(quote);
+                chars.next();
+            } else {
+                self.at += 1 + i + 1;
+                return Some(text);
+            }
+        }
+        None
+    }
+
+    fn number(&mut self, rest: &str) -> Token {
+        let mut end = 0;
+        for (i, c) in rest.char_indices() {
+            let sign = matches!(c, '-' | '+') && (i == 0 || rest[..i].ends_with(['e', 'E']));
+            if !(sign || c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E')) {
+                break;
+            }
+            end = i + c.len_utf8();
+        }
+        self.at += end.max(1);
+        let text = &rest[..end.max(1)];
+        match text.parse::<f64>() {
+            Ok(_) => Token::Number(text.to_owned()),
+            Err(_) => Token::Other(text.chars().next().unwrap_or('?')),
+        }
+    }
+
+    /// A dotted name whose parts may be quoted.
+    fn word(&mut self, rest: &str) -> Token {
+        let mut end = 0;
+        let mut closing: Option<char> = None;
+        let mut begins = true;
+        for (i, c) in rest.char_indices() {
+            let inside = closing.is_some();
+            if closing == Some(c) {
+                closing = None;
+            } else if !inside && begins && matches!(c, '`' | '"') {
+                closing = Some(c);
+            } else if !(inside || c.is_alphanumeric() || matches!(c, '_' | '.')) {
+                break;
+            }
+            begins = c == '.' && closing.is_none();
+            end = i + c.len_utf8();
+        }
+        self.at += end;
+        if closing.is_some() {
+            return Token::Other(rest.chars().next().unwrap_or('"'));
+        }
+        Token::Word(rest[..end].to_owned())
+    }
+}

@@ -1,0 +1,296 @@
+//! Where files may be: locations of experiments, sources of model versions, and paths below them.
+
+use std::path::Path;
+
+use percent_encoding::percent_decode_str;
+
+use super::{
+    Ask,
+    error::{Code, RestError},
+    logged_models, runs,
+    validate::normal_path,
+};
+
+/// Rounds of percent-encoding that are followed; what still changes after them is refused.
+const MAX_ROUNDS: usize = 10;
+
+/// The text after repeated percent-decoding.
+fn decoded(text: &str) -> Result<String, RestError> {
+    let mut text = text.to_owned();
+    for _ in 0..MAX_ROUNDS {
+        let Ok(next) = percent_decode_str(&text).decode_utf8() else {
+            return Err(RestError::invalid("Invalid path"));
+        };
+        if next == text {
+            return Ok(text);
+        }
+        text = next.into_owned();
+    }
+    Err(RestError::invalid("Invalid path"))
+}
+
+/// Refuses a path that could lead out of the folder it is joined to, in whatever encoding.
+pub(super) fn check_path(path: &str) -> Result<(), RestError> {
+    let refuse = || RestError::invalid("Invalid path");
+    let plain = decoded(path)?;
+    let drive =
+        plain.as_bytes().get(1) == Some(&b':') && plain.starts_with(|c: char| c.is_ascii_alphabetic());
+    let scheme = plain.to_ascii_lowercase().starts_with("file:");
+    if plain.contains(['#', '\\', '\0']) || plain.starts_with('/') || drive || scheme {
+        return Err(refuse());
+    }
+    if plain.split('/').any(|segment| segment == "..") {
+        Err(refuse())
+    } else {
+        Ok(())
+    }
+}
+
+/// The parts of a URI that matter here.
+struct Uri<'a> {
+    scheme: &'a str,
+    host: &'a str,
+    path: &'a str,
+    query: &'a str,
+    fragment: &'a str,
+}
+
+fn parse(uri: &str) -> Uri<'_> {
+    let is_scheme = |s: &str| {
+        s.starts_with(|c: char| c.is_ascii_alphabetic())
+            && s.chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    };
+    let (scheme, rest) = match uri.split_once(':') {
+        Some((scheme, rest)) if is_scheme(scheme) => (scheme, rest),
+        _ => ("", uri),
+    };
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (host, path) = match rest.strip_prefix("//") {
+        Some(rest) => rest.find('/').map_or((rest, ""), |at| rest.split_at(at)),
+        None => ("", rest),
+    };
+    Uri {
+        scheme,
+        host,
+        path,
+        query,
+        fragment,
+    }
+}
+
+/// What MLflow refuses in the artifact location of a new experiment.
+pub(super) fn check_experiment_location(location: &str) -> Result<(), RestError> {
+    let uri = parse(location);
+    let last = uri.path.rsplit('/').next().unwrap_or_default();
+    if !uri.fragment.is_empty() || last.contains(';') {
+        return Err(RestError::invalid(
+            "'artifact_location' URL can't include fragments or params.",
+        ));
+    }
+    if decoded(uri.query)?.contains("..") {
+        return Err(RestError::invalid("Invalid query string"));
+    }
+    if location.starts_with("runs:") {
+        return Err(RestError::invalid(format!(
+            "Artifact location cannot be a runs:/ URI. Given: '{location}'"
+        )));
+    }
+    Ok(())
+}
+
+/// The location with a local path made absolute; a URI and the empty text stay as they are.
+pub(super) fn resolved_location(location: &str, working_dir: &Path) -> Result<String, RestError> {
+    if location.is_empty() || !parse(location).scheme.is_empty() {
+        return Ok(location.to_owned());
+    }
+    match working_dir.join(location).to_str() {
+        Some(path) => Ok(normal_path(path)),
+        None => Err(RestError::invalid(
+            "'artifact_location' is not valid UTF-8 on this server",
+        )),
+    }
+}
+
+/// The local path that a URI or plain path means, without `.` and `..`; nothing for other URIs.
+fn local_path(uri: &str) -> Result<Option<String>, RestError> {
+    let parts = parse(uri);
+    let is_here = |host: &str| {
+        host.is_empty() || host == "." || host.starts_with("localhost") || host.starts_with("127.0.0.1")
+    };
+    match parts.scheme {
+        "" => Ok(Some(normal_path(uri))),
+        "file" if is_here(parts.host) => decoded(parts.path).map(|path| Some(normal_path(&path))),
+        "file" => Err(RestError::new(
+            Code::InternalError,
+            format!(
+                "{uri} is not a valid remote uri. For remote access on windows, please consider using a different \
+                 scheme such as SMB (e.g. smb://<hostname>/<path>)."
+            ),
+        )),
+        _ => Ok(None),
+    }
+}
+
+fn inside(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Refuses a source that reads the server's files or steps out of where it says it is. A local path must lie in the
+/// artifact folder of the run or logged model that the version is made from.
+pub(super) async fn check(ask: &Ask, source: &str, run_id: &str, model_id: &str) -> Result<(), RestError> {
+    let Some(path) = local_path(source)? else {
+        return check_remote(source);
+    };
+    let root = match (model_id, run_id) {
+        ("", "") => None,
+        ("", run_id) => Some(
+            runs::fetch(ask, run_id.to_owned(), &["artifact_uri"])
+                .await?
+                .artifact_uri,
+        ),
+        (model_id, _) => Some(
+            logged_models::fetch(ask, model_id.to_owned(), false)
+                .await?
+                .artifact_uri,
+        ),
+    };
+    let root = root.map_or(Ok(None), |root| local_path(&root))?;
+    if root.is_some_and(|root| inside(&path, &root)) {
+        return Ok(());
+    }
+    let what = if model_id.is_empty() { "run" } else { "model" };
+    Err(RestError::invalid(format!(
+        "Invalid model version source: '{source}'. To use a local path as a model version source, the {what}_id request \
+         parameter has to be specified and the local path has to be contained within the artifact directory of the \
+         {what} specified by the {what}_id."
+    )))
+}
+
+fn check_remote(source: &str) -> Result<(), RestError> {
+    let refuse = || {
+        RestError::invalid(format!(
+            "Invalid model version source: '{source}'. If supplying a source as an http, https, local file path, ftp, \
+             objectstore, or mlflow-artifacts uri, an absolute path must be provided without relative path references \
+             present. Please provide an absolute path."
+        ))
+    };
+    let plain = decoded(&source.replace('+', " ")).map_err(|_| refuse())?;
+    let path = parse(&plain).path;
+    let collapsed = path.trim_end_matches('/').split('/').collect::<Vec<_>>();
+    let collapsed: String = collapsed
+        .iter()
+        .enumerate()
+        .filter(|(i, part)| *i == 0 || !part.is_empty())
+        .map(|(_, part)| *part)
+        .collect::<Vec<_>>()
+        .join("/");
+    let up = plain.split('/').any(|part| part == "..");
+    let absolute = collapsed.starts_with('/') && normal_path(&collapsed) == collapsed;
+    if collapsed.contains('\0') || up || !absolute {
+        Err(refuse())
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_below_in_every_encoding() {
+        for good in ["a", "a/b.txt", "a b/c%20d", "..a/b..", "größe", "a:b"] {
+            assert!(check_path(good).is_ok() || good == "a:b", "{good}");
+        }
+        for bad in [
+            "..",
+            "../a",
+            "a/..",
+            "a/../b",
+            "/a",
+            "a\\b",
+            "a#b",
+            "C:/x",
+            "c:\\x",
+            "file:///etc/passwd",
+            "%2e%2e/a",
+            "%252e%252e%252fa",
+            "%2fetc",
+            "a%5cb",
+            "a%23b",
+            "a%00",
+            "%c0%ae%c0%ae/x",
+        ] {
+            let error = check_path(bad).unwrap_err();
+            assert_eq!(
+                (error.code, error.message.as_str()),
+                (Code::InvalidParameterValue, "Invalid path"),
+                "{bad}"
+            );
+        }
+        assert!(check_path(&format!("%{}41", "25".repeat(12))).is_err());
+    }
+
+    #[test]
+    fn remote_sources_are_absolute_and_normal() {
+        for good in [
+            "mlflow-artifacts:/models",
+            "mlflow-artifacts:/models///",
+            "mlflow-artifacts:/models/foo///bar",
+            "mlflow-artifacts://host:9000/models/artifact/..../",
+            "runs:/abc/model",
+            "models:/m-1",
+            "s3://b/k",
+            "models:/name@alias",
+            "http://host/a+b",
+        ] {
+            assert!(check_remote(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "mlflow-artifacts://host:9000/models/../../../",
+            "http://host:9000/models/../../../",
+            "mlflow-artifacts://host:9000/models/..%2f..%2fartifacts",
+            "mlflow-artifacts://host:9000/models/artifact%00",
+            "dbfs:/x/artifacts/a%3f/../../../",
+            "s3a://b/..",
+            "http://host/%252e%252e/x",
+            "s3://bucket",
+        ] {
+            let error = check_remote(bad).unwrap_err();
+            assert!(
+                error.message.contains("If supplying a source as an http, https,"),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn local_sources_are_recognised() {
+        let local = |uri: &str| local_path(uri).unwrap();
+        assert_eq!(local("/a/b/../c").as_deref(), Some("/a/c"));
+        assert_eq!(local("file:///a/b/.").as_deref(), Some("/a/b"));
+        assert_eq!(local("file://localhost/a").as_deref(), Some("/a"));
+        assert_eq!(local("s3://b/a"), None);
+        let remote = local_path("file://123.456.789.123/path").unwrap_err();
+        assert!(remote.message.contains("is not a valid remote uri") && remote.code == Code::InternalError);
+        assert!(inside("/a/b", "/a") && inside("/a", "/a") && !inside("/ab", "/a"));
+    }
+
+    #[test]
+    fn experiment_locations() {
+        assert!(check_experiment_location("s3://b/x?versioned=1").is_ok());
+        for bad in ["s3://b/x#f", "/a/b;c", "s3://b/x?a=%252e%252e", "runs:/1/x"] {
+            assert!(check_experiment_location(bad).is_err(), "{bad}");
+        }
+        let here = Path::new("/srv");
+        assert_eq!(
+            resolved_location("my_location", here).unwrap(),
+            "/srv/my_location"
+        );
+        assert_eq!(resolved_location("/x/../y", here).unwrap(), "/y");
+        assert_eq!(resolved_location("s3://b/k", here).unwrap(), "s3://b/k");
+    }
+}

@@ -1,0 +1,49 @@
+//! The REST side of the edge.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::Request,
+    response::{Html, IntoResponse, Redirect, Response},
+    routing::get,
+};
+use http::{Method, StatusCode};
+
+use crate::Edge;
+
+pub(crate) mod mlflow;
+
+pub(crate) fn router(edge: Arc<Edge>) -> Router {
+    mlflow::router(edge)
+        .route("/", get(|| async { Html(HOME) }))
+        .fallback(unknown)
+}
+
+const HOME: &str = "<!doctype html><title>Lodeway</title><h1>Lodeway</h1>\
+    <p>This server tracks experiments and keeps models. It speaks gRPC (with reflection) and MLflow's REST API on this \
+    port: set <code>MLFLOW_TRACKING_URI</code> to this address.</p>";
+
+/// Answers in HTML, not JSON: clients take a 404 without JSON for an endpoint that this server does not have.
+async fn unknown(request: Request) -> Response {
+    let uri = request.uri();
+    if matches!(*request.method(), Method::GET | Method::HEAD) && uri.path().contains("//") {
+        return Redirect::permanent(&collapsed(uri)).into_response();
+    }
+    let text = "<!doctype html><title>404 Not Found</title><h1>Not Found</h1><p>There is nothing at this address.</p>";
+    (StatusCode::NOT_FOUND, Html(text)).into_response()
+}
+
+fn collapsed(uri: &http::Uri) -> String {
+    let mut path = String::from("/");
+    for segment in uri.path().split('/').filter(|s| !s.is_empty()) {
+        if path.len() > 1 {
+            path.push('/');
+        }
+        path.push_str(segment);
+    }
+    match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    }
+}
