@@ -6,7 +6,7 @@ use super::{
     dataset::{LoggedInputs, ModelOutput},
     experiment::Lifecycle,
     metric::Metric,
-    names::Tags,
+    names::{Tags, check_text},
 };
 use crate::{
     Error, Result,
@@ -18,6 +18,14 @@ use crate::{
 pub const RUN_NAME_TAG: &str = "mlflow.runName";
 /// The tag that holds the parent of a nested run, by the convention of MLflow's clients.
 pub const PARENT_RUN_TAG: &str = "mlflow.parentRunId";
+
+/// The longest name of a run, in characters; names are in an index.
+pub const MAX_RUN_NAME_CHARS: usize = 500;
+
+/// Refuses a name that is too long or has a NUL; also for the value of the tag [`RUN_NAME_TAG`].
+pub fn check_run_name(field: &str, name: &str) -> Result<()> {
+    check_text(field, name, MAX_RUN_NAME_CHARS)
+}
 
 /// Where a run is in its life. The numbers are those of MLflow's `RunStatus` and are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,368 @@
+//! A page of an order that one index gives.
+//!
+//! Among equal values the newest run comes first in both directions, which no one index gives in both. So a page is read
+//! in up to three statements, each of which follows the index: the rest of the value where the page before ended; the
+//! values beyond it, in whatever order among equals; and, where the page ends amid equals, these once more in order.
+
+use std::{cmp::Ordering, fmt::Write as _};
+
+use lodeway_domain::{
+    Error, FieldViolation, Reason, Result,
+    page::{KeyValue, Page, Position},
+};
+
+use super::{
+    super::runs::{COLUMN_COUNT, COLUMNS, RunSearch},
+    Complete,
+    places::Places,
+    plan::{Phase, Plan, Value},
+    stage,
+};
+use crate::{
+    search::{Bound, condition},
+    sql::{Arg, Reader, Row},
+};
+
+/// A search under way.
+pub(super) struct Scan<'s> {
+    pub reader: &'s mut Reader,
+    pub places: &'s Places,
+    pub plan: &'s Plan,
+    pub search: &'s RunSearch,
+    pub complete: &'s Complete,
+}
+
+/// Where a run is in the order.
+#[derive(Debug, Clone, PartialEq)]
+struct Spot {
+    phase: usize,
+    value: KeyValue,
+    started: i64,
+    run_id: String,
+}
+
+struct Found {
+    spot: Spot,
+    row: Row,
+}
+
+/// Which rows of a phase, in which order among equals.
+enum Seek<'a> {
+    /// All, or those beyond the value of a spot; equal values stand together, in any order.
+    Beyond(Option<&'a KeyValue>),
+    /// Those with the value, or all of a phase without values, in order; after the spot if there is one.
+    Within(Option<&'a KeyValue>, Option<&'a Spot>),
+}
+
+impl Scan<'_> {
+    /// One page over experiments, by their row ids.
+    pub async fn page(&mut self, experiments: &[i64]) -> Result<Page<Row>> {
+        let after = match &self.search.page.after {
+            Some(position) => Some(self.spot(position)?),
+            None => None,
+        };
+        let want = self.search.page.size + 1;
+        let mut found = Vec::new();
+        for experiment in experiments {
+            found.extend(self.experiment(*experiment, after.as_ref(), want).await?);
+        }
+        if experiments.len() > 1 {
+            found.sort_by(|a, b| self.compare(&a.spot, &b.spot));
+        }
+        found.truncate(want);
+        let rows = found
+            .into_iter()
+            .map(|found| (found.row, found.spot.position()))
+            .collect();
+        Ok(Page::from_lookahead(rows, self.search.page.size))
+    }
+
+    /// The next `want` runs of one experiment, in order.
+    async fn experiment(&mut self, experiment: i64, after: Option<&Spot>, want: usize) -> Result<Vec<Found>> {
+        let mut found = self.unindexed(experiment, after).await?;
+        let aside = !found.is_empty();
+        let mut count = 0;
+        let plan = self.plan;
+        for (i, phase) in plan
+            .phases
+            .iter()
+            .enumerate()
+            .skip(after.map_or(0, |spot| spot.phase))
+        {
+            let after = after.filter(|spot| spot.phase == i);
+            let rows = match (phase.missing, phase.value) {
+                (Some(missing), _) => {
+                    let known = self
+                        .complete
+                        .is_complete(self.reader, experiment, missing)
+                        .await?;
+                    if known {
+                        Vec::new()
+                    } else {
+                        self.fetch(experiment, i, &Seek::Within(None, after), want - count)
+                            .await?
+                    }
+                }
+                (None, Some(value)) => self.values(experiment, i, value, after, want - count).await?,
+                (None, None) => {
+                    self.fetch(experiment, i, &Seek::Within(None, after), want - count)
+                        .await?
+                }
+            };
+            count += rows.len();
+            found.extend(rows);
+            if count >= want {
+                break;
+            }
+        }
+        if aside {
+            found.sort_by(|a, b| self.compare(&a.spot, &b.spot));
+            found.truncate(want);
+        }
+        Ok(found)
+    }
+
+    /// The next rows of a phase that has values.
+    async fn values(
+        &mut self,
+        experiment: i64,
+        phase: usize,
+        value: Value,
+        after: Option<&Spot>,
+        want: usize,
+    ) -> Result<Vec<Found>> {
+        let mut found = Vec::new();
+        if let Some(spot) = after.filter(|_| !value.is_unique) {
+            found = self
+                .fetch(experiment, phase, &Seek::Within(Some(&spot.value), after), want)
+                .await?;
+        }
+        let rest = want - found.len();
+        if rest == 0 {
+            return Ok(found);
+        }
+        let beyond = Seek::Beyond(after.map(|spot| &spot.value));
+        let mut next = self.fetch(experiment, phase, &beyond, rest + 1).await?;
+        let cut = match next.last() {
+            Some(last) if next.len() > rest => Some(last.spot.value.clone()),
+            _ => None,
+        };
+        if let Some(cut) = &cut {
+            let cut = value.group_of(cut);
+            next.retain(|found| value.group_of(&found.spot.value) != cut);
+        }
+        next.sort_by(|a, b| self.compare(&a.spot, &b.spot));
+        found.extend(next);
+        if let Some(cut) = cut.filter(|_| found.len() < want) {
+            let rest = want - found.len();
+            found.extend(
+                self.fetch(experiment, phase, &Seek::Within(Some(&cut), None), rest)
+                    .await?,
+            );
+        }
+        found.truncate(want);
+        Ok(found)
+    }
+
+    async fn fetch(
+        &mut self,
+        experiment: i64,
+        index: usize,
+        seek: &Seek<'_>,
+        limit: usize,
+    ) -> Result<Vec<Found>> {
+        let plan = self.plan;
+        let phase = &plan.phases[index];
+        let (sql, args) = self.statement(experiment, phase, seek, limit);
+        let rows = self.reader.query(&sql, &args).await?;
+        rows.into_iter().map(|row| found(row, index, phase)).collect()
+    }
+
+    /// The statement for rows of one phase; its columns are those of a run, then the value if the phase has one.
+    fn statement(
+        &self,
+        experiment: i64,
+        phase: &Phase,
+        seek: &Seek<'_>,
+        limit: usize,
+    ) -> (String, Vec<Arg<'static>>) {
+        let mut args = vec![Arg::Int(experiment)];
+        args.extend(phase.key.map(Arg::Int));
+        let mut bound = Bound::new(self.reader.engine(), args);
+        let column = phase.value.map(|v| format!(", {}", v.column)).unwrap_or_default();
+        let mut sql = format!(
+            "SELECT {COLUMNS}{column} FROM {} WHERE {} AND {}",
+            phase.from,
+            phase.test,
+            stage(self.search.view)
+        );
+        if let Some(filter) = &self.search.filter {
+            let _ = write!(sql, " AND {}", condition(filter, self.places, &mut bound));
+        }
+        let order = self.seek(&mut sql, &mut bound, phase, seek);
+        // In the text, because PostgreSQL plans by it.
+        let _ = write!(sql, " ORDER BY {order} LIMIT {limit}");
+        (sql, bound.into_args())
+    }
+
+    /// Adds the conditions of `seek`; the order that they go with.
+    fn seek(&self, sql: &mut String, bound: &mut Bound, phase: &Phase, seek: &Seek<'_>) -> String {
+        let (down, past) = if self.plan.descending {
+            (" DESC", "<")
+        } else {
+            ("", ">")
+        };
+        let started = phase.started;
+        match (seek, phase.value) {
+            (Seek::Beyond(from), Some(value)) => {
+                if let Some(from) = from {
+                    let place = bound.bind(arg(&value.group_of(from)));
+                    let _ = write!(sql, " AND {} {past} {place}", value.group);
+                }
+                format!("{}{down}", value.group)
+            }
+            (Seek::Within(of, after), value) => {
+                let mut order = format!("{started} DESC, r.run_id");
+                let tie = after.map(|spot| {
+                    let (start, id) = (bound.bind(spot.started), bound.bind(spot.run_id.clone()));
+                    format!("{started} <= {start} AND ({started} < {start} OR r.run_id > {id})")
+                });
+                let of = of.zip(value).map(|(of, value)| (value.group_of(of), value));
+                if let Some((group, value)) = &of {
+                    let _ = write!(sql, " AND {} = {}", value.group, bound.bind(arg(group)));
+                }
+                match (of.filter(|(group, value)| value.is_long(group)), tie) {
+                    // Texts with the same head differ behind it.
+                    (Some((_, Value { column, .. })), tie) => {
+                        order = format!("{column}{down}, {order}");
+                        if let (Some(tie), Some(spot)) = (tie, after) {
+                            let at = bound.bind(arg(&spot.value));
+                            let _ = write!(sql, " AND ({column} {past} {at} OR ({column} = {at} AND {tie}))");
+                        }
+                    }
+                    (None, Some(tie)) => {
+                        let _ = write!(sql, " AND {tie}");
+                    }
+                    (None, None) => {}
+                }
+                order
+            }
+            (Seek::Beyond(_), None) => format!("{started} DESC, r.run_id"),
+        }
+    }
+
+    /// The rows of the metric that its index does not hold now, after a place; few, as their runs are at work.
+    async fn unindexed(&mut self, experiment: i64, after: Option<&Spot>) -> Result<Vec<Found>> {
+        let Some(key) = self.plan.metric else {
+            return Ok(Vec::new());
+        };
+        let mut bound = Bound::new(self.reader.engine(), vec![Arg::Int(experiment), Arg::Int(key)]);
+        let filter = match &self.search.filter {
+            Some(filter) => condition(filter, self.places, &mut bound),
+            None => "TRUE".to_owned(),
+        };
+        let sql = format!(
+            "SELECT {COLUMNS}, k.sort, k.rank FROM unindexed_runs u CROSS JOIN latest_metrics k CROSS JOIN runs r \
+             WHERE u.experiment = $1 AND k.run = u.run AND k.key = $2 AND NOT k.indexed AND r.id = u.run AND {} AND {filter}",
+            stage(self.search.view)
+        );
+        let mut rows = Vec::new();
+        for row in self.reader.query(&sql, &bound.into_args()).await? {
+            let phase = usize::from(row.int(COLUMN_COUNT + 1)? != 0);
+            let found = found(row, phase, &self.plan.phases[phase])?;
+            if after.is_none_or(|after| self.compare(&found.spot, after).is_gt()) {
+                rows.push(found);
+            }
+        }
+        Ok(rows)
+    }
+
+    fn compare(&self, a: &Spot, b: &Spot) -> Ordering {
+        let by_value = match (&a.value, &b.value) {
+            (KeyValue::Int(a), KeyValue::Int(b)) => a.cmp(b),
+            (KeyValue::Text(a), KeyValue::Text(b)) => a.as_bytes().cmp(b.as_bytes()),
+            _ => Ordering::Equal,
+        };
+        let by_value = if self.plan.descending {
+            by_value.reverse()
+        } else {
+            by_value
+        };
+        a.phase
+            .cmp(&b.phase)
+            .then(by_value)
+            .then_with(|| b.started.cmp(&a.started))
+            .then_with(|| a.run_id.as_bytes().cmp(b.run_id.as_bytes()))
+    }
+
+    /// The place that a token holds. Errors: `INVALID_PAGE_TOKEN`.
+    fn spot(&self, position: &Position) -> Result<Spot> {
+        let refuse = || {
+            let why = "does not fit this search; start again without a token";
+            Error::Invalid(vec![
+                FieldViolation::new("page_token", why).because(Reason::InvalidPageToken),
+            ])
+        };
+        let [
+            KeyValue::Int(phase),
+            value,
+            KeyValue::Int(started),
+            KeyValue::Text(run_id),
+        ] = position.0.as_slice()
+        else {
+            return Err(refuse());
+        };
+        let phase = usize::try_from(*phase).map_err(|_| refuse())?;
+        let of = self.plan.phases.get(phase).ok_or_else(refuse)?.value;
+        let fits = match (of, value) {
+            (None, KeyValue::Null) => true,
+            (Some(of), KeyValue::Int(_)) => !of.is_text,
+            (Some(of), KeyValue::Text(text)) => of.is_text && !text.contains('\0'),
+            _ => false,
+        };
+        if !fits || run_id.contains('\0') {
+            return Err(refuse());
+        }
+        Ok(Spot {
+            phase,
+            value: value.clone(),
+            started: *started,
+            run_id: run_id.clone(),
+        })
+    }
+}
+
+impl Spot {
+    fn position(&self) -> Position {
+        let phase = KeyValue::Int(i64::try_from(self.phase).unwrap_or(i64::MAX));
+        Position(vec![
+            phase,
+            self.value.clone(),
+            KeyValue::Int(self.started),
+            KeyValue::Text(self.run_id.clone()),
+        ])
+    }
+}
+
+fn found(row: Row, index: usize, phase: &Phase) -> Result<Found> {
+    let value = match phase.value {
+        Some(value) if value.is_text => KeyValue::Text(row.text(COLUMN_COUNT)?),
+        Some(_) => KeyValue::Int(row.int(COLUMN_COUNT)?),
+        None => KeyValue::Null,
+    };
+    let spot = Spot {
+        phase: index,
+        value,
+        started: row.int(6)?,
+        run_id: row.text(1)?,
+    };
+    Ok(Found { spot, row })
+}
+
+fn arg(value: &KeyValue) -> Arg<'static> {
+    match value {
+        KeyValue::Null => Arg::Null,
+        KeyValue::Int(whole) => Arg::Int(*whole),
+        KeyValue::Text(text) => Arg::from(text.clone()),
+    }
+}

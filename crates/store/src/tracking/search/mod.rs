@@ -1,0 +1,162 @@
+//! Finding runs.
+//!
+//! Ordered by one field, a page reads one index in its order from one place on, see `lead`; further experiments are merged.
+//! Other orders, and searches over many experiments, are one sort of what the filter leaves, see [`crate::search`].
+
+mod complete;
+mod lead;
+mod places;
+mod plan;
+
+use std::collections::HashMap;
+
+use lodeway_domain::{
+    Result,
+    caller::Workspace,
+    filter::{Field, OrderBy, Source},
+    id::ExperimentId,
+    page::Page,
+    tracking::{PARENT_RUN_TAG, Run, View},
+};
+
+pub(super) use self::complete::{Complete, forget_tags};
+use self::{
+    lead::Scan,
+    places::{FIRST, Places},
+    plan::Plan,
+};
+use super::{
+    SqlTracking,
+    labels::{in_ids, json_ids},
+    load,
+    runs::{COLUMNS, RunSearch, run_of},
+};
+use crate::{
+    args,
+    search::{self, Query},
+    sql::{Arg, Reader, Row},
+};
+
+/// The most experiments whose pages are merged; more are sorted together.
+const MAX_MERGED: usize = 16;
+
+/// The condition on `runs r` for a view.
+fn stage(view: View) -> &'static str {
+    match view {
+        View::Active => "r.deleted_ms IS NULL",
+        View::Deleted => "r.deleted_ms IS NOT NULL",
+        View::All => "TRUE",
+    }
+}
+
+impl SqlTracking {
+    pub(super) async fn find_runs(&self, workspace: &Workspace, search: &RunSearch) -> Result<Page<Run>> {
+        let mut reader = self.db.snapshot().await?;
+        let experiments = experiments(&mut reader, workspace, &search.experiments).await?;
+        if experiments.is_empty() {
+            return Ok(Page {
+                items: Vec::new(),
+                next: None,
+            });
+        }
+        let places = self.places(&mut reader, search).await?;
+        let plan = Plan::of(&search.order, &places);
+        // By what is asked for, not by what exists: a page's token must fit the next page.
+        let page = match plan.filter(|_| search.experiments.len() <= MAX_MERGED) {
+            Some(plan) => {
+                let complete = &self.complete;
+                let mut scan = Scan {
+                    reader: &mut reader,
+                    places: &places,
+                    plan: &plan,
+                    search,
+                    complete,
+                };
+                let rows: Vec<i64> = experiments.keys().copied().collect();
+                scan.page(&rows).await?
+            }
+            None => sorted(&mut reader, &places, search, &experiments).await?,
+        };
+        let read = |row: &Row| {
+            run_of(
+                row,
+                experiments
+                    .get(&row.int(2)?)
+                    .copied()
+                    .unwrap_or(ExperimentId::DEFAULT),
+            )
+        };
+        let runs = page.items.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let items = load::fill(&mut reader, &self.keys, runs, &search.projection).await?;
+        Ok(Page {
+            items,
+            next: page.next,
+        })
+    }
+
+    /// Where the fields are that the search names.
+    async fn places(&self, reader: &mut Reader, search: &RunSearch) -> Result<Places> {
+        let mut keys: Vec<&str> = search::keys(search.filter.as_ref(), &search.order)
+            .into_iter()
+            .collect();
+        keys.push(PARENT_RUN_TAG);
+        let ids = self.keys.find(reader, &keys).await?;
+        Ok(Places::new(
+            keys.into_iter().map(str::to_owned).zip(ids).collect(),
+        ))
+    }
+}
+
+/// The experiments that exist, by row id.
+async fn experiments(
+    reader: &mut Reader,
+    workspace: &Workspace,
+    ids: &[ExperimentId],
+) -> Result<HashMap<i64, ExperimentId>> {
+    let list = json_ids(ids.iter().map(|id| id.get()))?;
+    let sql = format!(
+        "SELECT id, experiment_id FROM experiments WHERE workspace = $1 AND experiment_id IN {}",
+        in_ids(reader.engine(), "$2")
+    );
+    let rows = reader.query(&sql, &args![workspace.as_str(), &list]).await?;
+    rows.iter()
+        .map(|row| Ok((row.int(0)?, ExperimentId::new(row.int(1)?))))
+        .collect()
+}
+
+/// A page by a sort of everything that the filter leaves.
+async fn sorted(
+    reader: &mut Reader,
+    places: &Places,
+    search: &RunSearch,
+    experiments: &HashMap<i64, ExperimentId>,
+) -> Result<Page<Row>> {
+    let scope = format!(
+        "r.experiment IN {} AND {}",
+        in_ids(reader.engine(), "$1"),
+        stage(search.view)
+    );
+    // A field that is the same everywhere leads, so that the fields asked for are looked up row by row: their own tables
+    // have no order over several experiments.
+    let mut order = vec![OrderBy {
+        field: Field::new(Source::Attribute, FIRST),
+        descending: false,
+    }];
+    order.extend(search.order.iter().cloned());
+    for (key, descending) in [("start_time", true), ("run_id", false)] {
+        let field = Field::new(Source::Attribute, key);
+        if !order.iter().any(|term| term.field == field) {
+            order.push(OrderBy { field, descending });
+        }
+    }
+    let query = Query {
+        binding: places,
+        select: COLUMNS,
+        from: "runs r",
+        scope: &scope,
+        scope_args: vec![Arg::from(json_ids(experiments.keys().copied())?)],
+        filter: search.filter.as_ref(),
+        order: &order,
+    };
+    search::page(reader, &query, &search.page).await
+}

@@ -1,0 +1,1 @@
+//! Logged models on the wire.

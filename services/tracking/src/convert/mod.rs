@@ -1,0 +1,166 @@
+//! Between the wire and the domain, a file a noun.
+
+pub mod experiments;
+pub mod logged_models;
+pub mod metrics;
+pub mod runs;
+
+use lodeway_domain::{
+    Error, Result,
+    id::{ExperimentId, RunId},
+    time::Timestamp,
+    tracking::{Lifecycle, View},
+};
+use lodeway_proto::tracking::v1 as pb;
+use lodeway_store::tracking::Outcome;
+use prost::Message;
+
+/// The answer to a write: made of what was done, or the one that was kept.
+pub fn answer<T, M: Message + Default>(outcome: Outcome<T>, make: fn(T) -> M) -> Result<M> {
+    match outcome {
+        Outcome::Done(value) => Ok(make(value)),
+        Outcome::Replay(bytes) => M::decode(bytes.as_slice()).map_err(Error::internal),
+    }
+}
+
+/// The empty answer to a write.
+pub fn done<M: Default>(_: Outcome<()>) -> M {
+    M::default()
+}
+
+/// A time of a request; unset is none. Errors: `Invalid` if it is finer than a millisecond or out of range.
+pub fn time(field: &str, time: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>> {
+    let Some(time) = time else { return Ok(None) };
+    if !(0..1_000_000_000).contains(&time.nanos) {
+        return Err(Error::invalid(field, "has nanoseconds outside a second"));
+    }
+    if time.nanos % 1_000_000 != 0 {
+        return Err(Error::invalid(field, "is finer than a millisecond"));
+    }
+    let ms = time
+        .seconds
+        .checked_mul(1_000)
+        .and_then(|ms| ms.checked_add(i64::from(time.nanos / 1_000_000)));
+    match ms {
+        Some(ms) => Ok(Some(Timestamp::from_millis(ms))),
+        None => Err(Error::invalid(field, "is out of range")),
+    }
+}
+
+/// A time of a reply.
+pub fn wire_time(time: Timestamp) -> prost_types::Timestamp {
+    let ms = time.millis();
+    let nanos = i32::try_from(ms.rem_euclid(1_000)).unwrap_or_default() * 1_000_000;
+    prost_types::Timestamp {
+        seconds: ms.div_euclid(1_000),
+        nanos,
+    }
+}
+
+pub fn experiment_id(text: &str) -> Result<ExperimentId> {
+    ExperimentId::parse(text)?.ok_or_else(|| {
+        Error::not_found(
+            lodeway_domain::ResourceKind::Experiment,
+            lodeway_domain::id::clip(text),
+        )
+    })
+}
+
+pub fn run_id(text: &str) -> Result<RunId> {
+    RunId::parse(text)
+}
+
+/// Experiments to look in; a text that can name none is left out, as an unknown one would be.
+pub fn experiment_ids(field: &str, texts: &[String], max: usize) -> Result<Vec<ExperimentId>> {
+    if texts.len() > max {
+        return Err(Error::invalid(
+            field,
+            format!("has {} entries; at most {max} fit one search", texts.len()),
+        ));
+    }
+    let mut ids = Vec::with_capacity(texts.len());
+    for text in texts {
+        ids.extend(ExperimentId::parse(text)?);
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// The revision that an etag stands for; an empty etag is none, one that is not ours matches no revision.
+pub fn revision(etag: &str) -> Option<i64> {
+    (!etag.is_empty()).then(|| etag.parse().unwrap_or(-1))
+}
+
+pub fn view(stage: i32) -> Result<View> {
+    match pb::LifecycleStage::try_from(stage) {
+        Ok(pb::LifecycleStage::Unspecified) => Ok(View::All),
+        Ok(pb::LifecycleStage::Active) => Ok(View::Active),
+        Ok(pb::LifecycleStage::Deleted) => Ok(View::Deleted),
+        Err(_) => Err(Error::invalid(
+            "lifecycle_stage",
+            format!("{stage} is not a stage"),
+        )),
+    }
+}
+
+pub fn lifecycle(lifecycle: Lifecycle) -> i32 {
+    let stage = if lifecycle.is_active() {
+        pb::LifecycleStage::Active
+    } else {
+        pb::LifecycleStage::Deleted
+    };
+    stage.into()
+}
+
+/// The fields that an update changes: those of the mask, or without one those that `populated` lists.
+///
+/// Errors: `Invalid` for a path that is not one of `known`.
+pub fn mask<'a>(
+    mask: Option<&'a prost_types::FieldMask>,
+    known: &[&str],
+    populated: Vec<&'a str>,
+) -> Result<Vec<&'a str>> {
+    let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
+        return Ok(populated);
+    };
+    let mut violations = lodeway_domain::error::Violations::new();
+    for (i, path) in mask.paths.iter().enumerate() {
+        if !known.contains(&path.as_str()) {
+            let text = format!(
+                "`{}` cannot be updated; allowed: `{}`",
+                lodeway_domain::id::clip(path),
+                known.join("`, `")
+            );
+            violations.add(format!("update_mask.paths[{i}]"), text);
+        }
+    }
+    violations.finish()?;
+    Ok(mask.paths.iter().map(String::as_str).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_go_both_ways_and_finer_ones_are_refused() {
+        for ms in [0, 1, -1, 1_700_000_000_123, -1_001] {
+            let wire = wire_time(Timestamp::from_millis(ms));
+            assert_eq!(time("t", Some(wire)).unwrap(), Some(Timestamp::from_millis(ms)));
+        }
+        for (seconds, nanos) in [(0, 1), (0, -1_000_000), (0, 1_000_000_000), (i64::MAX, 0)] {
+            assert!(time("t", Some(prost_types::Timestamp { seconds, nanos })).is_err());
+        }
+    }
+
+    #[test]
+    fn a_mask_names_known_fields_only() {
+        let paths = |paths: &[&str]| prost_types::FieldMask {
+            paths: paths.iter().map(|p| (*p).to_owned()).collect(),
+        };
+        assert_eq!(mask(Some(&paths(&["a"])), &["a", "b"], vec!["b"]).unwrap(), ["a"]);
+        assert_eq!(mask(None, &["a", "b"], vec!["b"]).unwrap(), ["b"]);
+        assert!(mask(Some(&paths(&["a", "x"])), &["a", "b"], vec![]).is_err());
+    }
+}
