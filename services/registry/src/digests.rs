@@ -1,0 +1,131 @@
+//! Content digests: computed after a version is made, compared before it goes to Production.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, stream};
+use lodeway_domain::{
+    Error, Reason, Result,
+    caller::Workspace,
+    registry::{DigestState, ModelVersion},
+    time::Clock,
+};
+use lodeway_rpc::Tasks;
+use lodeway_store::registry::{PendingDigest, RegistryStore};
+use tokio::sync::Notify;
+
+use crate::{Peers, peers::is_passing};
+
+/// How many models are read at a time.
+const PARALLEL: usize = 2;
+/// How many are looked up at a time.
+const BATCH: i64 = 64;
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// Computes digests that the table says are pending.
+#[derive(Clone)]
+pub(crate) struct Digests(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn RegistryStore>,
+    peers: Peers,
+    clock: Arc<dyn Clock>,
+    wake: Notify,
+}
+
+impl Digests {
+    /// Begins with what is pending from before a restart; nothing without an artifact service.
+    pub(crate) fn start(store: Arc<dyn RegistryStore>, peers: &Peers, clock: Arc<dyn Clock>, tasks: &Tasks) -> Self {
+        let digests = Self(Arc::new(Inner { store, peers: peers.clone(), clock, wake: Notify::new() }));
+        if peers.artifacts.is_some() {
+            let worker = digests.clone();
+            tasks.spawn_until_stop(async move { worker.run().await });
+        }
+        digests
+    }
+
+    /// Looks for pending digests now.
+    pub(crate) fn wake(&self) {
+        self.0.wake.notify_one();
+    }
+
+    async fn run(&self) {
+        let mut pause = RETRY_MIN;
+        loop {
+            let is_done = match self.sweep().await {
+                Ok(is_done) => is_done,
+                Err(error) => {
+                    tracing::warn!(%error, "pending digests cannot be read");
+                    false
+                }
+            };
+            if is_done {
+                pause = RETRY_MIN;
+                self.0.wake.notified().await;
+            } else {
+                // Whether woken or not: what failed is tried again with the rest.
+                let _ = tokio::time::timeout(pause, self.0.wake.notified()).await;
+                pause = (pause * 2).min(RETRY_MAX);
+            }
+        }
+    }
+
+    /// Goes through everything pending once; false if some of it must be tried again.
+    async fn sweep(&self) -> Result<bool> {
+        let (mut after, mut is_done) = (0, true);
+        loop {
+            let pending = self.0.store.pending_digests(after, BATCH).await?;
+            let Some(last) = pending.last() else { return Ok(is_done) };
+            after = last.key;
+            let work = |one: PendingDigest| async move { self.compute(&one).await };
+            let mut outcomes = stream::iter(pending).map(work).buffer_unordered(PARALLEL);
+            while let Some(outcome) = outcomes.next().await {
+                is_done &= outcome?;
+            }
+        }
+    }
+
+    /// Computes one digest; false if it must be tried again.
+    async fn compute(&self, pending: &PendingDigest) -> Result<bool> {
+        let (state, digest) = match self.0.peers.manifest(&pending.workspace, &pending.artifact_uri).await {
+            Ok(Some(manifest)) if manifest.files > 0 => (DigestState::Recorded, manifest.content_digest),
+            // Nothing is there, or nobody to ask.
+            Ok(Some(_)) => (DigestState::Failed, String::new()),
+            Ok(None) => (DigestState::None, String::new()),
+            Err(error) if is_passing(&error) => {
+                tracing::warn!(artifact.uri = pending.artifact_uri, %error, "a digest is computed later");
+                return Ok(false);
+            }
+            Err(error) => {
+                tracing::info!(artifact.uri = pending.artifact_uri, %error, "a digest cannot be computed");
+                let is_foreign = error.reason() == Reason::LocationNotAllowed;
+                (if is_foreign { DigestState::None } else { DigestState::Failed }, String::new())
+            }
+        };
+        self.0.store.record_digest(pending, state, &digest, self.0.clock.now()).await?;
+        Ok(true)
+    }
+
+    /// Compares the files of a version with the digest on record, if there is one.
+    ///
+    /// Errors: `DIGEST_MISMATCH` if they differ. If they cannot be read within `wait`, that is logged and accepted.
+    pub(crate) async fn verify(&self, workspace: &Workspace, version: &ModelVersion, wait: Duration) -> Result<()> {
+        if version.digest_state != DigestState::Recorded || self.0.peers.artifacts.is_none() {
+            return Ok(());
+        }
+        let asked = tokio::time::timeout(wait, self.0.peers.manifest(workspace, &version.artifact_uri)).await;
+        match asked.unwrap_or(Err(Error::DeadlineExceeded)) {
+            Ok(Some(manifest)) if manifest.content_digest != version.content_digest => Err(Error::DataLoss(format!(
+                "the files of version `{}` are not those it was registered with; register them as a new version",
+                version.label()
+            ))),
+            Ok(_) => Ok(()),
+            Err(error @ Error::DataLoss(_)) => Err(error),
+            Err(error) => {
+                let (name, number) = (version.name.as_str(), version.version);
+                tracing::warn!(model.name = name, model.version = number, %error, "promoted without comparing digests");
+                Ok(())
+            }
+        }
+    }
+}

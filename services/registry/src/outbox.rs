@@ -1,0 +1,141 @@
+//! Tells tracking which runs and logged models versions refer to: at once if it can, later if it must.
+
+use std::{sync::Arc, time::Duration};
+
+use lodeway_domain::{Error, Result, time::Clock};
+use lodeway_rpc::Tasks;
+use lodeway_store::{
+    ledger::outbox::Event,
+    registry::{REFERENCE, Reference, RegistryStore},
+};
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{Peers, RegistryConfig, peers::is_passing};
+
+/// How long nobody else takes a message that is being delivered.
+const LEASE: Duration = Duration::from_secs(30);
+/// How many messages are taken at a time.
+const BATCH: i64 = 64;
+/// How long after a failure the shorter poll goes on.
+const BUSY: Duration = Duration::from_secs(600);
+
+/// Delivers messages to tracking.
+#[derive(Clone)]
+pub(crate) struct Outbox(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn RegistryStore>,
+    peers: Peers,
+    clock: Arc<dyn Clock>,
+    wake: Notify,
+}
+
+impl Outbox {
+    /// Begins to deliver what is waiting, also from before a restart; nothing without a tracking service.
+    pub(crate) fn start(
+        store: Arc<dyn RegistryStore>,
+        peers: &Peers,
+        clock: Arc<dyn Clock>,
+        tasks: &Tasks,
+        config: &RegistryConfig,
+    ) -> Self {
+        let outbox = Self(Arc::new(Inner { store, peers: peers.clone(), clock, wake: Notify::new() }));
+        if peers.tracking.is_some() {
+            let (sender, polls) = (outbox.clone(), (config.outbox_poll, config.outbox_idle_poll));
+            tasks.spawn_until_stop(async move { sender.run(polls).await });
+        }
+        outbox
+    }
+
+    /// Looks for messages that are due now.
+    pub(crate) fn wake(&self) {
+        self.0.wake.notify_one();
+    }
+
+    /// Delivers a message whose writer still waits; what fails is due again later.
+    pub(crate) async fn deliver_now(&self, event: &Event) {
+        match self.deliver(event).await {
+            Ok(()) => self.done(event).await,
+            Err(error) => {
+                tracing::debug!(event.id = event.event_id, %error, "tracking was not told at once");
+                self.wake();
+            }
+        }
+    }
+
+    async fn run(&self, (poll, idle_poll): (Duration, Duration)) {
+        let mut busy_until = Instant::now();
+        loop {
+            match self.round().await {
+                Ok(true) => {}
+                Ok(false) => busy_until = Instant::now() + BUSY,
+                Err(error) => tracing::warn!(%error, "messages to tracking cannot be read"),
+            }
+            let pause = if Instant::now() < busy_until { poll } else { idle_poll };
+            // A message that its writer could not deliver is due a little later, hence the short poll after a wake-up.
+            if tokio::time::timeout(pause, self.0.wake.notified()).await.is_ok() {
+                busy_until = Instant::now() + BUSY;
+            }
+        }
+    }
+
+    /// Delivers all that is due; false if some of it did not arrive.
+    async fn round(&self) -> Result<bool> {
+        let mut all_arrived = true;
+        loop {
+            let events = self.0.store.claim_events(self.0.clock.now(), LEASE, BATCH).await?;
+            if events.is_empty() {
+                return Ok(all_arrived);
+            }
+            for event in &events {
+                match self.deliver(event).await {
+                    Ok(()) => self.done(event).await,
+                    Err(error) => {
+                        all_arrived = false;
+                        tracing::warn!(event.id = event.event_id, attempts = event.attempts, %error, "tracking was not told");
+                        self.0.store.event_failed(event, self.0.clock.now()).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Delivers one message. Errors: only those after which it makes sense to try again.
+    async fn deliver(&self, event: &Event) -> Result<()> {
+        if event.kind != REFERENCE {
+            tracing::error!(event.id = event.event_id, event.kind, "a message of unknown kind is dropped");
+            return Ok(());
+        }
+        let reference: Reference = match serde_json::from_slice(&event.payload) {
+            Ok(reference) => reference,
+            Err(error) => {
+                tracing::error!(event.id = event.event_id, %error, "a damaged message is dropped");
+                return Ok(());
+            }
+        };
+        match self.0.peers.record(&event.event_id, &reference).await {
+            Err(error) if !is_passing(&error) => {
+                // Clients may register versions of runs that tracking never saw; nothing needs to be kept for those.
+                let (name, version) = (reference.name.as_str(), reference.version);
+                tracing::info!(model.name = name, model.version = version, %error, "tracking refused a reference");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn done(&self, event: &Event) {
+        if let Err(error) = self.0.store.event_done(&event.event_id).await {
+            // It will be delivered once more, which changes nothing.
+            tracing::warn!(event.id = event.event_id, %error, "a delivered message could not be taken away");
+        }
+    }
+}
+
+/// Waits for `work` at most this long; the work goes on.
+pub(crate) async fn at_most(wait: Duration, work: tokio::task::JoinHandle<()>) -> Result<(), Error> {
+    match tokio::time::timeout(wait, work).await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::DeadlineExceeded),
+    }
+}

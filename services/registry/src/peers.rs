@@ -1,0 +1,128 @@
+//! The services that the registry asks: tracking and artifacts, in their words out and in ours back.
+
+use std::time::Duration;
+
+use lodeway_domain::{
+    Caller, Error, Reason, Result,
+    caller::Workspace,
+    id::{ModelId, RunId},
+};
+use lodeway_proto::{
+    artifacts::v1::{GetManifestRequest, artifact_service_client::ArtifactServiceClient},
+    tracking::v1::{
+        GetLoggedModelRequest, GetRunRequest, RecordModelVersionRequest,
+        tracking_service_client::TrackingServiceClient,
+    },
+};
+use lodeway_rpc::{CallContext, Transport, status};
+use lodeway_store::registry::Reference;
+
+/// A manifest of 100,000 files.
+const MAX_MANIFEST_BYTES: usize = 64 << 20;
+/// How long one message to tracking may take.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long computing the digests of a model's files may take.
+const MANIFEST_TIMEOUT: Duration = Duration::from_secs(1_800);
+
+/// The services the registry works with; each may be absent.
+#[derive(Clone, Default)]
+pub struct Peers {
+    /// Knows runs and logged models; without it, references to them are accepted unchecked.
+    pub tracking: Option<TrackingServiceClient<Transport>>,
+    /// Knows files; without it, no content digest is recorded.
+    pub artifacts: Option<ArtifactServiceClient<Transport>>,
+}
+
+/// What tracking says of a logged model.
+pub(crate) struct LoggedModel {
+    pub(crate) artifact_uri: String,
+    pub(crate) run_id: Option<RunId>,
+}
+
+/// The content of a folder.
+pub(crate) struct Manifest {
+    pub(crate) files: usize,
+    pub(crate) content_digest: String,
+}
+
+/// The context of work that no caller waits for.
+fn own_context(workspace: &Workspace) -> CallContext {
+    let principal = "lodeway-registry".to_owned();
+    CallContext::new(Caller { principal, verified: true, workspace: workspace.clone() })
+}
+
+impl Peers {
+    pub(crate) fn with_limits(self) -> Self {
+        let artifacts = self.artifacts.map(|client| client.max_decoding_message_size(MAX_MANIFEST_BYTES));
+        Self { artifacts, ..self }
+    }
+
+    fn tracking(&self) -> Result<TrackingServiceClient<Transport>> {
+        self.tracking.clone().ok_or_else(|| Error::Unimplemented {
+            reason: Reason::NotImplemented,
+            message: "this registry works without a tracking service; set `peers.tracking`".to_owned(),
+        })
+    }
+
+    /// Where the artifacts of a run are.
+    pub(crate) async fn run_artifacts(&self, cx: &CallContext, run_id: &RunId) -> Result<String> {
+        let message = GetRunRequest { run_id: run_id.to_string(), columns: vec!["artifact_uri".to_owned()] };
+        let reply = self.tracking()?.get_run(cx.request(message)).await.map_err(|s| status::into_error(&s))?;
+        reply.into_inner().run.map(|run| run.artifact_uri).ok_or_else(|| Error::internal("a peer gave no run"))
+    }
+
+    /// Where the files of a logged model are, and which run made it.
+    pub(crate) async fn logged_model(&self, cx: &CallContext, model_id: &ModelId) -> Result<LoggedModel> {
+        let message = GetLoggedModelRequest { model_id: model_id.to_string(), allow_deleted: false };
+        let reply =
+            self.tracking()?.get_logged_model(cx.request(message)).await.map_err(|s| status::into_error(&s))?;
+        let model = reply.into_inner().model.ok_or_else(|| Error::internal("a peer gave no logged model"))?;
+        let run_id = Some(model.source_run_id).filter(|id| !id.is_empty()).map(|id| RunId::parse(&id));
+        Ok(LoggedModel { artifact_uri: model.artifact_uri, run_id: run_id.transpose()? })
+    }
+
+    /// Tells tracking of a reference; the same event twice changes nothing.
+    pub(crate) async fn record(&self, event_id: &str, reference: &Reference) -> Result<()> {
+        let cx = own_context(&reference.workspace);
+        let message = RecordModelVersionRequest {
+            event_id: event_id.to_owned(),
+            event_seq: reference.seq,
+            model_uid: reference.uid.to_string(),
+            name: reference.name.to_string(),
+            version: reference.version,
+            model_id: reference.model_id.clone(),
+            run_id: reference.run_id.clone(),
+            artifact_uri: reference.artifact_uri.clone(),
+            released: reference.released,
+        };
+        let mut client = self.tracking()?;
+        match tokio::time::timeout(RECORD_TIMEOUT, client.record_model_version(cx.request(message))).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(failed)) => Err(status::into_error(&failed)),
+            Err(_) => Err(Error::DeadlineExceeded),
+        }
+    }
+
+    /// The manifest of a location; none without an artifact service.
+    pub(crate) async fn manifest(&self, workspace: &Workspace, location: &str) -> Result<Option<Manifest>> {
+        let Some(mut client) = self.artifacts.clone() else { return Ok(None) };
+        let message = GetManifestRequest { location: location.to_owned(), path: String::new() };
+        let cx = own_context(workspace);
+        match tokio::time::timeout(MANIFEST_TIMEOUT, client.get_manifest(cx.request(message))).await {
+            Ok(Ok(reply)) => {
+                let reply = reply.into_inner();
+                Ok(Some(Manifest { files: reply.artifacts.len(), content_digest: reply.content_digest }))
+            }
+            Ok(Err(failed)) => Err(status::into_error(&failed)),
+            Err(_) => Err(Error::DeadlineExceeded),
+        }
+    }
+}
+
+/// Whether repeating a call to a peer can help.
+pub(crate) fn is_passing(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unavailable { .. } | Error::DeadlineExceeded | Error::Exhausted { .. } | Error::Internal(_) | Error::Conflict(_)
+    )
+}

@@ -1,0 +1,111 @@
+//! Versions of registered models.
+
+use lodeway_domain::{
+    Result,
+    page::Page,
+    registry::{DigestState, ModelName, ModelRef, ModelVersion, NewVersion, Stage, Tags, is_prompt},
+};
+use lodeway_rpc::CallContext;
+use lodeway_store::registry::{Search, VersionBy, VersionUpdate};
+
+use crate::{Registry, Repeat, outbox, resolve::Source};
+
+impl Registry {
+    /// Finds the files of a new version, numbers and stores it, and lets tracking and the digests know.
+    ///
+    /// `said` has what the caller said; where its files are is found here.
+    pub(crate) async fn make_version(
+        &self,
+        cx: &CallContext,
+        said: NewVersion,
+        repeat: Repeat,
+    ) -> Result<ModelVersion> {
+        let write = self.write(cx, repeat);
+        // A repetition gets its answer even if the run is gone since.
+        if ModelRef::is_meant(&said.source)
+            && let Some(before) = self.store.created_before(&write).await?
+        {
+            return Ok(before.version);
+        }
+        let new = self.located(cx, said).await?;
+        let created = self.store.create_version(write, new).await?;
+        if created.digest.is_some() {
+            self.digests.wake();
+        }
+        if let Some(event) = created.event {
+            let outbox = self.outbox.clone();
+            let delivery = self.tasks.spawn(async move { outbox.deliver_now(&event).await });
+            if outbox::at_most(self.config.delivery_wait, delivery).await.is_err() {
+                self.outbox.wake();
+            }
+        }
+        Ok(created.version)
+    }
+
+    async fn located(&self, cx: &CallContext, said: NewVersion) -> Result<NewVersion> {
+        if is_prompt(&said.tags) {
+            // A prompt's source is a dummy: there are no files.
+            return Ok(NewVersion { artifact_uri: said.source.clone(), ..said });
+        }
+        let Source { artifact_uri, run_id, model_id, is_unchecked } =
+            self.source(cx, &said.source, said.run_id.clone(), said.model_id.clone()).await?;
+        let is_readable = self.peers.artifacts.is_some() && !ModelRef::is_meant(&artifact_uri);
+        let digest_state = if is_readable { DigestState::Pending } else { DigestState::None };
+        Ok(NewVersion { artifact_uri, run_id, model_id, digest_state, source_unchecked: is_unchecked, ..said })
+    }
+
+    pub(crate) async fn version(&self, cx: &CallContext, (name, by): (ModelName, VersionBy)) -> Result<ModelVersion> {
+        self.store.version(&cx.caller.workspace, &name, &by).await
+    }
+
+    pub(crate) async fn find_versions(&self, cx: &CallContext, search: &Search) -> Result<Page<ModelVersion>> {
+        self.store.search_versions(&cx.caller.workspace, search).await
+    }
+
+    pub(crate) async fn latest_versions(
+        &self,
+        cx: &CallContext,
+        (name, stages): (ModelName, Vec<Stage>),
+    ) -> Result<Vec<ModelVersion>> {
+        self.store.latest_versions(&cx.caller.workspace, &name, &stages).await
+    }
+
+    pub(crate) async fn change_version(
+        &self,
+        cx: &CallContext,
+        update: VersionUpdate,
+        repeat: Repeat,
+    ) -> Result<ModelVersion> {
+        self.store.update_version(self.write(cx, repeat), update).await
+    }
+
+    /// Deletes, and sees to it that tracking lets go of what the version referred to.
+    pub(crate) async fn remove_version(
+        &self,
+        cx: &CallContext,
+        (name, version, force): (ModelName, i64, bool),
+        repeat: Repeat,
+    ) -> Result<()> {
+        self.store.delete_version(self.write(cx, repeat), name, version, force).await?;
+        self.outbox.wake();
+        Ok(())
+    }
+
+    pub(crate) async fn tag_version(
+        &self,
+        cx: &CallContext,
+        (name, version, tags): (ModelName, i64, Tags),
+        repeat: Repeat,
+    ) -> Result<()> {
+        self.store.set_version_tags(self.write(cx, repeat), name, version, tags).await
+    }
+
+    pub(crate) async fn untag_version(
+        &self,
+        cx: &CallContext,
+        (name, version, key): (ModelName, i64, String),
+        repeat: Repeat,
+    ) -> Result<()> {
+        self.store.delete_version_tag(self.write(cx, repeat), name, version, key).await
+    }
+}
