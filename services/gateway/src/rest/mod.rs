@@ -20,6 +20,12 @@ pub(crate) fn router(edge: Arc<Edge>) -> Router {
         .fallback(unknown)
 }
 
+/// An error of the layers round the edge (no credentials, too busy, past its deadline) in MLflow's shape.
+pub fn refuse(error: &lodeway_domain::Error) -> Response {
+    let status = lodeway_rpc::status::status_of(error, "", lodeway_rpc::status::DEFAULT_DOMAIN);
+    mlflow::error::of("", &status).into_response()
+}
+
 const HOME: &str = "<!doctype html><title>Lodeway</title><h1>Lodeway</h1>\
     <p>This server tracks experiments and keeps models. It speaks gRPC (with reflection) and MLflow's REST API on this \
     port: set <code>MLFLOW_TRACKING_URI</code> to this address.</p>";

@@ -30,7 +30,7 @@ mod artifacts;
 mod body;
 mod datasets;
 mod dialect;
-mod error;
+pub(crate) mod error;
 mod experiments;
 mod graphql;
 mod logged_models;
@@ -174,7 +174,7 @@ fn all_routes() -> impl Iterator<Item = &'static Route> {
 }
 
 /// The access rule of every route by method and path, for example `POST /api/2.0/mlflow/runs/log-batch`.
-pub fn access_names() -> &'static [(String, Access)] {
+pub fn access_rules() -> &'static [(String, Access)] {
     static NAMES: LazyLock<Vec<(String, Access)>> = LazyLock::new(|| {
         let keys = |r: &'static Route| {
             r.paths()
@@ -319,6 +319,11 @@ impl Ask {
     /// What a REST client sees of a service's refusal.
     pub(crate) fn fail(&self, status: &Status) -> RestError {
         error::of(self.route, status)
+    }
+
+    /// What a REST client sees of an error in this process.
+    pub(crate) fn failed(&self, error: lodeway_domain::Error) -> RestError {
+        self.fail(&self.cx.status(error))
     }
 }
 
