@@ -5,17 +5,16 @@ use std::{collections::VecDeque, pin::Pin};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
-use lodeway_domain::{Error, Result};
 use lodeway_proto::artifacts::v1::{
     DownloadArtifactRequest, UploadArtifactRequest, UploadOpening,
     artifact_service_client::ArtifactServiceClient, download_artifact_response, upload_artifact_request,
 };
-use lodeway_rpc::{context::CallContext, status::into_error, transport::Transport};
-use lodeway_store::artifacts::{ArtifactPath, ArtifactStore, Expected};
+use lodeway_rpc::{context::CallContext, transport::Transport};
 use tokio::sync::oneshot;
+use tonic::Status;
 
 /// Bytes in order; an error ends them and nothing of the file is kept.
-pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
 /// A file that is being read.
 pub struct Download {
@@ -26,6 +25,8 @@ pub struct Download {
 }
 
 /// Reads and writes whole files by location (a URI) and path below it, with memory flat whatever their size.
+///
+/// Errors are statuses as the artifact service gives them, with the same reasons.
 #[async_trait]
 pub trait ArtifactBytes: Send + Sync + 'static {
     /// Writes one file; what was there before stays until the new content is durable.
@@ -36,10 +37,10 @@ pub trait ArtifactBytes: Send + Sync + 'static {
         path: &str,
         size_bytes: Option<u64>,
         content: ByteStream,
-    ) -> Result<()>;
+    ) -> Result<(), Status>;
 
     /// Reads one file.
-    async fn get(&self, cx: &CallContext, location: &str, path: &str) -> Result<Download>;
+    async fn get(&self, cx: &CallContext, location: &str, path: &str) -> Result<Download, Status>;
 }
 
 /// Over gRPC, in messages of at most 1 MiB.
@@ -62,7 +63,7 @@ impl ArtifactBytes for RemoteBytes {
         path: &str,
         size_bytes: Option<u64>,
         content: ByteStream,
-    ) -> Result<()> {
+    ) -> Result<(), Status> {
         use upload_artifact_request::Kind;
         let opening = UploadOpening {
             location: location.to_owned(),
@@ -83,12 +84,12 @@ impl ArtifactBytes for RemoteBytes {
         let messages = opening.chain(stream::unfold(chunks, Chunks::next));
         let mut client = self.0.clone();
         tokio::select! {
-            answer = client.upload_artifact(cx.request(messages)) => answer.map(drop).map_err(|s| into_error(&s)),
-            Ok(error) = broken => Err(error),
+            answer = client.upload_artifact(cx.request(messages)) => answer.map(drop),
+            Ok(status) = broken => Err(status),
         }
     }
 
-    async fn get(&self, cx: &CallContext, location: &str, path: &str) -> Result<Download> {
+    async fn get(&self, cx: &CallContext, location: &str, path: &str) -> Result<Download, Status> {
         use download_artifact_response::Kind;
         let request = DownloadArtifactRequest {
             location: location.to_owned(),
@@ -96,19 +97,19 @@ impl ArtifactBytes for RemoteBytes {
             offset_bytes: 0,
             length_bytes: None,
         };
-        let opened = self.0.clone().download_artifact(cx.request(request)).await;
-        let mut messages = opened.map_err(|s| into_error(&s))?.into_inner();
-        let first = messages
-            .message()
-            .await
-            .map_err(|s| into_error(&s))?
-            .and_then(|m| m.kind);
+        let mut messages = self
+            .0
+            .clone()
+            .download_artifact(cx.request(request))
+            .await?
+            .into_inner();
+        let first = messages.message().await?.and_then(|m| m.kind);
         let Some(Kind::Artifact(artifact)) = first else {
-            return Err(Error::internal(
+            return Err(Status::internal(
                 "the artifact service sent no description of the file",
             ));
         };
-        let content = messages.map_err(|s| into_error(&s)).try_filter_map(|message| {
+        let content = messages.try_filter_map(|message| {
             std::future::ready(Ok(match message.kind {
                 Some(Kind::Chunk(bytes)) => Some(bytes),
                 _ => None,
@@ -121,45 +122,11 @@ impl ArtifactBytes for RemoteBytes {
     }
 }
 
-/// Straight to the store of this process.
-pub(crate) struct StoreBytes(pub ArtifactStore);
-
-#[async_trait]
-impl ArtifactBytes for StoreBytes {
-    async fn put(
-        &self,
-        _: &CallContext,
-        location: &str,
-        path: &str,
-        size_bytes: Option<u64>,
-        content: ByteStream,
-    ) -> Result<()> {
-        let location = self.0.resolve(location)?;
-        let expected = Expected {
-            size_bytes,
-            sha256: None,
-        };
-        self.0
-            .put(&location, &ArtifactPath::parse(path)?, content, expected)
-            .await
-            .map(drop)
-    }
-
-    async fn get(&self, _: &CallContext, location: &str, path: &str) -> Result<Download> {
-        let location = self.0.resolve(location)?;
-        let (meta, content) = self.0.get(&location, &ArtifactPath::parse(path)?, None).await?;
-        Ok(Download {
-            size_bytes: meta.size_bytes,
-            content: Box::pin(content),
-        })
-    }
-}
-
 /// A body cut into messages.
 struct Chunks {
     content: ByteStream,
     ready: VecDeque<Bytes>,
-    broken: Option<oneshot::Sender<Error>>,
+    broken: Option<oneshot::Sender<Status>>,
 }
 
 impl Chunks {
@@ -178,9 +145,9 @@ impl Chunks {
                         self.ready.push_back(bytes);
                     }
                 }
-                Err(error) => {
+                Err(status) => {
                     if let Some(tell) = self.broken.take() {
-                        drop(tell.send(error));
+                        drop(tell.send(status));
                     }
                     std::future::pending::<()>().await;
                 }

@@ -28,8 +28,7 @@ pub use artifact_bytes::ArtifactBytes;
 pub use config::{Config, ConfigError};
 pub use rest::{mlflow::access_rules, refuse};
 
-use artifact_bytes::{RemoteBytes, StoreBytes};
-use lodeway_store::artifacts::ArtifactStore;
+use artifact_bytes::RemoteBytes;
 
 /// The services that the gateway calls.
 #[derive(Debug, Clone)]
@@ -83,12 +82,6 @@ impl Gateway {
             bytes,
         };
         Self { edge: Arc::new(edge) }
-    }
-
-    /// The same gateway, reading and writing files straight in the store of this process.
-    #[must_use]
-    pub fn with_artifact_store(self, store: ArtifactStore) -> Self {
-        self.with_artifact_bytes(Arc::new(StoreBytes(store)))
     }
 
     /// All routes of the REST edge; `lodeway_rpc::layers` goes round it and tells each request who calls.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use axum::{body::Body, response::IntoResponse};
 use futures::TryStreamExt as _;
 use http::{HeaderValue, header};
-use lodeway_domain::Error;
 use lodeway_proto::artifacts::v1 as pb;
 use serde::{Deserialize, Serialize};
+use tonic::Status;
 
 use super::{
     Answer, Ask, Call, Route,
@@ -164,7 +164,7 @@ pub(super) async fn send(ask: &Ask, location: &str, path: &str) -> Answer {
         .bytes
         .get(&ask.cx, location, path)
         .await
-        .map_err(|e| ask.failed(e))?;
+        .map_err(|s| ask.fail(&s))?;
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let mut response = Body::from_stream(file.content).into_response();
     let headers = response.headers_mut();
@@ -280,7 +280,7 @@ async fn upload_run_artifact(mut call: Call) -> Answer {
         .bytes
         .put(&ask.cx, &run.artifact_uri, &path, Some(size), content)
         .await;
-    put.map_err(|e| ask.failed(e))?;
+    put.map_err(|s| ask.fail(&s))?;
     done()
 }
 
@@ -331,13 +331,13 @@ async fn upload(call: Call) -> Answer {
     let content = call
         .body
         .into_data_stream()
-        .map_err(|_| Error::invalid("", "the upload broke off; send it again"));
+        .map_err(|_| Status::cancelled("the upload broke off; send it again"));
     let put = ask
         .edge
         .bytes
         .put(&ask.cx, PROXY_ROOT, &path, size, Box::pin(content))
         .await;
-    put.map_err(|e| ask.failed(e))?;
+    put.map_err(|s| ask.fail(&s))?;
     done()
 }
 

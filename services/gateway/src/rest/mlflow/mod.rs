@@ -320,11 +320,6 @@ impl Ask {
     pub(crate) fn fail(&self, status: &Status) -> RestError {
         error::of(self.route, status)
     }
-
-    /// What a REST client sees of an error in this process.
-    pub(crate) fn failed(&self, error: lodeway_domain::Error) -> RestError {
-        self.fail(&self.cx.status(error))
-    }
 }
 
 /// A JSON answer.
