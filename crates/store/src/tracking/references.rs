@@ -1,0 +1,128 @@
+//! Which versions of registered models refer to logged models and runs, as registries tell it.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use lodeway_domain::{Caller, Error, Result, time::Timestamp, tracking::VersionReference};
+use serde::Serialize;
+
+use super::SqlTracking;
+use crate::{args, sql::Tx};
+
+/// The tag of a logged model that lists the versions made from it, by the convention of MLflow's clients.
+pub const MODEL_VERSIONS_TAG: &str = "mlflow.modelVersions";
+
+/// Keeps references of model versions.
+#[async_trait]
+pub trait ReferenceStore: Send + Sync + 'static {
+    /// Stores what a version refers to, and lists the versions of a logged model in its tag [`MODEL_VERSIONS_TAG`].
+    ///
+    /// An `event_seq` that is not greater than the stored one changes nothing. The logged model and the run may be
+    /// unknown here.
+    async fn record_version(
+        &self,
+        caller: &Caller,
+        reference: VersionReference,
+        now: Timestamp,
+    ) -> Result<()>;
+}
+
+/// The lock that keeps references from being added while a purge looks at them.
+pub(super) fn lock_name(workspace: &str) -> String {
+    format!("references {workspace}")
+}
+
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    version: i64,
+}
+
+async fn record(tx: &mut Tx, workspace: &str, reference: &VersionReference, now: Timestamp) -> Result<()> {
+    tx.lock(&lock_name(workspace)).await?;
+    let uid = reference.model_uid.as_str();
+    let find = "SELECT model_id, event_seq FROM version_references \
+                WHERE workspace = $1 AND model_uid = $2 AND version = $3";
+    let known = tx
+        .query_opt(find, &args![workspace, uid, reference.version])
+        .await?;
+    let mut models = BTreeSet::new();
+    if let Some(row) = known {
+        if row.int(1)? >= reference.event_seq {
+            return Ok(());
+        }
+        models.insert(row.text(0)?);
+    }
+    let model = reference.model.as_ref().map_or("", |id| id.as_str());
+    let run = reference.run.as_ref().map_or("", |id| id.as_str());
+    let put = "INSERT INTO version_references (workspace, model_uid, version, name, model_id, run_id, artifact_uri, \
+               event_seq, released) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+               ON CONFLICT (workspace, model_uid, version) DO UPDATE SET name = excluded.name, \
+               model_id = excluded.model_id, run_id = excluded.run_id, artifact_uri = excluded.artifact_uri, \
+               event_seq = excluded.event_seq, released = excluded.released";
+    let arguments = args![
+        workspace,
+        uid,
+        reference.version,
+        &reference.name,
+        model,
+        run,
+        &reference.artifact_uri,
+        reference.event_seq,
+        reference.released,
+    ];
+    tx.execute(put, &arguments).await?;
+    models.insert(model.to_owned());
+    for model in models.iter().filter(|model| !model.is_empty()) {
+        list_versions(tx, workspace, model, now).await?;
+    }
+    Ok(())
+}
+
+async fn list_versions(tx: &mut Tx, workspace: &str, model: &str, now: Timestamp) -> Result<()> {
+    let touch =
+        "UPDATE logged_models SET updated_ms = $3 WHERE workspace = $1 AND model_id = $2 RETURNING id";
+    let Some(row) = tx
+        .query_opt(touch, &args![workspace, model, now.millis()])
+        .await?
+    else {
+        return Ok(());
+    };
+    let id = row.int(0)?;
+    let find = "SELECT name, version FROM version_references WHERE workspace = $1 AND model_id = $2 AND NOT released \
+                ORDER BY name, version";
+    let mut listed = Vec::new();
+    for row in tx.query(find, &args![workspace, model]).await? {
+        listed.push(Listed {
+            name: row.text(0)?,
+            version: row.int(1)?,
+        });
+    }
+    if listed.is_empty() {
+        let sql = "DELETE FROM logged_model_tags WHERE model = $1 AND key = $2";
+        tx.execute(sql, &args![id, MODEL_VERSIONS_TAG]).await?;
+        return Ok(());
+    }
+    let value = serde_json::to_string(&listed).map_err(Error::internal)?;
+    let sql = "INSERT INTO logged_model_tags (model, key, value) VALUES ($1, $2, $3) \
+               ON CONFLICT (model, key) DO UPDATE SET value = excluded.value";
+    tx.execute(sql, &args![id, MODEL_VERSIONS_TAG, &value]).await?;
+    Ok(())
+}
+
+#[async_trait]
+impl ReferenceStore for SqlTracking {
+    async fn record_version(
+        &self,
+        caller: &Caller,
+        reference: VersionReference,
+        now: Timestamp,
+    ) -> Result<()> {
+        let state = (caller.workspace.as_str().to_owned(), reference);
+        self.db
+            .write_with(state, move |tx, (workspace, reference)| {
+                Box::pin(record(tx, workspace, reference, now))
+            })
+            .await
+    }
+}
