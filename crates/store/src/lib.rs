@@ -9,5 +9,7 @@
 pub mod artifacts;
 pub mod ledger;
 pub mod migrate;
+pub mod registry;
 pub mod search;
 pub mod sql;
+pub mod tracking;
