@@ -174,8 +174,8 @@ fn all_routes() -> impl Iterator<Item = &'static Route> {
 }
 
 /// The access rule of every route by method and path, for example `POST /api/2.0/mlflow/runs/log-batch`.
-pub fn access_rules() -> &'static [(String, Access)] {
-    static NAMES: LazyLock<Vec<(String, Access)>> = LazyLock::new(|| {
+pub fn access_rules() -> Vec<(&'static str, Access)> {
+    static KEYS: LazyLock<Vec<(String, Access)>> = LazyLock::new(|| {
         let keys = |r: &'static Route| {
             r.paths()
                 .into_iter()
@@ -183,7 +183,7 @@ pub fn access_rules() -> &'static [(String, Access)] {
         };
         all_routes().flat_map(keys).collect()
     });
-    &NAMES
+    KEYS.iter().map(|(key, access)| (key.as_str(), *access)).collect()
 }
 
 pub(crate) fn router(edge: Arc<Edge>) -> Router {
