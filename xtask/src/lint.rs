@@ -10,7 +10,15 @@ const RELEASED: &str = "proto/released.binpb";
 /// Formatting, clippy with warnings as errors, and the contract.
 pub fn run() -> Result<()> {
     crate::run(cargo().args(["fmt", "--all", "--", "--check"]))?;
-    crate::run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
+    crate::run(cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
     contract(&Venv::main()?)
 }
 

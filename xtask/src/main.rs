@@ -4,6 +4,7 @@
 //! it may, by `apt-get`; so a fresh machine needs Rust and Python 3.11 only.
 #![expect(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
+mod bench;
 mod lint;
 mod sdk;
 mod setup;
@@ -12,7 +13,7 @@ mod test;
 mod tour;
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -33,6 +34,13 @@ enum Task {
     Test(test::Options),
     /// Runs rustfmt, clippy, `buf lint` and `buf breaking`.
     Lint,
+    /// Measures Lodeway beside a real `mlflow server`; `cargo xtask bench --help` says what can be chosen.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Passed on to the bench.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Plays the five-minute start on real data against a release build and says what it did.
     Tour,
     /// Prints how long files and functions are, so that drift is seen.
@@ -45,6 +53,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Task::Test(options) => test::run(&options),
         Task::Lint => lint::run(),
+        Task::Bench { args } => bench::run(&args),
         Task::Tour => tour::run(),
         Task::Sizes => sizes::run(),
         Task::Sdk => sdk::run(),
@@ -53,7 +62,9 @@ fn main() -> Result<()> {
 
 /// The root of the workspace.
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
 }
 
 /// The folder of build products.
@@ -71,14 +82,18 @@ fn command(program: impl AsRef<OsStr>) -> Command {
 /// Runs a command to its end; a failure names it.
 fn run(command: &mut Command) -> Result<()> {
     println!("$ {}", shown(command));
-    let status = command.status().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {:?}", command.get_program()))?;
     ensure!(status.success(), "`{}` failed: {status}", shown(command));
     Ok(())
 }
 
 /// Runs a command and gives what it printed.
 fn output(command: &mut Command) -> Result<String> {
-    let out = command.output().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let out = command
+        .output()
+        .with_context(|| format!("cannot start {:?}", command.get_program()))?;
     ensure!(
         out.status.success(),
         "`{}` failed: {}\n{}",
@@ -91,7 +106,10 @@ fn output(command: &mut Command) -> Result<String> {
 
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|w| w.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    words
+        .map(|w| w.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn cargo() -> Command {

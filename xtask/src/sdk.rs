@@ -20,11 +20,27 @@ pub fn generate(venv: &Venv, out: &Path) -> Result<()> {
     let mut files = Vec::new();
     collect(&root().join("proto/lodeway"), &mut files)?;
     files.sort();
+    for package in files.iter().filter_map(|file| Path::new(file).parent()) {
+        // `lodeway` itself has one written by hand; every folder below it needs one too.
+        for folder in package
+            .ancestors()
+            .filter(|folder| folder.components().count() > 1)
+        {
+            fs::create_dir_all(out.join(folder))?;
+            fs::write(out.join(folder).join("__init__.py"), "")?;
+        }
+    }
     run_command(
         command(venv.bin("python"))
             .args(["-m", "grpc_tools.protoc", "-Iproto"])
-            .arg(format!("--plugin=protoc-gen-mypy={}", venv.bin("protoc-gen-mypy").display()))
-            .arg(format!("--plugin=protoc-gen-mypy_grpc={}", venv.bin("protoc-gen-mypy_grpc").display()))
+            .arg(format!(
+                "--plugin=protoc-gen-mypy={}",
+                venv.bin("protoc-gen-mypy").display()
+            ))
+            .arg(format!(
+                "--plugin=protoc-gen-mypy_grpc={}",
+                venv.bin("protoc-gen-mypy_grpc").display()
+            ))
             .arg(format!("--python_out={}", out.display()))
             .arg(format!("--grpc_python_out={}", out.display()))
             .arg(format!("--mypy_out=quiet:{}", out.display()))
@@ -39,7 +55,12 @@ fn collect(dir: &Path, files: &mut Vec<String>) -> Result<()> {
         if path.is_dir() {
             collect(&path, files)?;
         } else if path.extension().is_some_and(|e| e == "proto") {
-            files.push(path.strip_prefix(root())?.strip_prefix("proto")?.display().to_string());
+            files.push(
+                path.strip_prefix(root())?
+                    .strip_prefix("proto")?
+                    .display()
+                    .to_string(),
+            );
         }
     }
     Ok(())

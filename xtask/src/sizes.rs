@@ -8,7 +8,8 @@ use crate::{command, output, root};
 
 /// Prints line counts of Rust files: median, 95th percentile, the longest, and tests against the rest.
 pub fn run() -> Result<()> {
-    let listed = output(command("git").args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"]))?;
+    let listed =
+        output(command("git").args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"]))?;
     let mut files = Vec::new();
     for path in listed.lines() {
         if let Ok(text) = fs::read_to_string(root().join(path)) {
@@ -16,11 +17,20 @@ pub fn run() -> Result<()> {
         }
     }
     files.sort_unstable();
-    let at = |part: f64| files.get(((files.len() - 1) as f64 * part) as usize).map_or(0, |f| f.0);
+    let at = |part: f64| {
+        files
+            .get(((files.len() - 1) as f64 * part) as usize)
+            .map_or(0, |f| f.0)
+    };
     let total: usize = files.iter().map(|f| f.0).sum();
     let tests: usize = files.iter().map(|f| f.1).sum();
     println!("{} Rust files, {total} lines, {tests} of them tests", files.len());
-    println!("lines a file: median {}, 95th percentile {}, longest {}", at(0.5), at(0.95), at(1.0));
+    println!(
+        "lines a file: median {}, 95th percentile {}, longest {}",
+        at(0.5),
+        at(0.95),
+        at(1.0)
+    );
     println!("the ten longest:");
     for (lines, tests, path) in files.iter().rev().take(10) {
         println!("  {lines:5} ({tests} tests) {path}");
@@ -33,5 +43,7 @@ fn test_lines(path: &str, text: &str) -> usize {
     if path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("tests.rs") {
         return text.lines().count();
     }
-    text.lines().skip_while(|line| line.trim() != "#[cfg(test)]").count()
+    text.lines()
+        .skip_while(|line| line.trim() != "#[cfg(test)]")
+        .count()
 }

@@ -35,21 +35,23 @@ pub fn run(options: &Options) -> Result<()> {
         tests.args(["test", "--workspace", "--quiet", "--no-fail-fast"]);
         run_with(&mut tests, &venv)?;
     }
-    if all || options.clients {
+    if all || options.clients || options.deploy {
         crate::run(cargo().args(["build", "--package", "lodeway"]))?;
+    }
+    if all || options.clients {
         let mlflow2 = setup::Venv::mlflow2()?;
-        crate::sdk::generate(&venv, &crate::target().join("sdk-check"))?;
-        let mut pytest = command(venv.bin("python"));
+        // The committed stubs are compared with these.
+        let fresh = crate::target().join("sdk-check");
+        crate::sdk::generate(&venv, &fresh)?;
+        let mut pytest = pytest(&venv, "tests/clients/python");
         pytest
-            .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/clients/python"])
-            .env("LODEWAY_BIN", crate::target().join("debug/lodeway"))
             .env("LODEWAY_MLFLOW2_PYTHON", mlflow2.bin("python"))
-            .env("PYTHONDONTWRITEBYTECODE", "1");
+            .env("LODEWAY_FRESH_STUBS", fresh);
         run_with(&mut pytest, &venv)?;
     }
     if all || options.deploy {
-        let mut pytest = command(venv.bin("python"));
-        pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "deploy/tests"]).env("PYTHONDONTWRITEBYTECODE", "1");
+        let mut pytest = pytest(&venv, "deploy/tests");
+        pytest.env("LODEWAY_HELM", setup::helm(&venv)?);
         run_with(&mut pytest, &venv)?;
     }
     Ok(())
@@ -57,4 +59,13 @@ pub fn run(options: &Options) -> Result<()> {
 
 fn run_with(command: &mut Command, venv: &setup::Venv) -> Result<()> {
     crate::run(command.env("LODEWAY_TEST_VENV", venv.dir()))
+}
+
+fn pytest(venv: &setup::Venv, tests: &str) -> Command {
+    let mut pytest = command(venv.bin("python"));
+    pytest
+        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", tests])
+        .env("LODEWAY_BIN", crate::target().join("debug/lodeway"))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    pytest
 }

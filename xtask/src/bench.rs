@@ -1,0 +1,34 @@
+//! `cargo xtask bench`: Lodeway beside a real `mlflow server`; see `docs/benchmarks.md`.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use anyhow::Result;
+
+use crate::{cargo, command, run as run_command, setup, setup::Venv, target};
+
+/// Builds both programs with the same features and passes the arguments on.
+pub fn run(args: &[OsString]) -> Result<()> {
+    let mlflow = match std::env::var_os("LODEWAY_BENCH_MLFLOW").filter(|path| !path.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => Venv::main()?.bin("mlflow"),
+    };
+    setup::postgres()?;
+    run_command(cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "lodeway",
+        "--package",
+        "lodeway-bench",
+    ]))?;
+    run_command(
+        command(target().join("release/lodeway-bench"))
+            .arg("--lodeway")
+            .arg(target().join("release/lodeway"))
+            .arg("--mlflow")
+            .arg(mlflow)
+            .arg("--out")
+            .arg(target().join("bench"))
+            .args(args),
+    )
+}
