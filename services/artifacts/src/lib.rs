@@ -19,6 +19,9 @@ use lodeway_domain::time::Clock;
 use lodeway_proto::artifacts::v1::artifact_service_server::ArtifactServiceServer;
 use lodeway_store::artifacts::ArtifactStore;
 
+/// The domain of this service's errors, `google.rpc.ErrorInfo.domain`.
+pub const ARTIFACT_DOMAIN: &str = "artifacts.lodeway.dev";
+
 /// A request message holds one chunk of at most 1 MiB; some room for its frame.
 const MAX_REQUEST_BYTES: usize = 2 << 20;
 /// A manifest of 100,000 files.

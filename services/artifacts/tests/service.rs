@@ -18,7 +18,8 @@ use lodeway_rpc::{
     status::from_status,
 };
 use lodeway_store::{
-    artifacts::{ArtifactStore, RootSettings, Roots, SqlDigestIndex},
+    artifacts::{ArtifactStore, MIGRATIONS, RootSettings, Roots, SqlDigestIndex},
+    migrate,
     sql::{Db, DbOptions, StoreUrl},
 };
 use tonic::{Code, Status, service::Routes};
@@ -35,7 +36,10 @@ async fn bench() -> Bench {
     let url = StoreUrl::Sqlite(dir.path().join("artifacts.db"));
     let db = Db::open(&url, "artifacts", DbOptions::default()).await.unwrap();
     let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000)));
-    let index = SqlDigestIndex::open(db, Timestamp::from_millis(0)).await.unwrap();
+    migrate::apply(&db, MIGRATIONS, Timestamp::from_millis(0))
+        .await
+        .unwrap();
+    let index = SqlDigestIndex::new(db);
     let proxied = dir.path().join("files").display().to_string();
     let roots = Roots::open(&RootSettings {
         proxied,

@@ -25,7 +25,8 @@ use lodeway_rpc::{
     telemetry::Metrics,
 };
 use lodeway_store::{
-    artifacts::{ArtifactStore, RootSettings, Roots, SqlDigestIndex},
+    artifacts::{self, ArtifactStore, RootSettings, Roots, SqlDigestIndex},
+    migrate,
     registry::SqlRegistry,
     sql::{Db, DbOptions, StoreUrl},
     tracking::SqlTracking,
@@ -35,6 +36,7 @@ use tonic::service::Routes;
 
 use crate::{
     config::{Config, Peer, ServiceName},
+    direct_files::DirectFiles,
     settings::EdgeEnvironment,
 };
 
@@ -91,7 +93,13 @@ impl House {
             .await
             .with_context(|| format!("cannot listen on {address}"))?;
         let grpc = site.column.wrap(merge(site.routes));
-        Ok(Self { server, grpc, rest, tasks, databases: site.databases })
+        Ok(Self {
+            server,
+            grpc,
+            rest,
+            tasks,
+            databases: site.databases,
+        })
     }
 
     /// The address of the listener.
@@ -137,7 +145,8 @@ impl Site<'_> {
             return Ok((self.elsewhere(&self.config.peers.artifacts)?, None));
         }
         let db = self.database("artifacts").await?;
-        let index = SqlDigestIndex::open(db, self.clock.now()).await?;
+        migrate::apply(&db, artifacts::MIGRATIONS, self.clock.now()).await?;
+        let index = SqlDigestIndex::new(db);
         let roots = Roots::open(&root_settings(self.config)).await?;
         let store = ArtifactStore::new(roots, Arc::new(index), self.clock.clone());
         let service = Artifacts::new(store.clone(), self.clock.clone());
@@ -151,10 +160,16 @@ impl Site<'_> {
         }
         let db = self.database("tracking").await?;
         let store = SqlTracking::open(db, self.clock.now()).await?;
-        let settings = lodeway_tracking::Config { default_artifact_root: default_root(self.config) };
-        let peers = lodeway_tracking::Peers { artifacts: artifacts.map(ArtifactServiceClient::new) };
-        let service = Tracking::new(Arc::new(store), peers, settings, self.clock.clone(), self.tasks.clone());
-        Ok(Some(self.mount(TRACKING_SERVICE, Routes::new(service.into_service()))))
+        let settings = lodeway_tracking::TrackingConfig {
+            default_artifact_root: default_root(self.config),
+        };
+        let peers = lodeway_tracking::Peers {
+            artifacts: artifacts.map(ArtifactServiceClient::new),
+        };
+        let service = Tracking::new(Arc::new(store), peers, settings, self.clock.clone(), &self.tasks);
+        Ok(Some(
+            self.mount(TRACKING_SERVICE, Routes::new(service.into_service())),
+        ))
     }
 
     async fn registry(
@@ -172,7 +187,9 @@ impl Site<'_> {
             artifacts: artifacts.map(ArtifactServiceClient::new),
         };
         let service = Registry::new(Arc::new(store), peers, self.clock.clone(), self.tasks.clone());
-        Ok(Some(self.mount(REGISTRY_SERVICE, Routes::new(service.into_service()))))
+        Ok(Some(
+            self.mount(REGISTRY_SERVICE, Routes::new(service.into_service())),
+        ))
     }
 
     /// The REST side of the listener; with the gateway also every service that runs elsewhere, passed through.
@@ -186,7 +203,11 @@ impl Site<'_> {
         if !self.config.runs(ServiceName::Gateway) {
             return Ok(default_router(Some(metrics)));
         }
-        let passed = [(TRACKING_SERVICE, &tracking), (REGISTRY_SERVICE, &registry), (ARTIFACT_SERVICE, &artifacts)];
+        let passed = [
+            (TRACKING_SERVICE, &tracking),
+            (REGISTRY_SERVICE, &registry),
+            (ARTIFACT_SERVICE, &artifacts),
+        ];
         for (name, peer) in passed {
             if let Some(peer) = peer.as_ref().filter(|peer| !peer.is_local()) {
                 self.routes.push(proxy(&[name], peer));
@@ -199,8 +220,11 @@ impl Site<'_> {
             registry: registry.unwrap_or_else(absent),
             artifacts: artifacts.unwrap_or_else(absent),
         };
-        let configured = Some(self.config.registry.source_regex.clone()).filter(|pattern| !pattern.is_empty());
-        let pattern = configured.or_else(|| edge.source_regex.clone()).unwrap_or_default();
+        let configured =
+            Some(self.config.registry.source_regex.clone()).filter(|pattern| !pattern.is_empty());
+        let pattern = configured
+            .or_else(|| edge.source_regex.clone())
+            .unwrap_or_default();
         let settings = lodeway_gateway::Config {
             working_dir: edge.working_dir.clone(),
             truncate_long_values: edge.truncate_long_values.unwrap_or(true),
@@ -209,10 +233,12 @@ impl Site<'_> {
         .with_model_version_source_regex(&pattern)?;
         let mut gateway = Gateway::new(peers, settings);
         if let Some(store) = store {
-            gateway = gateway.with_artifact_store(store);
+            gateway = gateway.with_artifact_bytes(Arc::new(DirectFiles(store)));
         }
         let metrics = Router::new().route("/metrics", axum::routing::get(async move || metrics.render()));
-        Ok(self.column.wrap_rest(gateway.into_router().merge(metrics)))
+        Ok(self
+            .column
+            .wrap_rest(gateway.into_router().merge(metrics), lodeway_gateway::refuse))
     }
 }
 
@@ -223,7 +249,7 @@ pub async fn migrate(config: &Config) -> Result<Vec<(&'static str, String)>> {
     for service in ["artifacts", "tracking", "registry"] {
         let db = open_database(config, service).await?;
         match service {
-            "artifacts" => drop(SqlDigestIndex::open(db.clone(), now).await?),
+            "artifacts" => migrate::apply(&db, artifacts::MIGRATIONS, now).await?,
             "tracking" => drop(SqlTracking::open(db.clone(), now).await?),
             _ => drop(SqlRegistry::open(db.clone(), now).await?),
         }
@@ -242,8 +268,13 @@ fn database_url(config: &Config, service: &str) -> Result<StoreUrl> {
 
 async fn open_database(config: &Config, service: &str) -> Result<Db> {
     let url = database_url(config, service)?;
-    let options = DbOptions { pool_size: config.store.pool_size, ..DbOptions::default() };
-    Db::open(&url, service, options).await.with_context(|| format!("cannot open the database of {service}, {url}"))
+    let options = DbOptions {
+        pool_size: config.store.pool_size,
+        ..DbOptions::default()
+    };
+    Db::open(&url, service, options)
+        .await
+        .with_context(|| format!("cannot open the database of {service}, {url}"))
 }
 
 fn root_settings(config: &Config) -> RootSettings {
@@ -255,7 +286,12 @@ fn root_settings(config: &Config) -> RootSettings {
         proxied,
         default_root: Some(default_root(config)),
         allowed: config.artifacts.allow_roots.clone(),
-        options: config.artifacts.options.iter().map(|(k, v)| (k.clone(), v.reveal().clone())).collect(),
+        options: config
+            .artifacts
+            .options
+            .iter()
+            .map(|(k, v)| (k.clone(), v.reveal().clone()))
+            .collect(),
     }
 }
 

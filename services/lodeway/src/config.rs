@@ -13,7 +13,9 @@ use lodeway_rpc::{
 use serde::{Deserialize, Serialize};
 
 /// A service that can run in this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceName {
     /// Artifact files.
@@ -48,7 +50,9 @@ impl TryFrom<String> for Peer {
             "none" => Ok(Self::None),
             other => match url::Url::parse(other) {
                 Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Self::At(url)),
-                _ => Err(format!("`{other}` is neither `local`, `none` nor an http:// or https:// address")),
+                _ => Err(format!(
+                    "`{other}` is neither `local`, `none` nor an http:// or https:// address"
+                )),
             },
         }
     }
@@ -133,7 +137,10 @@ pub struct StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { url: Secret::default(), pool_size: 8 }
+        Self {
+            url: Secret::default(),
+            pool_size: 8,
+        }
     }
 }
 
@@ -192,7 +199,10 @@ impl Config {
             faults.push(("services".to_owned(), "names no service".to_owned()));
         }
         if self.listen.parse::<std::net::SocketAddr>().is_err() {
-            faults.push(("listen".to_owned(), "is not ADDRESS:PORT, such as 127.0.0.1:5000".to_owned()));
+            faults.push((
+                "listen".to_owned(),
+                "is not ADDRESS:PORT, such as 127.0.0.1:5000".to_owned(),
+            ));
         }
         if self.store.pool_size == 0 {
             faults.push(("store.pool_size".to_owned(), "must be at least 1".to_owned()));

@@ -6,6 +6,7 @@
 mod cli;
 mod compose;
 mod config;
+mod direct_files;
 mod settings;
 
 use std::process::ExitCode;
@@ -20,7 +21,12 @@ use crate::{config::ServiceName, settings::Flags};
 const MLFLOW_VERSION: &str = "3.7.0";
 
 #[derive(Parser)]
-#[command(name = "lodeway", version, about = "A machine-learning lifecycle platform", propagate_version = true)]
+#[command(
+    name = "lodeway",
+    version,
+    about = "A machine-learning lifecycle platform",
+    propagate_version = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -63,9 +69,10 @@ fn main() -> ExitCode {
         Command::Serve { services, flags } => runtime().and_then(|rt| rt.block_on(up(flags, Some(services)))),
         Command::Migrate(flags) => runtime().and_then(|rt| rt.block_on(migrate(flags))),
         Command::Config(flags) => show_config(&flags),
-        Command::Version => {
-            say(&format!("lodeway {}\nMLflow REST API {MLFLOW_VERSION}", env!("CARGO_PKG_VERSION")))
-        }
+        Command::Version => say(&format!(
+            "lodeway {}\nMLflow REST API {MLFLOW_VERSION}",
+            env!("CARGO_PKG_VERSION")
+        )),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "lodeway", &mut std::io::stdout());
             Ok(())
@@ -81,7 +88,10 @@ fn main() -> ExitCode {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
 }
 
 async fn up(flags: Flags, services: Option<Vec<ServiceName>>) -> Result<()> {

@@ -9,7 +9,13 @@ use lodeway_rpc::config::{Loader, Secret};
 use crate::config::{Config, ServiceName};
 
 /// Variables that begin with `LODEWAY_` and are no configuration of the server.
-const NOT_CONFIG: &[&str] = &["LODEWAY_CONFIG", "LODEWAY_ADDRESS", "LODEWAY_TOKEN", "LODEWAY_WORKSPACE", "LODEWAY_BIN"];
+const NOT_CONFIG: &[&str] = &[
+    "LODEWAY_CONFIG",
+    "LODEWAY_ADDRESS",
+    "LODEWAY_TOKEN",
+    "LODEWAY_WORKSPACE",
+    "LODEWAY_BIN",
+];
 
 /// Variables of other tools that the server honours for its buckets, as their own clients do.
 const BUCKET_PREFIXES: &[&str] = &["AWS_", "GOOGLE_", "AZURE_"];
@@ -57,7 +63,8 @@ pub fn load(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config>
     let variables = environment();
     let mut loader = Loader::new();
     if let Some(path) = &flags.config {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         loader = loader.file(&path.display().to_string(), &text);
     }
     let roots = (!flags.allow_artifact_root.is_empty()).then(|| flags.allow_artifact_root.join(","));
@@ -67,9 +74,17 @@ pub fn load(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config>
         .flag("--data-dir", "data_dir", flags.data_dir.clone())
         .flag("--store", "store.url", flags.store.clone())
         .flag("--artifacts", "artifacts.url", flags.artifacts.clone())
-        .flag("--default-artifact-root", "artifacts.default_root", flags.default_artifact_root.clone())
+        .flag(
+            "--default-artifact-root",
+            "artifacts.default_root",
+            flags.default_artifact_root.clone(),
+        )
         .flag("--allow-artifact-root", "artifacts.allow_roots", roots)
-        .flag("--artifacts-peer", "peers.artifacts", flags.artifacts_peer.clone())
+        .flag(
+            "--artifacts-peer",
+            "peers.artifacts",
+            flags.artifacts_peer.clone(),
+        )
         .flag("--tracking", "peers.tracking", flags.tracking.clone())
         .flag("--registry", "peers.registry", flags.registry.clone())
         .flag("--token-table", "auth.token_table", flags.token_table.clone());
@@ -81,7 +96,11 @@ pub fn load(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config>
     config.services.dedup();
     for (name, value) in variables {
         if BUCKET_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-            config.artifacts.options.entry(name).or_insert_with(|| Secret::new(value));
+            config
+                .artifacts
+                .options
+                .entry(name)
+                .or_insert_with(|| Secret::new(value));
         }
     }
     Ok(config)
@@ -102,7 +121,9 @@ pub struct EdgeEnvironment {
 pub fn edge() -> Result<EdgeEnvironment> {
     let variables = environment();
     Ok(EdgeEnvironment {
-        source_regex: variables.get("MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX").cloned(),
+        source_regex: variables
+            .get("MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX")
+            .cloned(),
         truncate_long_values: variables
             .get("MLFLOW_TRUNCATE_LONG_VALUES")
             .map(|text| !matches!(text.to_ascii_lowercase().as_str(), "false" | "0")),
@@ -111,11 +132,17 @@ pub fn edge() -> Result<EdgeEnvironment> {
 }
 
 fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// The user of this machine, whose name goes into ledgers where no token says who calls.
 pub fn user() -> Option<String> {
     let variables = environment();
-    variables.get("USER").or_else(|| variables.get("LOGNAME")).filter(|name| !name.is_empty()).cloned()
+    variables
+        .get("USER")
+        .or_else(|| variables.get("LOGNAME"))
+        .filter(|name| !name.is_empty())
+        .cloned()
 }

@@ -78,7 +78,11 @@ const CHUNK_BYTES: usize = 512 << 10;
 /// Does it.
 pub async fn run(verb: Verb, client: &Client) -> Done {
     match verb {
-        Verb::List { location, path, recursive } => {
+        Verb::List {
+            location,
+            path,
+            recursive,
+        } => {
             let location = locate(client, &location).await?;
             let found = list(client, &location, &path, recursive).await?;
             let found: Vec<_> = found.iter().map(render).collect();
@@ -86,18 +90,42 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
         }
         Verb::Show { location, path } => {
             let location = locate(client, &location).await?;
-            let reply = client.artifacts.clone().get_artifact(GetArtifactRequest { location, path }).await?;
-            output::one(client.format, &render(&reply.into_inner().artifact.unwrap_or_default()))
+            let reply = client
+                .artifacts
+                .clone()
+                .get_artifact(GetArtifactRequest { location, path })
+                .await?;
+            output::one(
+                client.format,
+                &render(&reply.into_inner().artifact.unwrap_or_default()),
+            )
         }
         Verb::Get { location, path, to } => get(client, &location, &path, &to).await,
         Verb::Put { file, location, path } => put(client, &file, &location, &path).await,
-        Verb::Delete { location, path, dry_run } => {
+        Verb::Delete {
+            location,
+            path,
+            dry_run,
+        } => {
             let location = locate(client, &location).await?;
-            let request = DeleteArtifactsRequest { location, path, dry_run };
-            let gone = client.artifacts.clone().delete_artifacts(request).await?.into_inner();
+            let request = DeleteArtifactsRequest {
+                location,
+                path,
+                dry_run,
+            };
+            let gone = client
+                .artifacts
+                .clone()
+                .delete_artifacts(request)
+                .await?
+                .into_inner();
             let verb = if dry_run { "would delete" } else { "deleted" };
-            let message = format!("{verb} {} files, {} bytes", gone.artifact_count, gone.artifact_bytes);
-            let item = json!({ "artifact_count": gone.artifact_count, "artifact_bytes": gone.artifact_bytes });
+            let message = format!(
+                "{verb} {} files, {} bytes",
+                gone.artifact_count, gone.artifact_bytes
+            );
+            let item =
+                json!({ "artifact_count": gone.artifact_count, "artifact_bytes": gone.artifact_bytes });
             output::done(client.format, &message, &item)
         }
     }
@@ -109,21 +137,44 @@ async fn locate(client: &Client, location: &str) -> Result<String, Failure> {
         return Ok(location.to_owned());
     }
     // A run without a path is the whole of its artifacts.
-    if let Some(run_id) = location.strip_prefix("runs:/").map(|rest| rest.trim_end_matches('/'))
+    if let Some(run_id) = location
+        .strip_prefix("runs:/")
+        .map(|rest| rest.trim_end_matches('/'))
         && !run_id.contains('/')
     {
         let request = lodeway_proto::tracking::v1::GetRunRequest {
             run_id: run_id.to_owned(),
             columns: vec!["artifact_uri".to_owned()],
         };
-        let run = client.tracking.clone().get_run(request).await?.into_inner().run.unwrap_or_default();
+        let run = client
+            .tracking
+            .clone()
+            .get_run(request)
+            .await?
+            .into_inner()
+            .run
+            .unwrap_or_default();
         return Ok(run.artifact_uri);
     }
-    let request = ResolveModelRequest { uri: location.to_owned(), as_of_time: None };
-    Ok(client.registry.clone().resolve_model(request).await?.into_inner().artifact_uri)
+    let request = ResolveModelRequest {
+        uri: location.to_owned(),
+        as_of_time: None,
+    };
+    Ok(client
+        .registry
+        .clone()
+        .resolve_model(request)
+        .await?
+        .into_inner()
+        .artifact_uri)
 }
 
-async fn list(client: &Client, location: &str, path: &str, recursive: bool) -> Result<Vec<Artifact>, Failure> {
+async fn list(
+    client: &Client,
+    location: &str,
+    path: &str,
+    recursive: bool,
+) -> Result<Vec<Artifact>, Failure> {
     let mut request = ListArtifactsRequest {
         location: location.to_owned(),
         path: path.to_owned(),
@@ -132,7 +183,12 @@ async fn list(client: &Client, location: &str, path: &str, recursive: bool) -> R
     };
     let mut found = Vec::new();
     loop {
-        let page = client.artifacts.clone().list_artifacts(request.clone()).await?.into_inner();
+        let page = client
+            .artifacts
+            .clone()
+            .list_artifacts(request.clone())
+            .await?
+            .into_inner();
         found.extend(page.artifacts);
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() {
@@ -143,8 +199,18 @@ async fn list(client: &Client, location: &str, path: &str, recursive: bool) -> R
 
 async fn get(client: &Client, location: &str, path: &str, to: &Path) -> Done {
     let location = locate(client, location).await?;
-    let named = GetArtifactRequest { location: location.clone(), path: path.to_owned() };
-    let named = client.artifacts.clone().get_artifact(named).await?.into_inner().artifact.unwrap_or_default();
+    let named = GetArtifactRequest {
+        location: location.clone(),
+        path: path.to_owned(),
+    };
+    let named = client
+        .artifacts
+        .clone()
+        .get_artifact(named)
+        .await?
+        .into_inner()
+        .artifact
+        .unwrap_or_default();
     let (files, above) = if named.is_dir {
         (list(client, &location, path, true).await?, path.to_owned())
     } else {
@@ -155,33 +221,59 @@ async fn get(client: &Client, location: &str, path: &str, to: &Path) -> Done {
     let bar = progress(client, total);
     for file in &files {
         // Paths from the platform are normal and relative; a `..` here would be a fault worth stopping for.
-        let below = file.path.strip_prefix(above.as_str()).unwrap_or(&file.path).trim_start_matches('/');
-        if Path::new(below).components().any(|c| !matches!(c, std::path::Component::Normal(_))) {
-            return Err(anyhow::anyhow!("the platform named the path `{}`, which leaves the folder", file.path).into());
+        let below = file
+            .path
+            .strip_prefix(above.as_str())
+            .unwrap_or(&file.path)
+            .trim_start_matches('/');
+        if Path::new(below)
+            .components()
+            .any(|c| !matches!(c, std::path::Component::Normal(_)))
+        {
+            return Err(anyhow::anyhow!(
+                "the platform named the path `{}`, which leaves the folder",
+                file.path
+            )
+            .into());
         }
         fetch(client, &location, &file.path, &to.join(below), &bar).await?;
     }
     bar.finish_and_clear();
     let message = format!("{} files, {total} bytes to {}", files.len(), to.display());
-    output::done(client.format, &message, &json!({ "artifact_count": files.len(), "artifact_bytes": total }))
+    output::done(
+        client.format,
+        &message,
+        &json!({ "artifact_count": files.len(), "artifact_bytes": total }),
+    )
 }
 
 async fn fetch(client: &Client, location: &str, path: &str, to: &Path, bar: &ProgressBar) -> Done {
     if let Some(folder) = to.parent() {
-        tokio::fs::create_dir_all(folder).await.with_context(|| folder.display().to_string())?;
+        tokio::fs::create_dir_all(folder)
+            .await
+            .with_context(|| folder.display().to_string())?;
     }
     // Written beside and renamed, so that a broken transfer never looks like a whole file.
     let partial = to.with_file_name(format!(
         ".{}.partial",
-        to.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        to.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
     ));
-    let mut out = tokio::fs::File::create(&partial).await.with_context(|| partial.display().to_string())?;
+    let mut out = tokio::fs::File::create(&partial)
+        .await
+        .with_context(|| partial.display().to_string())?;
     let request = DownloadArtifactRequest {
         location: location.to_owned(),
         path: path.to_owned(),
         ..DownloadArtifactRequest::default()
     };
-    let mut messages = client.artifacts.clone().download_artifact(request).await?.into_inner();
+    let mut messages = client
+        .artifacts
+        .clone()
+        .download_artifact(request)
+        .await?
+        .into_inner();
     while let Some(message) = messages.message().await? {
         if let Some(download_artifact_response::Kind::Chunk(chunk)) = message.kind {
             out.write_all(&chunk).await?;
@@ -189,7 +281,9 @@ async fn fetch(client: &Client, location: &str, path: &str, to: &Path, bar: &Pro
         }
     }
     out.flush().await?;
-    tokio::fs::rename(&partial, to).await.with_context(|| to.display().to_string())?;
+    tokio::fs::rename(&partial, to)
+        .await
+        .with_context(|| to.display().to_string())?;
     Ok(())
 }
 
@@ -197,27 +291,52 @@ async fn put(client: &Client, file: &Path, location: &str, path: &str) -> Done {
     let location = locate(client, location).await?;
     let mut files = Vec::new();
     collect(file, &mut files)?;
-    let above = if file.is_dir() { file } else { file.parent().unwrap_or(Path::new("")) };
+    let above = if file.is_dir() {
+        file
+    } else {
+        file.parent().unwrap_or(Path::new(""))
+    };
     let total: u64 = files.iter().map(|(_, size)| size).sum();
     let bar = progress(client, i64::try_from(total).unwrap_or(i64::MAX));
     for (file, size) in &files {
-        let below = file.strip_prefix(above).unwrap_or(file).to_string_lossy().replace('\\', "/");
-        let path = if path.is_empty() { below } else { format!("{}/{below}", path.trim_end_matches('/')) };
+        let below = file
+            .strip_prefix(above)
+            .unwrap_or(file)
+            .to_string_lossy()
+            .replace('\\', "/");
+        let path = if path.is_empty() {
+            below
+        } else {
+            format!("{}/{below}", path.trim_end_matches('/'))
+        };
         send(client, &location, path, file, *size, &bar).await?;
     }
     bar.finish_and_clear();
     let message = format!("{} files, {total} bytes to {location}", files.len());
-    output::done(client.format, &message, &json!({ "artifact_count": files.len(), "artifact_bytes": total }))
+    output::done(
+        client.format,
+        &message,
+        &json!({ "artifact_count": files.len(), "artifact_bytes": total }),
+    )
 }
 
-async fn send(client: &Client, location: &str, path: String, file: &Path, size: u64, bar: &ProgressBar) -> Done {
+async fn send(
+    client: &Client,
+    location: &str,
+    path: String,
+    file: &Path,
+    size: u64,
+    bar: &ProgressBar,
+) -> Done {
     let open = UploadOpening {
         location: location.to_owned(),
         path,
         size_bytes: i64::try_from(size).ok(),
         sha256: String::new(),
     };
-    let source = tokio::fs::File::open(file).await.with_context(|| file.display().to_string())?;
+    let source = tokio::fs::File::open(file)
+        .await
+        .with_context(|| file.display().to_string())?;
     let bar = bar.clone();
     let chunks = stream::unfold(source, move |mut source| {
         let bar = bar.clone();
@@ -261,7 +380,14 @@ fn render(artifact: &Artifact) -> Value {
     output::object([
         ("path", json!(artifact.path)),
         ("is_dir", json!(artifact.is_dir)),
-        ("size_bytes", if artifact.is_dir { Value::Null } else { json!(artifact.size_bytes) }),
+        (
+            "size_bytes",
+            if artifact.is_dir {
+                Value::Null
+            } else {
+                json!(artifact.size_bytes)
+            },
+        ),
         ("sha256", json!(artifact.sha256)),
         ("update_time", output::time(artifact.update_time.as_ref())),
     ])

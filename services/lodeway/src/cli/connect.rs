@@ -1,12 +1,12 @@
 //! How the platform is found and who says to call.
 
 use anyhow::Context as _;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lodeway_proto::{
     artifacts::v1::artifact_service_client::ArtifactServiceClient,
     registry::v1::registry_service_client::RegistryServiceClient,
     tracking::v1::tracking_service_client::TrackingServiceClient,
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -63,7 +63,10 @@ impl Client {
         if common.address.starts_with("https://") {
             endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?;
         }
-        let identity = Identity { authorization: authorization(common)?, workspace: workspace(common)? };
+        let identity = Identity {
+            authorization: authorization(common)?,
+            workspace: workspace(common)?,
+        };
         let link = InterceptedService::new(endpoint.connect_lazy(), identity);
         Ok(Self {
             tracking: TrackingServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
@@ -83,12 +86,16 @@ fn authorization(common: &Common) -> anyhow::Result<Option<MetadataValue<Ascii>>
             format!("Basic {}", STANDARD.encode(format!("{user}:")))
         }
     };
-    let mut value: MetadataValue<Ascii> = text.parse().context("the token has characters that no header can carry")?;
+    let mut value: MetadataValue<Ascii> = text
+        .parse()
+        .context("the token has characters that no header can carry")?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
 
 fn workspace(common: &Common) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
     let parsed = common.workspace.as_ref().map(|name| name.parse());
-    parsed.transpose().context("the workspace has characters that no header can carry")
+    parsed
+        .transpose()
+        .context("the workspace has characters that no header can carry")
 }

@@ -60,45 +60,80 @@ pub enum Verb {
     },
 }
 
-const COLUMNS: &[&str] = &["experiment_id", "name", "lifecycle_stage", "create_time", "artifact_location"];
+const COLUMNS: &[&str] = &[
+    "experiment_id",
+    "name",
+    "lifecycle_stage",
+    "create_time",
+    "artifact_location",
+];
 
 /// Does it.
 pub async fn run(verb: Verb, client: &Client) -> Done {
     match verb {
         Verb::List { all, limit } => search(client, String::new(), Vec::new(), all, limit).await,
-        Verb::Search { filter, order_by, limit } => search(client, filter, order_by, false, limit).await,
+        Verb::Search {
+            filter,
+            order_by,
+            limit,
+        } => search(client, filter, order_by, false, limit).await,
         Verb::Show { experiment } => output::one(client.format, &render(&find(client, &experiment).await?)),
-        Verb::Create { name, artifact_location, tag } => {
+        Verb::Create {
+            name,
+            artifact_location,
+            tag,
+        } => {
             let request = CreateExperimentRequest {
                 name,
                 artifact_location: artifact_location.unwrap_or_default(),
                 tags: tag.into_iter().collect(),
                 request_id: String::new(),
             };
-            let created = client.tracking.clone().create_experiment(request).await?.into_inner();
+            let created = client
+                .tracking
+                .clone()
+                .create_experiment(request)
+                .await?
+                .into_inner();
             let created = created.experiment.unwrap_or_default();
             let message = format!("created experiment {} `{}`", created.experiment_id, created.name);
             output::done(client.format, &message, &render(&created))
         }
         Verb::Delete { experiment } => {
             let found = find(client, &experiment).await?;
-            let request =
-                DeleteExperimentRequest { experiment_id: found.experiment_id.clone(), request_id: String::new() };
+            let request = DeleteExperimentRequest {
+                experiment_id: found.experiment_id.clone(),
+                request_id: String::new(),
+            };
             client.tracking.clone().delete_experiment(request).await?;
-            output::done(client.format, &format!("deleted experiment `{}`", found.name), &json!({}))
+            output::done(
+                client.format,
+                &format!("deleted experiment `{}`", found.name),
+                &json!({}),
+            )
         }
         Verb::Restore { experiment } => {
             let found = find(client, &experiment).await?;
-            let request =
-                RestoreExperimentRequest { experiment_id: found.experiment_id.clone(), request_id: String::new() };
+            let request = RestoreExperimentRequest {
+                experiment_id: found.experiment_id.clone(),
+                request_id: String::new(),
+            };
             client.tracking.clone().restore_experiment(request).await?;
-            output::done(client.format, &format!("restored experiment `{}`", found.name), &json!({}))
+            output::done(
+                client.format,
+                &format!("restored experiment `{}`", found.name),
+                &json!({}),
+            )
         }
     }
 }
 
 async fn search(client: &Client, filter: String, order_by: Vec<String>, all: bool, limit: usize) -> Done {
-    let stage = if all { LifecycleStage::Unspecified } else { LifecycleStage::Active };
+    let stage = if all {
+        LifecycleStage::Unspecified
+    } else {
+        LifecycleStage::Active
+    };
     let mut request = SearchExperimentsRequest {
         filter,
         order_by,
@@ -108,7 +143,12 @@ async fn search(client: &Client, filter: String, order_by: Vec<String>, all: boo
     };
     let mut found = Vec::new();
     loop {
-        let page = client.tracking.clone().search_experiments(request.clone()).await?.into_inner();
+        let page = client
+            .tracking
+            .clone()
+            .search_experiments(request.clone())
+            .await?
+            .into_inner();
         found.extend(page.experiments.iter().map(render));
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() || found.len() >= limit {
@@ -123,14 +163,22 @@ async fn search(client: &Client, filter: String, order_by: Vec<String>, all: boo
 pub async fn find(client: &Client, id_or_name: &str) -> Result<Experiment, super::Failure> {
     let get = |by| GetExperimentRequest { by: Some(by) };
     if id_or_name.bytes().all(|b| b.is_ascii_digit()) && !id_or_name.is_empty() {
-        let by_id = client.tracking.clone().get_experiment(get(By::ExperimentId(id_or_name.to_owned()))).await;
+        let by_id = client
+            .tracking
+            .clone()
+            .get_experiment(get(By::ExperimentId(id_or_name.to_owned())))
+            .await;
         match by_id {
             Ok(reply) => return Ok(reply.into_inner().experiment.unwrap_or_default()),
             Err(status) if status.code() == tonic::Code::NotFound => {}
             Err(status) => return Err(status.into()),
         }
     }
-    let by_name = client.tracking.clone().get_experiment(get(By::Name(id_or_name.to_owned()))).await?;
+    let by_name = client
+        .tracking
+        .clone()
+        .get_experiment(get(By::Name(id_or_name.to_owned())))
+        .await?;
     Ok(by_name.into_inner().experiment.unwrap_or_default())
 }
 
@@ -138,7 +186,10 @@ fn render(experiment: &Experiment) -> Value {
     output::object([
         ("experiment_id", json!(experiment.experiment_id)),
         ("name", json!(experiment.name)),
-        ("lifecycle_stage", output::word(experiment.lifecycle_stage().as_str_name(), "LIFECYCLE_STAGE_")),
+        (
+            "lifecycle_stage",
+            output::word(experiment.lifecycle_stage().as_str_name(), "LIFECYCLE_STAGE_"),
+        ),
         ("artifact_location", json!(experiment.artifact_location)),
         ("create_time", output::time(experiment.create_time.as_ref())),
         ("update_time", output::time(experiment.update_time.as_ref())),

@@ -1,7 +1,9 @@
 //! Asks a running process whether it serves, for container health checks in images without a shell.
 
 use tonic::transport::{ClientTlsConfig, Endpoint};
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use super::{Common, Done, Failure};
 

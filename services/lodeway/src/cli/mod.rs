@@ -8,8 +8,10 @@
 mod artifact;
 mod connect;
 mod experiment;
+mod health;
 mod model;
 mod output;
+mod purge;
 mod run;
 
 use std::process::ExitCode;
@@ -43,6 +45,20 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Removes deleted experiments, runs and logged models for good, with their artifacts.
+    Purge {
+        #[command(flatten)]
+        what: purge::What,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Asks whether the platform, or one service of it, serves; ends with an error if not.
+    Health {
+        /// The full name of a gRPC service, for example `lodeway.tracking.v1.TrackingService`; none: the process.
+        service: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Files of runs and models: list, show, get, put, delete.
     Artifact {
         #[command(subcommand)]
@@ -56,13 +72,25 @@ pub enum Command {
 #[derive(Args)]
 pub struct Common {
     /// Where the platform is.
-    #[arg(long, global = true, env = "LODEWAY_ADDRESS", default_value = "http://127.0.0.1:5000", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "LODEWAY_ADDRESS",
+        default_value = "http://127.0.0.1:5000",
+        value_name = "URL"
+    )]
     address: String,
     /// How results look.
     #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
     output: Format,
     /// A token that says who calls.
-    #[arg(long, global = true, env = "LODEWAY_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        global = true,
+        env = "LODEWAY_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     token: Option<String>,
     /// Whose name goes into the ledger where the platform asks for no token; default: the user of this machine.
     #[arg(long, global = true, value_name = "NAME")]
@@ -116,6 +144,8 @@ pub fn run(command: Command) -> ExitCode {
             Command::Experiment { verb, common } => experiment::run(verb, &Client::connect(&common)?).await,
             Command::Run { verb, common } => run::run(verb, &Client::connect(&common)?).await,
             Command::Model { verb, common } => model::run(verb, &Client::connect(&common)?).await,
+            Command::Purge { what, common } => purge::run(what, &Client::connect(&common)?).await,
+            Command::Health { service, common } => health::run(service, &common).await,
             Command::Artifact { verb, common } => artifact::run(verb, &Client::connect(&common)?).await,
         }
     });
@@ -151,7 +181,11 @@ fn exit_code(code: Code) -> u8 {
     match code {
         Code::Ok => 0,
         Code::NotFound => 3,
-        Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted | Code::OutOfRange => 4,
+        Code::InvalidArgument
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange => 4,
         Code::Unauthenticated | Code::PermissionDenied => 5,
         Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => 6,
         _ => 1,

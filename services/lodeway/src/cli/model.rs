@@ -4,8 +4,8 @@ use clap::{Subcommand, ValueEnum};
 use lodeway_proto::registry::v1::{
     DeleteAliasRequest, DeleteModelVersionRequest, DeleteRegisteredModelRequest, GetModelVersionRequest,
     GetRegisteredModelRequest, ListTransitionsRequest, ModelVersion, RegisteredModel, ResolveModelRequest,
-    RollbackTransitionRequest, SearchModelVersionsRequest, SearchRegisteredModelsRequest, SetAliasRequest, Stage,
-    Transition, TransitionModelVersionRequest, get_model_version_request::By,
+    RollbackTransitionRequest, SearchModelVersionsRequest, SearchRegisteredModelsRequest, SetAliasRequest,
+    Stage, Transition, TransitionModelVersionRequest, get_model_version_request::By,
 };
 use serde_json::{Value, json};
 
@@ -135,7 +135,15 @@ impl From<StageName> for Stage {
     }
 }
 
-const LEDGER: &[&str] = &["transition_id", "kind", "version", "change", "who", "time", "comment"];
+const LEDGER: &[&str] = &[
+    "transition_id",
+    "kind",
+    "version",
+    "change",
+    "who",
+    "time",
+    "comment",
+];
 
 /// Does it.
 pub async fn run(verb: Verb, client: &Client) -> Done {
@@ -143,16 +151,43 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
         Verb::List { limit } => search(client, String::new(), limit).await,
         Verb::Search { filter, limit } => search(client, filter, limit).await,
         Verb::Show { name, version: None } => {
-            let reply = client.registry.clone().get_registered_model(GetRegisteredModelRequest { name }).await?;
-            output::one(client.format, &render_model(&reply.into_inner().model.unwrap_or_default()))
+            let reply = client
+                .registry
+                .clone()
+                .get_registered_model(GetRegisteredModelRequest { name })
+                .await?;
+            output::one(
+                client.format,
+                &render_model(&reply.into_inner().model.unwrap_or_default()),
+            )
         }
-        Verb::Show { name, version: Some(version) } => {
-            let request = GetModelVersionRequest { name, by: Some(By::Version(version)) };
-            let reply = client.registry.clone().get_model_version(request).await?.into_inner();
-            output::one(client.format, &render_version(&reply.model_version.unwrap_or_default()))
+        Verb::Show {
+            name,
+            version: Some(version),
+        } => {
+            let request = GetModelVersionRequest {
+                name,
+                by: Some(By::Version(version)),
+            };
+            let reply = client
+                .registry
+                .clone()
+                .get_model_version(request)
+                .await?
+                .into_inner();
+            output::one(
+                client.format,
+                &render_version(&reply.model_version.unwrap_or_default()),
+            )
         }
         Verb::Versions { name, limit } => versions(client, &name, limit).await,
-        Verb::Transition { name, version, stage, archive_existing, comment } => {
+        Verb::Transition {
+            name,
+            version,
+            stage,
+            archive_existing,
+            comment,
+        } => {
             let request = TransitionModelVersionRequest {
                 name: name.clone(),
                 version,
@@ -161,48 +196,118 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
                 comment,
                 request_id: String::new(),
             };
-            let reply = client.registry.clone().transition_model_version(request).await?.into_inner();
+            let reply = client
+                .registry
+                .clone()
+                .transition_model_version(request)
+                .await?
+                .into_inner();
             changed(client, &name, &reply.transitions)
         }
         Verb::History { name, version, limit } => history(client, name, version, limit).await,
-        Verb::Rollback { transition_id, comment } => {
-            let request = RollbackTransitionRequest { transition_id, comment, request_id: String::new() };
-            let reply = client.registry.clone().rollback_transition(request).await?.into_inner();
-            let name = reply.transitions.first().map(|t| t.name.clone()).unwrap_or_default();
+        Verb::Rollback {
+            transition_id,
+            comment,
+        } => {
+            let request = RollbackTransitionRequest {
+                transition_id,
+                comment,
+                request_id: String::new(),
+            };
+            let reply = client
+                .registry
+                .clone()
+                .rollback_transition(request)
+                .await?
+                .into_inner();
+            let name = reply
+                .transitions
+                .first()
+                .map(|t| t.name.clone())
+                .unwrap_or_default();
             changed(client, &name, &reply.transitions)
         }
-        Verb::Alias { name, alias, version: Some(version), comment, .. } => {
-            let request =
-                SetAliasRequest { name: name.clone(), alias, version, comment, request_id: String::new() };
+        Verb::Alias {
+            name,
+            alias,
+            version: Some(version),
+            comment,
+            ..
+        } => {
+            let request = SetAliasRequest {
+                name: name.clone(),
+                alias,
+                version,
+                comment,
+                request_id: String::new(),
+            };
             let reply = client.registry.clone().set_alias(request).await?.into_inner();
             changed(client, &name, reply.transition.as_slice())
         }
-        Verb::Alias { name, alias, version: None, comment, .. } => {
-            let request = DeleteAliasRequest { name: name.clone(), alias, comment, request_id: String::new() };
+        Verb::Alias {
+            name,
+            alias,
+            version: None,
+            comment,
+            ..
+        } => {
+            let request = DeleteAliasRequest {
+                name: name.clone(),
+                alias,
+                comment,
+                request_id: String::new(),
+            };
             let reply = client.registry.clone().delete_alias(request).await?.into_inner();
             changed(client, &name, reply.transition.as_slice())
         }
         Verb::Resolve { uri } => {
-            let request = ResolveModelRequest { uri, as_of_time: None };
+            let request = ResolveModelRequest {
+                uri,
+                as_of_time: None,
+            };
             let reply = client.registry.clone().resolve_model(request).await?.into_inner();
             let version = reply.model_version.unwrap_or_default();
             let shown = output::object([
                 ("artifact_uri", json!(reply.artifact_uri)),
                 ("name", json!(version.name)),
-                ("version", if version.version > 0 { json!(version.version) } else { Value::Null }),
+                (
+                    "version",
+                    if version.version > 0 {
+                        json!(version.version)
+                    } else {
+                        Value::Null
+                    },
+                ),
                 ("content_digest", json!(version.content_digest)),
             ]);
             output::one(client.format, &shown)
         }
-        Verb::Delete { name, version: Some(version), force } => {
+        Verb::Delete {
+            name,
+            version: Some(version),
+            force,
+        } => {
             let message = format!("deleted version {version} of `{name}`");
-            let request = DeleteModelVersionRequest { name, version, force, request_id: String::new() };
+            let request = DeleteModelVersionRequest {
+                name,
+                version,
+                force,
+                request_id: String::new(),
+            };
             client.registry.clone().delete_model_version(request).await?;
             output::done(client.format, &message, &json!({}))
         }
-        Verb::Delete { name, version: None, force } => {
+        Verb::Delete {
+            name,
+            version: None,
+            force,
+        } => {
             let message = format!("deleted model `{name}`");
-            let request = DeleteRegisteredModelRequest { name, force, request_id: String::new() };
+            let request = DeleteRegisteredModelRequest {
+                name,
+                force,
+                request_id: String::new(),
+            };
             client.registry.clone().delete_registered_model(request).await?;
             output::done(client.format, &message, &json!({}))
         }
@@ -211,10 +316,19 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
 
 async fn search(client: &Client, filter: String, limit: usize) -> Done {
     let page_size = i32::try_from(limit.min(1_000)).unwrap_or(1_000);
-    let mut request = SearchRegisteredModelsRequest { filter, page_size, ..Default::default() };
+    let mut request = SearchRegisteredModelsRequest {
+        filter,
+        page_size,
+        ..Default::default()
+    };
     let mut found = Vec::new();
     loop {
-        let page = client.registry.clone().search_registered_models(request.clone()).await?.into_inner();
+        let page = client
+            .registry
+            .clone()
+            .search_registered_models(request.clone())
+            .await?
+            .into_inner();
         found.extend(page.models.iter().map(render_model));
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() || found.len() >= limit {
@@ -222,7 +336,11 @@ async fn search(client: &Client, filter: String, limit: usize) -> Done {
         }
     }
     found.truncate(limit);
-    output::list(client.format, &["name", "aliases", "description", "update_time", "tags"], &found)
+    output::list(
+        client.format,
+        &["name", "aliases", "description", "update_time", "tags"],
+        &found,
+    )
 }
 
 async fn versions(client: &Client, name: &str, limit: usize) -> Done {
@@ -234,7 +352,12 @@ async fn versions(client: &Client, name: &str, limit: usize) -> Done {
     };
     let mut found = Vec::new();
     loop {
-        let page = client.registry.clone().search_model_versions(request.clone()).await?.into_inner();
+        let page = client
+            .registry
+            .clone()
+            .search_model_versions(request.clone())
+            .await?
+            .into_inner();
         found.extend(page.model_versions.iter().map(render_version));
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() || found.len() >= limit {
@@ -242,15 +365,29 @@ async fn versions(client: &Client, name: &str, limit: usize) -> Done {
         }
     }
     found.truncate(limit);
-    output::list(client.format, &["version", "stage", "aliases", "status", "create_time", "source"], &found)
+    output::list(
+        client.format,
+        &["version", "stage", "aliases", "status", "create_time", "source"],
+        &found,
+    )
 }
 
 async fn history(client: &Client, name: String, version: i64, limit: usize) -> Done {
     let page_size = i32::try_from(limit.min(1_000)).unwrap_or(1_000);
-    let mut request = ListTransitionsRequest { name, version, page_size, ..Default::default() };
+    let mut request = ListTransitionsRequest {
+        name,
+        version,
+        page_size,
+        ..Default::default()
+    };
     let mut found = Vec::new();
     loop {
-        let page = client.registry.clone().list_transitions(request.clone()).await?.into_inner();
+        let page = client
+            .registry
+            .clone()
+            .list_transitions(request.clone())
+            .await?
+            .into_inner();
         found.extend(page.transitions.iter().map(render_transition));
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() || found.len() >= limit {
@@ -293,7 +430,10 @@ fn render_version(version: &ModelVersion) -> Value {
         ("version", json!(version.version)),
         ("stage", stage(version.stage())),
         ("aliases", json!(version.aliases)),
-        ("status", output::word(version.status().as_str_name(), "MODEL_VERSION_STATUS_")),
+        (
+            "status",
+            output::word(version.status().as_str_name(), "MODEL_VERSION_STATUS_"),
+        ),
         ("description", json!(version.description)),
         ("source", json!(version.source)),
         ("artifact_uri", json!(version.artifact_uri)),
@@ -315,7 +455,10 @@ fn render_transition(entry: &Transition) -> Value {
     };
     let mut shown = output::object([
         ("transition_id", json!(entry.transition_id)),
-        ("kind", output::word(entry.kind().as_str_name(), "TRANSITION_KIND_")),
+        (
+            "kind",
+            output::word(entry.kind().as_str_name(), "TRANSITION_KIND_"),
+        ),
         ("name", json!(entry.name)),
         ("version", number(entry.version)),
         ("from_stage", stage(entry.from_stage())),
@@ -339,13 +482,28 @@ fn render_transition(entry: &Transition) -> Value {
 /// What an entry changed, in words.
 fn change(entry: &Transition) -> String {
     let text = |value: Value| value.as_str().unwrap_or("None").to_owned();
-    let points = |version: i64| if version == 0 { "nothing".to_owned() } else { version.to_string() };
+    let points = |version: i64| {
+        if version == 0 {
+            "nothing".to_owned()
+        } else {
+            version.to_string()
+        }
+    };
     let what = if !entry.alias.is_empty() {
-        format!("@{}: {} → {}", entry.alias, points(entry.from_version), points(entry.version))
+        format!(
+            "@{}: {} → {}",
+            entry.alias,
+            points(entry.from_version),
+            points(entry.version)
+        )
     } else if !entry.from_name.is_empty() {
         format!("{} → {}", entry.from_name, entry.name)
     } else if entry.to_stage() != Stage::Unspecified {
-        format!("{} → {}", text(stage(entry.from_stage())), text(stage(entry.to_stage())))
+        format!(
+            "{} → {}",
+            text(stage(entry.from_stage())),
+            text(stage(entry.to_stage()))
+        )
     } else {
         String::new()
     };

@@ -57,7 +57,9 @@ fn print(text: &str) -> Done {
 
 fn fresh() -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_preset(UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table
 }
 
@@ -66,7 +68,11 @@ fn cell(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join("\n"),
-        Value::Object(fields) => fields.iter().map(|(k, v)| format!("{k}={}", cell(v))).collect::<Vec<_>>().join("\n"),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(k, v)| format!("{k}={}", cell(v)))
+            .collect::<Vec<_>>()
+            .join("\n"),
         other => other.to_string(),
     }
 }
@@ -80,12 +86,19 @@ pub fn object(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value 
         Value::Object(map) => !map.is_empty(),
         _ => true,
     });
-    Value::Object(kept.map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>())
+    Value::Object(
+        kept.map(|(key, value)| (key.to_owned(), value))
+            .collect::<Map<_, _>>(),
+    )
 }
 
 /// A double; NaN and infinities, which JSON does not know, as texts.
 pub fn number(value: f64) -> Value {
-    if value.is_finite() { json!(value) } else { json!(value.to_string()) }
+    if value.is_finite() {
+        json!(value)
+    } else {
+        json!(value.to_string())
+    }
 }
 
 /// A time in RFC 3339, UTC, to the millisecond.
@@ -93,7 +106,10 @@ pub fn time(time: Option<&prost_types::Timestamp>) -> Value {
     match time {
         None => Value::Null,
         Some(time) => {
-            let whole = prost_types::Timestamp { seconds: time.seconds, nanos: time.nanos / 1_000_000 * 1_000_000 };
+            let whole = prost_types::Timestamp {
+                seconds: time.seconds,
+                nanos: time.nanos / 1_000_000 * 1_000_000,
+            };
             Value::String(whole.to_string())
         }
     }
@@ -127,13 +143,19 @@ mod tests {
     #[test]
     fn enum_names_read_as_words() {
         assert_eq!(word("STAGE_PRODUCTION", "STAGE_"), json!("Production"));
-        assert_eq!(word("TRANSITION_KIND_MODEL_CREATED", "TRANSITION_KIND_"), json!("Model Created"));
+        assert_eq!(
+            word("TRANSITION_KIND_MODEL_CREATED", "TRANSITION_KIND_"),
+            json!("Model Created")
+        );
         assert_eq!(word("STAGE_UNSPECIFIED", "STAGE_"), Value::Null);
     }
 
     #[test]
     fn times_are_rfc_3339() {
-        let stamp = prost_types::Timestamp { seconds: 1, nanos: 500_000_999 };
+        let stamp = prost_types::Timestamp {
+            seconds: 1,
+            nanos: 500_000_999,
+        };
         assert_eq!(time(Some(&stamp)), json!("1970-01-01T00:00:01.500Z"));
     }
 }

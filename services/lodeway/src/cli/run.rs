@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 use lodeway_proto::tracking::v1::{
-    DeleteRunRequest, GetRunRequest, LifecycleStage, ListMetricHistoryRequest, MetricOrder, RestoreRunRequest, Run,
-    SearchRunsRequest,
+    DeleteRunRequest, GetRunRequest, LifecycleStage, ListMetricHistoryRequest, MetricOrder,
+    RestoreRunRequest, Run, SearchRunsRequest,
 };
 use serde_json::{Map, Value, json};
 
@@ -70,25 +70,46 @@ const COLUMNS: &[&str] = &["run_id", "name", "status", "start_time", "metrics"];
 /// Does it.
 pub async fn run(verb: Verb, client: &Client) -> Done {
     match verb {
-        Verb::List { experiments, all, limit } => {
-            search(client, &experiments, String::new(), Vec::new(), all, limit).await
-        }
-        Verb::Search { filter, experiments, order_by, limit } => {
-            search(client, &experiments, filter, order_by, false, limit).await
-        }
+        Verb::List {
+            experiments,
+            all,
+            limit,
+        } => search(client, &experiments, String::new(), Vec::new(), all, limit).await,
+        Verb::Search {
+            filter,
+            experiments,
+            order_by,
+            limit,
+        } => search(client, &experiments, filter, order_by, false, limit).await,
         Verb::Show { run_id } => {
-            let request = GetRunRequest { run_id, columns: Vec::new() };
-            let run = client.tracking.clone().get_run(request).await?.into_inner().run.unwrap_or_default();
+            let request = GetRunRequest {
+                run_id,
+                columns: Vec::new(),
+            };
+            let run = client
+                .tracking
+                .clone()
+                .get_run(request)
+                .await?
+                .into_inner()
+                .run
+                .unwrap_or_default();
             output::one(client.format, &render(&run))
         }
         Verb::Metric { run_id, key, limit } => curve(client, run_id, key, limit).await,
         Verb::Delete { run_id } => {
-            let request = DeleteRunRequest { run_id: run_id.clone(), request_id: String::new() };
+            let request = DeleteRunRequest {
+                run_id: run_id.clone(),
+                request_id: String::new(),
+            };
             client.tracking.clone().delete_run(request).await?;
             output::done(client.format, &format!("deleted run {run_id}"), &json!({}))
         }
         Verb::Restore { run_id } => {
-            let request = RestoreRunRequest { run_id: run_id.clone(), request_id: String::new() };
+            let request = RestoreRunRequest {
+                run_id: run_id.clone(),
+                request_id: String::new(),
+            };
             client.tracking.clone().restore_run(request).await?;
             output::done(client.format, &format!("restored run {run_id}"), &json!({}))
         }
@@ -107,7 +128,11 @@ async fn search(
     for name in experiments {
         experiment_ids.push(experiment::find(client, name).await?.experiment_id);
     }
-    let stage = if all { LifecycleStage::Unspecified } else { LifecycleStage::Active };
+    let stage = if all {
+        LifecycleStage::Unspecified
+    } else {
+        LifecycleStage::Active
+    };
     let mut request = SearchRunsRequest {
         experiment_ids,
         filter,
@@ -118,7 +143,12 @@ async fn search(
     };
     let mut found = Vec::new();
     loop {
-        let page = client.tracking.clone().search_runs(request.clone()).await?.into_inner();
+        let page = client
+            .tracking
+            .clone()
+            .search_runs(request.clone())
+            .await?
+            .into_inner();
         found.extend(page.runs.iter().map(render));
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() || found.len() >= limit {
@@ -139,7 +169,12 @@ async fn curve(client: &Client, run_id: String, metric_key: String, limit: usize
     };
     let mut points = Vec::new();
     loop {
-        let page = client.tracking.clone().list_metric_history(request.clone()).await?.into_inner();
+        let page = client
+            .tracking
+            .clone()
+            .list_metric_history(request.clone())
+            .await?
+            .into_inner();
         points.extend(page.metrics.iter().map(|metric| {
             json!({
                 "step": metric.step,
@@ -157,13 +192,20 @@ async fn curve(client: &Client, run_id: String, metric_key: String, limit: usize
 }
 
 fn render(run: &Run) -> Value {
-    let metrics: Map<_, _> = run.metrics.iter().map(|m| (m.key.clone(), output::number(m.value))).collect();
+    let metrics: Map<_, _> = run
+        .metrics
+        .iter()
+        .map(|m| (m.key.clone(), output::number(m.value)))
+        .collect();
     output::object([
         ("run_id", json!(run.run_id)),
         ("experiment_id", json!(run.experiment_id)),
         ("name", json!(run.name)),
         ("status", output::word(run.status().as_str_name(), "RUN_STATUS_")),
-        ("lifecycle_stage", output::word(run.lifecycle_stage().as_str_name(), "LIFECYCLE_STAGE_")),
+        (
+            "lifecycle_stage",
+            output::word(run.lifecycle_stage().as_str_name(), "LIFECYCLE_STAGE_"),
+        ),
         ("user_id", json!(run.user_id)),
         ("start_time", output::time(run.start_time.as_ref())),
         ("end_time", output::time(run.end_time.as_ref())),

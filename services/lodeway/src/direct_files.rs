@@ -1,0 +1,63 @@
+//! The way of files through the edge when the artifact service runs in the same process: straight to the store, without
+//! a copy into protobuf messages. Errors are the same statuses that the service would give.
+
+use async_trait::async_trait;
+use futures::{StreamExt as _, TryStreamExt as _};
+use lodeway_artifacts::ARTIFACT_DOMAIN;
+use lodeway_domain::{Error, Result};
+use lodeway_gateway::artifact_bytes::{ArtifactBytes, ByteStream, Download};
+use lodeway_rpc::{CallContext, status};
+use lodeway_store::artifacts::{ArtifactPath, ArtifactStore, Expected, Location};
+use tonic::Status;
+
+/// Reads and writes the store of this process.
+pub struct DirectFiles(pub ArtifactStore);
+
+impl DirectFiles {
+    fn named(&self, location: &str, path: &str) -> Result<(Location, ArtifactPath)> {
+        Ok((self.0.resolve(location)?, ArtifactPath::parse(path)?))
+    }
+}
+
+fn refuse(cx: &CallContext, error: &Error) -> Status {
+    status::status_of(error, &cx.request_id, ARTIFACT_DOMAIN)
+}
+
+#[async_trait]
+impl ArtifactBytes for DirectFiles {
+    async fn put(
+        &self,
+        cx: &CallContext,
+        location: &str,
+        path: &str,
+        size_bytes: Option<u64>,
+        content: ByteStream,
+    ) -> Result<(), Status> {
+        let (location, path) = self.named(location, path).map_err(|e| refuse(cx, &e))?;
+        let body = content.map_err(|status| status::into_error(&status));
+        let expected = Expected {
+            size_bytes,
+            sha256: None,
+        };
+        self.0
+            .put(&location, &path, body, expected)
+            .await
+            .map_err(|e| refuse(cx, &e))?;
+        Ok(())
+    }
+
+    async fn get(&self, cx: &CallContext, location: &str, path: &str) -> Result<Download, Status> {
+        let (location, path) = self.named(location, path).map_err(|e| refuse(cx, &e))?;
+        let (meta, body) = self
+            .0
+            .get(&location, &path, None)
+            .await
+            .map_err(|e| refuse(cx, &e))?;
+        let cx = cx.clone();
+        let content = body.map(move |piece| piece.map_err(|e| refuse(&cx, &e))).boxed();
+        Ok(Download {
+            size_bytes: meta.size_bytes,
+            content,
+        })
+    }
+}
