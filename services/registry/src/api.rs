@@ -3,9 +3,7 @@
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt as _, stream};
-use lodeway_proto::registry::v1::{
-    self as wire, registry_service_server::RegistryService,
-};
+use lodeway_proto::registry::v1::{self as wire, registry_service_server::RegistryService};
 use lodeway_rpc::context;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
@@ -27,7 +25,9 @@ impl RegistryService for Registry {
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
         let input = convert::new_model(message).map_err(fail)?;
         let done = self.make_model(&cx, input, repeat).await.map_err(fail)?;
-        Ok(Response::new(wire::CreateRegisteredModelResponse { model: Some(convert::model(done)) }))
+        Ok(Response::new(wire::CreateRegisteredModelResponse {
+            model: Some(convert::model(done)),
+        }))
     }
 
     async fn get_registered_model(
@@ -38,7 +38,9 @@ impl RegistryService for Registry {
         let fail = |e| cx.status(e);
         let input = convert::name(&message.name).map_err(fail)?;
         let found = self.model(&cx, &input).await.map_err(fail)?;
-        Ok(Response::new(wire::GetRegisteredModelResponse { model: Some(convert::model(found)) }))
+        Ok(Response::new(wire::GetRegisteredModelResponse {
+            model: Some(convert::model(found)),
+        }))
     }
 
     async fn search_registered_models(
@@ -64,7 +66,9 @@ impl RegistryService for Registry {
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
         let input = convert::model_update(message).map_err(fail)?;
         let done = self.change_model(&cx, input, repeat).await.map_err(fail)?;
-        Ok(Response::new(wire::UpdateRegisteredModelResponse { model: Some(convert::model(done)) }))
+        Ok(Response::new(wire::UpdateRegisteredModelResponse {
+            model: Some(convert::model(done)),
+        }))
     }
 
     async fn rename_registered_model(
@@ -76,7 +80,9 @@ impl RegistryService for Registry {
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
         let input = convert::renaming(&message).map_err(fail)?;
         let done = self.rename_model(&cx, input, repeat).await.map_err(fail)?;
-        Ok(Response::new(wire::RenameRegisteredModelResponse { model: Some(convert::model(done)) }))
+        Ok(Response::new(wire::RenameRegisteredModelResponse {
+            model: Some(convert::model(done)),
+        }))
     }
 
     async fn delete_registered_model(
@@ -86,7 +92,9 @@ impl RegistryService for Registry {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
-        let input = convert::name(&message.name).map(|name| (name, message.force)).map_err(fail)?;
+        let input = convert::name(&message.name)
+            .map(|name| (name, message.force))
+            .map_err(fail)?;
         self.remove_model(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::DeleteRegisteredModelResponse {}))
     }
@@ -110,7 +118,9 @@ impl RegistryService for Registry {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
-        let input = convert::name(&message.name).and_then(|name| Ok((name, convert::tag_key(message.key)?))).map_err(fail)?;
+        let input = convert::name(&message.name)
+            .and_then(|name| Ok((name, convert::tag_key(message.key)?)))
+            .map_err(fail)?;
         self.untag_model(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::DeleteRegisteredModelTagResponse {}))
     }
@@ -124,7 +134,9 @@ impl RegistryService for Registry {
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
         let input = convert::new_version(message).map_err(fail)?;
         let done = self.make_version(&cx, input, repeat).await.map_err(fail)?;
-        Ok(Response::new(wire::CreateModelVersionResponse { model_version: Some(convert::version(done)) }))
+        Ok(Response::new(wire::CreateModelVersionResponse {
+            model_version: Some(convert::version(done)),
+        }))
     }
 
     async fn get_model_version(
@@ -135,7 +147,9 @@ impl RegistryService for Registry {
         let fail = |e| cx.status(e);
         let input = convert::version_by(&message).map_err(fail)?;
         let found = self.version(&cx, input).await.map_err(fail)?;
-        Ok(Response::new(wire::GetModelVersionResponse { model_version: Some(convert::version(found)) }))
+        Ok(Response::new(wire::GetModelVersionResponse {
+            model_version: Some(convert::version(found)),
+        }))
     }
 
     async fn search_model_versions(
@@ -174,7 +188,9 @@ impl RegistryService for Registry {
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
         let input = convert::version_update(message).map_err(fail)?;
         let done = self.change_version(&cx, input, repeat).await.map_err(fail)?;
-        Ok(Response::new(wire::UpdateModelVersionResponse { model_version: Some(convert::version(done)) }))
+        Ok(Response::new(wire::UpdateModelVersionResponse {
+            model_version: Some(convert::version(done)),
+        }))
     }
 
     async fn delete_model_version(
@@ -185,7 +201,8 @@ impl RegistryService for Registry {
         let fail = |e| cx.status(e);
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
         let input = convert::name_and_number(&message.name, message.version)
-            .map(|(name, version)| (name, version, message.force)).map_err(fail)?;
+            .map(|(name, version)| (name, version, message.force))
+            .map_err(fail)?;
         self.remove_version(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::DeleteModelVersionResponse {}))
     }
@@ -210,7 +227,8 @@ impl RegistryService for Registry {
         let fail = |e| cx.status(e);
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
         let input = convert::name_and_number(&message.name, message.version)
-            .and_then(|(name, version)| Ok((name, version, convert::tag_key(message.key)?))).map_err(fail)?;
+            .and_then(|(name, version)| Ok((name, version, convert::tag_key(message.key)?)))
+            .map_err(fail)?;
         self.untag_version(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::DeleteModelVersionTagResponse {}))
     }
@@ -239,7 +257,9 @@ impl RegistryService for Registry {
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
         let input = convert::set_alias(message).map_err(fail)?;
         let done = self.move_alias(&cx, input, repeat).await.map_err(fail)?;
-        Ok(Response::new(wire::SetAliasResponse { transition: done.map(convert::entry) }))
+        Ok(Response::new(wire::SetAliasResponse {
+            transition: done.map(convert::entry),
+        }))
     }
 
     async fn delete_alias(
@@ -251,7 +271,9 @@ impl RegistryService for Registry {
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
         let input = convert::delete_alias(message).map_err(fail)?;
         let done = self.move_alias(&cx, input, repeat).await.map_err(fail)?;
-        Ok(Response::new(wire::DeleteAliasResponse { transition: done.map(convert::entry) }))
+        Ok(Response::new(wire::DeleteAliasResponse {
+            transition: done.map(convert::entry),
+        }))
     }
 
     async fn list_transitions(
@@ -277,7 +299,9 @@ impl RegistryService for Registry {
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
         let input = convert::rollback(message).map_err(fail)?;
         let done = self.take_back(&cx, input, repeat).await.map_err(fail)?;
-        Ok(Response::new(wire::RollbackTransitionResponse { transitions: convert::entries(done) }))
+        Ok(Response::new(wire::RollbackTransitionResponse {
+            transitions: convert::entries(done),
+        }))
     }
 
     async fn resolve_model(

@@ -8,8 +8,8 @@ use lodeway_domain::{
     page::{PageLimits, PageRequest, QueryHash},
     registry::{
         AliasName, DigestState, ModelName, ModelRef, ModelVersion, ModelVersionStatus, NewModel, NewVersion,
-        RegisteredModel, Stage, Tags, Transition, TransitionKind, check_comment, check_description, check_source,
-        check_tags, is_latest,
+        RegisteredModel, Stage, Tags, Transition, TransitionKind, check_comment, check_description,
+        check_source, check_tags, is_latest,
     },
     time::Timestamp,
 };
@@ -23,9 +23,18 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Repeat, watch::Push};
 
-const MODEL_PAGES: PageLimits = PageLimits { default: 100, max: 1_000 };
-const VERSION_PAGES: PageLimits = PageLimits { default: 10_000, max: 200_000 };
-const LEDGER_PAGES: PageLimits = PageLimits { default: 100, max: 1_000 };
+const MODEL_PAGES: PageLimits = PageLimits {
+    default: 100,
+    max: 1_000,
+};
+const VERSION_PAGES: PageLimits = PageLimits {
+    default: 10_000,
+    max: 200_000,
+};
+const LEDGER_PAGES: PageLimits = PageLimits {
+    default: 100,
+    max: 1_000,
+};
 
 const MODEL_ORDER: &[&str] = &["name ASC"];
 const VERSION_ORDER: &[&str] = &["update_time DESC", "name ASC", "version DESC"];
@@ -33,7 +42,9 @@ const VERSION_ORDER: &[&str] = &["update_time DESC", "name ASC", "version DESC"]
 /// What tells a repetition of this message from another message.
 pub(crate) fn repeat(message: &impl Message, request_id: &str) -> Result<Repeat> {
     let id = RequestId::parse(request_id)?;
-    let body_hash = id.map(|_| Sha256::digest(message.encode_to_vec()).to_vec()).unwrap_or_default();
+    let body_hash = id
+        .map(|_| Sha256::digest(message.encode_to_vec()).to_vec())
+        .unwrap_or_default();
     Ok(Repeat { id, body_hash })
 }
 
@@ -48,12 +59,19 @@ pub(crate) fn name(text: &str) -> Result<ModelName> {
 }
 
 fn number(version: i64) -> Result<i64> {
-    if version < 1 { Err(Error::invalid("version", "must be at least 1")) } else { Ok(version) }
+    if version < 1 {
+        Err(Error::invalid("version", "must be at least 1"))
+    } else {
+        Ok(version)
+    }
 }
 
 pub(crate) fn name_and_number(model: &str, version: i64) -> Result<(ModelName, i64)> {
     let mut bad = Violations::new();
-    let (name, version) = (bad.take("name", name(model)), bad.take("version", number(version)));
+    let (name, version) = (
+        bad.take("name", name(model)),
+        bad.take("version", number(version)),
+    );
     all(bad, name.zip(version))
 }
 
@@ -67,20 +85,38 @@ pub(crate) fn tag_key(key: String) -> Result<String> {
 pub(crate) fn new_model(message: wire::CreateRegisteredModelRequest) -> Result<NewModel> {
     let mut bad = Violations::new();
     let name = bad.take("name", name(&message.name));
-    bad.take("description", check_description("description", &message.description));
+    bad.take(
+        "description",
+        check_description("description", &message.description),
+    );
     bad.take("tags", check_tags(&message.tags));
     let name = all(bad, name)?;
-    Ok(NewModel { name, description: message.description, tags: message.tags })
+    Ok(NewModel {
+        name,
+        description: message.description,
+        tags: message.tags,
+    })
 }
 
 /// Reads the mask: whether the description is to be changed.
 fn changes_description(mask: Option<&prost_types::FieldMask>, description: &str) -> Result<bool> {
-    let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else { return Ok(!description.is_empty()) };
+    let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
+        return Ok(!description.is_empty());
+    };
     let unknown = mask.paths.iter().filter(|path| *path != "description");
     let violations: Vec<FieldViolation> = unknown
-        .map(|path| FieldViolation::new("update_mask", format!("`{}` cannot be updated; use `description`", clip(path))))
+        .map(|path| {
+            FieldViolation::new(
+                "update_mask",
+                format!("`{}` cannot be updated; use `description`", clip(path)),
+            )
+        })
         .collect();
-    if violations.is_empty() { Ok(true) } else { Err(Error::Invalid(violations)) }
+    if violations.is_empty() {
+        Ok(true)
+    } else {
+        Err(Error::Invalid(violations))
+    }
 }
 
 fn given(etag: String) -> Option<String> {
@@ -88,13 +124,25 @@ fn given(etag: String) -> Option<String> {
 }
 
 pub(crate) fn model_update(message: wire::UpdateRegisteredModelRequest) -> Result<ModelUpdate> {
-    let model = message.model.ok_or_else(|| Error::invalid("model", "must be given"))?;
+    let model = message
+        .model
+        .ok_or_else(|| Error::invalid("model", "must be given"))?;
     let mut bad = Violations::new();
     let name = bad.take("model.name", ModelName::parse("model.name", &model.name));
-    bad.take("model", check_description("model.description", &model.description));
-    let changes = bad.take("update_mask", changes_description(message.update_mask.as_ref(), &model.description));
+    bad.take(
+        "model",
+        check_description("model.description", &model.description),
+    );
+    let changes = bad.take(
+        "update_mask",
+        changes_description(message.update_mask.as_ref(), &model.description),
+    );
     let (name, changes) = all(bad, name.zip(changes))?;
-    Ok(ModelUpdate { name, etag: given(model.etag), description: changes.then_some(model.description) })
+    Ok(ModelUpdate {
+        name,
+        etag: given(model.etag),
+        description: changes.then_some(model.description),
+    })
 }
 
 pub(crate) fn renaming(message: &wire::RenameRegisteredModelRequest) -> Result<(ModelName, ModelName)> {
@@ -120,7 +168,11 @@ pub(crate) fn version_tags(model: &str, version: i64, tags: Tags) -> Result<(Mod
 }
 
 fn optional<T>(text: &str, parse: impl FnOnce(&str) -> Result<T>) -> Result<Option<T>> {
-    if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        parse(text).map(Some)
+    }
 }
 
 pub(crate) fn new_version(message: wire::CreateModelVersionRequest) -> Result<NewVersion> {
@@ -133,7 +185,10 @@ pub(crate) fn new_version(message: wire::CreateModelVersionRequest) -> Result<Ne
     }
     bad.take("source", check_source("source", &message.source));
     bad.take("run_link", check_source("run_link", &message.run_link));
-    bad.take("description", check_description("description", &message.description));
+    bad.take(
+        "description",
+        check_description("description", &message.description),
+    );
     bad.take("tags", check_tags(&message.tags));
     let (name, (run_id, model_id)) = all(bad, name.zip(run_id.zip(model_id)))?;
     Ok(NewVersion {
@@ -146,7 +201,8 @@ pub(crate) fn new_version(message: wire::CreateModelVersionRequest) -> Result<Ne
         description: message.description,
         tags: message.tags,
         digest_state: DigestState::None,
-        source_unchecked: false,
+        // What is unknown may stay so; whether it is, is found when the source is looked up.
+        source_unchecked: message.allow_unknown_source,
     })
 }
 
@@ -157,7 +213,9 @@ pub(crate) fn version_by(message: &wire::GetModelVersionRequest) -> Result<(Mode
     let by = match &message.by {
         Some(By::Version(version)) => bad.take("version", number(*version)).map(VersionBy::Number),
         Some(By::Alias(alias)) if is_latest(alias) => Some(VersionBy::Latest),
-        Some(By::Alias(alias)) => bad.take("alias", AliasName::parse_any(alias)).map(VersionBy::Alias),
+        Some(By::Alias(alias)) => bad
+            .take("alias", AliasName::parse_any(alias))
+            .map(VersionBy::Alias),
         None => {
             bad.add("version", "must be given, or `alias`");
             None
@@ -167,14 +225,25 @@ pub(crate) fn version_by(message: &wire::GetModelVersionRequest) -> Result<(Mode
 }
 
 pub(crate) fn version_update(message: wire::UpdateModelVersionRequest) -> Result<VersionUpdate> {
-    let version = message.model_version.ok_or_else(|| Error::invalid("model_version", "must be given"))?;
+    let version = message
+        .model_version
+        .ok_or_else(|| Error::invalid("model_version", "must be given"))?;
     let mut bad = Violations::new();
-    let name = bad.take("model_version.name", ModelName::parse("model_version.name", &version.name));
+    let name = bad.take(
+        "model_version.name",
+        ModelName::parse("model_version.name", &version.name),
+    );
     if version.version < 1 {
         bad.add("model_version.version", "must be at least 1");
     }
-    bad.take("model_version", check_description("model_version.description", &version.description));
-    let changes = bad.take("update_mask", changes_description(message.update_mask.as_ref(), &version.description));
+    bad.take(
+        "model_version",
+        check_description("model_version.description", &version.description),
+    );
+    let changes = bad.take(
+        "update_mask",
+        changes_description(message.update_mask.as_ref(), &version.description),
+    );
     let (name, changes) = all(bad, name.zip(changes))?;
     Ok(VersionUpdate {
         name,
@@ -211,11 +280,20 @@ pub(crate) fn transition(message: wire::TransitionModelVersionRequest) -> Result
     let which = bad.take("name", name_and_number(&message.name, message.version));
     let stage = bad.take("stage", stage_in(message.stage, "stage"));
     if message.archive_existing_versions && stage.is_some_and(|stage| !stage.is_active()) {
-        bad.add("archive_existing_versions", "is only for the stages Staging and Production");
+        bad.add(
+            "archive_existing_versions",
+            "is only for the stages Staging and Production",
+        );
     }
     bad.take("comment", check_comment(&message.comment));
     let ((name, version), stage) = all(bad, which.zip(stage))?;
-    Ok(Move { name, version, stage, archives_existing: message.archive_existing_versions, comment: message.comment })
+    Ok(Move {
+        name,
+        version,
+        stage,
+        archives_existing: message.archive_existing_versions,
+        comment: message.comment,
+    })
 }
 
 pub(crate) fn set_alias(message: wire::SetAliasRequest) -> Result<AliasMove> {
@@ -224,7 +302,12 @@ pub(crate) fn set_alias(message: wire::SetAliasRequest) -> Result<AliasMove> {
     let alias = bad.take("alias", AliasName::parse(&message.alias));
     bad.take("comment", check_comment(&message.comment));
     let ((name, version), alias) = all(bad, which.zip(alias))?;
-    Ok(AliasMove { name, alias, version: Some(version), comment: message.comment })
+    Ok(AliasMove {
+        name,
+        alias,
+        version: Some(version),
+        comment: message.comment,
+    })
 }
 
 pub(crate) fn delete_alias(message: wire::DeleteAliasRequest) -> Result<AliasMove> {
@@ -233,7 +316,12 @@ pub(crate) fn delete_alias(message: wire::DeleteAliasRequest) -> Result<AliasMov
     let alias = bad.take("alias", AliasName::parse_any(&message.alias));
     bad.take("comment", check_comment(&message.comment));
     let (name, alias) = all(bad, name.zip(alias))?;
-    Ok(AliasMove { name, alias, version: None, comment: message.comment })
+    Ok(AliasMove {
+        name,
+        alias,
+        version: None,
+        comment: message.comment,
+    })
 }
 
 pub(crate) fn rollback(message: wire::RollbackTransitionRequest) -> Result<(i64, String)> {
@@ -252,19 +340,28 @@ fn search(
     (page_size, page_token): (i32, &str),
 ) -> Result<Search> {
     let (kind, schema, default_order, limits) = list;
-    let words: Vec<&str> =
-        if order_by.is_empty() { default_order.to_vec() } else { order_by.iter().map(String::as_str).collect() };
+    let words: Vec<&str> = if order_by.is_empty() {
+        default_order.to_vec()
+    } else {
+        order_by.iter().map(String::as_str).collect()
+    };
     let joined = words.join("\u{1f}");
     let query = QueryHash::of(&[kind, cx.caller.workspace.as_str(), filter, &joined]);
     let mut bad = Violations::new();
     let parsed = bad.take("filter", Expr::parse(filter, schema));
     let order = bad.take("order_by", OrderBy::parse_list(&words, schema));
-    let page = bad.take("page_token", PageRequest::parse(page_size, page_token, limits, query));
+    let page = bad.take(
+        "page_token",
+        PageRequest::parse(page_size, page_token, limits, query),
+    );
     let ((filter, order), page) = all(bad, parsed.zip(order).zip(page))?;
     Ok(Search { filter, order, page })
 }
 
-pub(crate) fn search_models(cx: &CallContext, message: &wire::SearchRegisteredModelsRequest) -> Result<Search> {
+pub(crate) fn search_models(
+    cx: &CallContext,
+    message: &wire::SearchRegisteredModelsRequest,
+) -> Result<Search> {
     search(
         cx,
         ("models", &REGISTERED_MODELS, MODEL_ORDER, MODEL_PAGES),
@@ -273,7 +370,10 @@ pub(crate) fn search_models(cx: &CallContext, message: &wire::SearchRegisteredMo
     )
 }
 
-pub(crate) fn search_versions(cx: &CallContext, message: &wire::SearchModelVersionsRequest) -> Result<Search> {
+pub(crate) fn search_versions(
+    cx: &CallContext,
+    message: &wire::SearchModelVersionsRequest,
+) -> Result<Search> {
     search(
         cx,
         ("versions", &MODEL_VERSIONS, VERSION_ORDER, VERSION_PAGES),
@@ -284,7 +384,10 @@ pub(crate) fn search_versions(cx: &CallContext, message: &wire::SearchModelVersi
 
 fn kind_in(code: i32, field: &str) -> Result<TransitionKind> {
     let unknown = || Error::invalid(field, format!("`{code}` is not a kind of transition"));
-    TransitionKind::ALL.into_iter().find(|kind| kind_out(*kind) as i32 == code).ok_or_else(unknown)
+    TransitionKind::ALL
+        .into_iter()
+        .find(|kind| kind_out(*kind) as i32 == code)
+        .ok_or_else(unknown)
 }
 
 pub(crate) fn ledger(cx: &CallContext, message: &wire::ListTransitionsRequest) -> Result<LedgerQuery> {
@@ -303,11 +406,26 @@ pub(crate) fn ledger(cx: &CallContext, message: &wire::ListTransitionsRequest) -
     kinds.dedup();
     let (version, codes) = (message.version.to_string(), format!("{kinds:?}"));
     let workspace = cx.caller.workspace.as_str();
-    let query = QueryHash::of(&["transitions", workspace, &message.name, &message.model_uid, &version, &codes]);
-    let page =
-        bad.take("page_token", PageRequest::parse(message.page_size, &message.page_token, LEDGER_PAGES, query));
+    let query = QueryHash::of(&[
+        "transitions",
+        workspace,
+        &message.name,
+        &message.model_uid,
+        &version,
+        &codes,
+    ]);
+    let page = bad.take(
+        "page_token",
+        PageRequest::parse(message.page_size, &message.page_token, LEDGER_PAGES, query),
+    );
     let ((name, uid), page) = all(bad, name.zip(uid).zip(page))?;
-    Ok(LedgerQuery { name, uid, version: Some(message.version).filter(|v| *v > 0), kinds, page })
+    Ok(LedgerQuery {
+        name,
+        uid,
+        version: Some(message.version).filter(|v| *v > 0),
+        kinds,
+        page,
+    })
 }
 
 pub(crate) fn resolve(message: &wire::ResolveModelRequest) -> Result<(ModelRef, Option<Timestamp>)> {
@@ -325,8 +443,12 @@ fn time_in(time: &prost_types::Timestamp) -> Result<Timestamp> {
     if time.nanos % 1_000_000 != 0 {
         return Err(refuse("is finer than a millisecond; round it"));
     }
-    let ms = time.seconds.checked_mul(1_000).and_then(|ms| ms.checked_add(i64::from(time.nanos / 1_000_000)));
-    ms.map(Timestamp::from_millis).ok_or_else(|| refuse("is out of range"))
+    let ms = time
+        .seconds
+        .checked_mul(1_000)
+        .and_then(|ms| ms.checked_add(i64::from(time.nanos / 1_000_000)));
+    ms.map(Timestamp::from_millis)
+        .ok_or_else(|| refuse("is out of range"))
 }
 
 pub(crate) fn watch(message: &wire::WatchModelVersionsRequest) -> Result<(Option<ModelName>, Option<i64>)> {
@@ -337,7 +459,8 @@ pub(crate) fn watch(message: &wire::WatchModelVersionsRequest) -> Result<(Option
         optional(&message.cursor, |text| match text.parse::<i64>() {
             Ok(cursor) if cursor >= 0 => Ok(cursor),
             _ => Err(Error::Invalid(vec![
-                FieldViolation::new("cursor", "is not a cursor that this server made").because(Reason::InvalidField),
+                FieldViolation::new("cursor", "is not a cursor that this server made")
+                    .because(Reason::InvalidField),
             ])),
         }),
     );
@@ -346,7 +469,10 @@ pub(crate) fn watch(message: &wire::WatchModelVersionsRequest) -> Result<(Option
 
 fn time_out(time: Timestamp) -> Option<prost_types::Timestamp> {
     let (seconds, ms) = (time.millis().div_euclid(1_000), time.millis().rem_euclid(1_000));
-    Some(prost_types::Timestamp { seconds, nanos: i32::try_from(ms).unwrap_or(0) * 1_000_000 })
+    Some(prost_types::Timestamp {
+        seconds,
+        nanos: i32::try_from(ms).unwrap_or(0) * 1_000_000,
+    })
 }
 
 const fn stage_out(stage: Stage) -> wire::Stage {
@@ -416,14 +542,20 @@ pub(crate) fn model(model: RegisteredModel) -> wire::RegisteredModel {
         create_time: time_out(model.created),
         update_time: time_out(model.updated),
         tags: model.tags,
-        aliases: model.aliases.into_iter().map(|(alias, version)| (alias.to_string(), version)).collect(),
+        aliases: model
+            .aliases
+            .into_iter()
+            .map(|(alias, version)| (alias.to_string(), version))
+            .collect(),
         latest_versions: model.latest_versions.into_iter().map(version).collect(),
     }
 }
 
 pub(crate) fn entry(entry: Transition) -> wire::Transition {
     let unspecified = (wire::Stage::Unspecified, wire::Stage::Unspecified);
-    let (from_stage, to_stage) = entry.stages.map_or(unspecified, |(from, to)| (stage_out(from), stage_out(to)));
+    let (from_stage, to_stage) = entry
+        .stages
+        .map_or(unspecified, |(from, to)| (stage_out(from), stage_out(to)));
     wire::Transition {
         transition_id: entry.id,
         kind: kind_out(entry.kind).into(),
@@ -450,7 +582,12 @@ pub(crate) fn entries(entries: Vec<Transition>) -> Vec<wire::Transition> {
 }
 
 fn message(cursor: String, kind: wire::WatchEventKind) -> wire::WatchModelVersionsResponse {
-    wire::WatchModelVersionsResponse { cursor, kind: kind.into(), model_version: None, model: None }
+    wire::WatchModelVersionsResponse {
+        cursor,
+        kind: kind.into(),
+        model_version: None,
+        model: None,
+    }
 }
 
 fn deleted(cursor: i64, name: &ModelName, uid: &ModelUid, number: i64) -> wire::WatchModelVersionsResponse {
@@ -461,7 +598,10 @@ fn deleted(cursor: i64, name: &ModelName, uid: &ModelUid, number: i64) -> wire::
         ..wire::ModelVersion::default()
     };
     let kind = wire::WatchEventKind::Deleted;
-    wire::WatchModelVersionsResponse { model_version: Some(gone), ..message(cursor.to_string(), kind) }
+    wire::WatchModelVersionsResponse {
+        model_version: Some(gone),
+        ..message(cursor.to_string(), kind)
+    }
 }
 
 /// The messages of one push, in order.
@@ -485,13 +625,18 @@ pub(crate) fn pushed(push: Push) -> Vec<wire::WatchModelVersionsResponse> {
         }],
         Push::Event(seq, RegistryEvent::ModelDeleted { name, uid, versions }) => {
             // Who stops between these gets all of them again.
-            let gone = versions.into_iter().map(|number| deleted(seq - 1, &name, &uid, number));
+            let gone = versions
+                .into_iter()
+                .map(|number| deleted(seq - 1, &name, &uid, number));
             let model = wire::RegisteredModel {
                 name: name.to_string(),
                 uid: uid.to_string(),
                 ..wire::RegisteredModel::default()
             };
-            let last = wire::WatchModelVersionsResponse { model: Some(model), ..message(seq.to_string(), Kind::Model) };
+            let last = wire::WatchModelVersionsResponse {
+                model: Some(model),
+                ..message(seq.to_string(), Kind::Model)
+            };
             gone.chain([last]).collect()
         }
     }

@@ -35,8 +35,18 @@ struct Inner {
 
 impl Digests {
     /// Begins with what is pending from before a restart; nothing without an artifact service.
-    pub(crate) fn start(store: Arc<dyn RegistryStore>, peers: &Peers, clock: Arc<dyn Clock>, tasks: &Tasks) -> Self {
-        let digests = Self(Arc::new(Inner { store, peers: peers.clone(), clock, wake: Notify::new() }));
+    pub(crate) fn start(
+        store: Arc<dyn RegistryStore>,
+        peers: &Peers,
+        clock: Arc<dyn Clock>,
+        tasks: &Tasks,
+    ) -> Self {
+        let digests = Self(Arc::new(Inner {
+            store,
+            peers: peers.clone(),
+            clock,
+            wake: Notify::new(),
+        }));
         if peers.artifacts.is_some() {
             let worker = digests.clone();
             tasks.spawn_until_stop(async move { worker.run().await });
@@ -75,7 +85,9 @@ impl Digests {
         let (mut after, mut is_done) = (0, true);
         loop {
             let pending = self.0.store.pending_digests(after, BATCH).await?;
-            let Some(last) = pending.last() else { return Ok(is_done) };
+            let Some(last) = pending.last() else {
+                return Ok(is_done);
+            };
             after = last.key;
             let work = |one: PendingDigest| async move { self.compute(&one).await };
             let mut outcomes = stream::iter(pending).map(work).buffer_unordered(PARALLEL);
@@ -87,7 +99,12 @@ impl Digests {
 
     /// Computes one digest; false if it must be tried again.
     async fn compute(&self, pending: &PendingDigest) -> Result<bool> {
-        let (state, digest) = match self.0.peers.manifest(&pending.workspace, &pending.artifact_uri).await {
+        let (state, digest) = match self
+            .0
+            .peers
+            .manifest(&pending.workspace, &pending.artifact_uri)
+            .await
+        {
             Ok(Some(manifest)) if manifest.files > 0 => (DigestState::Recorded, manifest.content_digest),
             // Nothing is there, or nobody to ask.
             Ok(Some(_)) => (DigestState::Failed, String::new()),
@@ -99,26 +116,43 @@ impl Digests {
             Err(error) => {
                 tracing::info!(artifact.uri = pending.artifact_uri, %error, "a digest cannot be computed");
                 let is_foreign = error.reason() == Reason::LocationNotAllowed;
-                (if is_foreign { DigestState::None } else { DigestState::Failed }, String::new())
+                (
+                    if is_foreign {
+                        DigestState::None
+                    } else {
+                        DigestState::Failed
+                    },
+                    String::new(),
+                )
             }
         };
-        self.0.store.record_digest(pending, state, &digest, self.0.clock.now()).await?;
+        self.0
+            .store
+            .record_digest(pending, state, &digest, self.0.clock.now())
+            .await?;
         Ok(true)
     }
 
     /// Compares the files of a version with the digest on record, if there is one.
     ///
     /// Errors: `DIGEST_MISMATCH` if they differ. If they cannot be read within `wait`, that is logged and accepted.
-    pub(crate) async fn verify(&self, workspace: &Workspace, version: &ModelVersion, wait: Duration) -> Result<()> {
+    pub(crate) async fn verify(
+        &self,
+        workspace: &Workspace,
+        version: &ModelVersion,
+        wait: Duration,
+    ) -> Result<()> {
         if version.digest_state != DigestState::Recorded || self.0.peers.artifacts.is_none() {
             return Ok(());
         }
         let asked = tokio::time::timeout(wait, self.0.peers.manifest(workspace, &version.artifact_uri)).await;
         match asked.unwrap_or(Err(Error::DeadlineExceeded)) {
-            Ok(Some(manifest)) if manifest.content_digest != version.content_digest => Err(Error::DataLoss(format!(
-                "the files of version `{}` are not those it was registered with; register them as a new version",
-                version.label()
-            ))),
+            Ok(Some(manifest)) if manifest.content_digest != version.content_digest => {
+                Err(Error::DataLoss(format!(
+                    "the files of version `{}` are not those it was registered with; register them as a new version",
+                    version.label()
+                )))
+            }
             Ok(_) => Ok(()),
             Err(error @ Error::DataLoss(_)) => Err(error),
             Err(error) => {

@@ -66,7 +66,15 @@ impl Registry {
         let outbox = Outbox::start(store.clone(), &peers, clock.clone(), &tasks, &config);
         let digests = Digests::start(store.clone(), &peers, clock.clone(), &tasks);
         watch::keep_log_short(store.clone(), clock.clone(), &tasks, config.change_retention);
-        Self { store, peers, clock, tasks, config, outbox, digests }
+        Self {
+            store,
+            peers,
+            clock,
+            tasks,
+            config,
+            outbox,
+            digests,
+        }
     }
 
     /// The service with its message limits.

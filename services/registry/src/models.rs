@@ -11,7 +11,12 @@ use lodeway_store::registry::{ModelUpdate, Search};
 use crate::{Registry, Repeat};
 
 impl Registry {
-    pub(crate) async fn make_model(&self, cx: &CallContext, new: NewModel, repeat: Repeat) -> Result<RegisteredModel> {
+    pub(crate) async fn make_model(
+        &self,
+        cx: &CallContext,
+        new: NewModel,
+        repeat: Repeat,
+    ) -> Result<RegisteredModel> {
         self.store.create_model(self.write(cx, repeat), new).await
     }
 
@@ -19,7 +24,11 @@ impl Registry {
         self.store.model(&cx.caller.workspace, name).await
     }
 
-    pub(crate) async fn find_models(&self, cx: &CallContext, search: &Search) -> Result<Page<RegisteredModel>> {
+    pub(crate) async fn find_models(
+        &self,
+        cx: &CallContext,
+        search: &Search,
+    ) -> Result<Page<RegisteredModel>> {
         self.store.search_models(&cx.caller.workspace, search).await
     }
 
@@ -39,7 +48,10 @@ impl Registry {
         (name, new_name): (ModelName, ModelName),
         repeat: Repeat,
     ) -> Result<RegisteredModel> {
-        let renamed = self.store.rename_model(self.write(cx, repeat), name, new_name).await?;
+        let renamed = self
+            .store
+            .rename_model(self.write(cx, repeat), name, new_name)
+            .await?;
         self.outbox.wake();
         Ok(renamed)
     }
@@ -51,7 +63,9 @@ impl Registry {
         (name, force): (ModelName, bool),
         repeat: Repeat,
     ) -> Result<()> {
-        self.store.delete_model(self.write(cx, repeat), name, force).await?;
+        self.store
+            .delete_model(self.write(cx, repeat), name, force)
+            .await?;
         self.outbox.wake();
         Ok(())
     }
@@ -62,7 +76,9 @@ impl Registry {
         (name, tags): (ModelName, Tags),
         repeat: Repeat,
     ) -> Result<()> {
-        self.store.set_model_tags(self.write(cx, repeat), name, tags).await
+        self.store
+            .set_model_tags(self.write(cx, repeat), name, tags)
+            .await
     }
 
     pub(crate) async fn untag_model(
@@ -71,6 +87,8 @@ impl Registry {
         (name, key): (ModelName, String),
         repeat: Repeat,
     ) -> Result<()> {
-        self.store.delete_model_tag(self.write(cx, repeat), name, key).await
+        self.store
+            .delete_model_tag(self.write(cx, repeat), name, key)
+            .await
     }
 }

@@ -39,7 +39,12 @@ impl Outbox {
         tasks: &Tasks,
         config: &RegistryConfig,
     ) -> Self {
-        let outbox = Self(Arc::new(Inner { store, peers: peers.clone(), clock, wake: Notify::new() }));
+        let outbox = Self(Arc::new(Inner {
+            store,
+            peers: peers.clone(),
+            clock,
+            wake: Notify::new(),
+        }));
         if peers.tracking.is_some() {
             let (sender, polls) = (outbox.clone(), (config.outbox_poll, config.outbox_idle_poll));
             tasks.spawn_until_stop(async move { sender.run(polls).await });
@@ -71,7 +76,11 @@ impl Outbox {
                 Ok(false) => busy_until = Instant::now() + BUSY,
                 Err(error) => tracing::warn!(%error, "messages to tracking cannot be read"),
             }
-            let pause = if Instant::now() < busy_until { poll } else { idle_poll };
+            let pause = if Instant::now() < busy_until {
+                poll
+            } else {
+                idle_poll
+            };
             // A message that its writer could not deliver is due a little later, hence the short poll after a wake-up.
             if tokio::time::timeout(pause, self.0.wake.notified()).await.is_ok() {
                 busy_until = Instant::now() + BUSY;
@@ -83,7 +92,11 @@ impl Outbox {
     async fn round(&self) -> Result<bool> {
         let mut all_arrived = true;
         loop {
-            let events = self.0.store.claim_events(self.0.clock.now(), LEASE, BATCH).await?;
+            let events = self
+                .0
+                .store
+                .claim_events(self.0.clock.now(), LEASE, BATCH)
+                .await?;
             if events.is_empty() {
                 return Ok(all_arrived);
             }
@@ -103,7 +116,11 @@ impl Outbox {
     /// Delivers one message. Errors: only those after which it makes sense to try again.
     async fn deliver(&self, event: &Event) -> Result<()> {
         if event.kind != REFERENCE {
-            tracing::error!(event.id = event.event_id, event.kind, "a message of unknown kind is dropped");
+            tracing::error!(
+                event.id = event.event_id,
+                event.kind,
+                "a message of unknown kind is dropped"
+            );
             return Ok(());
         }
         let reference: Reference = match serde_json::from_slice(&event.payload) {

@@ -48,12 +48,18 @@ pub(crate) struct Manifest {
 /// The context of work that no caller waits for.
 fn own_context(workspace: &Workspace) -> CallContext {
     let principal = "lodeway-registry".to_owned();
-    CallContext::new(Caller { principal, verified: true, workspace: workspace.clone() })
+    CallContext::new(Caller {
+        principal,
+        verified: true,
+        workspace: workspace.clone(),
+    })
 }
 
 impl Peers {
     pub(crate) fn with_limits(self) -> Self {
-        let artifacts = self.artifacts.map(|client| client.max_decoding_message_size(MAX_MANIFEST_BYTES));
+        let artifacts = self
+            .artifacts
+            .map(|client| client.max_decoding_message_size(MAX_MANIFEST_BYTES));
         Self { artifacts, ..self }
     }
 
@@ -66,19 +72,44 @@ impl Peers {
 
     /// Where the artifacts of a run are.
     pub(crate) async fn run_artifacts(&self, cx: &CallContext, run_id: &RunId) -> Result<String> {
-        let message = GetRunRequest { run_id: run_id.to_string(), columns: vec!["artifact_uri".to_owned()] };
-        let reply = self.tracking()?.get_run(cx.request(message)).await.map_err(|s| status::into_error(&s))?;
-        reply.into_inner().run.map(|run| run.artifact_uri).ok_or_else(|| Error::internal("a peer gave no run"))
+        let message = GetRunRequest {
+            run_id: run_id.to_string(),
+            columns: vec!["artifact_uri".to_owned()],
+        };
+        let reply = self
+            .tracking()?
+            .get_run(cx.request(message))
+            .await
+            .map_err(|s| status::into_error(&s))?;
+        reply
+            .into_inner()
+            .run
+            .map(|run| run.artifact_uri)
+            .ok_or_else(|| Error::internal("a peer gave no run"))
     }
 
     /// Where the files of a logged model are, and which run made it.
     pub(crate) async fn logged_model(&self, cx: &CallContext, model_id: &ModelId) -> Result<LoggedModel> {
-        let message = GetLoggedModelRequest { model_id: model_id.to_string(), allow_deleted: false };
-        let reply =
-            self.tracking()?.get_logged_model(cx.request(message)).await.map_err(|s| status::into_error(&s))?;
-        let model = reply.into_inner().model.ok_or_else(|| Error::internal("a peer gave no logged model"))?;
-        let run_id = Some(model.source_run_id).filter(|id| !id.is_empty()).map(|id| RunId::parse(&id));
-        Ok(LoggedModel { artifact_uri: model.artifact_uri, run_id: run_id.transpose()? })
+        let message = GetLoggedModelRequest {
+            model_id: model_id.to_string(),
+            allow_deleted: false,
+        };
+        let reply = self
+            .tracking()?
+            .get_logged_model(cx.request(message))
+            .await
+            .map_err(|s| status::into_error(&s))?;
+        let model = reply
+            .into_inner()
+            .model
+            .ok_or_else(|| Error::internal("a peer gave no logged model"))?;
+        let run_id = Some(model.source_run_id)
+            .filter(|id| !id.is_empty())
+            .map(|id| RunId::parse(&id));
+        Ok(LoggedModel {
+            artifact_uri: model.artifact_uri,
+            run_id: run_id.transpose()?,
+        })
     }
 
     /// Tells tracking of a reference; the same event twice changes nothing.
@@ -105,13 +136,21 @@ impl Peers {
 
     /// The manifest of a location; none without an artifact service.
     pub(crate) async fn manifest(&self, workspace: &Workspace, location: &str) -> Result<Option<Manifest>> {
-        let Some(mut client) = self.artifacts.clone() else { return Ok(None) };
-        let message = GetManifestRequest { location: location.to_owned(), path: String::new() };
+        let Some(mut client) = self.artifacts.clone() else {
+            return Ok(None);
+        };
+        let message = GetManifestRequest {
+            location: location.to_owned(),
+            path: String::new(),
+        };
         let cx = own_context(workspace);
         match tokio::time::timeout(MANIFEST_TIMEOUT, client.get_manifest(cx.request(message))).await {
             Ok(Ok(reply)) => {
                 let reply = reply.into_inner();
-                Ok(Some(Manifest { files: reply.artifacts.len(), content_digest: reply.content_digest }))
+                Ok(Some(Manifest {
+                    files: reply.artifacts.len(),
+                    content_digest: reply.content_digest,
+                }))
             }
             Ok(Err(failed)) => Err(status::into_error(&failed)),
             Err(_) => Err(Error::DeadlineExceeded),
@@ -123,6 +162,10 @@ impl Peers {
 pub(crate) fn is_passing(error: &Error) -> bool {
     matches!(
         error,
-        Error::Unavailable { .. } | Error::DeadlineExceeded | Error::Exhausted { .. } | Error::Internal(_) | Error::Conflict(_)
+        Error::Unavailable { .. }
+            | Error::DeadlineExceeded
+            | Error::Exhausted { .. }
+            | Error::Internal(_)
+            | Error::Conflict(_)
     )
 }

@@ -38,20 +38,32 @@ impl Registry {
     ) -> Result<Resolved> {
         let version = match (reference, at) {
             (ModelRef::LoggedModel(_) | ModelRef::Run { .. }, Some(_)) => {
-                return Err(Error::invalid("as_of_time", "is only for `models:/NAME` URIs; leave it out"));
+                return Err(Error::invalid(
+                    "as_of_time",
+                    "is only for `models:/NAME` URIs; leave it out",
+                ));
             }
             (ModelRef::LoggedModel(id), None) => {
                 let artifact_uri = self.peers.logged_model(cx, id).await?.artifact_uri;
-                return Ok(Resolved { version: None, artifact_uri });
+                return Ok(Resolved {
+                    version: None,
+                    artifact_uri,
+                });
             }
             (ModelRef::Run { run_id, path }, None) => {
                 let artifact_uri = join_uri(&self.peers.run_artifacts(cx, run_id).await?, path);
-                return Ok(Resolved { version: None, artifact_uri });
+                return Ok(Resolved {
+                    version: None,
+                    artifact_uri,
+                });
             }
             (named, Some(at)) => self.store.resolve_at(&cx.caller.workspace, named, at).await?,
             (named, None) => self.named(cx, named).await?,
         };
-        Ok(Resolved { artifact_uri: version.artifact_uri.clone(), version: Some(version) })
+        Ok(Resolved {
+            artifact_uri: version.artifact_uri.clone(),
+            version: Some(version),
+        })
     }
 
     /// The version that a `models:/NAME` reference means now.
@@ -79,7 +91,12 @@ impl Registry {
         let is_alone = self.peers.tracking.is_none();
         if !ModelRef::is_meant(source) {
             let is_unchecked = is_alone && (run_id.is_some() || model_id.is_some());
-            return Ok(Source { artifact_uri: source.to_owned(), run_id, model_id, is_unchecked });
+            return Ok(Source {
+                artifact_uri: source.to_owned(),
+                run_id,
+                model_id,
+                is_unchecked,
+            });
         }
         let reference = ModelRef::parse("source", source)?;
         let (artifact_uri, run_id, model_id) = match &reference {
@@ -103,6 +120,11 @@ impl Registry {
             named => (self.named(cx, named).await?.artifact_uri, run_id, model_id),
         };
         let is_unchecked = is_alone && (run_id.is_some() || model_id.is_some());
-        Ok(Source { artifact_uri, run_id, model_id, is_unchecked })
+        Ok(Source {
+            artifact_uri,
+            run_id,
+            model_id,
+            is_unchecked,
+        })
     }
 }

@@ -12,12 +12,19 @@ use crate::{Registry, Repeat};
 
 impl Registry {
     /// Moves a version; before it goes to Production, its files are compared with the digest on record.
-    pub(crate) async fn transition_version(&self, cx: &CallContext, request: Move, repeat: Repeat) -> Result<Moved> {
+    pub(crate) async fn transition_version(
+        &self,
+        cx: &CallContext,
+        request: Move,
+        repeat: Repeat,
+    ) -> Result<Moved> {
         if request.stage == Stage::Production && self.peers.artifacts.is_some() {
             let workspace = &cx.caller.workspace;
             let by = VersionBy::Number(request.version);
             let version = self.store.version(workspace, &request.name, &by).await?;
-            self.digests.verify(workspace, &version, self.config.digest_wait).await?;
+            self.digests
+                .verify(workspace, &version, self.config.digest_wait)
+                .await?;
         }
         self.store.transition(self.write(cx, repeat), request).await
     }
@@ -31,7 +38,11 @@ impl Registry {
         self.store.move_alias(self.write(cx, repeat), request).await
     }
 
-    pub(crate) async fn transitions(&self, cx: &CallContext, query: &LedgerQuery) -> Result<Page<Transition>> {
+    pub(crate) async fn transitions(
+        &self,
+        cx: &CallContext,
+        query: &LedgerQuery,
+    ) -> Result<Page<Transition>> {
         self.store.transitions(&cx.caller.workspace, query).await
     }
 
@@ -41,6 +52,8 @@ impl Registry {
         (transition_id, comment): (i64, String),
         repeat: Repeat,
     ) -> Result<Vec<Transition>> {
-        self.store.rollback(self.write(cx, repeat), transition_id, comment).await
+        self.store
+            .rollback(self.write(cx, repeat), transition_id, comment)
+            .await
     }
 }

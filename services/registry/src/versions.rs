@@ -1,7 +1,7 @@
 //! Versions of registered models.
 
 use lodeway_domain::{
-    Result,
+    Error, ResourceKind, Result,
     page::Page,
     registry::{DigestState, ModelName, ModelRef, ModelVersion, NewVersion, Stage, Tags, is_prompt},
 };
@@ -35,7 +35,10 @@ impl Registry {
         if let Some(event) = created.event {
             let outbox = self.outbox.clone();
             let delivery = self.tasks.spawn(async move { outbox.deliver_now(&event).await });
-            if outbox::at_most(self.config.delivery_wait, delivery).await.is_err() {
+            if outbox::at_most(self.config.delivery_wait, delivery)
+                .await
+                .is_err()
+            {
                 self.outbox.wake();
             }
         }
@@ -45,20 +48,64 @@ impl Registry {
     async fn located(&self, cx: &CallContext, said: NewVersion) -> Result<NewVersion> {
         if is_prompt(&said.tags) {
             // A prompt's source is a dummy: there are no files.
-            return Ok(NewVersion { artifact_uri: said.source.clone(), ..said });
+            return Ok(NewVersion {
+                artifact_uri: said.source.clone(),
+                ..said
+            });
         }
-        let Source { artifact_uri, run_id, model_id, is_unchecked } =
-            self.source(cx, &said.source, said.run_id.clone(), said.model_id.clone()).await?;
+        let Source {
+            artifact_uri,
+            run_id,
+            model_id,
+            is_unchecked,
+        } = self.source_of(cx, &said).await?;
         let is_readable = self.peers.artifacts.is_some() && !ModelRef::is_meant(&artifact_uri);
-        let digest_state = if is_readable { DigestState::Pending } else { DigestState::None };
-        Ok(NewVersion { artifact_uri, run_id, model_id, digest_state, source_unchecked: is_unchecked, ..said })
+        let digest_state = if is_readable {
+            DigestState::Pending
+        } else {
+            DigestState::None
+        };
+        Ok(NewVersion {
+            artifact_uri,
+            run_id,
+            model_id,
+            digest_state,
+            source_unchecked: is_unchecked,
+            ..said
+        })
     }
 
-    pub(crate) async fn version(&self, cx: &CallContext, (name, by): (ModelName, VersionBy)) -> Result<ModelVersion> {
+    /// Where the files of a version are. A source that tracking does not know stands for itself if that is allowed.
+    async fn source_of(&self, cx: &CallContext, said: &NewVersion) -> Result<Source> {
+        let found = self
+            .source(cx, &said.source, said.run_id.clone(), said.model_id.clone())
+            .await;
+        match found {
+            Err(Error::NotFound(missing)) if said.source_unchecked && is_reference(missing.kind) => {
+                Ok(Source {
+                    artifact_uri: said.source.clone(),
+                    run_id: said.run_id.clone(),
+                    model_id: said.model_id.clone(),
+                    is_unchecked: true,
+                })
+            }
+            found => found,
+        }
+    }
+
+    pub(crate) async fn version(
+        &self,
+        cx: &CallContext,
+        (name, by): (ModelName, VersionBy),
+    ) -> Result<ModelVersion> {
         self.store.version(&cx.caller.workspace, &name, &by).await
     }
 
-    pub(crate) async fn find_versions(&self, cx: &CallContext, search: &Search) -> Result<Page<ModelVersion>> {
+    pub(crate) async fn find_versions(
+        &self,
+        cx: &CallContext,
+        search: &Search,
+    ) -> Result<Page<ModelVersion>> {
         self.store.search_versions(&cx.caller.workspace, search).await
     }
 
@@ -67,7 +114,9 @@ impl Registry {
         cx: &CallContext,
         (name, stages): (ModelName, Vec<Stage>),
     ) -> Result<Vec<ModelVersion>> {
-        self.store.latest_versions(&cx.caller.workspace, &name, &stages).await
+        self.store
+            .latest_versions(&cx.caller.workspace, &name, &stages)
+            .await
     }
 
     pub(crate) async fn change_version(
@@ -86,7 +135,9 @@ impl Registry {
         (name, version, force): (ModelName, i64, bool),
         repeat: Repeat,
     ) -> Result<()> {
-        self.store.delete_version(self.write(cx, repeat), name, version, force).await?;
+        self.store
+            .delete_version(self.write(cx, repeat), name, version, force)
+            .await?;
         self.outbox.wake();
         Ok(())
     }
@@ -97,7 +148,9 @@ impl Registry {
         (name, version, tags): (ModelName, i64, Tags),
         repeat: Repeat,
     ) -> Result<()> {
-        self.store.set_version_tags(self.write(cx, repeat), name, version, tags).await
+        self.store
+            .set_version_tags(self.write(cx, repeat), name, version, tags)
+            .await
     }
 
     pub(crate) async fn untag_version(
@@ -106,6 +159,13 @@ impl Registry {
         (name, version, key): (ModelName, i64, String),
         repeat: Repeat,
     ) -> Result<()> {
-        self.store.delete_version_tag(self.write(cx, repeat), name, version, key).await
+        self.store
+            .delete_version_tag(self.write(cx, repeat), name, version, key)
+            .await
     }
+}
+
+/// Whether it is something of tracking's that a version can refer to.
+fn is_reference(kind: ResourceKind) -> bool {
+    matches!(kind, ResourceKind::Run | ResourceKind::LoggedModel)
 }

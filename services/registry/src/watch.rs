@@ -54,10 +54,18 @@ impl Registry {
             None => None,
         };
         if let Some(cursor) = cursor {
-            self.store.changes_after(&workspace, uid.as_ref(), cursor, 1).await?;
+            self.store
+                .changes_after(&workspace, uid.as_ref(), cursor, 1)
+                .await?;
         }
         let (sender, receiver) = mpsc::channel(AHEAD);
-        let watcher = Watcher { store: self.store.clone(), workspace, uid, poll: self.config.watch_poll, sender };
+        let watcher = Watcher {
+            store: self.store.clone(),
+            workspace,
+            uid,
+            poll: self.config.watch_poll,
+            sender,
+        };
         self.tasks.spawn_until_stop(async move {
             // The end: the watcher has gone, or was told of a failure.
             let _ = watcher.run(cursor).await;
@@ -85,7 +93,11 @@ impl Watcher {
         loop {
             wakeups.mark_unchanged();
             let feed = self
-                .or_tell(self.store.changes_after(&self.workspace, self.uid.as_ref(), cursor, BATCH).await)
+                .or_tell(
+                    self.store
+                        .changes_after(&self.workspace, self.uid.as_ref(), cursor, BATCH)
+                        .await,
+                )
                 .await?;
             let is_full = feed.events.len() >= BATCH;
             for (seq, event) in feed.events {
@@ -106,7 +118,10 @@ impl Watcher {
     async fn snapshot(&self) -> Result<i64, Gone> {
         let (mut after, mut start) = (0, None);
         loop {
-            let read = self.store.snapshot(&self.workspace, self.uid.as_ref(), after, BATCH).await;
+            let read = self
+                .store
+                .snapshot(&self.workspace, self.uid.as_ref(), after, BATCH)
+                .await;
             let part = self.or_tell(read).await?;
             let start = *start.get_or_insert(part.head);
             let Some((last, _)) = part.versions.last() else {
@@ -137,7 +152,12 @@ impl Watcher {
 }
 
 /// Forgets old changes now and then.
-pub(crate) fn keep_log_short(store: Arc<dyn RegistryStore>, clock: Arc<dyn Clock>, tasks: &Tasks, keep: Duration) {
+pub(crate) fn keep_log_short(
+    store: Arc<dyn RegistryStore>,
+    clock: Arc<dyn Clock>,
+    tasks: &Tasks,
+    keep: Duration,
+) {
     tasks.spawn_until_stop(async move {
         loop {
             tokio::time::sleep(PRUNE_EVERY).await;

@@ -1,0 +1,230 @@
+//! Tracking and artifact services that answer as a test says, over real gRPC messages.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use lodeway_domain::{Error, ResourceKind};
+use lodeway_proto::{
+    artifacts::v1 as artifacts, artifacts::v1::artifact_service_client::ArtifactServiceClient,
+    tracking::v1 as tracking, tracking::v1::tracking_service_client::TrackingServiceClient,
+};
+use lodeway_registry::Peers;
+use lodeway_rpc::{Transport, status::status_of};
+use tonic::{
+    Code, Request, Response, Status,
+    body::Body,
+    codegen::BoxFuture,
+    server::{Grpc, NamedService, UnaryService},
+    service::Routes,
+};
+use tonic_prost::ProstCodec;
+
+/// What the peers know and what they were told.
+#[derive(Default)]
+pub struct Script {
+    /// Run id to artifact URI.
+    pub runs: BTreeMap<String, String>,
+    /// Logged model id to artifact URI and run id.
+    pub models: BTreeMap<String, (String, String)>,
+    /// Location to content digest.
+    pub manifests: BTreeMap<String, String>,
+    /// With what every call fails, if it does.
+    pub failure: Option<Code>,
+    /// Whether recording never answers.
+    pub hangs: bool,
+    /// What was recorded, in order, repeats included.
+    pub recorded: Vec<tracking::RecordModelVersionRequest>,
+    /// How often recording was tried.
+    pub attempts: usize,
+}
+
+#[derive(Clone, Default)]
+pub struct Peer(Arc<Mutex<Script>>);
+
+impl Peer {
+    pub fn script<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
+        change(&mut self.0.lock().unwrap())
+    }
+
+    pub fn recorded(&self) -> Vec<tracking::RecordModelVersionRequest> {
+        self.script(|s| s.recorded.clone())
+    }
+
+    pub fn tracking(&self) -> Peers {
+        let client = TrackingServiceClient::new(Transport::local(Routes::new(Tracking(self.clone()))));
+        Peers {
+            tracking: Some(client),
+            artifacts: None,
+        }
+    }
+
+    pub fn both(&self) -> Peers {
+        let client = ArtifactServiceClient::new(Transport::local(Routes::new(Artifacts(self.clone()))));
+        Peers {
+            artifacts: Some(client),
+            ..self.tracking()
+        }
+    }
+
+    fn fail(&self) -> Result<(), Status> {
+        match self.script(|s| s.failure) {
+            Some(code) => Err(Status::new(code, "as the script says")),
+            None => Ok(()),
+        }
+    }
+
+    fn get_run(&self, id: &str) -> Result<tracking::GetRunResponse, Status> {
+        self.fail()?;
+        let uri = self
+            .script(|s| s.runs.get(id).cloned())
+            .ok_or_else(|| unknown(ResourceKind::Run, id))?;
+        let run = tracking::Run {
+            run_id: id.into(),
+            artifact_uri: uri,
+            ..Default::default()
+        };
+        Ok(tracking::GetRunResponse { run: Some(run) })
+    }
+
+    fn get_model(&self, id: &str) -> Result<tracking::GetLoggedModelResponse, Status> {
+        self.fail()?;
+        let found = self.script(|s| s.models.get(id).cloned());
+        let (artifact_uri, source_run_id) = found.ok_or_else(|| unknown(ResourceKind::LoggedModel, id))?;
+        let model = tracking::LoggedModel {
+            model_id: id.into(),
+            artifact_uri,
+            source_run_id,
+            ..Default::default()
+        };
+        Ok(tracking::GetLoggedModelResponse { model: Some(model) })
+    }
+
+    async fn record(
+        &self,
+        message: tracking::RecordModelVersionRequest,
+    ) -> Result<tracking::RecordModelVersionResponse, Status> {
+        self.script(|s| s.attempts += 1);
+        if self.script(|s| s.hangs) {
+            std::future::pending::<()>().await;
+        }
+        self.fail()?;
+        self.script(|s| s.recorded.push(message));
+        Ok(tracking::RecordModelVersionResponse {})
+    }
+
+    fn manifest(&self, location: &str) -> Result<artifacts::GetManifestResponse, Status> {
+        self.fail()?;
+        let digest = self.script(|s| s.manifests.get(location).cloned());
+        let content_digest = digest.ok_or_else(|| unknown(ResourceKind::Artifact, location))?;
+        let file = artifacts::Artifact {
+            path: "MLmodel".into(),
+            ..Default::default()
+        };
+        Ok(artifacts::GetManifestResponse {
+            artifacts: vec![file],
+            content_digest,
+        })
+    }
+}
+
+fn unknown(kind: ResourceKind, name: &str) -> Status {
+    status_of(&Error::not_found(kind, name), "peer", "tracking.lodeway.dev")
+}
+
+#[derive(Clone)]
+struct Tracking(Peer);
+
+#[derive(Clone)]
+struct Artifacts(Peer);
+
+impl NamedService for Tracking {
+    const NAME: &'static str = "lodeway.tracking.v1.TrackingService";
+}
+
+impl NamedService for Artifacts {
+    const NAME: &'static str = "lodeway.artifacts.v1.ArtifactService";
+}
+
+/// One unary method.
+struct Method<F>(F);
+
+impl<I, O, F, Fut> UnaryService<I> for Method<F>
+where
+    F: FnMut(I) -> Fut,
+    Fut: Future<Output = Result<O, Status>> + Send + 'static,
+{
+    type Response = O;
+    type Future = BoxFuture<Response<O>, Status>;
+
+    fn call(&mut self, request: Request<I>) -> Self::Future {
+        let answer = (self.0)(request.into_inner());
+        Box::pin(async move { answer.await.map(Response::new) })
+    }
+}
+
+type Answer = BoxFuture<http::Response<Body>, Infallible>;
+
+impl tower::Service<http::Request<Body>> for Tracking {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Answer {
+        let peer = self.0.clone();
+        Box::pin(async move {
+            let path = request.uri().path().to_owned();
+            Ok(match path.rsplit('/').next() {
+                Some("GetRun") => {
+                    let method = Method(move |m: tracking::GetRunRequest| {
+                        let peer = peer.clone();
+                        async move { peer.get_run(&m.run_id) }
+                    });
+                    Grpc::new(ProstCodec::default()).unary(method, request).await
+                }
+                Some("GetLoggedModel") => {
+                    let method = Method(move |m: tracking::GetLoggedModelRequest| {
+                        let peer = peer.clone();
+                        async move { peer.get_model(&m.model_id) }
+                    });
+                    Grpc::new(ProstCodec::default()).unary(method, request).await
+                }
+                _ => {
+                    let method = Method(move |m: tracking::RecordModelVersionRequest| {
+                        let peer = peer.clone();
+                        async move { peer.record(m).await }
+                    });
+                    Grpc::new(ProstCodec::default()).unary(method, request).await
+                }
+            })
+        })
+    }
+}
+
+impl tower::Service<http::Request<Body>> for Artifacts {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Answer {
+        let peer = self.0.clone();
+        Box::pin(async move {
+            let method = Method(move |m: artifacts::GetManifestRequest| {
+                let peer = peer.clone();
+                async move { peer.manifest(&m.location) }
+            });
+            Ok(Grpc::new(ProstCodec::default()).unary(method, request).await)
+        })
+    }
+}

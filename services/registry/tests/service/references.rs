@@ -1,0 +1,326 @@
+//! Sources, messages to tracking, content digests.
+
+use lodeway_proto::tracking::v1::RecordModelVersionRequest;
+
+use super::{peer::Peer, *};
+
+fn knowing_peer() -> Peer {
+    let peer = Peer::default();
+    peer.script(|s| {
+        s.runs.insert("r1".into(), "s3://b/1/r1/artifacts".into());
+        s.models
+            .insert("m-1".into(), ("s3://b/1/models/m-1".into(), "r1".into()));
+    });
+    peer
+}
+
+fn from(source: &str) -> wire::CreateModelVersionRequest {
+    wire::CreateModelVersionRequest {
+        source: source.into(),
+        ..plain("churn")
+    }
+}
+
+async fn arrived(peer: &Peer, count: usize) -> Vec<RecordModelVersionRequest> {
+    until(async || Some(peer.recorded()).filter(|told| told.len() >= count)).await
+}
+
+async fn waiting(bench: &Bench) -> i64 {
+    lodeway_store::ledger::outbox::waiting(&bench.db).await.unwrap()
+}
+
+async fn emptied(bench: &Bench) {
+    until(async || Some(waiting(bench).await).filter(|left| *left == 0)).await;
+}
+
+#[tokio::test]
+async fn sources_are_resolved_with_tracking() {
+    let peer = knowing_peer();
+    let bench = Bench::with(peer.tracking()).await;
+    bench.model("churn").await;
+    let of_run = bench.create(from("runs:/r1/model")).await.unwrap();
+    assert_eq!(
+        (&*of_run.artifact_uri, &*of_run.run_id),
+        ("s3://b/1/r1/artifacts/model", "r1")
+    );
+    let of_model = bench.create(from("models:/m-1")).await.unwrap();
+    assert_eq!(
+        (&*of_model.artifact_uri, &*of_model.run_id, &*of_model.model_id),
+        ("s3://b/1/models/m-1", "r1", "m-1")
+    );
+    let of_version = bench.create(from("models:/churn/1")).await.unwrap();
+    assert_eq!(
+        (of_version.artifact_uri, of_version.source_unchecked),
+        (of_run.artifact_uri, false)
+    );
+    refused(
+        &bench.create(from("runs:/r9/model")).await.unwrap_err(),
+        Code::NotFound,
+        "RESOURCE_NOT_FOUND",
+    );
+    let whatever = wire::CreateModelVersionRequest {
+        allow_unknown_source: true,
+        ..from("runs:/r1/model")
+    };
+    assert!(!bench.create(whatever).await.unwrap().source_unchecked);
+    refused(
+        &bench.create(from("models:/m-9")).await.unwrap_err(),
+        Code::NotFound,
+        "RESOURCE_NOT_FOUND",
+    );
+    refused(
+        &bench.create(from("models:/churn/9")).await.unwrap_err(),
+        Code::NotFound,
+        "RESOURCE_NOT_FOUND",
+    );
+    assert_eq!(bench.version("churn").await.version, 5, "refusals leave no gap");
+
+    let resolved = bench.resolve("runs:/r1/a/b", None).await.unwrap();
+    assert_eq!(
+        (&*resolved.artifact_uri, resolved.model_version),
+        ("s3://b/1/r1/artifacts/a/b", None)
+    );
+    assert_eq!(
+        bench.resolve("models:/m-1", None).await.unwrap().artifact_uri,
+        "s3://b/1/models/m-1"
+    );
+
+    let request = wire::CreateModelVersionRequest {
+        request_id: request_id(1),
+        ..from("runs:/r1/model")
+    };
+    let made = bench.create(request.clone()).await.unwrap();
+    peer.script(|s| s.runs.clear());
+    assert_eq!(
+        bench.create(request).await.unwrap(),
+        made,
+        "repeated, though the run is gone"
+    );
+}
+
+#[tokio::test]
+async fn unknown_sources_are_taken_and_marked_if_that_is_allowed() {
+    let bench = Bench::with(knowing_peer().tracking()).await;
+    bench.model("churn").await;
+    for source in ["runs:/r9/model", "models:/m-9"] {
+        let request = wire::CreateModelVersionRequest {
+            allow_unknown_source: true,
+            ..from(source)
+        };
+        let made = bench.create(request).await.unwrap();
+        assert_eq!((&*made.artifact_uri, made.source_unchecked), (source, true));
+    }
+    let version = wire::CreateModelVersionRequest {
+        allow_unknown_source: true,
+        ..from("models:/churn/9")
+    };
+    refused(
+        &bench.create(version).await.unwrap_err(),
+        Code::NotFound,
+        "RESOURCE_NOT_FOUND",
+    );
+}
+
+#[tokio::test]
+async fn a_registry_alone_accepts_sources_unchecked() {
+    let bench = Bench::alone().await;
+    bench.model("churn").await;
+    let made = bench.create(from("runs:/r1/model")).await.unwrap();
+    assert_eq!(
+        (&*made.artifact_uri, &*made.run_id, made.source_unchecked),
+        ("runs:/r1/model", "r1", true)
+    );
+    assert_eq!(made.digest_state(), wire::DigestState::Unspecified);
+    let with_run = wire::CreateModelVersionRequest {
+        run_id: "r1".into(),
+        ..plain("churn")
+    };
+    assert!(bench.create(with_run).await.unwrap().source_unchecked);
+    assert!(!bench.version("churn").await.source_unchecked);
+    assert_eq!(waiting(&bench).await, 0);
+}
+
+#[tokio::test]
+async fn tracking_knows_before_the_answer_if_it_can() {
+    let peer = knowing_peer();
+    let bench = Bench::with(peer.tracking()).await;
+    let model = bench.model("churn").await;
+    bench.create(from("models:/m-1")).await.unwrap();
+    let told = peer.recorded();
+    assert_eq!(told.len(), 1);
+    let first = &told[0];
+    assert_eq!(
+        (&*first.name, first.version, &*first.model_id, &*first.run_id),
+        ("churn", 1, "m-1", "r1")
+    );
+    assert_eq!((&first.model_uid, first.released), (&model.uid, false));
+
+    let rename = wire::RenameRegisteredModelRequest {
+        name: "churn".into(),
+        new_name: "leave".into(),
+        ..Default::default()
+    };
+    bench.api().rename_registered_model(rename).await.unwrap();
+    let told = arrived(&peer, 2).await;
+    assert_eq!((&*told[1].name, told[1].released), ("leave", false));
+    let delete = wire::DeleteModelVersionRequest {
+        name: "leave".into(),
+        version: 1,
+        ..Default::default()
+    };
+    bench.api().delete_model_version(delete).await.unwrap();
+    let told = arrived(&peer, 3).await;
+    assert!(told[2].released);
+    assert!(told.windows(2).all(|pair| pair[0].event_seq < pair[1].event_seq));
+    emptied(&bench).await;
+    assert_eq!(peer.recorded().len(), 3);
+}
+
+#[tokio::test]
+async fn a_message_is_delivered_late_and_once() {
+    let peer = knowing_peer();
+    let bench = Bench::with(peer.tracking()).await;
+    bench.model("churn").await;
+    let with_run = wire::CreateModelVersionRequest {
+        run_id: "r1".into(),
+        ..plain("churn")
+    };
+    peer.script(|s| s.failure = Some(Code::Unavailable));
+    assert_eq!(
+        bench.create(with_run).await.unwrap().version,
+        1,
+        "acknowledged although tracking is away"
+    );
+    assert_eq!(waiting(&bench).await, 1);
+    bench.turn(3_000);
+    until(async || Some(()).filter(|()| peer.script(|s| s.attempts) >= 2)).await;
+    assert_eq!(waiting(&bench).await, 1);
+    peer.script(|s| s.failure = None);
+    until(async || {
+        bench.turn(5_000);
+        Some(()).filter(|()| !peer.recorded().is_empty())
+    })
+    .await;
+    emptied(&bench).await;
+    bench.turn(600_000);
+    assert_eq!(peer.recorded().len(), 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_hangs_costs_only_the_wait() {
+    let peer = knowing_peer();
+    let bench = Bench::with(peer.tracking()).await;
+    bench.model("churn").await;
+    peer.script(|s| s.hangs = true);
+    let before = tokio::time::Instant::now();
+    let with_run = wire::CreateModelVersionRequest {
+        run_id: "r1".into(),
+        ..plain("churn")
+    };
+    bench.create(with_run).await.unwrap();
+    let waited = before.elapsed();
+    assert!(
+        waited >= config().delivery_wait && waited < Duration::from_secs(8),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_message_survives_a_restart() {
+    let peer = knowing_peer();
+    let bench = Bench::with(peer.tracking()).await;
+    bench.model("churn").await;
+    peer.script(|s| s.failure = Some(Code::Unavailable));
+    let with_run = wire::CreateModelVersionRequest {
+        run_id: "r1".into(),
+        ..plain("churn")
+    };
+    bench.create(with_run).await.unwrap();
+    let late = knowing_peer();
+    let bench = bench.restart(late.tracking()).await;
+    bench.turn(400_000);
+    assert_eq!(arrived(&late, 1).await[0].version, 1);
+    assert!(peer.recorded().is_empty());
+}
+
+#[tokio::test]
+async fn what_tracking_refuses_for_good_is_dropped() {
+    let peer = knowing_peer();
+    let bench = Bench::with(peer.tracking()).await;
+    bench.model("churn").await;
+    peer.script(|s| s.failure = Some(Code::InvalidArgument));
+    let with_run = wire::CreateModelVersionRequest {
+        run_id: "unheard-of".into(),
+        ..plain("churn")
+    };
+    bench.create(with_run).await.unwrap();
+    assert_eq!((waiting(&bench).await, peer.script(|s| s.attempts)), (0, 1));
+}
+
+async fn with_digest(bench: &Bench, version: i64, state: wire::DigestState) -> wire::ModelVersion {
+    until(async || {
+        bench
+            .get("churn", version)
+            .await
+            .ok()
+            .filter(|v| v.digest_state() == state)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn digests_are_recorded_after_the_answer() {
+    let peer = knowing_peer();
+    peer.script(|s| s.manifests.insert("s3://b/x".into(), "d1".into()));
+    let bench = Bench::with(peer.both()).await;
+    bench.model("churn").await;
+    let made = bench.version("churn").await;
+    assert_eq!(made.digest_state(), wire::DigestState::Pending);
+    let recorded = with_digest(&bench, 1, wire::DigestState::Recorded).await;
+    assert_eq!((&*recorded.content_digest, &recorded.etag), ("d1", &made.etag));
+    bench.create(from("s3://b/empty")).await.unwrap();
+    with_digest(&bench, 2, wire::DigestState::Failed).await;
+    let prompt = wire::CreateModelVersionRequest {
+        tags: [("mlflow.prompt.is_prompt".to_owned(), "true".to_owned())].into(),
+        ..from("prompt-template")
+    };
+    assert_eq!(
+        bench.create(prompt).await.unwrap().digest_state(),
+        wire::DigestState::Unspecified
+    );
+}
+
+#[tokio::test]
+async fn pending_digests_survive_a_restart() {
+    let peer = knowing_peer();
+    peer.script(|s| s.failure = Some(Code::Unavailable));
+    let bench = Bench::with(peer.both()).await;
+    bench.model("churn").await;
+    bench.version("churn").await;
+    let late = knowing_peer();
+    late.script(|s| s.manifests.insert("s3://b/x".into(), "d1".into()));
+    let bench = bench.restart(late.both()).await;
+    assert_eq!(
+        with_digest(&bench, 1, wire::DigestState::Recorded)
+            .await
+            .content_digest,
+        "d1"
+    );
+}
+
+#[tokio::test]
+async fn production_refuses_files_that_changed() {
+    let peer = knowing_peer();
+    peer.script(|s| s.manifests.insert("s3://b/x".into(), "d1".into()));
+    let bench = Bench::with(peer.both()).await;
+    bench.model("churn").await;
+    bench.version("churn").await;
+    with_digest(&bench, 1, wire::DigestState::Recorded).await;
+    peer.script(|s| s.manifests.insert("s3://b/x".into(), "d2".into()));
+    bench.go("churn", 1, wire::Stage::Staging).await.unwrap();
+    let status = bench.go("churn", 1, wire::Stage::Production).await.unwrap_err();
+    refused(&status, Code::DataLoss, "DIGEST_MISMATCH");
+    assert_eq!(bench.get("churn", 1).await.unwrap().stage(), wire::Stage::Staging);
+    peer.script(|s| s.failure = Some(Code::Unavailable));
+    bench.go("churn", 1, wire::Stage::Production).await.unwrap();
+}
