@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use lodeway_domain::{Caller, Error, Result, time::Timestamp, tracking::VersionReference};
-use serde::Serialize;
 
 use super::SqlTracking;
 use crate::{args, sql::Tx};
@@ -30,12 +29,6 @@ pub trait ReferenceStore: Send + Sync + 'static {
 /// The lock that keeps references from being added while a purge looks at them.
 pub(super) fn lock_name(workspace: &str) -> String {
     format!("references {workspace}")
-}
-
-#[derive(Serialize)]
-struct Listed {
-    name: String,
-    version: i64,
 }
 
 async fn record(tx: &mut Tx, workspace: &str, reference: &VersionReference, now: Timestamp) -> Result<()> {
@@ -93,17 +86,16 @@ async fn list_versions(tx: &mut Tx, workspace: &str, model: &str, now: Timestamp
                 ORDER BY name, version";
     let mut listed = Vec::new();
     for row in tx.query(find, &args![workspace, model]).await? {
-        listed.push(Listed {
-            name: row.text(0)?,
-            version: row.int(1)?,
-        });
+        let name = serde_json::to_string(&row.text(0)?).map_err(Error::internal)?;
+        // With the spaces that MLflow's own server writes, because clients compare this text.
+        listed.push(format!("{{\"name\": {name}, \"version\": {}}}", row.int(1)?));
     }
     if listed.is_empty() {
         let sql = "DELETE FROM logged_model_tags WHERE model = $1 AND key = $2";
         tx.execute(sql, &args![id, MODEL_VERSIONS_TAG]).await?;
         return Ok(());
     }
-    let value = serde_json::to_string(&listed).map_err(Error::internal)?;
+    let value = format!("[{}]", listed.join(", "));
     let sql = "INSERT INTO logged_model_tags (model, key, value) VALUES ($1, $2, $3) \
                ON CONFLICT (model, key) DO UPDATE SET value = excluded.value";
     tx.execute(sql, &args![id, MODEL_VERSIONS_TAG, &value]).await?;

@@ -27,7 +27,7 @@ async fn versions_show_on_the_model_they_were_made_from() {
             assert_eq!(listed, "name/1 name/2");
             assert_eq!(
                 tag.unwrap(),
-                r#"[{"name":"name","version":1},{"name":"name","version":2}]"#
+                r#"[{"name": "name", "version": 1}, {"name": "name", "version": 2}]"#
             );
 
             // A renaming, then a message of before it.
