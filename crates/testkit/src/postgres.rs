@@ -58,6 +58,62 @@ impl Server {
     }
 }
 
+/// A server of one test's own, which can be stopped and started again.
+#[derive(Debug)]
+pub struct Own {
+    folder: PathBuf,
+    port: u16,
+}
+
+impl Own {
+    /// Starts one on a free port; it takes a second or two.
+    pub fn start() -> Result<Self> {
+        let folder = initialise()?;
+        let port = launch_anywhere(&folder)?;
+        Ok(Self { folder, port })
+    }
+
+    /// Its database, as `postgres://…/NAME`; the same after a restart.
+    pub fn url(&self) -> String {
+        format!("postgres://lodeway@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Ends it at once, as a crash would; every connection breaks. Waits until it is gone.
+    pub fn crash(&self) -> Result<()> {
+        let pid_file = self.folder.join("data/postmaster.pid");
+        let text = fs::read_to_string(&pid_file)?;
+        let pid = text.lines().next().context("the server has no pid")?;
+        run(Command::new("kill").args(["-QUIT", pid]))?;
+        let end = Instant::now() + Duration::from_secs(30);
+        while Path::new("/proc").join(pid).exists() {
+            if Instant::now() > end {
+                bail!("the server does not end");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Starts it again at its port.
+    pub fn resume(&self) -> Result<()> {
+        launch(&self.folder, &self.folder.join("data"), owner()?, self.port)?;
+        if !answers(self.port, &self.folder) {
+            bail!(
+                "the server does not start; see {}",
+                self.folder.join("log").display()
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // The watcher removes the folder with this process; only the server should not stay until then.
+        let _ = self.crash();
+    }
+}
+
 fn start() -> Result<Server> {
     if let Some(base) = std::env::var_os(OVERRIDE).filter(|v| !v.is_empty()) {
         let mut base = base.into_string().ok().context("the address is not UTF-8")?;
@@ -69,6 +125,15 @@ fn start() -> Result<Server> {
             psql: binary("psql")?,
         });
     }
+    let port = launch_anywhere(&initialise()?)?;
+    Ok(Server {
+        base: format!("postgres://lodeway@127.0.0.1:{port}/"),
+        psql: binary("psql")?,
+    })
+}
+
+/// Makes the files of a server in a folder of its own.
+fn initialise() -> Result<PathBuf> {
     let folder = own_folder()?;
     let owner = owner()?;
     let data = folder.join("data");
@@ -96,16 +161,17 @@ fn start() -> Result<Server> {
         conf,
         "max_connections = 200\nshared_buffers = 32MB\nunix_socket_directories = ''\nlog_min_messages = fatal"
     )?;
-    drop(conf);
+    Ok(folder)
+}
+
+/// Starts the server of this folder and gives its port.
+fn launch_anywhere(folder: &Path) -> Result<u16> {
     // The port is free now; another process may take it before the server does, hence several attempts.
     for _ in 0..5 {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        launch(&folder, &data, owner, port)?;
-        if answers(port, &folder) {
-            return Ok(Server {
-                base: format!("postgres://lodeway@127.0.0.1:{port}/"),
-                psql: binary("psql")?,
-            });
+        launch(folder, &folder.join("data"), owner()?, port)?;
+        if answers(port, folder) {
+            return Ok(port);
         }
     }
     bail!("the server does not start; see {}", folder.join("log").display())
