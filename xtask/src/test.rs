@@ -45,7 +45,7 @@ pub fn run(options: &Options) -> Result<()> {
         crate::sdk::generate(&venv, &fresh)?;
         let mut pytest = pytest(&venv, "tests/clients/python");
         pytest
-            .env("LODEWAY_MLFLOW2_PYTHON", mlflow2.bin("python"))
+            .env("LODEWAY_TEST_MLFLOW2_PYTHON", mlflow2.bin("python"))
             .env("LODEWAY_FRESH_STUBS", fresh);
         run_with(&mut pytest, &venv)?;
     }

@@ -12,6 +12,6 @@ pub fn run() -> Result<()> {
         command(venv.bin("python"))
             .arg("tests/clients/python/tour.py")
             .env("LODEWAY_BIN", target().join("release/lodeway"))
-            .env("LODEWAY_BUF", venv.bin("buf")),
+            .env("LODEWAY_TEST_BUF", venv.bin("buf")),
     )
 }

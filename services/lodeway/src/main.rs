@@ -21,12 +21,7 @@ use crate::{config::ServiceName, settings::Flags};
 const MLFLOW_VERSION: &str = "3.7.0";
 
 #[derive(Parser)]
-#[command(
-    name = "lodeway",
-    version,
-    about = "A machine-learning lifecycle platform",
-    propagate_version = true
-)]
+#[command(name = "lodeway", version, about = "A machine-learning lifecycle platform")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -143,4 +138,14 @@ fn say(text: &str) -> Result<()> {
 fn complain(text: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

@@ -17,6 +17,9 @@ const NOT_CONFIG: &[&str] = &[
     "LODEWAY_BIN",
 ];
 
+/// Beginnings of variables that belong to tests and developer tools.
+const DEVELOPER_PREFIXES: &[&str] = &["LODEWAY_TEST_", "LODEWAY_BENCH_"];
+
 /// Variables of other tools that the server honours for its buckets, as their own clients do.
 const BUCKET_PREFIXES: &[&str] = &["AWS_", "GOOGLE_", "AZURE_"];
 
@@ -60,7 +63,8 @@ pub struct Flags {
 
 /// Reads the configuration; `services` overrides which services run here. Errors: every fault at once.
 pub fn load(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config> {
-    let variables = environment();
+    let mut variables = environment();
+    variables.retain(|name, _| !is_foreign(name));
     let mut loader = Loader::new();
     if let Some(path) = &flags.config {
         let text =
@@ -131,6 +135,17 @@ pub fn edge() -> Result<EdgeEnvironment> {
     })
 }
 
+/// True for variables that look like configuration and are not: a Kubernetes service called `lodeway…` puts its address
+/// into the environment of every pod of its namespace (`LODEWAY_REGISTRY_SERVICE_HOST`, `LODEWAY_PORT_5000_TCP`, …).
+fn is_foreign(name: &str) -> bool {
+    let of_a_service = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT_"]
+        .iter()
+        .any(|part| name.contains(part))
+        || name.ends_with("_PORT");
+    DEVELOPER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || (name.starts_with("LODEWAY_") && of_a_service)
+}
+
 fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -145,4 +160,28 @@ pub fn user() -> Option<String> {
         .or_else(|| variables.get("LOGNAME"))
         .filter(|name| !name.is_empty())
         .cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_kubernetes_services_are_no_configuration() {
+        for foreign in [
+            "LODEWAY_PORT",
+            "LODEWAY_REGISTRY_SERVICE_HOST",
+            "LODEWAY_TRACKING_PORT_5000_TCP_ADDR",
+        ] {
+            assert!(is_foreign(foreign), "{foreign}");
+        }
+        for ours in [
+            "LODEWAY_LISTEN",
+            "LODEWAY_STORE__URL",
+            "LODEWAY_PEERS__TRACKING",
+            "AWS_REGION",
+        ] {
+            assert!(!is_foreign(ours), "{ours}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def test_a_whole_session(platform):
-    python = os.environ["LODEWAY_MLFLOW2_PYTHON"]
+    python = os.environ["LODEWAY_TEST_MLFLOW2_PYTHON"]
     done = subprocess.run(
         [python, str(Path(__file__).parent / "mlflow2_session.py"), platform.url],
         capture_output=True,

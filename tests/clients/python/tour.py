@@ -122,7 +122,7 @@ def stubs_user(target: str, out: Path):
 
 def operator(url: str):
     """Asks with a reflection client that has no file of ours."""
-    buf = os.environ.get("LODEWAY_BUF", "buf")
+    buf = os.environ.get("LODEWAY_TEST_BUF", "buf")
     with tempfile.TemporaryDirectory() as empty:
         reply = subprocess.run(
             [buf, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "-d", '{"name": "breast-cancer"}']
