@@ -1,9 +1,9 @@
 //! The generated trait, a few lines a method.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
-use futures::Stream;
-use lodeway_domain::{Error, Reason, Result, id::RequestId};
+use futures::{Stream, StreamExt};
+use lodeway_domain::{Result, id::RequestId};
 use lodeway_proto::tracking::v1::{self as pb, tracking_service_server::TrackingService};
 use lodeway_rpc::{CallContext, context};
 use lodeway_store::tracking::Write;
@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     Tracking,
-    convert::{self, answer, done, experiments, runs},
+    convert::{self, answer, datasets, done, experiments, logged_models as models, metrics, purge, runs},
 };
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -42,13 +42,6 @@ impl Tracking {
 
 async fn reply<T>(cx: &CallContext, work: impl Future<Output = Result<T>>) -> Result<Response<T>, Status> {
     work.await.map(Response::new).map_err(|e| cx.status(e))
-}
-
-fn missing<T>(method: &str) -> Result<T> {
-    Err(Error::Unimplemented {
-        reason: Reason::NotImplemented,
-        message: format!("`{method}` is not possible with this server yet"),
-    })
 }
 
 fn empty((): &()) -> Vec<u8> {
@@ -271,8 +264,14 @@ impl TrackingService for Tracking {
         &self,
         request: Request<pb::LogBatchRequest>,
     ) -> Result<Response<pb::LogBatchResponse>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("LogBatch") }).await
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            let write = self.write(&cx, "LogBatch", &message.request_id, &message, empty)?;
+            let (run, batch) = metrics::log_batch(message, write.now)?;
+            self.metrics.log_batch(write, &run, batch).await?;
+            Ok(pb::LogBatchResponse {})
+        };
+        reply(&cx, work).await
     }
 
     async fn log_inputs(
@@ -307,24 +306,40 @@ impl TrackingService for Tracking {
         &self,
         request: Request<Streaming<pb::StreamMetricsRequest>>,
     ) -> Result<Response<Self::StreamMetricsStream>, Status> {
-        let (cx, _messages) = context::split(request)?;
-        reply(&cx, async { missing("StreamMetrics") }).await
+        let (cx, messages) = context::split(request)?;
+        let incoming = metrics::Messages { messages, clock: Arc::clone(&self.clock) };
+        let answers = self.streams.clone().serve(&cx, incoming);
+        let answers = answers.map(move |durable| match durable {
+            Ok(durable_sequence) => Ok(pb::StreamMetricsResponse { durable_sequence }),
+            Err(error) => Err(cx.status(error)),
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn list_metric_history(
         &self,
         request: Request<pb::ListMetricHistoryRequest>,
     ) -> Result<Response<pb::ListMetricHistoryResponse>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("ListMetricHistory") }).await
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            let workspace = &cx.caller.workspace;
+            let asked = metrics::history(workspace, &message)?;
+            let found = self.metrics.history(workspace, &asked.run, &asked.key, asked.order, &asked.page).await?;
+            Ok(metrics::history_page(&asked.key, found, asked.page.query))
+        };
+        reply(&cx, work).await
     }
 
     async fn sample_metric_history(
         &self,
         request: Request<pb::SampleMetricHistoryRequest>,
     ) -> Result<Response<pb::SampleMetricHistoryResponse>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("SampleMetricHistory") }).await
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            let found = self.metrics.sample(&cx.caller.workspace, &metrics::sample(&message)?).await?;
+            Ok(metrics::sampled(found))
+        };
+        reply(&cx, work).await
     }
 
     type WatchRunStream = Answers<pb::WatchRunResponse>;
@@ -333,92 +348,159 @@ impl TrackingService for Tracking {
         &self,
         request: Request<pb::WatchRunRequest>,
     ) -> Result<Response<Self::WatchRunStream>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("WatchRun") }).await
+        let (cx, message) = context::split(request)?;
+        let begin = async {
+            let (run, cursor, keys) = metrics::watch(&message)?;
+            self.watches.clone().serve(&cx, run, cursor, keys).await
+        };
+        let news = begin.await.map_err(|e| cx.status(e))?;
+        let answers = news.map(move |message| match message {
+            Ok((tail, run)) => Ok(metrics::watched(tail, run)),
+            Err(error) => Err(cx.status(error)),
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn search_datasets(
         &self,
         request: Request<pb::SearchDatasetsRequest>,
     ) -> Result<Response<pb::SearchDatasetsResponse>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("SearchDatasets") }).await
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            let (ids, page) = datasets::search(&cx.caller.workspace, &message)?;
+            let found = self.datasets.search(&cx.caller.workspace, &ids, &page).await?;
+            Ok(datasets::found(found, page.query))
+        };
+        reply(&cx, work).await
     }
 
     async fn create_logged_model(
         &self,
         request: Request<pb::CreateLoggedModelRequest>,
     ) -> Result<Response<pb::CreateLoggedModelResponse>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("CreateLoggedModel") }).await
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            let write = self.write(&cx, "CreateLoggedModel", &message.request_id, &message, |m| models::created(Clone::clone(m)).encode_to_vec())?;
+            let new = models::new(message)?;
+            answer(self.models.create(write, new).await?, models::created)
+        };
+        reply(&cx, work).await
     }
 
     async fn get_logged_model(
         &self,
         request: Request<pb::GetLoggedModelRequest>,
     ) -> Result<Response<pb::GetLoggedModelResponse>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("GetLoggedModel") }).await
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            let id = models::model_id(&message.model_id)?;
+            let found = self.models.get(&cx.caller.workspace, &id, message.allow_deleted).await?;
+            Ok(pb::GetLoggedModelResponse { model: Some(models::model(found)) })
+        };
+        reply(&cx, work).await
     }
 
     async fn finalize_logged_model(
         &self,
         request: Request<pb::FinalizeLoggedModelRequest>,
     ) -> Result<Response<pb::FinalizeLoggedModelResponse>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("FinalizeLoggedModel") }).await
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            let write = self.write(&cx, "FinalizeLoggedModel", &message.request_id, &message, |m| models::finalized(Clone::clone(m)).encode_to_vec())?;
+            let (id, status) = (models::model_id(&message.model_id)?, models::status(message.status)?);
+            answer(self.models.finalize(write, id, status).await?, models::finalized)
+        };
+        reply(&cx, work).await
     }
 
     async fn delete_logged_model(
         &self,
         request: Request<pb::DeleteLoggedModelRequest>,
     ) -> Result<Response<pb::DeleteLoggedModelResponse>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("DeleteLoggedModel") }).await
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            let write = self.write(&cx, "DeleteLoggedModel", &message.request_id, &message, empty)?;
+            let id = models::model_id(&message.model_id)?;
+            self.models.delete(write, id).await.map(done)
+        };
+        reply(&cx, work).await
     }
 
     async fn search_logged_models(
         &self,
         request: Request<pb::SearchLoggedModelsRequest>,
     ) -> Result<Response<pb::SearchLoggedModelsResponse>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("SearchLoggedModels") }).await
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            let search = models::search(&cx.caller.workspace, &message)?;
+            let page = self.models.search(&cx.caller.workspace, &search).await?;
+            Ok(models::found(page, search.page.query))
+        };
+        reply(&cx, work).await
     }
 
     async fn log_logged_model_params(
         &self,
         request: Request<pb::LogLoggedModelParamsRequest>,
     ) -> Result<Response<pb::LogLoggedModelParamsResponse>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("LogLoggedModelParams") }).await
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            let write = self.write(&cx, "LogLoggedModelParams", &message.request_id, &message, empty)?;
+            let (id, params) = (models::model_id(&message.model_id)?, models::params(message.params)?);
+            self.models.log_params(write, id, params).await.map(done)
+        };
+        reply(&cx, work).await
     }
 
     async fn set_logged_model_tags(
         &self,
         request: Request<pb::SetLoggedModelTagsRequest>,
     ) -> Result<Response<pb::SetLoggedModelTagsResponse>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("SetLoggedModelTags") }).await
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            let write = self.write(&cx, "SetLoggedModelTags", &message.request_id, &message, |m| models::tagged(Clone::clone(m)).encode_to_vec())?;
+            let (id, tags) = models::tags(message)?;
+            answer(self.models.set_tags(write, id, tags).await?, models::tagged)
+        };
+        reply(&cx, work).await
     }
 
     async fn delete_logged_model_tag(
         &self,
         request: Request<pb::DeleteLoggedModelTagRequest>,
     ) -> Result<Response<pb::DeleteLoggedModelTagResponse>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("DeleteLoggedModelTag") }).await
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            let write = self.write(&cx, "DeleteLoggedModelTag", &message.request_id, &message, empty)?;
+            let id = models::model_id(&message.model_id)?;
+            lodeway_domain::tracking::check_no_nul("key", &message.key)?;
+            self.models.delete_tag(write, id, message.key).await.map(done)
+        };
+        reply(&cx, work).await
     }
 
     async fn record_model_version(
         &self,
         request: Request<pb::RecordModelVersionRequest>,
     ) -> Result<Response<pb::RecordModelVersionResponse>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("RecordModelVersion") }).await
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            self.models.record_version(&cx.caller, models::reference(message)?).await?;
+            Ok(pb::RecordModelVersionResponse {})
+        };
+        reply(&cx, work).await
     }
 
     async fn purge(&self, request: Request<pb::PurgeRequest>) -> Result<Response<pb::PurgeResponse>, Status> {
-        let (cx, _message) = context::split(request)?;
-        reply(&cx, async { missing("Purge") }).await
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            let filter = purge::filter(&message)?;
+            if message.dry_run {
+                return Ok(purge::purged(&self.purge.dry_run(&cx, &filter).await?));
+            }
+            let write = self.write(&cx, "Purge", &message.request_id, &message, Clone::clone)?;
+            answer(self.purge.purge(&cx, &write, filter, purge::encode).await?, |p| purge::purged(&p))
+        };
+        reply(&cx, work).await
     }
 }

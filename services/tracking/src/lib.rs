@@ -4,15 +4,22 @@
 //! the bytes of artifacts (it only says where they are) and registered models.
 //!
 //! A tour: [`Tracking`] is the service; `api` implements the generated trait, a few lines a method; `convert` alone knows
-//! both the wire and the domain; `experiments`, `runs`, `metrics`, `stream`, `watch` and `models` are the use cases;
+//! both the wire and the domain; `experiments`, `runs`, `metrics`, `stream`, `watch` and `models`, `datasets`, `purge` are the use cases;
 //! `names` invents names; [`config`] is what is configured. What is kept, and how, is in `lodeway_store::tracking`.
 
 mod api;
 pub mod config;
 mod convert;
+mod datasets;
 mod experiments;
+mod files;
+mod metrics;
+mod models;
 mod names;
+mod purge;
 mod runs;
+mod stream;
+mod watch;
 
 use std::sync::Arc;
 
@@ -32,7 +39,7 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 /// The services that tracking calls.
 #[derive(Debug, Clone, Default)]
 pub struct Peers {
-    /// Takes away the artifacts of what is purged; without it, purging leaves them where they are.
+    /// Takes away the artifacts of what is purged; without it, nothing can be purged.
     pub artifacts: Option<ArtifactServiceClient<Transport>>,
 }
 
@@ -41,6 +48,12 @@ pub struct Peers {
 pub struct Tracking {
     pub(crate) experiments: Arc<experiments::Experiments>,
     pub(crate) runs: Arc<runs::Runs>,
+    pub(crate) models: Arc<models::Models>,
+    pub(crate) datasets: Arc<datasets::Datasets>,
+    pub(crate) purge: Arc<purge::Purge>,
+    pub(crate) metrics: Arc<metrics::Metrics>,
+    pub(crate) streams: stream::Streams,
+    pub(crate) watches: watch::Watches,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -48,17 +61,31 @@ impl Tracking {
     /// A service over `store`; its work in the background runs in `tasks`.
     pub fn new(
         store: Arc<SqlTracking>,
-        _peers: Peers,
+        peers: Peers,
         config: TrackingConfig,
         clock: Arc<dyn Clock>,
-        _tasks: &Tasks,
+        tasks: &Tasks,
     ) -> Self {
         let experiments = Arc::new(experiments::Experiments::new(
             store.clone(),
             config,
             Arc::clone(&clock),
         ));
+        let models = models::Models::new(
+            store.clone(),
+            store.clone(),
+            Arc::clone(&experiments),
+            Arc::clone(&clock),
+        );
+        let files = files::Files::new(peers.artifacts);
+        metrics::maintain(store.clone(), Arc::clone(&clock), tasks);
         Self {
+            metrics: Arc::new(metrics::Metrics::new(store.clone())),
+            streams: stream::Streams::new(store.clone(), Arc::clone(&clock), tasks),
+            watches: watch::Watches::new(store.clone(), store.clone(), tasks),
+            models: Arc::new(models),
+            datasets: Arc::new(datasets::Datasets::new(store.clone())),
+            purge: Arc::new(purge::Purge::new(store.clone(), files)),
             runs: Arc::new(runs::Runs::new(store, Arc::clone(&experiments))),
             experiments,
             clock,

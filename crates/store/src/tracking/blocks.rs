@@ -46,21 +46,43 @@ pub(super) struct NewBlock {
 pub(super) fn pack(seq: i64, points: &[(i64, Point)]) -> Vec<NewBlock> {
     let groups: Vec<_> = points.chunk_by(|a, b| a.0 == b.0).collect();
     if groups.len() == 1 || points.len() >= groups.len() * POINTS_FOR_OWN_BLOCK {
-        return groups.iter().map(|group| block(group[0].0, seq, &[group])).collect();
+        return groups
+            .iter()
+            .map(|group| block(group[0].0, seq, &[group]))
+            .collect();
     }
-    if groups.is_empty() { Vec::new() } else { vec![block(0, seq, &groups)] }
+    if groups.is_empty() {
+        Vec::new()
+    } else {
+        vec![block(0, seq, &groups)]
+    }
 }
 
 fn block(key: i64, seq: i64, groups: &[&[(i64, Point)]]) -> NewBlock {
-    let all = || groups.iter().flat_map(|group| group.iter().map(|(_, point)| *point));
+    let all = || {
+        groups
+            .iter()
+            .flat_map(|group| group.iter().map(|(_, point)| *point))
+    };
     let times_ms = span(all().map(|p| p.time.millis()));
     let steps = span(all().map(|p| p.step));
     let count: usize = groups.iter().map(|group| group.len()).sum();
     let mut out = Writer::new(count, groups.len(), times_ms.0, steps.0, None);
     for group in groups {
-        out.group(group[0].0, group.iter().map(|(_, point)| SeqPoint { point: *point, seq }));
+        out.group(
+            group[0].0,
+            group.iter().map(|(_, point)| SeqPoint { point: *point, seq }),
+        );
     }
-    NewBlock { key, first_seq: seq, last_seq: seq, points: to_i64(count), times_ms, steps, data: out.finish() }
+    NewBlock {
+        key,
+        first_seq: seq,
+        last_seq: seq,
+        points: to_i64(count),
+        times_ms,
+        steps,
+        data: out.finish(),
+    }
 }
 
 /// Packs points of one key out of several appends, in the order of their appends. None for no points.
@@ -108,7 +130,13 @@ impl Writer {
         if let Some(seq) = seq {
             put_signed(&mut out, seq);
         }
-        Self { out, columns: Vec::new(), time, step, seq }
+        Self {
+            out,
+            columns: Vec::new(),
+            time,
+            step,
+            seq,
+        }
     }
 
     fn group(&mut self, key: i64, points: impl ExactSizeIterator<Item = SeqPoint> + Clone) {
@@ -199,32 +227,50 @@ impl<'d> Block<'d> {
         let mut rest = Cursor(body);
         let (version, flags) = (rest.byte()?, rest.byte()?);
         if version != VERSION || flags & !HAS_SEQS != 0 {
-            let text = format!("a block of points has layout {version} with flags {flags}, which this program does not know");
+            let text = format!(
+                "a block of points has layout {version} with flags {flags}, which this program does not know"
+            );
             return Err(Error::DataLoss(text));
         }
         let groups = rest.unsigned()?;
         let (time, step) = (rest.signed()?, rest.signed()?);
         let has_seqs = flags & HAS_SEQS != 0;
         let seq = if has_seqs { rest.signed()? } else { seq };
-        Ok(Self { rest, groups, time, step, seq, has_seqs })
+        Ok(Self {
+            rest,
+            groups,
+            time,
+            step,
+            seq,
+            has_seqs,
+        })
     }
 
     /// The next group.
     pub fn next(&mut self) -> Result<Option<Group<'d>>> {
         if self.groups == 0 {
-            return if self.rest.0.is_empty() { Ok(None) } else { Err(damaged()) };
+            return if self.rest.0.is_empty() {
+                Ok(None)
+            } else {
+                Err(damaged())
+            };
         }
         self.groups -= 1;
         let key = self.rest.unsigned()?.cast_signed();
         let (count, length) = (self.rest.unsigned()?, self.rest.unsigned()?);
         let columns = Cursor(self.rest.take(length)?);
-        let count = usize::try_from(count).ok().filter(|n| *n <= columns.0.len() / 8).ok_or_else(damaged)?;
+        let count = usize::try_from(count)
+            .ok()
+            .filter(|n| *n <= columns.0.len() / 8)
+            .ok_or_else(damaged)?;
         Ok(Some(Group { key, count, columns }))
     }
 
     /// Appends the points of a group of this block to `out`.
     pub fn read(&self, group: Group<'d>, out: &mut Vec<SeqPoint>) -> Result<()> {
-        let Group { count, mut columns, .. } = group;
+        let Group {
+            count, mut columns, ..
+        } = group;
         let start = out.len();
         out.reserve(count);
         let (mut seq, mut time, mut step) = (self.seq, self.time, self.step);
@@ -232,7 +278,14 @@ impl<'d> Block<'d> {
             if self.has_seqs {
                 seq = seq.wrapping_add(columns.signed()?);
             }
-            out.push(SeqPoint { point: Point { value: 0.0, time: Timestamp::from_millis(0), step: 0 }, seq });
+            out.push(SeqPoint {
+                point: Point {
+                    value: 0.0,
+                    time: Timestamp::from_millis(0),
+                    step: 0,
+                },
+                seq,
+            });
         }
         for p in &mut out[start..] {
             time = time.wrapping_add(columns.signed()?);
@@ -265,7 +318,9 @@ pub(super) fn read_key(data: &[u8], seq: i64, key: i64, out: &mut Vec<SeqPoint>)
 }
 
 fn damaged() -> Error {
-    Error::DataLoss("a stored block of metric points is damaged; restore the database from a backup".to_owned())
+    Error::DataLoss(
+        "a stored block of metric points is damaged; restore the database from a backup".to_owned(),
+    )
 }
 
 #[derive(Debug)]

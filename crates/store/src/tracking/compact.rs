@@ -58,7 +58,9 @@ struct Rewrite {
 
 impl SqlTracking {
     pub(super) async fn maintain(&self, now: Timestamp) -> Result<bool> {
-        let Some(next) = self.next_candidate(now).await? else { return Ok(false) };
+        let Some(next) = self.next_candidate(now).await? else {
+            return Ok(false);
+        };
         let loose = next.append_seq - next.compacted_seq;
         if loose >= LOOSE_APPENDS || (next.is_quiet && loose >= LOOSE_APPENDS_QUIET) {
             let to = self.compact_loose(&next).await?;
@@ -68,7 +70,11 @@ impl SqlTracking {
             }
             return Ok(true);
         }
-        if next.is_quiet && !self.merge_small(next.run, next.compacted_seq, SMALL_BLOCKS_QUIET).await? {
+        if next.is_quiet
+            && !self
+                .merge_small(next.run, next.compacted_seq, SMALL_BLOCKS_QUIET)
+                .await?
+        {
             latest::settle(&self.db, next.run).await?;
         }
         Ok(true)
@@ -82,7 +88,10 @@ impl SqlTracking {
                    OR r.append_seq - r.compacted_seq >= $3 ORDER BY u.since_ms, u.run LIMIT 1";
         let quiet = now.minus(latest::QUIET).millis();
         let finished = now.minus(Duration::from_millis(500)).millis();
-        let row = self.db.query_opt(sql, &args![quiet, finished, LOOSE_APPENDS]).await?;
+        let row = self
+            .db
+            .query_opt(sql, &args![quiet, finished, LOOSE_APPENDS])
+            .await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(Candidate {
             run: row.int(0)?,
@@ -98,12 +107,23 @@ impl SqlTracking {
             Ok(plan) => plan,
             Err(Error::DataLoss(message)) => {
                 tracing::error!(message, "blocks of points are left as they are");
-                (Rewrite { run: run.run, ..Rewrite::default() }, run.append_seq)
+                (
+                    Rewrite {
+                        run: run.run,
+                        ..Rewrite::default()
+                    },
+                    run.append_seq,
+                )
             }
             Err(error) => return Err(error),
         };
-        let rewrite = Rewrite { compacted: Some((run.compacted_seq, to)), ..rewrite };
-        self.db.write_with(rewrite, |tx, rewrite| Box::pin(replace(tx, rewrite))).await?;
+        let rewrite = Rewrite {
+            compacted: Some((run.compacted_seq, to)),
+            ..rewrite
+        };
+        self.db
+            .write_with(rewrite, |tx, rewrite| Box::pin(replace(tx, rewrite)))
+            .await?;
         Ok(to)
     }
 
@@ -146,22 +166,43 @@ impl SqlTracking {
             }
             !stays
         });
-        let new = by_key.into_iter().flat_map(|(key, (_, points))| cut(key, points)).collect();
-        Ok((Rewrite { run: run.run, old, new, compacted: None }, to))
+        let new = by_key
+            .into_iter()
+            .flat_map(|(key, (_, points))| cut(key, points))
+            .collect();
+        Ok((
+            Rewrite {
+                run: run.run,
+                old,
+                new,
+                compacted: None,
+            },
+            to,
+        ))
     }
 
     /// Merges the small blocks of a few keys, if there are keys that have at least `least`; true if there were.
     async fn merge_small(&self, run: i64, up_to: i64, least: i64) -> Result<bool> {
         let sql = "SELECT key FROM metric_blocks WHERE run = $1 AND key > 0 AND last_seq <= $2 AND points < $3 \
                    GROUP BY key HAVING COUNT(*) >= $4 ORDER BY key LIMIT $5";
-        let keys = self.db.query(sql, &args![run, up_to, LARGE_POINTS, least, SLICE_KEYS]).await?;
+        let keys = self
+            .db
+            .query(sql, &args![run, up_to, LARGE_POINTS, least, SLICE_KEYS])
+            .await?;
         let sql = "SELECT append_seq, data FROM metric_blocks WHERE run = $1 AND key = $2 AND last_seq <= $3 \
                    AND points < $4 ORDER BY append_seq LIMIT $5";
-        let mut rewrite = Rewrite { run, ..Rewrite::default() };
+        let mut rewrite = Rewrite {
+            run,
+            ..Rewrite::default()
+        };
         for row in &keys {
             let (key, mut points) = (row.int(0)?, Vec::new());
             let start = rewrite.old.len();
-            for row in self.db.query(sql, &args![run, key, up_to, LARGE_POINTS, SMALL_BLOCKS]).await? {
+            for row in self
+                .db
+                .query(sql, &args![run, key, up_to, LARGE_POINTS, SMALL_BLOCKS])
+                .await?
+            {
                 let seq = row.int(0)?;
                 if let Err(error) = read_key(row.blob(1)?, seq, key, &mut points) {
                     tracing::error!(%error, "small blocks of points are left as they are");
@@ -179,7 +220,9 @@ impl SqlTracking {
         }
         let some = !rewrite.new.is_empty();
         if some {
-            self.db.write_with(rewrite, |tx, rewrite| Box::pin(replace(tx, rewrite))).await?;
+            self.db
+                .write_with(rewrite, |tx, rewrite| Box::pin(replace(tx, rewrite)))
+                .await?;
         }
         Ok(some)
     }
@@ -202,13 +245,22 @@ fn cut(key: i64, points: Vec<SeqPoint>) -> Vec<NewBlock> {
 
 /// Puts blocks in the place of others, unless somebody else did so meanwhile.
 async fn replace(tx: &mut Tx, rewrite: &Rewrite) -> Result<()> {
-    let lock = format!("SELECT compacted_seq FROM runs WHERE id = $1{}", tx.engine().for_update());
-    let Some(row) = tx.query_opt(&lock, &args![rewrite.run]).await? else { return Ok(()) };
+    let lock = format!(
+        "SELECT compacted_seq FROM runs WHERE id = $1{}",
+        tx.engine().for_update()
+    );
+    let Some(row) = tx.query_opt(&lock, &args![rewrite.run]).await? else {
+        return Ok(());
+    };
     if let Some((from, to)) = rewrite.compacted {
         if row.int(0)? != from {
             return Ok(());
         }
-        tx.execute("UPDATE runs SET compacted_seq = $2 WHERE id = $1", &args![rewrite.run, to]).await?;
+        tx.execute(
+            "UPDATE runs SET compacted_seq = $2 WHERE id = $1",
+            &args![rewrite.run, to],
+        )
+        .await?;
     }
     if rewrite.old.is_empty() {
         return Ok(());
@@ -225,7 +277,10 @@ async fn replace(tx: &mut Tx, rewrite: &Rewrite) -> Result<()> {
     let old = serde_json::to_string(&rewrite.old).map_err(Error::internal)?;
     let gone = tx.execute(&sql, &args![rewrite.run, &old]).await?;
     if usize::try_from(gone).unwrap_or(0) != rewrite.old.len() {
-        return Err(Error::unavailable("blocks of points were rewritten meanwhile", "compaction lost a race"));
+        return Err(Error::unavailable(
+            "blocks of points were rewritten meanwhile",
+            "compaction lost a race",
+        ));
     }
     write_blocks(tx, rewrite.run, &rewrite.new).await
 }

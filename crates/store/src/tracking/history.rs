@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, ops::ControlFlow};
 
 use lodeway_domain::{
-    Error, FieldViolation, Reason, Result, float,
+    Error, FieldViolation, Reason, Result,
     caller::Workspace,
+    float,
     id::RunId,
     page::{KeyValue, Page, PageRequest, Position},
     time::Timestamp,
@@ -44,22 +45,49 @@ impl SqlTracking {
         order: HistoryOrder,
         page: &PageRequest,
     ) -> Result<Page<Point>> {
-        let after = page.after.as_ref().map(|position| point_at(position, order)).transpose()?;
+        let after = page
+            .after
+            .as_ref()
+            .map(|position| point_at(position, order))
+            .transpose()?;
         let mut conn = self.db.snapshot().await?;
         let (run, _) = find_run(&mut conn, workspace, run).await?;
         let mut points = match self.keys.find(&mut conn, &[key]).await?.first() {
-            Some(Some(key)) => Reading { run, key: *key, order, after }.first(&mut conn, page.size + 1).await?,
+            Some(Some(key)) => {
+                Reading {
+                    run,
+                    key: *key,
+                    order,
+                    after,
+                }
+                .first(&mut conn, page.size + 1)
+                .await?
+            }
             _ => Vec::new(),
         };
         let more = points.len() > page.size;
         points.truncate(page.size);
-        let next = points.last().filter(|_| more).map(|point| position_of(point, order));
+        let next = points
+            .last()
+            .filter(|_| more)
+            .map(|point| position_of(point, order));
         Ok(Page { items: points, next })
     }
 
-    pub(super) async fn sampled_history(&self, workspace: &Workspace, sample: &Sample) -> Result<Vec<StoredPoint>> {
+    pub(super) async fn sampled_history(
+        &self,
+        workspace: &Workspace,
+        sample: &Sample,
+    ) -> Result<Vec<StoredPoint>> {
         let mut conn = self.db.snapshot().await?;
-        let Some(key) = self.keys.find(&mut conn, &[&sample.key]).await?.into_iter().next().flatten() else {
+        let Some(key) = self
+            .keys
+            .find(&mut conn, &[&sample.key])
+            .await?
+            .into_iter()
+            .next()
+            .flatten()
+        else {
             return Ok(Vec::new());
         };
         let mut runs: Vec<(&RunId, i64)> = Vec::new();
@@ -72,7 +100,11 @@ impl SqlTracking {
         }
         let (mut all, mut ends) = (Vec::new(), BTreeSet::new());
         for (_, run) in &runs {
-            let mut steps: Vec<i64> = read_all(&mut conn, *run, key).await?.iter().map(|p| p.point.step).collect();
+            let mut steps: Vec<i64> = read_all(&mut conn, *run, key)
+                .await?
+                .iter()
+                .map(|p| p.point.step)
+                .collect();
             steps.sort_unstable();
             ends.extend(steps.first().into_iter().chain(steps.last()));
             all.append(&mut steps);
@@ -109,7 +141,11 @@ pub(super) fn sampled_steps(
     let start = all.partition_point(|step| *step < low);
     let end = all.partition_point(|step| *step <= high).max(start);
     let within = &all[start..end];
-    let mut kept: BTreeSet<i64> = ends.iter().copied().filter(|step| (low..=high).contains(step)).collect();
+    let mut kept: BTreeSet<i64> = ends
+        .iter()
+        .copied()
+        .filter(|step| (low..=high).contains(step))
+        .collect();
     if within.len() <= max_steps {
         kept.extend(within);
     } else {
@@ -128,7 +164,11 @@ fn point_at(position: &Position, order: HistoryOrder) -> Result<Point> {
         HistoryOrder::Time => (first, second),
         HistoryOrder::Step => (second, first),
     };
-    Ok(Point { value: float::from_bits(bits), time: Timestamp::from_millis(ms), step })
+    Ok(Point {
+        value: float::from_bits(bits),
+        time: Timestamp::from_millis(ms),
+        step,
+    })
 }
 
 fn position_of(point: &Point, order: HistoryOrder) -> Position {
@@ -137,7 +177,11 @@ fn position_of(point: &Point, order: HistoryOrder) -> Position {
         HistoryOrder::Time => (ms, step),
         HistoryOrder::Step => (step, ms),
     };
-    Position(vec![KeyValue::Int(first), KeyValue::Int(second), KeyValue::Int(bits)])
+    Position(vec![
+        KeyValue::Int(first),
+        KeyValue::Int(second),
+        KeyValue::Int(bits),
+    ])
 }
 
 /// The history of one metric of one run from a point on.
@@ -240,7 +284,12 @@ impl Reading {
             in_ids(conn.engine(), "$3")
         );
         for key in [self.key, 0] {
-            let seqs = json_ids(picked.iter().filter(|block| block.key == key).map(|block| block.append_seq))?;
+            let seqs = json_ids(
+                picked
+                    .iter()
+                    .filter(|block| block.key == key)
+                    .map(|block| block.append_seq),
+            )?;
             if seqs == "[]" {
                 continue;
             }

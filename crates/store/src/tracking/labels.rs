@@ -13,7 +13,10 @@ pub(super) const HEAD_CHARS: usize = 200;
 
 /// The beginning of a value, short enough for the index of either engine.
 pub(super) fn head(value: &str) -> &str {
-    value.char_indices().nth(HEAD_CHARS).map_or(value, |(end, _)| &value[..end])
+    value
+        .char_indices()
+        .nth(HEAD_CHARS)
+        .map_or(value, |(end, _)| &value[..end])
 }
 
 /// A key, its interned id and its value.
@@ -34,7 +37,9 @@ pub(super) fn in_ids(engine: Engine, placeholder: &str) -> String {
     match engine {
         Engine::Sqlite => format!("(SELECT value FROM json_each({placeholder}))"),
         Engine::Postgres => {
-            format!("(SELECT CAST(v AS BIGINT) FROM json_array_elements_text(CAST({placeholder} AS JSON)) AS v)")
+            format!(
+                "(SELECT CAST(v AS BIGINT) FROM json_array_elements_text(CAST({placeholder} AS JSON)) AS v)"
+            )
         }
     }
 }
@@ -42,7 +47,16 @@ pub(super) fn in_ids(engine: Engine, placeholder: &str) -> String {
 fn rows<'a>(run: &RunHead, labels: &[&'a Label]) -> Vec<Arg<'a>> {
     labels
         .iter()
-        .flat_map(|label| args![run.id, label.id, run.experiment, run.started_ms, head(&label.value), &label.value])
+        .flat_map(|label| {
+            args![
+                run.id,
+                label.id,
+                run.experiment,
+                run.started_ms,
+                head(&label.value),
+                &label.value
+            ]
+        })
         .collect()
 }
 
@@ -53,7 +67,10 @@ pub(super) async fn set_params(tx: &mut Tx, run: &RunHead, params: &[Label]) -> 
     if params.is_empty() {
         return Ok(false);
     }
-    let sql = format!("SELECT key, value FROM params WHERE run = $1 AND key IN {}", in_ids(tx.engine(), "$2"));
+    let sql = format!(
+        "SELECT key, value FROM params WHERE run = $1 AND key IN {}",
+        in_ids(tx.engine(), "$2")
+    );
     let ids = json_ids(params.iter().map(|p| p.id))?;
     let mut known = std::collections::HashMap::new();
     for row in tx.query(&sql, &args![run.id, &ids]).await? {
@@ -79,8 +96,11 @@ fn already_set(param: &Label, old: &str) -> Error {
         clip(old),
         clip(&param.value)
     );
-    let metadata =
-        vec![("key", param.key.clone()), ("old_value", old.to_owned()), ("new_value", param.value.clone())];
+    let metadata = vec![
+        ("key", param.key.clone()),
+        ("old_value", old.to_owned()),
+        ("new_value", param.value.clone()),
+    ];
     Error::precondition(Reason::ParamAlreadySet, text, metadata)
 }
 
@@ -89,7 +109,10 @@ pub(super) async fn set_tags(tx: &mut Tx, run: &RunHead, tags: &[Label]) -> Resu
     let end = "ON CONFLICT (run, key) DO UPDATE SET head = excluded.head, value = excluded.value \
                WHERE run_tags.value <> excluded.value";
     let into = "INSERT INTO run_tags (run, key, experiment, started_ms, head, value)";
-    Ok(tx.insert_many(into, 6, end, &rows(run, &tags.iter().collect::<Vec<_>>())).await? > 0)
+    Ok(tx
+        .insert_many(into, 6, end, &rows(run, &tags.iter().collect::<Vec<_>>()))
+        .await?
+        > 0)
 }
 
 impl SqlTracking {
@@ -101,7 +124,11 @@ impl SqlTracking {
         Ok(pairs
             .into_iter()
             .zip(ids)
-            .map(|((key, value), id)| Label { key: key.to_owned(), id, value: value.to_owned() })
+            .map(|((key, value), id)| Label {
+                key: key.to_owned(),
+                id,
+                value: value.to_owned(),
+            })
             .collect())
     }
 }

@@ -6,14 +6,14 @@
 //! those runs: `latest_metrics x WHERE x.indexed`, and `unindexed_runs u JOIN latest_metrics x ON x.run = u.run WHERE
 //! u.experiment = … AND NOT x.indexed`.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use lodeway_domain::{Result, float, time::Timestamp, tracking::Point};
 
 use super::metrics::RunHead;
 use crate::{
     args,
-    sql::{Db, Tx},
+    sql::{Db, Engine, Tx},
 };
 
 /// How long a run must have been quiet before its rows go back into the index.
@@ -27,17 +27,52 @@ const SLICE: i64 = 500;
 macro_rules! place {
     ($table:literal) => {
         concat!(
-            "(", $table, ".step, ", $table, ".ts_ms, ", $table, ".rank, ", $table, ".sort, ", $table, ".bits < 0, ",
-            $table, ".bits)"
+            "(",
+            $table,
+            ".step, ",
+            $table,
+            ".ts_ms, ",
+            $table,
+            ".rank, ",
+            $table,
+            ".sort, ",
+            $table,
+            ".bits < 0, ",
+            $table,
+            ".bits)"
         )
     };
 }
 
+const INTO: &str =
+    "INSERT INTO latest_metrics (run, key, experiment, started_ms, rank, sort, bits, step, ts_ms, indexed)";
+
+/// Replaces a row by a greater one.
+const END: &str = concat!(
+    "ON CONFLICT (run, key) DO UPDATE SET rank = excluded.rank, sort = excluded.sort, bits = excluded.bits, \
+     step = excluded.step, ts_ms = excluded.ts_ms, indexed = FALSE WHERE ",
+    place!("excluded"),
+    " > ",
+    place!("latest_metrics")
+);
+
+/// Keys up to which rows are bound as arguments.
+const BOUND_KEYS: usize = 16;
+
+/// Rows of one statement with the values in its text.
+const LITERAL_ROWS: usize = 500;
+
 /// Takes the last point of each key where it is greater than what is there. `points` as in `append_points`.
 pub(super) async fn raise(tx: &mut Tx, head: &RunHead, points: &[(i64, Point)]) -> Result<()> {
-    let mut rows = Vec::new();
-    for group in points.chunk_by(|a, b| a.0 == b.0) {
-        let Some((key, point)) = group.last() else { continue };
+    let last: Vec<&(i64, Point)> = points
+        .chunk_by(|a, b| a.0 == b.0)
+        .filter_map(<[_]>::last)
+        .collect();
+    if last.len() > BOUND_KEYS && tx.engine() == Engine::Sqlite {
+        return raise_many(tx, head, &last).await;
+    }
+    let mut rows = Vec::with_capacity(last.len() * 10);
+    for (key, point) in last {
         let value = point.value;
         rows.extend(args![
             head.id,
@@ -52,25 +87,66 @@ pub(super) async fn raise(tx: &mut Tx, head: &RunHead, points: &[(i64, Point)]) 
             false,
         ]);
     }
-    let end = concat!(
-        "ON CONFLICT (run, key) DO UPDATE SET rank = excluded.rank, sort = excluded.sort, bits = excluded.bits, \
-         step = excluded.step, ts_ms = excluded.ts_ms, indexed = FALSE WHERE ",
-        place!("excluded"),
-        " > ",
-        place!("latest_metrics")
-    );
-    let into = "INSERT INTO latest_metrics (run, key, experiment, started_ms, rank, sort, bits, step, ts_ms, indexed)";
-    tx.insert_many(into, 10, end, &rows).await?;
+    tx.insert_many(INTO, 10, END, &rows).await?;
     Ok(())
+}
+
+/// The same for many keys, all numbers in the text of the statement: SQLite looks an argument's number up by walking
+/// over all arguments before it, which for a thousand rows costs three times as much as parsing them.
+async fn raise_many(tx: &mut Tx, head: &RunHead, last: &[&(i64, Point)]) -> Result<()> {
+    for rows in last.chunks(LITERAL_ROWS) {
+        let mut sql = String::with_capacity(INTO.len() + END.len() + rows.len() * 110);
+        sql.push_str(INTO);
+        sql.push_str(" VALUES ");
+        for (i, (key, point)) in rows.iter().enumerate() {
+            let value = point.value;
+            sql.push_str(if i == 0 { "(" } else { ",(" });
+            let fixed = [
+                head.id,
+                *key,
+                head.experiment,
+                head.started_ms,
+                float::rank(value),
+                float::sort_key(value),
+            ];
+            for number in fixed
+                .into_iter()
+                .chain([float::to_bits(value), point.step, point.time.millis()])
+            {
+                literal(&mut sql, number);
+            }
+            sql.push_str("FALSE)");
+        }
+        sql.push(' ');
+        sql.push_str(END);
+        tx.execute_script(&sql).await?;
+    }
+    Ok(())
+}
+
+/// A number and a comma. The least one has no literal of its own: its digits alone do not fit 64 bits.
+fn literal(sql: &mut String, number: i64) {
+    // Writing to a String cannot fail.
+    let _ = match number {
+        i64::MIN => write!(sql, "({}-1),", i64::MIN + 1),
+        _ => write!(sql, "{number},"),
+    };
 }
 
 /// Puts the run on the list of work for the background.
 pub(super) async fn note_append(tx: &mut Tx, head: &RunHead, now: Timestamp) -> Result<()> {
+    let second_ago = now.minus(Duration::from_secs(1)).millis();
+    if head
+        .noted_ms
+        .is_some_and(|noted| (second_ago..=now.millis()).contains(&noted))
+    {
+        return Ok(());
+    }
     let sql = "INSERT INTO unindexed_runs (run, experiment, since_ms) VALUES ($1, $2, $3) \
                ON CONFLICT (run) DO UPDATE SET since_ms = excluded.since_ms \
                WHERE unindexed_runs.since_ms < $4 OR unindexed_runs.since_ms > excluded.since_ms";
-    let second_ago = now.minus(Duration::from_secs(1)).millis();
-    tx.execute(sql, &args![head.id, head.experiment, now.millis(), second_ago]).await?;
+    tx.execute(sql, &args![head.id, head.experiment, now.millis(), second_ago])
+        .await?;
     Ok(())
 }
 
@@ -89,7 +165,8 @@ pub(super) async fn settle(db: &Db, run: i64) -> Result<bool> {
             if i64::try_from(done).unwrap_or(SLICE) >= SLICE {
                 return Ok(false);
             }
-            tx.execute("DELETE FROM unindexed_runs WHERE run = $1", &args![run]).await?;
+            tx.execute("DELETE FROM unindexed_runs WHERE run = $1", &args![run])
+                .await?;
             Ok(true)
         })
     })

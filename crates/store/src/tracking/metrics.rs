@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use lodeway_domain::{
     Error, Reason, ResourceKind, Result,
-    float,
     caller::Workspace,
+    float,
     id::RunId,
     page::{Page, PageRequest},
     time::Timestamp,
@@ -28,7 +28,7 @@ use super::{
 use crate::{
     args,
     ledger::changes::{self, NewChange},
-    sql::{Conn, Tx},
+    sql::{Conn, Engine, Tx},
 };
 
 /// The kind of entity under which changes of runs stand in the change log.
@@ -49,7 +49,7 @@ pub struct StreamAppend {
     /// The durable sequence that they follow.
     pub after: i64,
     /// The batches with the sequences `after + 1`, `after + 2`, …; their params and tags are not looked at.
-    pub batches: Vec<LogBatch>,
+    pub batches: Vec<Arc<LogBatch>>,
 }
 
 /// What became of an append to a stream.
@@ -115,6 +115,9 @@ pub trait MetricStore: Send + Sync + 'static {
     /// Changes when points were appended to this run by this process; other processes' appends do not show.
     async fn appends(&self, workspace: &Workspace, run: &RunId) -> Result<watch::Receiver<i64>>;
 
+    /// Changes with every commit to the change log, see [`Db::wakeups`](crate::sql::Db::wakeups).
+    fn wakeups(&self) -> watch::Receiver<u64>;
+
     /// Does one small piece of work in the background: compacts blocks, brings the index of latest values up to date.
     /// True if there may be more to do.
     async fn maintain_metrics(&self, now: Timestamp) -> Result<bool>;
@@ -129,16 +132,34 @@ pub(super) struct RunHead {
     pub started_ms: i64,
     pub append_seq: i64,
     pub revision: i64,
+    /// When work in the background was last told of the run, where that is sure and known.
+    pub noted_ms: Option<i64>,
 }
 
 /// Locks the row of an active run and gives out `appends` numbers of its log.
 pub(super) async fn lock_run(tx: &mut Tx, workspace: &str, run: &RunId, appends: i64) -> Result<RunHead> {
-    let sql = "UPDATE runs SET append_seq = append_seq + $3 WHERE workspace = $1 AND run_id = $2 \
-               RETURNING id, experiment, append_seq, revision, deleted_ms, started_ms";
-    let row = tx.query_opt(sql, &args![workspace, run.as_str(), appends]).await?;
+    // PostgreSQL would look at the list as it was before this waited for the row.
+    let noted = match tx.engine() {
+        Engine::Sqlite => "(SELECT u.since_ms FROM unindexed_runs u WHERE u.run = runs.id)",
+        Engine::Postgres => "CAST(NULL AS BIGINT)",
+    };
+    let sql = format!(
+        "UPDATE runs SET append_seq = append_seq + $3 WHERE workspace = $1 AND run_id = $2 \
+         RETURNING id, experiment, append_seq, revision, deleted_ms, started_ms, {noted}"
+    );
+    let row = tx
+        .query_opt(&sql, &args![workspace, run.as_str(), appends])
+        .await?;
     let row = row.ok_or_else(|| Error::not_found(ResourceKind::Run, run))?;
     active(run, row.opt_int(4)?)?;
-    Ok(RunHead { id: row.int(0)?, experiment: row.int(1)?, append_seq: row.int(2)?, revision: row.int(3)?, started_ms: row.int(5)? })
+    Ok(RunHead {
+        id: row.int(0)?,
+        experiment: row.int(1)?,
+        append_seq: row.int(2)?,
+        revision: row.int(3)?,
+        started_ms: row.int(5)?,
+        noted_ms: row.opt_int(6)?,
+    })
 }
 
 fn active(run: &RunId, deleted_ms: Option<i64>) -> Result<()> {
@@ -148,9 +169,15 @@ fn active(run: &RunId, deleted_ms: Option<i64>) -> Result<()> {
 }
 
 /// A run's row as a reader needs it: its row id and whether it is deleted.
-pub(super) async fn find_run(conn: &mut Conn, workspace: &Workspace, run: &RunId) -> Result<(i64, Option<i64>)> {
+pub(super) async fn find_run(
+    conn: &mut Conn,
+    workspace: &Workspace,
+    run: &RunId,
+) -> Result<(i64, Option<i64>)> {
     let sql = "SELECT id, deleted_ms FROM runs WHERE workspace = $1 AND run_id = $2";
-    let row = conn.query_opt(sql, &args![workspace.as_str(), run.as_str()]).await?;
+    let row = conn
+        .query_opt(sql, &args![workspace.as_str(), run.as_str()])
+        .await?;
     let row = row.ok_or_else(|| Error::not_found(ResourceKind::Run, run))?;
     Ok((row.int(0)?, row.opt_int(1)?))
 }
@@ -169,18 +196,32 @@ struct Prepared {
 #[async_trait]
 impl MetricStore for SqlTracking {
     async fn log_batch(&self, write: Write<()>, run: &RunId, batch: LogBatch) -> Result<()> {
-        let params = self.labels(batch.params().iter().map(|(key, value)| (key.as_str(), value.as_str()))).await?;
+        let params = self
+            .labels(
+                batch
+                    .params()
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value.as_str())),
+            )
+            .await?;
         let tags = self.labels(batch.tags().iter()).await?;
         let prepared = Arc::new(Prepared {
             run: run.clone(),
-            points: self.points_of(std::slice::from_ref(&batch)).await?,
-            measured: batch.metrics().iter().filter(|m| m.source.is_some()).cloned().collect(),
+            points: self.points_of(&[&batch]).await?,
+            measured: batch
+                .metrics()
+                .iter()
+                .filter(|m| m.source.is_some())
+                .cloned()
+                .collect(),
             params,
             tags,
             appended: Mutex::default(),
         });
         write
-            .once(&self.db, Arc::clone(&prepared), |tx, write, batch| Box::pin(log(tx, write, batch)))
+            .once(&self.db, Arc::clone(&prepared), |tx, write, batch| {
+                Box::pin(log(tx, write, batch))
+            })
             .await?;
         let appended = *prepared.appended.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((run, seq)) = appended {
@@ -195,7 +236,9 @@ impl MetricStore for SqlTracking {
         active(run, deleted_ms)?;
         let sql = "SELECT sequence FROM metric_streams WHERE run = $1 AND stream_id = $2";
         let row = conn.query_opt(sql, &args![id, stream_id]).await?;
-        Ok(StreamState { durable: row.map_or(Ok(0), |row| row.int(0))? })
+        Ok(StreamState {
+            durable: row.map_or(Ok(0), |row| row.int(0))?,
+        })
     }
 
     async fn append_stream(
@@ -239,6 +282,10 @@ impl MetricStore for SqlTracking {
         Ok(self.appends.watch(id))
     }
 
+    fn wakeups(&self) -> watch::Receiver<u64> {
+        self.db.wakeups()
+    }
+
     async fn maintain_metrics(&self, now: Timestamp) -> Result<bool> {
         self.maintain(now).await
     }
@@ -246,9 +293,11 @@ impl MetricStore for SqlTracking {
 
 impl SqlTracking {
     /// All points of batches by interned key, then (step, time, value); equal ones once.
-    pub(super) async fn points_of(&self, batches: &[LogBatch]) -> Result<Vec<(i64, Point)>> {
-        let groups: Vec<&[Metric]> =
-            batches.iter().flat_map(|batch| batch.metrics().chunk_by(|a, b| a.key == b.key)).collect();
+    pub(super) async fn points_of(&self, batches: &[&LogBatch]) -> Result<Vec<(i64, Point)>> {
+        let groups: Vec<&[Metric]> = batches
+            .iter()
+            .flat_map(|batch| batch.metrics().chunk_by(|a, b| a.key == b.key))
+            .collect();
         let keys: Vec<&str> = groups.iter().map(|group| group[0].key.as_str()).collect();
         let ids = self.keys.intern(&self.db, &keys).await?;
         let mut points: Vec<(i64, Point)> = Vec::with_capacity(groups.iter().map(|group| group.len()).sum());
@@ -263,10 +312,20 @@ impl SqlTracking {
 
 /// The operation behind `log_batch`.
 async fn log(tx: &mut Tx, write: &Write<()>, batch: &Prepared) -> Result<()> {
-    let head = lock_run(tx, write.workspace(), &batch.run, i64::from(!batch.points.is_empty())).await?;
+    let head = lock_run(
+        tx,
+        write.workspace(),
+        &batch.run,
+        i64::from(!batch.points.is_empty()),
+    )
+    .await?;
     let mut changed = labels::set_params(tx, &head, &batch.params).await?;
     changed |= labels::set_tags(tx, &head, &batch.tags).await?;
-    let name = batch.tags.iter().find(|tag| tag.key == RUN_NAME_TAG).map(|tag| tag.value.as_str());
+    let name = batch
+        .tags
+        .iter()
+        .find(|tag| tag.key == RUN_NAME_TAG)
+        .map(|tag| tag.value.as_str());
     let revision = head.revision + rename(tx, head.id, name).await?;
     append_points(tx, &head, &batch.points, write.now).await?;
     write_measured(tx, write.workspace(), &batch.run, &batch.measured).await?;
@@ -315,7 +374,15 @@ pub(super) async fn write_blocks(tx: &mut Tx, run: i64, blocks: &[blocks::NewBlo
         .iter()
         .flat_map(|b| {
             args![
-                run, b.key, b.first_seq, b.last_seq, b.points, b.times_ms.0, b.times_ms.1, b.steps.0, b.steps.1,
+                run,
+                b.key,
+                b.first_seq,
+                b.last_seq,
+                b.points,
+                b.times_ms.0,
+                b.times_ms.1,
+                b.steps.0,
+                b.steps.1,
                 &b.data
             ]
         })
@@ -329,14 +396,19 @@ async fn write_measured(tx: &mut Tx, workspace: &str, run: &RunId, measured: &[M
     if measured.is_empty() {
         return Ok(());
     }
-    let sql = format!("SELECT id FROM logged_models WHERE workspace = $1 AND model_id = $2{}", tx.engine().for_share());
+    let sql = format!(
+        "SELECT id FROM logged_models WHERE workspace = $1 AND model_id = $2{}",
+        tx.engine().for_share()
+    );
     let mut models = std::collections::BTreeMap::new();
     for source in measured.iter().filter_map(|m| m.source.as_ref()) {
         models.insert(&source.model, 0);
     }
     for (model, id) in &mut models {
         let row = tx.query_opt(&sql, &args![workspace, model.as_str()]).await?;
-        *id = row.ok_or_else(|| Error::not_found(ResourceKind::LoggedModel, model))?.int(0)?;
+        *id = row
+            .ok_or_else(|| Error::not_found(ResourceKind::LoggedModel, model))?
+            .int(0)?;
     }
     let mut rows = Vec::new();
     for metric in measured {
@@ -365,7 +437,12 @@ async fn write_measured(tx: &mut Tx, workspace: &str, run: &RunId, measured: &[M
 pub fn sequence_gap(expected: i64, found: i64) -> Error {
     Error::precondition(
         Reason::SequenceGap,
-        format!("batch `{found}` came where `{expected}` was expected; resend from the last acknowledged sequence on"),
-        vec![("expected", expected.to_string()), ("sequence", found.to_string())],
+        format!(
+            "batch `{found}` came where `{expected}` was expected; resend from the last acknowledged sequence on"
+        ),
+        vec![
+            ("expected", expected.to_string()),
+            ("sequence", found.to_string()),
+        ],
     )
 }

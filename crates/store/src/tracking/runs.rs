@@ -134,6 +134,7 @@ pub(super) async fn find_for_update(tx: &mut Tx, workspace: &str, id: &RunId) ->
         started_ms: run.started.millis(),
         append_seq: 0,
         revision: run.revision,
+        noted_ms: None,
     };
     Ok((head, run))
 }
@@ -180,6 +181,7 @@ async fn create(tx: &mut Tx, write: &Write<Run>, id: &RunId, new: &NewRun, tags:
         started_ms: new.started.millis(),
         append_seq: 0,
         revision: 1,
+        noted_ms: None,
     };
     labels::set_tags(tx, &head, tags).await?;
     note(tx, write, id, 1).await?;

@@ -37,12 +37,17 @@ impl SqlTracking {
             workspace: workspace.as_str().to_owned(),
             run: run.clone(),
             last: append.after.saturating_add(count),
-            points: self.points_of(&append.batches).await?,
+            points: self
+                .points_of(&append.batches.iter().map(|batch| &**batch).collect::<Vec<_>>())
+                .await?,
             stream_id: append.stream_id,
             after: append.after,
             now,
         };
-        let (outcome, run, seq) = self.db.write_with(prepared, |tx, p| Box::pin(write(tx, p))).await?;
+        let (outcome, run, seq) = self
+            .db
+            .write_with(prepared, |tx, p| Box::pin(write(tx, p)))
+            .await?;
         if matches!(outcome, StreamOutcome::Durable(_)) {
             self.appends.tell(run, seq);
         }
@@ -51,14 +56,25 @@ impl SqlTracking {
 }
 
 async fn write(tx: &mut Tx, batch: &Prepared) -> Result<(StreamOutcome, i64, i64)> {
-    let head = lock_run(tx, &batch.workspace, &batch.run, i64::from(!batch.points.is_empty())).await?;
+    let head = lock_run(
+        tx,
+        &batch.workspace,
+        &batch.run,
+        i64::from(!batch.points.is_empty()),
+    )
+    .await?;
     let sql = "INSERT INTO metric_streams (run, stream_id, sequence) VALUES ($1, $2, $3) \
                ON CONFLICT (run, stream_id) DO UPDATE SET sequence = excluded.sequence \
                WHERE metric_streams.sequence = $4";
-    let moved = tx.execute(sql, &args![head.id, &batch.stream_id, batch.last, batch.after]).await?;
+    let moved = tx
+        .execute(sql, &args![head.id, &batch.stream_id, batch.last, batch.after])
+        .await?;
     if moved == 0 {
         let sql = "SELECT sequence FROM metric_streams WHERE run = $1 AND stream_id = $2";
-        let durable = tx.query_one(sql, &args![head.id, &batch.stream_id]).await?.int(0)?;
+        let durable = tx
+            .query_one(sql, &args![head.id, &batch.stream_id])
+            .await?
+            .int(0)?;
         return Ok((StreamOutcome::Moved(durable), head.id, head.append_seq));
     }
     append_points(tx, &head, &batch.points, batch.now).await?;
@@ -87,6 +103,9 @@ impl Appends {
     pub fn watch(&self, run: i64) -> watch::Receiver<i64> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.retain(|_, sender| sender.receiver_count() > 0);
-        watched.entry(run).or_insert_with(|| watch::Sender::new(0)).subscribe()
+        watched
+            .entry(run)
+            .or_insert_with(|| watch::Sender::new(0))
+            .subscribe()
     }
 }

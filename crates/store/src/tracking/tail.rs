@@ -47,12 +47,33 @@ impl RunCursor {
         if text.is_empty() {
             return Ok(Self::default());
         }
-        let refuse = || Error::invalid("cursor", "is not a cursor that this server made; watch without one");
+        let refuse = || {
+            Error::invalid(
+                "cursor",
+                "is not a cursor that this server made; watch without one",
+            )
+        };
         let rest = text.strip_prefix("r1.").ok_or_else(refuse)?;
-        let numbers: Vec<i64> = rest.split('.').map(str::parse).collect::<Result<_, _>>().map_err(|_| refuse())?;
+        let numbers: Vec<i64> = rest
+            .split('.')
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map_err(|_| refuse())?;
         match numbers[..] {
-            [seq, change] if seq >= 0 && change >= 0 => Ok(Self { seq, key: WHOLE, index: 0, change, begun: true }),
-            [seq, change, key, index] if seq >= 0 && change >= 0 => Ok(Self { seq, key, index, change, begun: true }),
+            [seq, change] if seq >= 0 && change >= 0 => Ok(Self {
+                seq,
+                key: WHOLE,
+                index: 0,
+                change,
+                begun: true,
+            }),
+            [seq, change, key, index] if seq >= 0 && change >= 0 => Ok(Self {
+                seq,
+                key,
+                index,
+                change,
+                begun: true,
+            }),
             _ => Err(refuse()),
         }
     }
@@ -107,8 +128,12 @@ impl SqlTracking {
         let mut conn = self.db.snapshot().await?;
         let state = state(&mut conn, workspace, run).await?;
         if cursor.seq > state.append_seq {
-            let message = format!("cursor `{cursor}` is ahead of the log of run `{run}`; watch without a cursor");
-            return Err(Error::OutOfRange { reason: Reason::CursorExpired, message });
+            let message =
+                format!("cursor `{cursor}` is ahead of the log of run `{run}`; watch without a cursor");
+            return Err(Error::OutOfRange {
+                reason: Reason::CursorExpired,
+                message,
+            });
         }
         let changed = if cursor.begun {
             let filter = ChangeFilter {
@@ -138,7 +163,13 @@ impl SqlTracking {
                 append_seq: place.0,
             })
             .collect();
-        Ok(Tail { points, changed, is_deleted: state.is_deleted, cursor, is_end })
+        Ok(Tail {
+            points,
+            changed,
+            is_deleted: state.is_deleted,
+            cursor,
+            is_end,
+        })
     }
 
     /// The ids of the keys asked for; none for all. A key that nothing uses yet is looked for again next time.
@@ -147,15 +178,23 @@ impl SqlTracking {
             return Ok(None);
         }
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        Ok(Some(self.keys.find(conn, &keys).await?.into_iter().flatten().collect()))
+        Ok(Some(
+            self.keys.find(conn, &keys).await?.into_iter().flatten().collect(),
+        ))
     }
 }
 
 async fn state(conn: &mut Reader, workspace: &Workspace, run: &RunId) -> Result<RunState> {
     let sql = "SELECT id, append_seq, deleted_ms FROM runs WHERE workspace = $1 AND run_id = $2";
-    let row = conn.query_opt(sql, &args![workspace.as_str(), run.as_str()]).await?;
+    let row = conn
+        .query_opt(sql, &args![workspace.as_str(), run.as_str()])
+        .await?;
     let row = row.ok_or_else(|| Error::not_found(ResourceKind::Run, run))?;
-    Ok(RunState { id: row.int(0)?, append_seq: row.int(1)?, is_deleted: row.opt_int(2)?.is_some() })
+    Ok(RunState {
+        id: row.int(0)?,
+        append_seq: row.int(1)?,
+        is_deleted: row.opt_int(2)?.is_some(),
+    })
 }
 
 /// Points after the cursor, which moves behind them; and whether nothing follows.
@@ -168,7 +207,11 @@ async fn read(
 ) -> Result<(Vec<Placed>, bool)> {
     let (mut found, mut window) = (Vec::new(), WINDOW);
     loop {
-        let low = if cursor.key == WHOLE { cursor.seq + 1 } else { cursor.seq };
+        let low = if cursor.key == WHOLE {
+            cursor.seq + 1
+        } else {
+            cursor.seq
+        };
         if low > run.append_seq {
             return Ok((found, true));
         }
@@ -201,8 +244,9 @@ async fn window_points(
     keys: Option<&[i64]>,
     limit: usize,
 ) -> Result<Vec<Placed>> {
-    let mut sql = "SELECT append_seq, data FROM metric_blocks WHERE run = $1 AND last_seq >= $2 AND append_seq <= $3"
-        .to_owned();
+    let mut sql =
+        "SELECT append_seq, data FROM metric_blocks WHERE run = $1 AND last_seq >= $2 AND append_seq <= $3"
+            .to_owned();
     let mut args = args![run, low, high].to_vec();
     if let Some(keys) = keys {
         sql.push_str(&format!(" AND key IN {}", in_ids(conn.engine(), "$4")));
@@ -221,7 +265,10 @@ async fn window_points(
             scratch.clear();
             block.read(group, &mut scratch)?;
             for append in scratch.chunk_by(|a, b| a.seq == b.seq) {
-                let placed = append.iter().zip(0..).map(|(p, index)| ((p.seq, key, index), p.point));
+                let placed = append
+                    .iter()
+                    .zip(0..)
+                    .map(|(p, index)| ((p.seq, key, index), p.point));
                 found.extend(placed.filter(|(place, _)| *place > after && *place <= end));
             }
         }
@@ -237,4 +284,3 @@ async fn window_points(
     found.truncate(limit);
     Ok(found)
 }
-

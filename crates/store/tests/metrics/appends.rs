@@ -10,15 +10,27 @@ async fn values_come_back_bit_for_bit_and_equal_points_once() {
     on_both(|under| {
         Box::pin(async move {
             let run = under.run().await;
-            let bits = [0x7ff8_0000_0000_0001, 0xfff8_0000_0000_0002, 0x8000_0000_0000_0000, 0, 0x7ff0_0000_0000_0000_u64];
-            let points: Vec<_> = bits.iter().map(|b| metric("a", f64::from_bits(*b), 5, 1)).collect();
+            let bits = [
+                0x7ff8_0000_0000_0001,
+                0xfff8_0000_0000_0002,
+                0x8000_0000_0000_0000,
+                0,
+                0x7ff0_0000_0000_0000_u64,
+            ];
+            let points: Vec<_> = bits
+                .iter()
+                .map(|b| metric("a", f64::from_bits(*b), 5, 1))
+                .collect();
             under.log(&run, batch(points.clone()), 0).await;
             under.log(&run, batch(points), 1).await;
             let found = under.history(&run, "a", HistoryOrder::Step, 2).await;
             let found: Vec<u64> = found.iter().map(|p| p.value.to_bits()).collect();
             assert_eq!(found, [bits[3], bits[2], bits[4], bits[0], bits[1]]);
             assert_eq!(under.history(&run, "never", HistoryOrder::Step, 2).await, []);
-            let unknown = under.store.metric_history(&ws(), &RunId::generate(), "a", HistoryOrder::Step, &page(1, "")).await;
+            let unknown = under
+                .store
+                .metric_history(&ws(), &RunId::generate(), "a", HistoryOrder::Step, &page(1, ""))
+                .await;
             assert_eq!(unknown.unwrap_err().reason(), Reason::ResourceNotFound);
         })
     })
@@ -30,25 +42,59 @@ async fn params_are_write_once_and_a_refused_batch_leaves_nothing() {
     on_both(|under| {
         Box::pin(async move {
             let run = under.run().await;
-            under.log(&run, labels(&[("lr", "0.1"), ("n", "")], &[("team", "a")]), 0).await;
-            under.log(&run, labels(&[("lr", "0.1")], &[("team", "b")]), 1).await;
+            under
+                .log(&run, labels(&[("lr", "0.1"), ("n", "")], &[("team", "a")]), 0)
+                .await;
+            under
+                .log(&run, labels(&[("lr", "0.1")], &[("team", "b")]), 1)
+                .await;
             let mixed = LogBatch::new(
                 vec![metric("a", 1.0, 0, 0)],
                 vec![(key("lr"), ParamValue::parse("value", "0.2".to_owned()).unwrap())],
                 Tags::parse("tags", [("team".to_owned(), "c".to_owned())], 10).unwrap(),
             )
             .unwrap();
-            let error = under.store.log_batch(write(at(2)), &run, mixed).await.unwrap_err();
+            let error = under
+                .store
+                .log_batch(write(at(2)), &run, mixed)
+                .await
+                .unwrap_err();
             assert_eq!(error.reason(), Reason::ParamAlreadySet);
-            let pairs = [("key", "lr"), ("old_value", "0.1"), ("new_value", "0.2")].map(|(k, v)| (k, v.to_owned()));
+            let pairs =
+                [("key", "lr"), ("old_value", "0.1"), ("new_value", "0.2")].map(|(k, v)| (k, v.to_owned()));
             assert_eq!(metadata(&error), pairs);
-            assert_eq!(under.count("SELECT COUNT(*) FROM metric_blocks WHERE run = RUN", &run).await, 0);
-            assert_eq!(under.count("SELECT COUNT(*) FROM latest_metrics WHERE run = RUN", &run).await, 0);
-            assert_eq!(under.count("SELECT COUNT(*) FROM run_tags WHERE run = RUN AND value = 'b'", &run).await, 1);
-            assert_eq!(under.count("SELECT COUNT(*) FROM params WHERE run = RUN", &run).await, 2);
+            assert_eq!(
+                under
+                    .count("SELECT COUNT(*) FROM metric_blocks WHERE run = RUN", &run)
+                    .await,
+                0
+            );
+            assert_eq!(
+                under
+                    .count("SELECT COUNT(*) FROM latest_metrics WHERE run = RUN", &run)
+                    .await,
+                0
+            );
+            assert_eq!(
+                under
+                    .count(
+                        "SELECT COUNT(*) FROM run_tags WHERE run = RUN AND value = 'b'",
+                        &run
+                    )
+                    .await,
+                1
+            );
+            assert_eq!(
+                under
+                    .count("SELECT COUNT(*) FROM params WHERE run = RUN", &run)
+                    .await,
+                2
+            );
             let changes = "SELECT COUNT(*) FROM changes WHERE entity = 'run' AND entity_id = $1";
             assert_eq!(under.count(changes, &run).await, 2);
-            under.log(&run, labels(&[("lr", "0.1")], &[("team", "b")]), 3).await;
+            under
+                .log(&run, labels(&[("lr", "0.1")], &[("team", "b")]), 3)
+                .await;
             assert_eq!(under.count(changes, &run).await, 2, "nothing changed");
         })
     })
@@ -60,8 +106,18 @@ async fn the_name_tag_renames_the_run() {
     on_both(|under| {
         Box::pin(async move {
             let run = under.run().await;
-            under.log(&run, labels(&[], &[("mlflow.runName", "new")]), 0).await;
-            assert_eq!(under.count("SELECT COUNT(*) FROM runs WHERE id = RUN AND name = 'new' AND revision = 2", &run).await, 1);
+            under
+                .log(&run, labels(&[], &[("mlflow.runName", "new")]), 0)
+                .await;
+            assert_eq!(
+                under
+                    .count(
+                        "SELECT COUNT(*) FROM runs WHERE id = RUN AND name = 'new' AND revision = 2",
+                        &run
+                    )
+                    .await,
+                1
+            );
         })
     })
     .await;
@@ -73,8 +129,13 @@ async fn deleted_and_foreign_runs_refuse() {
         Box::pin(async move {
             let run = under.run().await;
             under.log(&run, batch(vec![metric("a", 1.0, 0, 0)]), 0).await;
-            let other = Caller { workspace: Workspace::parse("other").unwrap(), ..Caller::anonymous() };
-            let write_there = Write::new(Arc::new(other), "LogBatch", None, Vec::new, at(0), |()| Vec::new());
+            let other = Caller {
+                workspace: Workspace::parse("other").unwrap(),
+                ..Caller::anonymous()
+            };
+            let write_there = Write::new(Arc::new(other), "LogBatch", None, Vec::new, at(0), |()| {
+                Vec::new()
+            });
             let foreign = under.store.log_batch(write_there, &run, batch(vec![])).await;
             assert_eq!(reason(foreign), Reason::ResourceNotFound);
             let id = run.to_string();
@@ -82,18 +143,33 @@ async fn deleted_and_foreign_runs_refuse() {
                 .db
                 .write_with(id, |tx, id| {
                     Box::pin(async move {
-                        tx.execute("UPDATE runs SET deleted_ms = 9 WHERE run_id = $1", &args![id]).await
+                        tx.execute("UPDATE runs SET deleted_ms = 9 WHERE run_id = $1", &args![id])
+                            .await
                     })
                 })
                 .await
                 .unwrap();
-            for refused in [batch(vec![]), batch(vec![metric("a", 2.0, 0, 0)]), labels(&[], &[("t", "v")])] {
-                assert_eq!(reason(under.store.log_batch(write(at(1)), &run, refused).await), Reason::RunNotActive);
+            for refused in [
+                batch(vec![]),
+                batch(vec![metric("a", 2.0, 0, 0)]),
+                labels(&[], &[("t", "v")]),
+            ] {
+                assert_eq!(
+                    reason(under.store.log_batch(write(at(1)), &run, refused).await),
+                    Reason::RunNotActive
+                );
             }
             let stream = under.store.open_stream(&ws(), &run, "s").await;
             assert_eq!(stream.unwrap_err().reason(), Reason::RunNotActive);
             assert_eq!(under.history(&run, "a", HistoryOrder::Time, 9).await.len(), 1);
-            assert!(under.store.tail(&ws(), &run, RunCursor::default(), &[], 9).await.unwrap().is_deleted);
+            assert!(
+                under
+                    .store
+                    .tail(&ws(), &run, RunCursor::default(), &[], 9)
+                    .await
+                    .unwrap()
+                    .is_deleted
+            );
         })
     })
     .await;
@@ -107,10 +183,22 @@ async fn a_request_id_makes_a_repetition_exact() {
             let id = Some(RequestId::generate());
             for _ in 0..3 {
                 let points = batch(vec![metric("a", 1.0, 0, 0)]);
-                under.store.log_batch(once(at(0), id, b"x"), &run, points).await.unwrap();
+                under
+                    .store
+                    .log_batch(once(at(0), id, b"x"), &run, points)
+                    .await
+                    .unwrap();
             }
-            assert_eq!(under.count("SELECT append_seq FROM runs WHERE id = RUN", &run).await, 1);
-            let other = under.store.log_batch(once(at(0), id, b"y"), &run, batch(vec![])).await;
+            assert_eq!(
+                under
+                    .count("SELECT append_seq FROM runs WHERE id = RUN", &run)
+                    .await,
+                1
+            );
+            let other = under
+                .store
+                .log_batch(once(at(0), id, b"y"), &run, batch(vec![]))
+                .await;
             assert_eq!(reason(other), Reason::RequestIdReused);
         })
     })
@@ -163,16 +251,39 @@ async fn streams_go_on_where_they_are_and_nowhere_else() {
             let append = |after: i64, values: &[f64]| StreamAppend {
                 stream_id: "s".to_owned(),
                 after,
-                batches: values.iter().map(|v| batch(vec![metric("a", *v, 0, 0)])).collect(),
+                batches: values
+                    .iter()
+                    .map(|v| Arc::new(batch(vec![metric("a", *v, 0, 0)])))
+                    .collect(),
             };
-            let put = |a: StreamAppend| under.store.append_stream(&*Box::leak(Box::new(ws())), &run, a, at(0));
-            assert_eq!(put(append(0, &[1.0, 2.0])).await.unwrap(), StreamOutcome::Durable(2));
-            assert_eq!(put(append(0, &[1.0, 2.0, 3.0])).await.unwrap(), StreamOutcome::Moved(2));
+            let put = |a: StreamAppend| {
+                under
+                    .store
+                    .append_stream(&*Box::leak(Box::new(ws())), &run, a, at(0))
+            };
+            assert_eq!(
+                put(append(0, &[1.0, 2.0])).await.unwrap(),
+                StreamOutcome::Durable(2)
+            );
+            assert_eq!(
+                put(append(0, &[1.0, 2.0, 3.0])).await.unwrap(),
+                StreamOutcome::Moved(2)
+            );
             assert_eq!(put(append(2, &[3.0])).await.unwrap(), StreamOutcome::Durable(3));
-            assert_eq!(under.store.open_stream(&ws(), &run, "s").await.unwrap(), StreamState { durable: 3 });
-            assert_eq!(under.store.open_stream(&ws(), &run, "t").await.unwrap(), StreamState { durable: 0 });
-            let values: Vec<f64> =
-                under.history(&run, "a", HistoryOrder::Time, 9).await.iter().map(|p| p.value).collect();
+            assert_eq!(
+                under.store.open_stream(&ws(), &run, "s").await.unwrap(),
+                StreamState { durable: 3 }
+            );
+            assert_eq!(
+                under.store.open_stream(&ws(), &run, "t").await.unwrap(),
+                StreamState { durable: 0 }
+            );
+            let values: Vec<f64> = under
+                .history(&run, "a", HistoryOrder::Time, 9)
+                .await
+                .iter()
+                .map(|p| p.value)
+                .collect();
             assert_eq!(values, [1.0, 2.0, 3.0]);
         })
     })
@@ -195,8 +306,14 @@ async fn writers_of_the_same_new_keys_in_any_order_do_not_block_each_other() {
                 };
                 let (a, b, c) = futures::join!(log(&one, up), log(&two, down), log(&one, same));
                 a.and(b).and(c).unwrap();
-                assert_eq!(under.history(&one, &names[7], HistoryOrder::Step, 9).await.len(), 2);
-                assert_eq!(under.history(&two, &names[7], HistoryOrder::Step, 9).await.len(), 1);
+                assert_eq!(
+                    under.history(&one, &names[7], HistoryOrder::Step, 9).await.len(),
+                    2
+                );
+                assert_eq!(
+                    under.history(&two, &names[7], HistoryOrder::Step, 9).await.len(),
+                    1
+                );
             }
         })
     })
@@ -213,17 +330,33 @@ async fn a_damaged_block_is_data_loss_and_does_not_stop_the_background() {
             }
             under
                 .db
-                .write(|tx| Box::pin(async move { tx.execute("UPDATE metric_blocks SET data = $1 WHERE append_seq = 3", &args![b"\x01\x02\x03"]).await }))
+                .write(|tx| {
+                    Box::pin(async move {
+                        tx.execute(
+                            "UPDATE metric_blocks SET data = $1 WHERE append_seq = 3",
+                            &args![b"\x01\x02\x03"],
+                        )
+                        .await
+                    })
+                })
                 .await
                 .unwrap();
-            let broken = under.store.metric_history(&ws(), &run, "a", HistoryOrder::Time, &page(99, "")).await;
+            let broken = under
+                .store
+                .metric_history(&ws(), &run, "a", HistoryOrder::Time, &page(99, ""))
+                .await;
             assert!(matches!(broken, Err(Error::DataLoss(_))));
             let mut rounds = 0;
             while under.store.maintain_metrics(at(60_000)).await.unwrap() {
                 rounds += 1;
                 assert!(rounds < 50);
             }
-            assert_eq!(under.count("SELECT COUNT(*) FROM metric_blocks WHERE run = RUN", &run).await, 20);
+            assert_eq!(
+                under
+                    .count("SELECT COUNT(*) FROM metric_blocks WHERE run = RUN", &run)
+                    .await,
+                20
+            );
         })
     })
     .await;
@@ -243,6 +376,38 @@ async fn a_cursor_ahead_of_the_log_is_out_of_range() {
             for text in ["x", "r1.", "r1.1", "r1.-1.0", "r1.1.2.3.4.5", "r2.1.1"] {
                 assert!(RunCursor::parse(text).is_err(), "{text}");
             }
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_keys_at_once_keep_the_greatest_point_of_each() {
+    on_both(|under| {
+        Box::pin(async move {
+            let run = under.run().await;
+            let names: Vec<String> = (0..40).map(|i| format!("wide-{i}")).collect();
+            let wide =
+                |value: f64, step: i64| batch(names.iter().map(|n| metric(n, value, 0, step)).collect());
+            under.log(&run, wide(9.0, i64::MIN), 0).await;
+            under.log(&run, wide(-0.0, i64::MIN), 0).await;
+            let latest = "SELECT COUNT(*) FROM latest_metrics WHERE run = RUN AND bits = ";
+            let bits = |value: f64| lodeway_domain::float::to_bits(value);
+            assert_eq!(under.count(&format!("{latest}{}", bits(9.0)), &run).await, 40);
+            under.log(&run, wide(0.0, i64::MAX), 0).await;
+            under.log(&run, wide(-0.0, i64::MAX), 0).await;
+            under.log(&run, wide(1.0, 7), 0).await;
+            assert_eq!(
+                under.count(&format!("{latest}{} - 1", i64::MIN + 1), &run).await,
+                40
+            );
+            under.log(&run, wide(f64::NAN, i64::MAX), 0).await;
+            assert_eq!(
+                under
+                    .count(&format!("{latest}{} AND rank = 1", bits(f64::NAN)), &run)
+                    .await,
+                40
+            );
         })
     })
     .await;

@@ -26,7 +26,13 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     let value = prop_oneof![
-        select(vec![0x8000_0000_0000_0000, 0, 0x7ff8_0000_0000_0000, 0xfff8_0000_0000_0001, 0x7ff0_0000_0000_0000_u64]),
+        select(vec![
+            0x8000_0000_0000_0000,
+            0,
+            0x7ff8_0000_0000_0000,
+            0xfff8_0000_0000_0001,
+            0x7ff0_0000_0000_0000_u64
+        ]),
         (-2_i32..3).prop_map(|v| f64::from(v).to_bits()),
     ];
     let step = prop_oneof![9 => -5_i64..20, 1 => select(vec![i64::MIN, i64::MAX])];
@@ -47,8 +53,10 @@ struct Oracle {
 
 impl Oracle {
     fn append(&mut self, points: &[(usize, u64, i64, i64)]) -> LogBatch {
-        let metrics: Vec<Metric> =
-            points.iter().map(|(k, bits, ms, step)| metric(KEYS[*k], f64::from_bits(*bits), *ms, *step)).collect();
+        let metrics: Vec<Metric> = points
+            .iter()
+            .map(|(k, bits, ms, step)| metric(KEYS[*k], f64::from_bits(*bits), *ms, *step))
+            .collect();
         let batch = batch(metrics);
         let index = |m: &Metric| KEYS.iter().position(|k| *k == m.key.as_str()).unwrap();
         let points: Vec<_> = batch.metrics().iter().map(|m| (index(m), m.point)).collect();
@@ -59,7 +67,13 @@ impl Oracle {
     }
 
     fn history(&self, key: usize, order: HistoryOrder) -> Vec<Point> {
-        let mut all: Vec<Point> = self.appends.iter().flatten().filter(|p| p.0 == key).map(|p| p.1).collect();
+        let mut all: Vec<Point> = self
+            .appends
+            .iter()
+            .flatten()
+            .filter(|p| p.0 == key)
+            .map(|p| p.1)
+            .collect();
         match order {
             HistoryOrder::Time => all.sort_by(Point::cmp_by_time),
             HistoryOrder::Step => all.sort_by(Point::cmp_by_step),
@@ -98,7 +112,11 @@ async fn play(under: &Under, ops: &[Op], sizes: &[usize]) {
         check_latest(under, &run, &oracle).await;
     }
     loop {
-        let tail = under.store.tail(&ws(), &run, cursor, &[], sizes[0]).await.unwrap();
+        let tail = under
+            .store
+            .tail(&ws(), &run, cursor, &[], sizes[0])
+            .await
+            .unwrap();
         cursor = tail.cursor;
         seen.extend(tail.points);
         if tail.is_end {
@@ -124,13 +142,27 @@ async fn check_latest(under: &Under, run: &RunId, oracle: &Oracle) {
     let mut found = BTreeMap::new();
     for row in &rows {
         let value = float::from_bits(row.int(1).unwrap());
-        assert_eq!((row.int(4).unwrap(), row.int(5).unwrap()), (float::rank(value), float::sort_key(value)));
-        assert!(row.bool(6).unwrap() || row.int(7).unwrap() == 1, "an unindexed row of a run that is not listed");
-        let point = Point { value, time: Timestamp::from_millis(row.int(2).unwrap()), step: row.int(3).unwrap() };
+        assert_eq!(
+            (row.int(4).unwrap(), row.int(5).unwrap()),
+            (float::rank(value), float::sort_key(value))
+        );
+        assert!(
+            row.bool(6).unwrap() || row.int(7).unwrap() == 1,
+            "an unindexed row of a run that is not listed"
+        );
+        let point = Point {
+            value,
+            time: Timestamp::from_millis(row.int(2).unwrap()),
+            step: row.int(3).unwrap(),
+        };
         found.insert(row.text(0).unwrap(), point);
     }
     for (i, key) in KEYS.iter().enumerate() {
-        assert_eq!(found.get(*key), oracle.history(i, HistoryOrder::Step).last(), "{key}");
+        assert_eq!(
+            found.get(*key),
+            oracle.history(i, HistoryOrder::Step).last(),
+            "{key}"
+        );
     }
 }
 
@@ -155,13 +187,25 @@ fn check_tail(oracle: &Oracle, seen: &[lodeway_domain::tracking::StoredPoint]) {
 }
 
 async fn check_sample(under: &Under, run: &RunId, oracle: &Oracle, max_steps: usize) {
-    let sample = Sample { runs: vec![run.clone(), run.clone(), RunId::generate()], key: "a".to_owned(), range: None, max_steps };
+    let sample = Sample {
+        runs: vec![run.clone(), run.clone(), RunId::generate()],
+        key: "a".to_owned(),
+        range: None,
+        max_steps,
+    };
     let found = under.store.sample_history(&ws(), &sample).await.unwrap();
     let all = oracle.history(0, HistoryOrder::Step);
-    let steps: Vec<i64> = all.iter().map(|p| p.step).collect::<BTreeSet<_>>().into_iter().collect();
+    let steps: Vec<i64> = all
+        .iter()
+        .map(|p| p.step)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
     let mut kept: BTreeSet<i64> = steps.iter().copied().collect();
     if steps.len() > max_steps {
-        kept = (0..max_steps).map(|i| steps[i * steps.len() / max_steps]).collect();
+        kept = (0..max_steps)
+            .map(|i| steps[i * steps.len() / max_steps])
+            .collect();
         kept.extend(steps.last());
     }
     let expected: Vec<Point> = all.into_iter().filter(|p| kept.contains(&p.step)).collect();
@@ -176,7 +220,9 @@ async fn everything_agrees_with_the_model_at_any_moment() {
             let seed = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
             let mut runner = TestRunner::new_with_rng(Config::default(), seed);
             for _ in 0..cases {
-                let drawn = (vec(op(), 3..12), vec(1_usize..40, 3)).new_tree(&mut runner).unwrap();
+                let drawn = (vec(op(), 3..12), vec(1_usize..40, 3))
+                    .new_tree(&mut runner)
+                    .unwrap();
                 let (ops, sizes) = drawn.current();
                 play(&under, &ops, &sizes).await;
             }
@@ -191,21 +237,40 @@ async fn a_thinned_history_keeps_ends_and_the_same_steps_in_all_runs() {
         Box::pin(async move {
             let (one, two) = (under.run().await, under.run().await);
             let line = |from: i64, to: i64, by: usize| {
-                batch((from..to).step_by(by).map(|step| metric("a", 1.0, step, step)).collect())
+                batch(
+                    (from..to)
+                        .step_by(by)
+                        .map(|step| metric("a", 1.0, step, step))
+                        .collect(),
+                )
             };
             under.log(&one, line(-10, 500, 1), 0).await;
             under.log(&two, line(3, 300, 2), 0).await;
             let steps = |range, max_steps| {
-                let sample = Sample { runs: vec![two.clone(), one.clone()], key: "a".to_owned(), range, max_steps };
+                let sample = Sample {
+                    runs: vec![two.clone(), one.clone()],
+                    key: "a".to_owned(),
+                    range,
+                    max_steps,
+                };
                 let under = under.clone();
                 async move {
                     let found = under.store.sample_history(&ws(), &sample).await.unwrap();
-                    let of = |run: &RunId| found.iter().filter(|p| p.run == *run).map(|p| p.point.step).collect::<Vec<_>>();
+                    let of = |run: &RunId| {
+                        found
+                            .iter()
+                            .filter(|p| p.run == *run)
+                            .map(|p| p.point.step)
+                            .collect::<Vec<_>>()
+                    };
                     assert!(found.first().is_none_or(|p| p.run == sample.runs[0]));
                     (of(&sample.runs[1]), of(&sample.runs[0]))
                 }
             };
-            assert_eq!(steps(Some((0, 499)), 5).await, (vec![0, 3, 100, 200, 299, 300, 400, 499], vec![3, 299]));
+            assert_eq!(
+                steps(Some((0, 499)), 5).await,
+                (vec![0, 3, 100, 200, 299, 300, 400, 499], vec![3, 299])
+            );
             assert_eq!(steps(Some((9, 11)), 5).await, (vec![9, 10, 11], vec![9, 11]));
             assert_eq!(steps(Some((600, 700)), 5).await, (vec![], vec![]));
             assert_eq!(steps(None, 1).await, (vec![-10, 3, 299, 499], vec![3, 299]));

@@ -3,11 +3,21 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 
 fn int() -> impl Strategy<Value = i64> {
-    prop_oneof![any::<i64>(), -3_i64..3, Just(i64::MIN), Just(i64::MAX), 1_700_000_000_000_i64..1_700_000_100_000]
+    prop_oneof![
+        any::<i64>(),
+        -3_i64..3,
+        Just(i64::MIN),
+        Just(i64::MAX),
+        1_700_000_000_000_i64..1_700_000_100_000
+    ]
 }
 
 fn point() -> impl Strategy<Value = Point> {
-    let bits = prop_oneof![any::<u64>(), any::<f64>().prop_map(f64::to_bits), 0x7ff0_0000_0000_0001_u64..0x7ff0_0000_0000_0009];
+    let bits = prop_oneof![
+        any::<u64>(),
+        any::<f64>().prop_map(f64::to_bits),
+        0x7ff0_0000_0000_0001_u64..0x7ff0_0000_0000_0009
+    ];
     (bits, int(), int()).prop_map(|(bits, ms, step)| Point {
         value: f64::from_bits(bits),
         time: Timestamp::from_millis(ms),
@@ -78,15 +88,28 @@ proptest! {
 
 #[test]
 fn a_batch_of_many_keys_is_one_block_and_of_few_is_a_block_each() {
-    let at = |step: i64| Point { value: 0.5, time: Timestamp::from_millis(1_700_000_000_000 + step), step };
+    let at = |step: i64| Point {
+        value: 0.5,
+        time: Timestamp::from_millis(1_700_000_000_000 + step),
+        step,
+    };
     let wide: Vec<_> = (1..=1000).map(|key| (key, at(7))).collect();
     let blocks = pack(1, &wide);
     assert_eq!((blocks.len(), blocks[0].key), (1, 0));
     assert!(blocks[0].data.len() < 16 * 1000, "{} bytes", blocks[0].data.len());
-    let deep: Vec<_> = (1..=10).flat_map(|key| (0..100).map(move |step| (key, at(step)))).collect();
+    let deep: Vec<_> = (1..=10)
+        .flat_map(|key| (0..100).map(move |step| (key, at(step))))
+        .collect();
     let blocks = pack(1, &deep);
-    assert_eq!(blocks.iter().map(|b| b.key).collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
-    assert!(blocks[0].data.len() < 11 * 100 + 40, "{} bytes", blocks[0].data.len());
+    assert_eq!(
+        blocks.iter().map(|b| b.key).collect::<Vec<_>>(),
+        (1..=10).collect::<Vec<_>>()
+    );
+    assert!(
+        blocks[0].data.len() < 11 * 100 + 40,
+        "{} bytes",
+        blocks[0].data.len()
+    );
     let mut found = Vec::new();
     read_key(&pack(1, &wide)[0].data, 1, 500, &mut found).unwrap();
     assert_eq!(found, [SeqPoint { point: at(7), seq: 1 }]);
