@@ -1,0 +1,117 @@
+//! Benchmarks of Lodeway beside a real `mlflow server`, on the same machine in the same run; `cargo xtask bench` runs it.
+//!
+//! Rounds alternate between the two (A B A B …), each row gives medians and ratios, and says whether its bar is met. It
+//! never fails on a number: a figure is a figure. How to read it: `docs/benchmarks.md`.
+//!
+//! A tour: [`servers`] starts both sides and their databases, [`load`] runs connections ([`client`]) against one and
+//! reads its cost ([`proc`]), [`scenarios`] says what they do, [`report`] compares and writes it down.
+#![expect(clippy::print_stdout, reason = "a command line tool talks to its user")]
+
+mod arena;
+mod client;
+mod load;
+mod proc;
+mod report;
+mod scenarios;
+mod servers;
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::{
+    report::Report,
+    servers::{Engine, Places, Side},
+};
+
+/// Measures Lodeway beside a real `mlflow server`.
+#[derive(Debug, Parser)]
+#[command(name = "lodeway-bench", bin_name = "cargo xtask bench")]
+pub struct Options {
+    /// Only scenarios whose name and variant hold this text; repeatable.
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
+    /// Rounds of each side.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds of load in a round; an operation that has begun is always finished.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// One short round on small data: shows that everything runs, measures nothing worth quoting.
+    #[arg(long)]
+    quick: bool,
+    /// One engine only.
+    #[arg(long, value_enum)]
+    engine: Option<Engine>,
+    /// One side only.
+    #[arg(long, value_enum)]
+    side: Option<Side>,
+    /// The binary of Lodeway.
+    #[arg(long, value_name = "FILE", default_value = "target/release/lodeway")]
+    lodeway: PathBuf,
+    /// The `mlflow` command of the reference.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LODEWAY_BENCH_MLFLOW",
+        default_value = "target/venv/bin/mlflow"
+    )]
+    mlflow: PathBuf,
+    /// Where the report goes.
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+}
+
+impl Options {
+    /// Whether a row is wanted.
+    pub fn wants(&self, scenario: &str, variant: &str) -> bool {
+        let name = format!("{scenario} {variant}");
+        self.only.is_empty() || self.only.iter().any(|text| name.contains(text.as_str()))
+    }
+
+    /// Whether a side is wanted.
+    pub fn runs(&self, side: Side) -> bool {
+        self.side.is_none_or(|only| only == side)
+    }
+
+    /// How many rounds each side gets.
+    pub fn rounds(&self) -> usize {
+        if self.quick { 1 } else { self.rounds.max(1) }
+    }
+
+    /// How long a round is.
+    pub fn time(&self) -> Duration {
+        Duration::from_secs_f64(if self.quick {
+            0.7
+        } else {
+            self.seconds.clamp(0.1, 600.0)
+        })
+    }
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let work = options.out.join("work");
+    let _ = fs::remove_dir_all(&work);
+    fs::create_dir_all(&work)?;
+    let absolute = |path: &PathBuf| std::path::absolute(path).context("a path");
+    let places = Places {
+        lodeway: absolute(&options.lodeway)?,
+        mlflow: absolute(&options.mlflow)?,
+        work: absolute(&work)?,
+    };
+    let mut report = Report::new(&options.out)?;
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        if options.engine.is_none_or(|only| only == engine) {
+            arena::run(&options, &places, engine, &mut report)?;
+        }
+    }
+    println!(
+        "{}\nreport: {}",
+        report.summary(),
+        options.out.join("report.md").display()
+    );
+    let _ = fs::remove_dir_all(&work);
+    Ok(())
+}
