@@ -114,6 +114,10 @@ async fn absent_services_and_features_are_not_implemented() {
         (status, &body["error_code"]),
         (StatusCode::NOT_IMPLEMENTED, &"NOT_IMPLEMENTED".into())
     );
+    let (status, body) = call(Method::PATCH, "/api/2.0/mlflow/traces/tr-1/tags", "{}").await;
+    let message = body["message"].as_str().unwrap();
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(message.starts_with("Missing value for required parameter 'key'"));
     assert_eq!(
         call(Method::POST, "/api/3.0/mlflow/traces/search", "{}").await.0,
         StatusCode::OK

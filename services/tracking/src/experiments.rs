@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     path::{Component, Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use lodeway_domain::{
@@ -53,9 +54,9 @@ impl Experiments {
             return Ok(());
         }
         let location = below(&self.config.default_artifact_root, &["0"]);
-        self.store
-            .ensure_default(workspace, &location, self.clock.now())
-            .await?;
+        // It counts as older than what the first request makes, which may have taken its time before this runs.
+        let now = self.clock.now().minus(Duration::from_secs(1));
+        self.store.ensure_default(workspace, &location, now).await?;
         self.ready
             .write()
             .unwrap_or_else(PoisonError::into_inner)

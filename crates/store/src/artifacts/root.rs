@@ -15,6 +15,8 @@ use super::{
 
 /// The scheme of URIs that name the proxied store.
 const PROXY_SCHEME: &str = "mlflow-artifacts:";
+/// Where the REST edge serves the proxied store.
+const PROXY_ROUTE: &str = "api/2.0/mlflow-artifacts/artifacts";
 
 /// Where artifacts may lie, as configured.
 #[derive(Debug, Clone, Default)]
@@ -80,7 +82,7 @@ impl Roots {
         let default = settings
             .default_root
             .iter()
-            .filter(|uri| !uri.starts_with(PROXY_SCHEME));
+            .filter(|uri| proxied_path(uri).is_none());
         for (uri, created) in default
             .map(|uri| (uri, true))
             .chain(settings.allowed.iter().map(|uri| (uri, false)))
@@ -115,15 +117,12 @@ impl Roots {
 
     /// Finds the place that an artifact URI names.
     ///
-    /// `mlflow-artifacts:` with or without a host is the proxied store; any other URI must lie below one of the roots.
+    /// `mlflow-artifacts:` with or without a host is the proxied store, and so is the `http:` or `https:` address under
+    /// which the REST edge serves it; any other URI must lie below one of the roots.
     /// `runs:` and `models:` are for the services that know runs and models. Errors: `Invalid` naming
     /// `artifact_uri`, reason `LOCATION_NOT_ALLOWED`.
     pub fn resolve(&self, artifact_uri: &str) -> Result<Location> {
-        if let Some(rest) = artifact_uri.strip_prefix(PROXY_SCHEME) {
-            let path = match rest.strip_prefix("//") {
-                Some(with_host) => with_host.split_once('/').map_or("", |(_, path)| path),
-                None => rest.strip_prefix('/').unwrap_or(rest),
-            };
+        if let Some(path) = proxied_path(artifact_uri) {
             let prefix = ArtifactPath::parse_or_root(path).map_err(refuse_path)?;
             return Ok(Location {
                 root: self.0[0].clone(),
@@ -142,6 +141,26 @@ impl Roots {
         Err(refuse(
             "lies below none of the artifact roots of this server; add its root with `--allow-artifact-root`",
         ))
+    }
+}
+
+/// The path below the proxied store that a URI names; none for a URI of another place.
+fn proxied_path(uri: &str) -> Option<&str> {
+    if let Some(rest) = uri.strip_prefix(PROXY_SCHEME) {
+        return Some(match rest.strip_prefix("//") {
+            Some(with_host) => with_host.split_once('/').map_or("", |(_, path)| path),
+            None => rest.strip_prefix('/').unwrap_or(rest),
+        });
+    }
+    let address = uri
+        .strip_prefix("http://")
+        .or_else(|| uri.strip_prefix("https://"))?;
+    let (_, path) = address.split_once('/')?;
+    let below = path.strip_prefix(PROXY_ROUTE)?;
+    if below.is_empty() {
+        Some("")
+    } else {
+        below.strip_prefix('/')
     }
 }
 

@@ -223,10 +223,8 @@ fn content_type(name: &str) -> HeaderValue {
 }
 
 fn attachment(name: &str) -> HeaderValue {
-    let plain = name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b' ' | b'+'));
-    let text = if plain && !name.contains(' ') {
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let text = if !name.is_empty() && name.bytes().all(is_token) {
         format!("attachment; filename={name}")
     } else {
         let encoded = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
@@ -513,6 +511,10 @@ mod tests {
     #[test]
     fn attachments_are_safe_headers() {
         assert_eq!(attachment("a.txt"), "attachment; filename=a.txt");
+        assert_eq!(
+            attachment("dog%step%1.webp"),
+            "attachment; filename=dog%step%1.webp"
+        );
         assert_eq!(
             attachment("a\"b\r\n.txt"),
             "attachment; filename*=UTF-8''a%22b%0D%0A%2Etxt"

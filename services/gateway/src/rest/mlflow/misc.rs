@@ -3,10 +3,12 @@
 use axum::response::IntoResponse;
 use http::{Method, header};
 use lodeway_rpc::access::Access;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, Call, Handler, Route, done,
+    Answer, Call, Handler, Route,
+    body::{Field, Kind, Message, blank},
+    done,
     error::{Code, RestError},
     get, look, post, reply, route,
 };
@@ -104,7 +106,22 @@ const fn any(method: Method, path: &'static str) -> Route {
     route(method, path, "mlflow.NotImplemented", Access::Read, MISSING)
 }
 
-async fn missing(call: Call) -> Answer {
+/// What the tags of a trace would be set or deleted by; a missing key is told first.
+#[derive(Deserialize)]
+struct TraceTag {
+    key: Option<String>,
+}
+
+impl Message for TraceTag {
+    const FIELDS: &'static [Field<Self>] =
+        &[Field::new("key", Kind::Text).required(|m| blank(m.key.as_ref()))];
+}
+
+async fn missing(mut call: Call) -> Answer {
+    let path = call.parts.uri.path();
+    if path.contains("/traces/") && path.ends_with("/tags") {
+        call.message::<TraceTag>().await?;
+    }
     let path = call.parts.uri.path();
     let message = format!("{} {path} is not part of this server yet", call.parts.method);
     Err(RestError::new(Code::NotImplemented, message))

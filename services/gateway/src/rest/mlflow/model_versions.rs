@@ -211,6 +211,8 @@ async fn create(mut call: Call) -> Answer {
         description: m.description.unwrap_or_default(),
         tags,
         request_id: String::new(),
+        // MLflow never asks whether a run exists.
+        allow_unknown_source: true,
     };
     let made = ask
         .registry()

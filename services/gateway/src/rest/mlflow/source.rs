@@ -18,9 +18,12 @@ const MAX_ROUNDS: usize = 10;
 fn decoded(text: &str) -> Result<String, RestError> {
     let mut text = text.to_owned();
     for _ in 0..MAX_ROUNDS {
-        let Ok(next) = percent_decode_str(&text).decode_utf8() else {
+        let next = percent_decode_str(&text);
+        // These two bytes only serve to write a `.` or `/` the long way; other names that are no UTF-8 are honest.
+        if next.clone().any(|byte| matches!(byte, 0xc0 | 0xc1)) {
             return Err(RestError::invalid("Invalid path"));
-        };
+        }
+        let next = next.decode_utf8_lossy();
         if next == text {
             return Ok(text);
         }
@@ -202,8 +205,15 @@ mod tests {
 
     #[test]
     fn paths_stay_below_in_every_encoding() {
-        for good in ["a", "a/b.txt", "a b/c%20d", "..a/b..", "größe", "a:b"] {
-            assert!(check_path(good).is_ok() || good == "a:b", "{good}");
+        for good in [
+            "a",
+            "a/b.txt",
+            "a b/c%20d",
+            "..a/b..",
+            "größe",
+            "x%step%0%17000%ff.png",
+        ] {
+            assert!(check_path(good).is_ok(), "{good}");
         }
         for bad in [
             "..",
