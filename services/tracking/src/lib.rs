@@ -79,6 +79,7 @@ impl Tracking {
         );
         let files = files::Files::new(peers.artifacts);
         metrics::maintain(store.clone(), Arc::clone(&clock), tasks);
+        metrics::keep_log_short(store.clone(), Arc::clone(&clock), tasks);
         Self {
             metrics: Arc::new(metrics::Metrics::new(store.clone())),
             streams: stream::Streams::new(store.clone(), Arc::clone(&clock), tasks),

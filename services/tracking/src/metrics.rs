@@ -49,6 +49,11 @@ impl Metrics {
     }
 }
 
+/// How long a watcher may be away and still go on from its cursor.
+const CHANGES_KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// How often older entries of the change log are forgotten.
+const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
+
 /// Compacts points and keeps the index of latest values up to date, until shutdown.
 pub fn maintain(store: Arc<dyn MetricStore>, clock: Arc<dyn Clock>, tasks: &Tasks) {
     tasks.spawn_until_stop(async move {
@@ -62,6 +67,22 @@ pub fn maintain(store: Arc<dyn MetricStore>, clock: Arc<dyn Clock>, tasks: &Task
                 }
             };
             tokio::time::sleep(pause).await;
+        }
+    });
+}
+
+/// Forgets old entries of the change log, until shutdown, so that it does not grow for ever.
+pub fn keep_log_short(store: Arc<dyn MetricStore>, clock: Arc<dyn Clock>, tasks: &Tasks) {
+    tasks.spawn_until_stop(async move {
+        loop {
+            tokio::time::sleep(PRUNE_EVERY).await;
+            let forgotten = async {
+                while store.prune_changes(clock.now(), CHANGES_KEPT).await? > 0 {}
+                Ok::<_, lodeway_domain::Error>(())
+            };
+            if let Err(error) = forgotten.await {
+                tracing::warn!(%error, "old changes cannot be forgotten now");
+            }
         }
     });
 }

@@ -3,7 +3,10 @@
 //! Every append of points to a run locks the run's row and takes the next number of its log, `append_seq`; so numbers
 //! come in the order of commits, and a watcher that has seen one never finds a smaller one later.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use lodeway_domain::{
@@ -121,6 +124,9 @@ pub trait MetricStore: Send + Sync + 'static {
     /// Does one small piece of work in the background: compacts blocks, brings the index of latest values up to date.
     /// True if there may be more to do.
     async fn maintain_metrics(&self, now: Timestamp) -> Result<bool>;
+
+    /// Forgets changes older than `keep`, some of them a call; how many. A watch that is behind them has to begin anew.
+    async fn prune_changes(&self, now: Timestamp, keep: Duration) -> Result<u64>;
 }
 
 /// A run's row as an operation needs it.
@@ -288,6 +294,10 @@ impl MetricStore for SqlTracking {
 
     async fn maintain_metrics(&self, now: Timestamp) -> Result<bool> {
         self.maintain(now).await
+    }
+
+    async fn prune_changes(&self, now: Timestamp, keep: Duration) -> Result<u64> {
+        changes::prune(&self.db, now, keep).await
     }
 }
 
