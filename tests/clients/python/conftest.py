@@ -43,12 +43,21 @@ def mlflow_here(platform, monkeypatch):
 @pytest.fixture(scope="session")
 def stubs(tmp_path_factory):
     """Stubs generated from the contract by grpcio-tools, as a user would; gives the folder, which is on sys.path."""
+    import grpc_tools
     from grpc_tools import protoc
 
     out = tmp_path_factory.mktemp("stubs")
     sources = [str(p.relative_to(ROOT / "proto")) for p in sorted((ROOT / "proto/lodeway").rglob("*.proto"))]
     failed = protoc.main(
-        ["protoc", f"-I{ROOT / 'proto'}", f"--python_out={out}", f"--grpc_python_out={out}", *sources]
+        [
+            "protoc",
+            f"-I{ROOT / 'proto'}",
+            # google/protobuf/*.proto; only the command line of grpc_tools adds these by itself
+            f"-I{Path(grpc_tools.__file__).parent / '_proto'}",
+            f"--python_out={out}",
+            f"--grpc_python_out={out}",
+            *sources,
+        ]
     )
     assert failed == 0
     sys.path.insert(0, str(out))

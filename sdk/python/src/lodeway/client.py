@@ -36,7 +36,7 @@ _MAX_MESSAGE_BYTES = 512 << 20
 class _Details(grpc.ClientCallDetails):
     """The details of a call, with other metadata."""
 
-    def __init__(self, of: grpc.ClientCallDetails, metadata: Sequence[tuple[str, str | bytes]]) -> None:
+    def __init__(self, of: grpc.ClientCallDetails, metadata: tuple[tuple[str, str | bytes], ...]) -> None:
         self.method = of.method
         self.timeout = of.timeout
         self.credentials = of.credentials
@@ -45,7 +45,7 @@ class _Details(grpc.ClientCallDetails):
         self.metadata = metadata
 
 
-class _Identity(  # type: ignore[misc]
+class _Identity(
     grpc.UnaryUnaryClientInterceptor,
     grpc.UnaryStreamClientInterceptor,
     grpc.StreamUnaryClientInterceptor,
@@ -57,7 +57,7 @@ class _Identity(  # type: ignore[misc]
         self._metadata = list(metadata)
 
     def _send(self, continuation, details, request):  # type: ignore[no-untyped-def]
-        return continuation(_Details(details, [*(details.metadata or ()), *self._metadata]), request)
+        return continuation(_Details(details, (*(details.metadata or ()), *self._metadata)), request)
 
     intercept_unary_unary = _send
     intercept_unary_stream = _send

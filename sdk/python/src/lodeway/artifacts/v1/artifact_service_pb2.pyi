@@ -43,7 +43,7 @@ PRESIGN_METHOD_GET: PresignMethod.ValueType  # 1
 """Reading."""
 PRESIGN_METHOD_PUT: PresignMethod.ValueType  # 2
 """Writing."""
-Global___PresignMethod: typing_extensions.TypeAlias = PresignMethod
+global___PresignMethod = PresignMethod
 
 @typing.final
 class Artifact(google.protobuf.message.Message):
@@ -80,7 +80,7 @@ class Artifact(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["update_time", b"update_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["is_dir", b"is_dir", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes", "update_time", b"update_time"]) -> None: ...
 
-Global___Artifact: typing_extensions.TypeAlias = Artifact
+global___Artifact = Artifact
 
 @typing.final
 class UploadArtifactRequest(google.protobuf.message.Message):
@@ -93,20 +93,20 @@ class UploadArtifactRequest(google.protobuf.message.Message):
     chunk: builtins.bytes
     """The next bytes, at most 1 MiB."""
     @property
-    def open(self) -> Global___UploadOpening:
+    def open(self) -> global___UploadOpening:
         """Names the file."""
 
     def __init__(
         self,
         *,
-        open: Global___UploadOpening | None = ...,
+        open: global___UploadOpening | None = ...,
         chunk: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["chunk", b"chunk", "kind", b"kind", "open", b"open"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["chunk", b"chunk", "kind", b"kind", "open", b"open"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["open", "chunk"] | None: ...
 
-Global___UploadArtifactRequest: typing_extensions.TypeAlias = UploadArtifactRequest
+global___UploadArtifactRequest = UploadArtifactRequest
 
 @typing.final
 class UploadOpening(google.protobuf.message.Message):
@@ -138,7 +138,7 @@ class UploadOpening(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["_size_bytes", b"_size_bytes", "location", b"location", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_size_bytes", b"_size_bytes"]) -> typing.Literal["size_bytes"] | None: ...
 
-Global___UploadOpening: typing_extensions.TypeAlias = UploadOpening
+global___UploadOpening = UploadOpening
 
 @typing.final
 class UploadArtifactResponse(google.protobuf.message.Message):
@@ -148,18 +148,18 @@ class UploadArtifactResponse(google.protobuf.message.Message):
 
     ARTIFACT_FIELD_NUMBER: builtins.int
     @property
-    def artifact(self) -> Global___Artifact:
+    def artifact(self) -> global___Artifact:
         """The file."""
 
     def __init__(
         self,
         *,
-        artifact: Global___Artifact | None = ...,
+        artifact: global___Artifact | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["artifact", b"artifact"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["artifact", b"artifact"]) -> None: ...
 
-Global___UploadArtifactResponse: typing_extensions.TypeAlias = UploadArtifactResponse
+global___UploadArtifactResponse = UploadArtifactResponse
 
 @typing.final
 class DownloadArtifactRequest(google.protobuf.message.Message):
@@ -191,7 +191,7 @@ class DownloadArtifactRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["_length_bytes", b"_length_bytes", "length_bytes", b"length_bytes", "location", b"location", "offset_bytes", b"offset_bytes", "path", b"path"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_length_bytes", b"_length_bytes"]) -> typing.Literal["length_bytes"] | None: ...
 
-Global___DownloadArtifactRequest: typing_extensions.TypeAlias = DownloadArtifactRequest
+global___DownloadArtifactRequest = DownloadArtifactRequest
 
 @typing.final
 class DownloadArtifactResponse(google.protobuf.message.Message):
@@ -204,20 +204,20 @@ class DownloadArtifactResponse(google.protobuf.message.Message):
     chunk: builtins.bytes
     """The next bytes, at most 1 MiB."""
     @property
-    def artifact(self) -> Global___Artifact:
+    def artifact(self) -> global___Artifact:
         """The file."""
 
     def __init__(
         self,
         *,
-        artifact: Global___Artifact | None = ...,
+        artifact: global___Artifact | None = ...,
         chunk: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["artifact", b"artifact", "chunk", b"chunk", "kind", b"kind"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["artifact", b"artifact", "chunk", b"chunk", "kind", b"kind"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["artifact", "chunk"] | None: ...
 
-Global___DownloadArtifactResponse: typing_extensions.TypeAlias = DownloadArtifactResponse
+global___DownloadArtifactResponse = DownloadArtifactResponse
 
 @typing.final
 class GetArtifactRequest(google.protobuf.message.Message):
@@ -239,7 +239,7 @@ class GetArtifactRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["location", b"location", "path", b"path"]) -> None: ...
 
-Global___GetArtifactRequest: typing_extensions.TypeAlias = GetArtifactRequest
+global___GetArtifactRequest = GetArtifactRequest
 
 @typing.final
 class GetArtifactResponse(google.protobuf.message.Message):
@@ -249,18 +249,18 @@ class GetArtifactResponse(google.protobuf.message.Message):
 
     ARTIFACT_FIELD_NUMBER: builtins.int
     @property
-    def artifact(self) -> Global___Artifact:
+    def artifact(self) -> global___Artifact:
         """The file or folder."""
 
     def __init__(
         self,
         *,
-        artifact: Global___Artifact | None = ...,
+        artifact: global___Artifact | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["artifact", b"artifact"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["artifact", b"artifact"]) -> None: ...
 
-Global___GetArtifactResponse: typing_extensions.TypeAlias = GetArtifactResponse
+global___GetArtifactResponse = GetArtifactResponse
 
 @typing.final
 class ListArtifactsRequest(google.protobuf.message.Message):
@@ -294,7 +294,7 @@ class ListArtifactsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["location", b"location", "page_size", b"page_size", "page_token", b"page_token", "path", b"path", "recursive", b"recursive"]) -> None: ...
 
-Global___ListArtifactsRequest: typing_extensions.TypeAlias = ListArtifactsRequest
+global___ListArtifactsRequest = ListArtifactsRequest
 
 @typing.final
 class ListArtifactsResponse(google.protobuf.message.Message):
@@ -307,18 +307,18 @@ class ListArtifactsResponse(google.protobuf.message.Message):
     next_page_token: builtins.str
     """Empty at the end."""
     @property
-    def artifacts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Artifact]:
+    def artifacts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Artifact]:
         """By path."""
 
     def __init__(
         self,
         *,
-        artifacts: collections.abc.Iterable[Global___Artifact] | None = ...,
+        artifacts: collections.abc.Iterable[global___Artifact] | None = ...,
         next_page_token: builtins.str = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["artifacts", b"artifacts", "next_page_token", b"next_page_token"]) -> None: ...
 
-Global___ListArtifactsResponse: typing_extensions.TypeAlias = ListArtifactsResponse
+global___ListArtifactsResponse = ListArtifactsResponse
 
 @typing.final
 class DeleteArtifactsRequest(google.protobuf.message.Message):
@@ -344,7 +344,7 @@ class DeleteArtifactsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "location", b"location", "path", b"path"]) -> None: ...
 
-Global___DeleteArtifactsRequest: typing_extensions.TypeAlias = DeleteArtifactsRequest
+global___DeleteArtifactsRequest = DeleteArtifactsRequest
 
 @typing.final
 class DeleteArtifactsResponse(google.protobuf.message.Message):
@@ -366,7 +366,7 @@ class DeleteArtifactsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["artifact_bytes", b"artifact_bytes", "artifact_count", b"artifact_count"]) -> None: ...
 
-Global___DeleteArtifactsResponse: typing_extensions.TypeAlias = DeleteArtifactsResponse
+global___DeleteArtifactsResponse = DeleteArtifactsResponse
 
 @typing.final
 class PresignArtifactRequest(google.protobuf.message.Message):
@@ -382,7 +382,7 @@ class PresignArtifactRequest(google.protobuf.message.Message):
     """The location, a URI."""
     path: builtins.str
     """The file below it."""
-    method: Global___PresignMethod.ValueType
+    method: global___PresignMethod.ValueType
     """What the URL allows."""
     @property
     def expires_in(self) -> google.protobuf.duration_pb2.Duration:
@@ -393,13 +393,13 @@ class PresignArtifactRequest(google.protobuf.message.Message):
         *,
         location: builtins.str = ...,
         path: builtins.str = ...,
-        method: Global___PresignMethod.ValueType = ...,
+        method: global___PresignMethod.ValueType = ...,
         expires_in: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["expires_in", b"expires_in"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["expires_in", b"expires_in", "location", b"location", "method", b"method", "path", b"path"]) -> None: ...
 
-Global___PresignArtifactRequest: typing_extensions.TypeAlias = PresignArtifactRequest
+global___PresignArtifactRequest = PresignArtifactRequest
 
 @typing.final
 class PresignArtifactResponse(google.protobuf.message.Message):
@@ -446,7 +446,7 @@ class PresignArtifactResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["expire_time", b"expire_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["expire_time", b"expire_time", "headers", b"headers", "url", b"url"]) -> None: ...
 
-Global___PresignArtifactResponse: typing_extensions.TypeAlias = PresignArtifactResponse
+global___PresignArtifactResponse = PresignArtifactResponse
 
 @typing.final
 class CreateMultipartUploadRequest(google.protobuf.message.Message):
@@ -472,7 +472,7 @@ class CreateMultipartUploadRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["location", b"location", "part_count", b"part_count", "path", b"path"]) -> None: ...
 
-Global___CreateMultipartUploadRequest: typing_extensions.TypeAlias = CreateMultipartUploadRequest
+global___CreateMultipartUploadRequest = CreateMultipartUploadRequest
 
 @typing.final
 class MultipartPart(google.protobuf.message.Message):
@@ -516,7 +516,7 @@ class MultipartPart(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["headers", b"headers", "part_number", b"part_number", "url", b"url"]) -> None: ...
 
-Global___MultipartPart: typing_extensions.TypeAlias = MultipartPart
+global___MultipartPart = MultipartPart
 
 @typing.final
 class CreateMultipartUploadResponse(google.protobuf.message.Message):
@@ -529,18 +529,18 @@ class CreateMultipartUploadResponse(google.protobuf.message.Message):
     upload_id: builtins.str
     """The store's id of it."""
     @property
-    def parts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___MultipartPart]:
+    def parts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MultipartPart]:
         """One address a part."""
 
     def __init__(
         self,
         *,
         upload_id: builtins.str = ...,
-        parts: collections.abc.Iterable[Global___MultipartPart] | None = ...,
+        parts: collections.abc.Iterable[global___MultipartPart] | None = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["parts", b"parts", "upload_id", b"upload_id"]) -> None: ...
 
-Global___CreateMultipartUploadResponse: typing_extensions.TypeAlias = CreateMultipartUploadResponse
+global___CreateMultipartUploadResponse = CreateMultipartUploadResponse
 
 @typing.final
 class CompletedPart(google.protobuf.message.Message):
@@ -562,7 +562,7 @@ class CompletedPart(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["etag", b"etag", "part_number", b"part_number"]) -> None: ...
 
-Global___CompletedPart: typing_extensions.TypeAlias = CompletedPart
+global___CompletedPart = CompletedPart
 
 @typing.final
 class CompleteMultipartUploadRequest(google.protobuf.message.Message):
@@ -581,7 +581,7 @@ class CompleteMultipartUploadRequest(google.protobuf.message.Message):
     upload_id: builtins.str
     """The store's id of the upload."""
     @property
-    def parts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___CompletedPart]:
+    def parts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CompletedPart]:
         """Every part."""
 
     def __init__(
@@ -590,11 +590,11 @@ class CompleteMultipartUploadRequest(google.protobuf.message.Message):
         location: builtins.str = ...,
         path: builtins.str = ...,
         upload_id: builtins.str = ...,
-        parts: collections.abc.Iterable[Global___CompletedPart] | None = ...,
+        parts: collections.abc.Iterable[global___CompletedPart] | None = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["location", b"location", "parts", b"parts", "path", b"path", "upload_id", b"upload_id"]) -> None: ...
 
-Global___CompleteMultipartUploadRequest: typing_extensions.TypeAlias = CompleteMultipartUploadRequest
+global___CompleteMultipartUploadRequest = CompleteMultipartUploadRequest
 
 @typing.final
 class CompleteMultipartUploadResponse(google.protobuf.message.Message):
@@ -606,7 +606,7 @@ class CompleteMultipartUploadResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___CompleteMultipartUploadResponse: typing_extensions.TypeAlias = CompleteMultipartUploadResponse
+global___CompleteMultipartUploadResponse = CompleteMultipartUploadResponse
 
 @typing.final
 class AbortMultipartUploadRequest(google.protobuf.message.Message):
@@ -632,7 +632,7 @@ class AbortMultipartUploadRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["location", b"location", "path", b"path", "upload_id", b"upload_id"]) -> None: ...
 
-Global___AbortMultipartUploadRequest: typing_extensions.TypeAlias = AbortMultipartUploadRequest
+global___AbortMultipartUploadRequest = AbortMultipartUploadRequest
 
 @typing.final
 class AbortMultipartUploadResponse(google.protobuf.message.Message):
@@ -644,7 +644,7 @@ class AbortMultipartUploadResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___AbortMultipartUploadResponse: typing_extensions.TypeAlias = AbortMultipartUploadResponse
+global___AbortMultipartUploadResponse = AbortMultipartUploadResponse
 
 @typing.final
 class GetManifestRequest(google.protobuf.message.Message):
@@ -666,7 +666,7 @@ class GetManifestRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["location", b"location", "path", b"path"]) -> None: ...
 
-Global___GetManifestRequest: typing_extensions.TypeAlias = GetManifestRequest
+global___GetManifestRequest = GetManifestRequest
 
 @typing.final
 class GetManifestResponse(google.protobuf.message.Message):
@@ -681,15 +681,15 @@ class GetManifestResponse(google.protobuf.message.Message):
     byte order.
     """
     @property
-    def artifacts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Artifact]:
+    def artifacts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Artifact]:
         """Every file, by path; no folders."""
 
     def __init__(
         self,
         *,
-        artifacts: collections.abc.Iterable[Global___Artifact] | None = ...,
+        artifacts: collections.abc.Iterable[global___Artifact] | None = ...,
         content_digest: builtins.str = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["artifacts", b"artifacts", "content_digest", b"content_digest"]) -> None: ...
 
-Global___GetManifestResponse: typing_extensions.TypeAlias = GetManifestResponse
+global___GetManifestResponse = GetManifestResponse

@@ -8,13 +8,7 @@ import collections.abc
 import grpc
 import grpc.aio
 import lodeway.artifacts.v1.artifact_service_pb2
-import sys
 import typing
-
-if sys.version_info >= (3, 13):
-    import typing as typing_extensions
-else:
-    import typing_extensions
 
 _T = typing.TypeVar("_T")
 
@@ -23,169 +17,7 @@ class _MaybeAsyncIterator(collections.abc.AsyncIterator[_T], collections.abc.Ite
 class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type: ignore[misc, type-arg]
     ...
 
-GRPC_GENERATED_VERSION: str
-GRPC_VERSION: str
-_ArtifactServiceUploadArtifactType = typing_extensions.TypeVar(
-    '_ArtifactServiceUploadArtifactType',
-    grpc.StreamUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.UploadArtifactRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.UploadArtifactResponse,
-    ],
-    grpc.aio.StreamUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.UploadArtifactRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.UploadArtifactResponse,
-    ],
-    default=grpc.StreamUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.UploadArtifactRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.UploadArtifactResponse,
-    ],
-)
-
-_ArtifactServiceDownloadArtifactType = typing_extensions.TypeVar(
-    '_ArtifactServiceDownloadArtifactType',
-    grpc.UnaryStreamMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.DownloadArtifactRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.DownloadArtifactResponse,
-    ],
-    grpc.aio.UnaryStreamMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.DownloadArtifactRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.DownloadArtifactResponse,
-    ],
-    default=grpc.UnaryStreamMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.DownloadArtifactRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.DownloadArtifactResponse,
-    ],
-)
-
-_ArtifactServiceGetArtifactType = typing_extensions.TypeVar(
-    '_ArtifactServiceGetArtifactType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.GetArtifactRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.GetArtifactResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.GetArtifactRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.GetArtifactResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.GetArtifactRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.GetArtifactResponse,
-    ],
-)
-
-_ArtifactServiceListArtifactsType = typing_extensions.TypeVar(
-    '_ArtifactServiceListArtifactsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.ListArtifactsRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.ListArtifactsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.ListArtifactsRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.ListArtifactsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.ListArtifactsRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.ListArtifactsResponse,
-    ],
-)
-
-_ArtifactServiceDeleteArtifactsType = typing_extensions.TypeVar(
-    '_ArtifactServiceDeleteArtifactsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.DeleteArtifactsRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.DeleteArtifactsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.DeleteArtifactsRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.DeleteArtifactsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.DeleteArtifactsRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.DeleteArtifactsResponse,
-    ],
-)
-
-_ArtifactServicePresignArtifactType = typing_extensions.TypeVar(
-    '_ArtifactServicePresignArtifactType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.PresignArtifactRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.PresignArtifactResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.PresignArtifactRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.PresignArtifactResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.PresignArtifactRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.PresignArtifactResponse,
-    ],
-)
-
-_ArtifactServiceCreateMultipartUploadType = typing_extensions.TypeVar(
-    '_ArtifactServiceCreateMultipartUploadType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.CreateMultipartUploadRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.CreateMultipartUploadResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.CreateMultipartUploadRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.CreateMultipartUploadResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.CreateMultipartUploadRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.CreateMultipartUploadResponse,
-    ],
-)
-
-_ArtifactServiceCompleteMultipartUploadType = typing_extensions.TypeVar(
-    '_ArtifactServiceCompleteMultipartUploadType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.CompleteMultipartUploadRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.CompleteMultipartUploadResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.CompleteMultipartUploadRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.CompleteMultipartUploadResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.CompleteMultipartUploadRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.CompleteMultipartUploadResponse,
-    ],
-)
-
-_ArtifactServiceAbortMultipartUploadType = typing_extensions.TypeVar(
-    '_ArtifactServiceAbortMultipartUploadType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.AbortMultipartUploadRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.AbortMultipartUploadResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.AbortMultipartUploadRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.AbortMultipartUploadResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.AbortMultipartUploadRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.AbortMultipartUploadResponse,
-    ],
-)
-
-_ArtifactServiceGetManifestType = typing_extensions.TypeVar(
-    '_ArtifactServiceGetManifestType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.GetManifestRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.GetManifestResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.GetManifestRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.GetManifestResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.artifacts.v1.artifact_service_pb2.GetManifestRequest,
-        lodeway.artifacts.v1.artifact_service_pb2.GetManifestResponse,
-    ],
-)
-
-class ArtifactServiceStub(typing.Generic[_ArtifactServiceUploadArtifactType, _ArtifactServiceDownloadArtifactType, _ArtifactServiceGetArtifactType, _ArtifactServiceListArtifactsType, _ArtifactServiceDeleteArtifactsType, _ArtifactServicePresignArtifactType, _ArtifactServiceCreateMultipartUploadType, _ArtifactServiceCompleteMultipartUploadType, _ArtifactServiceAbortMultipartUploadType, _ArtifactServiceGetManifestType]):
+class ArtifactServiceStub:
     """Moves files in and out of artifact storage.
 
     A file is named by a location and a path below it. The location is a URI as a run or a model carries it
@@ -193,179 +25,160 @@ class ArtifactServiceStub(typing.Generic[_ArtifactServiceUploadArtifactType, _Ar
     with. Paths are relative, with `/` between folders, and can never leave their location.
     """
 
-    @typing.overload
-    def __init__(self: ArtifactServiceStub[
-        grpc.StreamUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.UploadArtifactRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.UploadArtifactResponse,
-        ],
-        grpc.UnaryStreamMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.DownloadArtifactRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.DownloadArtifactResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.GetArtifactRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.GetArtifactResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.ListArtifactsRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.ListArtifactsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.DeleteArtifactsRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.DeleteArtifactsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.PresignArtifactRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.PresignArtifactResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.CreateMultipartUploadRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.CreateMultipartUploadResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.CompleteMultipartUploadRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.CompleteMultipartUploadResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.AbortMultipartUploadRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.AbortMultipartUploadResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.GetManifestRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.GetManifestResponse,
-        ],
-    ], channel: grpc.Channel) -> None: ...
-
-    @typing.overload
-    def __init__(self: ArtifactServiceStub[
-        grpc.aio.StreamUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.UploadArtifactRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.UploadArtifactResponse,
-        ],
-        grpc.aio.UnaryStreamMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.DownloadArtifactRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.DownloadArtifactResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.GetArtifactRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.GetArtifactResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.ListArtifactsRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.ListArtifactsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.DeleteArtifactsRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.DeleteArtifactsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.PresignArtifactRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.PresignArtifactResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.CreateMultipartUploadRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.CreateMultipartUploadResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.CompleteMultipartUploadRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.CompleteMultipartUploadResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.AbortMultipartUploadRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.AbortMultipartUploadResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.artifacts.v1.artifact_service_pb2.GetManifestRequest,
-            lodeway.artifacts.v1.artifact_service_pb2.GetManifestResponse,
-        ],
-    ], channel: grpc.aio.Channel) -> None: ...
-
-    UploadArtifact: _ArtifactServiceUploadArtifactType
+    def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
+    UploadArtifact: grpc.StreamUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.UploadArtifactRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.UploadArtifactResponse,
+    ]
     """Writes one file. The first message opens, later ones carry up to 1 MiB each; the answer means the file is durable.
     A broken connection leaves what was there before.
     """
 
-    DownloadArtifact: _ArtifactServiceDownloadArtifactType
+    DownloadArtifact: grpc.UnaryStreamMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.DownloadArtifactRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.DownloadArtifactResponse,
+    ]
     """Reads one file or a range of it: first its description, then its bytes in order. Every block is checked against
     the digest recorded when it was written before it leaves; a mismatch is DATA_LOSS. After a broken connection open
     again with the offset that was reached.
     """
 
-    GetArtifact: _ArtifactServiceGetArtifactType
+    GetArtifact: grpc.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.GetArtifactRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.GetArtifactResponse,
+    ]
     """Describes one file or folder."""
 
-    ListArtifacts: _ArtifactServiceListArtifactsType
+    ListArtifacts: grpc.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.ListArtifactsRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.ListArtifactsResponse,
+    ]
     """Lists a folder by path; a missing folder is empty."""
 
-    DeleteArtifacts: _ArtifactServiceDeleteArtifactsType
+    DeleteArtifacts: grpc.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.DeleteArtifactsRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.DeleteArtifactsResponse,
+    ]
     """Removes a file or a folder with all below it; what is not there is removed already. Repeating it has no further
     effect, so it takes no request id.
     """
 
-    PresignArtifact: _ArtifactServicePresignArtifactType
+    PresignArtifact: grpc.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.PresignArtifactRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.PresignArtifactResponse,
+    ]
     """Gives a URL by which one file can be read or written without this server, for a time. UNIMPLEMENTED where the
     store has no such thing (a local folder). Changes nothing, so it takes no request id.
     """
 
-    CreateMultipartUpload: _ArtifactServiceCreateMultipartUploadType
+    CreateMultipartUpload: grpc.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.CreateMultipartUploadRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.CreateMultipartUploadResponse,
+    ]
     """Opens an upload whose parts the client sends to the store itself. UNIMPLEMENTED where the store has no such thing.
     Every call opens a new upload: a repetition leaves one that the store expires.
     """
 
-    CompleteMultipartUpload: _ArtifactServiceCompleteMultipartUploadType
+    CompleteMultipartUpload: grpc.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.CompleteMultipartUploadRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.CompleteMultipartUploadResponse,
+    ]
     """Joins the parts of an upload into the file. Repeating it after success has no further effect."""
 
-    AbortMultipartUpload: _ArtifactServiceAbortMultipartUploadType
+    AbortMultipartUpload: grpc.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.AbortMultipartUploadRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.AbortMultipartUploadResponse,
+    ]
     """Drops an upload and its parts. Repeating it has no further effect."""
 
-    GetManifest: _ArtifactServiceGetManifestType
+    GetManifest: grpc.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.GetManifestRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.GetManifestResponse,
+    ]
     """Gives the manifest of a location: every file with size and SHA-256, and the digest of that list. Digests that are
     not on record (files written by somebody else) are computed by reading.
     """
 
-ArtifactServiceAsyncStub: typing_extensions.TypeAlias = ArtifactServiceStub[
-    grpc.aio.StreamUnaryMultiCallable[
+class ArtifactServiceAsyncStub:
+    """Moves files in and out of artifact storage.
+
+    A file is named by a location and a path below it. The location is a URI as a run or a model carries it
+    (`mlflow-artifacts:/0/…`, `file:///…`, `s3://…`); the server opens only locations below the roots it was configured
+    with. Paths are relative, with `/` between folders, and can never leave their location.
+    """
+
+    UploadArtifact: grpc.aio.StreamUnaryMultiCallable[
         lodeway.artifacts.v1.artifact_service_pb2.UploadArtifactRequest,
         lodeway.artifacts.v1.artifact_service_pb2.UploadArtifactResponse,
-    ],
-    grpc.aio.UnaryStreamMultiCallable[
+    ]
+    """Writes one file. The first message opens, later ones carry up to 1 MiB each; the answer means the file is durable.
+    A broken connection leaves what was there before.
+    """
+
+    DownloadArtifact: grpc.aio.UnaryStreamMultiCallable[
         lodeway.artifacts.v1.artifact_service_pb2.DownloadArtifactRequest,
         lodeway.artifacts.v1.artifact_service_pb2.DownloadArtifactResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Reads one file or a range of it: first its description, then its bytes in order. Every block is checked against
+    the digest recorded when it was written before it leaves; a mismatch is DATA_LOSS. After a broken connection open
+    again with the offset that was reached.
+    """
+
+    GetArtifact: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.artifacts.v1.artifact_service_pb2.GetArtifactRequest,
         lodeway.artifacts.v1.artifact_service_pb2.GetArtifactResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Describes one file or folder."""
+
+    ListArtifacts: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.artifacts.v1.artifact_service_pb2.ListArtifactsRequest,
         lodeway.artifacts.v1.artifact_service_pb2.ListArtifactsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Lists a folder by path; a missing folder is empty."""
+
+    DeleteArtifacts: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.artifacts.v1.artifact_service_pb2.DeleteArtifactsRequest,
         lodeway.artifacts.v1.artifact_service_pb2.DeleteArtifactsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Removes a file or a folder with all below it; what is not there is removed already. Repeating it has no further
+    effect, so it takes no request id.
+    """
+
+    PresignArtifact: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.artifacts.v1.artifact_service_pb2.PresignArtifactRequest,
         lodeway.artifacts.v1.artifact_service_pb2.PresignArtifactResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Gives a URL by which one file can be read or written without this server, for a time. UNIMPLEMENTED where the
+    store has no such thing (a local folder). Changes nothing, so it takes no request id.
+    """
+
+    CreateMultipartUpload: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.artifacts.v1.artifact_service_pb2.CreateMultipartUploadRequest,
         lodeway.artifacts.v1.artifact_service_pb2.CreateMultipartUploadResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Opens an upload whose parts the client sends to the store itself. UNIMPLEMENTED where the store has no such thing.
+    Every call opens a new upload: a repetition leaves one that the store expires.
+    """
+
+    CompleteMultipartUpload: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.artifacts.v1.artifact_service_pb2.CompleteMultipartUploadRequest,
         lodeway.artifacts.v1.artifact_service_pb2.CompleteMultipartUploadResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Joins the parts of an upload into the file. Repeating it after success has no further effect."""
+
+    AbortMultipartUpload: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.artifacts.v1.artifact_service_pb2.AbortMultipartUploadRequest,
         lodeway.artifacts.v1.artifact_service_pb2.AbortMultipartUploadResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Drops an upload and its parts. Repeating it has no further effect."""
+
+    GetManifest: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.artifacts.v1.artifact_service_pb2.GetManifestRequest,
         lodeway.artifacts.v1.artifact_service_pb2.GetManifestResponse,
-    ],
-]
+    ]
+    """Gives the manifest of a location: every file with size and SHA-256, and the digest of that list. Digests that are
+    not on record (files written by somebody else) are computed by reading.
+    """
 
 class ArtifactServiceServicer(metaclass=abc.ABCMeta):
     """Moves files in and out of artifact storage.

@@ -144,4 +144,4 @@ ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 27
 """The call exists in the contract of a peer but not here."""
 ERROR_REASON_SERVER_FAULT: ErrorReason.ValueType  # 28
 """A fault of the server itself."""
-Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason
+global___ErrorReason = ErrorReason

@@ -50,7 +50,7 @@ STAGE_PRODUCTION: Stage.ValueType  # 3
 """In use."""
 STAGE_ARCHIVED: Stage.ValueType  # 4
 """Out of use."""
-Global___Stage: typing_extensions.TypeAlias = Stage
+global___Stage = Stage
 
 class _ModelVersionStatus:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -78,7 +78,7 @@ MODEL_VERSION_STATUS_READY: ModelVersionStatus.ValueType  # 2
 """Usable."""
 MODEL_VERSION_STATUS_FAILED: ModelVersionStatus.ValueType  # 3
 """Making it failed."""
-Global___ModelVersionStatus: typing_extensions.TypeAlias = ModelVersionStatus
+global___ModelVersionStatus = ModelVersionStatus
 
 class _DigestState:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -106,7 +106,7 @@ DIGEST_STATE_RECORDED: DigestState.ValueType  # 2
 """On record in `content_digest`."""
 DIGEST_STATE_FAILED: DigestState.ValueType  # 3
 """The files could not be read."""
-Global___DigestState: typing_extensions.TypeAlias = DigestState
+global___DigestState = DigestState
 
 @typing.final
 class ModelVersion(google.protobuf.message.Message):
@@ -157,7 +157,7 @@ class ModelVersion(google.protobuf.message.Message):
     """From 1, without gaps; the number of a deleted version is never used again."""
     model_uid: builtins.str
     """The registered model's immutable id."""
-    stage: Global___Stage.ValueType
+    stage: global___Stage.ValueType
     """How far it is on its way."""
     description: builtins.str
     """Free text."""
@@ -173,13 +173,13 @@ class ModelVersion(google.protobuf.message.Message):
     """The logged model it was made from, if any."""
     user_id: builtins.str
     """Who registered it."""
-    status: Global___ModelVersionStatus.ValueType
+    status: global___ModelVersionStatus.ValueType
     """Whether it can be used."""
     status_message: builtins.str
     """Why it has this status."""
     content_digest: builtins.str
     """SHA-256 over its manifest (every file with size and SHA-256); empty until it is recorded."""
-    digest_state: Global___DigestState.ValueType
+    digest_state: global___DigestState.ValueType
     """Whether the digest is on record."""
     source_unchecked: builtins.bool
     """True if run and model were accepted without asking tracking, because there is none."""
@@ -207,7 +207,7 @@ class ModelVersion(google.protobuf.message.Message):
         name: builtins.str = ...,
         version: builtins.int = ...,
         model_uid: builtins.str = ...,
-        stage: Global___Stage.ValueType = ...,
+        stage: global___Stage.ValueType = ...,
         description: builtins.str = ...,
         source: builtins.str = ...,
         artifact_uri: builtins.str = ...,
@@ -215,18 +215,18 @@ class ModelVersion(google.protobuf.message.Message):
         run_link: builtins.str = ...,
         model_id: builtins.str = ...,
         user_id: builtins.str = ...,
-        status: Global___ModelVersionStatus.ValueType = ...,
+        status: global___ModelVersionStatus.ValueType = ...,
         status_message: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         tags: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         aliases: collections.abc.Iterable[builtins.str] | None = ...,
         content_digest: builtins.str = ...,
-        digest_state: Global___DigestState.ValueType = ...,
+        digest_state: global___DigestState.ValueType = ...,
         source_unchecked: builtins.bool = ...,
         etag: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "update_time", b"update_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["aliases", b"aliases", "artifact_uri", b"artifact_uri", "content_digest", b"content_digest", "create_time", b"create_time", "description", b"description", "digest_state", b"digest_state", "etag", b"etag", "model_id", b"model_id", "model_uid", b"model_uid", "name", b"name", "run_id", b"run_id", "run_link", b"run_link", "source", b"source", "source_unchecked", b"source_unchecked", "stage", b"stage", "status", b"status", "status_message", b"status_message", "tags", b"tags", "update_time", b"update_time", "user_id", b"user_id", "version", b"version"]) -> None: ...
 
-Global___ModelVersion: typing_extensions.TypeAlias = ModelVersion
+global___ModelVersion = ModelVersion

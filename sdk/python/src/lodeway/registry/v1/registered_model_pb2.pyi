@@ -10,13 +10,7 @@ import google.protobuf.internal.containers
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import lodeway.registry.v1.model_version_pb2
-import sys
 import typing
-
-if sys.version_info >= (3, 10):
-    import typing as typing_extensions
-else:
-    import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
@@ -111,4 +105,4 @@ class RegisteredModel(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "update_time", b"update_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["aliases", b"aliases", "create_time", b"create_time", "description", b"description", "etag", b"etag", "latest_versions", b"latest_versions", "name", b"name", "tags", b"tags", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
-Global___RegisteredModel: typing_extensions.TypeAlias = RegisteredModel
+global___RegisteredModel = RegisteredModel

@@ -58,7 +58,7 @@ WATCH_EVENT_KIND_DELETED: WatchEventKind.ValueType  # 4
 """A version was deleted; only name, version and uid are set."""
 WATCH_EVENT_KIND_MODEL: WatchEventKind.ValueType  # 5
 """A registered model was created, renamed, deleted, or its aliases changed."""
-Global___WatchEventKind: typing_extensions.TypeAlias = WatchEventKind
+global___WatchEventKind = WatchEventKind
 
 @typing.final
 class CreateRegisteredModelRequest(google.protobuf.message.Message):
@@ -106,7 +106,7 @@ class CreateRegisteredModelRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["description", b"description", "name", b"name", "request_id", b"request_id", "tags", b"tags"]) -> None: ...
 
-Global___CreateRegisteredModelRequest: typing_extensions.TypeAlias = CreateRegisteredModelRequest
+global___CreateRegisteredModelRequest = CreateRegisteredModelRequest
 
 @typing.final
 class CreateRegisteredModelResponse(google.protobuf.message.Message):
@@ -127,7 +127,7 @@ class CreateRegisteredModelResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model", b"model"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model", b"model"]) -> None: ...
 
-Global___CreateRegisteredModelResponse: typing_extensions.TypeAlias = CreateRegisteredModelResponse
+global___CreateRegisteredModelResponse = CreateRegisteredModelResponse
 
 @typing.final
 class GetRegisteredModelRequest(google.protobuf.message.Message):
@@ -145,7 +145,7 @@ class GetRegisteredModelRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
 
-Global___GetRegisteredModelRequest: typing_extensions.TypeAlias = GetRegisteredModelRequest
+global___GetRegisteredModelRequest = GetRegisteredModelRequest
 
 @typing.final
 class GetRegisteredModelResponse(google.protobuf.message.Message):
@@ -166,7 +166,7 @@ class GetRegisteredModelResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model", b"model"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model", b"model"]) -> None: ...
 
-Global___GetRegisteredModelResponse: typing_extensions.TypeAlias = GetRegisteredModelResponse
+global___GetRegisteredModelResponse = GetRegisteredModelResponse
 
 @typing.final
 class SearchRegisteredModelsRequest(google.protobuf.message.Message):
@@ -198,7 +198,7 @@ class SearchRegisteredModelsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
-Global___SearchRegisteredModelsRequest: typing_extensions.TypeAlias = SearchRegisteredModelsRequest
+global___SearchRegisteredModelsRequest = SearchRegisteredModelsRequest
 
 @typing.final
 class SearchRegisteredModelsResponse(google.protobuf.message.Message):
@@ -222,7 +222,7 @@ class SearchRegisteredModelsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["models", b"models", "next_page_token", b"next_page_token"]) -> None: ...
 
-Global___SearchRegisteredModelsResponse: typing_extensions.TypeAlias = SearchRegisteredModelsResponse
+global___SearchRegisteredModelsResponse = SearchRegisteredModelsResponse
 
 @typing.final
 class UpdateRegisteredModelRequest(google.protobuf.message.Message):
@@ -253,7 +253,7 @@ class UpdateRegisteredModelRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model", b"model", "update_mask", b"update_mask"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model", b"model", "request_id", b"request_id", "update_mask", b"update_mask"]) -> None: ...
 
-Global___UpdateRegisteredModelRequest: typing_extensions.TypeAlias = UpdateRegisteredModelRequest
+global___UpdateRegisteredModelRequest = UpdateRegisteredModelRequest
 
 @typing.final
 class UpdateRegisteredModelResponse(google.protobuf.message.Message):
@@ -274,7 +274,7 @@ class UpdateRegisteredModelResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model", b"model"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model", b"model"]) -> None: ...
 
-Global___UpdateRegisteredModelResponse: typing_extensions.TypeAlias = UpdateRegisteredModelResponse
+global___UpdateRegisteredModelResponse = UpdateRegisteredModelResponse
 
 @typing.final
 class RenameRegisteredModelRequest(google.protobuf.message.Message):
@@ -300,7 +300,7 @@ class RenameRegisteredModelRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["name", b"name", "new_name", b"new_name", "request_id", b"request_id"]) -> None: ...
 
-Global___RenameRegisteredModelRequest: typing_extensions.TypeAlias = RenameRegisteredModelRequest
+global___RenameRegisteredModelRequest = RenameRegisteredModelRequest
 
 @typing.final
 class RenameRegisteredModelResponse(google.protobuf.message.Message):
@@ -321,7 +321,7 @@ class RenameRegisteredModelResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model", b"model"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model", b"model"]) -> None: ...
 
-Global___RenameRegisteredModelResponse: typing_extensions.TypeAlias = RenameRegisteredModelResponse
+global___RenameRegisteredModelResponse = RenameRegisteredModelResponse
 
 @typing.final
 class DeleteRegisteredModelRequest(google.protobuf.message.Message):
@@ -347,7 +347,7 @@ class DeleteRegisteredModelRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["force", b"force", "name", b"name", "request_id", b"request_id"]) -> None: ...
 
-Global___DeleteRegisteredModelRequest: typing_extensions.TypeAlias = DeleteRegisteredModelRequest
+global___DeleteRegisteredModelRequest = DeleteRegisteredModelRequest
 
 @typing.final
 class DeleteRegisteredModelResponse(google.protobuf.message.Message):
@@ -359,7 +359,7 @@ class DeleteRegisteredModelResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___DeleteRegisteredModelResponse: typing_extensions.TypeAlias = DeleteRegisteredModelResponse
+global___DeleteRegisteredModelResponse = DeleteRegisteredModelResponse
 
 @typing.final
 class SetRegisteredModelTagsRequest(google.protobuf.message.Message):
@@ -403,7 +403,7 @@ class SetRegisteredModelTagsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["name", b"name", "request_id", b"request_id", "tags", b"tags"]) -> None: ...
 
-Global___SetRegisteredModelTagsRequest: typing_extensions.TypeAlias = SetRegisteredModelTagsRequest
+global___SetRegisteredModelTagsRequest = SetRegisteredModelTagsRequest
 
 @typing.final
 class SetRegisteredModelTagsResponse(google.protobuf.message.Message):
@@ -415,7 +415,7 @@ class SetRegisteredModelTagsResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___SetRegisteredModelTagsResponse: typing_extensions.TypeAlias = SetRegisteredModelTagsResponse
+global___SetRegisteredModelTagsResponse = SetRegisteredModelTagsResponse
 
 @typing.final
 class DeleteRegisteredModelTagRequest(google.protobuf.message.Message):
@@ -441,7 +441,7 @@ class DeleteRegisteredModelTagRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["key", b"key", "name", b"name", "request_id", b"request_id"]) -> None: ...
 
-Global___DeleteRegisteredModelTagRequest: typing_extensions.TypeAlias = DeleteRegisteredModelTagRequest
+global___DeleteRegisteredModelTagRequest = DeleteRegisteredModelTagRequest
 
 @typing.final
 class DeleteRegisteredModelTagResponse(google.protobuf.message.Message):
@@ -453,7 +453,7 @@ class DeleteRegisteredModelTagResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___DeleteRegisteredModelTagResponse: typing_extensions.TypeAlias = DeleteRegisteredModelTagResponse
+global___DeleteRegisteredModelTagResponse = DeleteRegisteredModelTagResponse
 
 @typing.final
 class CreateModelVersionRequest(google.protobuf.message.Message):
@@ -485,6 +485,7 @@ class CreateModelVersionRequest(google.protobuf.message.Message):
     DESCRIPTION_FIELD_NUMBER: builtins.int
     TAGS_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    ALLOW_UNKNOWN_SOURCE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The registered model."""
     source: builtins.str
@@ -499,6 +500,10 @@ class CreateModelVersionRequest(google.protobuf.message.Message):
     """Free text."""
     request_id: builtins.str
     """Makes a repetition harmless."""
+    allow_unknown_source: builtins.bool
+    """Also accept a `source` whose run or logged model tracking does not know; the version is then marked as unchecked
+    and its source is taken for where its files are.
+    """
     @property
     def tags(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """First labels."""
@@ -514,10 +519,11 @@ class CreateModelVersionRequest(google.protobuf.message.Message):
         description: builtins.str = ...,
         tags: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         request_id: builtins.str = ...,
+        allow_unknown_source: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["description", b"description", "model_id", b"model_id", "name", b"name", "request_id", b"request_id", "run_id", b"run_id", "run_link", b"run_link", "source", b"source", "tags", b"tags"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allow_unknown_source", b"allow_unknown_source", "description", b"description", "model_id", b"model_id", "name", b"name", "request_id", b"request_id", "run_id", b"run_id", "run_link", b"run_link", "source", b"source", "tags", b"tags"]) -> None: ...
 
-Global___CreateModelVersionRequest: typing_extensions.TypeAlias = CreateModelVersionRequest
+global___CreateModelVersionRequest = CreateModelVersionRequest
 
 @typing.final
 class CreateModelVersionResponse(google.protobuf.message.Message):
@@ -538,7 +544,7 @@ class CreateModelVersionResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model_version", b"model_version"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model_version", b"model_version"]) -> None: ...
 
-Global___CreateModelVersionResponse: typing_extensions.TypeAlias = CreateModelVersionResponse
+global___CreateModelVersionResponse = CreateModelVersionResponse
 
 @typing.final
 class GetModelVersionRequest(google.protobuf.message.Message):
@@ -566,7 +572,7 @@ class GetModelVersionRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["alias", b"alias", "by", b"by", "name", b"name", "version", b"version"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["by", b"by"]) -> typing.Literal["version", "alias"] | None: ...
 
-Global___GetModelVersionRequest: typing_extensions.TypeAlias = GetModelVersionRequest
+global___GetModelVersionRequest = GetModelVersionRequest
 
 @typing.final
 class GetModelVersionResponse(google.protobuf.message.Message):
@@ -587,7 +593,7 @@ class GetModelVersionResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model_version", b"model_version"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model_version", b"model_version"]) -> None: ...
 
-Global___GetModelVersionResponse: typing_extensions.TypeAlias = GetModelVersionResponse
+global___GetModelVersionResponse = GetModelVersionResponse
 
 @typing.final
 class SearchModelVersionsRequest(google.protobuf.message.Message):
@@ -619,7 +625,7 @@ class SearchModelVersionsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
-Global___SearchModelVersionsRequest: typing_extensions.TypeAlias = SearchModelVersionsRequest
+global___SearchModelVersionsRequest = SearchModelVersionsRequest
 
 @typing.final
 class SearchModelVersionsResponse(google.protobuf.message.Message):
@@ -643,7 +649,7 @@ class SearchModelVersionsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["model_versions", b"model_versions", "next_page_token", b"next_page_token"]) -> None: ...
 
-Global___SearchModelVersionsResponse: typing_extensions.TypeAlias = SearchModelVersionsResponse
+global___SearchModelVersionsResponse = SearchModelVersionsResponse
 
 @typing.final
 class GetLatestModelVersionsRequest(google.protobuf.message.Message):
@@ -667,7 +673,7 @@ class GetLatestModelVersionsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["name", b"name", "stages", b"stages"]) -> None: ...
 
-Global___GetLatestModelVersionsRequest: typing_extensions.TypeAlias = GetLatestModelVersionsRequest
+global___GetLatestModelVersionsRequest = GetLatestModelVersionsRequest
 
 @typing.final
 class GetLatestModelVersionsResponse(google.protobuf.message.Message):
@@ -687,7 +693,7 @@ class GetLatestModelVersionsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["model_versions", b"model_versions"]) -> None: ...
 
-Global___GetLatestModelVersionsResponse: typing_extensions.TypeAlias = GetLatestModelVersionsResponse
+global___GetLatestModelVersionsResponse = GetLatestModelVersionsResponse
 
 @typing.final
 class UpdateModelVersionRequest(google.protobuf.message.Message):
@@ -718,7 +724,7 @@ class UpdateModelVersionRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model_version", b"model_version", "update_mask", b"update_mask"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model_version", b"model_version", "request_id", b"request_id", "update_mask", b"update_mask"]) -> None: ...
 
-Global___UpdateModelVersionRequest: typing_extensions.TypeAlias = UpdateModelVersionRequest
+global___UpdateModelVersionRequest = UpdateModelVersionRequest
 
 @typing.final
 class UpdateModelVersionResponse(google.protobuf.message.Message):
@@ -739,7 +745,7 @@ class UpdateModelVersionResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model_version", b"model_version"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model_version", b"model_version"]) -> None: ...
 
-Global___UpdateModelVersionResponse: typing_extensions.TypeAlias = UpdateModelVersionResponse
+global___UpdateModelVersionResponse = UpdateModelVersionResponse
 
 @typing.final
 class DeleteModelVersionRequest(google.protobuf.message.Message):
@@ -769,7 +775,7 @@ class DeleteModelVersionRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["force", b"force", "name", b"name", "request_id", b"request_id", "version", b"version"]) -> None: ...
 
-Global___DeleteModelVersionRequest: typing_extensions.TypeAlias = DeleteModelVersionRequest
+global___DeleteModelVersionRequest = DeleteModelVersionRequest
 
 @typing.final
 class DeleteModelVersionResponse(google.protobuf.message.Message):
@@ -781,7 +787,7 @@ class DeleteModelVersionResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___DeleteModelVersionResponse: typing_extensions.TypeAlias = DeleteModelVersionResponse
+global___DeleteModelVersionResponse = DeleteModelVersionResponse
 
 @typing.final
 class SetModelVersionTagsRequest(google.protobuf.message.Message):
@@ -829,7 +835,7 @@ class SetModelVersionTagsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["name", b"name", "request_id", b"request_id", "tags", b"tags", "version", b"version"]) -> None: ...
 
-Global___SetModelVersionTagsRequest: typing_extensions.TypeAlias = SetModelVersionTagsRequest
+global___SetModelVersionTagsRequest = SetModelVersionTagsRequest
 
 @typing.final
 class SetModelVersionTagsResponse(google.protobuf.message.Message):
@@ -841,7 +847,7 @@ class SetModelVersionTagsResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___SetModelVersionTagsResponse: typing_extensions.TypeAlias = SetModelVersionTagsResponse
+global___SetModelVersionTagsResponse = SetModelVersionTagsResponse
 
 @typing.final
 class DeleteModelVersionTagRequest(google.protobuf.message.Message):
@@ -871,7 +877,7 @@ class DeleteModelVersionTagRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["key", b"key", "name", b"name", "request_id", b"request_id", "version", b"version"]) -> None: ...
 
-Global___DeleteModelVersionTagRequest: typing_extensions.TypeAlias = DeleteModelVersionTagRequest
+global___DeleteModelVersionTagRequest = DeleteModelVersionTagRequest
 
 @typing.final
 class DeleteModelVersionTagResponse(google.protobuf.message.Message):
@@ -883,7 +889,7 @@ class DeleteModelVersionTagResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___DeleteModelVersionTagResponse: typing_extensions.TypeAlias = DeleteModelVersionTagResponse
+global___DeleteModelVersionTagResponse = DeleteModelVersionTagResponse
 
 @typing.final
 class TransitionModelVersionRequest(google.protobuf.message.Message):
@@ -921,7 +927,7 @@ class TransitionModelVersionRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["archive_existing_versions", b"archive_existing_versions", "comment", b"comment", "name", b"name", "request_id", b"request_id", "stage", b"stage", "version", b"version"]) -> None: ...
 
-Global___TransitionModelVersionRequest: typing_extensions.TypeAlias = TransitionModelVersionRequest
+global___TransitionModelVersionRequest = TransitionModelVersionRequest
 
 @typing.final
 class TransitionModelVersionResponse(google.protobuf.message.Message):
@@ -948,7 +954,7 @@ class TransitionModelVersionResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model_version", b"model_version"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model_version", b"model_version", "transitions", b"transitions"]) -> None: ...
 
-Global___TransitionModelVersionResponse: typing_extensions.TypeAlias = TransitionModelVersionResponse
+global___TransitionModelVersionResponse = TransitionModelVersionResponse
 
 @typing.final
 class SetAliasRequest(google.protobuf.message.Message):
@@ -982,7 +988,7 @@ class SetAliasRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["alias", b"alias", "comment", b"comment", "name", b"name", "request_id", b"request_id", "version", b"version"]) -> None: ...
 
-Global___SetAliasRequest: typing_extensions.TypeAlias = SetAliasRequest
+global___SetAliasRequest = SetAliasRequest
 
 @typing.final
 class SetAliasResponse(google.protobuf.message.Message):
@@ -1003,7 +1009,7 @@ class SetAliasResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["transition", b"transition"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["transition", b"transition"]) -> None: ...
 
-Global___SetAliasResponse: typing_extensions.TypeAlias = SetAliasResponse
+global___SetAliasResponse = SetAliasResponse
 
 @typing.final
 class DeleteAliasRequest(google.protobuf.message.Message):
@@ -1033,7 +1039,7 @@ class DeleteAliasRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["alias", b"alias", "comment", b"comment", "name", b"name", "request_id", b"request_id"]) -> None: ...
 
-Global___DeleteAliasRequest: typing_extensions.TypeAlias = DeleteAliasRequest
+global___DeleteAliasRequest = DeleteAliasRequest
 
 @typing.final
 class DeleteAliasResponse(google.protobuf.message.Message):
@@ -1054,7 +1060,7 @@ class DeleteAliasResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["transition", b"transition"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["transition", b"transition"]) -> None: ...
 
-Global___DeleteAliasResponse: typing_extensions.TypeAlias = DeleteAliasResponse
+global___DeleteAliasResponse = DeleteAliasResponse
 
 @typing.final
 class ListTransitionsRequest(google.protobuf.message.Message):
@@ -1094,7 +1100,7 @@ class ListTransitionsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["kinds", b"kinds", "model_uid", b"model_uid", "name", b"name", "page_size", b"page_size", "page_token", b"page_token", "version", b"version"]) -> None: ...
 
-Global___ListTransitionsRequest: typing_extensions.TypeAlias = ListTransitionsRequest
+global___ListTransitionsRequest = ListTransitionsRequest
 
 @typing.final
 class ListTransitionsResponse(google.protobuf.message.Message):
@@ -1118,7 +1124,7 @@ class ListTransitionsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "transitions", b"transitions"]) -> None: ...
 
-Global___ListTransitionsResponse: typing_extensions.TypeAlias = ListTransitionsResponse
+global___ListTransitionsResponse = ListTransitionsResponse
 
 @typing.final
 class RollbackTransitionRequest(google.protobuf.message.Message):
@@ -1144,7 +1150,7 @@ class RollbackTransitionRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["comment", b"comment", "request_id", b"request_id", "transition_id", b"transition_id"]) -> None: ...
 
-Global___RollbackTransitionRequest: typing_extensions.TypeAlias = RollbackTransitionRequest
+global___RollbackTransitionRequest = RollbackTransitionRequest
 
 @typing.final
 class RollbackTransitionResponse(google.protobuf.message.Message):
@@ -1164,7 +1170,7 @@ class RollbackTransitionResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["transitions", b"transitions"]) -> None: ...
 
-Global___RollbackTransitionResponse: typing_extensions.TypeAlias = RollbackTransitionResponse
+global___RollbackTransitionResponse = RollbackTransitionResponse
 
 @typing.final
 class ResolveModelRequest(google.protobuf.message.Message):
@@ -1191,7 +1197,7 @@ class ResolveModelRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["as_of_time", b"as_of_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["as_of_time", b"as_of_time", "uri", b"uri"]) -> None: ...
 
-Global___ResolveModelRequest: typing_extensions.TypeAlias = ResolveModelRequest
+global___ResolveModelRequest = ResolveModelRequest
 
 @typing.final
 class ResolveModelResponse(google.protobuf.message.Message):
@@ -1216,7 +1222,7 @@ class ResolveModelResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model_version", b"model_version"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["artifact_uri", b"artifact_uri", "model_version", b"model_version"]) -> None: ...
 
-Global___ResolveModelResponse: typing_extensions.TypeAlias = ResolveModelResponse
+global___ResolveModelResponse = ResolveModelResponse
 
 @typing.final
 class WatchModelVersionsRequest(google.protobuf.message.Message):
@@ -1238,7 +1244,7 @@ class WatchModelVersionsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["cursor", b"cursor", "name", b"name"]) -> None: ...
 
-Global___WatchModelVersionsRequest: typing_extensions.TypeAlias = WatchModelVersionsRequest
+global___WatchModelVersionsRequest = WatchModelVersionsRequest
 
 @typing.final
 class WatchModelVersionsResponse(google.protobuf.message.Message):
@@ -1252,7 +1258,7 @@ class WatchModelVersionsResponse(google.protobuf.message.Message):
     MODEL_FIELD_NUMBER: builtins.int
     cursor: builtins.str
     """Where to go on after this message."""
-    kind: Global___WatchEventKind.ValueType
+    kind: global___WatchEventKind.ValueType
     """What kind of message this is."""
     @property
     def model_version(self) -> lodeway.registry.v1.model_version_pb2.ModelVersion:
@@ -1266,11 +1272,11 @@ class WatchModelVersionsResponse(google.protobuf.message.Message):
         self,
         *,
         cursor: builtins.str = ...,
-        kind: Global___WatchEventKind.ValueType = ...,
+        kind: global___WatchEventKind.ValueType = ...,
         model_version: lodeway.registry.v1.model_version_pb2.ModelVersion | None = ...,
         model: lodeway.registry.v1.registered_model_pb2.RegisteredModel | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["model", b"model", "model_version", b"model_version"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["cursor", b"cursor", "kind", b"kind", "model", b"model", "model_version", b"model_version"]) -> None: ...
 
-Global___WatchModelVersionsResponse: typing_extensions.TypeAlias = WatchModelVersionsResponse
+global___WatchModelVersionsResponse = WatchModelVersionsResponse

@@ -8,13 +8,7 @@ import collections.abc
 import grpc
 import grpc.aio
 import lodeway.registry.v1.registry_service_pb2
-import sys
 import typing
-
-if sys.version_info >= (3, 13):
-    import typing as typing_extensions
-else:
-    import typing_extensions
 
 _T = typing.TypeVar("_T")
 
@@ -23,377 +17,7 @@ class _MaybeAsyncIterator(collections.abc.AsyncIterator[_T], collections.abc.Ite
 class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type: ignore[misc, type-arg]
     ...
 
-GRPC_GENERATED_VERSION: str
-GRPC_VERSION: str
-_RegistryServiceCreateRegisteredModelType = typing_extensions.TypeVar(
-    '_RegistryServiceCreateRegisteredModelType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.CreateRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.CreateRegisteredModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.CreateRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.CreateRegisteredModelResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.CreateRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.CreateRegisteredModelResponse,
-    ],
-)
-
-_RegistryServiceGetRegisteredModelType = typing_extensions.TypeVar(
-    '_RegistryServiceGetRegisteredModelType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.GetRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.GetRegisteredModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.GetRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.GetRegisteredModelResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.GetRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.GetRegisteredModelResponse,
-    ],
-)
-
-_RegistryServiceSearchRegisteredModelsType = typing_extensions.TypeVar(
-    '_RegistryServiceSearchRegisteredModelsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SearchRegisteredModelsRequest,
-        lodeway.registry.v1.registry_service_pb2.SearchRegisteredModelsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SearchRegisteredModelsRequest,
-        lodeway.registry.v1.registry_service_pb2.SearchRegisteredModelsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SearchRegisteredModelsRequest,
-        lodeway.registry.v1.registry_service_pb2.SearchRegisteredModelsResponse,
-    ],
-)
-
-_RegistryServiceUpdateRegisteredModelType = typing_extensions.TypeVar(
-    '_RegistryServiceUpdateRegisteredModelType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.UpdateRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.UpdateRegisteredModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.UpdateRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.UpdateRegisteredModelResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.UpdateRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.UpdateRegisteredModelResponse,
-    ],
-)
-
-_RegistryServiceRenameRegisteredModelType = typing_extensions.TypeVar(
-    '_RegistryServiceRenameRegisteredModelType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.RenameRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.RenameRegisteredModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.RenameRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.RenameRegisteredModelResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.RenameRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.RenameRegisteredModelResponse,
-    ],
-)
-
-_RegistryServiceDeleteRegisteredModelType = typing_extensions.TypeVar(
-    '_RegistryServiceDeleteRegisteredModelType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelResponse,
-    ],
-)
-
-_RegistryServiceSetRegisteredModelTagsType = typing_extensions.TypeVar(
-    '_RegistryServiceSetRegisteredModelTagsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SetRegisteredModelTagsRequest,
-        lodeway.registry.v1.registry_service_pb2.SetRegisteredModelTagsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SetRegisteredModelTagsRequest,
-        lodeway.registry.v1.registry_service_pb2.SetRegisteredModelTagsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SetRegisteredModelTagsRequest,
-        lodeway.registry.v1.registry_service_pb2.SetRegisteredModelTagsResponse,
-    ],
-)
-
-_RegistryServiceDeleteRegisteredModelTagType = typing_extensions.TypeVar(
-    '_RegistryServiceDeleteRegisteredModelTagType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelTagRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelTagResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelTagRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelTagResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelTagRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelTagResponse,
-    ],
-)
-
-_RegistryServiceCreateModelVersionType = typing_extensions.TypeVar(
-    '_RegistryServiceCreateModelVersionType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.CreateModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.CreateModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.CreateModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse,
-    ],
-)
-
-_RegistryServiceGetModelVersionType = typing_extensions.TypeVar(
-    '_RegistryServiceGetModelVersionType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.GetModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.GetModelVersionResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.GetModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.GetModelVersionResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.GetModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.GetModelVersionResponse,
-    ],
-)
-
-_RegistryServiceSearchModelVersionsType = typing_extensions.TypeVar(
-    '_RegistryServiceSearchModelVersionsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SearchModelVersionsRequest,
-        lodeway.registry.v1.registry_service_pb2.SearchModelVersionsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SearchModelVersionsRequest,
-        lodeway.registry.v1.registry_service_pb2.SearchModelVersionsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SearchModelVersionsRequest,
-        lodeway.registry.v1.registry_service_pb2.SearchModelVersionsResponse,
-    ],
-)
-
-_RegistryServiceGetLatestModelVersionsType = typing_extensions.TypeVar(
-    '_RegistryServiceGetLatestModelVersionsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.GetLatestModelVersionsRequest,
-        lodeway.registry.v1.registry_service_pb2.GetLatestModelVersionsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.GetLatestModelVersionsRequest,
-        lodeway.registry.v1.registry_service_pb2.GetLatestModelVersionsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.GetLatestModelVersionsRequest,
-        lodeway.registry.v1.registry_service_pb2.GetLatestModelVersionsResponse,
-    ],
-)
-
-_RegistryServiceUpdateModelVersionType = typing_extensions.TypeVar(
-    '_RegistryServiceUpdateModelVersionType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.UpdateModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.UpdateModelVersionResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.UpdateModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.UpdateModelVersionResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.UpdateModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.UpdateModelVersionResponse,
-    ],
-)
-
-_RegistryServiceDeleteModelVersionType = typing_extensions.TypeVar(
-    '_RegistryServiceDeleteModelVersionType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionResponse,
-    ],
-)
-
-_RegistryServiceSetModelVersionTagsType = typing_extensions.TypeVar(
-    '_RegistryServiceSetModelVersionTagsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SetModelVersionTagsRequest,
-        lodeway.registry.v1.registry_service_pb2.SetModelVersionTagsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SetModelVersionTagsRequest,
-        lodeway.registry.v1.registry_service_pb2.SetModelVersionTagsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SetModelVersionTagsRequest,
-        lodeway.registry.v1.registry_service_pb2.SetModelVersionTagsResponse,
-    ],
-)
-
-_RegistryServiceDeleteModelVersionTagType = typing_extensions.TypeVar(
-    '_RegistryServiceDeleteModelVersionTagType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionTagRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionTagResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionTagRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionTagResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionTagRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionTagResponse,
-    ],
-)
-
-_RegistryServiceTransitionModelVersionType = typing_extensions.TypeVar(
-    '_RegistryServiceTransitionModelVersionType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.TransitionModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.TransitionModelVersionResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.TransitionModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.TransitionModelVersionResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.TransitionModelVersionRequest,
-        lodeway.registry.v1.registry_service_pb2.TransitionModelVersionResponse,
-    ],
-)
-
-_RegistryServiceSetAliasType = typing_extensions.TypeVar(
-    '_RegistryServiceSetAliasType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SetAliasRequest,
-        lodeway.registry.v1.registry_service_pb2.SetAliasResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SetAliasRequest,
-        lodeway.registry.v1.registry_service_pb2.SetAliasResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.SetAliasRequest,
-        lodeway.registry.v1.registry_service_pb2.SetAliasResponse,
-    ],
-)
-
-_RegistryServiceDeleteAliasType = typing_extensions.TypeVar(
-    '_RegistryServiceDeleteAliasType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteAliasRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteAliasResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteAliasRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteAliasResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.DeleteAliasRequest,
-        lodeway.registry.v1.registry_service_pb2.DeleteAliasResponse,
-    ],
-)
-
-_RegistryServiceListTransitionsType = typing_extensions.TypeVar(
-    '_RegistryServiceListTransitionsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.ListTransitionsRequest,
-        lodeway.registry.v1.registry_service_pb2.ListTransitionsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.ListTransitionsRequest,
-        lodeway.registry.v1.registry_service_pb2.ListTransitionsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.ListTransitionsRequest,
-        lodeway.registry.v1.registry_service_pb2.ListTransitionsResponse,
-    ],
-)
-
-_RegistryServiceRollbackTransitionType = typing_extensions.TypeVar(
-    '_RegistryServiceRollbackTransitionType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.RollbackTransitionRequest,
-        lodeway.registry.v1.registry_service_pb2.RollbackTransitionResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.RollbackTransitionRequest,
-        lodeway.registry.v1.registry_service_pb2.RollbackTransitionResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.RollbackTransitionRequest,
-        lodeway.registry.v1.registry_service_pb2.RollbackTransitionResponse,
-    ],
-)
-
-_RegistryServiceResolveModelType = typing_extensions.TypeVar(
-    '_RegistryServiceResolveModelType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.ResolveModelRequest,
-        lodeway.registry.v1.registry_service_pb2.ResolveModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.ResolveModelRequest,
-        lodeway.registry.v1.registry_service_pb2.ResolveModelResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.ResolveModelRequest,
-        lodeway.registry.v1.registry_service_pb2.ResolveModelResponse,
-    ],
-)
-
-_RegistryServiceWatchModelVersionsType = typing_extensions.TypeVar(
-    '_RegistryServiceWatchModelVersionsType',
-    grpc.UnaryStreamMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.WatchModelVersionsRequest,
-        lodeway.registry.v1.registry_service_pb2.WatchModelVersionsResponse,
-    ],
-    grpc.aio.UnaryStreamMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.WatchModelVersionsRequest,
-        lodeway.registry.v1.registry_service_pb2.WatchModelVersionsResponse,
-    ],
-    default=grpc.UnaryStreamMultiCallable[
-        lodeway.registry.v1.registry_service_pb2.WatchModelVersionsRequest,
-        lodeway.registry.v1.registry_service_pb2.WatchModelVersionsResponse,
-    ],
-)
-
-class RegistryServiceStub(typing.Generic[_RegistryServiceCreateRegisteredModelType, _RegistryServiceGetRegisteredModelType, _RegistryServiceSearchRegisteredModelsType, _RegistryServiceUpdateRegisteredModelType, _RegistryServiceRenameRegisteredModelType, _RegistryServiceDeleteRegisteredModelType, _RegistryServiceSetRegisteredModelTagsType, _RegistryServiceDeleteRegisteredModelTagType, _RegistryServiceCreateModelVersionType, _RegistryServiceGetModelVersionType, _RegistryServiceSearchModelVersionsType, _RegistryServiceGetLatestModelVersionsType, _RegistryServiceUpdateModelVersionType, _RegistryServiceDeleteModelVersionType, _RegistryServiceSetModelVersionTagsType, _RegistryServiceDeleteModelVersionTagType, _RegistryServiceTransitionModelVersionType, _RegistryServiceSetAliasType, _RegistryServiceDeleteAliasType, _RegistryServiceListTransitionsType, _RegistryServiceRollbackTransitionType, _RegistryServiceResolveModelType, _RegistryServiceWatchModelVersionsType]):
+class RegistryServiceStub:
     """Keeps models under names, numbers their versions and moves them by stages and aliases.
 
     Every change of a stage or an alias, and every creation, renaming and deletion, is an entry of an append-only ledger.
@@ -401,367 +25,302 @@ class RegistryServiceStub(typing.Generic[_RegistryServiceCreateRegisteredModelTy
     answer for 24 hours. Lists are paged; an empty `next_page_token` is the only end mark.
     """
 
-    @typing.overload
-    def __init__(self: RegistryServiceStub[
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.CreateRegisteredModelRequest,
-            lodeway.registry.v1.registry_service_pb2.CreateRegisteredModelResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.GetRegisteredModelRequest,
-            lodeway.registry.v1.registry_service_pb2.GetRegisteredModelResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.SearchRegisteredModelsRequest,
-            lodeway.registry.v1.registry_service_pb2.SearchRegisteredModelsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.UpdateRegisteredModelRequest,
-            lodeway.registry.v1.registry_service_pb2.UpdateRegisteredModelResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.RenameRegisteredModelRequest,
-            lodeway.registry.v1.registry_service_pb2.RenameRegisteredModelResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelRequest,
-            lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.SetRegisteredModelTagsRequest,
-            lodeway.registry.v1.registry_service_pb2.SetRegisteredModelTagsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelTagRequest,
-            lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelTagResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.CreateModelVersionRequest,
-            lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.GetModelVersionRequest,
-            lodeway.registry.v1.registry_service_pb2.GetModelVersionResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.SearchModelVersionsRequest,
-            lodeway.registry.v1.registry_service_pb2.SearchModelVersionsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.GetLatestModelVersionsRequest,
-            lodeway.registry.v1.registry_service_pb2.GetLatestModelVersionsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.UpdateModelVersionRequest,
-            lodeway.registry.v1.registry_service_pb2.UpdateModelVersionResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.DeleteModelVersionRequest,
-            lodeway.registry.v1.registry_service_pb2.DeleteModelVersionResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.SetModelVersionTagsRequest,
-            lodeway.registry.v1.registry_service_pb2.SetModelVersionTagsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.DeleteModelVersionTagRequest,
-            lodeway.registry.v1.registry_service_pb2.DeleteModelVersionTagResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.TransitionModelVersionRequest,
-            lodeway.registry.v1.registry_service_pb2.TransitionModelVersionResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.SetAliasRequest,
-            lodeway.registry.v1.registry_service_pb2.SetAliasResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.DeleteAliasRequest,
-            lodeway.registry.v1.registry_service_pb2.DeleteAliasResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.ListTransitionsRequest,
-            lodeway.registry.v1.registry_service_pb2.ListTransitionsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.RollbackTransitionRequest,
-            lodeway.registry.v1.registry_service_pb2.RollbackTransitionResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.ResolveModelRequest,
-            lodeway.registry.v1.registry_service_pb2.ResolveModelResponse,
-        ],
-        grpc.UnaryStreamMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.WatchModelVersionsRequest,
-            lodeway.registry.v1.registry_service_pb2.WatchModelVersionsResponse,
-        ],
-    ], channel: grpc.Channel) -> None: ...
-
-    @typing.overload
-    def __init__(self: RegistryServiceStub[
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.CreateRegisteredModelRequest,
-            lodeway.registry.v1.registry_service_pb2.CreateRegisteredModelResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.GetRegisteredModelRequest,
-            lodeway.registry.v1.registry_service_pb2.GetRegisteredModelResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.SearchRegisteredModelsRequest,
-            lodeway.registry.v1.registry_service_pb2.SearchRegisteredModelsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.UpdateRegisteredModelRequest,
-            lodeway.registry.v1.registry_service_pb2.UpdateRegisteredModelResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.RenameRegisteredModelRequest,
-            lodeway.registry.v1.registry_service_pb2.RenameRegisteredModelResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelRequest,
-            lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.SetRegisteredModelTagsRequest,
-            lodeway.registry.v1.registry_service_pb2.SetRegisteredModelTagsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelTagRequest,
-            lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelTagResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.CreateModelVersionRequest,
-            lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.GetModelVersionRequest,
-            lodeway.registry.v1.registry_service_pb2.GetModelVersionResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.SearchModelVersionsRequest,
-            lodeway.registry.v1.registry_service_pb2.SearchModelVersionsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.GetLatestModelVersionsRequest,
-            lodeway.registry.v1.registry_service_pb2.GetLatestModelVersionsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.UpdateModelVersionRequest,
-            lodeway.registry.v1.registry_service_pb2.UpdateModelVersionResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.DeleteModelVersionRequest,
-            lodeway.registry.v1.registry_service_pb2.DeleteModelVersionResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.SetModelVersionTagsRequest,
-            lodeway.registry.v1.registry_service_pb2.SetModelVersionTagsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.DeleteModelVersionTagRequest,
-            lodeway.registry.v1.registry_service_pb2.DeleteModelVersionTagResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.TransitionModelVersionRequest,
-            lodeway.registry.v1.registry_service_pb2.TransitionModelVersionResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.SetAliasRequest,
-            lodeway.registry.v1.registry_service_pb2.SetAliasResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.DeleteAliasRequest,
-            lodeway.registry.v1.registry_service_pb2.DeleteAliasResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.ListTransitionsRequest,
-            lodeway.registry.v1.registry_service_pb2.ListTransitionsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.RollbackTransitionRequest,
-            lodeway.registry.v1.registry_service_pb2.RollbackTransitionResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.ResolveModelRequest,
-            lodeway.registry.v1.registry_service_pb2.ResolveModelResponse,
-        ],
-        grpc.aio.UnaryStreamMultiCallable[
-            lodeway.registry.v1.registry_service_pb2.WatchModelVersionsRequest,
-            lodeway.registry.v1.registry_service_pb2.WatchModelVersionsResponse,
-        ],
-    ], channel: grpc.aio.Channel) -> None: ...
-
-    CreateRegisteredModel: _RegistryServiceCreateRegisteredModelType
+    def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
+    CreateRegisteredModel: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.CreateRegisteredModelRequest,
+        lodeway.registry.v1.registry_service_pb2.CreateRegisteredModelResponse,
+    ]
     """Creates a registered model. ALREADY_EXISTS if the name is taken."""
 
-    GetRegisteredModel: _RegistryServiceGetRegisteredModelType
+    GetRegisteredModel: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.GetRegisteredModelRequest,
+        lodeway.registry.v1.registry_service_pb2.GetRegisteredModelResponse,
+    ]
     """Gives a registered model with its aliases and the latest version of every stage."""
 
-    SearchRegisteredModels: _RegistryServiceSearchRegisteredModelsType
+    SearchRegisteredModels: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.SearchRegisteredModelsRequest,
+        lodeway.registry.v1.registry_service_pb2.SearchRegisteredModelsResponse,
+    ]
     """Finds registered models."""
 
-    UpdateRegisteredModel: _RegistryServiceUpdateRegisteredModelType
+    UpdateRegisteredModel: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.UpdateRegisteredModelRequest,
+        lodeway.registry.v1.registry_service_pb2.UpdateRegisteredModelResponse,
+    ]
     """Changes the description."""
 
-    RenameRegisteredModel: _RegistryServiceRenameRegisteredModelType
+    RenameRegisteredModel: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.RenameRegisteredModelRequest,
+        lodeway.registry.v1.registry_service_pb2.RenameRegisteredModelResponse,
+    ]
     """Gives a registered model another name; all references follow, because they hold its uid."""
 
-    DeleteRegisteredModel: _RegistryServiceDeleteRegisteredModelType
+    DeleteRegisteredModel: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelRequest,
+        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelResponse,
+    ]
     """Removes a registered model with all its versions. Refused with VERSION_IN_PRODUCTION while one of them is in
     Production, unless forced.
     """
 
-    SetRegisteredModelTags: _RegistryServiceSetRegisteredModelTagsType
+    SetRegisteredModelTags: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.SetRegisteredModelTagsRequest,
+        lodeway.registry.v1.registry_service_pb2.SetRegisteredModelTagsResponse,
+    ]
     """Sets tags, replacing earlier values of the same keys."""
 
-    DeleteRegisteredModelTag: _RegistryServiceDeleteRegisteredModelTagType
+    DeleteRegisteredModelTag: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelTagRequest,
+        lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelTagResponse,
+    ]
     """Removes one tag; one that is not there is removed already."""
 
-    CreateModelVersion: _RegistryServiceCreateModelVersionType
+    CreateModelVersion: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.CreateModelVersionRequest,
+        lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse,
+    ]
     """Creates the next version of a registered model. Numbers have no gaps, also under parallel creation."""
 
-    GetModelVersion: _RegistryServiceGetModelVersionType
+    GetModelVersion: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.GetModelVersionRequest,
+        lodeway.registry.v1.registry_service_pb2.GetModelVersionResponse,
+    ]
     """Gives a version."""
 
-    SearchModelVersions: _RegistryServiceSearchModelVersionsType
+    SearchModelVersions: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.SearchModelVersionsRequest,
+        lodeway.registry.v1.registry_service_pb2.SearchModelVersionsResponse,
+    ]
     """Finds versions of all models."""
 
-    GetLatestModelVersions: _RegistryServiceGetLatestModelVersionsType
+    GetLatestModelVersions: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.GetLatestModelVersionsRequest,
+        lodeway.registry.v1.registry_service_pb2.GetLatestModelVersionsResponse,
+    ]
     """Gives the highest version of each stage asked for."""
 
-    UpdateModelVersion: _RegistryServiceUpdateModelVersionType
+    UpdateModelVersion: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.UpdateModelVersionRequest,
+        lodeway.registry.v1.registry_service_pb2.UpdateModelVersionResponse,
+    ]
     """Changes the description."""
 
-    DeleteModelVersion: _RegistryServiceDeleteModelVersionType
+    DeleteModelVersion: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionRequest,
+        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionResponse,
+    ]
     """Removes a version and its aliases. Refused with VERSION_IN_PRODUCTION while it is in Production, unless forced."""
 
-    SetModelVersionTags: _RegistryServiceSetModelVersionTagsType
+    SetModelVersionTags: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.SetModelVersionTagsRequest,
+        lodeway.registry.v1.registry_service_pb2.SetModelVersionTagsResponse,
+    ]
     """Sets tags, replacing earlier values of the same keys."""
 
-    DeleteModelVersionTag: _RegistryServiceDeleteModelVersionTagType
+    DeleteModelVersionTag: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionTagRequest,
+        lodeway.registry.v1.registry_service_pb2.DeleteModelVersionTagResponse,
+    ]
     """Removes one tag; one that is not there is removed already."""
 
-    TransitionModelVersion: _RegistryServiceTransitionModelVersionType
+    TransitionModelVersion: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.TransitionModelVersionRequest,
+        lodeway.registry.v1.registry_service_pb2.TransitionModelVersionResponse,
+    ]
     """Moves a version to another stage, optionally archiving what is there."""
 
-    SetAlias: _RegistryServiceSetAliasType
+    SetAlias: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.SetAliasRequest,
+        lodeway.registry.v1.registry_service_pb2.SetAliasResponse,
+    ]
     """Points an alias to a version."""
 
-    DeleteAlias: _RegistryServiceDeleteAliasType
+    DeleteAlias: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.DeleteAliasRequest,
+        lodeway.registry.v1.registry_service_pb2.DeleteAliasResponse,
+    ]
     """Removes an alias; one that is not there is removed already."""
 
-    ListTransitions: _RegistryServiceListTransitionsType
+    ListTransitions: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.ListTransitionsRequest,
+        lodeway.registry.v1.registry_service_pb2.ListTransitionsResponse,
+    ]
     """Gives the ledger, newest first."""
 
-    RollbackTransition: _RegistryServiceRollbackTransitionType
+    RollbackTransition: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.RollbackTransitionRequest,
+        lodeway.registry.v1.registry_service_pb2.RollbackTransitionResponse,
+    ]
     """Takes a change of a stage or an alias back, together with what was changed in the same step. That is an entry of its
     own. Refused with SUPERSEDED_TRANSITION, naming the later change, if something was changed again since.
     """
 
-    ResolveModel: _RegistryServiceResolveModelType
+    ResolveModel: grpc.UnaryUnaryMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.ResolveModelRequest,
+        lodeway.registry.v1.registry_service_pb2.ResolveModelResponse,
+    ]
     """Says which version and which files a model URI means, now or at a past time."""
 
-    WatchModelVersions: _RegistryServiceWatchModelVersionsType
+    WatchModelVersions: grpc.UnaryStreamMultiCallable[
+        lodeway.registry.v1.registry_service_pb2.WatchModelVersionsRequest,
+        lodeway.registry.v1.registry_service_pb2.WatchModelVersionsResponse,
+    ]
     """Pushes a snapshot of all versions, then every change. A broken connection loses nothing: open again with the last
     cursor received; OUT_OF_RANGE with CURSOR_EXPIRED means that a new snapshot is needed.
     """
 
-RegistryServiceAsyncStub: typing_extensions.TypeAlias = RegistryServiceStub[
-    grpc.aio.UnaryUnaryMultiCallable[
+class RegistryServiceAsyncStub:
+    """Keeps models under names, numbers their versions and moves them by stages and aliases.
+
+    Every change of a stage or an alias, and every creation, renaming and deletion, is an entry of an append-only ledger.
+    Every write takes a `request_id` (a UUID): the same id with the same body has no further effect and gives the same
+    answer for 24 hours. Lists are paged; an empty `next_page_token` is the only end mark.
+    """
+
+    CreateRegisteredModel: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.CreateRegisteredModelRequest,
         lodeway.registry.v1.registry_service_pb2.CreateRegisteredModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Creates a registered model. ALREADY_EXISTS if the name is taken."""
+
+    GetRegisteredModel: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.GetRegisteredModelRequest,
         lodeway.registry.v1.registry_service_pb2.GetRegisteredModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Gives a registered model with its aliases and the latest version of every stage."""
+
+    SearchRegisteredModels: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.SearchRegisteredModelsRequest,
         lodeway.registry.v1.registry_service_pb2.SearchRegisteredModelsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Finds registered models."""
+
+    UpdateRegisteredModel: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.UpdateRegisteredModelRequest,
         lodeway.registry.v1.registry_service_pb2.UpdateRegisteredModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Changes the description."""
+
+    RenameRegisteredModel: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.RenameRegisteredModelRequest,
         lodeway.registry.v1.registry_service_pb2.RenameRegisteredModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Gives a registered model another name; all references follow, because they hold its uid."""
+
+    DeleteRegisteredModel: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelRequest,
         lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Removes a registered model with all its versions. Refused with VERSION_IN_PRODUCTION while one of them is in
+    Production, unless forced.
+    """
+
+    SetRegisteredModelTags: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.SetRegisteredModelTagsRequest,
         lodeway.registry.v1.registry_service_pb2.SetRegisteredModelTagsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Sets tags, replacing earlier values of the same keys."""
+
+    DeleteRegisteredModelTag: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelTagRequest,
         lodeway.registry.v1.registry_service_pb2.DeleteRegisteredModelTagResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Removes one tag; one that is not there is removed already."""
+
+    CreateModelVersion: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.CreateModelVersionRequest,
         lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Creates the next version of a registered model. Numbers have no gaps, also under parallel creation."""
+
+    GetModelVersion: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.GetModelVersionRequest,
         lodeway.registry.v1.registry_service_pb2.GetModelVersionResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Gives a version."""
+
+    SearchModelVersions: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.SearchModelVersionsRequest,
         lodeway.registry.v1.registry_service_pb2.SearchModelVersionsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Finds versions of all models."""
+
+    GetLatestModelVersions: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.GetLatestModelVersionsRequest,
         lodeway.registry.v1.registry_service_pb2.GetLatestModelVersionsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Gives the highest version of each stage asked for."""
+
+    UpdateModelVersion: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.UpdateModelVersionRequest,
         lodeway.registry.v1.registry_service_pb2.UpdateModelVersionResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Changes the description."""
+
+    DeleteModelVersion: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.DeleteModelVersionRequest,
         lodeway.registry.v1.registry_service_pb2.DeleteModelVersionResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Removes a version and its aliases. Refused with VERSION_IN_PRODUCTION while it is in Production, unless forced."""
+
+    SetModelVersionTags: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.SetModelVersionTagsRequest,
         lodeway.registry.v1.registry_service_pb2.SetModelVersionTagsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Sets tags, replacing earlier values of the same keys."""
+
+    DeleteModelVersionTag: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.DeleteModelVersionTagRequest,
         lodeway.registry.v1.registry_service_pb2.DeleteModelVersionTagResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Removes one tag; one that is not there is removed already."""
+
+    TransitionModelVersion: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.TransitionModelVersionRequest,
         lodeway.registry.v1.registry_service_pb2.TransitionModelVersionResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Moves a version to another stage, optionally archiving what is there."""
+
+    SetAlias: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.SetAliasRequest,
         lodeway.registry.v1.registry_service_pb2.SetAliasResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Points an alias to a version."""
+
+    DeleteAlias: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.DeleteAliasRequest,
         lodeway.registry.v1.registry_service_pb2.DeleteAliasResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Removes an alias; one that is not there is removed already."""
+
+    ListTransitions: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.ListTransitionsRequest,
         lodeway.registry.v1.registry_service_pb2.ListTransitionsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Gives the ledger, newest first."""
+
+    RollbackTransition: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.RollbackTransitionRequest,
         lodeway.registry.v1.registry_service_pb2.RollbackTransitionResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Takes a change of a stage or an alias back, together with what was changed in the same step. That is an entry of its
+    own. Refused with SUPERSEDED_TRANSITION, naming the later change, if something was changed again since.
+    """
+
+    ResolveModel: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.ResolveModelRequest,
         lodeway.registry.v1.registry_service_pb2.ResolveModelResponse,
-    ],
-    grpc.aio.UnaryStreamMultiCallable[
+    ]
+    """Says which version and which files a model URI means, now or at a past time."""
+
+    WatchModelVersions: grpc.aio.UnaryStreamMultiCallable[
         lodeway.registry.v1.registry_service_pb2.WatchModelVersionsRequest,
         lodeway.registry.v1.registry_service_pb2.WatchModelVersionsResponse,
-    ],
-]
+    ]
+    """Pushes a snapshot of all versions, then every change. A broken connection loses nothing: open again with the last
+    cursor received; OUT_OF_RANGE with CURSOR_EXPIRED means that a new snapshot is needed.
+    """
 
 class RegistryServiceServicer(metaclass=abc.ABCMeta):
     """Keeps models under names, numbers their versions and moves them by stages and aliases.

@@ -61,7 +61,7 @@ TRANSITION_KIND_VERSION_CREATED: TransitionKind.ValueType  # 6
 """A version was created."""
 TRANSITION_KIND_VERSION_DELETED: TransitionKind.ValueType  # 7
 """A version was deleted."""
-Global___TransitionKind: typing_extensions.TypeAlias = TransitionKind
+global___TransitionKind = TransitionKind
 
 @typing.final
 class Transition(google.protobuf.message.Message):
@@ -88,7 +88,7 @@ class Transition(google.protobuf.message.Message):
     ROLLED_BACK_BY_FIELD_NUMBER: builtins.int
     transition_id: builtins.int
     """Grows with every entry of the workspace."""
-    kind: Global___TransitionKind.ValueType
+    kind: global___TransitionKind.ValueType
     """What happened."""
     name: builtins.str
     """The registered model's name at that time."""
@@ -126,7 +126,7 @@ class Transition(google.protobuf.message.Message):
         self,
         *,
         transition_id: builtins.int = ...,
-        kind: Global___TransitionKind.ValueType = ...,
+        kind: global___TransitionKind.ValueType = ...,
         name: builtins.str = ...,
         model_uid: builtins.str = ...,
         version: builtins.int = ...,
@@ -146,4 +146,4 @@ class Transition(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["alias", b"alias", "comment", b"comment", "create_time", b"create_time", "from_name", b"from_name", "from_stage", b"from_stage", "from_version", b"from_version", "group_id", b"group_id", "kind", b"kind", "model_uid", b"model_uid", "name", b"name", "principal", b"principal", "principal_verified", b"principal_verified", "rollback_of", b"rollback_of", "rolled_back_by", b"rolled_back_by", "to_stage", b"to_stage", "transition_id", b"transition_id", "version", b"version"]) -> None: ...
 
-Global___Transition: typing_extensions.TypeAlias = Transition
+global___Transition = Transition

@@ -8,13 +8,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
-import sys
 import typing
-
-if sys.version_info >= (3, 10):
-    import typing as typing_extensions
-else:
-    import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
@@ -54,7 +48,7 @@ class Dataset(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["digest", b"digest", "name", b"name", "profile", b"profile", "schema", b"schema", "source", b"source", "source_type", b"source_type"]) -> None: ...
 
-Global___Dataset: typing_extensions.TypeAlias = Dataset
+global___Dataset = Dataset
 
 @typing.final
 class DatasetInput(google.protobuf.message.Message):
@@ -81,7 +75,7 @@ class DatasetInput(google.protobuf.message.Message):
     DATASET_FIELD_NUMBER: builtins.int
     TAGS_FIELD_NUMBER: builtins.int
     @property
-    def dataset(self) -> Global___Dataset:
+    def dataset(self) -> global___Dataset:
         """The data set."""
 
     @property
@@ -91,13 +85,13 @@ class DatasetInput(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        dataset: Global___Dataset | None = ...,
+        dataset: global___Dataset | None = ...,
         tags: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["dataset", b"dataset"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["dataset", b"dataset", "tags", b"tags"]) -> None: ...
 
-Global___DatasetInput: typing_extensions.TypeAlias = DatasetInput
+global___DatasetInput = DatasetInput
 
 @typing.final
 class ModelInput(google.protobuf.message.Message):
@@ -115,7 +109,7 @@ class ModelInput(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["model_id", b"model_id"]) -> None: ...
 
-Global___ModelInput: typing_extensions.TypeAlias = ModelInput
+global___ModelInput = ModelInput
 
 @typing.final
 class ModelOutput(google.protobuf.message.Message):
@@ -137,7 +131,7 @@ class ModelOutput(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["model_id", b"model_id", "step", b"step"]) -> None: ...
 
-Global___ModelOutput: typing_extensions.TypeAlias = ModelOutput
+global___ModelOutput = ModelOutput
 
 @typing.final
 class DatasetSummary(google.protobuf.message.Message):
@@ -167,4 +161,4 @@ class DatasetSummary(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["context", b"context", "digest", b"digest", "experiment_id", b"experiment_id", "name", b"name"]) -> None: ...
 
-Global___DatasetSummary: typing_extensions.TypeAlias = DatasetSummary
+global___DatasetSummary = DatasetSummary

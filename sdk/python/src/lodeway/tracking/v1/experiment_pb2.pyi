@@ -42,7 +42,7 @@ LIFECYCLE_STAGE_ACTIVE: LifecycleStage.ValueType  # 1
 """In use."""
 LIFECYCLE_STAGE_DELETED: LifecycleStage.ValueType  # 2
 """Deleted; can be restored until it is purged."""
-Global___LifecycleStage: typing_extensions.TypeAlias = LifecycleStage
+global___LifecycleStage = LifecycleStage
 
 @typing.final
 class Experiment(google.protobuf.message.Message):
@@ -82,7 +82,7 @@ class Experiment(google.protobuf.message.Message):
     """
     artifact_location: builtins.str
     """Where artifacts of its runs go, a URI; a run's own location is a folder below it. Fixed at creation."""
-    lifecycle_stage: Global___LifecycleStage.ValueType
+    lifecycle_stage: global___LifecycleStage.ValueType
     """Active or deleted."""
     etag: builtins.str
     """Changes with every change of the experiment; send it back to update only what you have seen."""
@@ -104,7 +104,7 @@ class Experiment(google.protobuf.message.Message):
         experiment_id: builtins.str = ...,
         name: builtins.str = ...,
         artifact_location: builtins.str = ...,
-        lifecycle_stage: Global___LifecycleStage.ValueType = ...,
+        lifecycle_stage: global___LifecycleStage.ValueType = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         tags: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
@@ -113,4 +113,4 @@ class Experiment(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "update_time", b"update_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["artifact_location", b"artifact_location", "create_time", b"create_time", "etag", b"etag", "experiment_id", b"experiment_id", "lifecycle_stage", b"lifecycle_stage", "name", b"name", "tags", b"tags", "update_time", b"update_time"]) -> None: ...
 
-Global___Experiment: typing_extensions.TypeAlias = Experiment
+global___Experiment = Experiment

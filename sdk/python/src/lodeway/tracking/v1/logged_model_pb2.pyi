@@ -47,7 +47,7 @@ LOGGED_MODEL_STATUS_READY: LoggedModelStatus.ValueType  # 2
 """Complete."""
 LOGGED_MODEL_STATUS_UPLOAD_FAILED: LoggedModelStatus.ValueType  # 3
 """Writing them failed."""
-Global___LoggedModelStatus: typing_extensions.TypeAlias = LoggedModelStatus
+global___LoggedModelStatus = LoggedModelStatus
 
 @typing.final
 class ModelRegistration(google.protobuf.message.Message):
@@ -69,7 +69,7 @@ class ModelRegistration(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["name", b"name", "version", b"version"]) -> None: ...
 
-Global___ModelRegistration: typing_extensions.TypeAlias = ModelRegistration
+global___ModelRegistration = ModelRegistration
 
 @typing.final
 class LoggedModel(google.protobuf.message.Message):
@@ -132,7 +132,7 @@ class LoggedModel(google.protobuf.message.Message):
     """A name for people: not empty, without `/ : . % " '`."""
     artifact_uri: builtins.str
     """Where its files are, a URI."""
-    status: Global___LoggedModelStatus.ValueType
+    status: global___LoggedModelStatus.ValueType
     """Whether the files are complete."""
     model_type: builtins.str
     """Free text of the client, for example `Agent`."""
@@ -165,7 +165,7 @@ class LoggedModel(google.protobuf.message.Message):
         """
 
     @property
-    def registrations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ModelRegistration]:
+    def registrations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ModelRegistration]:
         """Versions of registered models that were made from it."""
 
     def __init__(
@@ -175,7 +175,7 @@ class LoggedModel(google.protobuf.message.Message):
         experiment_id: builtins.str = ...,
         name: builtins.str = ...,
         artifact_uri: builtins.str = ...,
-        status: Global___LoggedModelStatus.ValueType = ...,
+        status: global___LoggedModelStatus.ValueType = ...,
         model_type: builtins.str = ...,
         source_run_id: builtins.str = ...,
         status_message: builtins.str = ...,
@@ -184,10 +184,10 @@ class LoggedModel(google.protobuf.message.Message):
         params: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         tags: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         metrics: collections.abc.Iterable[lodeway.tracking.v1.metric_pb2.MetricPoint] | None = ...,
-        registrations: collections.abc.Iterable[Global___ModelRegistration] | None = ...,
+        registrations: collections.abc.Iterable[global___ModelRegistration] | None = ...,
         deleted: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "update_time", b"update_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["artifact_uri", b"artifact_uri", "create_time", b"create_time", "deleted", b"deleted", "experiment_id", b"experiment_id", "metrics", b"metrics", "model_id", b"model_id", "model_type", b"model_type", "name", b"name", "params", b"params", "registrations", b"registrations", "source_run_id", b"source_run_id", "status", b"status", "status_message", b"status_message", "tags", b"tags", "update_time", b"update_time"]) -> None: ...
 
-Global___LoggedModel: typing_extensions.TypeAlias = LoggedModel
+global___LoggedModel = LoggedModel

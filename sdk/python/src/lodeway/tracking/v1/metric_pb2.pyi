@@ -40,7 +40,7 @@ METRIC_ORDER_TIME: MetricOrder.ValueType  # 1
 """By (time, step, value)."""
 METRIC_ORDER_STEP: MetricOrder.ValueType  # 2
 """By (step, time, value)."""
-Global___MetricOrder: typing_extensions.TypeAlias = MetricOrder
+global___MetricOrder = MetricOrder
 
 @typing.final
 class Metric(google.protobuf.message.Message):
@@ -85,7 +85,7 @@ class Metric(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["dataset_digest", b"dataset_digest", "dataset_name", b"dataset_name", "key", b"key", "model_id", b"model_id", "step", b"step", "time", b"time", "value", b"value"]) -> None: ...
 
-Global___Metric: typing_extensions.TypeAlias = Metric
+global___Metric = Metric
 
 @typing.final
 class MetricPoint(google.protobuf.message.Message):
@@ -101,20 +101,20 @@ class MetricPoint(google.protobuf.message.Message):
     append_seq: builtins.int
     """Position of the point's batch in the run's log; grows with every batch, the cursor of `WatchRun`."""
     @property
-    def metric(self) -> Global___Metric:
+    def metric(self) -> global___Metric:
         """The point."""
 
     def __init__(
         self,
         *,
-        metric: Global___Metric | None = ...,
+        metric: global___Metric | None = ...,
         run_id: builtins.str = ...,
         append_seq: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["metric", b"metric"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["append_seq", b"append_seq", "metric", b"metric", "run_id", b"run_id"]) -> None: ...
 
-Global___MetricPoint: typing_extensions.TypeAlias = MetricPoint
+global___MetricPoint = MetricPoint
 
 @typing.final
 class Param(google.protobuf.message.Message):
@@ -136,4 +136,4 @@ class Param(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
-Global___Param: typing_extensions.TypeAlias = Param
+global___Param = Param

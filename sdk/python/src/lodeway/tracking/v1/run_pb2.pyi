@@ -57,7 +57,7 @@ RUN_STATUS_FAILED: RunStatus.ValueType  # 4
 """Ended with an error."""
 RUN_STATUS_KILLED: RunStatus.ValueType  # 5
 """Stopped from outside."""
-Global___RunStatus: typing_extensions.TypeAlias = RunStatus
+global___RunStatus = RunStatus
 
 @typing.final
 class Run(google.protobuf.message.Message):
@@ -120,7 +120,7 @@ class Run(google.protobuf.message.Message):
     """The experiment it belongs to."""
     name: builtins.str
     """A name for people; kept equal to the tag `mlflow.runName`."""
-    status: Global___RunStatus.ValueType
+    status: global___RunStatus.ValueType
     """Where it is in its life."""
     lifecycle_stage: lodeway.tracking.v1.experiment_pb2.LifecycleStage.ValueType
     """Active or deleted."""
@@ -170,7 +170,7 @@ class Run(google.protobuf.message.Message):
         run_id: builtins.str = ...,
         experiment_id: builtins.str = ...,
         name: builtins.str = ...,
-        status: Global___RunStatus.ValueType = ...,
+        status: global___RunStatus.ValueType = ...,
         lifecycle_stage: lodeway.tracking.v1.experiment_pb2.LifecycleStage.ValueType = ...,
         user_id: builtins.str = ...,
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
@@ -188,4 +188,4 @@ class Run(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["end_time", b"end_time", "start_time", b"start_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["artifact_uri", b"artifact_uri", "dataset_inputs", b"dataset_inputs", "end_time", b"end_time", "etag", b"etag", "experiment_id", b"experiment_id", "lifecycle_stage", b"lifecycle_stage", "metrics", b"metrics", "model_inputs", b"model_inputs", "model_outputs", b"model_outputs", "name", b"name", "params", b"params", "parent_run_id", b"parent_run_id", "run_id", b"run_id", "start_time", b"start_time", "status", b"status", "tags", b"tags", "user_id", b"user_id"]) -> None: ...
 
-Global___Run: typing_extensions.TypeAlias = Run
+global___Run = Run

@@ -15,13 +15,7 @@ import lodeway.tracking.v1.experiment_pb2
 import lodeway.tracking.v1.logged_model_pb2
 import lodeway.tracking.v1.metric_pb2
 import lodeway.tracking.v1.run_pb2
-import sys
 import typing
-
-if sys.version_info >= (3, 10):
-    import typing as typing_extensions
-else:
-    import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
@@ -71,7 +65,7 @@ class CreateExperimentRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["artifact_location", b"artifact_location", "name", b"name", "request_id", b"request_id", "tags", b"tags"]) -> None: ...
 
-Global___CreateExperimentRequest: typing_extensions.TypeAlias = CreateExperimentRequest
+global___CreateExperimentRequest = CreateExperimentRequest
 
 @typing.final
 class CreateExperimentResponse(google.protobuf.message.Message):
@@ -92,7 +86,7 @@ class CreateExperimentResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["experiment", b"experiment"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["experiment", b"experiment"]) -> None: ...
 
-Global___CreateExperimentResponse: typing_extensions.TypeAlias = CreateExperimentResponse
+global___CreateExperimentResponse = CreateExperimentResponse
 
 @typing.final
 class GetExperimentRequest(google.protobuf.message.Message):
@@ -116,7 +110,7 @@ class GetExperimentRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["by", b"by", "experiment_id", b"experiment_id", "name", b"name"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["by", b"by"]) -> typing.Literal["experiment_id", "name"] | None: ...
 
-Global___GetExperimentRequest: typing_extensions.TypeAlias = GetExperimentRequest
+global___GetExperimentRequest = GetExperimentRequest
 
 @typing.final
 class GetExperimentResponse(google.protobuf.message.Message):
@@ -137,7 +131,7 @@ class GetExperimentResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["experiment", b"experiment"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["experiment", b"experiment"]) -> None: ...
 
-Global___GetExperimentResponse: typing_extensions.TypeAlias = GetExperimentResponse
+global___GetExperimentResponse = GetExperimentResponse
 
 @typing.final
 class SearchExperimentsRequest(google.protobuf.message.Message):
@@ -173,7 +167,7 @@ class SearchExperimentsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["filter", b"filter", "lifecycle_stage", b"lifecycle_stage", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
-Global___SearchExperimentsRequest: typing_extensions.TypeAlias = SearchExperimentsRequest
+global___SearchExperimentsRequest = SearchExperimentsRequest
 
 @typing.final
 class SearchExperimentsResponse(google.protobuf.message.Message):
@@ -197,7 +191,7 @@ class SearchExperimentsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["experiments", b"experiments", "next_page_token", b"next_page_token"]) -> None: ...
 
-Global___SearchExperimentsResponse: typing_extensions.TypeAlias = SearchExperimentsResponse
+global___SearchExperimentsResponse = SearchExperimentsResponse
 
 @typing.final
 class UpdateExperimentRequest(google.protobuf.message.Message):
@@ -228,7 +222,7 @@ class UpdateExperimentRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["experiment", b"experiment", "update_mask", b"update_mask"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["experiment", b"experiment", "request_id", b"request_id", "update_mask", b"update_mask"]) -> None: ...
 
-Global___UpdateExperimentRequest: typing_extensions.TypeAlias = UpdateExperimentRequest
+global___UpdateExperimentRequest = UpdateExperimentRequest
 
 @typing.final
 class UpdateExperimentResponse(google.protobuf.message.Message):
@@ -249,7 +243,7 @@ class UpdateExperimentResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["experiment", b"experiment"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["experiment", b"experiment"]) -> None: ...
 
-Global___UpdateExperimentResponse: typing_extensions.TypeAlias = UpdateExperimentResponse
+global___UpdateExperimentResponse = UpdateExperimentResponse
 
 @typing.final
 class DeleteExperimentRequest(google.protobuf.message.Message):
@@ -271,7 +265,7 @@ class DeleteExperimentRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["experiment_id", b"experiment_id", "request_id", b"request_id"]) -> None: ...
 
-Global___DeleteExperimentRequest: typing_extensions.TypeAlias = DeleteExperimentRequest
+global___DeleteExperimentRequest = DeleteExperimentRequest
 
 @typing.final
 class DeleteExperimentResponse(google.protobuf.message.Message):
@@ -283,7 +277,7 @@ class DeleteExperimentResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___DeleteExperimentResponse: typing_extensions.TypeAlias = DeleteExperimentResponse
+global___DeleteExperimentResponse = DeleteExperimentResponse
 
 @typing.final
 class RestoreExperimentRequest(google.protobuf.message.Message):
@@ -305,7 +299,7 @@ class RestoreExperimentRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["experiment_id", b"experiment_id", "request_id", b"request_id"]) -> None: ...
 
-Global___RestoreExperimentRequest: typing_extensions.TypeAlias = RestoreExperimentRequest
+global___RestoreExperimentRequest = RestoreExperimentRequest
 
 @typing.final
 class RestoreExperimentResponse(google.protobuf.message.Message):
@@ -317,7 +311,7 @@ class RestoreExperimentResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___RestoreExperimentResponse: typing_extensions.TypeAlias = RestoreExperimentResponse
+global___RestoreExperimentResponse = RestoreExperimentResponse
 
 @typing.final
 class SetExperimentTagsRequest(google.protobuf.message.Message):
@@ -361,7 +355,7 @@ class SetExperimentTagsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["experiment_id", b"experiment_id", "request_id", b"request_id", "tags", b"tags"]) -> None: ...
 
-Global___SetExperimentTagsRequest: typing_extensions.TypeAlias = SetExperimentTagsRequest
+global___SetExperimentTagsRequest = SetExperimentTagsRequest
 
 @typing.final
 class SetExperimentTagsResponse(google.protobuf.message.Message):
@@ -373,7 +367,7 @@ class SetExperimentTagsResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___SetExperimentTagsResponse: typing_extensions.TypeAlias = SetExperimentTagsResponse
+global___SetExperimentTagsResponse = SetExperimentTagsResponse
 
 @typing.final
 class DeleteExperimentTagRequest(google.protobuf.message.Message):
@@ -399,7 +393,7 @@ class DeleteExperimentTagRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["experiment_id", b"experiment_id", "key", b"key", "request_id", b"request_id"]) -> None: ...
 
-Global___DeleteExperimentTagRequest: typing_extensions.TypeAlias = DeleteExperimentTagRequest
+global___DeleteExperimentTagRequest = DeleteExperimentTagRequest
 
 @typing.final
 class DeleteExperimentTagResponse(google.protobuf.message.Message):
@@ -411,7 +405,7 @@ class DeleteExperimentTagResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___DeleteExperimentTagResponse: typing_extensions.TypeAlias = DeleteExperimentTagResponse
+global___DeleteExperimentTagResponse = DeleteExperimentTagResponse
 
 @typing.final
 class CreateRunRequest(google.protobuf.message.Message):
@@ -478,7 +472,7 @@ class CreateRunRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["start_time", b"start_time"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["experiment_id", b"experiment_id", "name", b"name", "parent_run_id", b"parent_run_id", "request_id", b"request_id", "start_time", b"start_time", "status", b"status", "tags", b"tags", "user_id", b"user_id"]) -> None: ...
 
-Global___CreateRunRequest: typing_extensions.TypeAlias = CreateRunRequest
+global___CreateRunRequest = CreateRunRequest
 
 @typing.final
 class CreateRunResponse(google.protobuf.message.Message):
@@ -499,7 +493,7 @@ class CreateRunResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["run", b"run"]) -> None: ...
 
-Global___CreateRunResponse: typing_extensions.TypeAlias = CreateRunResponse
+global___CreateRunResponse = CreateRunResponse
 
 @typing.final
 class GetRunRequest(google.protobuf.message.Message):
@@ -523,7 +517,7 @@ class GetRunRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["columns", b"columns", "run_id", b"run_id"]) -> None: ...
 
-Global___GetRunRequest: typing_extensions.TypeAlias = GetRunRequest
+global___GetRunRequest = GetRunRequest
 
 @typing.final
 class GetRunResponse(google.protobuf.message.Message):
@@ -544,7 +538,7 @@ class GetRunResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["run", b"run"]) -> None: ...
 
-Global___GetRunResponse: typing_extensions.TypeAlias = GetRunResponse
+global___GetRunResponse = GetRunResponse
 
 @typing.final
 class UpdateRunRequest(google.protobuf.message.Message):
@@ -575,7 +569,7 @@ class UpdateRunRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["run", b"run", "update_mask", b"update_mask"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["request_id", b"request_id", "run", b"run", "update_mask", b"update_mask"]) -> None: ...
 
-Global___UpdateRunRequest: typing_extensions.TypeAlias = UpdateRunRequest
+global___UpdateRunRequest = UpdateRunRequest
 
 @typing.final
 class UpdateRunResponse(google.protobuf.message.Message):
@@ -596,7 +590,7 @@ class UpdateRunResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["run", b"run"]) -> None: ...
 
-Global___UpdateRunResponse: typing_extensions.TypeAlias = UpdateRunResponse
+global___UpdateRunResponse = UpdateRunResponse
 
 @typing.final
 class DeleteRunRequest(google.protobuf.message.Message):
@@ -618,7 +612,7 @@ class DeleteRunRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["request_id", b"request_id", "run_id", b"run_id"]) -> None: ...
 
-Global___DeleteRunRequest: typing_extensions.TypeAlias = DeleteRunRequest
+global___DeleteRunRequest = DeleteRunRequest
 
 @typing.final
 class DeleteRunResponse(google.protobuf.message.Message):
@@ -630,7 +624,7 @@ class DeleteRunResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___DeleteRunResponse: typing_extensions.TypeAlias = DeleteRunResponse
+global___DeleteRunResponse = DeleteRunResponse
 
 @typing.final
 class RestoreRunRequest(google.protobuf.message.Message):
@@ -652,7 +646,7 @@ class RestoreRunRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["request_id", b"request_id", "run_id", b"run_id"]) -> None: ...
 
-Global___RestoreRunRequest: typing_extensions.TypeAlias = RestoreRunRequest
+global___RestoreRunRequest = RestoreRunRequest
 
 @typing.final
 class RestoreRunResponse(google.protobuf.message.Message):
@@ -664,7 +658,7 @@ class RestoreRunResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___RestoreRunResponse: typing_extensions.TypeAlias = RestoreRunResponse
+global___RestoreRunResponse = RestoreRunResponse
 
 @typing.final
 class SearchRunsRequest(google.protobuf.message.Message):
@@ -712,7 +706,7 @@ class SearchRunsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["columns", b"columns", "experiment_ids", b"experiment_ids", "filter", b"filter", "lifecycle_stage", b"lifecycle_stage", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
-Global___SearchRunsRequest: typing_extensions.TypeAlias = SearchRunsRequest
+global___SearchRunsRequest = SearchRunsRequest
 
 @typing.final
 class SearchRunsResponse(google.protobuf.message.Message):
@@ -736,7 +730,7 @@ class SearchRunsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]) -> None: ...
 
-Global___SearchRunsResponse: typing_extensions.TypeAlias = SearchRunsResponse
+global___SearchRunsResponse = SearchRunsResponse
 
 @typing.final
 class DeleteRunTagRequest(google.protobuf.message.Message):
@@ -762,7 +756,7 @@ class DeleteRunTagRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["key", b"key", "request_id", b"request_id", "run_id", b"run_id"]) -> None: ...
 
-Global___DeleteRunTagRequest: typing_extensions.TypeAlias = DeleteRunTagRequest
+global___DeleteRunTagRequest = DeleteRunTagRequest
 
 @typing.final
 class DeleteRunTagResponse(google.protobuf.message.Message):
@@ -774,7 +768,7 @@ class DeleteRunTagResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___DeleteRunTagResponse: typing_extensions.TypeAlias = DeleteRunTagResponse
+global___DeleteRunTagResponse = DeleteRunTagResponse
 
 @typing.final
 class LogBatchRequest(google.protobuf.message.Message):
@@ -830,7 +824,7 @@ class LogBatchRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["metrics", b"metrics", "params", b"params", "request_id", b"request_id", "run_id", b"run_id", "tags", b"tags"]) -> None: ...
 
-Global___LogBatchRequest: typing_extensions.TypeAlias = LogBatchRequest
+global___LogBatchRequest = LogBatchRequest
 
 @typing.final
 class LogBatchResponse(google.protobuf.message.Message):
@@ -842,7 +836,7 @@ class LogBatchResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___LogBatchResponse: typing_extensions.TypeAlias = LogBatchResponse
+global___LogBatchResponse = LogBatchResponse
 
 @typing.final
 class LogInputsRequest(google.protobuf.message.Message):
@@ -876,7 +870,7 @@ class LogInputsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["datasets", b"datasets", "models", b"models", "request_id", b"request_id", "run_id", b"run_id"]) -> None: ...
 
-Global___LogInputsRequest: typing_extensions.TypeAlias = LogInputsRequest
+global___LogInputsRequest = LogInputsRequest
 
 @typing.final
 class LogInputsResponse(google.protobuf.message.Message):
@@ -888,7 +882,7 @@ class LogInputsResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___LogInputsResponse: typing_extensions.TypeAlias = LogInputsResponse
+global___LogInputsResponse = LogInputsResponse
 
 @typing.final
 class LogOutputsRequest(google.protobuf.message.Message):
@@ -916,7 +910,7 @@ class LogOutputsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["models", b"models", "request_id", b"request_id", "run_id", b"run_id"]) -> None: ...
 
-Global___LogOutputsRequest: typing_extensions.TypeAlias = LogOutputsRequest
+global___LogOutputsRequest = LogOutputsRequest
 
 @typing.final
 class LogOutputsResponse(google.protobuf.message.Message):
@@ -928,7 +922,7 @@ class LogOutputsResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___LogOutputsResponse: typing_extensions.TypeAlias = LogOutputsResponse
+global___LogOutputsResponse = LogOutputsResponse
 
 @typing.final
 class StreamMetricsRequest(google.protobuf.message.Message):
@@ -939,24 +933,24 @@ class StreamMetricsRequest(google.protobuf.message.Message):
     OPEN_FIELD_NUMBER: builtins.int
     BATCH_FIELD_NUMBER: builtins.int
     @property
-    def open(self) -> Global___StreamOpening:
+    def open(self) -> global___StreamOpening:
         """Names the run and the writer."""
 
     @property
-    def batch(self) -> Global___StreamBatch:
+    def batch(self) -> global___StreamBatch:
         """Points to append."""
 
     def __init__(
         self,
         *,
-        open: Global___StreamOpening | None = ...,
-        batch: Global___StreamBatch | None = ...,
+        open: global___StreamOpening | None = ...,
+        batch: global___StreamBatch | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["batch", b"batch", "kind", b"kind", "open", b"open"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["batch", b"batch", "kind", b"kind", "open", b"open"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["open", "batch"] | None: ...
 
-Global___StreamMetricsRequest: typing_extensions.TypeAlias = StreamMetricsRequest
+global___StreamMetricsRequest = StreamMetricsRequest
 
 @typing.final
 class StreamOpening(google.protobuf.message.Message):
@@ -978,7 +972,7 @@ class StreamOpening(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["run_id", b"run_id", "stream_id", b"stream_id"]) -> None: ...
 
-Global___StreamOpening: typing_extensions.TypeAlias = StreamOpening
+global___StreamOpening = StreamOpening
 
 @typing.final
 class StreamBatch(google.protobuf.message.Message):
@@ -1002,7 +996,7 @@ class StreamBatch(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["metrics", b"metrics", "sequence", b"sequence"]) -> None: ...
 
-Global___StreamBatch: typing_extensions.TypeAlias = StreamBatch
+global___StreamBatch = StreamBatch
 
 @typing.final
 class StreamMetricsResponse(google.protobuf.message.Message):
@@ -1020,7 +1014,7 @@ class StreamMetricsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["durable_sequence", b"durable_sequence"]) -> None: ...
 
-Global___StreamMetricsResponse: typing_extensions.TypeAlias = StreamMetricsResponse
+global___StreamMetricsResponse = StreamMetricsResponse
 
 @typing.final
 class ListMetricHistoryRequest(google.protobuf.message.Message):
@@ -1054,7 +1048,7 @@ class ListMetricHistoryRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["metric_key", b"metric_key", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id"]) -> None: ...
 
-Global___ListMetricHistoryRequest: typing_extensions.TypeAlias = ListMetricHistoryRequest
+global___ListMetricHistoryRequest = ListMetricHistoryRequest
 
 @typing.final
 class ListMetricHistoryResponse(google.protobuf.message.Message):
@@ -1078,7 +1072,7 @@ class ListMetricHistoryResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["metrics", b"metrics", "next_page_token", b"next_page_token"]) -> None: ...
 
-Global___ListMetricHistoryResponse: typing_extensions.TypeAlias = ListMetricHistoryResponse
+global___ListMetricHistoryResponse = ListMetricHistoryResponse
 
 @typing.final
 class SampleMetricHistoryRequest(google.protobuf.message.Message):
@@ -1119,7 +1113,7 @@ class SampleMetricHistoryRequest(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_start_step", b"_start_step"]) -> typing.Literal["start_step"] | None: ...
 
-Global___SampleMetricHistoryRequest: typing_extensions.TypeAlias = SampleMetricHistoryRequest
+global___SampleMetricHistoryRequest = SampleMetricHistoryRequest
 
 @typing.final
 class SampleMetricHistoryResponse(google.protobuf.message.Message):
@@ -1139,7 +1133,7 @@ class SampleMetricHistoryResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["points", b"points"]) -> None: ...
 
-Global___SampleMetricHistoryResponse: typing_extensions.TypeAlias = SampleMetricHistoryResponse
+global___SampleMetricHistoryResponse = SampleMetricHistoryResponse
 
 @typing.final
 class WatchRunRequest(google.protobuf.message.Message):
@@ -1167,7 +1161,7 @@ class WatchRunRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["cursor", b"cursor", "metric_keys", b"metric_keys", "run_id", b"run_id"]) -> None: ...
 
-Global___WatchRunRequest: typing_extensions.TypeAlias = WatchRunRequest
+global___WatchRunRequest = WatchRunRequest
 
 @typing.final
 class WatchRunResponse(google.protobuf.message.Message):
@@ -1198,7 +1192,7 @@ class WatchRunResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["cursor", b"cursor", "points", b"points", "run", b"run"]) -> None: ...
 
-Global___WatchRunResponse: typing_extensions.TypeAlias = WatchRunResponse
+global___WatchRunResponse = WatchRunResponse
 
 @typing.final
 class SearchDatasetsRequest(google.protobuf.message.Message):
@@ -1226,7 +1220,7 @@ class SearchDatasetsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["experiment_ids", b"experiment_ids", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
-Global___SearchDatasetsRequest: typing_extensions.TypeAlias = SearchDatasetsRequest
+global___SearchDatasetsRequest = SearchDatasetsRequest
 
 @typing.final
 class SearchDatasetsResponse(google.protobuf.message.Message):
@@ -1250,7 +1244,7 @@ class SearchDatasetsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["datasets", b"datasets", "next_page_token", b"next_page_token"]) -> None: ...
 
-Global___SearchDatasetsResponse: typing_extensions.TypeAlias = SearchDatasetsResponse
+global___SearchDatasetsResponse = SearchDatasetsResponse
 
 @typing.final
 class CreateLoggedModelRequest(google.protobuf.message.Message):
@@ -1328,7 +1322,7 @@ class CreateLoggedModelRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["experiment_id", b"experiment_id", "model_type", b"model_type", "name", b"name", "params", b"params", "request_id", b"request_id", "source_run_id", b"source_run_id", "tags", b"tags"]) -> None: ...
 
-Global___CreateLoggedModelRequest: typing_extensions.TypeAlias = CreateLoggedModelRequest
+global___CreateLoggedModelRequest = CreateLoggedModelRequest
 
 @typing.final
 class CreateLoggedModelResponse(google.protobuf.message.Message):
@@ -1349,7 +1343,7 @@ class CreateLoggedModelResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model", b"model"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model", b"model"]) -> None: ...
 
-Global___CreateLoggedModelResponse: typing_extensions.TypeAlias = CreateLoggedModelResponse
+global___CreateLoggedModelResponse = CreateLoggedModelResponse
 
 @typing.final
 class GetLoggedModelRequest(google.protobuf.message.Message):
@@ -1371,7 +1365,7 @@ class GetLoggedModelRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["allow_deleted", b"allow_deleted", "model_id", b"model_id"]) -> None: ...
 
-Global___GetLoggedModelRequest: typing_extensions.TypeAlias = GetLoggedModelRequest
+global___GetLoggedModelRequest = GetLoggedModelRequest
 
 @typing.final
 class GetLoggedModelResponse(google.protobuf.message.Message):
@@ -1392,7 +1386,7 @@ class GetLoggedModelResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model", b"model"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model", b"model"]) -> None: ...
 
-Global___GetLoggedModelResponse: typing_extensions.TypeAlias = GetLoggedModelResponse
+global___GetLoggedModelResponse = GetLoggedModelResponse
 
 @typing.final
 class FinalizeLoggedModelRequest(google.protobuf.message.Message):
@@ -1418,7 +1412,7 @@ class FinalizeLoggedModelRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["model_id", b"model_id", "request_id", b"request_id", "status", b"status"]) -> None: ...
 
-Global___FinalizeLoggedModelRequest: typing_extensions.TypeAlias = FinalizeLoggedModelRequest
+global___FinalizeLoggedModelRequest = FinalizeLoggedModelRequest
 
 @typing.final
 class FinalizeLoggedModelResponse(google.protobuf.message.Message):
@@ -1439,7 +1433,7 @@ class FinalizeLoggedModelResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model", b"model"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model", b"model"]) -> None: ...
 
-Global___FinalizeLoggedModelResponse: typing_extensions.TypeAlias = FinalizeLoggedModelResponse
+global___FinalizeLoggedModelResponse = FinalizeLoggedModelResponse
 
 @typing.final
 class DeleteLoggedModelRequest(google.protobuf.message.Message):
@@ -1461,7 +1455,7 @@ class DeleteLoggedModelRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["model_id", b"model_id", "request_id", b"request_id"]) -> None: ...
 
-Global___DeleteLoggedModelRequest: typing_extensions.TypeAlias = DeleteLoggedModelRequest
+global___DeleteLoggedModelRequest = DeleteLoggedModelRequest
 
 @typing.final
 class DeleteLoggedModelResponse(google.protobuf.message.Message):
@@ -1473,7 +1467,7 @@ class DeleteLoggedModelResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___DeleteLoggedModelResponse: typing_extensions.TypeAlias = DeleteLoggedModelResponse
+global___DeleteLoggedModelResponse = DeleteLoggedModelResponse
 
 @typing.final
 class DatasetFilter(google.protobuf.message.Message):
@@ -1495,7 +1489,7 @@ class DatasetFilter(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["dataset_digest", b"dataset_digest", "dataset_name", b"dataset_name"]) -> None: ...
 
-Global___DatasetFilter: typing_extensions.TypeAlias = DatasetFilter
+global___DatasetFilter = DatasetFilter
 
 @typing.final
 class LoggedModelOrder(google.protobuf.message.Message):
@@ -1511,7 +1505,7 @@ class LoggedModelOrder(google.protobuf.message.Message):
     descending: builtins.bool
     """Greatest first."""
     @property
-    def dataset(self) -> Global___DatasetFilter:
+    def dataset(self) -> global___DatasetFilter:
         """For a metric: only points on this data set."""
 
     def __init__(
@@ -1519,12 +1513,12 @@ class LoggedModelOrder(google.protobuf.message.Message):
         *,
         field: builtins.str = ...,
         descending: builtins.bool = ...,
-        dataset: Global___DatasetFilter | None = ...,
+        dataset: global___DatasetFilter | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["dataset", b"dataset"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["dataset", b"dataset", "descending", b"descending", "field", b"field"]) -> None: ...
 
-Global___LoggedModelOrder: typing_extensions.TypeAlias = LoggedModelOrder
+global___LoggedModelOrder = LoggedModelOrder
 
 @typing.final
 class SearchLoggedModelsRequest(google.protobuf.message.Message):
@@ -1549,13 +1543,13 @@ class SearchLoggedModelsRequest(google.protobuf.message.Message):
         """The experiments to look in; none gives no models."""
 
     @property
-    def datasets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DatasetFilter]:
+    def datasets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___DatasetFilter]:
         """Metrics in the filter must have been measured on one of these; without a metric in the filter: models with any
         metric on them.
         """
 
     @property
-    def order_by(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___LoggedModelOrder]:
+    def order_by(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LoggedModelOrder]:
         """Default: create_time, newest first."""
 
     def __init__(
@@ -1563,14 +1557,14 @@ class SearchLoggedModelsRequest(google.protobuf.message.Message):
         *,
         experiment_ids: collections.abc.Iterable[builtins.str] | None = ...,
         filter: builtins.str = ...,
-        datasets: collections.abc.Iterable[Global___DatasetFilter] | None = ...,
-        order_by: collections.abc.Iterable[Global___LoggedModelOrder] | None = ...,
+        datasets: collections.abc.Iterable[global___DatasetFilter] | None = ...,
+        order_by: collections.abc.Iterable[global___LoggedModelOrder] | None = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["datasets", b"datasets", "experiment_ids", b"experiment_ids", "filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
-Global___SearchLoggedModelsRequest: typing_extensions.TypeAlias = SearchLoggedModelsRequest
+global___SearchLoggedModelsRequest = SearchLoggedModelsRequest
 
 @typing.final
 class SearchLoggedModelsResponse(google.protobuf.message.Message):
@@ -1594,7 +1588,7 @@ class SearchLoggedModelsResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["models", b"models", "next_page_token", b"next_page_token"]) -> None: ...
 
-Global___SearchLoggedModelsResponse: typing_extensions.TypeAlias = SearchLoggedModelsResponse
+global___SearchLoggedModelsResponse = SearchLoggedModelsResponse
 
 @typing.final
 class LogLoggedModelParamsRequest(google.protobuf.message.Message):
@@ -1622,7 +1616,7 @@ class LogLoggedModelParamsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["model_id", b"model_id", "params", b"params", "request_id", b"request_id"]) -> None: ...
 
-Global___LogLoggedModelParamsRequest: typing_extensions.TypeAlias = LogLoggedModelParamsRequest
+global___LogLoggedModelParamsRequest = LogLoggedModelParamsRequest
 
 @typing.final
 class LogLoggedModelParamsResponse(google.protobuf.message.Message):
@@ -1634,7 +1628,7 @@ class LogLoggedModelParamsResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___LogLoggedModelParamsResponse: typing_extensions.TypeAlias = LogLoggedModelParamsResponse
+global___LogLoggedModelParamsResponse = LogLoggedModelParamsResponse
 
 @typing.final
 class SetLoggedModelTagsRequest(google.protobuf.message.Message):
@@ -1678,7 +1672,7 @@ class SetLoggedModelTagsRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["model_id", b"model_id", "request_id", b"request_id", "tags", b"tags"]) -> None: ...
 
-Global___SetLoggedModelTagsRequest: typing_extensions.TypeAlias = SetLoggedModelTagsRequest
+global___SetLoggedModelTagsRequest = SetLoggedModelTagsRequest
 
 @typing.final
 class SetLoggedModelTagsResponse(google.protobuf.message.Message):
@@ -1699,7 +1693,7 @@ class SetLoggedModelTagsResponse(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["model", b"model"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["model", b"model"]) -> None: ...
 
-Global___SetLoggedModelTagsResponse: typing_extensions.TypeAlias = SetLoggedModelTagsResponse
+global___SetLoggedModelTagsResponse = SetLoggedModelTagsResponse
 
 @typing.final
 class DeleteLoggedModelTagRequest(google.protobuf.message.Message):
@@ -1725,7 +1719,7 @@ class DeleteLoggedModelTagRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["key", b"key", "model_id", b"model_id", "request_id", b"request_id"]) -> None: ...
 
-Global___DeleteLoggedModelTagRequest: typing_extensions.TypeAlias = DeleteLoggedModelTagRequest
+global___DeleteLoggedModelTagRequest = DeleteLoggedModelTagRequest
 
 @typing.final
 class DeleteLoggedModelTagResponse(google.protobuf.message.Message):
@@ -1737,7 +1731,7 @@ class DeleteLoggedModelTagResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___DeleteLoggedModelTagResponse: typing_extensions.TypeAlias = DeleteLoggedModelTagResponse
+global___DeleteLoggedModelTagResponse = DeleteLoggedModelTagResponse
 
 @typing.final
 class RecordModelVersionRequest(google.protobuf.message.Message):
@@ -1787,7 +1781,7 @@ class RecordModelVersionRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["artifact_uri", b"artifact_uri", "event_id", b"event_id", "event_seq", b"event_seq", "model_id", b"model_id", "model_uid", b"model_uid", "name", b"name", "released", b"released", "run_id", b"run_id", "version", b"version"]) -> None: ...
 
-Global___RecordModelVersionRequest: typing_extensions.TypeAlias = RecordModelVersionRequest
+global___RecordModelVersionRequest = RecordModelVersionRequest
 
 @typing.final
 class RecordModelVersionResponse(google.protobuf.message.Message):
@@ -1799,7 +1793,7 @@ class RecordModelVersionResponse(google.protobuf.message.Message):
         self,
     ) -> None: ...
 
-Global___RecordModelVersionResponse: typing_extensions.TypeAlias = RecordModelVersionResponse
+global___RecordModelVersionResponse = RecordModelVersionResponse
 
 @typing.final
 class PurgeRequest(google.protobuf.message.Message):
@@ -1846,7 +1840,7 @@ class PurgeRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["deleted_before", b"deleted_before"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["deleted_before", b"deleted_before", "dry_run", b"dry_run", "experiment_ids", b"experiment_ids", "model_ids", b"model_ids", "request_id", b"request_id", "run_ids", b"run_ids"]) -> None: ...
 
-Global___PurgeRequest: typing_extensions.TypeAlias = PurgeRequest
+global___PurgeRequest = PurgeRequest
 
 @typing.final
 class PurgedEntity(google.protobuf.message.Message):
@@ -1880,7 +1874,7 @@ class PurgedEntity(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["artifact_bytes", b"artifact_bytes", "artifact_count", b"artifact_count", "held_back_by", b"held_back_by", "id", b"id", "kind", b"kind"]) -> None: ...
 
-Global___PurgedEntity: typing_extensions.TypeAlias = PurgedEntity
+global___PurgedEntity = PurgedEntity
 
 @typing.final
 class PurgeResponse(google.protobuf.message.Message):
@@ -1893,15 +1887,15 @@ class PurgeResponse(google.protobuf.message.Message):
     more: builtins.bool
     """True if there is more to remove; a dry run shows only the first 10,000."""
     @property
-    def entities(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PurgedEntity]:
+    def entities(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PurgedEntity]:
         """Every entity looked at, at most 10,000 a call; call again while `more` is true."""
 
     def __init__(
         self,
         *,
-        entities: collections.abc.Iterable[Global___PurgedEntity] | None = ...,
+        entities: collections.abc.Iterable[global___PurgedEntity] | None = ...,
         more: builtins.bool = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["entities", b"entities", "more", b"more"]) -> None: ...
 
-Global___PurgeResponse: typing_extensions.TypeAlias = PurgeResponse
+global___PurgeResponse = PurgeResponse

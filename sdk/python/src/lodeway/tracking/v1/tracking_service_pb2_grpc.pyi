@@ -8,13 +8,7 @@ import collections.abc
 import grpc
 import grpc.aio
 import lodeway.tracking.v1.tracking_service_pb2
-import sys
 import typing
-
-if sys.version_info >= (3, 13):
-    import typing as typing_extensions
-else:
-    import typing_extensions
 
 _T = typing.TypeVar("_T")
 
@@ -23,537 +17,7 @@ class _MaybeAsyncIterator(collections.abc.AsyncIterator[_T], collections.abc.Ite
 class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type: ignore[misc, type-arg]
     ...
 
-GRPC_GENERATED_VERSION: str
-GRPC_VERSION: str
-_TrackingServiceCreateExperimentType = typing_extensions.TypeVar(
-    '_TrackingServiceCreateExperimentType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.CreateExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.CreateExperimentResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.CreateExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.CreateExperimentResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.CreateExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.CreateExperimentResponse,
-    ],
-)
-
-_TrackingServiceGetExperimentType = typing_extensions.TypeVar(
-    '_TrackingServiceGetExperimentType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.GetExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.GetExperimentResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.GetExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.GetExperimentResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.GetExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.GetExperimentResponse,
-    ],
-)
-
-_TrackingServiceSearchExperimentsType = typing_extensions.TypeVar(
-    '_TrackingServiceSearchExperimentsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SearchExperimentsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SearchExperimentsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SearchExperimentsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SearchExperimentsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SearchExperimentsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SearchExperimentsResponse,
-    ],
-)
-
-_TrackingServiceUpdateExperimentType = typing_extensions.TypeVar(
-    '_TrackingServiceUpdateExperimentType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.UpdateExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.UpdateExperimentResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.UpdateExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.UpdateExperimentResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.UpdateExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.UpdateExperimentResponse,
-    ],
-)
-
-_TrackingServiceDeleteExperimentType = typing_extensions.TypeVar(
-    '_TrackingServiceDeleteExperimentType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentResponse,
-    ],
-)
-
-_TrackingServiceRestoreExperimentType = typing_extensions.TypeVar(
-    '_TrackingServiceRestoreExperimentType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentRequest,
-        lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentResponse,
-    ],
-)
-
-_TrackingServiceSetExperimentTagsType = typing_extensions.TypeVar(
-    '_TrackingServiceSetExperimentTagsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SetExperimentTagsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SetExperimentTagsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SetExperimentTagsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SetExperimentTagsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SetExperimentTagsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SetExperimentTagsResponse,
-    ],
-)
-
-_TrackingServiceDeleteExperimentTagType = typing_extensions.TypeVar(
-    '_TrackingServiceDeleteExperimentTagType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentTagRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentTagResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentTagRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentTagResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentTagRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentTagResponse,
-    ],
-)
-
-_TrackingServiceCreateRunType = typing_extensions.TypeVar(
-    '_TrackingServiceCreateRunType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.CreateRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.CreateRunResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.CreateRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.CreateRunResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.CreateRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.CreateRunResponse,
-    ],
-)
-
-_TrackingServiceGetRunType = typing_extensions.TypeVar(
-    '_TrackingServiceGetRunType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.GetRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.GetRunResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.GetRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.GetRunResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.GetRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.GetRunResponse,
-    ],
-)
-
-_TrackingServiceUpdateRunType = typing_extensions.TypeVar(
-    '_TrackingServiceUpdateRunType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.UpdateRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.UpdateRunResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.UpdateRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.UpdateRunResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.UpdateRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.UpdateRunResponse,
-    ],
-)
-
-_TrackingServiceDeleteRunType = typing_extensions.TypeVar(
-    '_TrackingServiceDeleteRunType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteRunResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteRunResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteRunResponse,
-    ],
-)
-
-_TrackingServiceRestoreRunType = typing_extensions.TypeVar(
-    '_TrackingServiceRestoreRunType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.RestoreRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.RestoreRunResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.RestoreRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.RestoreRunResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.RestoreRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.RestoreRunResponse,
-    ],
-)
-
-_TrackingServiceSearchRunsType = typing_extensions.TypeVar(
-    '_TrackingServiceSearchRunsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SearchRunsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SearchRunsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SearchRunsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SearchRunsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SearchRunsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SearchRunsResponse,
-    ],
-)
-
-_TrackingServiceDeleteRunTagType = typing_extensions.TypeVar(
-    '_TrackingServiceDeleteRunTagType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteRunTagRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteRunTagResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteRunTagRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteRunTagResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteRunTagRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteRunTagResponse,
-    ],
-)
-
-_TrackingServiceLogBatchType = typing_extensions.TypeVar(
-    '_TrackingServiceLogBatchType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.LogBatchRequest,
-        lodeway.tracking.v1.tracking_service_pb2.LogBatchResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.LogBatchRequest,
-        lodeway.tracking.v1.tracking_service_pb2.LogBatchResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.LogBatchRequest,
-        lodeway.tracking.v1.tracking_service_pb2.LogBatchResponse,
-    ],
-)
-
-_TrackingServiceLogInputsType = typing_extensions.TypeVar(
-    '_TrackingServiceLogInputsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.LogInputsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.LogInputsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.LogInputsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.LogInputsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.LogInputsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.LogInputsResponse,
-    ],
-)
-
-_TrackingServiceLogOutputsType = typing_extensions.TypeVar(
-    '_TrackingServiceLogOutputsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.LogOutputsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.LogOutputsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.LogOutputsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.LogOutputsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.LogOutputsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.LogOutputsResponse,
-    ],
-)
-
-_TrackingServiceStreamMetricsType = typing_extensions.TypeVar(
-    '_TrackingServiceStreamMetricsType',
-    grpc.StreamStreamMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.StreamMetricsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.StreamMetricsResponse,
-    ],
-    grpc.aio.StreamStreamMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.StreamMetricsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.StreamMetricsResponse,
-    ],
-    default=grpc.StreamStreamMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.StreamMetricsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.StreamMetricsResponse,
-    ],
-)
-
-_TrackingServiceListMetricHistoryType = typing_extensions.TypeVar(
-    '_TrackingServiceListMetricHistoryType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.ListMetricHistoryRequest,
-        lodeway.tracking.v1.tracking_service_pb2.ListMetricHistoryResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.ListMetricHistoryRequest,
-        lodeway.tracking.v1.tracking_service_pb2.ListMetricHistoryResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.ListMetricHistoryRequest,
-        lodeway.tracking.v1.tracking_service_pb2.ListMetricHistoryResponse,
-    ],
-)
-
-_TrackingServiceSampleMetricHistoryType = typing_extensions.TypeVar(
-    '_TrackingServiceSampleMetricHistoryType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SampleMetricHistoryRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SampleMetricHistoryResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SampleMetricHistoryRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SampleMetricHistoryResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SampleMetricHistoryRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SampleMetricHistoryResponse,
-    ],
-)
-
-_TrackingServiceWatchRunType = typing_extensions.TypeVar(
-    '_TrackingServiceWatchRunType',
-    grpc.UnaryStreamMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.WatchRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.WatchRunResponse,
-    ],
-    grpc.aio.UnaryStreamMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.WatchRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.WatchRunResponse,
-    ],
-    default=grpc.UnaryStreamMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.WatchRunRequest,
-        lodeway.tracking.v1.tracking_service_pb2.WatchRunResponse,
-    ],
-)
-
-_TrackingServiceSearchDatasetsType = typing_extensions.TypeVar(
-    '_TrackingServiceSearchDatasetsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SearchDatasetsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SearchDatasetsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SearchDatasetsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SearchDatasetsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SearchDatasetsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SearchDatasetsResponse,
-    ],
-)
-
-_TrackingServiceCreateLoggedModelType = typing_extensions.TypeVar(
-    '_TrackingServiceCreateLoggedModelType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.CreateLoggedModelRequest,
-        lodeway.tracking.v1.tracking_service_pb2.CreateLoggedModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.CreateLoggedModelRequest,
-        lodeway.tracking.v1.tracking_service_pb2.CreateLoggedModelResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.CreateLoggedModelRequest,
-        lodeway.tracking.v1.tracking_service_pb2.CreateLoggedModelResponse,
-    ],
-)
-
-_TrackingServiceGetLoggedModelType = typing_extensions.TypeVar(
-    '_TrackingServiceGetLoggedModelType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.GetLoggedModelRequest,
-        lodeway.tracking.v1.tracking_service_pb2.GetLoggedModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.GetLoggedModelRequest,
-        lodeway.tracking.v1.tracking_service_pb2.GetLoggedModelResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.GetLoggedModelRequest,
-        lodeway.tracking.v1.tracking_service_pb2.GetLoggedModelResponse,
-    ],
-)
-
-_TrackingServiceFinalizeLoggedModelType = typing_extensions.TypeVar(
-    '_TrackingServiceFinalizeLoggedModelType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.FinalizeLoggedModelRequest,
-        lodeway.tracking.v1.tracking_service_pb2.FinalizeLoggedModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.FinalizeLoggedModelRequest,
-        lodeway.tracking.v1.tracking_service_pb2.FinalizeLoggedModelResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.FinalizeLoggedModelRequest,
-        lodeway.tracking.v1.tracking_service_pb2.FinalizeLoggedModelResponse,
-    ],
-)
-
-_TrackingServiceDeleteLoggedModelType = typing_extensions.TypeVar(
-    '_TrackingServiceDeleteLoggedModelType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelResponse,
-    ],
-)
-
-_TrackingServiceSearchLoggedModelsType = typing_extensions.TypeVar(
-    '_TrackingServiceSearchLoggedModelsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SearchLoggedModelsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SearchLoggedModelsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SearchLoggedModelsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SearchLoggedModelsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SearchLoggedModelsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SearchLoggedModelsResponse,
-    ],
-)
-
-_TrackingServiceLogLoggedModelParamsType = typing_extensions.TypeVar(
-    '_TrackingServiceLogLoggedModelParamsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.LogLoggedModelParamsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.LogLoggedModelParamsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.LogLoggedModelParamsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.LogLoggedModelParamsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.LogLoggedModelParamsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.LogLoggedModelParamsResponse,
-    ],
-)
-
-_TrackingServiceSetLoggedModelTagsType = typing_extensions.TypeVar(
-    '_TrackingServiceSetLoggedModelTagsType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SetLoggedModelTagsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SetLoggedModelTagsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SetLoggedModelTagsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SetLoggedModelTagsResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.SetLoggedModelTagsRequest,
-        lodeway.tracking.v1.tracking_service_pb2.SetLoggedModelTagsResponse,
-    ],
-)
-
-_TrackingServiceDeleteLoggedModelTagType = typing_extensions.TypeVar(
-    '_TrackingServiceDeleteLoggedModelTagType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelTagRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelTagResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelTagRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelTagResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelTagRequest,
-        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelTagResponse,
-    ],
-)
-
-_TrackingServiceRecordModelVersionType = typing_extensions.TypeVar(
-    '_TrackingServiceRecordModelVersionType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionRequest,
-        lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionRequest,
-        lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionRequest,
-        lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionResponse,
-    ],
-)
-
-_TrackingServicePurgeType = typing_extensions.TypeVar(
-    '_TrackingServicePurgeType',
-    grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.PurgeRequest,
-        lodeway.tracking.v1.tracking_service_pb2.PurgeResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.PurgeRequest,
-        lodeway.tracking.v1.tracking_service_pb2.PurgeResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        lodeway.tracking.v1.tracking_service_pb2.PurgeRequest,
-        lodeway.tracking.v1.tracking_service_pb2.PurgeResponse,
-    ],
-)
-
-class TrackingServiceStub(typing.Generic[_TrackingServiceCreateExperimentType, _TrackingServiceGetExperimentType, _TrackingServiceSearchExperimentsType, _TrackingServiceUpdateExperimentType, _TrackingServiceDeleteExperimentType, _TrackingServiceRestoreExperimentType, _TrackingServiceSetExperimentTagsType, _TrackingServiceDeleteExperimentTagType, _TrackingServiceCreateRunType, _TrackingServiceGetRunType, _TrackingServiceUpdateRunType, _TrackingServiceDeleteRunType, _TrackingServiceRestoreRunType, _TrackingServiceSearchRunsType, _TrackingServiceDeleteRunTagType, _TrackingServiceLogBatchType, _TrackingServiceLogInputsType, _TrackingServiceLogOutputsType, _TrackingServiceStreamMetricsType, _TrackingServiceListMetricHistoryType, _TrackingServiceSampleMetricHistoryType, _TrackingServiceWatchRunType, _TrackingServiceSearchDatasetsType, _TrackingServiceCreateLoggedModelType, _TrackingServiceGetLoggedModelType, _TrackingServiceFinalizeLoggedModelType, _TrackingServiceDeleteLoggedModelType, _TrackingServiceSearchLoggedModelsType, _TrackingServiceLogLoggedModelParamsType, _TrackingServiceSetLoggedModelTagsType, _TrackingServiceDeleteLoggedModelTagType, _TrackingServiceRecordModelVersionType, _TrackingServicePurgeType]):
+class TrackingServiceStub:
     """Records what happens while models are made: experiments, runs, metrics, params, tags, data sets and logged models.
 
     Every write takes a `request_id` (a UUID): the same id with the same body has no further effect and gives the same
@@ -562,335 +26,121 @@ class TrackingServiceStub(typing.Generic[_TrackingServiceCreateExperimentType, _
     are described in the project's documentation on search.
     """
 
-    @typing.overload
-    def __init__(self: TrackingServiceStub[
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.CreateExperimentRequest,
-            lodeway.tracking.v1.tracking_service_pb2.CreateExperimentResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.GetExperimentRequest,
-            lodeway.tracking.v1.tracking_service_pb2.GetExperimentResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.SearchExperimentsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.SearchExperimentsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.UpdateExperimentRequest,
-            lodeway.tracking.v1.tracking_service_pb2.UpdateExperimentResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentRequest,
-            lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentRequest,
-            lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.SetExperimentTagsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.SetExperimentTagsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentTagRequest,
-            lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentTagResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.CreateRunRequest,
-            lodeway.tracking.v1.tracking_service_pb2.CreateRunResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.GetRunRequest,
-            lodeway.tracking.v1.tracking_service_pb2.GetRunResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.UpdateRunRequest,
-            lodeway.tracking.v1.tracking_service_pb2.UpdateRunResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.DeleteRunRequest,
-            lodeway.tracking.v1.tracking_service_pb2.DeleteRunResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.RestoreRunRequest,
-            lodeway.tracking.v1.tracking_service_pb2.RestoreRunResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.SearchRunsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.SearchRunsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.DeleteRunTagRequest,
-            lodeway.tracking.v1.tracking_service_pb2.DeleteRunTagResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.LogBatchRequest,
-            lodeway.tracking.v1.tracking_service_pb2.LogBatchResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.LogInputsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.LogInputsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.LogOutputsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.LogOutputsResponse,
-        ],
-        grpc.StreamStreamMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.StreamMetricsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.StreamMetricsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.ListMetricHistoryRequest,
-            lodeway.tracking.v1.tracking_service_pb2.ListMetricHistoryResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.SampleMetricHistoryRequest,
-            lodeway.tracking.v1.tracking_service_pb2.SampleMetricHistoryResponse,
-        ],
-        grpc.UnaryStreamMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.WatchRunRequest,
-            lodeway.tracking.v1.tracking_service_pb2.WatchRunResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.SearchDatasetsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.SearchDatasetsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.CreateLoggedModelRequest,
-            lodeway.tracking.v1.tracking_service_pb2.CreateLoggedModelResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.GetLoggedModelRequest,
-            lodeway.tracking.v1.tracking_service_pb2.GetLoggedModelResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.FinalizeLoggedModelRequest,
-            lodeway.tracking.v1.tracking_service_pb2.FinalizeLoggedModelResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelRequest,
-            lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.SearchLoggedModelsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.SearchLoggedModelsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.LogLoggedModelParamsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.LogLoggedModelParamsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.SetLoggedModelTagsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.SetLoggedModelTagsResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelTagRequest,
-            lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelTagResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionRequest,
-            lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionResponse,
-        ],
-        grpc.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.PurgeRequest,
-            lodeway.tracking.v1.tracking_service_pb2.PurgeResponse,
-        ],
-    ], channel: grpc.Channel) -> None: ...
-
-    @typing.overload
-    def __init__(self: TrackingServiceStub[
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.CreateExperimentRequest,
-            lodeway.tracking.v1.tracking_service_pb2.CreateExperimentResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.GetExperimentRequest,
-            lodeway.tracking.v1.tracking_service_pb2.GetExperimentResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.SearchExperimentsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.SearchExperimentsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.UpdateExperimentRequest,
-            lodeway.tracking.v1.tracking_service_pb2.UpdateExperimentResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentRequest,
-            lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentRequest,
-            lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.SetExperimentTagsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.SetExperimentTagsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentTagRequest,
-            lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentTagResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.CreateRunRequest,
-            lodeway.tracking.v1.tracking_service_pb2.CreateRunResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.GetRunRequest,
-            lodeway.tracking.v1.tracking_service_pb2.GetRunResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.UpdateRunRequest,
-            lodeway.tracking.v1.tracking_service_pb2.UpdateRunResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.DeleteRunRequest,
-            lodeway.tracking.v1.tracking_service_pb2.DeleteRunResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.RestoreRunRequest,
-            lodeway.tracking.v1.tracking_service_pb2.RestoreRunResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.SearchRunsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.SearchRunsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.DeleteRunTagRequest,
-            lodeway.tracking.v1.tracking_service_pb2.DeleteRunTagResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.LogBatchRequest,
-            lodeway.tracking.v1.tracking_service_pb2.LogBatchResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.LogInputsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.LogInputsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.LogOutputsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.LogOutputsResponse,
-        ],
-        grpc.aio.StreamStreamMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.StreamMetricsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.StreamMetricsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.ListMetricHistoryRequest,
-            lodeway.tracking.v1.tracking_service_pb2.ListMetricHistoryResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.SampleMetricHistoryRequest,
-            lodeway.tracking.v1.tracking_service_pb2.SampleMetricHistoryResponse,
-        ],
-        grpc.aio.UnaryStreamMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.WatchRunRequest,
-            lodeway.tracking.v1.tracking_service_pb2.WatchRunResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.SearchDatasetsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.SearchDatasetsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.CreateLoggedModelRequest,
-            lodeway.tracking.v1.tracking_service_pb2.CreateLoggedModelResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.GetLoggedModelRequest,
-            lodeway.tracking.v1.tracking_service_pb2.GetLoggedModelResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.FinalizeLoggedModelRequest,
-            lodeway.tracking.v1.tracking_service_pb2.FinalizeLoggedModelResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelRequest,
-            lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.SearchLoggedModelsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.SearchLoggedModelsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.LogLoggedModelParamsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.LogLoggedModelParamsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.SetLoggedModelTagsRequest,
-            lodeway.tracking.v1.tracking_service_pb2.SetLoggedModelTagsResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelTagRequest,
-            lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelTagResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionRequest,
-            lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
-            lodeway.tracking.v1.tracking_service_pb2.PurgeRequest,
-            lodeway.tracking.v1.tracking_service_pb2.PurgeResponse,
-        ],
-    ], channel: grpc.aio.Channel) -> None: ...
-
-    CreateExperiment: _TrackingServiceCreateExperimentType
+    def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
+    CreateExperiment: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.CreateExperimentRequest,
+        lodeway.tracking.v1.tracking_service_pb2.CreateExperimentResponse,
+    ]
     """Creates an experiment. ALREADY_EXISTS if the name is taken, also by a deleted experiment."""
 
-    GetExperiment: _TrackingServiceGetExperimentType
+    GetExperiment: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.GetExperimentRequest,
+        lodeway.tracking.v1.tracking_service_pb2.GetExperimentResponse,
+    ]
     """Gives an experiment by id or by name, deleted ones included."""
 
-    SearchExperiments: _TrackingServiceSearchExperimentsType
+    SearchExperiments: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.SearchExperimentsRequest,
+        lodeway.tracking.v1.tracking_service_pb2.SearchExperimentsResponse,
+    ]
     """Finds experiments."""
 
-    UpdateExperiment: _TrackingServiceUpdateExperimentType
+    UpdateExperiment: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.UpdateExperimentRequest,
+        lodeway.tracking.v1.tracking_service_pb2.UpdateExperimentResponse,
+    ]
     """Changes the name of an active experiment."""
 
-    DeleteExperiment: _TrackingServiceDeleteExperimentType
+    DeleteExperiment: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentRequest,
+        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentResponse,
+    ]
     """Moves an active experiment and all its runs to the bin; NOT_FOUND if it is there already."""
 
-    RestoreExperiment: _TrackingServiceRestoreExperimentType
+    RestoreExperiment: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentRequest,
+        lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentResponse,
+    ]
     """Brings a deleted experiment and all its runs back; NOT_FOUND if it is not deleted."""
 
-    SetExperimentTags: _TrackingServiceSetExperimentTagsType
+    SetExperimentTags: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.SetExperimentTagsRequest,
+        lodeway.tracking.v1.tracking_service_pb2.SetExperimentTagsResponse,
+    ]
     """Sets tags of an active experiment, replacing earlier values of the same keys."""
 
-    DeleteExperimentTag: _TrackingServiceDeleteExperimentTagType
+    DeleteExperimentTag: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentTagRequest,
+        lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentTagResponse,
+    ]
     """Removes one tag of an active experiment; NOT_FOUND if it has none of that key."""
 
-    CreateRun: _TrackingServiceCreateRunType
+    CreateRun: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.CreateRunRequest,
+        lodeway.tracking.v1.tracking_service_pb2.CreateRunResponse,
+    ]
     """Creates a run in an active experiment."""
 
-    GetRun: _TrackingServiceGetRunType
+    GetRun: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.GetRunRequest,
+        lodeway.tracking.v1.tracking_service_pb2.GetRunResponse,
+    ]
     """Gives a run with everything it recorded, deleted ones included."""
 
-    UpdateRun: _TrackingServiceUpdateRunType
+    UpdateRun: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.UpdateRunRequest,
+        lodeway.tracking.v1.tracking_service_pb2.UpdateRunResponse,
+    ]
     """Changes status, end time or name of an active run."""
 
-    DeleteRun: _TrackingServiceDeleteRunType
+    DeleteRun: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.DeleteRunRequest,
+        lodeway.tracking.v1.tracking_service_pb2.DeleteRunResponse,
+    ]
     """Moves a run to the bin; a deleted run stays deleted."""
 
-    RestoreRun: _TrackingServiceRestoreRunType
+    RestoreRun: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.RestoreRunRequest,
+        lodeway.tracking.v1.tracking_service_pb2.RestoreRunResponse,
+    ]
     """Brings a run back; an active run stays active."""
 
-    SearchRuns: _TrackingServiceSearchRunsType
+    SearchRuns: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.SearchRunsRequest,
+        lodeway.tracking.v1.tracking_service_pb2.SearchRunsResponse,
+    ]
     """Finds runs in the given experiments."""
 
-    DeleteRunTag: _TrackingServiceDeleteRunTagType
+    DeleteRunTag: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.DeleteRunTagRequest,
+        lodeway.tracking.v1.tracking_service_pb2.DeleteRunTagResponse,
+    ]
     """Removes one tag of an active run; NOT_FOUND if it has none of that key."""
 
-    LogBatch: _TrackingServiceLogBatchType
+    LogBatch: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.LogBatchRequest,
+        lodeway.tracking.v1.tracking_service_pb2.LogBatchResponse,
+    ]
     """Appends metrics, params and tags to an active run, all or nothing. Points that are equal to stored ones are stored
     once; a param that exists with another value fails the batch with PARAM_ALREADY_SET.
     """
 
-    LogInputs: _TrackingServiceLogInputsType
+    LogInputs: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.LogInputsRequest,
+        lodeway.tracking.v1.tracking_service_pb2.LogInputsResponse,
+    ]
     """Records data sets and logged models that a run read; what is recorded already stays as it is."""
 
-    LogOutputs: _TrackingServiceLogOutputsType
+    LogOutputs: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.LogOutputsRequest,
+        lodeway.tracking.v1.tracking_service_pb2.LogOutputsResponse,
+    ]
     """Records logged models that a run produced."""
 
-    StreamMetrics: _TrackingServiceStreamMetricsType
+    StreamMetrics: grpc.StreamStreamMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.StreamMetricsRequest,
+        lodeway.tracking.v1.tracking_service_pb2.StreamMetricsResponse,
+    ]
     """Appends metrics without waiting for an answer to each batch. The first message names the run and the writer's
     stream, and the server answers with the last durable sequence of that stream; later messages carry sequences that
     grow by one, and the server acknowledges the highest durable one, several at a time. After a broken connection the
@@ -898,52 +148,94 @@ class TrackingServiceStub(typing.Generic[_TrackingServiceCreateExperimentType, _
     doubled. A broken connection loses nothing that was acknowledged.
     """
 
-    ListMetricHistory: _TrackingServiceListMetricHistoryType
+    ListMetricHistory: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.ListMetricHistoryRequest,
+        lodeway.tracking.v1.tracking_service_pb2.ListMetricHistoryResponse,
+    ]
     """Gives the history of one metric of one run, page by page."""
 
-    SampleMetricHistory: _TrackingServiceSampleMetricHistoryType
+    SampleMetricHistory: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.SampleMetricHistoryRequest,
+        lodeway.tracking.v1.tracking_service_pb2.SampleMetricHistoryResponse,
+    ]
     """Gives the history of one metric of many runs, thinned by the server to the same steps in all of them; each run's
     first and last step are always among them.
     """
 
-    WatchRun: _TrackingServiceWatchRunType
+    WatchRun: grpc.UnaryStreamMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.WatchRunRequest,
+        lodeway.tracking.v1.tracking_service_pb2.WatchRunResponse,
+    ]
     """Pushes what is new in a run: points and changes of its state, from a cursor on. A broken connection loses nothing:
     open again with the last cursor received.
     """
 
-    SearchDatasets: _TrackingServiceSearchDatasetsType
+    SearchDatasets: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.SearchDatasetsRequest,
+        lodeway.tracking.v1.tracking_service_pb2.SearchDatasetsResponse,
+    ]
     """Gives the data sets that runs of the given experiments used."""
 
-    CreateLoggedModel: _TrackingServiceCreateLoggedModelType
+    CreateLoggedModel: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.CreateLoggedModelRequest,
+        lodeway.tracking.v1.tracking_service_pb2.CreateLoggedModelResponse,
+    ]
     """Creates a logged model whose files are still to come."""
 
-    GetLoggedModel: _TrackingServiceGetLoggedModelType
+    GetLoggedModel: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.GetLoggedModelRequest,
+        lodeway.tracking.v1.tracking_service_pb2.GetLoggedModelResponse,
+    ]
     """Gives a logged model; NOT_FOUND if it is deleted, unless deleted ones are allowed."""
 
-    FinalizeLoggedModel: _TrackingServiceFinalizeLoggedModelType
+    FinalizeLoggedModel: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.FinalizeLoggedModelRequest,
+        lodeway.tracking.v1.tracking_service_pb2.FinalizeLoggedModelResponse,
+    ]
     """Says that the files of a logged model are complete, or that they failed."""
 
-    DeleteLoggedModel: _TrackingServiceDeleteLoggedModelType
+    DeleteLoggedModel: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelRequest,
+        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelResponse,
+    ]
     """Moves a logged model to the bin."""
 
-    SearchLoggedModels: _TrackingServiceSearchLoggedModelsType
+    SearchLoggedModels: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.SearchLoggedModelsRequest,
+        lodeway.tracking.v1.tracking_service_pb2.SearchLoggedModelsResponse,
+    ]
     """Finds logged models in the given experiments."""
 
-    LogLoggedModelParams: _TrackingServiceLogLoggedModelParamsType
+    LogLoggedModelParams: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.LogLoggedModelParamsRequest,
+        lodeway.tracking.v1.tracking_service_pb2.LogLoggedModelParamsResponse,
+    ]
     """Adds params to a logged model; params are write-once."""
 
-    SetLoggedModelTags: _TrackingServiceSetLoggedModelTagsType
+    SetLoggedModelTags: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.SetLoggedModelTagsRequest,
+        lodeway.tracking.v1.tracking_service_pb2.SetLoggedModelTagsResponse,
+    ]
     """Sets tags of a logged model."""
 
-    DeleteLoggedModelTag: _TrackingServiceDeleteLoggedModelTagType
+    DeleteLoggedModelTag: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelTagRequest,
+        lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelTagResponse,
+    ]
     """Removes one tag of a logged model; NOT_FOUND if it has none of that key."""
 
-    RecordModelVersion: _TrackingServiceRecordModelVersionType
+    RecordModelVersion: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionRequest,
+        lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionResponse,
+    ]
     """Records that a registry's model version refers to a logged model or a run, or no longer does. Sent by the registry's
     outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
     """
 
-    Purge: _TrackingServicePurgeType
+    Purge: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.PurgeRequest,
+        lodeway.tracking.v1.tracking_service_pb2.PurgeResponse,
+    ]
     """Removes deleted entities for good, with their artifacts. With `dry_run` it only says what would go. Artifacts that a
     model version refers to are kept, and the entity that owns them is reported as held back, as is its experiment.
     Artifacts at a location that the server may not open stay where they are. After a failure call it again: it goes on
@@ -951,140 +243,230 @@ class TrackingServiceStub(typing.Generic[_TrackingServiceCreateExperimentType, _
     artifact service. Ids that name nothing are gone already.
     """
 
-TrackingServiceAsyncStub: typing_extensions.TypeAlias = TrackingServiceStub[
-    grpc.aio.UnaryUnaryMultiCallable[
+class TrackingServiceAsyncStub:
+    """Records what happens while models are made: experiments, runs, metrics, params, tags, data sets and logged models.
+
+    Every write takes a `request_id` (a UUID): the same id with the same body has no further effect and gives the same
+    answer for 24 hours; with another body it is INVALID_ARGUMENT, REQUEST_ID_REUSED. Lists are paged: `page_size` 0 is
+    the default, a larger one than allowed is lowered; an empty `next_page_token` is the only end mark. Filters and orders
+    are described in the project's documentation on search.
+    """
+
+    CreateExperiment: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.CreateExperimentRequest,
         lodeway.tracking.v1.tracking_service_pb2.CreateExperimentResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Creates an experiment. ALREADY_EXISTS if the name is taken, also by a deleted experiment."""
+
+    GetExperiment: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.GetExperimentRequest,
         lodeway.tracking.v1.tracking_service_pb2.GetExperimentResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Gives an experiment by id or by name, deleted ones included."""
+
+    SearchExperiments: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.SearchExperimentsRequest,
         lodeway.tracking.v1.tracking_service_pb2.SearchExperimentsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Finds experiments."""
+
+    UpdateExperiment: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.UpdateExperimentRequest,
         lodeway.tracking.v1.tracking_service_pb2.UpdateExperimentResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Changes the name of an active experiment."""
+
+    DeleteExperiment: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentRequest,
         lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Moves an active experiment and all its runs to the bin; NOT_FOUND if it is there already."""
+
+    RestoreExperiment: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentRequest,
         lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Brings a deleted experiment and all its runs back; NOT_FOUND if it is not deleted."""
+
+    SetExperimentTags: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.SetExperimentTagsRequest,
         lodeway.tracking.v1.tracking_service_pb2.SetExperimentTagsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Sets tags of an active experiment, replacing earlier values of the same keys."""
+
+    DeleteExperimentTag: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentTagRequest,
         lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentTagResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Removes one tag of an active experiment; NOT_FOUND if it has none of that key."""
+
+    CreateRun: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.CreateRunRequest,
         lodeway.tracking.v1.tracking_service_pb2.CreateRunResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Creates a run in an active experiment."""
+
+    GetRun: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.GetRunRequest,
         lodeway.tracking.v1.tracking_service_pb2.GetRunResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Gives a run with everything it recorded, deleted ones included."""
+
+    UpdateRun: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.UpdateRunRequest,
         lodeway.tracking.v1.tracking_service_pb2.UpdateRunResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Changes status, end time or name of an active run."""
+
+    DeleteRun: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.DeleteRunRequest,
         lodeway.tracking.v1.tracking_service_pb2.DeleteRunResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Moves a run to the bin; a deleted run stays deleted."""
+
+    RestoreRun: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.RestoreRunRequest,
         lodeway.tracking.v1.tracking_service_pb2.RestoreRunResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Brings a run back; an active run stays active."""
+
+    SearchRuns: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.SearchRunsRequest,
         lodeway.tracking.v1.tracking_service_pb2.SearchRunsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Finds runs in the given experiments."""
+
+    DeleteRunTag: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.DeleteRunTagRequest,
         lodeway.tracking.v1.tracking_service_pb2.DeleteRunTagResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Removes one tag of an active run; NOT_FOUND if it has none of that key."""
+
+    LogBatch: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.LogBatchRequest,
         lodeway.tracking.v1.tracking_service_pb2.LogBatchResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Appends metrics, params and tags to an active run, all or nothing. Points that are equal to stored ones are stored
+    once; a param that exists with another value fails the batch with PARAM_ALREADY_SET.
+    """
+
+    LogInputs: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.LogInputsRequest,
         lodeway.tracking.v1.tracking_service_pb2.LogInputsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Records data sets and logged models that a run read; what is recorded already stays as it is."""
+
+    LogOutputs: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.LogOutputsRequest,
         lodeway.tracking.v1.tracking_service_pb2.LogOutputsResponse,
-    ],
-    grpc.aio.StreamStreamMultiCallable[
+    ]
+    """Records logged models that a run produced."""
+
+    StreamMetrics: grpc.aio.StreamStreamMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.StreamMetricsRequest,
         lodeway.tracking.v1.tracking_service_pb2.StreamMetricsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Appends metrics without waiting for an answer to each batch. The first message names the run and the writer's
+    stream, and the server answers with the last durable sequence of that stream; later messages carry sequences that
+    grow by one, and the server acknowledges the highest durable one, several at a time. After a broken connection the
+    client opens again with the same stream id and resends what was not acknowledged; what the server had is not
+    doubled. A broken connection loses nothing that was acknowledged.
+    """
+
+    ListMetricHistory: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.ListMetricHistoryRequest,
         lodeway.tracking.v1.tracking_service_pb2.ListMetricHistoryResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Gives the history of one metric of one run, page by page."""
+
+    SampleMetricHistory: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.SampleMetricHistoryRequest,
         lodeway.tracking.v1.tracking_service_pb2.SampleMetricHistoryResponse,
-    ],
-    grpc.aio.UnaryStreamMultiCallable[
+    ]
+    """Gives the history of one metric of many runs, thinned by the server to the same steps in all of them; each run's
+    first and last step are always among them.
+    """
+
+    WatchRun: grpc.aio.UnaryStreamMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.WatchRunRequest,
         lodeway.tracking.v1.tracking_service_pb2.WatchRunResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Pushes what is new in a run: points and changes of its state, from a cursor on. A broken connection loses nothing:
+    open again with the last cursor received.
+    """
+
+    SearchDatasets: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.SearchDatasetsRequest,
         lodeway.tracking.v1.tracking_service_pb2.SearchDatasetsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Gives the data sets that runs of the given experiments used."""
+
+    CreateLoggedModel: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.CreateLoggedModelRequest,
         lodeway.tracking.v1.tracking_service_pb2.CreateLoggedModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Creates a logged model whose files are still to come."""
+
+    GetLoggedModel: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.GetLoggedModelRequest,
         lodeway.tracking.v1.tracking_service_pb2.GetLoggedModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Gives a logged model; NOT_FOUND if it is deleted, unless deleted ones are allowed."""
+
+    FinalizeLoggedModel: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.FinalizeLoggedModelRequest,
         lodeway.tracking.v1.tracking_service_pb2.FinalizeLoggedModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Says that the files of a logged model are complete, or that they failed."""
+
+    DeleteLoggedModel: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelRequest,
         lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Moves a logged model to the bin."""
+
+    SearchLoggedModels: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.SearchLoggedModelsRequest,
         lodeway.tracking.v1.tracking_service_pb2.SearchLoggedModelsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Finds logged models in the given experiments."""
+
+    LogLoggedModelParams: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.LogLoggedModelParamsRequest,
         lodeway.tracking.v1.tracking_service_pb2.LogLoggedModelParamsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Adds params to a logged model; params are write-once."""
+
+    SetLoggedModelTags: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.SetLoggedModelTagsRequest,
         lodeway.tracking.v1.tracking_service_pb2.SetLoggedModelTagsResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Sets tags of a logged model."""
+
+    DeleteLoggedModelTag: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelTagRequest,
         lodeway.tracking.v1.tracking_service_pb2.DeleteLoggedModelTagResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Removes one tag of a logged model; NOT_FOUND if it has none of that key."""
+
+    RecordModelVersion: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionRequest,
         lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    ]
+    """Records that a registry's model version refers to a logged model or a run, or no longer does. Sent by the registry's
+    outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
+    """
+
+    Purge: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.PurgeRequest,
         lodeway.tracking.v1.tracking_service_pb2.PurgeResponse,
-    ],
-]
+    ]
+    """Removes deleted entities for good, with their artifacts. With `dry_run` it only says what would go. Artifacts that a
+    model version refers to are kept, and the entity that owns them is reported as held back, as is its experiment.
+    Artifacts at a location that the server may not open stay where they are. After a failure call it again: it goes on
+    with what was begun. FAILED_PRECONDITION, NOT_DELETED if a named entity is active; BACKEND_UNAVAILABLE if there is no
+    artifact service. Ids that name nothing are gone already.
+    """
 
 class TrackingServiceServicer(metaclass=abc.ABCMeta):
     """Records what happens while models are made: experiments, runs, metrics, params, tags, data sets and logged models.
