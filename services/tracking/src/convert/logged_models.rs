@@ -276,9 +276,9 @@ pub fn search(workspace: &Workspace, message: &pb::SearchLoggedModelsRequest) ->
 
 pub fn reference(message: pb::RecordModelVersionRequest) -> Result<VersionReference> {
     let mut violations = Violations::new();
-    match violations.take("event_id", RequestId::parse(&message.event_id)) {
-        Some(None) => violations.add("event_id", "must be given"),
-        Some(Some(_)) | None => {}
+    let event = violations.take("event_id", RequestId::parse(&message.event_id));
+    if event == Some(None) {
+        violations.add("event_id", "must be given");
     }
     if message.event_seq < 0 {
         violations.add("event_seq", "is negative");

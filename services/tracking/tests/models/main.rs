@@ -1,6 +1,6 @@
 //! Logged models, used data sets and purging over the generated client, with a real database and a real artifact service.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod models;
 mod purge;
