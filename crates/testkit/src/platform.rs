@@ -59,6 +59,8 @@ pub struct Settings {
     pub args: Vec<String>,
     /// Variables of every process.
     pub env: Vec<(String, String)>,
+    /// The folder of databases and artifacts, instead of one that ends with the platform.
+    pub data_dir: Option<PathBuf>,
     /// A program and its first arguments to run each process under, such as `strace -f`; empty: none.
     pub wrapper: Vec<OsString>,
 }
@@ -91,6 +93,7 @@ impl Settings {
 #[derive(Debug)]
 pub struct Platform {
     nodes: Vec<Node>,
+    data: PathBuf,
     folder: TempDir,
 }
 
@@ -120,7 +123,10 @@ impl Platform {
     /// A platform whose processes are still to be started, one by one.
     pub fn prepare(shape: Shape, settings: &Settings) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("lodeway-platform-").tempdir()?;
-        let data = folder.path().join("data");
+        let data = settings
+            .data_dir
+            .clone()
+            .unwrap_or_else(|| folder.path().join("data"));
         let node = |name: &str, command: &[&str], address, peers: &[(&str, SocketAddr)]| {
             let mut args: Vec<String> = command.iter().map(|&a| a.to_owned()).collect();
             args.extend([
@@ -155,7 +161,7 @@ impl Platform {
                 ]
             }
         };
-        Ok(Self { nodes, folder })
+        Ok(Self { nodes, data, folder })
     }
 
     /// Where clients call: the edge.
@@ -167,7 +173,7 @@ impl Platform {
 
     /// The databases and the artifacts.
     pub fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.clone()
     }
 
     /// A folder of the test's own, next to the platform's.
@@ -400,6 +406,8 @@ pub fn channel(address: SocketAddr) -> Channel {
     Endpoint::from_shared(uri)
         .unwrap_or_else(|_| Endpoint::from_static("http://127.0.0.1:1"))
         .connect_timeout(Duration::from_secs(10))
+        // A call that hangs should fail its test, with the logs, rather than hang the whole run.
+        .timeout(PATIENCE * 2)
         .connect_lazy()
 }
 

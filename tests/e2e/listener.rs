@@ -1,0 +1,211 @@
+//! What every listener offers besides its services: health, reflection, gRPC-web, a few plain pages.
+
+use std::net::SocketAddr;
+
+use futures::StreamExt as _;
+use lodeway_testkit::platform::channel;
+use tonic::Code;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_reflection::pb::{v1, v1alpha};
+
+use crate::support::{http, on_both};
+
+const TRACKING: &str = "lodeway.tracking.v1.TrackingService";
+const REGISTRY: &str = "lodeway.registry.v1.RegistryService";
+const ARTIFACTS: &str = "lodeway.artifacts.v1.ArtifactService";
+
+async fn health(address: SocketAddr, service: &str) -> Result<ServingStatus, Code> {
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    match HealthClient::new(channel(address)).check(request).await {
+        Ok(answer) => Ok(answer.into_inner().status()),
+        Err(status) => Err(status.code()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_told_per_service_on_every_listener() {
+    on_both(async |mut house| {
+        for service in ["", TRACKING, REGISTRY, ARTIFACTS] {
+            assert_eq!(
+                health(house.address(), service).await,
+                Ok(ServingStatus::Serving),
+                "{service}"
+            );
+        }
+        assert_eq!(
+            health(house.address(), "lodeway.none.v1").await,
+            Err(Code::NotFound)
+        );
+        let served = [
+            ("tracking", TRACKING),
+            ("tracking", ARTIFACTS),
+            ("registry", REGISTRY),
+        ];
+        for (node, service) in served {
+            let address = house.node(node).address();
+            assert_eq!(
+                health(address, service).await,
+                Ok(ServingStatus::Serving),
+                "{service}"
+            );
+        }
+    })
+    .await;
+}
+
+async fn services_v1(address: SocketAddr) -> Vec<String> {
+    use v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut client = ServerReflectionClient::new(channel(address));
+    let mut answers = client
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await
+        .unwrap()
+        .into_inner();
+    match answers.next().await.unwrap().unwrap().message_response.unwrap() {
+        MessageResponse::ListServicesResponse(list) => list.service.into_iter().map(|s| s.name).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn symbol_v1alpha(address: SocketAddr, symbol: &str) -> usize {
+    use v1alpha::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileContainingSymbol(symbol.to_owned())),
+    };
+    let mut client = ServerReflectionClient::new(channel(address));
+    let mut answers = client
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await
+        .unwrap()
+        .into_inner();
+    match answers.next().await.unwrap().unwrap().message_response.unwrap() {
+        MessageResponse::FileDescriptorResponse(files) => files.file_descriptor_proto.len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reflection_tells_the_contract_on_every_listener() {
+    on_both(async |mut house| {
+        let addresses: Vec<_> = house.nodes().iter().map(|node| node.address()).collect();
+        for address in addresses {
+            let services = services_v1(address).await;
+            for service in [TRACKING, REGISTRY, ARTIFACTS, "grpc.health.v1.Health"] {
+                assert!(
+                    services.iter().any(|s| s == service),
+                    "{service} is not in {services:?}"
+                );
+            }
+            assert!(symbol_v1alpha(address, "lodeway.tracking.v1.TrackingService.LogBatch").await > 0);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn browsers_may_call_from_this_machine_only() {
+    on_both(async |house| {
+        let path = format!("/{TRACKING}/GetExperiment");
+        let asked = |origin: &'static str| {
+            let headers = [
+                ("origin", origin),
+                ("access-control-request-method", "POST"),
+                ("access-control-request-headers", "content-type,x-grpc-web"),
+            ];
+            http::send(house.address(), "OPTIONS", &path, &headers, b"")
+        };
+        let near = asked("http://localhost:3000");
+        assert_eq!(
+            near.header("access-control-allow-origin"),
+            Some("http://localhost:3000")
+        );
+        let far = asked("https://elsewhere.example");
+        assert_eq!(far.header("access-control-allow-origin"), None);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_web_calls_arrive() {
+    on_both(async |house| {
+        // GetExperimentRequest { experiment_id: "0" } in a frame.
+        let body = [0, 0, 0, 0, 3, 0x0a, 1, b'0'];
+        let headers = [
+            ("content-type", "application/grpc-web+proto"),
+            ("x-grpc-web", "1"),
+            ("origin", "http://localhost:3000"),
+        ];
+        let path = format!("/{TRACKING}/GetExperiment");
+        let answer = http::send(house.address(), "POST", &path, &headers, &body);
+        assert_eq!(answer.status, 200);
+        assert!(answer.text().contains("Default"), "{}", answer.text());
+        assert!(answer.text().contains("grpc-status:0"), "{}", answer.text());
+        let exposed = answer.header("access-control-expose-headers").unwrap();
+        assert!(exposed.contains("grpc-status"), "{exposed}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_pages_are_on_the_same_port() {
+    on_both(async |mut house| {
+        let edge = house.address();
+        for node in house.nodes() {
+            let health = http::get(node.address(), "/health");
+            assert_eq!((health.status, health.text().as_str()), (200, "OK"));
+            assert_eq!(http::get(node.address(), "/metrics").status, 200);
+        }
+        assert_eq!(http::get(edge, "/version").text(), "3.7.0");
+        let metrics = http::get(edge, "/metrics").text();
+        assert!(metrics.contains("# TYPE"), "{metrics}");
+        for unknown in ["/nowhere", "/api/2.0/mlflow/nowhere"] {
+            let answer = http::get(edge, unknown);
+            assert_eq!(answer.status, 404, "{unknown}");
+            assert!(
+                serde_json::from_slice::<serde_json::Value>(&answer.body).is_err(),
+                "{unknown}"
+            );
+        }
+        let wrong_verb = http::get(edge, "/api/2.0/mlflow/runs/create");
+        assert_eq!(wrong_verb.status, 405);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_method_is_unimplemented() {
+    on_both(async |house| {
+        for path in [format!("/{TRACKING}/Nothing"), "/some.Service/Call".to_owned()] {
+            let headers = [
+                ("content-type", "application/grpc-web+proto"),
+                ("x-grpc-web", "1"),
+            ];
+            let answer = http::send(house.address(), "POST", &path, &headers, &[0; 5]);
+            let code = answer.header("grpc-status").map(str::to_owned);
+            let told = code.as_deref() == Some("12") || answer.text().contains("grpc-status:12");
+            assert!(
+                told,
+                "{path}: {} {:?} {}",
+                answer.status,
+                answer.headers,
+                answer.text()
+            );
+        }
+    })
+    .await;
+}
