@@ -79,6 +79,13 @@ pub fn postgres() -> Result<()> {
     )
 }
 
+/// Makes sure that `strace` is there, by which a test sees that the log is synced before an answer leaves.
+pub fn strace() -> Result<()> {
+    let on_path = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join("strace").exists()));
+    if on_path { Ok(()) } else { apt_install(&["strace"]) }
+}
+
 fn has_postgres() -> bool {
     let on_path = std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|dir| dir.join("initdb").exists() && dir.join("postgres").exists())
