@@ -20,6 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .btree_map(".")
         .bytes(".")
+        // Without it prost leaves −0.0 out of the message, which then reads as 0.0.
+        .field_attribute("lodeway.tracking.v1.Metric.value", "#[prost(required)]")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
