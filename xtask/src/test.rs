@@ -25,6 +25,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let all = !(options.rust || options.clients || options.deploy);
     setup::postgres()?;
+    setup::strace()?;
     let venv = setup::Venv::main()?;
     if all {
         crate::run(cargo().args(["fmt", "--all", "--", "--check"]))?;
