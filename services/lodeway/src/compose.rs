@@ -68,7 +68,8 @@ impl House {
     /// Opens the stores, builds the services and binds the listener.
     pub async fn build(config: &Config, edge: &EdgeEnvironment, metrics: Metrics) -> Result<Self> {
         let tasks = Tasks::new();
-        let column = Column::new(config.calls.clone(), authenticator(config)?, access::platform());
+        let rules = access::platform().with(&lodeway_gateway::access_rules());
+        let column = Column::new(config.calls.clone(), authenticator(config)?, rules);
         let mut site = Site {
             config,
             column,
