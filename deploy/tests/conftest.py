@@ -23,7 +23,7 @@ def first_program(what: str, *candidates) -> str:
 
 
 def helm(*args: str, check: bool = True) -> subprocess.CompletedProcess:
-    program = first_program("helm", os.environ.get("LODEWAY_HELM"), "helm", TARGET / "tools/helm")
+    program = first_program("helm", os.environ.get("LODEWAY_TEST_HELM"), "helm", TARGET / "tools/helm")
     return subprocess.run([program, *args], capture_output=True, text=True, timeout=60, check=check)
 
 

@@ -1,6 +1,6 @@
 """The chart: lint, golden files, Kubernetes' own schemas, and the promises that no schema knows.
 
-After a wanted change of the chart, `LODEWAY_GOLDEN=update` writes the golden files anew.
+After a wanted change of the chart, `LODEWAY_TEST_GOLDEN=update` writes the golden files anew.
 """
 
 import os
@@ -31,7 +31,7 @@ def test_lint_finds_nothing(name):
 def test_manifests_are_the_golden_ones(name):
     golden = DEPLOY / f"tests/golden/{name}.yaml"
     rendered = render(name)
-    if os.environ.get("LODEWAY_GOLDEN") == "update":
+    if os.environ.get("LODEWAY_TEST_GOLDEN") == "update":
         golden.write_text(rendered)
     assert rendered == golden.read_text(), f"{golden} differs; see the head of {__file__}"
 

@@ -47,12 +47,12 @@ pub fn run(options: &Options) -> Result<()> {
         let mut pytest = pytest(&venv, "tests/clients/python");
         pytest
             .env("LODEWAY_TEST_MLFLOW2_PYTHON", mlflow2.bin("python"))
-            .env("LODEWAY_FRESH_STUBS", fresh);
+            .env("LODEWAY_TEST_FRESH_STUBS", fresh);
         run_with(&mut pytest, &venv)?;
     }
     if all || options.deploy {
         let mut pytest = pytest(&venv, "deploy/tests");
-        pytest.env("LODEWAY_HELM", setup::helm(&venv)?);
+        pytest.env("LODEWAY_TEST_HELM", setup::helm(&venv)?);
         run_with(&mut pytest, &venv)?;
     }
     Ok(())

@@ -229,6 +229,7 @@ impl Site<'_> {
         let settings = lodeway_gateway::Config {
             working_dir: edge.working_dir.clone(),
             truncate_long_values: edge.truncate_long_values.unwrap_or(true),
+            multipart_uploads: is_bucket(&self.config.artifacts.url),
             ..lodeway_gateway::Config::default()
         }
         .with_model_version_source_regex(&pattern)?;
@@ -294,6 +295,11 @@ fn root_settings(config: &Config) -> RootSettings {
             .map(|(k, v)| (k.clone(), v.reveal().clone()))
             .collect(),
     }
+}
+
+/// True for a URL of a bucket, which gives addresses for uploads in parts; a folder does not.
+fn is_bucket(url: &str) -> bool {
+    url.contains("://") && !url.starts_with("file://")
 }
 
 fn default_root(config: &Config) -> String {

@@ -239,7 +239,7 @@ def test_a_metric_stream_resumes_after_kill_9(sdk, tmp_path):
 
 
 def test_committed_stubs_are_what_the_contract_generates():
-    fresh = Path(os.environ.get("LODEWAY_FRESH_STUBS") or ROOT / "target/sdk-check")
+    fresh = Path(os.environ.get("LODEWAY_TEST_FRESH_STUBS") or ROOT / "target/sdk-check")
     assert fresh.is_dir(), "run `cargo xtask test --clients`"
     generated = sorted(p.relative_to(fresh) for p in fresh.rglob("*") if p.is_file())
     assert len(generated) > 40
