@@ -136,8 +136,10 @@ async fn slow_and_half_open_clients_stop_nobody() {
             hanging.push(begin(post));
         }
         // Others ask for much and read nothing.
+        let big = "/api/2.0/mlflow-artifacts/artifacts/big.bin";
+        assert_eq!(http::send(to, "PUT", big, &[], &noise(1, 16 << 20)).status, 200);
         for _ in 0..20 {
-            hanging.push(begin(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(200).as_slice()));
+            hanging.push(begin(format!("GET {big} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()));
         }
         let started = Instant::now();
         let run_id = new_run(&house).await;
