@@ -34,6 +34,7 @@ pub(crate) mod error;
 mod experiments;
 mod graphql;
 mod logged_models;
+mod logging;
 mod metrics;
 mod misc;
 mod model_versions;
@@ -160,6 +161,7 @@ fn all_routes() -> impl Iterator<Item = &'static Route> {
     [
         experiments::ROUTES,
         runs::ROUTES,
+        logging::ROUTES,
         metrics::ROUTES,
         datasets::ROUTES,
         logged_models::ROUTES,
