@@ -307,7 +307,10 @@ impl TrackingService for Tracking {
         request: Request<Streaming<pb::StreamMetricsRequest>>,
     ) -> Result<Response<Self::StreamMetricsStream>, Status> {
         let (cx, messages) = context::split(request)?;
-        let incoming = metrics::Messages { messages, clock: Arc::clone(&self.clock) };
+        let incoming = metrics::Messages {
+            messages,
+            clock: Arc::clone(&self.clock),
+        };
         let answers = self.streams.clone().serve(&cx, incoming);
         let answers = answers.map(move |durable| match durable {
             Ok(durable_sequence) => Ok(pb::StreamMetricsResponse { durable_sequence }),
@@ -324,7 +327,10 @@ impl TrackingService for Tracking {
         let work = async {
             let workspace = &cx.caller.workspace;
             let asked = metrics::history(workspace, &message)?;
-            let found = self.metrics.history(workspace, &asked.run, &asked.key, asked.order, &asked.page).await?;
+            let found = self
+                .metrics
+                .history(workspace, &asked.run, &asked.key, asked.order, &asked.page)
+                .await?;
             Ok(metrics::history_page(&asked.key, found, asked.page.query))
         };
         reply(&cx, work).await
@@ -336,7 +342,10 @@ impl TrackingService for Tracking {
     ) -> Result<Response<pb::SampleMetricHistoryResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let work = async {
-            let found = self.metrics.sample(&cx.caller.workspace, &metrics::sample(&message)?).await?;
+            let found = self
+                .metrics
+                .sample(&cx.caller.workspace, &metrics::sample(&message)?)
+                .await?;
             Ok(metrics::sampled(found))
         };
         reply(&cx, work).await
@@ -380,7 +389,9 @@ impl TrackingService for Tracking {
     ) -> Result<Response<pb::CreateLoggedModelResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let work = async {
-            let write = self.write(&cx, "CreateLoggedModel", &message.request_id, &message, |m| models::created(Clone::clone(m)).encode_to_vec())?;
+            let write = self.write(&cx, "CreateLoggedModel", &message.request_id, &message, |m| {
+                models::created(Clone::clone(m)).encode_to_vec()
+            })?;
             let new = models::new(message)?;
             answer(self.models.create(write, new).await?, models::created)
         };
@@ -394,8 +405,13 @@ impl TrackingService for Tracking {
         let (cx, message) = context::split(request)?;
         let work = async {
             let id = models::model_id(&message.model_id)?;
-            let found = self.models.get(&cx.caller.workspace, &id, message.allow_deleted).await?;
-            Ok(pb::GetLoggedModelResponse { model: Some(models::model(found)) })
+            let found = self
+                .models
+                .get(&cx.caller.workspace, &id, message.allow_deleted)
+                .await?;
+            Ok(pb::GetLoggedModelResponse {
+                model: Some(models::model(found)),
+            })
         };
         reply(&cx, work).await
     }
@@ -406,8 +422,13 @@ impl TrackingService for Tracking {
     ) -> Result<Response<pb::FinalizeLoggedModelResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let work = async {
-            let write = self.write(&cx, "FinalizeLoggedModel", &message.request_id, &message, |m| models::finalized(Clone::clone(m)).encode_to_vec())?;
-            let (id, status) = (models::model_id(&message.model_id)?, models::status(message.status)?);
+            let write = self.write(&cx, "FinalizeLoggedModel", &message.request_id, &message, |m| {
+                models::finalized(Clone::clone(m)).encode_to_vec()
+            })?;
+            let (id, status) = (
+                models::model_id(&message.model_id)?,
+                models::status(message.status)?,
+            );
             answer(self.models.finalize(write, id, status).await?, models::finalized)
         };
         reply(&cx, work).await
@@ -446,7 +467,10 @@ impl TrackingService for Tracking {
         let (cx, message) = context::split(request)?;
         let work = async {
             let write = self.write(&cx, "LogLoggedModelParams", &message.request_id, &message, empty)?;
-            let (id, params) = (models::model_id(&message.model_id)?, models::params(message.params)?);
+            let (id, params) = (
+                models::model_id(&message.model_id)?,
+                models::params(message.params)?,
+            );
             self.models.log_params(write, id, params).await.map(done)
         };
         reply(&cx, work).await
@@ -458,7 +482,9 @@ impl TrackingService for Tracking {
     ) -> Result<Response<pb::SetLoggedModelTagsResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let work = async {
-            let write = self.write(&cx, "SetLoggedModelTags", &message.request_id, &message, |m| models::tagged(Clone::clone(m)).encode_to_vec())?;
+            let write = self.write(&cx, "SetLoggedModelTags", &message.request_id, &message, |m| {
+                models::tagged(Clone::clone(m)).encode_to_vec()
+            })?;
             let (id, tags) = models::tags(message)?;
             answer(self.models.set_tags(write, id, tags).await?, models::tagged)
         };
@@ -485,7 +511,9 @@ impl TrackingService for Tracking {
     ) -> Result<Response<pb::RecordModelVersionResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let work = async {
-            self.models.record_version(&cx.caller, models::reference(message)?).await?;
+            self.models
+                .record_version(&cx.caller, models::reference(message)?)
+                .await?;
             Ok(pb::RecordModelVersionResponse {})
         };
         reply(&cx, work).await
@@ -499,7 +527,9 @@ impl TrackingService for Tracking {
                 return Ok(purge::purged(&self.purge.dry_run(&cx, &filter).await?));
             }
             let write = self.write(&cx, "Purge", &message.request_id, &message, Clone::clone)?;
-            answer(self.purge.purge(&cx, &write, filter, purge::encode).await?, |p| purge::purged(&p))
+            answer(self.purge.purge(&cx, &write, filter, purge::encode).await?, |p| {
+                purge::purged(&p)
+            })
         };
         reply(&cx, work).await
     }

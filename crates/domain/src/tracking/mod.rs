@@ -21,4 +21,6 @@ pub use logged_model::{
 };
 pub use metric::{HistoryOrder, Metric, MetricSource, Point, StoredPoint};
 pub use names::{EntityKey, MAX_TAG_VALUE_CHARS, ParamValue, TagValue, Tags, check_no_nul, check_text};
-pub use run::{NewRun, PARENT_RUN_TAG, RUN_NAME_TAG, Run, RunStatus, RunUpdate, check_run_name, ensure_active};
+pub use run::{
+    NewRun, PARENT_RUN_TAG, RUN_NAME_TAG, Run, RunStatus, RunUpdate, check_run_name, ensure_active,
+};

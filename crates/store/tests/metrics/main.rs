@@ -30,17 +30,27 @@ struct Under {
 }
 
 fn options() -> DbOptions {
-    DbOptions { queue_timeout: std::time::Duration::from_secs(120), ..DbOptions::default() }
+    DbOptions {
+        queue_timeout: std::time::Duration::from_secs(120),
+        ..DbOptions::default()
+    }
 }
 
 async fn on_both(check: impl Fn(Under) -> LocalBoxFuture<'static, ()>) {
     let folder = tempfile::tempdir().unwrap();
     let url = StoreUrl::Sqlite(folder.path().join("tracking.db"));
-    let text = tokio::task::spawn_blocking(lodeway_testkit::postgres::database).await.unwrap().unwrap();
+    let text = tokio::task::spawn_blocking(lodeway_testkit::postgres::database)
+        .await
+        .unwrap()
+        .unwrap();
     for url in [url, StoreUrl::parse(&text).unwrap()] {
         let db = Db::open(&url, "tracking", options()).await.unwrap();
         let store = SqlTracking::open(db.clone(), at(0)).await.unwrap();
-        check(Under { store, db: db.clone() }).await;
+        check(Under {
+            store,
+            db: db.clone(),
+        })
+        .await;
         db.close().await;
     }
 }
@@ -58,7 +68,15 @@ fn key(text: &str) -> EntityKey {
 }
 
 fn metric(name: &str, value: f64, ms: i64, step: i64) -> Metric {
-    Metric { key: key(name), point: Point { value, time: at(ms), step }, source: None }
+    Metric {
+        key: key(name),
+        point: Point {
+            value,
+            time: at(ms),
+            step,
+        },
+        source: None,
+    }
 }
 
 fn batch(metrics: Vec<Metric>) -> LogBatch {
@@ -66,9 +84,16 @@ fn batch(metrics: Vec<Metric>) -> LogBatch {
 }
 
 fn labels(params: &[(&str, &str)], tags: &[(&str, &str)]) -> LogBatch {
-    let params = params.iter().map(|(k, v)| (key(k), ParamValue::parse("value", (*v).to_owned()).unwrap()));
+    let params = params
+        .iter()
+        .map(|(k, v)| (key(k), ParamValue::parse("value", (*v).to_owned()).unwrap()));
     let tags = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    LogBatch::new(vec![], params.collect(), Tags::parse("tags", tags, MAX_TAG_VALUE_CHARS).unwrap()).unwrap()
+    LogBatch::new(
+        vec![],
+        params.collect(),
+        Tags::parse("tags", tags, MAX_TAG_VALUE_CHARS).unwrap(),
+    )
+    .unwrap()
 }
 
 fn write(now: Timestamp) -> Write<()> {
@@ -77,11 +102,21 @@ fn write(now: Timestamp) -> Write<()> {
 
 fn once(now: Timestamp, request: Option<RequestId>, body: &[u8]) -> Write<()> {
     let body = body.to_vec();
-    Write::new(Arc::new(Caller::anonymous()), "LogBatch", request, || body, now, |()| Vec::new())
+    Write::new(
+        Arc::new(Caller::anonymous()),
+        "LogBatch",
+        request,
+        || body,
+        now,
+        |()| Vec::new(),
+    )
 }
 
 fn page(size: usize, token: &str) -> PageRequest {
-    let limits = PageLimits { default: size, max: size };
+    let limits = PageLimits {
+        default: size,
+        max: size,
+    };
     PageRequest::parse(0, token, limits, QueryHash::of(&["test"])).unwrap()
 }
 
@@ -112,7 +147,11 @@ impl Under {
         let (mut all, mut token) = (Vec::new(), String::new());
         loop {
             let request = page(size, &token);
-            let found = self.store.metric_history(&ws(), run, key, order, &request).await.unwrap();
+            let found = self
+                .store
+                .metric_history(&ws(), run, key, order, &request)
+                .await
+                .unwrap();
             assert!(found.items.len() <= size);
             token = found.token(request.query);
             all.extend(found.items);
@@ -124,7 +163,13 @@ impl Under {
 
     async fn count(&self, sql: &str, run: &RunId) -> i64 {
         let sql = sql.replace("RUN", "(SELECT id FROM runs WHERE run_id = $1)");
-        self.db.query_opt(&sql, &args![run.as_str()]).await.unwrap().unwrap().int(0).unwrap()
+        self.db
+            .query_opt(&sql, &args![run.as_str()])
+            .await
+            .unwrap()
+            .unwrap()
+            .int(0)
+            .unwrap()
     }
 }
 

@@ -44,14 +44,25 @@ impl Bench {
         let start = Timestamp::from_millis(START);
         let store = SqlTracking::open(db.clone(), start).await.unwrap();
         let (tasks, clock) = (Tasks::new(), Arc::new(ManualClock::at(start)));
-        let service =
-            Tracking::new(Arc::new(store), Peers::default(), TrackingConfig::default(), clock, &tasks);
+        let service = Tracking::new(
+            Arc::new(store),
+            Peers::default(),
+            TrackingConfig::default(),
+            clock,
+            &tasks,
+        );
         let column = Column::new(ColumnConfig::default(), Authenticator::open(), access::platform());
         let routes = column.wrap(Routes::new(service.into_service()));
         let client = TrackingServiceClient::new(Transport::local(routes.clone()))
             .max_decoding_message_size(64 * 1024 * 1024)
             .max_encoding_message_size(64 * 1024 * 1024);
-        Self { _folder: folder, db, tasks, routes, client }
+        Self {
+            _folder: folder,
+            db,
+            tasks,
+            routes,
+            client,
+        }
     }
 
     fn api(&self) -> Client {
@@ -61,28 +72,48 @@ impl Bench {
     /// Serves on a free port until the tasks are shut down.
     async fn listen(&self) -> SocketAddr {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server =
-            Server::bind(any, ServeConfig::default(), Health::new(), Tasks::new()).await.unwrap();
+        let server = Server::bind(any, ServeConfig::default(), Health::new(), Tasks::new())
+            .await
+            .unwrap();
         let addr = server.local_addr().unwrap();
         let (routes, stop) = (self.routes.clone(), self.tasks.stopping());
         self.tasks.spawn(async move {
-            server.serve(routes, default_router(None), stop, Duration::from_millis(100)).await
+            server
+                .serve(routes, default_router(None), stop, Duration::from_millis(100))
+                .await
         });
         addr
     }
 
     async fn run(&self) -> String {
-        let request = pb::CreateRunRequest { experiment_id: "0".to_owned(), ..Default::default() };
-        self.api().create_run(request).await.unwrap().into_inner().run.unwrap().run_id
+        let request = pb::CreateRunRequest {
+            experiment_id: "0".to_owned(),
+            ..Default::default()
+        };
+        self.api()
+            .create_run(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .run
+            .unwrap()
+            .run_id
     }
 
     async fn log(&self, run: &str, metrics: Vec<pb::Metric>) {
-        let request = pb::LogBatchRequest { run_id: run.to_owned(), metrics, ..Default::default() };
+        let request = pb::LogBatchRequest {
+            run_id: run.to_owned(),
+            metrics,
+            ..Default::default()
+        };
         self.api().log_batch(request).await.unwrap();
     }
 
     async fn delete(&self, run: &str) {
-        let request = pb::DeleteRunRequest { run_id: run.to_owned(), ..Default::default() };
+        let request = pb::DeleteRunRequest {
+            run_id: run.to_owned(),
+            ..Default::default()
+        };
         self.api().delete_run(request).await.unwrap();
     }
 
@@ -94,17 +125,31 @@ impl Bench {
             page_size: 100_000,
             ..Default::default()
         };
-        self.api().list_metric_history(request).await.unwrap().into_inner().metrics
+        self.api()
+            .list_metric_history(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .metrics
     }
 }
 
 fn time(ms: i64) -> Option<prost_types::Timestamp> {
     let nanos = i32::try_from(ms.rem_euclid(1_000)).unwrap() * 1_000_000;
-    Some(prost_types::Timestamp { seconds: ms.div_euclid(1_000), nanos })
+    Some(prost_types::Timestamp {
+        seconds: ms.div_euclid(1_000),
+        nanos,
+    })
 }
 
 fn metric(key: &str, value: f64, step: i64) -> pb::Metric {
-    pb::Metric { key: key.to_owned(), value, step, time: time(START + step), ..Default::default() }
+    pb::Metric {
+        key: key.to_owned(),
+        value,
+        step,
+        time: time(START + step),
+        ..Default::default()
+    }
 }
 
 fn reason(status: &Status) -> String {

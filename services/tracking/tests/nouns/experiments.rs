@@ -27,12 +27,28 @@ async fn creating_gives_the_next_id_and_repeats_its_answer() {
         request_id: id(),
         ..create("one")
     };
-    let first = bench.client.create_experiment(request.clone()).await.unwrap().into_inner();
-    let again = bench.client.create_experiment(request.clone()).await.unwrap().into_inner();
+    let first = bench
+        .client
+        .create_experiment(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    let again = bench
+        .client
+        .create_experiment(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(first, again);
     let made = first.experiment.unwrap();
-    assert_eq!((made.experiment_id.as_str(), made.artifact_location.as_str()), ("1", "s3://bucket/root/1"));
-    assert_eq!((made.create_time, made.tags["team"].as_str()), (time(NOW_MS), "a"));
+    assert_eq!(
+        (made.experiment_id.as_str(), made.artifact_location.as_str()),
+        ("1", "s3://bucket/root/1")
+    );
+    assert_eq!(
+        (made.create_time, made.tags["team"].as_str()),
+        (time(NOW_MS), "a")
+    );
 
     let other = pb::CreateExperimentRequest {
         name: "two".to_owned(),
@@ -46,12 +62,18 @@ async fn creating_gives_the_next_id_and_repeats_its_answer() {
         artifact_location: "s3://b/x#y".to_owned(),
         ..create("two")
     };
-    assert_eq!(fields(bench.client.create_experiment(location).await), ["artifact_location"]);
+    assert_eq!(
+        fields(bench.client.create_experiment(location).await),
+        ["artifact_location"]
+    );
     let bad = pb::CreateExperimentRequest {
         tags: map(&[("a*", "b")]),
         ..create(" ")
     };
-    assert_eq!(fields(bench.client.create_experiment(bad).await), ["name", "tags[a*]"]);
+    assert_eq!(
+        fields(bench.client.create_experiment(bad).await),
+        ["name", "tags[a*]"]
+    );
 }
 
 #[tokio::test]
@@ -59,18 +81,37 @@ async fn every_workspace_has_its_default_experiment_and_sees_only_its_own() {
     let mut bench = bench().await;
     bench.experiment("one").await;
     for workspace in ["default", "other"] {
-        let found = bench.client.get_experiment(in_workspace(by_id("0"), workspace)).await.unwrap().into_inner();
+        let found = bench
+            .client
+            .get_experiment(in_workspace(by_id("0"), workspace))
+            .await
+            .unwrap()
+            .into_inner();
         let found = found.experiment.unwrap();
-        assert_eq!((found.name.as_str(), found.artifact_location.as_str()), ("Default", "s3://bucket/root/0"));
+        assert_eq!(
+            (found.name.as_str(), found.artifact_location.as_str()),
+            ("Default", "s3://bucket/root/0")
+        );
     }
-    let foreign = why(bench.client.get_experiment(in_workspace(by_id("1"), "other")).await);
+    let foreign = why(bench
+        .client
+        .get_experiment(in_workspace(by_id("1"), "other"))
+        .await);
     assert_eq!(foreign, (Code::NotFound, "RESOURCE_NOT_FOUND".to_owned()));
     for unknown in [by_id("77"), by_id("abc"), by_name("nope")] {
         assert_eq!(why(bench.client.get_experiment(unknown).await).0, Code::NotFound);
     }
-    let unnamed = bench.client.get_experiment(pb::GetExperimentRequest { by: None }).await;
+    let unnamed = bench
+        .client
+        .get_experiment(pb::GetExperimentRequest { by: None })
+        .await;
     assert_eq!(fields(unnamed), ["by"]);
-    let found = bench.client.get_experiment(by_name("one")).await.unwrap().into_inner();
+    let found = bench
+        .client
+        .get_experiment(by_name("one"))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(found.experiment.unwrap().experiment_id, "1");
 }
 
@@ -88,19 +129,38 @@ async fn updating_follows_the_mask_and_the_etag() {
         update_mask: if paths.is_empty() { None } else { mask(paths) },
         request_id: String::new(),
     };
-    let stray = bench.client.update_experiment(update("two", "", &["name", "tags"])).await;
+    let stray = bench
+        .client
+        .update_experiment(update("two", "", &["name", "tags"]))
+        .await;
     assert_eq!(fields(stray), ["update_mask.paths[1]"]);
     let stale = why(bench.client.update_experiment(update("two", "99", &[])).await);
     assert_eq!(stale, (Code::Aborted, "ETAG_MISMATCH".to_owned()));
-    assert_eq!(why(bench.client.update_experiment(update("", "", &[])).await).0, Code::InvalidArgument);
+    assert_eq!(
+        why(bench.client.update_experiment(update("", "", &[])).await).0,
+        Code::InvalidArgument
+    );
     let request = pb::UpdateExperimentRequest {
         request_id: id(),
         ..update("two", &made.etag, &["name"])
     };
-    let changed = bench.client.update_experiment(request.clone()).await.unwrap().into_inner();
+    let changed = bench
+        .client
+        .update_experiment(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(changed.experiment.as_ref().unwrap().name, "two");
     // Its etag is stale by now, but a repetition is answered as before.
-    assert_eq!(bench.client.update_experiment(request).await.unwrap().into_inner(), changed);
+    assert_eq!(
+        bench
+            .client
+            .update_experiment(request)
+            .await
+            .unwrap()
+            .into_inner(),
+        changed
+    );
 }
 
 #[tokio::test]
@@ -115,22 +175,37 @@ async fn deleting_and_restoring_refuse_to_be_done_twice_unless_repeated() {
     let once = delete(id());
     bench.client.delete_experiment(once.clone()).await.unwrap();
     bench.client.delete_experiment(once).await.unwrap();
-    assert_eq!(why(bench.client.delete_experiment(delete(id())).await).0, Code::NotFound);
-    assert_eq!(bench.get(&run.run_id).await.lifecycle_stage(), pb::LifecycleStage::Deleted);
+    assert_eq!(
+        why(bench.client.delete_experiment(delete(id())).await).0,
+        Code::NotFound
+    );
+    assert_eq!(
+        bench.get(&run.run_id).await.lifecycle_stage(),
+        pb::LifecycleStage::Deleted
+    );
     let tags = pb::SetExperimentTagsRequest {
         experiment_id: made.experiment_id.clone(),
         tags: map(&[("k", "v")]),
         request_id: String::new(),
     };
     let refused = why(bench.client.set_experiment_tags(tags).await);
-    assert_eq!(refused, (Code::FailedPrecondition, "EXPERIMENT_NOT_ACTIVE".to_owned()));
+    assert_eq!(
+        refused,
+        (Code::FailedPrecondition, "EXPERIMENT_NOT_ACTIVE".to_owned())
+    );
     let restore = pb::RestoreExperimentRequest {
         experiment_id: made.experiment_id.clone(),
         request_id: String::new(),
     };
     bench.client.restore_experiment(restore.clone()).await.unwrap();
-    assert_eq!(why(bench.client.restore_experiment(restore).await).0, Code::NotFound);
-    assert_eq!(bench.get(&run.run_id).await.lifecycle_stage(), pb::LifecycleStage::Active);
+    assert_eq!(
+        why(bench.client.restore_experiment(restore).await).0,
+        Code::NotFound
+    );
+    assert_eq!(
+        bench.get(&run.run_id).await.lifecycle_stage(),
+        pb::LifecycleStage::Active
+    );
 }
 
 #[tokio::test]
@@ -150,8 +225,16 @@ async fn tags_are_set_and_removed() {
         request_id: String::new(),
     };
     bench.client.delete_experiment_tag(delete.clone()).await.unwrap();
-    assert_eq!(why(bench.client.delete_experiment_tag(delete).await).0, Code::NotFound);
-    let found = bench.client.get_experiment(by_id("1")).await.unwrap().into_inner();
+    assert_eq!(
+        why(bench.client.delete_experiment_tag(delete).await).0,
+        Code::NotFound
+    );
+    let found = bench
+        .client
+        .get_experiment(by_id("1"))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(found.experiment.unwrap().tags, map(&[("b", "2")]));
 }
 
@@ -168,12 +251,33 @@ async fn searching_pages_and_refuses_foreign_tokens() {
         page_token: token.to_owned(),
         lifecycle_stage: pb::LifecycleStage::Active.into(),
     };
-    let first = bench.client.search_experiments(search("", "")).await.unwrap().into_inner();
-    let names = |page: &pb::SearchExperimentsResponse| page.experiments.iter().map(|e| e.name.clone()).collect::<Vec<_>>();
+    let first = bench
+        .client
+        .search_experiments(search("", ""))
+        .await
+        .unwrap()
+        .into_inner();
+    let names = |page: &pb::SearchExperimentsResponse| {
+        page.experiments
+            .iter()
+            .map(|e| e.name.clone())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(&first), ["Default", "a", "b"]);
-    let last = bench.client.search_experiments(search("", &first.next_page_token)).await.unwrap().into_inner();
-    assert_eq!((names(&last), last.next_page_token.as_str()), (vec!["c".to_owned()], ""));
-    let foreign = why(bench.client.search_experiments(search("name != 'a'", &first.next_page_token)).await);
+    let last = bench
+        .client
+        .search_experiments(search("", &first.next_page_token))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (names(&last), last.next_page_token.as_str()),
+        (vec!["c".to_owned()], "")
+    );
+    let foreign = why(bench
+        .client
+        .search_experiments(search("name != 'a'", &first.next_page_token))
+        .await);
     assert_eq!(foreign, (Code::InvalidArgument, "INVALID_PAGE_TOKEN".to_owned()));
     let bad = why(bench.client.search_experiments(search("colour = 'a'", "")).await);
     assert_eq!(bad, (Code::InvalidArgument, "INVALID_FILTER".to_owned()));

@@ -42,13 +42,7 @@ async fn bench() -> Bench {
     let config = TrackingConfig {
         default_artifact_root: "s3://bucket/root".to_owned(),
     };
-    let service = Tracking::new(
-        Arc::new(store),
-        Peers::default(),
-        config,
-        clock,
-        &Tasks::new(),
-    );
+    let service = Tracking::new(Arc::new(store), Peers::default(), config, clock, &Tasks::new());
     let column = Column::new(ColumnConfig::default(), Authenticator::open(), access::platform());
     let routes = column.wrap(Routes::new(service.into_service()));
     Bench {
@@ -66,7 +60,11 @@ fn why<T: std::fmt::Debug>(refused: Result<T, Status>) -> (Code, String) {
 /// The fields that a refusal names.
 fn fields<T: std::fmt::Debug>(refused: Result<T, Status>) -> Vec<String> {
     let failure = from_status(&refused.unwrap_err());
-    failure.violations.into_iter().map(|violation| violation.field).collect()
+    failure
+        .violations
+        .into_iter()
+        .map(|violation| violation.field)
+        .collect()
 }
 
 fn id() -> String {
@@ -74,7 +72,10 @@ fn id() -> String {
 }
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
 }
 
 fn mask(paths: &[&str]) -> Option<prost_types::FieldMask> {
@@ -93,7 +94,9 @@ fn time(ms: i64) -> Option<prost_types::Timestamp> {
 
 fn in_workspace<T>(message: T, workspace: &'static str) -> Request<T> {
     let mut request = Request::new(message);
-    request.metadata_mut().insert("x-mlflow-workspace", workspace.parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("x-mlflow-workspace", workspace.parse().unwrap());
     request
 }
 
@@ -113,7 +116,13 @@ impl Bench {
             name: name.to_owned(),
             ..Default::default()
         };
-        self.client.create_run(request).await.unwrap().into_inner().run.unwrap()
+        self.client
+            .create_run(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .run
+            .unwrap()
     }
 
     async fn get(&mut self, run_id: &str) -> pb::Run {
@@ -121,7 +130,13 @@ impl Bench {
             run_id: run_id.to_owned(),
             columns: vec![],
         };
-        self.client.get_run(request).await.unwrap().into_inner().run.unwrap()
+        self.client
+            .get_run(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .run
+            .unwrap()
     }
 
     async fn log(&mut self, run_id: &str, metrics: &[(&str, f64)], params: &[(&str, &str)]) {
