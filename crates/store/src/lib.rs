@@ -6,6 +6,10 @@
 //! program, [`ledger`] holds the tables that every service's database has: requests seen, changes, outbox,
 //! [`search`] turns filters and orders into SQL, [`artifacts`] keeps the bytes of files.
 
+// Tests inside the crate share code with those beside it.
+#[cfg(test)]
+extern crate self as lodeway_store;
+
 pub mod artifacts;
 pub mod ledger;
 pub mod migrate;

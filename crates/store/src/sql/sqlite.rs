@@ -181,6 +181,8 @@ fn reader_options(path: &Path) -> SqliteConnectOptions {
     base_options(path)
         .pragma("cache_size", "-2048")
         .pragma("query_only", "1")
+        // With few, the thread of the connection and its reader wait for each other again and again.
+        .row_buffer_size(1024)
 }
 
 /// One queued operation, its types erased.

@@ -1,6 +1,9 @@
 //! Fills runs with what they recorded: a statement a kind for the whole page.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use lodeway_domain::{
     Error, Result,
@@ -14,10 +17,11 @@ use lodeway_domain::{
 use super::{
     KeyCache,
     labels::{in_ids, json_ids},
+    packed,
 };
 use crate::{
     args,
-    sql::{Reader, Row},
+    sql::{Arg, Reader, Row},
 };
 
 /// The runs with what `projection` asks for, in their order; beside each its row id.
@@ -36,14 +40,64 @@ pub(super) async fn fill(
     if page.runs.is_empty() {
         return Ok(page.runs);
     }
-    page.params(reader, keys, &projection.params).await?;
-    page.tags(reader, keys, &projection.tags).await?;
-    page.metrics(reader, keys, &projection.metrics).await?;
-    if projection.datasets {
+    let others = page.labels(reader, keys, projection).await?;
+    if others.datasets {
         page.datasets(reader).await?;
+    }
+    if others.models {
         page.models(reader).await?;
     }
     Ok(page.runs)
+}
+
+const PARAMS: i64 = 0;
+const TAGS: i64 = 1;
+const METRICS: i64 = 2;
+const DATASETS: i64 = 3;
+const MODELS: i64 = 4;
+
+/// Key, length of the value in characters, value.
+const PACKED_TEXTS: &str = "string_agg(key || ':' || length(value) || ':' || value, '')";
+const PACKED_POINTS: &str = "string_agg(key || ':' || bits || ':' || step || ':' || ts_ms, ';')";
+
+/// The texts of keys by id.
+type Texts = HashMap<i64, Arc<str>>;
+
+/// What there is to load besides.
+#[derive(Default)]
+struct Others {
+    datasets: bool,
+    models: bool,
+}
+
+fn text_of(texts: &Texts, key: i64) -> Result<&str> {
+    texts
+        .get(&key)
+        .map(|text| &**text)
+        .ok_or_else(|| Error::internal(format!("key {key} is not interned")))
+}
+
+/// The texts of the keys in packed rows.
+async fn texts(reader: &mut Reader, keys: &KeyCache, rows: &[Row]) -> Result<Texts> {
+    let mut ids = BTreeSet::new();
+    for row in rows {
+        match row.int(0)? {
+            DATASETS | MODELS => {}
+            METRICS => {
+                for entry in packed::points(row.str(2)?) {
+                    ids.insert(entry?[0]);
+                }
+            }
+            _ => {
+                for entry in packed::texts(row.str(2)?) {
+                    ids.insert(entry?.0);
+                }
+            }
+        }
+    }
+    let ids: Vec<i64> = ids.into_iter().collect();
+    let texts = keys.texts(reader, &ids).await?;
+    Ok(ids.into_iter().zip(texts).collect())
 }
 
 struct Loading {
@@ -54,108 +108,95 @@ struct Loading {
 }
 
 impl Loading {
-    /// The rows of one keyed table, run and key in front.
-    async fn rows(
-        &self,
-        reader: &mut Reader,
-        keys: &KeyCache,
-        wanted: &Keys,
-        table: &str,
-        columns: &str,
-    ) -> Result<Vec<Row>> {
+    /// Params, tags and metrics, in one statement that packs those of a run into one row each: a row costs far more on its
+    /// way here than the few bytes in it. Says whether there is more to load.
+    async fn labels(&mut self, reader: &mut Reader, keys: &KeyCache, wanted: &Projection) -> Result<Others> {
         let engine = reader.engine();
-        let mut sql = format!(
-            "SELECT run, key, {columns} FROM {table} WHERE run IN {}",
-            in_ids(engine, "$1")
-        );
-        match wanted {
-            Keys::All => reader.query(&sql, &args![&self.ids]).await,
-            Keys::Only(names) => {
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                let found: Vec<i64> = keys.find(reader, &names).await?.into_iter().flatten().collect();
-                if found.is_empty() {
-                    return Ok(Vec::new());
+        let within = in_ids(engine, "$1");
+        let mut parts = Vec::new();
+        let mut args = vec![Arg::from(self.ids.clone())];
+        for (kind, keys_wanted, table, packed) in [
+            (PARAMS, &wanted.params, "params", PACKED_TEXTS),
+            (TAGS, &wanted.tags, "run_tags", PACKED_TEXTS),
+            (METRICS, &wanted.metrics, "latest_metrics", PACKED_POINTS),
+        ] {
+            let only = match keys_wanted {
+                Keys::All => String::new(),
+                Keys::Only(names) => {
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                    let found: Vec<i64> = keys.find(reader, &names).await?.into_iter().flatten().collect();
+                    if found.is_empty() {
+                        continue;
+                    }
+                    args.push(Arg::from(json_ids(found)?));
+                    format!(" AND key IN {}", in_ids(engine, &format!("${}", args.len())))
                 }
-                sql.push_str(&format!(" AND key IN {}", in_ids(engine, "$2")));
-                reader.query(&sql, &args![&self.ids, &json_ids(found)?]).await
+            };
+            parts.push(format!(
+                "SELECT {kind}, run, {packed} FROM {table} WHERE run IN {within}{only} GROUP BY run"
+            ));
+        }
+        if wanted.datasets {
+            for (kind, table) in [(DATASETS, "dataset_inputs"), (MODELS, "run_models")] {
+                parts.push(format!(
+                    "SELECT {kind}, run, '' FROM {table} WHERE run IN {within} GROUP BY run"
+                ));
             }
         }
-    }
-
-    /// The keys' texts by id.
-    async fn texts(
-        &self,
-        reader: &mut Reader,
-        keys: &KeyCache,
-        rows: &[Row],
-    ) -> Result<HashMap<i64, Arc<str>>> {
-        let mut ids = Vec::new();
-        for row in rows {
-            let id = row.int(1)?;
-            if ids.last() != Some(&id) {
-                ids.push(id);
+        let mut others = Others::default();
+        if parts.is_empty() {
+            return Ok(others);
+        }
+        let rows = reader.query(&parts.join(" UNION ALL "), &args).await?;
+        let texts = texts(reader, keys, &rows).await?;
+        for row in &rows {
+            match row.int(0)? {
+                DATASETS => others.datasets = true,
+                MODELS => others.models = true,
+                METRICS => self.points(row, &texts)?,
+                kind => self.texts(row, kind, &texts)?,
             }
         }
-        ids.sort_unstable();
-        ids.dedup();
-        let texts = keys.texts(reader, &ids).await?;
-        Ok(ids.into_iter().zip(texts).collect())
+        Ok(others)
     }
 
-    fn run(&mut self, row: &Row) -> Result<&mut Run> {
-        let place = self.places.get(&row.int(0)?).copied();
+    fn run(&mut self, row: &Row, column: usize) -> Result<&mut Run> {
+        let place = self.places.get(&row.int(column)?).copied();
         place
             .and_then(|i| self.runs.get_mut(i))
             .ok_or_else(|| Error::internal("a row of a run that was not asked for"))
     }
 
-    async fn params(&mut self, reader: &mut Reader, keys: &KeyCache, wanted: &Keys) -> Result<()> {
-        let rows = self.rows(reader, keys, wanted, "params", "value").await?;
-        let texts = self.texts(reader, keys, &rows).await?;
-        for row in &rows {
-            let value = row.text(2)?;
-            let key = texts[&row.int(1)?].to_string();
-            self.run(row)?.params.insert(key, value);
+    fn texts(&mut self, row: &Row, kind: i64, keys: &Texts) -> Result<()> {
+        let run = self.run(row, 1)?;
+        let into = if kind == PARAMS {
+            &mut run.params
+        } else {
+            &mut run.tags
+        };
+        for entry in packed::texts(row.str(2)?) {
+            let (key, value) = entry?;
+            into.insert(text_of(keys, key)?.to_string(), value.to_owned());
         }
         Ok(())
     }
 
-    async fn tags(&mut self, reader: &mut Reader, keys: &KeyCache, wanted: &Keys) -> Result<()> {
-        let rows = self.rows(reader, keys, wanted, "run_tags", "value").await?;
-        let texts = self.texts(reader, keys, &rows).await?;
-        for row in &rows {
-            let value = row.text(2)?;
-            let key = texts[&row.int(1)?].to_string();
-            self.run(row)?.tags.insert(key, value);
-        }
-        Ok(())
-    }
-
-    async fn metrics(&mut self, reader: &mut Reader, keys: &KeyCache, wanted: &Keys) -> Result<()> {
-        let rows = self
-            .rows(reader, keys, wanted, "latest_metrics", "bits, step, ts_ms")
-            .await?;
-        let texts = self.texts(reader, keys, &rows).await?;
-        let mut parsed = HashMap::with_capacity(texts.len());
-        for (id, text) in texts {
-            parsed.insert(id, EntityKey::parse("key", &text).map_err(Error::internal)?);
-        }
-        for row in &rows {
+    fn points(&mut self, row: &Row, keys: &Texts) -> Result<()> {
+        let metrics = &mut self.run(row, 1)?.metrics;
+        for entry in packed::points(row.str(2)?) {
+            let [key, bits, step, ms] = entry?;
             let point = Point {
-                value: float::from_bits(row.int(2)?),
-                time: Timestamp::from_millis(row.int(4)?),
-                step: row.int(3)?,
+                value: float::from_bits(bits),
+                time: Timestamp::from_millis(ms),
+                step,
             };
-            let key = parsed[&row.int(1)?].clone();
-            self.run(row)?.metrics.push(Metric {
-                key,
+            metrics.push(Metric {
+                key: EntityKey::parse("key", text_of(keys, key)?).map_err(Error::internal)?,
                 point,
                 source: None,
             });
         }
-        for run in &mut self.runs {
-            run.metrics.sort_by(|a, b| a.key.cmp(&b.key));
-        }
+        metrics.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(())
     }
 
@@ -177,7 +218,7 @@ impl Loading {
                 },
                 tags: serde_json::from_str(row.str(7)?).map_err(Error::internal)?,
             };
-            self.run(&row)?.inputs.datasets.push(input);
+            self.run(&row, 0)?.inputs.datasets.push(input);
         }
         Ok(())
     }
@@ -189,7 +230,7 @@ impl Loading {
         );
         for row in reader.query(&sql, &args![&self.ids]).await? {
             let (is_output, model, step) = (row.bool(1)?, ModelId::parse(row.str(2)?)?, row.int(3)?);
-            let run = self.run(&row)?;
+            let run = self.run(&row, 0)?;
             if is_output {
                 run.outputs.push(ModelOutput { model, step });
             } else {

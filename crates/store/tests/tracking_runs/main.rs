@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod experiments;
-mod plans;
 mod runs;
 mod search;
 

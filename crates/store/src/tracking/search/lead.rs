@@ -366,3 +366,47 @@ fn arg(value: &KeyValue) -> Arg<'static> {
         KeyValue::Text(text) => Arg::from(text.clone()),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The statements of a plan: each phase from its beginning, from a place on, and within a value.
+    pub fn statements(scan: &Scan<'_>) -> Vec<(String, Vec<Arg<'static>>)> {
+        let mut made = Vec::new();
+        for (index, phase) in scan.plan.phases.iter().enumerate() {
+            // Runs without a key are looked for by start, on another index; whether there are any is known beforehand.
+            if phase.missing.is_some() {
+                continue;
+            }
+            // Amid the rows: where few are left, an engine may rightly sort them.
+            let value = match phase.value.map(|value| value.column) {
+                Some("k.value") => KeyValue::Text("1".to_owned()),
+                Some("r.name") => KeyValue::Text("run-5".to_owned()),
+                Some("r.user_id") => KeyValue::Text("user-3".to_owned()),
+                Some("r.run_id") => KeyValue::Text("e1r2000".to_owned()),
+                Some("k.sort") => KeyValue::Int(500_000),
+                Some(_) => KeyValue::Int(1_700_000_014_000),
+                None => KeyValue::Null,
+            };
+            let spot = Spot {
+                phase: index,
+                value,
+                started: 1_700_000_014_000,
+                run_id: "e1r2000".to_owned(),
+            };
+            let of = phase.value.map(|_| &spot.value);
+            let mut seeks = vec![Seek::Within(of, Some(&spot))];
+            if let Some(value) = phase.value {
+                seeks.extend([Seek::Beyond(None), Seek::Beyond(of)]);
+                if value.is_unique {
+                    seeks.remove(0);
+                }
+            } else {
+                seeks.push(Seek::Within(None, None));
+            }
+            made.extend(seeks.iter().map(|seek| scan.statement(1, phase, seek, 101)));
+        }
+        made
+    }
+}

@@ -7,6 +7,8 @@ mod complete;
 mod lead;
 mod places;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
