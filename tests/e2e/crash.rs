@@ -3,6 +3,7 @@
 //! `kill -9` alone would also pass with syncing off, because the kernel keeps what was written.
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
@@ -53,9 +54,12 @@ async fn the_log_is_synced_before_every_answer() {
     let trace = folder.path().join("trace");
     let calls = "trace=pwrite64,fsync,fdatasync,write,writev,sendto,sendmsg";
     let words = ["strace", "-D", "-f", "-y", "-s", "32", "-e", calls, "-o"];
-    let mut settings = Settings::default();
-    settings.wrapper = words.iter().map(Into::into).collect();
-    settings.wrapper.push(trace.clone().into());
+    let mut wrapper: Vec<OsString> = words.iter().map(Into::into).collect();
+    wrapper.push(trace.clone().into());
+    let settings = Settings {
+        wrapper,
+        ..Settings::default()
+    };
     let mut house = started(Shape::Embedded, settings).await;
     let run_id = new_run(&house).await;
     let started = fs::read_to_string(&trace).unwrap().lines().count();

@@ -96,13 +96,8 @@ async fn several_replicas_start_at_once_on_an_empty_database() {
         .await
         .unwrap()
         .unwrap();
-    let starts: Vec<_> = (0..3)
-        .map(|_| tokio::spawn(started(Shape::Embedded, Settings::on(url.clone()))))
-        .collect();
-    let mut replicas = Vec::new();
-    for start in starts {
-        replicas.push(start.await.unwrap());
-    }
+    let starts = (0..3).map(|_| started(Shape::Embedded, Settings::on(url.clone())));
+    let replicas = futures::future::join_all(starts).await;
     let run_id = new_run(&replicas[0]).await;
     let target = format!("/api/2.0/mlflow/runs/get?run_id={run_id}");
     for replica in &replicas {

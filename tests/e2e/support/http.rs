@@ -149,10 +149,9 @@ pub fn finish(mut stream: TcpStream) -> std::io::Result<Answer> {
     } else if let Some(len) = answer
         .header("content-length")
         .and_then(|v| v.parse::<usize>().ok())
+        && answer.body.len() < len
     {
-        if answer.body.len() < len {
-            return Err(broken());
-        }
+        return Err(broken());
     }
     Ok(answer)
 }
