@@ -1,6 +1,6 @@
 //! `cargo xtask test`.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use anyhow::Result;
 use clap::Args;
@@ -31,13 +31,14 @@ pub fn run(options: &Options) -> Result<()> {
         crate::run(cargo().args(["fmt", "--all", "--", "--check"]))?;
         lint::contract(&venv)?;
     }
+    // All of the workspace, so that dependencies are built with the features that the tests build them with.
+    crate::run(cargo().args(["build", "--workspace", "--bins"]))?;
     if all || options.rust {
         let mut tests = cargo();
-        tests.args(["test", "--workspace", "--quiet", "--no-fail-fast"]);
+        tests
+            .args(["test", "--workspace", "--quiet", "--no-fail-fast"])
+            .env("LODEWAY_BIN", binary());
         run_with(&mut tests, &venv)?;
-    }
-    if all || options.clients || options.deploy {
-        crate::run(cargo().args(["build", "--package", "lodeway"]))?;
     }
     if all || options.clients {
         let mlflow2 = setup::Venv::mlflow2()?;
@@ -58,6 +59,11 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// The binary that whole-house tests and clients drive.
+fn binary() -> PathBuf {
+    crate::target().join("debug/lodeway")
+}
+
 fn run_with(command: &mut Command, venv: &setup::Venv) -> Result<()> {
     crate::run(command.env("LODEWAY_TEST_VENV", venv.dir()))
 }
@@ -66,7 +72,7 @@ fn pytest(venv: &setup::Venv, tests: &str) -> Command {
     let mut pytest = command(venv.bin("python"));
     pytest
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", tests])
-        .env("LODEWAY_BIN", crate::target().join("debug/lodeway"))
+        .env("LODEWAY_BIN", binary())
         .env("PYTHONDONTWRITEBYTECODE", "1");
     pytest
 }
