@@ -1,8 +1,10 @@
 //! Between the wire and the domain, a file a noun.
 
+pub mod datasets;
 pub mod experiments;
 pub mod logged_models;
 pub mod metrics;
+pub mod purge;
 pub mod runs;
 
 use lodeway_domain::{
