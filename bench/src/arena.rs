@@ -149,10 +149,10 @@ impl<'a> Arena<'a> {
             variant: spec.variant.clone(),
             engine: self.engine,
             keys: spec.keys,
-            workers: format!(
-                "{} connection(s); lodeway 1 process, reference {reference}",
-                spec.concurrency
-            ),
+            workers: match spec.concurrency {
+                0 => format!("lodeway 1 process, reference {reference}"),
+                n => format!("{n} connection(s); lodeway 1 process, reference {reference}"),
+            },
             durability: self.engine.durability().to_owned(),
             lodeway: None,
             reference: None,
@@ -181,7 +181,7 @@ impl<'a> Arena<'a> {
             }
             None => None,
         };
-        // Late workers of the reference answer a little after the first.
+        // Late workers of the reference come up a little after the first.
         std::thread::sleep(idle);
         let lodeway = lodeway.map(|target| servers::watch_idle(target, idle));
         let mlflow = mlflow.map(|target| servers::watch_idle(target, idle));

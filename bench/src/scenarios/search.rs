@@ -167,17 +167,25 @@ fn drive(duel: &Duel<'_>, target: &Target, body: &str) -> Result<Round> {
 /// Walks to the token of the last page that has any results.
 fn last_token(target: &Target, experiment: &str, filter: &str, order: &str) -> Result<String> {
     let mut client = Client::connect(target.addr)?;
-    let mut token = String::new();
+    let (mut token, mut last) = (String::new(), String::new());
     loop {
         let body = query(experiment, filter, order, &token);
         let answer: Value = serde_json::from_slice(client.post("runs/search", body.as_bytes())?)?;
+        // A full page may be followed by an empty one, which would be no measure of anything.
+        if answer
+            .get("runs")
+            .and_then(Value::as_array)
+            .is_some_and(|runs| !runs.is_empty())
+        {
+            last.clone_from(&token);
+        }
         match answer
             .get("next_page_token")
             .and_then(Value::as_str)
             .filter(|next| !next.is_empty())
         {
             Some(next) => next.clone_into(&mut token),
-            None => return Ok(token),
+            None => return Ok(last),
         }
     }
 }
