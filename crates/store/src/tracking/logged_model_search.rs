@@ -248,8 +248,9 @@ impl LoggedModelSearch {
                 terms.push(term.by.clone());
             }
         }
-        if terms.is_empty() {
-            let field = Field::new(Source::Attribute, "create_time");
+        // The newest first among equals, unless the time of creation is asked for itself.
+        let field = Field::new(Source::Attribute, "create_time");
+        if terms.iter().all(|term| term.field != field) {
             terms.push(OrderBy {
                 field,
                 descending: true,

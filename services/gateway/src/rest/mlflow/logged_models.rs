@@ -95,10 +95,8 @@ struct Info {
     last_updated_timestamp_ms: i64,
     artifact_uri: String,
     status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source_run_id: Option<String>,
+    model_type: String,
+    source_run_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     status_message: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -140,8 +138,8 @@ impl From<pb::LoggedModel> for LoggedModel {
                 creation_timestamp_ms: millis(m.create_time.as_ref()).unwrap_or_default(),
                 last_updated_timestamp_ms: millis(m.update_time.as_ref()).unwrap_or_default(),
                 artifact_uri: m.artifact_uri,
-                model_type: filled(m.model_type),
-                source_run_id: filled(m.source_run_id),
+                model_type: m.model_type,
+                source_run_id: m.source_run_id,
                 status_message: filled(m.status_message),
                 tags: labels(m.tags),
                 registrations: m.registrations.into_iter().map(registration).collect(),
@@ -336,16 +334,11 @@ async fn set_tags(mut call: Call) -> Answer {
         request_id: String::new(),
     };
     let ask = call.ask();
-    let made = ask
-        .tracking()
+    ask.tracking()
         .set_logged_model_tags(ask.with(request))
         .await
-        .map_err(|s| ask.fail(&s))?
-        .into_inner();
-    match made.model {
-        Some(model) => told(Some(model)),
-        None => done(),
-    }
+        .map_err(|s| ask.fail(&s))?;
+    done()
 }
 
 async fn delete_tag(call: Call) -> Answer {

@@ -40,7 +40,7 @@ pub(super) const ROUTES: &[Route] = &[
 const MODEL_HISTORY: &str = "mlflow.log-model.history";
 
 async fn log(ask: &Ask, request: pb::LogBatchRequest) -> Answer {
-    validate::run_id(&request.run_id)?;
+    validate::known_run_id(&request.run_id)?;
     ask.tracking()
         .log_batch(ask.with(request))
         .await
@@ -157,7 +157,7 @@ async fn set_tag(mut call: Call) -> Answer {
 async fn delete_tag(mut call: Call) -> Answer {
     let m: KeyedValue = call.message().await?;
     let run_id = run_of(m.run_id, m.run_uuid);
-    validate::run_id(&run_id)?;
+    validate::known_run_id(&run_id)?;
     let request = pb::DeleteRunTagRequest {
         run_id,
         key: m.key.unwrap_or_default(),

@@ -10,6 +10,7 @@ use super::{
     error::RestError,
     get, json, paging, reply,
     runs::{Metric, no_run, run_of},
+    validate,
     wire::{Int, clamped, filled, millis, or_default},
 };
 
@@ -79,6 +80,10 @@ async fn page(
         page_size: i32::try_from(size.clamp(1, PAGE)).unwrap_or(i32::MAX),
         page_token,
     };
+    // MLflow looks up what it is given: what cannot be there has no points either.
+    if validate::run_id(run_id).is_err() || validate::name(metric_key, "metric_key").is_err() {
+        return Ok(pb::ListMetricHistoryResponse::default());
+    }
     match ask.tracking().list_metric_history(ask.with(request)).await {
         Ok(answer) => Ok(answer.into_inner()),
         Err(status) if status.code() == Code::NotFound => Ok(pb::ListMetricHistoryResponse::default()),

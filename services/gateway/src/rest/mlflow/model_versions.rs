@@ -10,9 +10,9 @@ use super::{
     delete,
     dialect::{self, Entity, IS_PROMPT},
     done,
-    error::RestError,
+    error::{Code, RestError},
     experiments::blank_id,
-    get, paging, patch, post, reply, source, validate,
+    get, logged_models, paging, patch, post, reply, source, validate,
     wire::{IdText, Int, KeyValue, Label, filled, label_map, labels, millis, or_default},
 };
 
@@ -202,6 +202,9 @@ async fn create(mut call: Call) -> Answer {
     for (key, value) in &tags {
         validate::registry_tag(key, value)?;
     }
+    if !model_id.is_empty() {
+        known_model(&ask, &model_id).await?;
+    }
     let request = pb::CreateModelVersionRequest {
         name: m.name.unwrap_or_default(),
         source: location,
@@ -221,6 +224,14 @@ async fn create(mut call: Call) -> Answer {
         .map_err(|s| ask.fail(&s))?
         .into_inner();
     told(made.model_version)
+}
+
+/// Refuses a logged model that does not exist; a registry without tracking cannot know.
+async fn known_model(ask: &Ask, model_id: &str) -> Result<(), RestError> {
+    match logged_models::fetch(ask, model_id.to_owned(), false).await {
+        Err(error) if error.code == Code::ResourceDoesNotExist => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// A request that names one version, with what some calls say besides.

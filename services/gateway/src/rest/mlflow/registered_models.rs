@@ -148,7 +148,7 @@ struct Create {
 
 impl Message for Create {
     const FIELDS: &'static [Field<Self>] = &[
-        Field::new("name", Kind::Text).required(|m| blank(m.name.as_ref())),
+        Field::new("name", Kind::Text).required(|m| m.name.as_ref().is_none_or(|n| n.trim().is_empty())),
         Field::new("tags", Kind::Array),
         Field::new("description", Kind::Text),
     ];
@@ -234,7 +234,8 @@ struct Rename {
 impl Message for Rename {
     const FIELDS: &'static [Field<Self>] = &[
         Field::new("name", Kind::Text).required(|m| blank(m.name.as_ref())),
-        Field::new("new_name", Kind::Text).required(|m| blank(m.new_name.as_ref())),
+        Field::new("new_name", Kind::Text)
+            .required(|m| m.new_name.as_ref().is_none_or(|n| n.trim().is_empty())),
     ];
 }
 

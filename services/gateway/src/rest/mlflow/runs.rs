@@ -310,6 +310,7 @@ pub(super) async fn find(ask: &Ask, run_id: String, columns: &[&str]) -> Result<
 
 /// One run as the service gives it.
 pub(super) async fn fetch(ask: &Ask, run_id: String, columns: &[&str]) -> Result<pb::Run, RestError> {
+    validate::known_run_id(&run_id)?;
     let columns = columns.iter().map(|c| (*c).to_owned()).collect();
     let request = ask.with(pb::GetRunRequest { run_id, columns });
     let found = ask

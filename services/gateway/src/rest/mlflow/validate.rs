@@ -224,9 +224,20 @@ pub(crate) fn unique_params<'a>(keys: impl Iterator<Item = &'a str>) -> Checked 
 
 /// A model version's number.
 pub(crate) fn version(text: &str) -> Result<i64, RestError> {
-    text.trim()
-        .parse()
-        .map_err(|_| RestError::invalid(format!("Parameter 'version' must be an integer, got '{text}'.")))
+    match text.trim().parse() {
+        Ok(number) if number < 1 => Err(RestError::missing(format!(
+            "Model Version (version={number}) not found"
+        ))),
+        Ok(number) => Ok(number),
+        Err(_) => Err(RestError::invalid(format!(
+            "Parameter 'version' must be an integer, got '{text}'."
+        ))),
+    }
+}
+
+/// Where MLflow does not look at the form of a run's id, a malformed one is one that does not exist.
+pub(crate) fn known_run_id(id: &str) -> Checked {
+    run_id(id).map_err(|_| RestError::missing(format!("Run with id={id} not found")))
 }
 
 /// An alias that may be read or removed.
