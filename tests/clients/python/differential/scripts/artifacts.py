@@ -1,0 +1,120 @@
+"""Files: the artifact proxy, the lists of runs, downloads, traversal."""
+
+from ..calls import delete, get, post, put, raw
+
+FILES = "/api/2.0/mlflow-artifacts/artifacts"
+
+TRAVERSALS = [
+    "../x",
+    "a/../../x",
+    "%2e%2e/x",
+    "%252e%252e/x",
+    "a/%2e%2e/%2e%2e/x",
+    "..%2fx",
+    "..%5cx",
+    "a%5cb",
+    "%2fetc/passwd",
+    "//etc/passwd",
+    "C:/x",
+    "C:%5cx",
+    "a%23b",
+    "a/..%00/x",
+]
+
+PROXY = [
+    put(f"{FILES}/<u>/a.txt", b"hello"),
+    put(f"{FILES}/<u>/a.txt", b"hello again"),
+    put(f"{FILES}/<u>/sub/deep/b.json", b'{"x": 1}'),
+    put(f"{FILES}/<u>/sub/c.bin", bytes(range(256))),
+    put(f"{FILES}/<u>/sub/with%20space%20%C3%BC.html", b"<b>bold</b>"),
+    put(f"{FILES}/<u>/MLmodel", b"flavors: {}"),
+    put(f"{FILES}/<u>/typed.txt", b"x", **{"Content-Type": "text/html"}),
+    get(f"{FILES}/<u>/a.txt"),
+    get(f"{FILES}/<u>/sub/deep/b.json"),
+    get(f"{FILES}/<u>/sub/c.bin"),
+    get(f"{FILES}/<u>/sub/with%20space%20%C3%BC.html"),
+    put(f"{FILES}/<u>/sub/empty", b""),
+    get(f"{FILES}/<u>/sub/empty"),
+    get(f"{FILES}/<u>/MLmodel"),
+    get(f"{FILES}/<u>/typed.txt"),
+    get(f"{FILES}/<u>/none.txt"),
+    get(f"{FILES}/<u>/sub"),
+    get(FILES, {"path": "<u>"}),
+    get(FILES, {"path": "<u>/"}),
+    get(FILES, {"path": "<u>/sub"}),
+    get(FILES, {"path": "<u>/sub/deep"}),
+    get(FILES, {"path": "<u>/a.txt"}),
+    get(FILES, {"path": "<u>/none"}),
+    get(FILES, {"path": "/etc"}),
+    get("/ajax-api/2.0/mlflow-artifacts/artifacts", {"path": "<u>"}),
+    *[get(f"{FILES}/{t}") for t in TRAVERSALS],
+    *[put(f"{FILES}/<u>.out/{t}", b"x") for t in TRAVERSALS],
+    *[delete(f"{FILES}/{t}") for t in TRAVERSALS],
+    *[get(FILES, {"path": t}) for t in TRAVERSALS],
+    delete(f"{FILES}/<u>/a.txt"),
+    delete(f"{FILES}/<u>/a.txt"),
+    delete(f"{FILES}/<u>/sub"),
+    delete(f"{FILES}/<u>/none/none"),
+    get(FILES, {"path": "<u>"}),
+    post(f"{FILES}/<u>/a.txt", {}),
+    post("/api/2.0/mlflow-artifacts/mpu/create/<u>/big", {"path": "big", "num_parts": 2}),
+    post("/api/2.0/mlflow-artifacts/mpu/create/<u>/../big", {"path": "big", "num_parts": 2}),
+    post("/api/2.0/mlflow-artifacts/mpu/create/<u>/big", {}),
+    post("/api/2.0/mlflow-artifacts/mpu/complete/<u>/big", {"path": "big", "upload_id": "x", "parts": []}),
+    post("/api/2.0/mlflow-artifacts/mpu/abort/<u>/big", {"path": "big", "upload_id": "x"}),
+]
+
+
+def upload(path, data=b"x", **query):
+    return raw(
+        "POST", "/ajax-api/2.0/mlflow/upload-artifact", data, "text/plain", {"run_uuid": "<r>", "path": path, **query}
+    )
+
+
+RUN_FILES = [
+    post("experiments/create", {"name": "<u>/files"}, e="experiment_id"),
+    post("runs/create", {"experiment_id": "<e>", "start_time": 1, "run_name": "r"}, r="run.info.run_id"),
+    get("artifacts/list", {"run_id": "<r>"}),
+    put(f"{FILES}/<e>/<r>/artifacts/a.txt", b"hello"),
+    put(f"{FILES}/<e>/<r>/artifacts/dir/b.csv", b"1,2"),
+    put(f"{FILES}/<e>/<r>/artifacts/dir/in/c", b"3"),
+    get("artifacts/list", {"run_id": "<r>"}),
+    get("artifacts/list", {"run_uuid": "<r>"}),
+    get("artifacts/list", {"run_id": "<r>", "path": ""}),
+    get("artifacts/list", {"run_id": "<r>", "path": "dir"}),
+    get("artifacts/list", {"run_id": "<r>", "path": "dir/in"}),
+    get("artifacts/list", {"run_id": "<r>", "path": "dir/"}),
+    get("artifacts/list", {"run_id": "<r>", "path": "a.txt"}),
+    get("artifacts/list", {"run_id": "<r>", "path": "none"}),
+    get("artifacts/list", {"run_id": "<r>", "path": "../.."}),
+    get("artifacts/list", {"run_id": "<r>", "path": "%2e%2e"}),
+    get("artifacts/list", {"run_id": "<r>", "path": "/etc"}),
+    get("artifacts/list", {"run_id": "0" * 32}),
+    get("artifacts/list"),
+    get("/get-artifact", {"run_id": "<r>", "path": "a.txt"}),
+    get("/get-artifact", {"run_uuid": "<r>", "path": "dir/b.csv"}),
+    get("/get-artifact", {"run_id": "<r>", "path": "none"}),
+    get("/get-artifact", {"run_id": "<r>", "path": "../x"}),
+    get("/get-artifact", {"run_id": "<r>", "path": "/etc/passwd"}),
+    get("/get-artifact", {"run_id": "<r>"}),
+    get("/get-artifact", {"path": "a.txt"}),
+    get("/get-artifact", {"run_id": "0" * 32, "path": "a.txt"}),
+    upload("up.txt", b"uploaded"),
+    upload("dir/up.txt", b"uploaded"),
+    upload("../up.txt"),
+    upload("/etc/up.txt"),
+    upload("empty.txt", b""),
+    raw("POST", "/ajax-api/2.0/mlflow/upload-artifact", b"x", "text/plain", {"run_uuid": "<r>"}),
+    raw("POST", "/ajax-api/2.0/mlflow/upload-artifact", b"x", "text/plain", {"path": "x"}),
+    raw("POST", "/ajax-api/2.0/mlflow/upload-artifact", b"x", "text/plain", {"run_uuid": "0" * 32, "path": "x"}),
+    get("/get-artifact", {"run_id": "<r>", "path": "dir/up.txt"}),
+    post("registered-models/create", {"name": "<u>-files"}),
+    post("model-versions/create", {"name": "<u>-files", "source": "mlflow-artifacts:/<e>/<r>/artifacts/dir", "run_id": "<r>"}),
+    get("/model-versions/get-artifact", {"name": "<u>-files", "version": "1", "path": "b.csv"}),
+    get("/model-versions/get-artifact", {"name": "<u>-files", "version": "1", "path": "../a.txt"}),
+    get("/model-versions/get-artifact", {"name": "<u>-files", "version": "1", "path": "none"}),
+    get("/model-versions/get-artifact", {"name": "<u>-files", "version": "9", "path": "b.csv"}),
+    get("/model-versions/get-artifact", {"name": "<u>-files", "version": "1"}),
+]
+
+SCRIPTS = {"artifact proxy": PROXY, "artifacts of runs": RUN_FILES}
