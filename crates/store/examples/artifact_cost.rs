@@ -1,7 +1,8 @@
-//! What 100 MB cost in processor time, hashing included. A test binary of its own, so that nothing else is counted.
+//! What 100 MB cost in processor time, hashing included: `cargo run --release -p lodeway-store --example artifact_cost`.
 #![expect(
     clippy::unwrap_used,
-    reason = "a test fails by panicking and tells what it measured"
+    clippy::print_stdout,
+    reason = "a measurement, run by hand: it stops at the first fault and tells what it saw"
 )]
 
 use std::{fs, sync::Arc, time::Instant};
@@ -26,9 +27,9 @@ fn cpu_seconds() -> f64 {
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_megabytes_cost_a_fraction_of_a_second() {
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let dir = tempfile::tempdir().unwrap();
     let proxied = dir.path().join("files").display().to_string();
     let roots = Roots::open(&RootSettings {
         proxied,
@@ -74,7 +75,4 @@ async fn a_hundred_megabytes_cost_a_fraction_of_a_second() {
         each(get),
         each(get_wall)
     );
-    // without optimisation the figure says nothing; with it, there is room for a machine half as fast
-    let bound = if cfg!(debug_assertions) { 10.0 } else { 0.4 };
-    assert!(each(put) < bound && each(get) < bound);
 }
