@@ -236,8 +236,10 @@ impl Under {
     }
 }
 
-const FILTERS: [&str; 18] = [
+const FILTERS: [&str; 20] = [
     "",
+    "metrics.a < 1 AND params.a = 'a'",
+    "status != 'FAILED' AND tags.a = 'a' AND NOT metrics.a = NaN AND params.a = 'a'",
     "metrics.a < 1",
     "metrics.a >= -1.5 AND metrics.`b c` != 0",
     "metrics.a = NaN OR metrics.a = Infinity",
@@ -291,10 +293,10 @@ fn orders() -> impl Strategy<Value = Vec<String>> {
         })
 }
 
-fn agrees(
-    runner: &mut TestRunner,
-    searches: usize,
-) -> Vec<(Vec<Draft>, Vec<(String, Vec<String>, usize, u8, usize)>)> {
+/// Filter, order, page size, view, and which experiments, a bit each.
+type Wanted = (String, Vec<String>, usize, u8, usize);
+
+fn agrees(runner: &mut TestRunner, searches: usize) -> Vec<(Vec<Draft>, Vec<Wanted>)> {
     let search = (
         select(FILTERS.to_vec()),
         orders(),

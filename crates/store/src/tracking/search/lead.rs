@@ -8,12 +8,14 @@ use std::{cmp::Ordering, fmt::Write as _};
 
 use lodeway_domain::{
     Error, FieldViolation, Reason, Result,
+    filter::Expr,
     page::{KeyValue, Page, Position},
 };
 
 use super::{
     super::runs::{COLUMN_COUNT, COLUMNS, RunSearch},
     Complete,
+    few::{self, Few},
     places::Places,
     plan::{Phase, Plan, Value},
     stage,
@@ -30,6 +32,12 @@ pub(super) struct Scan<'s> {
     pub plan: &'s Plan,
     pub search: &'s RunSearch,
     pub complete: &'s Complete,
+    /// The filter, its easy parts first.
+    pub filter: Option<Expr>,
+    /// For the experiment at hand: the part of the filter that few runs fulfil,
+    pub few: Option<Few>,
+    /// and what else of it there is.
+    pub rest: Option<Expr>,
 }
 
 /// Where a run is in the order.
@@ -79,6 +87,8 @@ impl Scan<'_> {
 
     /// The next `want` runs of one experiment, in order.
     async fn experiment(&mut self, experiment: i64, after: Option<&Spot>, want: usize) -> Result<Vec<Found>> {
+        let split = few::split(self.reader, self.places, experiment, self.filter.as_ref()).await?;
+        (self.few, self.rest) = split;
         let mut found = self.unindexed(experiment, after).await?;
         let aside = !found.is_empty();
         let mut count = 0;
@@ -196,13 +206,23 @@ impl Scan<'_> {
             phase.test,
             stage(self.search.view)
         );
-        if let Some(filter) = &self.search.filter {
-            let _ = write!(sql, " AND {}", condition(filter, self.places, &mut bound));
-        }
+        let _ = write!(sql, "{}", self.conditions(phase.id, &mut bound));
         let order = self.seek(&mut sql, &mut bound, phase, seek);
         // In the text, because PostgreSQL plans by it.
         let _ = write!(sql, " ORDER BY {order} LIMIT {limit}");
         (sql, bound.into_args())
+    }
+
+    /// The filter's conditions on the run with the row id `id`, each with AND in front.
+    fn conditions(&self, id: &'static str, bound: &mut Bound) -> String {
+        let mut sql = String::new();
+        if let Some(few) = &self.few {
+            let _ = write!(sql, " AND {}", few.condition(id, bound));
+        }
+        if let Some(rest) = &self.rest {
+            let _ = write!(sql, " AND {}", condition(rest, &self.places.led_by(id), bound));
+        }
+        sql
     }
 
     /// Adds the conditions of `seek`; the order that they go with.
@@ -257,13 +277,10 @@ impl Scan<'_> {
             return Ok(Vec::new());
         };
         let mut bound = Bound::new(self.reader.engine(), vec![Arg::Int(experiment), Arg::Int(key)]);
-        let filter = match &self.search.filter {
-            Some(filter) => condition(filter, self.places, &mut bound),
-            None => "TRUE".to_owned(),
-        };
+        let filter = self.conditions("u.run", &mut bound);
         let sql = format!(
             "SELECT {COLUMNS}, k.sort, k.rank FROM unindexed_runs u CROSS JOIN latest_metrics k CROSS JOIN runs r \
-             WHERE u.experiment = $1 AND k.run = u.run AND k.key = $2 AND NOT k.indexed AND r.id = u.run AND {} AND {filter}",
+             WHERE u.experiment = $1 AND k.run = u.run AND k.key = $2 AND NOT k.indexed AND r.id = u.run AND {}{filter}",
             stage(self.search.view)
         );
         let mut rows = Vec::new();

@@ -4,6 +4,7 @@
 //! Other orders, and searches over many experiments, are one sort of what the filter leaves, see [`crate::search`].
 
 mod complete;
+mod few;
 mod lead;
 mod places;
 mod plan;
@@ -63,6 +64,7 @@ impl SqlTracking {
         }
         let places = self.places(&mut reader, search).await?;
         let plan = Plan::of(&search.order, &places);
+        let filter = search.filter.clone().map(few::easy_first);
         // By what is asked for, not by what exists: a page's token must fit the next page.
         let page = match plan.filter(|_| search.experiments.len() <= MAX_MERGED) {
             Some(plan) => {
@@ -73,6 +75,9 @@ impl SqlTracking {
                     plan: &plan,
                     search,
                     complete,
+                    filter,
+                    few: None,
+                    rest: None,
                 };
                 let rows: Vec<i64> = experiments.keys().copied().collect();
                 scan.page(&rows).await?

@@ -1,6 +1,6 @@
 //! Where the fields of a run are.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use lodeway_domain::{
     filter::{Field, RUNS, Schema, Source},
@@ -23,13 +23,25 @@ const EXPERIMENT: &str = "(SELECT e.experiment_id FROM experiments e WHERE e.id 
 const USES: &str = "(dataset_inputs x JOIN datasets d ON d.id = x.dataset)";
 
 /// The fields of `runs r`, with the interned ids of the keys that a search names.
+#[derive(Clone)]
 pub(super) struct Places {
-    keys: HashMap<String, Option<i64>>,
+    keys: Arc<HashMap<String, Option<i64>>>,
+    /// The column with a run's row id.
+    id: &'static str,
 }
 
 impl Places {
     pub fn new(keys: HashMap<String, Option<i64>>) -> Self {
-        Self { keys }
+        Self {
+            keys: Arc::new(keys),
+            id: "r.id",
+        }
+    }
+
+    /// The same with another column for a run's row id: one of the table that leads, so that a run whose keys do not fit is
+    /// not even looked at.
+    pub fn led_by(&self, id: &'static str) -> Self {
+        Self { id, ..self.clone() }
     }
 
     /// The interned id of a key; none if no run has it.
@@ -77,7 +89,7 @@ impl Binding for Places {
     }
 
     fn id(&self) -> &str {
-        "r.id"
+        self.id
     }
 
     fn place(&self, field: &Field) -> Place<'_> {

@@ -24,6 +24,8 @@ pub(super) struct Plan {
 pub(super) struct Phase {
     /// The tables, the one whose index gives the order first.
     pub from: &'static str,
+    /// The column with a run's row id in the table that leads.
+    pub id: &'static str,
     /// Which rows; `$1` is the experiment, `$2` the key.
     pub test: String,
     /// The interned key, if the rows have one.
@@ -91,6 +93,7 @@ impl Phase {
         let test = format!("{OF_EXPERIMENT}{test}");
         Self {
             from: RUNS,
+            id: "r.id",
             test,
             key: None,
             started: "r.started_ms",
@@ -184,6 +187,7 @@ impl Plan {
         };
         let values = Phase {
             from,
+            id: "k.run",
             test: "k.experiment = $1 AND k.key = $2 AND r.id = k.run".to_owned(),
             key: Some(key),
             started: "k.started_ms",
@@ -204,6 +208,7 @@ impl Plan {
         };
         let indexed = |rank, value| Phase {
             from: "latest_metrics k CROSS JOIN runs r",
+            id: "k.run",
             test: format!(
                 "k.experiment = $1 AND k.key = $2 AND k.rank = {rank} AND k.indexed AND r.id = k.run"
             ),

@@ -64,6 +64,9 @@ async fn check(url: &StoreUrl) {
             plan: &plan,
             search: &search,
             complete: &store.complete,
+            filter: None,
+            few: None,
+            rest: search.filter.clone(),
         };
         for (sql, arguments) in statements(&scan) {
             explain(&db, &sql, &arguments, order, index).await;

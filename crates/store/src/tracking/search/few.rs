@@ -1,0 +1,120 @@
+//! Filters made cheap: the conditions that few runs fulfil come first, or are looked up once for all.
+
+use lodeway_domain::{
+    Result,
+    filter::{Expr, Op, Source, Value},
+};
+
+use super::{super::labels::HEAD_CHARS, places::Places};
+use crate::{
+    args,
+    search::Bound,
+    sql::{Engine, Reader},
+};
+
+/// The most runs looked up once for all; of more, it is cheaper to ask each run that comes along.
+const FEW: i64 = 2_000;
+
+/// The runs of an experiment that have one value of a param or tag, when they are few.
+pub(super) struct Few {
+    table: &'static str,
+    key: i64,
+    value: String,
+}
+
+impl Few {
+    /// The condition that `id` is one of them; `$1` is the experiment.
+    pub fn condition(&self, id: &str, bound: &mut Bound) -> String {
+        let (key, value) = (bound.bind(self.key), bound.bind(self.value.clone()));
+        let Self { table, .. } = self;
+        format!(
+            "{id} IN (SELECT f.run FROM {table} f WHERE f.experiment = $1 AND f.key = {key} AND f.head = {value})"
+        )
+    }
+}
+
+/// The same filter with its equalities of params and tags in front: they take few runs and cost one look each.
+pub(super) fn easy_first(filter: Expr) -> Expr {
+    match filter {
+        Expr::And(mut parts) => {
+            parts.sort_by_key(
+                |part| !matches!(part, Expr::Compare { field, op: Op::Eq, .. } if is_label(field.source)),
+            );
+            Expr::And(parts)
+        }
+        other => other,
+    }
+}
+
+fn is_label(source: Source) -> bool {
+    matches!(source, Source::Param | Source::Tag)
+}
+
+/// Splits a filter: the part that few runs fulfil, if there is one, and the rest.
+///
+/// Only on SQLite, which does not know how many runs fulfil a condition; PostgreSQL keeps count and plans by it.
+pub(super) async fn split(
+    reader: &mut Reader,
+    places: &Places,
+    experiment: i64,
+    filter: Option<&Expr>,
+) -> Result<(Option<Few>, Option<Expr>)> {
+    let Some(filter) = filter else {
+        return Ok((None, None));
+    };
+    if reader.engine() == Engine::Postgres {
+        return Ok((None, Some(filter.clone())));
+    }
+    let parts = match filter {
+        Expr::And(parts) => parts.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    for (i, part) in parts.iter().enumerate() {
+        let Some(few) = equality(part, places) else {
+            continue;
+        };
+        let sql = format!(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM {} WHERE experiment = $1 AND key = $2 AND head = $3 LIMIT $4)",
+            few.table
+        );
+        let count = reader
+            .query_one(&sql, &args![experiment, few.key, &few.value, FEW + 1])
+            .await?
+            .int(0)?;
+        if count <= FEW {
+            let mut rest = parts.to_vec();
+            rest.remove(i);
+            let rest = match rest.len() {
+                0 => None,
+                1 => rest.pop(),
+                _ => Some(Expr::And(rest)),
+            };
+            return Ok((Some(few), rest));
+        }
+    }
+    Ok((None, Some(filter.clone())))
+}
+
+/// The runs that fulfil a part, if it is an equality that an index answers.
+fn equality(part: &Expr, places: &Places) -> Option<Few> {
+    let Expr::Compare {
+        field,
+        op: Op::Eq,
+        value: Value::Text(value),
+    } = part
+    else {
+        return None;
+    };
+    let table = match field.source {
+        Source::Param => "params",
+        Source::Tag => "run_tags",
+        _ => return None,
+    };
+    // The index holds the beginning of longer values only.
+    let is_whole = value.len() < HEAD_CHARS;
+    is_whole.then_some(Few {
+        table,
+        key: places.key(&field.key)?,
+        value: value.clone(),
+    })
+}
