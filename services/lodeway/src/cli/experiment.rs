@@ -7,7 +7,7 @@ use lodeway_proto::tracking::v1::{
 };
 use serde_json::{Value, json};
 
-use super::{Done, connect::Client, output};
+use super::{Done, connect::Client, output, paging};
 
 /// What can be done with experiments.
 #[derive(Subcommand)]
@@ -134,28 +134,30 @@ async fn search(client: &Client, filter: String, order_by: Vec<String>, all: boo
     } else {
         LifecycleStage::Active
     };
-    let mut request = SearchExperimentsRequest {
+    let request = SearchExperimentsRequest {
         filter,
         order_by,
-        page_size: i32::try_from(limit.min(1_000)).unwrap_or(1_000),
+        page_size: paging::page_size(limit, 1_000),
         lifecycle_stage: stage.into(),
         page_token: String::new(),
     };
-    let mut found = Vec::new();
-    loop {
-        let page = client
-            .tracking
-            .clone()
-            .search_experiments(request.clone())
-            .await?
-            .into_inner();
-        found.extend(page.experiments.iter().map(render));
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || found.len() >= limit {
-            break;
+    let found = paging::collect(limit, |page_token| {
+        let mut request = request.clone();
+        request.page_token = page_token;
+        async move {
+            let page = client
+                .tracking
+                .clone()
+                .search_experiments(request)
+                .await?
+                .into_inner();
+            Ok((
+                page.experiments.iter().map(render).collect(),
+                page.next_page_token,
+            ))
         }
-    }
-    found.truncate(limit);
+    })
+    .await?;
     output::list(client.format, COLUMNS, &found)
 }
 

@@ -11,6 +11,7 @@ mod experiment;
 mod health;
 mod model;
 mod output;
+mod paging;
 mod purge;
 mod run;
 

@@ -9,7 +9,7 @@ use lodeway_proto::registry::v1::{
 };
 use serde_json::{Value, json};
 
-use super::{Done, connect::Client, output};
+use super::{Done, connect::Client, output, paging};
 
 /// What can be done with registered models.
 #[derive(Subcommand)]
@@ -315,27 +315,29 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
 }
 
 async fn search(client: &Client, filter: String, limit: usize) -> Done {
-    let page_size = i32::try_from(limit.min(1_000)).unwrap_or(1_000);
-    let mut request = SearchRegisteredModelsRequest {
+    let page_size = paging::page_size(limit, 1_000);
+    let request = SearchRegisteredModelsRequest {
         filter,
         page_size,
         ..Default::default()
     };
-    let mut found = Vec::new();
-    loop {
-        let page = client
-            .registry
-            .clone()
-            .search_registered_models(request.clone())
-            .await?
-            .into_inner();
-        found.extend(page.models.iter().map(render_model));
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || found.len() >= limit {
-            break;
+    let found = paging::collect(limit, |page_token| {
+        let mut request = request.clone();
+        request.page_token = page_token;
+        async move {
+            let page = client
+                .registry
+                .clone()
+                .search_registered_models(request)
+                .await?
+                .into_inner();
+            Ok((
+                page.models.iter().map(render_model).collect(),
+                page.next_page_token,
+            ))
         }
-    }
-    found.truncate(limit);
+    })
+    .await?;
     output::list(
         client.format,
         &["name", "aliases", "description", "update_time", "tags"],
@@ -344,27 +346,29 @@ async fn search(client: &Client, filter: String, limit: usize) -> Done {
 }
 
 async fn versions(client: &Client, name: &str, limit: usize) -> Done {
-    let mut request = SearchModelVersionsRequest {
+    let request = SearchModelVersionsRequest {
         filter: format!("name = '{}'", name.replace('\'', "''")),
         order_by: vec!["version DESC".to_owned()],
-        page_size: i32::try_from(limit.min(10_000)).unwrap_or(10_000),
+        page_size: paging::page_size(limit, 10_000),
         page_token: String::new(),
     };
-    let mut found = Vec::new();
-    loop {
-        let page = client
-            .registry
-            .clone()
-            .search_model_versions(request.clone())
-            .await?
-            .into_inner();
-        found.extend(page.model_versions.iter().map(render_version));
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || found.len() >= limit {
-            break;
+    let found = paging::collect(limit, |page_token| {
+        let mut request = request.clone();
+        request.page_token = page_token;
+        async move {
+            let page = client
+                .registry
+                .clone()
+                .search_model_versions(request)
+                .await?
+                .into_inner();
+            Ok((
+                page.model_versions.iter().map(render_version).collect(),
+                page.next_page_token,
+            ))
         }
-    }
-    found.truncate(limit);
+    })
+    .await?;
     output::list(
         client.format,
         &["version", "stage", "aliases", "status", "create_time", "source"],
@@ -373,28 +377,30 @@ async fn versions(client: &Client, name: &str, limit: usize) -> Done {
 }
 
 async fn history(client: &Client, name: String, version: i64, limit: usize) -> Done {
-    let page_size = i32::try_from(limit.min(1_000)).unwrap_or(1_000);
-    let mut request = ListTransitionsRequest {
+    let page_size = paging::page_size(limit, 1_000);
+    let request = ListTransitionsRequest {
         name,
         version,
         page_size,
         ..Default::default()
     };
-    let mut found = Vec::new();
-    loop {
-        let page = client
-            .registry
-            .clone()
-            .list_transitions(request.clone())
-            .await?
-            .into_inner();
-        found.extend(page.transitions.iter().map(render_transition));
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || found.len() >= limit {
-            break;
+    let found = paging::collect(limit, |page_token| {
+        let mut request = request.clone();
+        request.page_token = page_token;
+        async move {
+            let page = client
+                .registry
+                .clone()
+                .list_transitions(request)
+                .await?
+                .into_inner();
+            Ok((
+                page.transitions.iter().map(render_transition).collect(),
+                page.next_page_token,
+            ))
         }
-    }
-    found.truncate(limit);
+    })
+    .await?;
     output::list(client.format, LEDGER, &found)
 }
 

@@ -7,7 +7,7 @@ use lodeway_proto::tracking::v1::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Done, connect::Client, experiment, output};
+use super::{Done, connect::Client, experiment, output, paging};
 
 /// What can be done with runs.
 #[derive(Subcommand)]
@@ -133,61 +133,60 @@ async fn search(
     } else {
         LifecycleStage::Active
     };
-    let mut request = SearchRunsRequest {
+    let request = SearchRunsRequest {
         experiment_ids,
         filter,
         order_by,
-        page_size: i32::try_from(limit.min(1_000)).unwrap_or(1_000),
+        page_size: paging::page_size(limit, 1_000),
         lifecycle_stage: stage.into(),
         ..SearchRunsRequest::default()
     };
-    let mut found = Vec::new();
-    loop {
-        let page = client
-            .tracking
-            .clone()
-            .search_runs(request.clone())
-            .await?
-            .into_inner();
-        found.extend(page.runs.iter().map(render));
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || found.len() >= limit {
-            break;
+    let found = paging::collect(limit, |page_token| {
+        let mut request = request.clone();
+        request.page_token = page_token;
+        async move {
+            let page = client.tracking.clone().search_runs(request).await?.into_inner();
+            Ok((page.runs.iter().map(render).collect(), page.next_page_token))
         }
-    }
-    found.truncate(limit);
+    })
+    .await?;
     output::list(client.format, COLUMNS, &found)
 }
 
 async fn curve(client: &Client, run_id: String, metric_key: String, limit: usize) -> Done {
-    let mut request = ListMetricHistoryRequest {
+    let request = ListMetricHistoryRequest {
         run_id,
         metric_key,
         order: MetricOrder::Step.into(),
-        page_size: i32::try_from(limit.min(100_000)).unwrap_or(100_000),
+        page_size: paging::page_size(limit, 100_000),
         page_token: String::new(),
     };
-    let mut points = Vec::new();
-    loop {
-        let page = client
-            .tracking
-            .clone()
-            .list_metric_history(request.clone())
-            .await?
-            .into_inner();
-        points.extend(page.metrics.iter().map(|metric| {
-            json!({
-                "step": metric.step,
-                "time": output::time(metric.time.as_ref()),
-                "value": output::number(metric.value),
-            })
-        }));
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || points.len() >= limit {
-            break;
+    let points = paging::collect(limit, |page_token| {
+        let mut request = request.clone();
+        request.page_token = page_token;
+        async move {
+            let page = client
+                .tracking
+                .clone()
+                .list_metric_history(request)
+                .await?
+                .into_inner();
+            Ok((
+                page.metrics
+                    .iter()
+                    .map(|metric| {
+                        json!({
+                            "step": metric.step,
+                            "time": output::time(metric.time.as_ref()),
+                            "value": output::number(metric.value),
+                        })
+                    })
+                    .collect(),
+                page.next_page_token,
+            ))
         }
-    }
-    points.truncate(limit);
+    })
+    .await?;
     output::list(client.format, &["step", "time", "value"], &points)
 }
 
