@@ -22,6 +22,9 @@ const BATCH: i64 = 64;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
+/// How long after the first of a burst the work on it begins.
+const GATHER: Duration = Duration::from_millis(50);
+
 /// Computes digests that the table says are pending.
 #[derive(Clone)]
 pub(crate) struct Digests(Arc<Inner>);
@@ -72,6 +75,8 @@ impl Digests {
             if is_done {
                 pause = RETRY_MIN;
                 self.0.wake.notified().await;
+                // Versions come in bursts; those of a moment share their commits.
+                tokio::time::sleep(GATHER).await;
             } else {
                 // Whether woken or not: what failed is tried again with the rest.
                 let _ = tokio::time::timeout(pause, self.0.wake.notified()).await;
@@ -114,7 +119,8 @@ impl Digests {
                 return Ok(false);
             }
             Err(error) => {
-                tracing::info!(artifact.uri = pending.artifact_uri, %error, "a digest cannot be computed");
+                // Nothing to act on: clients may well keep their files where this platform has no business.
+                tracing::debug!(artifact.uri = pending.artifact_uri, %error, "a digest cannot be computed");
                 let is_foreign = error.reason() == Reason::LocationNotAllowed;
                 (
                     if is_foreign {

@@ -1,6 +1,7 @@
 //! A connection, and the two things it can be in: a reader or the transaction of a write.
 
 use std::{
+    borrow::Cow,
     fmt::Write as _,
     ops::{ControlFlow, Deref, DerefMut},
 };
@@ -24,6 +25,10 @@ pub struct Conn {
     /// Set by a failed statement inside a transaction, which then can only be rolled back.
     failed: bool,
     in_transaction: bool,
+    /// What the next statement is to be preceded by, in the same hop to the connection's thread.
+    before: Option<&'static str>,
+    /// Set if the statement that was preceded by it failed, or it did.
+    before_failed: bool,
 }
 
 pub(super) enum Link {
@@ -59,6 +64,8 @@ impl Conn {
             permit,
             failed: false,
             in_transaction,
+            before: None,
+            before_failed: false,
         }
     }
 
@@ -74,8 +81,24 @@ impl Conn {
         self.failed
     }
 
+    /// Lets the next statement begin with `text` (complete statements, without arguments). SQLite only.
+    pub(super) fn precede(&mut self, text: &'static str) {
+        self.before = Some(text);
+    }
+
+    /// What [`Conn::precede`] was told, if no statement has run since.
+    pub(super) fn take_before(&mut self) -> Option<&'static str> {
+        self.before.take()
+    }
+
+    /// Whether the statement that was to be preceded failed, so that it is not known how far it came.
+    pub(super) fn is_beginning_lost(&self) -> bool {
+        self.before_failed
+    }
+
     pub(super) fn recover(&mut self) {
         self.failed = false;
+        self.before_failed = false;
     }
 
     /// Which engine it talks to.
@@ -93,9 +116,10 @@ impl Conn {
         Ok(())
     }
 
-    fn note<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T> {
+    fn note<T>(&mut self, before: Option<&'static str>, result: Result<T, sqlx::Error>) -> Result<T> {
         result.map_err(|e| {
             self.failed = self.in_transaction;
+            self.before_failed = before.is_some();
             sorted(e)
         })
     }
@@ -103,8 +127,10 @@ impl Conn {
     /// All rows of a statement; bound it with LIMIT, or use [`Conn::for_each`].
     pub async fn query(&mut self, sql: &str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
         self.check()?;
+        let before = self.before.take();
+        let text = preceded(before, sql);
         let rows = match self.link.open() {
-            Open::Sqlite(c) => sqlx::query_with(sql, sqlite_args(args)?)
+            Open::Sqlite(c) => sqlx::query_with(&text, sqlite_args(args)?)
                 .fetch_all(c)
                 .await
                 .map(|rows| rows.into_iter().map(|r| Row(Cells::Sqlite(r))).collect()),
@@ -113,7 +139,7 @@ impl Conn {
                 .await
                 .map(|rows| rows.into_iter().map(|r| Row(Cells::Postgres(r))).collect()),
         };
-        self.note(rows)
+        self.note(before, rows)
     }
 
     /// The first row of a statement, if there is one; the statement runs to its end.
@@ -137,9 +163,11 @@ impl Conn {
         mut each: impl FnMut(Row) -> Result<ControlFlow<()>> + Send,
     ) -> Result<()> {
         self.check()?;
+        let before = self.before.take();
+        let text = preceded(before, sql);
         let outcome = match self.link.open() {
             Open::Sqlite(c) => {
-                let mut rows = sqlx::query_with(sql, sqlite_args(args)?).fetch(c);
+                let mut rows = sqlx::query_with(&text, sqlite_args(args)?).fetch(c);
                 drain(&mut rows, |r| each(Row(Cells::Sqlite(r)))).await
             }
             Open::Postgres(c) => {
@@ -147,14 +175,19 @@ impl Conn {
                 drain(&mut rows, |r| each(Row(Cells::Postgres(r)))).await
             }
         };
-        self.note(outcome)?
+        self.note(before, outcome)?
     }
 
     /// Runs a statement; how many rows it changed.
     pub async fn execute(&mut self, sql: &str, args: &[Arg<'_>]) -> Result<u64> {
         self.check()?;
+        let before = self.before.take();
+        let text = preceded(before, sql);
         let done = match self.link.open() {
-            Open::Sqlite(c) => sqlx::query_with(sql, sqlite_args(args)?)
+            Open::Sqlite(c) if before.is_some() => {
+                last_count(c, sqlx::query_with(&text, sqlite_args(args)?)).await
+            }
+            Open::Sqlite(c) => sqlx::query_with(&text, sqlite_args(args)?)
                 .execute(c)
                 .await
                 .map(|d| d.rows_affected()),
@@ -163,17 +196,19 @@ impl Conn {
                 .await
                 .map(|d| d.rows_affected()),
         };
-        self.note(done)
+        self.note(before, done)
     }
 
     /// Runs statements separated by `;` that take no arguments, such as a migration.
     pub async fn execute_script(&mut self, sql: &str) -> Result<()> {
         self.check()?;
+        let before = self.before.take();
+        let text = preceded(before, sql);
         let done = match self.link.open() {
-            Open::Sqlite(c) => c.execute(sqlx::raw_sql(sql)).await.map(|_| ()),
+            Open::Sqlite(c) => c.execute(sqlx::raw_sql(&text)).await.map(|_| ()),
             Open::Postgres(c) => c.execute(sqlx::raw_sql(sql)).await.map(|_| ()),
         };
-        self.note(done)
+        self.note(before, done)
     }
 
     /// Inserts any number of rows; how many were inserted or updated.
@@ -209,6 +244,28 @@ impl Conn {
         }
         Ok(count)
     }
+}
+
+fn preceded<'a>(before: Option<&'static str>, sql: &'a str) -> Cow<'a, str> {
+    match before {
+        Some(before) => Cow::Owned(format!("{before}{sql}")),
+        None => Cow::Borrowed(sql),
+    }
+}
+
+/// Runs statements of which only the last one's count matters; the engine repeats an old count after a BEGIN.
+async fn last_count<'q>(
+    c: &mut SqliteConnection,
+    query: sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments<'q>>,
+) -> Result<u64, sqlx::Error> {
+    let mut outcomes = c.fetch_many(query);
+    let mut count = 0;
+    while let Some(outcome) = outcomes.try_next().await? {
+        if let Some(done) = outcome.left() {
+            count = done.rows_affected();
+        }
+    }
+    Ok(count)
 }
 
 async fn drain<R>(

@@ -173,18 +173,27 @@ impl Postgres {
         F: for<'a> Fn(&'a mut Tx, &'a S) -> BoxFuture<'a, Result<T>>,
     {
         let mut tx = Tx::new(self.begin("BEGIN").await?);
-        // On an error the transaction is dropped, and with that rolled back.
         let run = AssertUnwindSafe(op(&mut tx, state)).catch_unwind();
         let result = match timeout(self.operation_timeout, run).await {
-            Ok(Ok(result)) => result?,
-            Ok(Err(_)) => return Err(Error::internal("a write operation panicked")),
-            Err(_) => return Err(Error::DeadlineExceeded),
-        };
-        if tx.conn.has_failed() {
-            return Err(Error::internal(
+            Ok(Ok(Ok(_))) if tx.conn.has_failed() => Err(Error::internal(
                 "a write operation ignored the failure of a statement",
-            ));
-        }
+            )),
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::internal("a write operation panicked")),
+            Err(_) => Err(Error::DeadlineExceeded),
+        };
+        let result = match result {
+            Ok(result) => result,
+            Err(error) => {
+                // At once and not when the connection is used next: others may wait for its locks.
+                if let (Link::PostgresTransaction(transaction), _permit) = tx.conn.into_parts()
+                    && let Err(error) = transaction.rollback().await
+                {
+                    tracing::debug!(%error, "a rollback was left to the server");
+                }
+                return Err(error);
+            }
+        };
         let wakes = tx.wakes;
         let (link, permit) = tx.conn.into_parts();
         if let Link::PostgresTransaction(transaction) = link {

@@ -284,13 +284,15 @@ impl Writer {
         if group.is_empty() {
             return;
         }
-        if let Err(error) = self.begin().await {
-            return fail(group.into_iter().map(|job| (job, None)).collect(), &error);
-        }
         let mut ran: Vec<Ran> = Vec::with_capacity(group.len());
         let outcome = match <[_; 1]>::try_from(group) {
             Ok([only]) => self.run_alone(only, &mut ran).await,
-            Err(group) => self.run_group(group, &mut ran).await,
+            Err(group) => {
+                if let Err(error) = self.begin().await {
+                    return fail(group.into_iter().map(|job| (job, None)).collect(), &error);
+                }
+                self.run_group(group, &mut ran).await
+            }
         };
         match outcome {
             Ok(()) => {
@@ -308,9 +310,27 @@ impl Writer {
         }
     }
 
-    /// A lone operation needs no savepoint: the transaction is one.
+    /// A lone operation needs no savepoint: the transaction is one. It begins with the operation's first statement, which
+    /// saves a hop to the connection's thread and back, a good part of what a small write costs.
     async fn run_alone(&mut self, mut job: Box<dyn Job>, ran: &mut Vec<Ran>) -> Result<()> {
-        let result = self.run_job(&mut job).await;
+        self.tx.wakes = false;
+        self.tx.conn.recover();
+        self.tx.conn.precede("BEGIN IMMEDIATE; ");
+        let mut result = self.run_job(&mut job).await;
+        if self.tx.conn.take_before().is_some() {
+            // No statement ran, so nothing began.
+            ran.push((job, result.err()));
+            return Ok(());
+        }
+        if self.tx.conn.is_beginning_lost() {
+            // It may have been the beginning that failed and not the operation: do it again, one after the other.
+            self.abort().await;
+            if let Err(error) = self.begin().await {
+                ran.push((job, None));
+                return Err(error);
+            }
+            result = self.run_job(&mut job).await;
+        }
         let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
         let failed = result.err();
         let harmless = failed
