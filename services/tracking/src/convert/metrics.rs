@@ -12,7 +12,7 @@ use lodeway_domain::{
     time::{Clock, Timestamp},
     tracking::{
         EntityKey, HistoryOrder, LogBatch, MAX_BATCH_METRICS, MAX_BATCH_PARAMS, MAX_TAG_VALUE_CHARS, Metric,
-        MetricSource, ParamValue, Point, StoredPoint, Tags, check_text,
+        MetricSource, ParamValue, Point, RUN_NAME_TAG, StoredPoint, Tags, check_run_name, check_text,
     },
 };
 use lodeway_proto::tracking::v1 as pb;
@@ -40,6 +40,11 @@ pub fn log_batch(message: pb::LogBatchRequest, now: Timestamp) -> Result<(RunId,
     let points = metrics("metrics", message.metrics, now, &mut violations);
     let params = params(message.params, &mut violations);
     let tags = violations.take("tags", Tags::parse("tags", message.tags, MAX_TAG_VALUE_CHARS));
+    // This tag becomes the run's name, which is in an index.
+    if let Some(name) = tags.as_ref().and_then(|tags| tags.get(RUN_NAME_TAG)) {
+        let field = format!("tags[{RUN_NAME_TAG}]");
+        violations.take(&field, check_run_name(&field, name));
+    }
     finish(violations)?;
     match (run, tags) {
         (Some(run), Some(tags)) => Ok((run, LogBatch::new(points, params, tags)?)),
