@@ -36,6 +36,11 @@ const SMALL_BLOCKS_QUIET: i64 = 8;
 /// Keys whose small blocks one slice merges.
 const SLICE_KEYS: i64 = 16;
 
+/// How long a finished run is left alone; longer than its last call takes to follow the one before.
+const FINISHED_QUIET: Duration = Duration::from_millis(500);
+/// Small runs that are settled in one commit.
+const SETTLED_TOGETHER: i64 = 64;
+
 /// Work that waits.
 #[derive(Debug)]
 struct Candidate {
@@ -58,6 +63,11 @@ struct Rewrite {
 
 impl SqlTracking {
     pub(super) async fn maintain(&self, now: Timestamp) -> Result<bool> {
+        let settled = self.quiet_small_runs(now).await?;
+        if !settled.is_empty() {
+            latest::settle(&self.db, &settled).await?;
+            return Ok(true);
+        }
         let Some(next) = self.next_candidate(now).await? else {
             return Ok(false);
         };
@@ -75,9 +85,27 @@ impl SqlTracking {
                 .merge_small(next.run, next.compacted_seq, SMALL_BLOCKS_QUIET)
                 .await?
         {
-            latest::settle(&self.db, next.run).await?;
+            latest::settle(&self.db, &[next.run]).await?;
         }
         Ok(true)
+    }
+
+    /// Quiet runs with too few appends for any compaction, which is most of them: they are settled many at a time, so that
+    /// a finished run costs a share of a commit and not one of its own.
+    async fn quiet_small_runs(&self, now: Timestamp) -> Result<Vec<i64>> {
+        let sql = "SELECT u.run FROM unindexed_runs u JOIN runs r ON r.id = u.run \
+                   WHERE r.append_seq < $3 AND (u.since_ms < $1 OR (r.status >= 3 AND u.since_ms < $2)) \
+                   ORDER BY u.since_ms, u.run LIMIT $4";
+        let quiet = now.minus(latest::QUIET).millis();
+        let finished = now.minus(FINISHED_QUIET).millis();
+        let rows = self
+            .db
+            .query(
+                sql,
+                &args![quiet, finished, LOOSE_APPENDS_QUIET, SETTLED_TOGETHER],
+            )
+            .await?;
+        rows.iter().map(|row| row.int(0)).collect()
     }
 
     async fn next_candidate(&self, now: Timestamp) -> Result<Option<Candidate>> {
@@ -87,7 +115,7 @@ impl SqlTracking {
                    WHERE u.since_ms < $1 OR r.id IS NULL OR (r.status >= 3 AND u.since_ms < $2) \
                    OR r.append_seq - r.compacted_seq >= $3 ORDER BY u.since_ms, u.run LIMIT 1";
         let quiet = now.minus(latest::QUIET).millis();
-        let finished = now.minus(Duration::from_millis(500)).millis();
+        let finished = now.minus(FINISHED_QUIET).millis();
         let row = self
             .db
             .query_opt(sql, &args![quiet, finished, LOOSE_APPENDS])

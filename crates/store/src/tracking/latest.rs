@@ -10,7 +10,10 @@ use std::{fmt::Write as _, time::Duration};
 
 use lodeway_domain::{Result, float, time::Timestamp, tracking::Point};
 
-use super::metrics::RunHead;
+use super::{
+    labels::{in_ids, json_ids},
+    metrics::RunHead,
+};
 use crate::{
     args,
     sql::{Db, Engine, Tx},
@@ -150,23 +153,29 @@ pub(super) async fn note_append(tx: &mut Tx, head: &RunHead, now: Timestamp) -> 
     Ok(())
 }
 
-/// Puts rows of a run back into the index, a slice of them; false if some are left.
+/// Puts rows of runs back into the index, a slice of them; false if some are left.
 ///
-/// Takes the run off the list with the last of them: no append is under way then, and the next one puts it back.
-pub(super) async fn settle(db: &Db, run: i64) -> Result<bool> {
-    db.write(move |tx| {
+/// Takes the runs off the list with the last of them: no append is under way then, and the next one puts its run back.
+pub(super) async fn settle(db: &Db, runs: &[i64]) -> Result<bool> {
+    db.write_with(json_ids(runs.iter().copied())?, |tx, runs| {
         Box::pin(async move {
-            // An append locks the run's row first, so none is under way once it is held.
-            let lock = format!("SELECT 1 FROM runs WHERE id = $1{}", tx.engine().for_update());
-            tx.query(&lock, &args![run]).await?;
-            let sql = "UPDATE latest_metrics SET indexed = TRUE WHERE run = $1 AND key IN \
-                       (SELECT key FROM latest_metrics WHERE run = $1 AND NOT indexed ORDER BY key LIMIT $2)";
-            let done = tx.execute(sql, &args![run, SLICE]).await?;
+            let engine = tx.engine();
+            let these = in_ids(engine, "$1");
+            // An append locks its run's row first, so none is under way once all are held.
+            if engine == Engine::Postgres {
+                let lock = format!("SELECT 1 FROM runs WHERE id IN {these} ORDER BY id FOR UPDATE");
+                tx.query(&lock, &args![runs]).await?;
+            }
+            let sql = format!(
+                "UPDATE latest_metrics SET indexed = TRUE WHERE (run, key) IN (SELECT run, key FROM latest_metrics \
+                 WHERE run IN {these} AND NOT indexed ORDER BY run, key LIMIT $2)"
+            );
+            let done = tx.execute(&sql, &args![runs, SLICE]).await?;
             if i64::try_from(done).unwrap_or(SLICE) >= SLICE {
                 return Ok(false);
             }
-            tx.execute("DELETE FROM unindexed_runs WHERE run = $1", &args![run])
-                .await?;
+            let sql = format!("DELETE FROM unindexed_runs WHERE run IN {these}");
+            tx.execute(&sql, &args![runs]).await?;
             Ok(true)
         })
     })
