@@ -1,4 +1,5 @@
 //! The artifact service over its generated client, on a real folder and a real database.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! The edge in front of services that are not there: routes, refusals and what it says about itself.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use axum::{Router, body::Body};
 use http::{Method, Request, StatusCode, header};
