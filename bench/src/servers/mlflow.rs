@@ -60,7 +60,11 @@ impl Mlflow {
     fn store(&self, postgres: Option<&Postgres>) -> String {
         postgres.map_or_else(
             || format!("sqlite:///{}", self.data.join("mlflow.db").display()),
-            |postgres| postgres.url("mlflow").replacen("postgres://", "postgresql://", 1),
+            |postgres| {
+                postgres
+                    .url("mlflow")
+                    .replacen("postgres://", "postgresql+psycopg2://", 1)
+            },
         )
     }
 
