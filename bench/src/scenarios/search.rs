@@ -1,6 +1,6 @@
 //! `runs/search` with a filter and an order, and how its cost grows.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use crate::{
     arena::{Duel, SEARCHED, Spec},
     client::Client,
     load::{Round, Target},
+    proc,
     report::{Bar, Report, Stats, Verdict},
     servers::{Fixture, Side},
 };
@@ -25,6 +26,9 @@ const ORDERS: [(&str, &str); 4] = [
     ("param", "params.depth ASC"),
     ("tag", "tags.team DESC"),
 ];
+
+/// How long the server may go on working after it was filled.
+const FILLED: Duration = Duration::from_secs(300);
 
 /// Page size of every search here.
 const PAGE: usize = 100;
@@ -137,6 +141,8 @@ fn experiment(duel: &Duel<'_>, target: &Target, side: Side, runs: usize) -> Resu
         "the reference has no experiment of {runs} runs"
     );
     let id = fill::runs(target, runs)?;
+    // Searched as an experiment is that nobody has just filled at full speed: once work put off is done.
+    proc::settle(&[target.root], FILLED);
     known.experiments.insert(runs, id.clone());
     Ok(id)
 }
