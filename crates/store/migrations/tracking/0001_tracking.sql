@@ -112,7 +112,9 @@ CREATE TABLE latest_metrics (
     indexed BOOLEAN NOT NULL,
     PRIMARY KEY (run, key)
 ) {{without_rowid}};
-CREATE INDEX latest_metrics_by_value ON latest_metrics (experiment, key, rank, sort, started_ms DESC, run) WHERE indexed;
+-- `indexed` is in it so that SQLite, which asks again for what it holds true of every row, need not read the table.
+CREATE INDEX latest_metrics_by_value ON latest_metrics (experiment, key, rank, sort, started_ms DESC, run, indexed)
+    WHERE indexed;
 
 -- Runs whose points were appended to since work in the background last saw to them: they may have rows in latest_metrics
 -- with `indexed` false (a search by a metric looks at these runs one by one) and blocks to compact. `since_ms` is the last

@@ -50,19 +50,19 @@ const TABLES: [(&str, &str, &str, &str); 3] = [
     (
         "params",
         "head, value",
-        "CAST((r.id * (k.id + 3)) % 10 AS TEXT), CAST((r.id * (k.id + 3)) % 10 AS TEXT)",
+        "CAST((r.id / (k.id + 3)) % 10 AS TEXT), CAST((r.id / (k.id + 3)) % 10 AS TEXT)",
         "k.key LIKE 'p_'",
     ),
     (
         "run_tags",
         "head, value",
-        "CAST(r.id % 3 AS TEXT), CAST(r.id % 3 AS TEXT)",
+        "CAST((r.id / (k.id + 3)) % 3 AS TEXT), CAST((r.id / (k.id + 3)) % 3 AS TEXT)",
         "k.key LIKE 't_'",
     ),
     (
         "latest_metrics",
         "rank, sort, bits, step, ts_ms, indexed",
-        "0, (r.id * 48271 + k.id * 7919) % 1000003, (r.id * 48271 + k.id * 7919) % 1000003, 10, r.started_ms, TRUE",
+        "0, (r.id * (48271 + 4001 * k.id)) % 1000003, (r.id * (48271 + 4001 * k.id)) % 1000003, 10, r.started_ms, TRUE",
         "k.key LIKE 'm_' AND (k.key <> 'm9' OR r.id % 10 <> 0)",
     ),
 ];
