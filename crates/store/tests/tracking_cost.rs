@@ -166,7 +166,7 @@ async fn pages_cost_the_same_early_and_late_in_small_and_large_experiments() {
             println!("{line}");
         }
         // Without optimisation the figure says nothing; with it, there is room for a busy machine.
-        let bound = if cfg!(debug_assertions) { 2_000.0 } else { 60.0 };
+        let bound = if cfg!(debug_assertions) { 5_000.0 } else { 300.0 };
         assert!(worst < bound, "{:?}: a page took {worst:.1} ms", db.engine());
         db.close().await;
     }

@@ -17,6 +17,7 @@ const FEW: i64 = 2_000;
 
 /// The runs of an experiment that have one value of a param or tag, when they are few.
 pub(super) struct Few {
+    engine: Engine,
     table: &'static str,
     key: i64,
     value: String,
@@ -26,10 +27,15 @@ impl Few {
     /// The condition that `id` is one of them; `$1` is the experiment.
     pub fn condition(&self, id: &str, bound: &mut Bound) -> String {
         let (key, value) = (bound.bind(self.key), bound.bind(self.value.clone()));
-        let Self { table, .. } = self;
-        format!(
+        let Self { table, engine, .. } = self;
+        let within = format!(
             "{id} IN (SELECT f.run FROM {table} f WHERE f.experiment = $1 AND f.key = {key} AND f.head = {value})"
-        )
+        );
+        match engine {
+            Engine::Sqlite => within,
+            // Bare it would become a join that looks each run up by itself; so it is hashed once.
+            Engine::Postgres => format!("({within}) IS TRUE"),
+        }
     }
 }
 
@@ -52,7 +58,6 @@ fn is_label(source: Source) -> bool {
 
 /// Splits a filter: the part that few runs fulfil, if there is one, and the rest.
 ///
-/// Only on SQLite, which does not know how many runs fulfil a condition; PostgreSQL keeps count and plans by it.
 pub(super) async fn split(
     reader: &mut Reader,
     places: &Places,
@@ -62,19 +67,16 @@ pub(super) async fn split(
     let Some(filter) = filter else {
         return Ok((None, None));
     };
-    if reader.engine() == Engine::Postgres {
-        return Ok((None, Some(filter.clone())));
-    }
     let parts = match filter {
         Expr::And(parts) => parts.as_slice(),
         one => std::slice::from_ref(one),
     };
     for (i, part) in parts.iter().enumerate() {
-        let Some(few) = equality(part, places) else {
+        let Some(few) = equality(part, places, reader.engine()) else {
             continue;
         };
         let sql = format!(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM {} WHERE experiment = $1 AND key = $2 AND head = $3 LIMIT $4)",
+            "SELECT COUNT(*) FROM (SELECT 1 FROM {} WHERE experiment = $1 AND key = $2 AND head = $3 LIMIT $4) AS few",
             few.table
         );
         let count = reader
@@ -96,7 +98,7 @@ pub(super) async fn split(
 }
 
 /// The runs that fulfil a part, if it is an equality that an index answers.
-fn equality(part: &Expr, places: &Places) -> Option<Few> {
+fn equality(part: &Expr, places: &Places, engine: Engine) -> Option<Few> {
     let Expr::Compare {
         field,
         op: Op::Eq,
@@ -113,6 +115,7 @@ fn equality(part: &Expr, places: &Places) -> Option<Few> {
     // The index holds the beginning of longer values only.
     let is_whole = value.len() < HEAD_CHARS;
     is_whole.then_some(Few {
+        engine,
         table,
         key: places.key(&field.key)?,
         value: value.clone(),
