@@ -60,11 +60,9 @@ async fn a_newer_schema_is_refused() {
     let mut house = started(Shape::Embedded, Settings::default()).await;
     house.stop().unwrap();
     let file = house.data_dir().join("tracking.db");
-    let mut sqlite = sqlx::SqliteConnection::connect(&format!("sqlite://{}", file.display()))
-        .await
-        .unwrap();
-    sqlx::query(NEWER).execute(&mut sqlite).await.unwrap();
-    sqlite.close().await.unwrap();
+    let sqlite = rusqlite::Connection::open(file).unwrap();
+    assert_eq!(sqlite.execute(NEWER, ()).unwrap(), 1);
+    sqlite.close().unwrap();
     let data = format!("--data-dir={}", house.data_dir().display());
     let url = crate::support::postgres().await;
     let store = format!("--store={url}");

@@ -1,5 +1,9 @@
 //! Logs, traces and metrics of a process.
 
+mod fields;
+
+use std::io::IsTerminal as _;
+
 use http::HeaderMap;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry::{
@@ -78,6 +82,8 @@ impl Telemetry {
         let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
             LogFormat::Text => tracing_subscriber::fmt::layer()
                 .with_writer(std::io::stderr)
+                .with_ansi(std::io::stderr().is_terminal())
+                .fmt_fields(fields::Plain)
                 .with_filter(filter)
                 .boxed(),
             LogFormat::Json => tracing_subscriber::fmt::layer()

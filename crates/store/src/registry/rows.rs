@@ -163,12 +163,15 @@ fn in_keys<'a>(workspace: &'a str, keys: &[i64]) -> (String, Vec<Arg<'a>>) {
 }
 
 /// Fills tags and aliases of versions: one statement for every 256 of them.
+///
+/// The keys are of this workspace already; tags asked for by workspace as well would be found by walking through all that
+/// the workspace has.
 pub(super) async fn label_versions(conn: &mut Conn, workspace: &str, rows: &mut [VersionRow]) -> Result<()> {
     for chunk in rows.chunks_mut(CHUNK) {
         let keys: Vec<i64> = chunk.iter().map(|row| row.key).collect();
         let (list, args) = in_keys(workspace, &keys);
         let sql = format!(
-            "SELECT version_key, key, value FROM version_tags WHERE workspace = $1 AND version_key {list} UNION ALL \
+            "SELECT version_key, key, value FROM version_tags WHERE version_key {list} UNION ALL \
              SELECT version_key, NULL, alias FROM aliases WHERE workspace = $1 AND version_key {list}"
         );
         let place: BTreeMap<i64, usize> = keys.iter().enumerate().map(|(i, key)| (*key, i)).collect();
@@ -192,7 +195,7 @@ pub(super) async fn label_models(conn: &mut Conn, workspace: &str, rows: &mut [M
         let keys: Vec<i64> = chunk.iter().map(|row| row.key).collect();
         let (list, args) = in_keys(workspace, &keys);
         let sql = format!(
-            "SELECT model_key, key, value, CAST(0 AS BIGINT) FROM model_tags WHERE workspace = $1 AND model_key {list} \
+            "SELECT model_key, key, value, CAST(0 AS BIGINT) FROM model_tags WHERE model_key {list} \
              UNION ALL SELECT model_key, NULL, alias, version FROM aliases WHERE workspace = $1 AND model_key {list}"
         );
         let place: BTreeMap<i64, usize> = keys.iter().enumerate().map(|(i, key)| (*key, i)).collect();

@@ -6,7 +6,6 @@ use lodeway_domain::{Error, Result};
 use sqlx::{
     Arguments, Row as _, encode::IsNull, error::BoxDynError, postgres::PgArgumentBuffer,
     postgres::PgArguments, postgres::PgRow, postgres::PgTypeInfo, postgres::types::Oid,
-    sqlite::SqliteArguments, sqlite::SqliteRow,
 };
 
 use super::error::sorted;
@@ -26,6 +25,20 @@ pub enum Arg<'a> {
     Text(Cow<'a, str>),
     /// Bytes.
     Bytes(Cow<'a, [u8]>),
+}
+
+impl Arg<'_> {
+    /// The same value, borrowing nothing.
+    pub(super) fn to_static(&self) -> Arg<'static> {
+        match self {
+            Self::Null => Arg::Null,
+            Self::Int(v) => Arg::Int(*v),
+            Self::Real(v) => Arg::Real(*v),
+            Self::Bool(v) => Arg::Bool(*v),
+            Self::Text(v) => Arg::Text(Cow::Owned(v.clone().into_owned())),
+            Self::Bytes(v) => Arg::Bytes(Cow::Owned(v.clone().into_owned())),
+        }
+    }
 }
 
 /// An array of [`Arg`](crate::sql::Arg) out of numbers, texts, bytes, booleans and options of them.
@@ -87,23 +100,6 @@ impl sqlx::Encode<'_, sqlx::Postgres> for Untyped {
     }
 }
 
-pub(super) fn sqlite_args<'q>(args: &'q [Arg<'_>]) -> Result<SqliteArguments<'q>> {
-    let mut out = SqliteArguments::default();
-    out.reserve(args.len(), 0);
-    for arg in args {
-        match arg {
-            Arg::Null => out.add(None::<i64>),
-            Arg::Int(v) => out.add(*v),
-            Arg::Real(v) => out.add(*v),
-            Arg::Bool(v) => out.add(*v),
-            Arg::Text(v) => out.add(&**v),
-            Arg::Bytes(v) => out.add(&**v),
-        }
-        .map_err(Error::Internal)?;
-    }
-    Ok(out)
-}
-
 pub(super) fn postgres_args(args: &[Arg<'_>]) -> Result<PgArguments> {
     let mut out = PgArguments::default();
     out.reserve(args.len(), args.len() * 16);
@@ -125,16 +121,75 @@ pub(super) fn postgres_args(args: &[Arg<'_>]) -> Result<PgArguments> {
 pub struct Row(pub(super) Cells);
 
 pub(super) enum Cells {
-    Sqlite(SqliteRow),
+    Sqlite(Values),
     Postgres(PgRow),
 }
 
-/// SQLite has no column types worth checking (an expression has none), hence unchecked there.
+/// A row copied out of SQLite.
+pub(super) struct Values {
+    pub(super) cells: Box<[Cell]>,
+    /// All texts and bytes of the row, one after the other.
+    pub(super) bytes: Box<[u8]>,
+}
+
+/// One value; texts and bytes are spans of [`Values::bytes`].
+#[derive(Clone, Copy)]
+pub(super) enum Cell {
+    Null,
+    Int(i64),
+    Real(f64),
+    Text(usize, usize),
+    Bytes(usize, usize),
+}
+
+impl Values {
+    fn cell(&self, i: usize) -> Result<Cell> {
+        self.cells.get(i).copied().ok_or_else(|| wrong(i, "missing"))
+    }
+
+    fn int(&self, i: usize) -> Result<Option<i64>> {
+        match self.cell(i)? {
+            Cell::Null => Ok(None),
+            Cell::Int(v) => Ok(Some(v)),
+            _ => Err(wrong(i, "no integer")),
+        }
+    }
+
+    /// SQLite keeps a number without a fraction as an integer where the column has no type.
+    fn real(&self, i: usize) -> Result<Option<f64>> {
+        match self.cell(i)? {
+            Cell::Null => Ok(None),
+            Cell::Int(v) => Ok(Some(v as f64)),
+            Cell::Real(v) => Ok(Some(v)),
+            _ => Err(wrong(i, "no number")),
+        }
+    }
+
+    fn str(&self, i: usize) -> Result<Option<&str>> {
+        match self.cell(i)? {
+            Cell::Null => Ok(None),
+            Cell::Text(start, end) => std::str::from_utf8(&self.bytes[start..end])
+                .map(Some)
+                .map_err(|_| wrong(i, "no UTF-8")),
+            _ => Err(wrong(i, "no text")),
+        }
+    }
+
+    /// JSON functions give texts where PostgreSQL gives bytes.
+    fn blob(&self, i: usize) -> Result<Option<&[u8]>> {
+        match self.cell(i)? {
+            Cell::Null => Ok(None),
+            Cell::Text(start, end) | Cell::Bytes(start, end) => Ok(Some(&self.bytes[start..end])),
+            _ => Err(wrong(i, "no bytes")),
+        }
+    }
+}
+
 macro_rules! get {
-    ($row:expr, $type:ty, $i:expr) => {
+    ($row:expr, $type:ty, $i:expr, |$values:ident| $sqlite:expr) => {
         match &$row.0 {
-            Cells::Sqlite(row) => row.try_get_unchecked::<$type, _>($i).map_err(sorted),
-            Cells::Postgres(row) => row.try_get::<$type, _>($i).map_err(sorted),
+            Cells::Sqlite($values) => $sqlite,
+            Cells::Postgres(row) => row.try_get::<Option<$type>, _>($i).map_err(sorted),
         }
     };
 }
@@ -148,7 +203,7 @@ impl Row {
     /// An integer of any width, or NULL.
     pub fn opt_int(&self, i: usize) -> Result<Option<i64>> {
         match &self.0 {
-            Cells::Sqlite(row) => row.try_get_unchecked(i).map_err(sorted),
+            Cells::Sqlite(values) => values.int(i),
             Cells::Postgres(row) => row.try_get::<Option<i64>, _>(i).or_else(|wide| {
                 row.try_get::<Option<i32>, _>(i)
                     .map(|v| v.map(i64::from))
@@ -159,61 +214,81 @@ impl Row {
 
     /// A DOUBLE PRECISION.
     pub fn real(&self, i: usize) -> Result<f64> {
-        get!(self, f64, i)
+        self.opt_real(i)?.ok_or_else(|| null(i))
     }
 
     /// A DOUBLE PRECISION, or NULL.
     pub fn opt_real(&self, i: usize) -> Result<Option<f64>> {
-        get!(self, Option<f64>, i)
+        get!(self, f64, i, |values| values.real(i))
     }
 
     /// A BOOLEAN.
     pub fn bool(&self, i: usize) -> Result<bool> {
-        get!(self, bool, i)
+        self.opt_bool(i)?.ok_or_else(|| null(i))
     }
 
     /// A BOOLEAN, or NULL.
     pub fn opt_bool(&self, i: usize) -> Result<Option<bool>> {
-        get!(self, Option<bool>, i)
+        get!(self, bool, i, |values| Ok(values.int(i)?.map(|v| v != 0)))
     }
 
     /// A TEXT, borrowed from the row.
     pub fn str(&self, i: usize) -> Result<&str> {
-        get!(self, &str, i)
+        self.opt_str(i)?.ok_or_else(|| null(i))
+    }
+
+    fn opt_str(&self, i: usize) -> Result<Option<&str>> {
+        get!(self, &str, i, |values| values.str(i))
     }
 
     /// A TEXT.
     pub fn text(&self, i: usize) -> Result<String> {
-        get!(self, String, i)
+        self.str(i).map(str::to_owned)
     }
 
     /// A TEXT, or NULL.
     pub fn opt_text(&self, i: usize) -> Result<Option<String>> {
-        get!(self, Option<String>, i)
+        Ok(self.opt_str(i)?.map(str::to_owned))
     }
 
     /// Bytes, borrowed from the row.
     pub fn blob(&self, i: usize) -> Result<&[u8]> {
-        get!(self, &[u8], i)
+        self.opt_blob(i)?.ok_or_else(|| null(i))
+    }
+
+    fn opt_blob(&self, i: usize) -> Result<Option<&[u8]>> {
+        get!(self, &[u8], i, |values| values.blob(i))
     }
 
     /// Bytes.
     pub fn bytes(&self, i: usize) -> Result<Vec<u8>> {
-        get!(self, Vec<u8>, i)
+        self.blob(i).map(<[u8]>::to_vec)
     }
 
     /// Bytes, or NULL.
     pub fn opt_bytes(&self, i: usize) -> Result<Option<Vec<u8>>> {
-        get!(self, Option<Vec<u8>>, i)
+        Ok(self.opt_blob(i)?.map(<[u8]>::to_vec))
     }
 
     /// How many columns it has.
     pub fn columns(&self) -> usize {
         match &self.0 {
-            Cells::Sqlite(row) => row.len(),
+            Cells::Sqlite(values) => values.cells.len(),
             Cells::Postgres(row) => row.len(),
         }
     }
+
+    /// About how much memory a row of SQLite takes.
+    pub(super) fn size_bytes(&self) -> usize {
+        match &self.0 {
+            Cells::Sqlite(values) => std::mem::size_of_val(&*values.cells) + values.bytes.len(),
+            Cells::Postgres(_) => 0,
+        }
+    }
+}
+
+fn wrong(i: usize, what: &str) -> Error {
+    Error::internal(format!("column {i} is {what}"))
 }
 
 fn null(i: usize) -> Error {

@@ -1,20 +1,20 @@
 //! A connection, and the two things it can be in: a reader or the transaction of a write.
 
 use std::{
-    borrow::Cow,
     fmt::Write as _,
     ops::{ControlFlow, Deref, DerefMut},
 };
 
 use futures::TryStreamExt;
 use lodeway_domain::{Error, Result};
-use sqlx::{Executor, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction, pool::PoolConnection};
+use sqlx::{Executor, PgConnection, Postgres, Transaction, pool::PoolConnection};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Arg, Engine, Row,
-    arg::{Cells, postgres_args, sqlite_args},
-    error::sorted,
+    arg::{Cells, postgres_args},
+    error::{sorted, sorted_sqlite},
+    sqlite::{connection::Connection, readers::Pooled},
 };
 
 /// A connection with its state; what readers and transactions have in common.
@@ -25,31 +25,26 @@ pub struct Conn {
     /// Set by a failed statement inside a transaction, which then can only be rolled back.
     failed: bool,
     in_transaction: bool,
-    /// What the next statement is to be preceded by, in the same hop to the connection's thread.
-    before: Option<&'static str>,
-    /// Set if the statement that was preceded by it failed, or it did.
-    before_failed: bool,
 }
 
 pub(super) enum Link {
-    SqliteWriter(Box<SqliteConnection>),
-    SqlitePooled(PoolConnection<Sqlite>),
-    SqliteSnapshot(Transaction<'static, Sqlite>),
+    SqliteWriter(Box<Connection>),
+    SqliteReader(Pooled),
     PostgresPooled(PoolConnection<Postgres>),
     PostgresTransaction(Transaction<'static, Postgres>),
 }
 
 enum Open<'c> {
-    Sqlite(&'c mut SqliteConnection),
+    Writer(&'c mut Connection),
+    Reader(&'c mut Pooled),
     Postgres(&'c mut PgConnection),
 }
 
 impl Link {
     fn open(&mut self) -> Open<'_> {
         match self {
-            Self::SqliteWriter(c) => Open::Sqlite(c),
-            Self::SqlitePooled(c) => Open::Sqlite(c),
-            Self::SqliteSnapshot(c) => Open::Sqlite(c),
+            Self::SqliteWriter(c) => Open::Writer(c),
+            Self::SqliteReader(c) => Open::Reader(c),
             Self::PostgresPooled(c) => Open::Postgres(c),
             Self::PostgresTransaction(c) => Open::Postgres(c),
         }
@@ -58,14 +53,13 @@ impl Link {
 
 impl Conn {
     pub(super) fn new(link: Link, permit: Option<OwnedSemaphorePermit>) -> Self {
-        let in_transaction = !matches!(link, Link::SqlitePooled(_) | Link::PostgresPooled(_));
+        // What a failed read on SQLite leaves behind does not matter to the next one, in a snapshot or not.
+        let in_transaction = matches!(link, Link::SqliteWriter(_) | Link::PostgresTransaction(_));
         Self {
             link,
             permit,
             failed: false,
             in_transaction,
-            before: None,
-            before_failed: false,
         }
     }
 
@@ -81,30 +75,14 @@ impl Conn {
         self.failed
     }
 
-    /// Lets the next statement begin with `text` (complete statements, without arguments). SQLite only.
-    pub(super) fn precede(&mut self, text: &'static str) {
-        self.before = Some(text);
-    }
-
-    /// What [`Conn::precede`] was told, if no statement has run since.
-    pub(super) fn take_before(&mut self) -> Option<&'static str> {
-        self.before.take()
-    }
-
-    /// Whether the statement that was to be preceded failed, so that it is not known how far it came.
-    pub(super) fn is_beginning_lost(&self) -> bool {
-        self.before_failed
-    }
-
     pub(super) fn recover(&mut self) {
         self.failed = false;
-        self.before_failed = false;
     }
 
     /// Which engine it talks to.
     pub fn engine(&self) -> Engine {
         match self.link {
-            Link::SqliteWriter(_) | Link::SqlitePooled(_) | Link::SqliteSnapshot(_) => Engine::Sqlite,
+            Link::SqliteWriter(_) | Link::SqliteReader(_) => Engine::Sqlite,
             Link::PostgresPooled(_) | Link::PostgresTransaction(_) => Engine::Postgres,
         }
     }
@@ -116,30 +94,26 @@ impl Conn {
         Ok(())
     }
 
-    fn note<T>(&mut self, before: Option<&'static str>, result: Result<T, sqlx::Error>) -> Result<T> {
-        result.map_err(|e| {
+    fn note<T>(&mut self, result: Result<T>) -> Result<T> {
+        if result.is_err() {
             self.failed = self.in_transaction;
-            self.before_failed = before.is_some();
-            sorted(e)
-        })
+        }
+        result
     }
 
     /// All rows of a statement; bound it with LIMIT, or use [`Conn::for_each`].
     pub async fn query(&mut self, sql: &str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
         self.check()?;
-        let before = self.before.take();
-        let text = preceded(before, sql);
         let rows = match self.link.open() {
-            Open::Sqlite(c) => sqlx::query_with(&text, sqlite_args(args)?)
-                .fetch_all(c)
-                .await
-                .map(|rows| rows.into_iter().map(|r| Row(Cells::Sqlite(r))).collect()),
+            Open::Writer(c) => c.query(sql, args).map_err(sorted_sqlite),
+            Open::Reader(c) => c.query(sql, args).await,
             Open::Postgres(c) => sqlx::query_with(sql, postgres_args(args)?)
                 .fetch_all(c)
                 .await
-                .map(|rows| rows.into_iter().map(|r| Row(Cells::Postgres(r))).collect()),
+                .map(|rows| rows.into_iter().map(|r| Row(Cells::Postgres(r))).collect())
+                .map_err(sorted),
         };
-        self.note(before, rows)
+        self.note(rows)
     }
 
     /// The first row of a statement, if there is one; the statement runs to its end.
@@ -163,52 +137,60 @@ impl Conn {
         mut each: impl FnMut(Row) -> Result<ControlFlow<()>> + Send,
     ) -> Result<()> {
         self.check()?;
-        let before = self.before.take();
-        let text = preceded(before, sql);
+        // A failure of `each` is none of the statement's, so it leaves the transaction usable.
+        let mut refused = None;
+        let mut each = |row| {
+            each(row).unwrap_or_else(|error| {
+                refused = Some(error);
+                ControlFlow::Break(())
+            })
+        };
         let outcome = match self.link.open() {
-            Open::Sqlite(c) => {
-                let mut rows = sqlx::query_with(&text, sqlite_args(args)?).fetch(c);
-                drain(&mut rows, |r| each(Row(Cells::Sqlite(r)))).await
-            }
+            Open::Writer(c) => c.each(sql, args, each).map_err(sorted_sqlite),
+            Open::Reader(c) => c.each(sql, args, each).await,
             Open::Postgres(c) => {
                 let mut rows = sqlx::query_with(sql, postgres_args(args)?).fetch(c);
-                drain(&mut rows, |r| each(Row(Cells::Postgres(r)))).await
+                loop {
+                    match rows.try_next().await.map_err(sorted) {
+                        Ok(Some(row)) => {
+                            if each(Row(Cells::Postgres(row))).is_break() {
+                                break Ok(());
+                            }
+                        }
+                        Ok(None) => break Ok(()),
+                        Err(error) => break Err(error),
+                    }
+                }
             }
         };
-        self.note(before, outcome)?
+        self.note(outcome)?;
+        refused.map_or(Ok(()), Err)
     }
 
     /// Runs a statement; how many rows it changed.
     pub async fn execute(&mut self, sql: &str, args: &[Arg<'_>]) -> Result<u64> {
         self.check()?;
-        let before = self.before.take();
-        let text = preceded(before, sql);
         let done = match self.link.open() {
-            Open::Sqlite(c) if before.is_some() => {
-                last_count(c, sqlx::query_with(&text, sqlite_args(args)?)).await
-            }
-            Open::Sqlite(c) => sqlx::query_with(&text, sqlite_args(args)?)
-                .execute(c)
-                .await
-                .map(|d| d.rows_affected()),
+            Open::Writer(c) => c.execute(sql, args).map_err(sorted_sqlite),
+            Open::Reader(c) => c.execute(sql, args).await,
             Open::Postgres(c) => sqlx::query_with(sql, postgres_args(args)?)
                 .execute(c)
                 .await
-                .map(|d| d.rows_affected()),
+                .map(|d| d.rows_affected())
+                .map_err(sorted),
         };
-        self.note(before, done)
+        self.note(done)
     }
 
     /// Runs statements separated by `;` that take no arguments, such as a migration.
     pub async fn execute_script(&mut self, sql: &str) -> Result<()> {
         self.check()?;
-        let before = self.before.take();
-        let text = preceded(before, sql);
         let done = match self.link.open() {
-            Open::Sqlite(c) => c.execute(sqlx::raw_sql(&text)).await.map(|_| ()),
-            Open::Postgres(c) => c.execute(sqlx::raw_sql(sql)).await.map(|_| ()),
+            Open::Writer(c) => c.script(sql).map_err(sorted_sqlite),
+            Open::Reader(c) => c.script(sql).await,
+            Open::Postgres(c) => c.execute(sqlx::raw_sql(sql)).await.map(|_| ()).map_err(sorted),
         };
-        self.note(before, done)
+        self.note(done)
     }
 
     /// Inserts any number of rows; how many were inserted or updated.
@@ -246,42 +228,6 @@ impl Conn {
     }
 }
 
-fn preceded<'a>(before: Option<&'static str>, sql: &'a str) -> Cow<'a, str> {
-    match before {
-        Some(before) => Cow::Owned(format!("{before}{sql}")),
-        None => Cow::Borrowed(sql),
-    }
-}
-
-/// Runs statements of which only the last one's count matters; the engine repeats an old count after a BEGIN.
-async fn last_count<'q>(
-    c: &mut SqliteConnection,
-    query: sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments<'q>>,
-) -> Result<u64, sqlx::Error> {
-    let mut outcomes = c.fetch_many(query);
-    let mut count = 0;
-    while let Some(outcome) = outcomes.try_next().await? {
-        if let Some(done) = outcome.left() {
-            count = done.rows_affected();
-        }
-    }
-    Ok(count)
-}
-
-async fn drain<R>(
-    rows: &mut futures::stream::BoxStream<'_, Result<R, sqlx::Error>>,
-    mut each: impl FnMut(R) -> Result<ControlFlow<()>>,
-) -> Result<Result<()>, sqlx::Error> {
-    while let Some(row) = rows.try_next().await? {
-        match each(row) {
-            Ok(ControlFlow::Continue(())) => {}
-            Ok(ControlFlow::Break(())) => break,
-            Err(e) => return Ok(Err(e)),
-        }
-    }
-    Ok(Ok(()))
-}
-
 /// How many of `rows` go into the next chunk: `most`, else the greatest power of two.
 fn shape(rows: usize, most: usize) -> usize {
     if rows >= most {
@@ -296,13 +242,13 @@ fn values(into: &str, columns: usize, rows: usize, end: &str) -> String {
     sql.push_str(into);
     sql.push_str(" VALUES ");
     for n in 0..rows * columns {
-        let before = match (n, n % columns) {
-            (0, _) => "(",
-            (_, 0) => "),(",
-            _ => ",",
-        };
+        sql.push_str(match (n, n % columns) {
+            (0, _) => "($",
+            (_, 0) => "),($",
+            _ => ",$",
+        });
         // Writing to a String cannot fail.
-        let _ = write!(sql, "{before}${}", n + 1);
+        let _ = write!(sql, "{}", n + 1);
     }
     sql.push_str(") ");
     sql.push_str(end);

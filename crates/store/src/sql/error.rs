@@ -83,7 +83,7 @@ pub enum SqlErrorKind {
 #[derive(Debug)]
 pub struct SqlError {
     kind: SqlErrorKind,
-    source: sqlx::Error,
+    source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl SqlError {
@@ -101,7 +101,7 @@ impl fmt::Display for SqlError {
 
 impl std::error::Error for SqlError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
+        Some(&*self.source)
     }
 }
 
@@ -128,9 +128,25 @@ pub(super) fn unavailable(what: &'static str) -> Error {
     Error::unavailable("the database does not answer", what)
 }
 
-/// Sorts a failure of sqlx.
+/// Sorts a failure of PostgreSQL.
 pub(super) fn sorted(source: sqlx::Error) -> Error {
-    let kind = kind(&source);
+    of_kind(kind(&source), source.into())
+}
+
+/// Sorts a failure of SQLite.
+pub(super) fn sorted_sqlite(source: rusqlite::Error) -> Error {
+    match &source {
+        rusqlite::Error::SqliteFailure(error, _)
+            if error.code == rusqlite::ErrorCode::OperationInterrupted =>
+        {
+            Error::DeadlineExceeded
+        }
+        rusqlite::Error::SqliteFailure(error, _) => of_kind(sqlite_kind(error.extended_code), source.into()),
+        _ => of_kind(SqlErrorKind::Other, source.into()),
+    }
+}
+
+fn of_kind(kind: SqlErrorKind, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     let cause = SqlError { kind, source };
     match kind {
         SqlErrorKind::Unique | SqlErrorKind::Other => Error::internal(cause),
@@ -148,17 +164,10 @@ pub(super) fn sorted(source: sqlx::Error) -> Error {
 fn kind(error: &sqlx::Error) -> SqlErrorKind {
     use sqlx::Error as E;
     match error {
-        E::Io(_) | E::Tls(_) | E::WorkerCrashed | E::Protocol(_) => SqlErrorKind::Connection,
+        E::Io(_) | E::Tls(_) | E::Protocol(_) => SqlErrorKind::Connection,
         E::PoolTimedOut | E::PoolClosed | E::BeginFailed => SqlErrorKind::Unavailable,
         E::Database(e) if e.is_unique_violation() => SqlErrorKind::Unique,
-        E::Database(e) => {
-            let code = e.code().unwrap_or_default();
-            if e.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
-                postgres_kind(&code)
-            } else {
-                sqlite_kind(&code)
-            }
-        }
+        E::Database(e) => postgres_kind(&e.code().unwrap_or_default()),
         _ => SqlErrorKind::Other,
     }
 }
@@ -177,8 +186,13 @@ fn postgres_kind(code: &str) -> SqlErrorKind {
 }
 
 /// Source: SQLite manual, "Result and Error Codes"; the low byte is the primary code.
-fn sqlite_kind(code: &str) -> SqlErrorKind {
-    match code.parse::<i32>().unwrap_or(1) & 0xff {
+fn sqlite_kind(code: i32) -> SqlErrorKind {
+    match code {
+        // CONSTRAINT_UNIQUE, CONSTRAINT_PRIMARYKEY, CONSTRAINT_ROWID
+        2067 | 1555 | 2579 => return SqlErrorKind::Unique,
+        _ => {}
+    }
+    match code & 0xff {
         5 | 6 => SqlErrorKind::Retry,
         // NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL, NOLFS
         7 | 8 | 10 | 13 | 14 | 15 | 22 => SqlErrorKind::Unavailable,

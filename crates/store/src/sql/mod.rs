@@ -28,14 +28,15 @@
 //! ```
 //!
 //! What a writer of statements has to know:
-//! - On SQLite all operations of a database run one after the other. On PostgreSQL they run side by side in READ
+//! - On SQLite all operations of a database run one after the other, on one thread: an operation that waits for anything
+//!   but its statements holds up all others. On PostgreSQL they run side by side in READ
 //!   COMMITTED: a check that must hold until the commit takes the row with [`Engine::for_update`] (or `FOR SHARE`) or a
 //!   name with [`Tx::lock`]. Take locks in one order (sort keys), or deadlocks cost retries.
 //! - After any failed statement the operation cannot go on: its later statements fail and it is rolled back. So use
 //!   `ON CONFLICT DO NOTHING` and look at the count, do not catch. [`is_unique`] recognises a violated unique key.
 //! - An error that the operation returns rolls back its own changes only, though others may share its commit.
-//! - Every statement costs a thread hop on SQLite and a round trip on PostgreSQL: use few, fold checks into them,
-//!   and [`Conn::insert_many`] for rows. Keep texts constant, so that they stay prepared.
+//! - Every statement costs a round trip on PostgreSQL: use few, fold checks into them, and [`Conn::insert_many`] for
+//!   rows. Keep texts constant, so that they stay prepared.
 //! - PostgreSQL infers the type of `$1` from its place; where it cannot (`SELECT $1`, `$1 IS NULL`), write
 //!   `CAST($1 AS BIGINT)`. Sums of BIGINT are NUMERIC there: `CAST(SUM(n) AS BIGINT)`.
 //! - LIKE is case-sensitive on both, without an escape character, and ILIKE is spelled [`Engine::like`]; case folding
@@ -113,7 +114,7 @@ impl Engine {
 pub struct DbOptions {
     /// PostgreSQL connections for all work; further callers queue.
     pub pool_size: u32,
-    /// SQLite connections for reads, each a thread; further callers queue.
+    /// SQLite connections for reads; further callers queue.
     pub readers: u32,
     /// SQLite operations that may wait for the writer; a full queue makes callers wait up to `queue_timeout`.
     pub queue_len: usize,
