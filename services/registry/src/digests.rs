@@ -10,7 +10,7 @@ use lodeway_domain::{
     time::Clock,
 };
 use lodeway_rpc::Tasks;
-use lodeway_store::registry::{PendingDigest, RegistryStore};
+use lodeway_store::registry::{FoundDigest, PendingDigest, RegistryStore};
 use tokio::sync::Notify;
 
 use crate::{Peers, peers::is_passing};
@@ -19,6 +19,7 @@ use crate::{Peers, peers::is_passing};
 const PARALLEL: usize = 2;
 /// How many are looked up at a time.
 const BATCH: i64 = 64;
+const BATCH_LEN: usize = BATCH as usize;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
@@ -94,49 +95,51 @@ impl Digests {
                 return Ok(is_done);
             };
             after = last.key;
-            let work = |one: PendingDigest| async move { self.compute(&one).await };
-            let mut outcomes = stream::iter(pending).map(work).buffer_unordered(PARALLEL);
-            while let Some(outcome) = outcomes.next().await {
-                is_done &= outcome?;
+            let work = |one: PendingDigest| self.compute(one);
+            let mut found = stream::iter(pending)
+                .map(work)
+                .buffer_unordered(PARALLEL)
+                // What is there at the same time shares a commit; nothing waits for a large model.
+                .ready_chunks(BATCH_LEN);
+            while let Some(found) = found.next().await {
+                is_done &= found.iter().all(Option::is_some);
+                let found: Vec<_> = found.into_iter().flatten().collect();
+                if !found.is_empty() {
+                    self.0.store.record_digests(found, self.0.clock.now()).await?;
+                }
             }
         }
     }
 
-    /// Computes one digest; false if it must be tried again.
-    async fn compute(&self, pending: &PendingDigest) -> Result<bool> {
-        let (state, digest) = match self
-            .0
-            .peers
-            .manifest(&pending.workspace, &pending.artifact_uri)
-            .await
-        {
+    /// Computes one digest; none if it must be tried again.
+    async fn compute(&self, of: PendingDigest) -> Option<FoundDigest> {
+        let manifest = self.0.peers.manifest(&of.workspace, &of.artifact_uri).await;
+        let (state, content_digest) = match manifest {
             Ok(Some(manifest)) if manifest.files > 0 => (DigestState::Recorded, manifest.content_digest),
             // Nothing is there, or nobody to ask.
             Ok(Some(_)) => (DigestState::Failed, String::new()),
             Ok(None) => (DigestState::None, String::new()),
             Err(error) if is_passing(&error) => {
-                tracing::warn!(artifact.uri = pending.artifact_uri, %error, "a digest is computed later");
-                return Ok(false);
+                tracing::warn!(artifact.uri = of.artifact_uri, %error, "a digest is computed later");
+                return None;
             }
             Err(error) => {
                 // Nothing to act on: clients may well keep their files where this platform has no business.
-                tracing::debug!(artifact.uri = pending.artifact_uri, %error, "a digest cannot be computed");
+                tracing::debug!(artifact.uri = of.artifact_uri, %error, "a digest cannot be computed");
                 let is_foreign = error.reason() == Reason::LocationNotAllowed;
-                (
-                    if is_foreign {
-                        DigestState::None
-                    } else {
-                        DigestState::Failed
-                    },
-                    String::new(),
-                )
+                let state = if is_foreign {
+                    DigestState::None
+                } else {
+                    DigestState::Failed
+                };
+                (state, String::new())
             }
         };
-        self.0
-            .store
-            .record_digest(pending, state, &digest, self.0.clock.now())
-            .await?;
-        Ok(true)
+        Some(FoundDigest {
+            of,
+            state,
+            content_digest,
+        })
     }
 
     /// Compares the files of a version with the digest on record, if there is one.

@@ -69,26 +69,23 @@ pub async fn append(tx: &mut Tx, change: NewChange<'_>, now: Timestamp) -> Resul
         version,
         payload,
     } = change;
-    let sql = match tx.engine() {
+    let args = args![workspace, entity, entity_id, version, payload, now.millis()];
+    let seq = match tx.engine() {
         Engine::Sqlite => {
-            "INSERT INTO changes (workspace, entity, entity_id, version, payload, created_ms) \
-             VALUES ($1, $2, $3, $4, $5, $6) RETURNING seq"
+            let sql = "INSERT INTO changes (workspace, entity, entity_id, version, payload, created_ms) \
+                       VALUES ($1, $2, $3, $4, $5, $6)";
+            tx.insert(sql, "seq", &args).await?
         }
         Engine::Postgres => {
-            "WITH head AS (UPDATE change_head SET seq = seq + 1 WHERE one = 1 RETURNING seq), \
-             new AS (INSERT INTO changes (seq, workspace, entity, entity_id, version, payload, created_ms) \
-             SELECT seq, $1, $2, $3, $4, $5, $6 FROM head RETURNING seq) \
-             SELECT seq, CAST(pg_notify('lodeway_changes', current_schema()) AS TEXT) FROM new"
+            let sql = "WITH head AS (UPDATE change_head SET seq = seq + 1 WHERE one = 1 RETURNING seq), \
+                       new AS (INSERT INTO changes (seq, workspace, entity, entity_id, version, payload, created_ms) \
+                       SELECT seq, $1, $2, $3, $4, $5, $6 FROM head RETURNING seq) \
+                       SELECT seq, CAST(pg_notify('lodeway_changes', current_schema()) AS TEXT) FROM new";
+            tx.query_one(sql, &args).await?.int(0)?
         }
     };
-    let row = tx
-        .query_one(
-            sql,
-            &args![workspace, entity, entity_id, version, payload, now.millis()],
-        )
-        .await?;
     tx.wake_after_commit();
-    row.int(0)
+    Ok(seq)
 }
 
 /// Some entries of the log, and where to go on.

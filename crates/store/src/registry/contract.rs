@@ -163,6 +163,17 @@ pub struct PendingDigest {
     pub artifact_uri: String,
 }
 
+/// What came of a pending digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundDigest {
+    /// Of which version.
+    pub of: PendingDigest,
+    /// How it ended.
+    pub state: DigestState,
+    /// The digest; empty unless it is recorded.
+    pub content_digest: String,
+}
+
 /// One thing that changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum RegistryEvent {
@@ -345,12 +356,6 @@ pub trait RegistryStore: Send + Sync + 'static {
 
     /// Versions of all workspaces whose digest is to be computed, by key after `after`.
     async fn pending_digests(&self, after: i64, limit: i64) -> Result<Vec<PendingDigest>>;
-    /// Ends a pending digest; nothing happens if it is pending no more.
-    async fn record_digest(
-        &self,
-        pending: &PendingDigest,
-        state: DigestState,
-        content_digest: &str,
-        now: Timestamp,
-    ) -> Result<()>;
+    /// Ends pending digests, all in one commit; nothing happens to those that are pending no more.
+    async fn record_digests(&self, found: Vec<FoundDigest>, now: Timestamp) -> Result<()>;
 }

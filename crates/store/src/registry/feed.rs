@@ -6,12 +6,12 @@ use lodeway_domain::{
     Error, Result,
     caller::Workspace,
     id::{ModelUid, new_hex},
-    registry::{DigestState, ModelName},
+    registry::ModelName,
     time::Timestamp,
 };
 
 use super::{
-    Feed, PendingDigest, REFERENCE, Reference, RegistryEvent, SnapshotPart, Write,
+    Feed, FoundDigest, PendingDigest, REFERENCE, Reference, RegistryEvent, SnapshotPart, Write,
     rows::{self, VERSION, digest_code},
 };
 use crate::{
@@ -227,25 +227,24 @@ pub(super) async fn pending_digests(conn: &mut Conn, after: i64, limit: i64) -> 
         .collect()
 }
 
-pub(super) async fn record_digest(
-    tx: &mut Tx,
-    pending: &PendingDigest,
-    state: DigestState,
-    content_digest: &str,
-    now: Timestamp,
-) -> Result<()> {
+pub(super) async fn record_digests(tx: &mut Tx, found: &[FoundDigest], now: Timestamp) -> Result<()> {
     // Neither time nor revision change: nobody changed the version, and an etag read before stays good.
-    let sql = format!(
-        "UPDATE versions SET digest_state = $3, content_digest = $4 \
-         WHERE workspace = $1 AND version_key = $2 AND digest_state = 1 RETURNING {VERSION}"
-    );
-    let workspace = pending.workspace.as_str();
-    let args = args![workspace, pending.key, digest_code(state), content_digest];
-    let Some(row) = tx.query_opt(&sql, &args).await? else {
-        return Ok(());
-    };
-    let mut rows = [rows::version(&row)?];
-    rows::label_versions(tx, workspace, &mut rows).await?;
-    let [row] = rows;
-    append(tx, workspace, &RegistryEvent::Version(Box::new(row.version)), now).await
+    let sql = "UPDATE versions SET digest_state = $2, content_digest = $3 WHERE version_key = $1 AND digest_state = 1";
+    // In the order of keys, in which everybody takes the locks of rows.
+    let mut found: Vec<&FoundDigest> = found.iter().collect();
+    found.sort_by_key(|one| (one.of.workspace.as_str(), one.of.key));
+    for of_workspace in found.chunk_by(|a, b| a.of.workspace == b.of.workspace) {
+        let mut changed = Vec::with_capacity(of_workspace.len());
+        for one in of_workspace {
+            let args = args![one.of.key, digest_code(one.state), &one.content_digest];
+            if tx.execute(sql, &args).await? > 0 {
+                changed.push(one.of.key);
+            }
+        }
+        let workspace = of_workspace[0].of.workspace.as_str();
+        for row in rows::versions(tx, workspace, &changed).await? {
+            append(tx, workspace, &RegistryEvent::Version(Box::new(row.version)), now).await?;
+        }
+    }
+    Ok(())
 }

@@ -73,7 +73,7 @@ pub(super) async fn record(
 ) -> Result<Vec<Transition>> {
     let sql = "INSERT INTO transitions (workspace, group_id, kind, model_uid, name, version, from_stage, to_stage, \
                alias, from_version, from_name, principal, principal_verified, created_ms, comment, rollback_of) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING id";
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
     let mut group = None;
     let mut written = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -95,7 +95,7 @@ pub(super) async fn record(
             comment,
             Some(entry.rollback_of).filter(|id| *id != 0),
         ];
-        let id = tx.query_one(sql, &args).await?.int(0)?;
+        let id = tx.insert(sql, "id", &args).await?;
         written.push(Transition {
             id,
             group_id: *group.get_or_insert(id),

@@ -27,8 +27,8 @@ use lodeway_domain::{
     id::ModelUid,
     page::Page,
     registry::{
-        AliasName, DigestState, ModelName, ModelRef, ModelVersion, NewModel, NewVersion, RegisteredModel,
-        Stage, Tags, Transition,
+        AliasName, ModelName, ModelRef, ModelVersion, NewModel, NewVersion, RegisteredModel, Stage, Tags,
+        Transition,
     },
     time::Timestamp,
 };
@@ -36,8 +36,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
 pub use self::contract::{
-    AliasMove, CreatedVersion, Feed, LedgerQuery, ModelUpdate, Move, Moved, PendingDigest, REFERENCE,
-    Reference, RegistryEvent, RegistryStore, Search, SnapshotPart, VersionBy, VersionUpdate, Write,
+    AliasMove, CreatedVersion, Feed, FoundDigest, LedgerQuery, ModelUpdate, Move, Moved, PendingDigest,
+    REFERENCE, Reference, RegistryEvent, RegistryStore, Search, SnapshotPart, VersionBy, VersionUpdate,
+    Write,
 };
 use crate::{
     args,
@@ -376,17 +377,10 @@ impl RegistryStore for SqlRegistry {
         feed::pending_digests(&mut *self.db.read().await?, after, limit).await
     }
 
-    async fn record_digest(
-        &self,
-        pending: &PendingDigest,
-        state: DigestState,
-        content_digest: &str,
-        now: Timestamp,
-    ) -> Result<()> {
-        let input = (pending.clone(), state, content_digest.to_owned(), now);
+    async fn record_digests(&self, found: Vec<FoundDigest>, now: Timestamp) -> Result<()> {
         self.db
-            .write_with(input, |tx, (pending, state, digest, now)| {
-                Box::pin(feed::record_digest(tx, pending, *state, digest, *now))
+            .write_with((found, now), |tx, (found, now)| {
+                Box::pin(feed::record_digests(tx, found, *now))
             })
             .await
     }

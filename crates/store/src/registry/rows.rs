@@ -189,6 +189,22 @@ pub(super) async fn label_versions(conn: &mut Conn, workspace: &str, rows: &mut 
     Ok(())
 }
 
+/// The versions with these keys, complete, by key.
+pub(super) async fn versions(conn: &mut Conn, workspace: &str, keys: &[i64]) -> Result<Vec<VersionRow>> {
+    let mut found = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(CHUNK) {
+        let (list, args) = in_keys(workspace, keys);
+        let sql = format!(
+            "SELECT {VERSION} FROM versions WHERE version_key {list} AND workspace = $1 ORDER BY version_key"
+        );
+        for row in conn.query(&sql, &args).await? {
+            found.push(version(&row)?);
+        }
+    }
+    label_versions(conn, workspace, &mut found).await?;
+    Ok(found)
+}
+
 /// Fills tags and aliases of models.
 pub(super) async fn label_models(conn: &mut Conn, workspace: &str, rows: &mut [ModelRow]) -> Result<()> {
     for chunk in rows.chunks_mut(CHUNK) {

@@ -178,7 +178,7 @@ async fn insert(tx: &mut Tx, write: &Write, model_key: i64, new: &ModelVersion) 
     let sql = "INSERT INTO versions (workspace, model_key, model_uid, name, version, stage, description, source, \
                artifact_uri, run_id, run_link, model_id, user_id, status, status_message, content_digest, digest_state, \
                source_unchecked, revision, created_ms, updated_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
-               $11, $12, $13, $14, $15, '', $16, $17, 1, $18, $18) RETURNING version_key";
+               $11, $12, $13, $14, $15, '', $16, $17, 1, $18, $18)";
     let args = args![
         write.workspace(),
         model_key,
@@ -199,7 +199,7 @@ async fn insert(tx: &mut Tx, write: &Write, model_key: i64, new: &ModelVersion) 
         new.source_unchecked,
         write.now.millis(),
     ];
-    tx.query_one(sql, &args).await?.int(0)
+    tx.insert(sql, "version_key", &args).await
 }
 
 async fn insert_tags(tx: &mut Tx, write: &Write, key: i64, tags: &Tags) -> Result<()> {

@@ -182,6 +182,22 @@ impl Conn {
         self.note(done)
     }
 
+    /// Inserts one row and gives its number: the value of `id`, a column of the migrations' type `{{id}}` or `{{seq}}`.
+    ///
+    /// `sql` ends before a RETURNING, and has no ON CONFLICT. SQLite knows the last row's number by itself, while with a
+    /// RETURNING it copies each page that it changes, in case the statement must be undone.
+    pub async fn insert(&mut self, sql: &str, id: &str, args: &[Arg<'_>]) -> Result<i64> {
+        if let Open::Postgres(_) = self.link.open() {
+            let sql = format!("{sql} RETURNING {id}");
+            return self.query_one(&sql, args).await?.int(0);
+        }
+        self.execute(sql, args).await?;
+        match self.link.open() {
+            Open::Writer(c) => Ok(c.last_row()),
+            _ => Err(Error::internal("readers insert nothing")),
+        }
+    }
+
     /// Runs statements separated by `;` that take no arguments, such as a migration.
     pub async fn execute_script(&mut self, sql: &str) -> Result<()> {
         self.check()?;

@@ -270,7 +270,7 @@ async fn create(tx: &mut Tx, write: &Write<LoggedModel>, new: &NewLoggedModel) -
     };
     let insert = "INSERT INTO logged_models (workspace, model_id, experiment, name, artifact_uri, status, \
                   status_message, model_type, source_run_id, created_ms, updated_ms) \
-                  VALUES ($1, $2, $3, $4, $5, $6, '', $7, $8, $9, $9) RETURNING id";
+                  VALUES ($1, $2, $3, $4, $5, $6, '', $7, $8, $9, $9)";
     let arguments = args![
         workspace,
         model.id.as_str(),
@@ -282,7 +282,7 @@ async fn create(tx: &mut Tx, write: &Write<LoggedModel>, new: &NewLoggedModel) -
         model.source_run.as_ref().map(RunId::as_str),
         write.now.millis(),
     ];
-    let row = tx.query_one(insert, &arguments).await?.int(0)?;
+    let row = tx.insert(insert, "id", &arguments).await?;
     let params: Vec<Arg<'_>> = model
         .params
         .iter()

@@ -144,28 +144,38 @@ pub(super) struct RunHead {
 
 /// Locks the row of an active run and gives out `appends` numbers of its log.
 pub(super) async fn lock_run(tx: &mut Tx, workspace: &str, run: &RunId, appends: i64) -> Result<RunHead> {
-    // PostgreSQL would look at the list as it was before this waited for the row.
-    let noted = match tx.engine() {
-        Engine::Sqlite => "(SELECT u.since_ms FROM unindexed_runs u WHERE u.run = runs.id)",
-        Engine::Postgres => "CAST(NULL AS BIGINT)",
+    // SQLite has one writer, so that a look before the update is as good, and cheaper than an update that returns rows.
+    // On PostgreSQL the list of work would be seen as it was before this waited for the row.
+    let (sql, args) = match tx.engine() {
+        Engine::Sqlite => (
+            "SELECT id, experiment, append_seq, revision, deleted_ms, started_ms, \
+             (SELECT u.since_ms FROM unindexed_runs u WHERE u.run = runs.id) \
+             FROM runs WHERE workspace = $1 AND run_id = $2",
+            args![workspace, run.as_str()].to_vec(),
+        ),
+        Engine::Postgres => (
+            "UPDATE runs SET append_seq = append_seq + $3 WHERE workspace = $1 AND run_id = $2 \
+             RETURNING id, experiment, append_seq, revision, deleted_ms, started_ms, CAST(NULL AS BIGINT)",
+            args![workspace, run.as_str(), appends].to_vec(),
+        ),
     };
-    let sql = format!(
-        "UPDATE runs SET append_seq = append_seq + $3 WHERE workspace = $1 AND run_id = $2 \
-         RETURNING id, experiment, append_seq, revision, deleted_ms, started_ms, {noted}"
-    );
-    let row = tx
-        .query_opt(&sql, &args![workspace, run.as_str(), appends])
-        .await?;
+    let row = tx.query_opt(sql, &args).await?;
     let row = row.ok_or_else(|| Error::not_found(ResourceKind::Run, run))?;
     active(run, row.opt_int(4)?)?;
-    Ok(RunHead {
+    let mut head = RunHead {
         id: row.int(0)?,
         experiment: row.int(1)?,
         append_seq: row.int(2)?,
         revision: row.int(3)?,
         started_ms: row.int(5)?,
         noted_ms: row.opt_int(6)?,
-    })
+    };
+    if tx.engine() == Engine::Sqlite && appends > 0 {
+        head.append_seq += appends;
+        let sql = "UPDATE runs SET append_seq = $2 WHERE id = $1";
+        tx.execute(sql, &args![head.id, head.append_seq]).await?;
+    }
+    Ok(head)
 }
 
 fn active(run: &RunId, deleted_ms: Option<i64>) -> Result<()> {

@@ -163,7 +163,7 @@ async fn create(tx: &mut Tx, write: &Write<Run>, id: &RunId, new: &NewRun, tags:
     experiments::ensure_active(new.experiment, parent.lifecycle)?;
     let artifact_uri = below(&parent.artifact_location, &[id.as_str(), "artifacts"]);
     let insert = "INSERT INTO runs (workspace, run_id, experiment, name, status, user_id, started_ms, artifact_uri) \
-                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id";
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let arguments = args![
         write.workspace(),
         id.as_str(),
@@ -174,7 +174,7 @@ async fn create(tx: &mut Tx, write: &Write<Run>, id: &RunId, new: &NewRun, tags:
         new.started.millis(),
         &artifact_uri
     ];
-    let row = tx.query_one(insert, &arguments).await?.int(0)?;
+    let row = tx.insert(insert, "id", &arguments).await?;
     let head = RunHead {
         id: row,
         experiment,

@@ -214,14 +214,16 @@ async fn digests_are_pending_until_recorded() {
             let made = store.create_version(write(1), new).await.unwrap();
             let pending = store.pending_digests(0, 10).await.unwrap();
             assert_eq!(pending, [made.digest.clone().unwrap()]);
-            store
-                .record_digest(&pending[0], DigestState::Recorded, "abc", at(2))
-                .await
-                .unwrap();
-            store
-                .record_digest(&pending[0], DigestState::Failed, "", at(3))
-                .await
-                .unwrap();
+            let found = |state, digest: &str| FoundDigest {
+                of: pending[0].clone(),
+                state,
+                content_digest: digest.to_owned(),
+            };
+            let head = store.snapshot(&ws(), None, 0, 10).await.unwrap().head;
+            let first = vec![found(DigestState::Recorded, "abc")];
+            store.record_digests(first, at(2)).await.unwrap();
+            let second = vec![found(DigestState::Failed, "")];
+            store.record_digests(second, at(3)).await.unwrap();
             assert!(store.pending_digests(0, 10).await.unwrap().is_empty());
             let now = store
                 .version(&ws(), &name("churn"), &VersionBy::Number(1))
@@ -232,6 +234,9 @@ async fn digests_are_pending_until_recorded() {
                 (DigestState::Recorded, "abc")
             );
             assert_eq!((now.etag(), now.updated), (made.version.etag(), at(1)));
+            let told = store.changes_after(&ws(), None, head, 10).await.unwrap();
+            let told: Vec<_> = told.events.into_iter().map(|(_, event)| event).collect();
+            assert_eq!(told, [RegistryEvent::Version(Box::new(now))]);
         })
     })
     .await;

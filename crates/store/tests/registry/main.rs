@@ -23,7 +23,7 @@ use lodeway_domain::{
     time::Timestamp,
 };
 use lodeway_store::{
-    registry::{AliasMove, LedgerQuery, Move, Moved, RegistryStore, Search, SqlRegistry, Write},
+    registry::{AliasMove, FoundDigest, LedgerQuery, Move, Moved, RegistryStore, Search, SqlRegistry, Write},
     sql::{Db, DbOptions, StoreUrl},
 };
 

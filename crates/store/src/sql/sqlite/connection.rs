@@ -133,6 +133,11 @@ impl Connection {
         })
     }
 
+    /// The number of the row that was inserted last.
+    pub(in crate::sql) fn last_row(&self) -> i64 {
+        self.inner.last_insert_rowid()
+    }
+
     /// Runs statements without arguments, separated by `;`.
     pub(in crate::sql) fn script(&self, sql: &str) -> rusqlite::Result<()> {
         self.inner.execute_batch(sql)
@@ -174,15 +179,13 @@ fn numbered(sql: &str) -> String {
     let bytes = sql.as_bytes();
     let mut out = String::with_capacity(sql.len());
     let (mut copied, mut is_quoted) = (0, false);
-    for (at, byte) in bytes.iter().enumerate() {
-        match byte {
-            b'\'' => is_quoted = !is_quoted,
-            b'$' if !is_quoted && bytes.get(at + 1).is_some_and(u8::is_ascii_digit) => {
-                out.push_str(&sql[copied..at]);
-                out.push('?');
-                copied = at + 1;
-            }
-            _ => {}
+    for at in memchr::memchr2_iter(b'$', b'\'', bytes) {
+        if bytes[at] == b'\'' {
+            is_quoted = !is_quoted;
+        } else if !is_quoted && bytes.get(at + 1).is_some_and(u8::is_ascii_digit) {
+            out.push_str(&sql[copied..at]);
+            out.push('?');
+            copied = at + 1;
         }
     }
     out.push_str(&sql[copied..]);
