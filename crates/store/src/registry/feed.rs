@@ -111,7 +111,7 @@ pub(super) async fn snapshot(
         }
     };
     let mut rows = found.iter().map(rows::version).collect::<Result<Vec<_>>>()?;
-    rows::label_versions(conn, workspace, &mut rows).await?;
+    rows::label_versions(conn, &mut rows).await?;
     Ok(SnapshotPart {
         head,
         versions: rows.into_iter().map(|row| (row.key, row.version)).collect(),
@@ -242,7 +242,7 @@ pub(super) async fn record_digests(tx: &mut Tx, found: &[FoundDigest], now: Time
             }
         }
         let workspace = of_workspace[0].of.workspace.as_str();
-        for row in rows::versions(tx, workspace, &changed).await? {
+        for row in rows::versions(tx, &changed).await? {
             append(tx, workspace, &RegistryEvent::Version(Box::new(row.version)), now).await?;
         }
     }

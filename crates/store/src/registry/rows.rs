@@ -144,17 +144,17 @@ pub(super) fn version(row: &Row) -> Result<VersionRow> {
 /// How many keys one statement looks up.
 const CHUNK: usize = 256;
 
-/// `IN ($2, …)` for the keys and their arguments after the workspace; of few shapes, so that statements stay prepared.
-fn in_keys<'a>(workspace: &'a str, keys: &[i64]) -> (String, Vec<Arg<'a>>) {
+/// `IN ($first, …)` for the keys and their arguments; of few shapes, so that statements stay prepared.
+fn in_keys(first: usize, keys: &[i64]) -> (String, Vec<Arg<'static>>) {
     let shape = [1, 4, 16, 64, CHUNK]
         .into_iter()
         .find(|n| *n >= keys.len())
         .unwrap_or(keys.len());
     let mut list = String::from("IN (");
-    let mut args = vec![Arg::from(workspace)];
+    let mut args = Vec::with_capacity(shape + first);
     for i in 0..shape {
         // Writing to a String cannot fail.
-        let _ = write!(list, "{}${}", if i == 0 { "" } else { "," }, i + 2);
+        let _ = write!(list, "{}${}", if i == 0 { "" } else { "," }, i + first);
         // What is missing is filled up with a key that no row has.
         args.push(Arg::Int(keys.get(i).copied().unwrap_or(-1)));
     }
@@ -162,17 +162,23 @@ fn in_keys<'a>(workspace: &'a str, keys: &[i64]) -> (String, Vec<Arg<'a>>) {
     (list, args)
 }
 
+/// The same after `$1`, the workspace.
+fn in_keys_of<'a>(workspace: &'a str, keys: &[i64]) -> (String, Vec<Arg<'a>>) {
+    let (list, mut args) = in_keys(2, keys);
+    args.insert(0, Arg::from(workspace));
+    (list, args)
+}
+
 /// Fills tags and aliases of versions: one statement for every 256 of them.
 ///
-/// The keys are of this workspace already; tags asked for by workspace as well would be found by walking through all that
-/// the workspace has.
-pub(super) async fn label_versions(conn: &mut Conn, workspace: &str, rows: &mut [VersionRow]) -> Result<()> {
+/// By their keys alone: asked for by workspace as well, they would be found by walking through all that it has.
+pub(super) async fn label_versions(conn: &mut Conn, rows: &mut [VersionRow]) -> Result<()> {
     for chunk in rows.chunks_mut(CHUNK) {
         let keys: Vec<i64> = chunk.iter().map(|row| row.key).collect();
-        let (list, args) = in_keys(workspace, &keys);
+        let (list, args) = in_keys(1, &keys);
         let sql = format!(
             "SELECT version_key, key, value FROM version_tags WHERE version_key {list} UNION ALL \
-             SELECT version_key, NULL, alias FROM aliases WHERE workspace = $1 AND version_key {list}"
+             SELECT version_key, NULL, alias FROM aliases WHERE version_key {list}"
         );
         let place: BTreeMap<i64, usize> = keys.iter().enumerate().map(|(i, key)| (*key, i)).collect();
         for row in conn.query(&sql, &args).await? {
@@ -190,18 +196,16 @@ pub(super) async fn label_versions(conn: &mut Conn, workspace: &str, rows: &mut 
 }
 
 /// The versions with these keys, complete, by key.
-pub(super) async fn versions(conn: &mut Conn, workspace: &str, keys: &[i64]) -> Result<Vec<VersionRow>> {
+pub(super) async fn versions(conn: &mut Conn, keys: &[i64]) -> Result<Vec<VersionRow>> {
     let mut found = Vec::with_capacity(keys.len());
     for keys in keys.chunks(CHUNK) {
-        let (list, args) = in_keys(workspace, keys);
-        let sql = format!(
-            "SELECT {VERSION} FROM versions WHERE version_key {list} AND workspace = $1 ORDER BY version_key"
-        );
+        let (list, args) = in_keys(1, keys);
+        let sql = format!("SELECT {VERSION} FROM versions WHERE version_key {list} ORDER BY version_key");
         for row in conn.query(&sql, &args).await? {
             found.push(version(&row)?);
         }
     }
-    label_versions(conn, workspace, &mut found).await?;
+    label_versions(conn, &mut found).await?;
     Ok(found)
 }
 
@@ -209,7 +213,7 @@ pub(super) async fn versions(conn: &mut Conn, workspace: &str, keys: &[i64]) -> 
 pub(super) async fn label_models(conn: &mut Conn, workspace: &str, rows: &mut [ModelRow]) -> Result<()> {
     for chunk in rows.chunks_mut(CHUNK) {
         let keys: Vec<i64> = chunk.iter().map(|row| row.key).collect();
-        let (list, args) = in_keys(workspace, &keys);
+        let (list, args) = in_keys_of(workspace, &keys);
         let sql = format!(
             "SELECT model_key, key, value, CAST(0 AS BIGINT) FROM model_tags WHERE model_key {list} \
              UNION ALL SELECT model_key, NULL, alias, version FROM aliases WHERE workspace = $1 AND model_key {list}"
@@ -244,7 +248,7 @@ pub(super) async fn add_latest(conn: &mut Conn, workspace: &str, rows: &mut [Mod
 
 /// The highest version of every stage of at most 256 models, complete, by model and stage.
 pub(super) async fn latest(conn: &mut Conn, workspace: &str, model_keys: &[i64]) -> Result<Vec<VersionRow>> {
-    let (list, args) = in_keys(workspace, model_keys);
+    let (list, args) = in_keys_of(workspace, model_keys);
     let sql = format!(
         "SELECT {VERSION} FROM versions WHERE version_key IN (SELECT (SELECT x.version_key FROM versions x \
          WHERE x.workspace = $1 AND x.model_key = m.model_key AND x.stage = s.stage ORDER BY x.version DESC LIMIT 1) \
@@ -253,7 +257,7 @@ pub(super) async fn latest(conn: &mut Conn, workspace: &str, model_keys: &[i64])
     );
     let rows = conn.query(&sql, &args).await?;
     let mut found = rows.iter().map(version).collect::<Result<Vec<_>>>()?;
-    label_versions(conn, workspace, &mut found).await?;
+    label_versions(conn, &mut found).await?;
     found.sort_by_key(|row| (row.model_key, row.version.stage));
     Ok(found)
 }

@@ -177,7 +177,7 @@ pub(super) async fn versions(
     let binding = Versions::of(search.filter.as_ref());
     let (found, next) = page(conn, workspace, search, &binding, &of("v", VERSION), table).await?;
     let mut rows = found.iter().map(rows::version).collect::<Result<Vec<_>>>()?;
-    rows::label_versions(conn, workspace, &mut rows).await?;
+    rows::label_versions(conn, &mut rows).await?;
     Ok(Page {
         items: rows.into_iter().map(|row| row.version).collect(),
         next,

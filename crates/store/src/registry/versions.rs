@@ -39,16 +39,16 @@ pub(super) async fn find(
     rows::version(&row.ok_or_else(|| missing(name, version))?)
 }
 
-async fn labelled(conn: &mut Conn, workspace: &str, row: VersionRow) -> Result<ModelVersion> {
+async fn labelled(conn: &mut Conn, row: VersionRow) -> Result<ModelVersion> {
     let mut rows = [row];
-    rows::label_versions(conn, workspace, &mut rows).await?;
+    rows::label_versions(conn, &mut rows).await?;
     let [row] = rows;
     Ok(row.version)
 }
 
 /// Completes a changed version and tells the watchers.
 pub(super) async fn announce(tx: &mut Tx, write: &Write, row: VersionRow) -> Result<ModelVersion> {
-    let version = labelled(tx, write.workspace(), row).await?;
+    let version = labelled(tx, row).await?;
     let event = RegistryEvent::Version(Box::new(version));
     feed::announce(tx, write, &event).await?;
     match event {
@@ -87,7 +87,7 @@ pub(super) async fn get(
         .await?
     {
         let row = rows::version(&row)?;
-        return labelled(conn, workspace, row).await;
+        return labelled(conn, row).await;
     }
     // Which of the two is missing decides what the caller can do.
     models::find(conn, workspace, name).await?;
@@ -233,7 +233,7 @@ pub(super) async fn update(tx: &mut Tx, write: &Write, update: &VersionUpdate) -
         )));
     }
     let Some(description) = &update.description else {
-        return labelled(tx, write.workspace(), found).await;
+        return labelled(tx, found).await;
     };
     let sql = format!(
         "UPDATE versions SET description = $3, updated_ms = $4, revision = revision + 1 \

@@ -156,7 +156,7 @@ impl Connection {
         if self.limit.is_over() {
             return Err(interrupted());
         }
-        let mut statement = self.inner.prepare_cached(&numbered(sql))?;
+        let mut statement = self.inner.prepare_cached(&translated(sql))?;
         for (i, arg) in args.iter().enumerate() {
             statement.raw_bind_parameter(i + 1, arg)?;
         }
@@ -173,22 +173,35 @@ fn interrupted() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT), None)
 }
 
-/// Turns `$1` into `?1` outside of quotes. For SQLite `$1` is a name, and looking names up takes a time that grows with
-/// the square of their number.
-fn numbered(sql: &str) -> String {
-    let bytes = sql.as_bytes();
-    let mut out = String::with_capacity(sql.len());
+/// The same statement in SQLite's own words.
+///
+/// `$1` outside of quotes becomes `?1`: for SQLite `$1` is a name, and looking names up takes a time that grows with the
+/// square of their number. A failing INSERT or UPDATE may leave its work half done (`OR FAIL`), as its operation is rolled
+/// back whole: else SQLite copies every page that it changes, in case that statement alone must be undone.
+fn translated(sql: &str) -> String {
+    let mut out = String::with_capacity(sql.len() + 8);
+    let mut rest = sql;
+    for word in ["INSERT", "UPDATE"] {
+        if let Some(after) = sql.strip_prefix(word)
+            && after.starts_with(' ')
+        {
+            out.push_str(word);
+            out.push_str(" OR FAIL");
+            rest = after;
+        }
+    }
+    let bytes = rest.as_bytes();
     let (mut copied, mut is_quoted) = (0, false);
     for at in memchr::memchr2_iter(b'$', b'\'', bytes) {
         if bytes[at] == b'\'' {
             is_quoted = !is_quoted;
         } else if !is_quoted && bytes.get(at + 1).is_some_and(u8::is_ascii_digit) {
-            out.push_str(&sql[copied..at]);
+            out.push_str(&rest[copied..at]);
             out.push('?');
             copied = at + 1;
         }
     }
-    out.push_str(&sql[copied..]);
+    out.push_str(&rest[copied..]);
     out
 }
 
@@ -239,10 +252,14 @@ mod tests {
     fn arguments_are_numbered_outside_of_quotes() {
         let sql = "SELECT '$1', 'it''s $2', $12 WHERE a = $1 AND j ->> '$.x' = $3 || '$'";
         assert_eq!(
-            numbered(sql),
+            translated(sql),
             "SELECT '$1', 'it''s $2', ?12 WHERE a = ?1 AND j ->> '$.x' = ?3 || '$'"
         );
-        assert_eq!(numbered("SELECT 1"), "SELECT 1");
+        assert_eq!(translated("SELECT 1"), "SELECT 1");
+        let (insert, update) = ("INSERT INTO t VALUES ($1)", "UPDATE t SET a = $1");
+        assert_eq!(translated(insert), "INSERT OR FAIL INTO t VALUES (?1)");
+        assert_eq!(translated(update), "UPDATE OR FAIL t SET a = ?1");
+        assert_eq!(translated("UPDATED"), "UPDATED");
     }
 
     #[test]
