@@ -12,7 +12,8 @@ use crate::{
 
 type Op = fn(&mut Client, &str, usize) -> Result<()>;
 
-/// One row for each call; every round has a model of its own with five versions to begin with.
+/// Two rows for each call, for one connection and for eight; each connection has a model of its own, with five versions to
+/// begin with.
 pub fn run(duel: &Duel<'_>, report: &mut Report) -> Result<()> {
     let calls: [(&str, Op); 4] = [
         ("create version", create),
@@ -21,21 +22,24 @@ pub fn run(duel: &Duel<'_>, report: &mut Report) -> Result<()> {
         ("search versions", search),
     ];
     for (name, op) in calls {
-        let spec = Spec {
-            scenario: "registry",
-            variant: format!("{name}, concurrency 1"),
-            keys: 0,
-            concurrency: 1,
-            bars: vec![Bar::Cpu(40.0)],
-        };
-        duel.compare(report, &spec, |target, _, round| {
-            target.drive(
-                1,
-                duel.arena.options.time(),
-                |client, _| prepare(client, &format!("{}-{round}", name.replace(' ', "-"))),
-                |client, model, number| op(client, model, number),
-            )
-        })?;
+        for concurrency in [1, 8] {
+            let spec = Spec {
+                scenario: "registry",
+                variant: format!("{name}, concurrency {concurrency}"),
+                keys: 0,
+                concurrency,
+                bars: vec![Bar::Cpu(40.0)],
+            };
+            let word = name.replace(' ', "-");
+            duel.compare(report, &spec, |target, _, round| {
+                target.drive(
+                    concurrency,
+                    duel.arena.options.time(),
+                    |client, number| prepare(client, &format!("{word}-{concurrency}-{round}-{number}")),
+                    |client, model, number| op(client, model, number),
+                )
+            })?;
+        }
     }
     Ok(())
 }

@@ -46,12 +46,21 @@ impl Registry {
         self.store.transitions(&cx.caller.workspace, query).await
     }
 
+    /// Takes a step back; a version that this brings to Production again is looked at as on its first way there.
     pub(crate) async fn take_back(
         &self,
         cx: &CallContext,
         (transition_id, comment): (i64, String),
         repeat: Repeat,
     ) -> Result<Vec<Transition>> {
+        if self.peers.artifacts.is_some() {
+            let workspace = &cx.caller.workspace;
+            for version in self.store.back_to_production(workspace, transition_id).await? {
+                self.digests
+                    .verify(workspace, &version, self.config.digest_wait)
+                    .await?;
+            }
+        }
         self.store
             .rollback(self.write(cx, repeat), transition_id, comment)
             .await

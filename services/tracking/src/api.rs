@@ -331,7 +331,7 @@ impl TrackingService for Tracking {
                 .metrics
                 .history(workspace, &asked.run, &asked.key, asked.order, &asked.page)
                 .await?;
-            Ok(metrics::history_page(&asked.key, found, asked.page.query))
+            Ok(metrics::history_page(&asked, found))
         };
         reply(&cx, work).await
     }

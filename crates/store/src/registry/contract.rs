@@ -317,6 +317,13 @@ pub trait RegistryStore: Send + Sync + 'static {
     async fn transitions(&self, workspace: &Workspace, query: &LedgerQuery) -> Result<Page<Transition>>;
     /// Takes back the whole group of an entry; the new entries. Errors: as [`lodeway_domain::registry::rollback`].
     async fn rollback(&self, write: Write, transition_id: i64, comment: String) -> Result<Vec<Transition>>;
+    /// The versions that taking an entry's group back would bring to Production, as they are now; those deleted since are
+    /// left out. Errors: `NotFound` for the entry.
+    async fn back_to_production(
+        &self,
+        workspace: &Workspace,
+        transition_id: i64,
+    ) -> Result<Vec<ModelVersion>>;
     /// The version that a reference meant at a past time, as it is now. Computed from the ledger, the name of that time
     /// included. Errors: `NotFound` if it meant nothing then or the version has been deleted since.
     async fn resolve_at(

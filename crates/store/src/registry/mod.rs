@@ -302,6 +302,14 @@ impl RegistryStore for SqlRegistry {
         .await
     }
 
+    async fn back_to_production(
+        &self,
+        workspace: &Workspace,
+        transition_id: i64,
+    ) -> Result<Vec<ModelVersion>> {
+        moves::back_to_production(&mut *self.db.snapshot().await?, workspace.as_str(), transition_id).await
+    }
+
     async fn resolve_at(
         &self,
         workspace: &Workspace,

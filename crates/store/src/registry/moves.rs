@@ -2,7 +2,7 @@
 
 use lodeway_domain::{
     Result,
-    registry::{self, AliasName, Change, Stage, Transition},
+    registry::{self, AliasName, Change, ModelVersion, Stage, Transition},
 };
 
 use super::{
@@ -170,6 +170,29 @@ pub(super) async fn rollback(tx: &mut Tx, write: &Write, id: i64, comment: &str)
         models::announce(tx, write, model).await?;
     }
     Ok(written)
+}
+
+/// The versions that leaving Production in this step concerned; by uid, for the model may have another name now.
+pub(super) async fn back_to_production(
+    conn: &mut Conn,
+    workspace: &str,
+    id: i64,
+) -> Result<Vec<ModelVersion>> {
+    let entry = ledger::find(conn, workspace, id).await?;
+    let group = ledger::group(conn, workspace, entry.group_id).await?;
+    let left = |entry: &&Transition| entry.stages.is_some_and(|(from, _)| from == Stage::Production);
+    let mut found = Vec::new();
+    for entry in group.iter().filter(left) {
+        let sql = format!(
+            "SELECT {VERSION} FROM versions WHERE workspace = $1 AND version = $3 \
+             AND model_key = (SELECT m.model_key FROM models m WHERE m.workspace = $1 AND m.uid = $2)"
+        );
+        let args = args![workspace, entry.model_uid.as_str(), entry.version];
+        if let Some(row) = conn.query_opt(&sql, &args).await? {
+            found.push(rows::version(&row)?.version);
+        }
+    }
+    Ok(found)
 }
 
 fn entry_of(change: &Change) -> Entry<'_> {

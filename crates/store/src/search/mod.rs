@@ -11,7 +11,7 @@
 //! in turn, which only the end of such an order pays, unless the filter demands the field or the binding says that none
 //! is without it ([`Rows::is_complete`]).
 //!
-//! ```ignore
+//! ```text
 //! let binding = RunBinding { .. };                               // knows columns, tables and interned keys
 //! let query = Query {
 //!     binding: &binding,

@@ -228,7 +228,7 @@ impl Conn {
             )));
         }
         let budget = match self.engine() {
-            Engine::Sqlite => 900,
+            Engine::Sqlite => 2000,
             Engine::Postgres => 8192,
         };
         let most = (budget / columns).max(1);

@@ -42,7 +42,7 @@
 //! - LIKE is case-sensitive on both, without an escape character, and ILIKE is spelled [`Engine::like`]; case folding
 //!   is ASCII on both. Text compares by bytes on both (`COLLATE "C"`). NULLs rank differently: write `NULLS LAST`.
 //! - A NaN bound as [`Arg::Real`] reads back NULL on SQLite: store bits in a BIGINT where that matters.
-//! - SQLite binds at most about 900 arguments quickly, PostgreSQL at most 65,535.
+//! - SQLite binds at most 32,766 arguments, PostgreSQL at most 65,535.
 //!
 //! Errors: a database that does not answer, is full or is too contended is `Unavailable`, damaged files are `DataLoss`,
 //! anything else is `Internal` with an [`SqlError`] as cause. No SQL text is in what the caller sees.

@@ -6,7 +6,7 @@
 //! those runs: `latest_metrics x WHERE x.indexed`, and `unindexed_runs u JOIN latest_metrics x ON x.run = u.run WHERE
 //! u.experiment = … AND NOT x.indexed`.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use lodeway_domain::{Result, float, time::Timestamp, tracking::Point};
 
@@ -59,21 +59,12 @@ const END: &str = concat!(
     place!("latest_metrics")
 );
 
-/// Keys up to which rows are bound as arguments.
-const BOUND_KEYS: usize = 16;
-
-/// Rows of one statement with the values in its text.
-const LITERAL_ROWS: usize = 500;
-
 /// Takes the last point of each key where it is greater than what is there. `points` as in `append_points`.
 pub(super) async fn raise(tx: &mut Tx, head: &RunHead, points: &[(i64, Point)]) -> Result<()> {
     let last: Vec<&(i64, Point)> = points
         .chunk_by(|a, b| a.0 == b.0)
         .filter_map(<[_]>::last)
         .collect();
-    if last.len() > BOUND_KEYS && tx.engine() == Engine::Sqlite {
-        return raise_many(tx, head, &last).await;
-    }
     let mut rows = Vec::with_capacity(last.len() * 10);
     for (key, point) in last {
         let value = point.value;
@@ -92,48 +83,6 @@ pub(super) async fn raise(tx: &mut Tx, head: &RunHead, points: &[(i64, Point)]) 
     }
     tx.insert_many(INTO, 10, END, &rows).await?;
     Ok(())
-}
-
-/// The same for many keys, all numbers in the text of the statement: SQLite looks an argument's number up by walking
-/// over all arguments before it, which for a thousand rows costs three times as much as parsing them.
-async fn raise_many(tx: &mut Tx, head: &RunHead, last: &[&(i64, Point)]) -> Result<()> {
-    for rows in last.chunks(LITERAL_ROWS) {
-        let mut sql = String::with_capacity(INTO.len() + END.len() + rows.len() * 110);
-        sql.push_str(INTO);
-        sql.push_str(" VALUES ");
-        for (i, (key, point)) in rows.iter().enumerate() {
-            let value = point.value;
-            sql.push_str(if i == 0 { "(" } else { ",(" });
-            let fixed = [
-                head.id,
-                *key,
-                head.experiment,
-                head.started_ms,
-                float::rank(value),
-                float::sort_key(value),
-            ];
-            for number in fixed
-                .into_iter()
-                .chain([float::to_bits(value), point.step, point.time.millis()])
-            {
-                literal(&mut sql, number);
-            }
-            sql.push_str("FALSE)");
-        }
-        sql.push(' ');
-        sql.push_str(END);
-        tx.execute_script(&sql).await?;
-    }
-    Ok(())
-}
-
-/// A number and a comma. The least one has no literal of its own: its digits alone do not fit 64 bits.
-fn literal(sql: &mut String, number: i64) {
-    // Writing to a String cannot fail.
-    let _ = match number {
-        i64::MIN => write!(sql, "({}-1),", i64::MIN + 1),
-        _ => write!(sql, "{number},"),
-    };
 }
 
 /// Puts the run on the list of work for the background.

@@ -159,7 +159,7 @@ async fn curve(client: &Client, run_id: String, metric_key: String, limit: usize
         metric_key,
         order: MetricOrder::Step.into(),
         page_size: paging::page_size(limit, 100_000),
-        page_token: String::new(),
+        ..Default::default()
     };
     let points = paging::collect(limit, |page_token| {
         let mut request = request.clone();

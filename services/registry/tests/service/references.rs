@@ -324,3 +324,32 @@ async fn production_refuses_files_that_changed() {
     peer.script(|s| s.failure = Some(Code::Unavailable));
     bench.go("churn", 1, wire::Stage::Production).await.unwrap();
 }
+
+#[tokio::test]
+async fn the_way_back_to_production_refuses_files_that_changed() {
+    let peer = knowing_peer();
+    peer.script(|s| s.manifests.insert("s3://b/x".into(), "d1".into()));
+    let bench = Bench::with(peer.both()).await;
+    bench.model("churn").await;
+    bench.version("churn").await;
+    with_digest(&bench, 1, wire::DigestState::Recorded).await;
+    bench.go("churn", 1, wire::Stage::Production).await.unwrap();
+    let left = bench.go("churn", 1, wire::Stage::Archived).await.unwrap();
+    let back = wire::RollbackTransitionRequest {
+        transition_id: left[0].transition_id,
+        ..Default::default()
+    };
+    peer.script(|s| s.manifests.insert("s3://b/x".into(), "d2".into()));
+    let status = bench.api().rollback_transition(back.clone()).await.unwrap_err();
+    refused(&status, Code::DataLoss, "DIGEST_MISMATCH");
+    assert_eq!(
+        bench.get("churn", 1).await.unwrap().stage(),
+        wire::Stage::Archived
+    );
+    peer.script(|s| s.manifests.insert("s3://b/x".into(), "d1".into()));
+    bench.api().rollback_transition(back).await.unwrap();
+    assert_eq!(
+        bench.get("churn", 1).await.unwrap().stage(),
+        wire::Stage::Production
+    );
+}

@@ -176,6 +176,7 @@ pub struct HistoryQuery {
     pub key: String,
     pub order: HistoryOrder,
     pub page: PageRequest,
+    pub as_columns: bool,
 }
 
 pub fn history(workspace: &Workspace, message: &pb::ListMetricHistoryRequest) -> Result<HistoryQuery> {
@@ -209,6 +210,7 @@ pub fn history(workspace: &Workspace, message: &pb::ListMetricHistoryRequest) ->
             key: key.into_string(),
             order,
             page,
+            as_columns: message.as_columns,
         }),
         _ => Err(Error::internal("a bad field was not noted")),
     }
@@ -222,16 +224,25 @@ fn history_order(order: i32) -> Result<HistoryOrder> {
     }
 }
 
-pub fn history_page(key: &str, page: Page<Point>, query: QueryHash) -> pb::ListMetricHistoryResponse {
-    let next_page_token = page.token(query);
-    let metrics = page
-        .items
-        .into_iter()
-        .map(|point| wire_point(key.to_owned(), point))
-        .collect();
-    pb::ListMetricHistoryResponse {
-        metrics,
-        next_page_token,
+pub fn history_page(asked: &HistoryQuery, page: Page<Point>) -> pb::ListMetricHistoryResponse {
+    let mut answer = pb::ListMetricHistoryResponse {
+        next_page_token: page.token(asked.page.query),
+        ..Default::default()
+    };
+    if asked.as_columns {
+        answer.columns = Some(columns(&page.items));
+    } else {
+        let point = |point| wire_point(asked.key.clone(), point);
+        answer.metrics = page.items.into_iter().map(point).collect();
+    }
+    answer
+}
+
+fn columns(points: &[Point]) -> pb::MetricColumns {
+    pb::MetricColumns {
+        times_ms: points.iter().map(|point| point.time.millis()).collect(),
+        steps: points.iter().map(|point| point.step).collect(),
+        values: points.iter().map(|point| point.value).collect(),
     }
 }
 

@@ -136,16 +136,28 @@ async fn histories_come_in_pages_in_either_order() {
             metric_key: "a".into(),
             order: order.into(),
             page_size: 70,
-            page_token: String::new(),
+            ..Default::default()
         };
         let mut steps = Vec::new();
         loop {
-            let page = bench
-                .api()
-                .list_metric_history(request.clone())
-                .await
-                .unwrap()
-                .into_inner();
+            let asked = |as_columns| pb::ListMetricHistoryRequest {
+                as_columns,
+                ..request.clone()
+            };
+            let page = bench.api().list_metric_history(asked(false)).await;
+            let page = page.unwrap().into_inner();
+            let columns = bench.api().list_metric_history(asked(true)).await;
+            let columns = columns.unwrap().into_inner();
+            assert_eq!(columns.next_page_token, page.next_page_token);
+            assert_eq!((columns.metrics.len(), page.columns), (0, None));
+            let columns = columns.columns.unwrap();
+            let rows = page.metrics.iter();
+            let rows = rows.map(|m| (m.time, m.step, m.value.to_bits()));
+            assert!(rows.eq((0..columns.steps.len()).map(|i| (
+                time(columns.times_ms[i]),
+                columns.steps[i],
+                columns.values[i].to_bits()
+            ))));
             steps.extend(page.metrics.iter().map(|m| m.step));
             request.page_token = page.next_page_token;
             if request.page_token.is_empty() {

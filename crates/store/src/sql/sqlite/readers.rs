@@ -36,8 +36,8 @@ const BATCH_BYTES: usize = 512 << 10;
 /// A connection unused for this long is closed, so that its cache does not stay.
 const IDLE: Duration = Duration::from_secs(60);
 
-const PRAGMAS: &str = "PRAGMA case_sensitive_like = 1; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = 1; PRAGMA cache_size = -2048; \
-     PRAGMA mmap_size = 1073741824; PRAGMA query_only = 1;";
+const PRAGMAS: &str = "PRAGMA case_sensitive_like = 1; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = 1; PRAGMA cache_size = -6144; \
+     PRAGMA query_only = 1;";
 
 /// A pool of connections, opened when first needed.
 pub(super) struct Readers {

@@ -11,7 +11,7 @@ use super::{
     get, json, paging, reply,
     runs::{Metric, no_run, run_of},
     validate,
-    wire::{Int, clamped, filled, millis, or_default},
+    wire::{Int, Num, clamped, or_default},
 };
 
 pub(super) const ROUTES: &[Route] = &[
@@ -57,14 +57,6 @@ impl Message for History {
     ];
 }
 
-#[derive(Serialize)]
-struct Points {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    metrics: Vec<Metric>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_page_token: Option<String>,
-}
-
 /// One page of a history; a run that does not exist has none.
 async fn page(
     ask: &Ask,
@@ -79,6 +71,7 @@ async fn page(
         order: pb::MetricOrder::Time.into(),
         page_size: i32::try_from(size.clamp(1, PAGE)).unwrap_or(i32::MAX),
         page_token,
+        as_columns: true,
     };
     // MLflow looks up what it is given: what cannot be there has no points either.
     if validate::run_id(run_id).is_err() || validate::name(metric_key, "metric_key").is_err() {
@@ -98,19 +91,34 @@ async fn points(
     key: &str,
     limit: Option<i64>,
     mut token: String,
-) -> Result<(Vec<pb::Metric>, String), RestError> {
-    let mut found: Vec<pb::Metric> = Vec::new();
+) -> Result<(pb::MetricColumns, String), RestError> {
+    let mut found = pb::MetricColumns::default();
     loop {
-        let have = i64::try_from(found.len()).unwrap_or(i64::MAX);
+        let have = i64::try_from(found.values.len()).unwrap_or(i64::MAX);
         let left = limit.map_or(PAGE, |limit| limit - have);
         let answer = page(ask, run_id, key, left, token).await?;
-        let given = i64::try_from(answer.metrics.len()).unwrap_or(i64::MAX);
-        found.extend(answer.metrics);
+        let given = answer.columns.unwrap_or_default();
+        let count = i64::try_from(given.values.len()).unwrap_or(i64::MAX);
+        if found.values.is_empty() {
+            found = given;
+        } else {
+            found.times_ms.extend(given.times_ms);
+            found.steps.extend(given.steps);
+            found.values.extend(given.values);
+        }
         token = answer.next_page_token;
-        if token.is_empty() || given == 0 || limit.is_some() && given >= left {
+        if token.is_empty() || count == 0 || limit.is_some() && count >= left {
             return Ok((found, token));
         }
     }
+}
+
+/// The points of columns: (time in ms, step, value).
+fn rows(columns: &pb::MetricColumns) -> impl Iterator<Item = (i64, i64, f64)> {
+    let places = columns.times_ms.iter().zip(&columns.steps);
+    places
+        .zip(&columns.values)
+        .map(|((time, step), value)| (*time, *step, *value))
 }
 
 async fn history(mut call: Call) -> Answer {
@@ -123,10 +131,45 @@ async fn history(mut call: Call) -> Answer {
     let run_id = run_of(m.run_id, m.run_uuid);
     let key = m.metric_key.unwrap_or_default();
     let (found, token) = points(&ask, &run_id, &key, limit, m.page_token.unwrap_or_default()).await?;
-    reply(&Points {
-        metrics: found.into_iter().map(Metric::from).collect(),
-        next_page_token: filled(token),
-    })
+    written(&key, &found, &token).map(json).map_err(unwritten)
+}
+
+/// A history as JSON. A point is some fifty bytes of which three numbers are its own, so the rest is copied.
+fn written(key: &str, points: &pb::MetricColumns, token: &str) -> serde_json::Result<Vec<u8>> {
+    let mut lead = br#"{"key":"#.to_vec();
+    serde_json::to_writer(&mut lead, key)?;
+    lead.extend_from_slice(br#","value":"#);
+    let mut out = Vec::with_capacity(64 + points.values.len() * (lead.len() + 64));
+    out.push(b'{');
+    for (i, (time, step, value)) in rows(points).enumerate() {
+        out.extend_from_slice(if i == 0 { br#""metrics":["# } else { b"," });
+        out.extend_from_slice(&lead);
+        serde_json::to_writer(&mut out, &Num(value))?;
+        out.extend_from_slice(br#","timestamp":"#);
+        serde_json::to_writer(&mut out, &time)?;
+        out.extend_from_slice(br#","step":"#);
+        serde_json::to_writer(&mut out, &step)?;
+        out.push(b'}');
+    }
+    if !points.values.is_empty() {
+        out.push(b']');
+    }
+    if !token.is_empty() {
+        if !points.values.is_empty() {
+            out.push(b',');
+        }
+        out.extend_from_slice(br#""next_page_token":"#);
+        serde_json::to_writer(&mut out, token)?;
+    }
+    out.push(b'}');
+    Ok(out)
+}
+
+fn unwritten(_: serde_json::Error) -> RestError {
+    RestError::new(
+        super::error::Code::InternalError,
+        "the answer cannot be written as JSON",
+    )
 }
 
 /// Plain points of several runs, with bare NaN, as MLflow's own page reads them.
@@ -167,11 +210,11 @@ async fn bulk(call: Call) -> Answer {
         }
         let limit = i64::try_from(left).ok();
         let (found, _) = points(&ask, run_id, key, limit, String::new()).await?;
-        for point in found.iter().take(left) {
+        for point in rows(&found).take(left) {
             let first = out.ends_with(b"[");
-            write_point(&mut out, first, point, run_id)?;
+            write_point(&mut out, first, point, (key, run_id)).map_err(unwritten)?;
         }
-        left -= found.len().min(left);
+        left -= found.values.len().min(left);
     }
     out.extend_from_slice(b"]}");
     Ok(json(out))
@@ -186,32 +229,30 @@ struct Named<'a> {
 }
 
 /// Appends one point; its value is written by hand, because JSON has no NaN.
-fn write_point(out: &mut Vec<u8>, first: bool, point: &pb::Metric, run_id: &str) -> Result<(), RestError> {
-    use std::io::Write as _;
-    let named = Named {
-        key: &point.key,
-        timestamp: millis(point.time.as_ref()).unwrap_or_default(),
-        step: point.step,
-        run_id,
-    };
-    let failed = |_| {
-        RestError::new(
-            super::error::Code::InternalError,
-            "the answer cannot be written as JSON",
-        )
-    };
-    let value = clamped(point.value);
-    let lead = if first { "" } else { "," };
+fn write_point(
+    out: &mut Vec<u8>,
+    first: bool,
+    (timestamp, step, value): (i64, i64, f64),
+    (key, run_id): (&str, &str),
+) -> serde_json::Result<()> {
+    if !first {
+        out.push(b',');
+    }
+    out.extend_from_slice(br#"{"value":"#);
+    let value = clamped(value);
     if value.is_nan() {
-        write!(out, "{lead}{{\"value\":NaN,").map_err(failed)?;
+        out.extend_from_slice(b"NaN");
     } else {
-        write!(out, "{lead}{{\"value\":{value:?},").map_err(failed)?;
+        serde_json::to_writer(&mut *out, &value)?;
     }
-    let mut rest = serde_json::to_vec(&named).unwrap_or_default();
-    if !rest.is_empty() {
-        rest.remove(0);
-    }
-    out.append(&mut rest);
+    let rest = serde_json::to_vec(&Named {
+        key,
+        timestamp,
+        step,
+        run_id,
+    })?;
+    out.push(b',');
+    out.extend_from_slice(rest.strip_prefix(b"{").unwrap_or(&rest));
     Ok(())
 }
 
@@ -302,23 +343,56 @@ mod tests {
 
     #[test]
     fn bulk_points_have_bare_numbers() {
-        let point = |value| pb::Metric {
-            key: "a\"b".into(),
-            value,
-            step: -1,
-            ..Default::default()
-        };
         let mut out = Vec::new();
-        write_point(&mut out, true, &point(f64::NAN), "r").unwrap();
-        write_point(&mut out, false, &point(f64::INFINITY), "r").unwrap();
-        write_point(&mut out, false, &point(2.0), "r").unwrap();
+        for value in [f64::NAN, f64::INFINITY, 2.0] {
+            let first = out.is_empty();
+            write_point(&mut out, first, (7, -1, value), ("a\"b", "r")).unwrap();
+        }
         let text = String::from_utf8(out).unwrap();
-        let rest = r#""key":"a\"b","timestamp":0,"step":-1,"run_id":"r"}"#;
+        let rest = r#""key":"a\"b","timestamp":7,"step":-1,"run_id":"r"}"#;
         assert_eq!(
             text,
             format!(
-                "{{\"value\":NaN,{rest},{{\"value\":1.7976931348623157e308,{rest},{{\"value\":2.0,{rest}"
+                "{{\"value\":NaN,{rest},{{\"value\":1.7976931348623157e+308,{rest},{{\"value\":2.0,{rest}"
             )
         );
+    }
+
+    #[test]
+    fn histories_read_as_points() {
+        let points = pb::MetricColumns {
+            times_ms: vec![5, 6, 7],
+            steps: vec![-1, 0, i64::MAX],
+            values: vec![0.1, f64::NAN, f64::NEG_INFINITY],
+        };
+        let read = |points, token| {
+            let text = written("a\"b", points, token).unwrap();
+            serde_json::from_slice::<serde_json::Value>(&text).unwrap()
+        };
+        let point = |value, timestamp: i64, step: i64| {
+            serde_json::to_value(Metric {
+                key: "a\"b".to_owned(),
+                value: Num(value),
+                timestamp,
+                step,
+                dataset_name: None,
+                dataset_digest: None,
+                model_id: None,
+                run_id: None,
+            })
+            .unwrap()
+        };
+        let all = [
+            point(0.1, 5, -1),
+            point(f64::NAN, 6, 0),
+            point(f64::NEG_INFINITY, 7, i64::MAX),
+        ];
+        assert_eq!(read(&points, ""), serde_json::json!({ "metrics": all }));
+        assert_eq!(
+            read(&points, "t\""),
+            serde_json::json!({"metrics": all, "next_page_token": "t\""})
+        );
+        let none = pb::MetricColumns::default();
+        assert_eq!(read(&none, ""), serde_json::json!({}));
     }
 }

@@ -4,7 +4,9 @@ isort:skip_file
 """
 
 import builtins
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
@@ -86,6 +88,40 @@ class Metric(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["dataset_digest", b"dataset_digest", "dataset_name", b"dataset_name", "key", b"key", "model_id", b"model_id", "step", b"step", "time", b"time", "value", b"value"]) -> None: ...
 
 global___Metric = Metric
+
+@typing.final
+class MetricColumns(google.protobuf.message.Message):
+    """Points of one metric of one run, column by column: all columns are of the same length, the first point's parts come
+    first.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TIMES_MS_FIELD_NUMBER: builtins.int
+    STEPS_FIELD_NUMBER: builtins.int
+    VALUES_FIELD_NUMBER: builtins.int
+    @property
+    def times_ms(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """When each point was measured: milliseconds since 1970 in UTC."""
+
+    @property
+    def steps(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Position of each along the training."""
+
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """The values, bit for bit."""
+
+    def __init__(
+        self,
+        *,
+        times_ms: collections.abc.Iterable[builtins.int] | None = ...,
+        steps: collections.abc.Iterable[builtins.int] | None = ...,
+        values: collections.abc.Iterable[builtins.float] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["steps", b"steps", "times_ms", b"times_ms", "values", b"values"]) -> None: ...
+
+global___MetricColumns = MetricColumns
 
 @typing.final
 class MetricPoint(google.protobuf.message.Message):
