@@ -15,7 +15,7 @@ use crate::{load::Round, servers::Engine};
 /// What a row has to reach.
 #[derive(Debug, Clone, Copy)]
 pub enum Bar {
-    /// So many times less CPU per operation than the reference, the databases' included.
+    /// So many times less CPU per operation than the reference; of the servers, without their databases.
     Cpu(f64),
     /// So many times the reference's operations per second.
     Rate(f64),
@@ -133,19 +133,16 @@ impl Row {
             return;
         };
         let verdicts = bars.iter().map(|bar| match bar {
-            Bar::Cpu(bar) => Verdict::at_least(
-                "CPU",
-                theirs.all_cpu_ms() / ours.all_cpu_ms().max(1e-6),
-                *bar,
-                "×",
-            ),
+            Bar::Cpu(bar) => Verdict::at_least("CPU", theirs.cpu_ms / ours.cpu_ms.max(1e-6), *bar, "×"),
             Bar::Rate(bar) => Verdict::at_least("rate", ours.per_second / theirs.per_second, *bar, "×"),
         });
         self.verdicts.extend(verdicts);
         if self.engine == Engine::Postgres && bars.iter().any(|bar| matches!(bar, Bar::Cpu(_))) {
-            let alone = theirs.cpu_ms / ours.cpu_ms.max(1e-6);
-            self.notes
-                .push(format!("without PostgreSQL's own CPU: {}×", short(alone)));
+            let all = theirs.all_cpu_ms() / ours.all_cpu_ms().max(1e-6);
+            self.notes.push(format!(
+                "with PostgreSQL's own CPU on both sides: {}×",
+                short(all)
+            ));
         }
     }
 
@@ -273,7 +270,7 @@ impl Report {
         }
         out.push_str(
             "\nMedians over alternating rounds. CPU is that of the server's whole process tree per operation, idle share \
-             taken off; `db` is PostgreSQL's own, part of every CPU ratio. MiB is the tree's proportional set size.\n\n\
+             taken off; `db` is PostgreSQL's own, not part of what a bar is held against. MiB is the tree's proportional set size.\n\n\
              | scenario | variant | engine | side | keys | per second | p50 ms | p95 ms | p99 ms | CPU ms/op | db CPU ms/op | MiB | bars |\n\
              |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );

@@ -11,7 +11,7 @@ use lodeway_domain::{
 
 use super::{
     Search,
-    rows::{self, MODEL, VERSION},
+    rows::{self, LABELS, MODEL, VERSION},
 };
 use crate::{
     search::{self, Binding, Place, Query, Rows},
@@ -175,9 +175,12 @@ pub(super) async fn versions(
 ) -> Result<Page<ModelVersion>> {
     let table = ("versions v", "v.workspace = $1");
     let binding = Versions::of(search.filter.as_ref());
-    let (found, next) = page(conn, workspace, search, &binding, &of("v", VERSION), table).await?;
-    let mut rows = found.iter().map(rows::version).collect::<Result<Vec<_>>>()?;
-    rows::label_versions(conn, &mut rows).await?;
+    let columns = format!("{}, {LABELS}", of("v", VERSION));
+    let (found, next) = page(conn, workspace, search, &binding, &columns, table).await?;
+    let rows = found
+        .iter()
+        .map(rows::labelled_version)
+        .collect::<Result<Vec<_>>>()?;
     Ok(Page {
         items: rows.into_iter().map(|row| row.version).collect(),
         next,

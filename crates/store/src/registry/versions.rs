@@ -14,7 +14,7 @@ use super::{
     feed::{self, Referrer},
     ledger::{self, Entry},
     models,
-    rows::{self, VERSION, VersionRow, digest_code, unset},
+    rows::{self, LABELS, VERSION, VersionRow, digest_code, unset},
 };
 use crate::{
     args,
@@ -81,13 +81,12 @@ pub(super) async fn get(
             Arg::from(0_i64),
         ),
     };
-    let sql = format!("SELECT {VERSION} FROM versions WHERE workspace = $1 AND {which}");
+    let sql = format!("SELECT {VERSION}, {LABELS} FROM versions v WHERE workspace = $1 AND {which}");
     if let Some(row) = conn
         .query_opt(&sql, &[Arg::from(workspace), Arg::from(name.as_str()), arg])
         .await?
     {
-        let row = rows::version(&row)?;
-        return labelled(conn, row).await;
+        return Ok(rows::labelled_version(&row)?.version);
     }
     // Which of the two is missing decides what the caller can do.
     models::find(conn, workspace, name).await?;

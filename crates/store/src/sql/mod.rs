@@ -265,6 +265,26 @@ impl Db {
         }
     }
 
+    /// Runs one statement that writes, by itself: no transaction round it, which on PostgreSQL saves two round trips.
+    ///
+    /// The statement may run more than once, also where it had its effect already: it must do no harm then.
+    pub async fn write_at_once(&self, sql: &str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
+        match &self.inner.pools {
+            Pools::Sqlite(pools) => {
+                let state = (
+                    sql.to_owned(),
+                    args.iter().map(Arg::to_static).collect::<Vec<_>>(),
+                );
+                pools
+                    .write(state, |tx, (sql, args)| {
+                        Box::pin(async move { tx.query(sql, args).await })
+                    })
+                    .await
+            }
+            Pools::Postgres(pools) => pools.write_at_once(sql, args).await,
+        }
+    }
+
     /// Changes whenever a commit has appended to the change log (see [`crate::ledger::changes`]), also one of another
     /// process on PostgreSQL. A wake-up may be missing there while the database is away, so look now and then.
     pub fn wakeups(&self) -> watch::Receiver<u64> {

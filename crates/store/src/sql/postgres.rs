@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    DbOptions, OpenError, Reader, Tx,
+    Arg, DbOptions, OpenError, Reader, Row, Tx,
     conn::{Conn, Link},
     error::{is_broken_connection, is_retry, sorted, unavailable},
 };
@@ -163,6 +163,27 @@ impl Postgres {
                     tokio::time::sleep(pause(attempt)).await;
                     attempt += 1;
                 }
+                other => return other,
+            }
+        }
+    }
+
+    pub(super) async fn write_at_once(&self, sql: &str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
+        let (mut lost, mut broken) = (0, 0);
+        loop {
+            let mut conn = self.read().await?;
+            let outcome = match timeout(self.operation_timeout, conn.query(sql, args)).await {
+                Ok(outcome) => outcome,
+                Err(_) => return Err(Error::DeadlineExceeded),
+            };
+            match outcome {
+                Err(e) if is_retry(&e) && lost + 1 < ATTEMPTS => {
+                    lost += 1;
+                    drop(conn);
+                    tokio::time::sleep(pause(lost)).await;
+                }
+                // Left over from a restart of the server, like those that `begin` meets.
+                Err(e) if is_broken_connection(&e) && broken < self.attempts_to_begin => broken += 1,
                 other => return other,
             }
         }

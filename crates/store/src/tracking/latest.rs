@@ -47,11 +47,11 @@ macro_rules! place {
     };
 }
 
-const INTO: &str =
+pub(super) const INTO: &str =
     "INSERT INTO latest_metrics (run, key, experiment, started_ms, rank, sort, bits, step, ts_ms, indexed)";
 
 /// Replaces a row by a greater one.
-const END: &str = concat!(
+pub(super) const END: &str = concat!(
     "ON CONFLICT (run, key) DO UPDATE SET rank = excluded.rank, sort = excluded.sort, bits = excluded.bits, \
      step = excluded.step, ts_ms = excluded.ts_ms, indexed = FALSE WHERE ",
     place!("excluded"),
@@ -85,19 +85,26 @@ pub(super) async fn raise(tx: &mut Tx, head: &RunHead, points: &[(i64, Point)]) 
     Ok(())
 }
 
+/// What a run that is on the list already needs: nothing, unless its last append there is before `$4`. `$3` is now.
+pub(super) const NOTED: &str = "ON CONFLICT (run) DO UPDATE SET since_ms = excluded.since_ms \
+    WHERE unindexed_runs.since_ms < $4 OR unindexed_runs.since_ms > excluded.since_ms";
+
+/// Appends since then need not be noted again.
+pub(super) fn noted_before(now: Timestamp) -> Timestamp {
+    now.minus(Duration::from_secs(1))
+}
+
 /// Puts the run on the list of work for the background.
 pub(super) async fn note_append(tx: &mut Tx, head: &RunHead, now: Timestamp) -> Result<()> {
-    let second_ago = now.minus(Duration::from_secs(1)).millis();
+    let second_ago = noted_before(now).millis();
     if head
         .noted_ms
         .is_some_and(|noted| (second_ago..=now.millis()).contains(&noted))
     {
         return Ok(());
     }
-    let sql = "INSERT INTO unindexed_runs (run, experiment, since_ms) VALUES ($1, $2, $3) \
-               ON CONFLICT (run) DO UPDATE SET since_ms = excluded.since_ms \
-               WHERE unindexed_runs.since_ms < $4 OR unindexed_runs.since_ms > excluded.since_ms";
-    tx.execute(sql, &args![head.id, head.experiment, now.millis(), second_ago])
+    let sql = format!("INSERT INTO unindexed_runs (run, experiment, since_ms) VALUES ($1, $2, $3) {NOTED}");
+    tx.execute(&sql, &args![head.id, head.experiment, now.millis(), second_ago])
         .await?;
     Ok(())
 }

@@ -21,7 +21,7 @@ use lodeway_domain::{
 use tokio::sync::watch;
 
 use super::{
-    SqlTracking, blocks,
+    SqlTracking, at_once, blocks,
     history::Sample,
     labels::{self, Label},
     latest,
@@ -209,6 +209,12 @@ struct Prepared {
     appended: Mutex<Option<(i64, i64)>>,
 }
 
+impl Prepared {
+    fn is_points_only(&self) -> bool {
+        self.params.is_empty() && self.tags.is_empty() && self.measured.is_empty()
+    }
+}
+
 #[async_trait]
 impl MetricStore for SqlTracking {
     async fn log_batch(&self, write: Write<()>, run: &RunId, batch: LogBatch) -> Result<()> {
@@ -234,6 +240,19 @@ impl MetricStore for SqlTracking {
             tags,
             appended: Mutex::default(),
         });
+        if self.db.engine() == Engine::Postgres
+            && write.request.is_none()
+            && prepared.is_points_only()
+            && at_once::are_few(&prepared.points)
+        {
+            let (db, points) = (&self.db, &prepared.points);
+            let done = at_once::append(db, write.workspace(), run, points, write.now).await?;
+            if let Some((run, seq)) = done {
+                self.appends.tell(run, seq);
+                return Ok(());
+            }
+            // Why not, is for the operation to say.
+        }
         write
             .once(&self.db, Arc::clone(&prepared), |tx, write, batch| {
                 Box::pin(log(tx, write, batch))

@@ -8,6 +8,7 @@
 //! `blocks`, the packed form of points; `latest` keeps what searches order by; `logged_models` and `purge` are what their
 //! names say; `write` is how a write happens once.
 
+mod at_once;
 mod blocks;
 mod compact;
 mod datasets;

@@ -53,6 +53,20 @@ pub async fn values_come_back(db: Db) {
     assert_eq!(one.int(0).unwrap(), 1);
 }
 
+pub async fn one_statement_can_write_by_itself(db: Db) {
+    let sql =
+        "INSERT INTO t (name, n) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET n = excluded.n RETURNING n";
+    for n in [1_i64, 2] {
+        let rows = db.write_at_once(sql, &args!["a", n]).await.unwrap();
+        assert_eq!((rows.len(), rows[0].int(0).unwrap()), (1, n));
+    }
+    let plain = "INSERT INTO t (name) VALUES ($1)";
+    let error = db.write_at_once(plain, &args!["a"]).await.err().unwrap();
+    assert!(is_unique(&error), "{error:?}");
+    assert!(db.write_at_once(plain, &args!["b"]).await.unwrap().is_empty());
+    assert_eq!(count(&db).await, 2);
+}
+
 pub async fn many_writers_are_served(db: Db) {
     let start = std::time::Instant::now();
     let writes = (0..500).map(|i| {

@@ -99,6 +99,7 @@ both! {
     a_swallowed_failure_undoes_the_operation
     unique_keys_are_recognised
     a_panic_harms_nobody
+    one_statement_can_write_by_itself
     many_writers_are_served
     many_rows_are_inserted
     like_is_the_same
