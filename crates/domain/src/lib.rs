@@ -5,8 +5,8 @@
 //! cannot exist.
 //!
 //! A tour: [`id`] and [`time`] are the small words, [`error`] is how anything fails, [`page`] how lists are paged,
-//! [`filter`] the search grammar, [`tracking`] and [`registry`] the nouns of the two services, [`serving`] how traffic is
-//! divided.
+//! [`filter`] the search grammar, [`tracking`] and [`registry`] the nouns of the two services, [`signature`] what a
+//! saved model takes and gives, [`serving`] how traffic is divided.
 
 pub mod caller;
 pub mod error;
@@ -15,6 +15,7 @@ pub mod float;
 pub mod id;
 pub mod page;
 pub mod registry;
+pub mod signature;
 pub mod serving;
 pub mod time;
 pub mod tracking;
