@@ -6,7 +6,7 @@
 //!
 //! A tour: [`id`] and [`time`] are the small words, [`error`] is how anything fails, [`page`] how lists are paged,
 //! [`filter`] the search grammar, [`tracking`] and [`registry`] the nouns of the two services, [`signature`] what a
-//! saved model takes and gives, [`serving`] how traffic is divided.
+//! saved model takes and gives, [`serving`] how traffic is divided, [`sketch`] summaries of values that were seen.
 
 pub mod caller;
 pub mod error;
@@ -15,8 +15,9 @@ pub mod float;
 pub mod id;
 pub mod page;
 pub mod registry;
-pub mod signature;
 pub mod serving;
+pub mod signature;
+pub mod sketch;
 pub mod time;
 pub mod tracking;
 
