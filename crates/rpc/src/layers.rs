@@ -164,7 +164,12 @@ impl Column {
                 Err(error) => Err(error),
             },
         };
-        let span = rpc_span(&method, &request_id, context.as_ref().ok());
+        // A call from inside stands in the span of the one that it is part of.
+        let span = if outside || telemetry::is_followed() {
+            rpc_span(&method, &request_id, context.as_ref().ok())
+        } else {
+            Span::none()
+        };
         if outside {
             telemetry::adopt(&span, request.headers());
         }

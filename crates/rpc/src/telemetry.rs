@@ -2,7 +2,10 @@
 
 mod fields;
 
-use std::io::IsTerminal as _;
+use std::{
+    io::IsTerminal as _,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use http::HeaderMap;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -67,6 +70,15 @@ pub enum TelemetryError {
     Twice(String),
 }
 
+/// Whether this process exports traces.
+static EXPORTS: AtomicBool = AtomicBool::new(false);
+
+/// Whether somebody reads what calls tell about their course and their end: a collector of traces, or a log of debug
+/// lines. If not, lines of the log need only say which call they belong to.
+pub(crate) fn is_followed() -> bool {
+    EXPORTS.load(Ordering::Relaxed) || tracing::enabled!(tracing::Level::DEBUG)
+}
+
 /// The telemetry of a process; keep it until the end and [`Telemetry::shutdown`] it.
 #[derive(Debug)]
 pub struct Telemetry {
@@ -93,6 +105,7 @@ impl Telemetry {
                 .boxed(),
         };
         let traces = exporter(config, service)?;
+        EXPORTS.store(traces.is_some(), Ordering::Relaxed);
         let exported = traces.as_ref().map(|provider| {
             let info = tracing_subscriber::filter::LevelFilter::INFO;
             tracing_opentelemetry::layer()

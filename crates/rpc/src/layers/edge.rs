@@ -80,9 +80,11 @@ impl Column {
             response.headers_mut().insert(wire::REQUEST_ID, value);
         }
         let (code, seconds) = (response.status(), started.elapsed().as_secs_f64());
-        span.record("http.status", code.as_u16())
-            .record("duration_ms", seconds * 1e3);
-        span.in_scope(|| tracing::debug!("request ended"));
+        if telemetry::is_followed() {
+            span.record("http.status", code.as_u16())
+                .record("duration_ms", seconds * 1e3);
+            span.in_scope(|| tracing::debug!("request ended"));
+        }
         let labels = [
             ("route", route),
             ("method", method_label(&method)),

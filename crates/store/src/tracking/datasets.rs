@@ -72,7 +72,7 @@ impl DatasetStore for SqlTracking {
         let sql = format!(
             "SELECT DISTINCT e.experiment_id, d.name, d.digest, i.context FROM experiments e \
              JOIN dataset_inputs i ON i.experiment = e.id JOIN datasets d ON d.id = i.dataset \
-             WHERE e.workspace = $1 AND e.experiment_id IN {list} AND e.experiment_id >= $3 \
+             WHERE e.workspace = $1 AND e.experiment_id {list} AND e.experiment_id >= $3 \
              AND (e.experiment_id, d.name, d.digest, i.context) > ($3, $4, $5, $6) \
              ORDER BY e.experiment_id, d.name, d.digest, i.context LIMIT $7"
         );

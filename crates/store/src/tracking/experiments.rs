@@ -164,8 +164,7 @@ async fn load_tags(conn: &mut Conn, found: Vec<(i64, Experiment)>) -> Result<Vec
         true => Vec::new(),
         false => {
             let list = in_ids(conn.engine(), "$1");
-            let sql =
-                format!("SELECT experiment, key, value FROM experiment_tags WHERE experiment IN {list}");
+            let sql = format!("SELECT experiment, key, value FROM experiment_tags WHERE experiment {list}");
             conn.query(&sql, &args![&json_ids(rows)?]).await?
         }
     };

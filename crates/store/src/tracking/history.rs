@@ -280,7 +280,7 @@ impl Reading {
 
     async fn read(&self, conn: &mut Conn, picked: &[Candidate], found: &mut Vec<SeqPoint>) -> Result<()> {
         let sql = format!(
-            "SELECT append_seq, data FROM metric_blocks WHERE run = $1 AND key = $2 AND append_seq IN {}",
+            "SELECT append_seq, data FROM metric_blocks WHERE run = $1 AND key = $2 AND append_seq {}",
             in_ids(conn.engine(), "$3")
         );
         for key in [self.key, 0] {

@@ -32,14 +32,14 @@ pub(super) fn json_ids(ids: impl IntoIterator<Item = i64>) -> Result<String> {
     serde_json::to_string(&ids.into_iter().collect::<Vec<_>>()).map_err(Error::internal)
 }
 
-/// The subquery that gives the numbers of the JSON array `placeholder`.
+/// The condition, behind a column, that it is one of the numbers in the JSON array `placeholder`.
+///
+/// PostgreSQL gets an array to look up: what a subquery will give it cannot foresee, and rather reads whole tables.
 pub(super) fn in_ids(engine: Engine, placeholder: &str) -> String {
     match engine {
-        Engine::Sqlite => format!("(SELECT value FROM json_each({placeholder}))"),
+        Engine::Sqlite => format!("IN (SELECT value FROM json_each({placeholder}))"),
         Engine::Postgres => {
-            format!(
-                "(SELECT CAST(v AS BIGINT) FROM json_array_elements_text(CAST({placeholder} AS JSON)) AS v)"
-            )
+            format!("= ANY(CAST(translate({placeholder}, '[]', '{{}}') AS BIGINT[]))")
         }
     }
 }
@@ -68,7 +68,7 @@ pub(super) async fn set_params(tx: &mut Tx, run: &RunHead, params: &[Label]) -> 
         return Ok(false);
     }
     let sql = format!(
-        "SELECT key, value FROM params WHERE run = $1 AND key IN {}",
+        "SELECT key, value FROM params WHERE run = $1 AND key {}",
         in_ids(tx.engine(), "$2")
     );
     let ids = json_ids(params.iter().map(|p| p.id))?;

@@ -119,18 +119,18 @@ pub(super) async fn settle(db: &Db, runs: &[i64]) -> Result<bool> {
             let these = in_ids(engine, "$1");
             // An append locks its run's row first, so none is under way once all are held.
             if engine == Engine::Postgres {
-                let lock = format!("SELECT 1 FROM runs WHERE id IN {these} ORDER BY id FOR UPDATE");
+                let lock = format!("SELECT 1 FROM runs WHERE id {these} ORDER BY id FOR UPDATE");
                 tx.query(&lock, &args![runs]).await?;
             }
             let sql = format!(
                 "UPDATE latest_metrics SET indexed = TRUE WHERE (run, key) IN (SELECT run, key FROM latest_metrics \
-                 WHERE run IN {these} AND NOT indexed ORDER BY run, key LIMIT $2)"
+                 WHERE run {these} AND NOT indexed ORDER BY run, key LIMIT $2)"
             );
             let done = tx.execute(&sql, &args![runs, SLICE]).await?;
             if i64::try_from(done).unwrap_or(SLICE) >= SLICE {
                 return Ok(false);
             }
-            let sql = format!("DELETE FROM unindexed_runs WHERE run IN {these}");
+            let sql = format!("DELETE FROM unindexed_runs WHERE run {these}");
             tx.execute(&sql, &args![runs]).await?;
             Ok(true)
         })

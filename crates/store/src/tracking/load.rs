@@ -129,17 +129,17 @@ impl Loading {
                         continue;
                     }
                     args.push(Arg::from(json_ids(found)?));
-                    format!(" AND key IN {}", in_ids(engine, &format!("${}", args.len())))
+                    format!(" AND key {}", in_ids(engine, &format!("${}", args.len())))
                 }
             };
             parts.push(format!(
-                "SELECT {kind}, run, {packed} FROM {table} WHERE run IN {within}{only} GROUP BY run"
+                "SELECT {kind}, run, {packed} FROM {table} WHERE run {within}{only} GROUP BY run"
             ));
         }
         if wanted.datasets {
             for (kind, table) in [(DATASETS, "dataset_inputs"), (MODELS, "run_models")] {
                 parts.push(format!(
-                    "SELECT {kind}, run, '' FROM {table} WHERE run IN {within} GROUP BY run"
+                    "SELECT {kind}, run, '' FROM {table} WHERE run {within} GROUP BY run"
                 ));
             }
         }
@@ -203,7 +203,7 @@ impl Loading {
     async fn datasets(&mut self, reader: &mut Reader) -> Result<()> {
         let sql = format!(
             "SELECT x.run, d.name, d.digest, d.source_type, d.source, d.schema_json, d.profile, x.tags \
-             FROM dataset_inputs x JOIN datasets d ON d.id = x.dataset WHERE x.run IN {} ORDER BY x.run, x.position, d.id",
+             FROM dataset_inputs x JOIN datasets d ON d.id = x.dataset WHERE x.run {} ORDER BY x.run, x.position, d.id",
             in_ids(reader.engine(), "$1")
         );
         for row in reader.query(&sql, &args![&self.ids]).await? {
@@ -225,7 +225,7 @@ impl Loading {
 
     async fn models(&mut self, reader: &mut Reader) -> Result<()> {
         let sql = format!(
-            "SELECT run, output, model_id, step FROM run_models WHERE run IN {} ORDER BY run, position, step, model_id",
+            "SELECT run, output, model_id, step FROM run_models WHERE run {} ORDER BY run, position, step, model_id",
             in_ids(reader.engine(), "$1")
         );
         for row in reader.query(&sql, &args![&self.ids]).await? {

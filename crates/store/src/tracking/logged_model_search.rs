@@ -168,7 +168,7 @@ impl LoggedModelSearch {
         let experiments = self.experiment_rows(conn, workspace).await?;
         let mut bound = Bound::new(conn.engine(), args![experiments].to_vec());
         let mut scope = format!(
-            "m.experiment IN {} AND m.deleted_ms IS NULL",
+            "m.experiment {} AND m.deleted_ms IS NULL",
             in_ids(conn.engine(), "$1")
         );
         let columns = self.columns(&mut bound, &mut scope);
@@ -188,7 +188,7 @@ impl LoggedModelSearch {
     async fn experiment_rows(&self, conn: &mut Conn, workspace: &str) -> Result<String> {
         let wanted = json_ids(self.experiments.iter().map(|id| id.get()))?;
         let list = in_ids(conn.engine(), "$2");
-        let sql = format!("SELECT id FROM experiments WHERE workspace = $1 AND experiment_id IN {list}");
+        let sql = format!("SELECT id FROM experiments WHERE workspace = $1 AND experiment_id {list}");
         let rows = conn.query(&sql, &args![workspace, &wanted]).await?;
         json_ids(rows.iter().map(|row| row.int(0)).collect::<Result<Vec<_>>>()?)
     }

@@ -147,13 +147,13 @@ pub(super) async fn load(conn: &mut Conn, workspace: &str, rows: &[Row]) -> Resu
     }
     let ids = json_ids(places.keys().copied())?;
     let list = in_ids(conn.engine(), "$1");
-    let sql = format!("SELECT model, key, value FROM logged_model_params WHERE model IN {list}");
+    let sql = format!("SELECT model, key, value FROM logged_model_params WHERE model {list}");
     for row in conn.query(&sql, &args![&ids]).await? {
         if let Some(i) = places.get(&row.int(0)?) {
             models[*i].params.insert(row.text(1)?, row.text(2)?);
         }
     }
-    let sql = format!("SELECT model, key, value FROM logged_model_tags WHERE model IN {list}");
+    let sql = format!("SELECT model, key, value FROM logged_model_tags WHERE model {list}");
     for row in conn.query(&sql, &args![&ids]).await? {
         if let Some(i) = places.get(&row.int(0)?) {
             models[*i].tags.insert(row.text(1)?, row.text(2)?);
@@ -161,7 +161,7 @@ pub(super) async fn load(conn: &mut Conn, workspace: &str, rows: &[Row]) -> Resu
     }
     let sql = format!(
         "SELECT m.id, v.name, v.version FROM logged_models m JOIN version_references v \
-         ON v.workspace = $2 AND v.model_id = m.model_id AND NOT v.released WHERE m.id IN {list} \
+         ON v.workspace = $2 AND v.model_id = m.model_id AND NOT v.released WHERE m.id {list} \
          ORDER BY v.name, v.version"
     );
     for row in conn.query(&sql, &args![&ids, workspace]).await? {
@@ -187,7 +187,7 @@ async fn load_points(
     let sql = format!(
         "SELECT p.model, p.key, p.dataset_name, p.dataset_digest, p.run_id, p.step, p.ts_ms, p.bits FROM \
          (SELECT x.*, ROW_NUMBER() OVER (PARTITION BY x.model ORDER BY x.ts_ms DESC, x.step DESC, x.sort DESC) AS place \
-         FROM logged_model_metrics x WHERE x.model IN {list}) p WHERE p.place <= $2"
+         FROM logged_model_metrics x WHERE x.model {list}) p WHERE p.place <= $2"
     );
     let share = i64::try_from(share).unwrap_or(i64::MAX);
     for row in conn.query(&sql, &args![ids, share]).await? {

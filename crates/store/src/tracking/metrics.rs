@@ -401,6 +401,9 @@ pub(super) async fn append_points(
     if points.is_empty() {
         return Ok(());
     }
+    if tx.engine() == Engine::Postgres && at_once::are_few(points) {
+        return at_once::append_in(tx, head, points, now).await;
+    }
     write_blocks(tx, head.id, &blocks::pack(head.append_seq, points)).await?;
     latest::raise(tx, head, points).await?;
     latest::note_append(tx, head, now).await

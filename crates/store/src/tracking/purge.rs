@@ -194,12 +194,12 @@ impl Source {
         let own = match (filter.is_everything(), named) {
             (true, _) => "TRUE".to_owned(),
             (false, false) => "FALSE".to_owned(),
-            (false, true) => format!("y.{id} IN {}", in_texts(engine, "$4")),
+            (false, true) => format!("y.{id} {}", in_texts(engine, "$4")),
         };
         let of = match (filter.is_everything(), filter.experiments.is_empty()) {
             (true, _) => "TRUE".to_owned(),
             (false, true) => "FALSE".to_owned(),
-            (false, false) => format!("e.experiment_id IN {}", in_ids(engine, "$3")),
+            (false, false) => format!("e.experiment_id {}", in_ids(engine, "$3")),
         };
         // The arguments that a branch leaves out still need a type on PostgreSQL.
         format!(
@@ -257,9 +257,9 @@ impl Source {
 
 fn in_texts(engine: Engine, placeholder: &str) -> String {
     match engine {
-        Engine::Sqlite => format!("(SELECT value FROM json_each({placeholder}))"),
+        Engine::Sqlite => format!("IN (SELECT value FROM json_each({placeholder}))"),
         Engine::Postgres => {
-            format!("(SELECT v FROM json_array_elements_text(CAST({placeholder} AS JSON)) AS v)")
+            format!("IN (SELECT v FROM json_array_elements_text(CAST({placeholder} AS JSON)) AS v)")
         }
     }
 }
@@ -278,7 +278,7 @@ async fn find_experiments(
     let named = match (filter.is_everything(), filter.experiments.is_empty()) {
         (true, _) => "TRUE".to_owned(),
         (false, true) => return Ok(Vec::new()),
-        (false, false) => format!("e.experiment_id IN {}", in_ids(conn.engine(), "$3")),
+        (false, false) => format!("e.experiment_id {}", in_ids(conn.engine(), "$3")),
     };
     let held = |source: &Source| {
         format!(
@@ -405,7 +405,7 @@ async fn check_deleted(conn: &mut Conn, workspace: &str, filter: &PurgeFilter) -
     ];
     for (kind, table, column, list, ids) in checks {
         let sql = format!(
-            "SELECT CAST({column} AS TEXT) FROM {table} WHERE workspace = $1 AND deleted_ms IS NULL AND {column} IN {list} \
+            "SELECT CAST({column} AS TEXT) FROM {table} WHERE workspace = $1 AND deleted_ms IS NULL AND {column} {list} \
              ORDER BY {column} LIMIT 1"
         );
         if let Some(row) = conn.query_opt(&sql, &args![workspace, &ids]).await? {
@@ -445,7 +445,7 @@ async fn move_out(tx: &mut Tx, workspace: &str, items: &[PurgeItem]) -> Result<H
             .iter()
             .filter(|item| item.kind == kind && item.held_back_by.is_none());
         let going = json_ids(going.map(|item| item.row))?;
-        let sql = format!("UPDATE {set} WHERE id IN {list} AND workspace = $3 AND {test} RETURNING id");
+        let sql = format!("UPDATE {set} WHERE id {list} AND workspace = $3 AND {test} RETURNING id");
         for row in tx.query(&sql, &args![&limbo, &going, workspace]).await? {
             moved.insert((kind, row.int(0)?));
         }
@@ -511,17 +511,17 @@ async fn delete_rows(tx: &mut Tx, limbo: &str, kind: PurgeKind, ids: &str) -> Re
     };
     // The entity's row first: whoever adds parts holds it, and finds it gone afterwards.
     let lock = tx.engine().for_update();
-    let find = format!("SELECT id FROM {table} WHERE id IN {list} AND workspace = $2 ORDER BY id{lock}");
+    let find = format!("SELECT id FROM {table} WHERE id {list} AND workspace = $2 ORDER BY id{lock}");
     let mut found = Vec::new();
     for row in tx.query(&find, &args![ids, limbo]).await? {
         found.push(row.int(0)?);
     }
     let ids = json_ids(found)?;
     for (part, owner) in parts {
-        let sql = format!("DELETE FROM {part} WHERE {owner} IN {list}");
+        let sql = format!("DELETE FROM {part} WHERE {owner} {list}");
         tx.execute(&sql, &args![&ids]).await?;
     }
-    let sql = format!("DELETE FROM {table} WHERE id IN {list}");
+    let sql = format!("DELETE FROM {table} WHERE id {list}");
     tx.execute(&sql, &args![&ids]).await?;
     Ok(())
 }

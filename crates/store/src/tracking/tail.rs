@@ -249,7 +249,7 @@ async fn window_points(
             .to_owned();
     let mut args = args![run, low, high].to_vec();
     if let Some(keys) = keys {
-        sql.push_str(&format!(" AND key IN {}", in_ids(conn.engine(), "$4")));
+        sql.push_str(&format!(" AND key {}", in_ids(conn.engine(), "$4")));
         args.push(json_ids(keys.iter().copied().chain([0]))?.into());
     }
     let mut found: Vec<Placed> = Vec::new();

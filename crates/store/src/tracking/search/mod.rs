@@ -122,7 +122,7 @@ async fn experiments(
 ) -> Result<HashMap<i64, ExperimentId>> {
     let list = json_ids(ids.iter().map(|id| id.get()))?;
     let sql = format!(
-        "SELECT id, experiment_id FROM experiments WHERE workspace = $1 AND experiment_id IN {}",
+        "SELECT id, experiment_id FROM experiments WHERE workspace = $1 AND experiment_id {}",
         in_ids(reader.engine(), "$2")
     );
     let rows = reader.query(&sql, &args![workspace.as_str(), &list]).await?;
@@ -139,7 +139,7 @@ async fn sorted(
     experiments: &HashMap<i64, ExperimentId>,
 ) -> Result<Page<Row>> {
     let scope = format!(
-        "r.experiment IN {} AND {}",
+        "r.experiment {} AND {}",
         in_ids(reader.engine(), "$1"),
         stage(search.view)
     );
