@@ -15,7 +15,7 @@ use crate::{load::Round, servers::Engine};
 /// What a row has to reach.
 #[derive(Debug, Clone, Copy)]
 pub enum Bar {
-    /// So many times less CPU per operation than the reference; of the servers, without their databases.
+    /// So many times less CPU per operation than the reference, the databases' included.
     Cpu(f64),
     /// So many times the reference's operations per second.
     Rate(f64),
@@ -270,7 +270,7 @@ impl Report {
         }
         out.push_str(
             "\nMedians over alternating rounds. CPU is that of the server's whole process tree per operation, idle share \
-             taken off; `db` is PostgreSQL's own, not part of what a bar is held against. MiB is the tree's proportional set size.\n\n\
+             taken off; `db` is PostgreSQL's own, part of every CPU ratio. MiB is the tree's proportional set size.\n\n\
              | scenario | variant | engine | side | keys | per second | p50 ms | p95 ms | p99 ms | CPU ms/op | db CPU ms/op | MiB | bars |\n\
              |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
