@@ -1,0 +1,15 @@
+//! What goes into a model and comes out of it: tensors, frames of columns, and the formats in which callers send them.
+//!
+//! Its job: the values themselves ([`tensor`], [`frame`], [`payload`]) and reading and writing them, without I/O and
+//! without a server: the Open Inference Protocol's JSON and binary forms, and MLflow's scoring documents. Not its job:
+//! gRPC messages (the services convert those), queues, models.
+
+pub mod frame;
+pub mod payload;
+pub mod tensor;
+
+pub use self::{
+    frame::{Column, Frame},
+    payload::{Document, Params, Payload},
+    tensor::Tensor,
+};
