@@ -68,6 +68,14 @@ pub enum Reason {
     DeadlinePassed,
     /// The call exists in the contract of a peer but not here.
     NotImplemented,
+    /// A model is not loaded, or cannot be; the message says why.
+    ModelNotReady,
+    /// A target that would get traffic is not ready, so the change is refused.
+    TargetNotReady,
+    /// The host lacks what a model needs: a library, an interpreter, a fence.
+    RuntimeMissing,
+    /// A rollout is under way, or in a state that does not allow this.
+    RolloutState,
     /// A fault of the server itself.
     ServerFault,
 }
@@ -103,6 +111,10 @@ impl Reason {
             Self::BackendUnavailable => "BACKEND_UNAVAILABLE",
             Self::DeadlinePassed => "DEADLINE_PASSED",
             Self::NotImplemented => "NOT_IMPLEMENTED",
+            Self::ModelNotReady => "MODEL_NOT_READY",
+            Self::TargetNotReady => "TARGET_NOT_READY",
+            Self::RuntimeMissing => "RUNTIME_MISSING",
+            Self::RolloutState => "ROLLOUT_STATE",
             Self::ServerFault => "SERVER_FAULT",
         }
     }
@@ -130,6 +142,16 @@ pub enum ResourceKind {
     Transition,
     /// An artifact file or folder, by path.
     Artifact,
+    /// A model version loaded somewhere, by id.
+    Deployment,
+    /// An endpoint, by name.
+    Endpoint,
+    /// A revision of an endpoint, by `name/number`.
+    Revision,
+    /// A rollout, by id.
+    Rollout,
+    /// A prediction, by id.
+    Prediction,
 }
 
 impl ResourceKind {
@@ -145,6 +167,11 @@ impl ResourceKind {
             Self::Alias => "alias",
             Self::Transition => "transition",
             Self::Artifact => "artifact",
+            Self::Deployment => "deployment",
+            Self::Endpoint => "endpoint",
+            Self::Revision => "revision",
+            Self::Rollout => "rollout",
+            Self::Prediction => "prediction",
         }
     }
 }

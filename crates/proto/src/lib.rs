@@ -37,3 +37,24 @@ pub mod registry {
         tonic::include_proto!("lodeway.registry.v1");
     }
 }
+
+/// The model host.
+pub mod serving {
+    /// `lodeway.serving.v1`.
+    pub mod v1 {
+        tonic::include_proto!("lodeway.serving.v1");
+    }
+}
+
+/// The edge.
+pub mod gateway {
+    /// `lodeway.gateway.v1`.
+    pub mod v1 {
+        tonic::include_proto!("lodeway.gateway.v1");
+    }
+}
+
+/// The Open Inference Protocol, version 2.
+pub mod inference {
+    tonic::include_proto!("inference");
+}

@@ -30,12 +30,14 @@
 //! tasks.shutdown(grace).await;                                                   // then background work ends
 //! ```
 //! [`transport`] and [`context`] are what services touch, [`status`] the one mapping of errors, [`layers`] the column
-//! every call passes, [`serve`] the listener, [`config`] and [`telemetry`] what the binary reads and starts.
+//! every call passes, [`serve`] the listener, [`config`] and [`telemetry`] what the binary reads and starts, [`inference`]
+//! the one protocol whose messages are read here, because serving and gateway both speak it.
 
 pub mod access;
 pub mod auth;
 pub mod config;
 pub mod context;
+pub mod inference;
 pub mod layers;
 pub mod serve;
 pub mod status;

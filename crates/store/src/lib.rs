@@ -4,7 +4,8 @@
 //!
 //! A tour: [`sql`] is the only door to SQLite and PostgreSQL, [`migrate`] brings a database to the schema of this
 //! program, [`ledger`] holds the tables that every service's database has: requests seen, changes, outbox,
-//! [`search`] turns filters and orders into SQL, [`artifacts`] keeps the bytes of files.
+//! [`search`] turns filters and orders into SQL, [`artifacts`] keeps the bytes of files, [`tracking`], [`registry`] and
+//! [`serving`] are the stores of the services.
 
 // Tests inside the crate share code with those beside it.
 #[cfg(test)]
@@ -15,5 +16,6 @@ pub mod ledger;
 pub mod migrate;
 pub mod registry;
 pub mod search;
+pub mod serving;
 pub mod sql;
 pub mod tracking;

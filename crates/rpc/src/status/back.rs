@@ -186,6 +186,11 @@ const KINDS: &[ResourceKind] = &[
     ResourceKind::Alias,
     ResourceKind::Transition,
     ResourceKind::Artifact,
+    ResourceKind::Deployment,
+    ResourceKind::Endpoint,
+    ResourceKind::Revision,
+    ResourceKind::Rollout,
+    ResourceKind::Prediction,
 ];
 
 pub(super) const REASONS: &[Reason] = &[
@@ -217,4 +222,8 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::DeadlinePassed,
     Reason::NotImplemented,
     Reason::ServerFault,
+    Reason::ModelNotReady,
+    Reason::TargetNotReady,
+    Reason::RuntimeMissing,
+    Reason::RolloutState,
 ];

@@ -1,0 +1,197 @@
+//! Model folders on this machine: fetched once, each file checked against its digest, found again after a restart.
+//!
+//! A folder's name is the digest of its content, so it never changes and is shared by every deployment of the same
+//! files. It is written beside its place and moved there when it is complete; what a crash leaves is fetched anew.
+
+use std::path::{Component, Path, PathBuf};
+
+use futures::TryStreamExt as _;
+use lodeway_domain::{Error, Result, caller::Workspace, id};
+use lodeway_proto::artifacts::v1::{
+    Artifact, DownloadArtifactRequest, GetManifestRequest, artifact_service_client::ArtifactServiceClient,
+    download_artifact_response::Kind,
+};
+use lodeway_rpc::{CallContext, Transport, status};
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::runtime::not_loadable;
+
+/// A manifest of 100,000 files.
+const MAX_MANIFEST_BYTES: usize = 64 << 20;
+
+/// Where fetched models are.
+#[derive(Clone)]
+pub(crate) struct Files {
+    root: PathBuf,
+    artifacts: Option<ArtifactServiceClient<Transport>>,
+}
+
+/// What a location holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Manifest {
+    pub(crate) content_digest: String,
+    files: Vec<Artifact>,
+}
+
+impl Files {
+    pub(crate) fn new(root: PathBuf, artifacts: Option<ArtifactServiceClient<Transport>>) -> Self {
+        let artifacts = artifacts.map(|client| client.max_decoding_message_size(MAX_MANIFEST_BYTES));
+        Self { root, artifacts }
+    }
+
+    fn artifacts(&self) -> Result<ArtifactServiceClient<Transport>> {
+        self.artifacts.clone().ok_or_else(|| {
+            not_loadable("this host works without an artifact service; set `peers.artifacts`".to_owned())
+        })
+    }
+
+    /// What is at `location`. Errors: `MODEL_NOT_READY` if nothing is, those of the artifact service.
+    pub(crate) async fn manifest(&self, cx: &CallContext, location: &str) -> Result<Manifest> {
+        let message = GetManifestRequest {
+            location: location.to_owned(),
+            path: String::new(),
+        };
+        let reply = self.artifacts()?.get_manifest(cx.request(message)).await;
+        let reply = reply.map_err(|s| status::into_error(&s))?.into_inner();
+        if reply.artifacts.is_empty() {
+            return Err(not_loadable(format!("there are no files at `{location}`")));
+        }
+        Ok(Manifest {
+            content_digest: reply.content_digest,
+            files: reply.artifacts,
+        })
+    }
+
+    /// The folder with these files, fetched unless it is here; every file has its digest.
+    ///
+    /// Errors: `DATA_LOSS` with the path of a file whose bytes are not those of its digest.
+    pub(crate) async fn folder(
+        &self,
+        workspace: &Workspace,
+        location: &str,
+        manifest: &Manifest,
+    ) -> Result<PathBuf> {
+        let name = &manifest.content_digest;
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(Error::internal(format!("`{name}` is no content digest")));
+        }
+        let place = self.root.join(name);
+        if is_intact(place.clone(), manifest.clone()).await? {
+            return Ok(place);
+        }
+        let io = |e: std::io::Error| Error::internal(format!("cannot keep a model: {e}"));
+        let beside = self.root.join(format!(".fetching-{}", id::new_hex()));
+        let fetched = self.fetch(workspace, location, manifest, &beside).await;
+        if let Err(error) = fetched {
+            // What is left of it is of no use to anybody; that it cannot be removed is no other fault.
+            drop(tokio::fs::remove_dir_all(&beside).await);
+            return Err(error);
+        }
+        drop(tokio::fs::remove_dir_all(&place).await);
+        match tokio::fs::rename(&beside, &place).await {
+            Ok(()) => Ok(place),
+            // Somebody else was faster, with the same files.
+            Err(_) if place.is_dir() => {
+                drop(tokio::fs::remove_dir_all(&beside).await);
+                Ok(place)
+            }
+            Err(error) => Err(io(error)),
+        }
+    }
+
+    async fn fetch(
+        &self,
+        workspace: &Workspace,
+        location: &str,
+        manifest: &Manifest,
+        into: &Path,
+    ) -> Result<()> {
+        let cx = crate::own_context(workspace);
+        for file in &manifest.files {
+            let target = into.join(inside(&file.path)?);
+            self.fetch_one(&cx, location, file, &target).await?;
+        }
+        Ok(())
+    }
+
+    async fn fetch_one(&self, cx: &CallContext, location: &str, file: &Artifact, target: &Path) -> Result<()> {
+        let io = |e: std::io::Error| Error::internal(format!("cannot keep `{}`: {e}", file.path));
+        if let Some(parent) = target.parent() {
+            tokio::fs::create_dir_all(parent).await.map_err(io)?;
+        }
+        let message = DownloadArtifactRequest {
+            location: location.to_owned(),
+            path: file.path.clone(),
+            offset_bytes: 0,
+            length_bytes: None,
+        };
+        let reply = self.artifacts()?.download_artifact(cx.request(message)).await;
+        let mut chunks = reply.map_err(|s| status::into_error(&s))?.into_inner();
+        let mut out = tokio::fs::File::create(target).await.map_err(io)?;
+        let mut hash = Sha256::new();
+        while let Some(reply) = chunks.try_next().await.map_err(|s| status::into_error(&s))? {
+            if let Some(Kind::Chunk(chunk)) = reply.kind {
+                hash.update(&chunk);
+                out.write_all(&chunk).await.map_err(io)?;
+            }
+        }
+        out.flush().await.map_err(io)?;
+        check(file, &hex::encode(hash.finalize()))
+    }
+}
+
+fn check(file: &Artifact, found: &str) -> Result<()> {
+    if file.sha256.is_empty() || file.sha256 == found {
+        return Ok(());
+    }
+    let path = &file.path;
+    Err(Error::DataLoss(format!(
+        "the bytes of `{path}` are not those of its digest; register the model again"
+    )))
+}
+
+/// A path below the folder. Errors: one that leads out of it.
+fn inside(path: &str) -> Result<&Path> {
+    let path = Path::new(path);
+    if path.components().all(|part| matches!(part, Component::Normal(_))) {
+        return Ok(path);
+    }
+    Err(not_loadable(format!("`{}` leads out of the model's folder", path.display())))
+}
+
+/// Whether the folder is there and each of its files has its digest.
+async fn is_intact(place: PathBuf, manifest: Manifest) -> Result<bool> {
+    let look = move || {
+        place.is_dir()
+            && manifest.files.iter().all(|file| {
+                let Ok(path) = inside(&file.path) else { return false };
+                let digest = digest_of(&place.join(path));
+                let is_same = digest.is_ok_and(|found| file.sha256.is_empty() || found == file.sha256);
+                if !is_same {
+                    tracing::warn!(path = file.path, "a file of a model on this machine was changed; it is fetched again");
+                }
+                is_same
+            })
+    };
+    tokio::task::spawn_blocking(look).await.map_err(Error::internal)
+}
+
+fn digest_of(path: &Path) -> std::io::Result<String> {
+    let mut hash = Sha256::new();
+    std::io::copy(&mut std::fs::File::open(path)?, &mut HashWriter(&mut hash))?;
+    Ok(hex::encode(hash.finalize()))
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

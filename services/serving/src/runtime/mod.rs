@@ -1,0 +1,114 @@
+//! What can score a model: one narrow trait, and who is chosen for which model.
+
+mod onnx;
+
+use std::{path::Path, time::Instant};
+
+use async_trait::async_trait;
+use lodeway_domain::{
+    Error, Reason, Result,
+    serving::{DeploymentSettings, RuntimeChoice},
+    signature::{DataType, ModelFile},
+};
+use lodeway_inference::{Params, Payload};
+
+pub use onnx::OnnxLibrary;
+
+/// One tensor that a model takes or gives; −1 varies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements.
+    pub datatype: DataType,
+    /// Its dimensions, outermost first.
+    pub shape: Vec<i64>,
+}
+
+/// One batch for a model.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The input.
+    pub payload: Payload,
+    /// Parameters beside it.
+    pub params: Params,
+    /// When nobody waits any longer.
+    pub deadline: Instant,
+}
+
+/// A loaded model, ready to score.
+#[async_trait]
+pub trait Runtime: Send + Sync + 'static {
+    /// What scores, as it stands in metadata: `onnxruntime_onnx`, `mlflow_python_function`.
+    fn platform(&self) -> &'static str;
+    /// The tensors it takes by its own account; empty if it does not know.
+    fn inputs(&self) -> &[TensorSpec];
+    /// The tensors it gives by its own account; empty if it does not know.
+    fn outputs(&self) -> &[TensorSpec];
+    /// About what it holds in memory.
+    fn memory_bytes(&self) -> u64;
+    /// How many batches it can work on at the same time.
+    fn parallel(&self) -> usize;
+    /// True if it reads frames and documents as they are; else it gets tensors only.
+    fn reads_frames(&self) -> bool;
+    /// True if each row's answer depends on that row alone by construction.
+    fn is_row_independent(&self) -> bool {
+        false
+    }
+    /// Scores one batch. Errors: `Invalid` for an input it cannot take, `DeadlineExceeded`, `Unavailable` for a worker
+    /// that died, `Internal` for a model that failed.
+    async fn infer(&self, call: Call) -> Result<Payload>;
+    /// Ends it, its processes included.
+    async fn stop(&self) {}
+}
+
+/// What the host has to run models with.
+#[derive(Clone, Default)]
+pub struct Runtimes {
+    /// ONNX Runtime, if its library was found.
+    pub onnx: OnnxLibrary,
+}
+
+impl Runtimes {
+    /// Loads the model in `folder`.
+    ///
+    /// Errors: `RUNTIME_MISSING` if the host lacks what the model needs, `MODEL_NOT_READY` if the model cannot be loaded.
+    pub async fn load(
+        &self,
+        folder: &Path,
+        file: &ModelFile,
+        settings: &DeploymentSettings,
+    ) -> Result<Box<dyn Runtime>> {
+        let native = settings.runtime != RuntimeChoice::Python;
+        if native && file.flavors.contains_key("onnx") {
+            match self.onnx.load(folder, file, settings).await {
+                Ok(runtime) => return Ok(Box::new(runtime)),
+                // Without the library Python may still do it.
+                Err(error)
+                    if error.reason() == Reason::RuntimeMissing
+                        && settings.runtime == RuntimeChoice::Auto
+                        && self.has_python() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let known = file.flavors.keys().cloned().collect::<Vec<_>>().join(", ");
+        Err(missing(format!(
+            "nothing here runs a model of the flavors `{known}` as `{}`",
+            settings.runtime
+        )))
+    }
+
+    fn has_python(&self) -> bool {
+        false
+    }
+}
+
+/// The host lacks what a model needs.
+pub(crate) fn missing(message: String) -> Error {
+    Error::precondition(Reason::RuntimeMissing, message, Vec::new())
+}
+
+/// The model is there and cannot be loaded.
+pub(crate) fn not_loadable(message: String) -> Error {
+    Error::precondition(Reason::ModelNotReady, message, Vec::new())
+}

@@ -1,0 +1,396 @@
+//! ONNX models, scored in this process by ONNX Runtime's shared library.
+//!
+//! The library is not linked: it is found by path (`lodeway runtime install onnx` fetches it), and without it everything
+//! else works. A session runs one batch at a time, so a model has as many sessions as it may work on batches; the second
+//! is made when the first is busy for the first time. Sessions have no threads of their own: batches run side by side,
+//! which gives more throughput for small models than one batch on many threads.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lodeway_domain::{
+    Error, Result,
+    serving::DeploymentSettings,
+    signature::{DataType, ModelFile},
+};
+use lodeway_inference::{Payload, Tensor};
+use ort::{
+    environment::Environment,
+    session::{Session, SessionInputValue, SessionOutputs},
+    value::{DynMap, DynValue, TensorElementType, ValueType},
+};
+
+use super::{Call, Runtime, TensorSpec, missing, not_loadable};
+
+/// Above this many input elements a batch is scored on a thread for blocking work, so that it holds up no other call.
+const INLINE_ELEMENTS: usize = 16 << 10;
+
+/// ONNX Runtime's library, loaded at the first model that needs it. Clones share it.
+#[derive(Clone, Default)]
+pub struct OnnxLibrary(Arc<Library>);
+
+#[derive(Default)]
+struct Library {
+    path: Option<PathBuf>,
+    loaded: OnceLock<Result<Environment, String>>,
+}
+
+impl OnnxLibrary {
+    /// The library at this path; none: models of this kind are refused.
+    pub fn at(path: Option<PathBuf>) -> Self {
+        Self(Arc::new(Library {
+            path,
+            loaded: OnceLock::new(),
+        }))
+    }
+
+    fn environment(&self) -> Result<&Environment> {
+        let Some(path) = &self.0.path else {
+            return Err(missing(
+                "the library of ONNX Runtime is not here; get it with `lodeway runtime install onnx` or set \
+                 `serving.onnx_library`"
+                    .to_owned(),
+            ));
+        };
+        let loaded = self.0.loaded.get_or_init(|| {
+            let builder = ort::init_from(path).map_err(|e| e.to_string())?;
+            builder
+                .with_name("lodeway")
+                .with_telemetry(false)
+                .build()
+                .map_err(|e| e.to_string())
+        });
+        loaded
+            .as_ref()
+            .map_err(|why| missing(format!("the library of ONNX Runtime cannot be loaded: {why}")))
+    }
+
+    /// Loads `folder`'s model. Errors: `RUNTIME_MISSING`, `MODEL_NOT_READY`.
+    pub async fn load(
+        &self,
+        folder: &Path,
+        file: &ModelFile,
+        settings: &DeploymentSettings,
+    ) -> Result<OnnxModel> {
+        let data = file.flavors.get("onnx").and_then(|flavor| flavor.get("data")?.as_str());
+        let path = folder.join(data.unwrap_or("model.onnx"));
+        let parallel = settings.max_active_batches.unwrap_or_else(processors);
+        let library = self.clone();
+        tokio::task::spawn_blocking(move || OnnxModel::open(library, &path, parallel))
+            .await
+            .map_err(Error::internal)?
+    }
+}
+
+/// How many batches a native model works on at the same time unless told otherwise.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A loaded ONNX model.
+pub struct OnnxModel(Arc<Inner>);
+
+struct Inner {
+    library: OnnxLibrary,
+    path: PathBuf,
+    parallel: usize,
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
+    file_bytes: u64,
+    sessions: Mutex<Sessions>,
+}
+
+#[derive(Default)]
+struct Sessions {
+    idle: Vec<Session>,
+    made: usize,
+}
+
+impl OnnxModel {
+    fn open(library: OnnxLibrary, path: &Path, parallel: usize) -> Result<Self> {
+        let size = std::fs::metadata(path)
+            .map_err(|e| not_loadable(format!("the model file cannot be read: {e}")))?
+            .len();
+        let session = open_session(&library, path)?;
+        let inputs = session.inputs().iter().map(|i| spec(i.name(), i.dtype()));
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let outputs = session.outputs().iter().map(|o| output_spec(o.name(), o.dtype()));
+        let outputs = outputs.collect::<Result<Vec<_>>>()?;
+        Ok(Self(Arc::new(Inner {
+            library,
+            path: path.to_owned(),
+            parallel,
+            inputs,
+            outputs,
+            file_bytes: size,
+            sessions: Mutex::new(Sessions {
+                idle: vec![session],
+                made: 1,
+            }),
+        })))
+    }
+}
+
+fn open_session(library: &OnnxLibrary, path: &Path) -> Result<Session> {
+    let environment = library.environment()?;
+    let open = || -> ort::Result<Session> {
+        Session::builder(environment)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            .with_intra_op_spinning(false)?
+            .with_inter_op_spinning(false)?
+            .commit_from_file(path)
+    };
+    open().map_err(|e| not_loadable(format!("ONNX Runtime does not take the model: {e}")))
+}
+
+#[async_trait]
+impl Runtime for OnnxModel {
+    fn platform(&self) -> &'static str {
+        "onnxruntime_onnx"
+    }
+
+    fn inputs(&self) -> &[TensorSpec] {
+        &self.0.inputs
+    }
+
+    fn outputs(&self) -> &[TensorSpec] {
+        &self.0.outputs
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        let made = self.0.sessions().made;
+        // Weights and what the graph holds beside them; measured at about twice the file for small models.
+        (self.0.file_bytes * 2 + (1 << 20)).saturating_mul(made.try_into().unwrap_or(1))
+    }
+
+    fn parallel(&self) -> usize {
+        self.0.parallel
+    }
+
+    fn reads_frames(&self) -> bool {
+        false
+    }
+
+    async fn infer(&self, call: Call) -> Result<Payload> {
+        let Payload::Tensors(tensors) = call.payload else {
+            return Err(Error::invalid("inputs", "this model takes tensors"));
+        };
+        if tensors.iter().map(Tensor::elements).sum::<usize>() <= INLINE_ELEMENTS {
+            return self.0.run(tensors).map(Payload::Tensors);
+        }
+        let inner = self.0.clone();
+        tokio::task::spawn_blocking(move || inner.run(tensors).map(Payload::Tensors))
+            .await
+            .map_err(Error::internal)?
+    }
+}
+
+impl Inner {
+    fn sessions(&self) -> std::sync::MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session of one's own; a new one if all are at work. The queue before this runtime bounds how many there are.
+    fn take(&self) -> Result<Session> {
+        {
+            let mut sessions = self.sessions();
+            if let Some(session) = sessions.idle.pop() {
+                return Ok(session);
+            }
+            sessions.made += 1;
+        }
+        open_session(&self.library, &self.path).inspect_err(|_| self.sessions().made -= 1)
+    }
+
+    fn run(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        let inputs = tensors
+            .iter()
+            .map(|tensor| Ok((tensor.name(), value(tensor)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let mut session = self.take()?;
+        let answer = match session.run(inputs) {
+            Ok(outputs) => self.read(&outputs),
+            Err(error) if error.code() == ort::ErrorCode::InvalidArgument => {
+                Err(Error::invalid("inputs", format!("the model does not take it: {}", error.message())))
+            }
+            Err(error) => Err(Error::internal(format!("ONNX Runtime failed: {error}"))),
+        };
+        self.sessions().idle.push(session);
+        answer
+    }
+
+    fn read(&self, outputs: &SessionOutputs<'_>) -> Result<Vec<Tensor>> {
+        outputs
+            .iter()
+            .map(|(name, value)| match value.dtype() {
+                ValueType::Tensor { .. } => tensor(name, &value),
+                ValueType::Sequence(_) => probabilities(name, &value),
+                other => Err(Error::internal(format!("output `{name}` is a {other}"))),
+            })
+            .collect()
+    }
+}
+
+/// The spec of an input; only tensors can be sent.
+fn spec(name: &str, dtype: &ValueType) -> Result<TensorSpec> {
+    let ValueType::Tensor { ty, shape, .. } = dtype else {
+        return Err(not_loadable(format!("its input `{name}` is no tensor but {dtype}")));
+    };
+    let datatype = datatype(*ty)
+        .ok_or_else(|| not_loadable(format!("its input `{name}` holds elements of type {ty}")))?;
+    Ok(TensorSpec {
+        name: name.to_owned(),
+        datatype,
+        shape: shape.to_vec(),
+    })
+}
+
+/// The spec of an output; a sequence of maps is what scikit-learn's converter makes of probabilities.
+fn output_spec(name: &str, dtype: &ValueType) -> Result<TensorSpec> {
+    match dtype {
+        ValueType::Sequence(_) => Ok(TensorSpec {
+            name: name.to_owned(),
+            datatype: DataType::Fp32,
+            shape: vec![-1, -1],
+        }),
+        _ => spec(name, dtype),
+    }
+}
+
+fn datatype(element: TensorElementType) -> Option<DataType> {
+    Some(match element {
+        TensorElementType::Float32 => DataType::Fp32,
+        TensorElementType::Float64 => DataType::Fp64,
+        TensorElementType::Int8 => DataType::Int8,
+        TensorElementType::Int16 => DataType::Int16,
+        TensorElementType::Int32 => DataType::Int32,
+        TensorElementType::Int64 => DataType::Int64,
+        TensorElementType::Uint8 => DataType::Uint8,
+        TensorElementType::Uint16 => DataType::Uint16,
+        TensorElementType::Uint32 => DataType::Uint32,
+        TensorElementType::Uint64 => DataType::Uint64,
+        TensorElementType::Bool => DataType::Bool,
+        TensorElementType::String => DataType::Bytes,
+        _ => return None,
+    })
+}
+
+/// A tensor as the runtime takes it: a copy, because packed bytes need not stand where the elements' type must.
+fn value(tensor: &Tensor) -> Result<SessionInputValue<'static>> {
+    let shape = tensor.shape().to_vec();
+    let data = tensor.data();
+    macro_rules! numbers {
+        ($type:ty) => {{
+            let (chunks, _) = data.as_chunks::<{ size_of::<$type>() }>();
+            let elements: Vec<$type> = chunks.iter().map(|chunk| <$type>::from_le_bytes(*chunk)).collect();
+            ort::value::Tensor::from_array((shape, elements)).map(|t| t.into_dyn())
+        }};
+    }
+    let made: ort::Result<DynValue> = match tensor.datatype() {
+        DataType::Fp32 => numbers!(f32),
+        DataType::Fp64 => numbers!(f64),
+        DataType::Int8 => numbers!(i8),
+        DataType::Int16 => numbers!(i16),
+        DataType::Int32 => numbers!(i32),
+        DataType::Int64 => numbers!(i64),
+        DataType::Uint8 => numbers!(u8),
+        DataType::Uint16 => numbers!(u16),
+        DataType::Uint32 => numbers!(u32),
+        DataType::Uint64 => numbers!(u64),
+        DataType::Bool => {
+            let elements: Vec<bool> = data.iter().map(|&byte| byte != 0).collect();
+            ort::value::Tensor::from_array((shape, elements)).map(|t| t.into_dyn())
+        }
+        DataType::Bytes => {
+            let texts = tensor
+                .texts()
+                .map(|text| String::from_utf8(text.to_vec()))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|_| Error::invalid(field(tensor), "holds bytes that are not UTF-8"))?;
+            ort::value::Tensor::from_string_array((shape, texts.as_slice())).map(|t| t.into_dyn())
+        }
+        other => {
+            return Err(Error::invalid(field(tensor), format!("this model takes no {other}")));
+        }
+    };
+    made.map(SessionInputValue::from)
+        .map_err(|e| Error::invalid(field(tensor), format!("is not taken: {}", e.message())))
+}
+
+fn field(tensor: &Tensor) -> String {
+    format!("inputs[\"{}\"]", tensor.name())
+}
+
+/// A tensor of the runtime as it travels.
+fn tensor(name: &str, value: &DynValue) -> Result<Tensor> {
+    let ValueType::Tensor { ty, .. } = value.dtype() else {
+        return Err(Error::internal(format!("output `{name}` is no tensor")));
+    };
+    let datatype = datatype(*ty)
+        .ok_or_else(|| Error::internal(format!("output `{name}` holds elements of type {ty}")))?;
+    macro_rules! numbers {
+        ($type:ty) => {{
+            let (shape, elements) = value.try_extract_tensor::<$type>().map_err(Error::internal)?;
+            let mut packed = Vec::with_capacity(size_of_val(elements));
+            for element in elements {
+                packed.extend_from_slice(&element.to_le_bytes());
+            }
+            (shape.to_vec(), packed)
+        }};
+    }
+    let (shape, data) = match datatype {
+        DataType::Fp32 => numbers!(f32),
+        DataType::Fp64 => numbers!(f64),
+        DataType::Int8 => numbers!(i8),
+        DataType::Int16 => numbers!(i16),
+        DataType::Int32 => numbers!(i32),
+        DataType::Int64 => numbers!(i64),
+        DataType::Uint8 => numbers!(u8),
+        DataType::Uint16 => numbers!(u16),
+        DataType::Uint32 => numbers!(u32),
+        DataType::Uint64 => numbers!(u64),
+        DataType::Bool => {
+            let (shape, elements) = value.try_extract_tensor::<bool>().map_err(Error::internal)?;
+            (shape.to_vec(), elements.iter().map(|&b| u8::from(b)).collect())
+        }
+        _ => {
+            let (shape, texts) = value.try_extract_strings().map_err(Error::internal)?;
+            return Tensor::of_texts(name, shape.to_vec(), texts);
+        }
+    };
+    Tensor::new(name, datatype, shape, Bytes::from(data))
+}
+
+/// A sequence of maps from class to probability, as a tensor `[rows, classes]` in the order of the classes' names.
+fn probabilities(name: &str, value: &DynValue) -> Result<Tensor> {
+    let fault = |e: ort::Error| Error::internal(format!("output `{name}` is a sequence that cannot be read: {e}"));
+    let rows = value.try_extract_sequence::<ort::value::DynMapValueType>().map_err(fault)?;
+    let (mut data, mut classes) = (Vec::new(), None);
+    for row in &rows {
+        let row = probabilities_of(row).map_err(fault)?;
+        if *classes.get_or_insert(row.len()) != row.len() {
+            return Err(Error::internal(format!("output `{name}` has rows of different length")));
+        }
+        row.iter().for_each(|p| data.extend_from_slice(&p.to_le_bytes()));
+    }
+    let shape = [rows.len(), classes.unwrap_or_default()];
+    let shape = shape.map(|size| i64::try_from(size).unwrap_or(i64::MAX)).to_vec();
+    Tensor::new(name, DataType::Fp32, shape, Bytes::from(data))
+}
+
+fn probabilities_of(row: &DynMap) -> ort::Result<Vec<f32>> {
+    let is_text = matches!(row.dtype(), ValueType::Map { key: TensorElementType::String, .. });
+    if is_text {
+        let mut pairs = row.try_extract_key_values::<String, f32>()?;
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        return Ok(pairs.into_iter().map(|(_, p)| p).collect());
+    }
+    let mut pairs = row.try_extract_key_values::<i64, f32>()?;
+    pairs.sort_by_key(|pair| pair.0);
+    Ok(pairs.into_iter().map(|(_, p)| p).collect())
+}
