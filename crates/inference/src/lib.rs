@@ -4,7 +4,14 @@
 //! without a server: the Open Inference Protocol's JSON and binary forms, and MLflow's scoring documents. Not its job:
 //! gRPC messages (the services convert those), queues, models.
 
+mod elements;
+mod fault;
 pub mod frame;
+mod half;
+mod json;
+mod nested;
+pub mod oip;
+mod packed;
 pub mod payload;
 pub mod tensor;
 
