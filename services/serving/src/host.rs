@@ -197,7 +197,7 @@ impl Host {
         let workspace = cx.caller.workspace.clone();
         let mut record = DeploymentRecord {
             deployment_id: String::new(),
-            workspace: workspace.to_string(),
+            workspace: workspace.as_str().to_owned(),
             source: source.to_owned(),
             model_name: String::new(),
             model_version: String::new(),
@@ -331,7 +331,7 @@ impl Host {
         let folder = if record.content_digest.is_empty() {
             PathBuf::from(record.artifact_uri.trim_start_matches("file://"))
         } else {
-            let workspace = Workspace::parse("workspace", &record.workspace)?;
+            let workspace = Workspace::parse(&record.workspace)?;
             let cx = crate::own_context(&workspace);
             let manifest = self.0.files.manifest(&cx, &record.artifact_uri).await?;
             if manifest.content_digest != record.content_digest {

@@ -1,0 +1,216 @@
+//! The Open Inference Protocol over gRPC: `model_name` is a deployment's id or a model's name.
+
+use std::{pin::Pin, time::Instant};
+
+use futures::{Stream, StreamExt as _};
+use lodeway_domain::{ResourceKind, Error};
+use lodeway_proto::inference::{self as wire, grpc_inference_service_server::GrpcInferenceService};
+use lodeway_rpc::{CallContext, context, inference};
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use crate::{DEFAULT_TIMEOUT, Serving, convert, host::Deployment, runtime::Call};
+
+type Answers = Pin<Box<dyn Stream<Item = Result<wire::ModelStreamInferResponse, Status>> + Send>>;
+
+/// What is served beyond the protocol.
+const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "model_repository"];
+
+impl Serving {
+    async fn one(&self, cx: &CallContext, message: wire::ModelInferRequest) -> Result<wire::ModelInferResponse, Error> {
+        let deployment = self.host.find(&cx.caller.workspace, &message.model_name, &message.model_version)?;
+        let model = self.host.model(&deployment).await?;
+        let (id, raw) = (message.id.clone(), !message.raw_input_contents.is_empty());
+        let wanted: Vec<_> = message.outputs.iter().map(|output| output.name.clone()).collect();
+        let (payload, params) = inference::input_of(message)?;
+        let call = Call {
+            payload,
+            params,
+            deadline: cx.deadline.unwrap_or_else(|| Instant::now() + DEFAULT_TIMEOUT),
+        };
+        let answer = model.infer(call).await?;
+        let mut response = inference::response_of(answer, raw)?;
+        keep(&mut response, &wanted)?;
+        response.model_name.clone_from(&deployment.record.model_name);
+        response.model_version.clone_from(&deployment.record.model_version);
+        response.id = id;
+        Ok(response)
+    }
+}
+
+/// Only the outputs that are wanted, in that order. Errors: `INVALID_FIELD` for one that there is not.
+fn keep(response: &mut wire::ModelInferResponse, wanted: &[String]) -> Result<(), Error> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let (mut outputs, mut raw) = (Vec::new(), Vec::new());
+    for (at, name) in wanted.iter().enumerate() {
+        let place = response.outputs.iter().position(|output| output.name == *name);
+        let Some((place, output)) = place.and_then(|p| Some((p, response.outputs.get(p)?))) else {
+            return Err(Error::invalid(format!("outputs[{at}].name"), format!("the model gives no `{name}`")));
+        };
+        outputs.push(output.clone());
+        raw.extend(response.raw_output_contents.get(place).cloned());
+    }
+    response.outputs = outputs;
+    response.raw_output_contents = raw;
+    Ok(())
+}
+
+#[async_trait]
+impl GrpcInferenceService for Serving {
+    type ModelStreamInferStream = Answers;
+
+    async fn server_live(
+        &self,
+        _: Request<wire::ServerLiveRequest>,
+    ) -> Result<Response<wire::ServerLiveResponse>, Status> {
+        Ok(Response::new(wire::ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _: Request<wire::ServerReadyRequest>,
+    ) -> Result<Response<wire::ServerReadyResponse>, Status> {
+        Ok(Response::new(wire::ServerReadyResponse {
+            ready: !self.tasks.is_stopping(),
+        }))
+    }
+
+    async fn model_ready(
+        &self,
+        request: Request<wire::ModelReadyRequest>,
+    ) -> Result<Response<wire::ModelReadyResponse>, Status> {
+        let (cx, message) = context::split(request)?;
+        let found = self.host.find(&cx.caller.workspace, &message.name, &message.version);
+        let ready = found.is_ok_and(|deployment| deployment.model().is_some());
+        Ok(Response::new(wire::ModelReadyResponse { ready }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _: Request<wire::ServerMetadataRequest>,
+    ) -> Result<Response<wire::ServerMetadataResponse>, Status> {
+        Ok(Response::new(wire::ServerMetadataResponse {
+            name: "lodeway".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            extensions: EXTENSIONS.map(str::to_owned).to_vec(),
+        }))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: Request<wire::ModelMetadataRequest>,
+    ) -> Result<Response<wire::ModelMetadataResponse>, Status> {
+        let (cx, message) = context::split(request)?;
+        let fail = |e| cx.status(e);
+        let deployment = self
+            .host
+            .find(&cx.caller.workspace, &message.name, &message.version)
+            .map_err(fail)?;
+        let model = self.host.model(&deployment).await.map_err(fail)?;
+        let versions = self.host.all();
+        let versions = versions
+            .values()
+            .filter(|d| d.record.model_name == deployment.record.model_name && !d.record.model_version.is_empty())
+            .map(|d| d.record.model_version.clone());
+        Ok(Response::new(wire::ModelMetadataResponse {
+            name: message.name,
+            versions: versions.collect(),
+            platform: model.platform().to_owned(),
+            inputs: model.inputs().iter().map(convert::metadata).collect(),
+            outputs: model.outputs().iter().map(convert::metadata).collect(),
+            properties: std::collections::BTreeMap::new(),
+        }))
+    }
+
+    async fn model_infer(
+        &self,
+        request: Request<wire::ModelInferRequest>,
+    ) -> Result<Response<wire::ModelInferResponse>, Status> {
+        let (cx, message) = context::split(request)?;
+        let answer = self.one(&cx, message).await.map_err(|e| cx.status(e))?;
+        Ok(Response::new(answer))
+    }
+
+    async fn model_stream_infer(
+        &self,
+        request: Request<Streaming<wire::ModelInferRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let (cx, messages) = context::split(request)?;
+        let this = self.clone();
+        let answers = messages.then(move |message| {
+            let (this, cx) = (this.clone(), cx.clone());
+            async move {
+                let id = message.as_ref().map(|m| m.id.clone()).unwrap_or_default();
+                let answer = this.one(&cx, message?).await;
+                Ok(match answer {
+                    Ok(response) => wire::ModelStreamInferResponse {
+                        error_message: String::new(),
+                        infer_response: Some(response),
+                    },
+                    // The id tells a client with several inputs under way which one failed.
+                    Err(error) => wire::ModelStreamInferResponse {
+                        error_message: cx.status(error).message().to_owned(),
+                        infer_response: Some(wire::ModelInferResponse {
+                            id,
+                            ..wire::ModelInferResponse::default()
+                        }),
+                    },
+                })
+            }
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn repository_index(
+        &self,
+        request: Request<wire::RepositoryIndexRequest>,
+    ) -> Result<Response<wire::RepositoryIndexResponse>, Status> {
+        let (cx, message) = context::split(request)?;
+        let all = self.host.all();
+        let mine = all.values().filter(|d| d.record.workspace == cx.caller.workspace.as_str());
+        let wanted = mine.filter(|d| !message.ready || d.model().is_some());
+        let models = wanted.map(|d| {
+            let state = convert::deployment(d);
+            wire::repository_index_response::ModelIndex {
+                name: d.record.model_name.clone(),
+                version: d.record.model_version.clone(),
+                state: d.standing().state.as_str().to_owned(),
+                reason: state.state_reason,
+            }
+        });
+        Ok(Response::new(wire::RepositoryIndexResponse {
+            models: models.collect(),
+        }))
+    }
+
+    async fn repository_model_load(
+        &self,
+        request: Request<wire::RepositoryModelLoadRequest>,
+    ) -> Result<Response<wire::RepositoryModelLoadResponse>, Status> {
+        let (cx, message) = context::split(request)?;
+        let fail = |e| cx.status(e);
+        let found = self.host.find(&cx.caller.workspace, &message.model_name, "").map_err(fail)?;
+        self.host.reload(&found).await.map_err(fail)?;
+        Ok(Response::new(wire::RepositoryModelLoadResponse {}))
+    }
+
+    async fn repository_model_unload(
+        &self,
+        request: Request<wire::RepositoryModelUnloadRequest>,
+    ) -> Result<Response<wire::RepositoryModelUnloadResponse>, Status> {
+        let (cx, message) = context::split(request)?;
+        let named = |d: &Deployment| {
+            d.record.workspace == cx.caller.workspace.as_str()
+                && (d.record.model_name == message.model_name || d.record.deployment_id == message.model_name)
+        };
+        let found: Vec<_> = self.host.all().values().filter(|d| named(d)).cloned().collect();
+        if found.is_empty() {
+            return Err(cx.status(Error::not_found(ResourceKind::Deployment, &message.model_name)));
+        }
+        for deployment in found {
+            self.host.unload(&deployment).await;
+        }
+        Ok(Response::new(wire::RepositoryModelUnloadResponse {}))
+    }
+}

@@ -1,0 +1,261 @@
+//! A model in memory: its file, its runtime, its queue, and how an input becomes what the runtime takes.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use lodeway_domain::{
+    Error, Result,
+    serving::DeploymentSettings,
+    signature::{Column as ColumnSpec, ModelFile, ModelSignature},
+};
+use lodeway_inference::{Column, Document, Frame, Payload, Tensor};
+use lodeway_rpc::Tasks;
+
+use crate::{
+    host::read_model_file,
+    queue::{Limits, Queue},
+    runtime::{Call, Runtime, Runtimes, TensorSpec, not_loadable},
+    tensors,
+};
+
+/// What a check against the stored input example found.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Parity {
+    pub(crate) was_checked: bool,
+    pub(crate) max_abs_difference: f64,
+    pub(crate) max_rel_difference: f64,
+    pub(crate) detail: String,
+}
+
+/// A loaded model. Its calls go through its queue.
+pub(crate) struct Model {
+    runtime: Arc<dyn Runtime>,
+    queue: Queue,
+    signature: Option<ModelSignature>,
+    signature_json: String,
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
+    row_independent: bool,
+    parity: Mutex<Parity>,
+}
+
+impl Model {
+    /// Loads the model in `folder`, and warms it up with its stored input example.
+    pub(crate) async fn load(
+        folder: &Path,
+        settings: &DeploymentSettings,
+        runtimes: &Runtimes,
+        tasks: &Tasks,
+    ) -> Result<Self> {
+        let file = ModelFile::parse(&read_model_file(folder).await?)
+            .map_err(|e| not_loadable(format!("its file does not read: {e}")))?;
+        let runtime: Arc<dyn Runtime> = runtimes.load(folder, &file, settings).await?.into();
+        let row_independent = settings.row_independent.unwrap_or_else(|| runtime.is_row_independent());
+        let limits = Limits::new(settings, &*runtime, row_independent);
+        let signature = file.signature;
+        let signature_json = signature.as_ref().map(|s| s.to_json().to_string()).unwrap_or_default();
+        let (inputs, outputs) = specs(signature.as_ref(), &*runtime);
+        Ok(Self {
+            queue: Queue::new(runtime.clone(), limits, tasks.clone()),
+            runtime,
+            signature,
+            signature_json,
+            inputs,
+            outputs,
+            row_independent,
+            parity: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn platform(&self) -> &'static str {
+        self.runtime.platform()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.runtime.memory_bytes()
+    }
+
+    pub(crate) fn signature_json(&self) -> &str {
+        &self.signature_json
+    }
+
+    pub(crate) fn inputs(&self) -> &[TensorSpec] {
+        &self.inputs
+    }
+
+    pub(crate) fn outputs(&self) -> &[TensorSpec] {
+        &self.outputs
+    }
+
+    pub(crate) fn is_row_independent(&self) -> bool {
+        self.row_independent
+    }
+
+    /// What the check against the stored input example found so far.
+    pub(crate) fn parity(&self) -> Parity {
+        self.parity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Calls that wait and calls at work.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        self.queue.depth()
+    }
+
+    /// Scores one call. Errors: `INVALID_FIELD` naming column or tensor, and those of [`Queue::infer`].
+    pub(crate) async fn infer(&self, mut call: Call) -> Result<Payload> {
+        if let Some(signature) = &self.signature {
+            signature.check_params(&call.params)?;
+        }
+        let is_frame = matches!(call.payload, Payload::Frame(_));
+        let rows = call.payload.rows();
+        call.payload = self.adapt(call.payload)?;
+        let answer = self.queue.infer(call).await?;
+        match (is_frame && !self.runtime.reads_frames(), answer) {
+            (true, Payload::Tensors(tensors)) => as_frame(tensors, rows),
+            (_, answer) => Ok(answer),
+        }
+    }
+
+    /// Scores a document. Errors: as [`Model::infer`], and `Unimplemented` for a form that only Python reads.
+    pub(crate) async fn score(&self, call: Call) -> Result<Payload> {
+        if !self.runtime.reads_frames() {
+            let why = "this model is run natively and takes tensors and tables, not this kind of document";
+            return Err(Error::invalid("content_type", why));
+        }
+        self.queue.infer(call).await
+    }
+
+    /// The input as the runtime takes it.
+    fn adapt(&self, payload: Payload) -> Result<Payload> {
+        if self.runtime.reads_frames() {
+            self.check(&payload)?;
+            return Ok(payload);
+        }
+        let payload = match payload {
+            Payload::Tensors(given) if self.are_own(&given) => return self.own(given),
+            Payload::Tensors(given) => {
+                self.check(&Payload::Tensors(given.clone()))?;
+                columns_of(given)?
+            }
+            other => {
+                self.check(&other)?;
+                other
+            }
+        };
+        match payload {
+            Payload::Frame(frame) => self.from_frame(frame),
+            Payload::Tensors(given) => self.own(given),
+            Payload::Document(Document { content_type, .. }) => {
+                Err(Error::invalid("content_type", format!("`{content_type}` is not read by this model")))
+            }
+        }
+    }
+
+    fn check(&self, payload: &Payload) -> Result<()> {
+        let Some(signature) = &self.signature else { return Ok(()) };
+        tensors::check(signature, payload)
+    }
+
+    /// Whether these are the runtime's own inputs, by name.
+    fn are_own(&self, given: &[Tensor]) -> bool {
+        let own = self.runtime.inputs();
+        own.len() == given.len() && given.iter().all(|t| own.iter().any(|spec| spec.name == t.name()))
+            // One tensor for one input is meant for it, whatever its name, unless the model takes named columns.
+            || own.len() == 1 && given.len() == 1 && given.iter().all(|t| t.shape().len() > 1)
+    }
+
+    /// The runtime's own inputs with its own datatypes. Errors: names, ranks and fixed dimensions that differ.
+    fn own(&self, given: Vec<Tensor>) -> Result<Payload> {
+        let own = self.runtime.inputs();
+        if let [spec] = own
+            && given.len() == 1
+        {
+            let fitted = given.into_iter().map(|t| tensors::fit(t, spec)).collect::<Result<_>>()?;
+            return Ok(Payload::Tensors(fitted));
+        }
+        let fitted = own.iter().map(|spec| {
+            let tensor = given.iter().find(|t| t.name() == spec.name).cloned();
+            let tensor = tensor.ok_or_else(|| {
+                Error::invalid(format!("inputs[\"{}\"]", spec.name), "is an input of the model and missing")
+            })?;
+            tensors::fit(tensor, spec)
+        });
+        let fitted = fitted.collect::<Result<Vec<_>>>()?;
+        if let Some(extra) = given.iter().find(|t| own.iter().all(|spec| spec.name != t.name())) {
+            let why = "is no input of the model";
+            return Err(Error::invalid(format!("inputs[\"{}\"]", extra.name()), why));
+        }
+        Ok(Payload::Tensors(fitted))
+    }
+
+    /// A table as the runtime's inputs: all columns side by side if it has one, else each column under its name.
+    fn from_frame(&self, frame: Frame) -> Result<Payload> {
+        let frame = self.in_order(frame);
+        match self.runtime.inputs() {
+            [spec] if spec.shape.len() == 2 => {
+                let matrix = lodeway_inference::scoring::frame_to_matrix(&frame, spec.datatype)?;
+                tensors::fit(matrix.renamed(&spec.name), spec).map(|t| Payload::Tensors(vec![t]))
+            }
+            _ => self.own(frame.into_columns().into_iter().map(|column| column.values).collect()),
+        }
+    }
+
+    /// The columns of the signature in its order; others are left out, as MLflow does.
+    fn in_order(&self, frame: Frame) -> Frame {
+        let columns = self.signature.as_ref().and_then(|s| s.inputs.as_ref()?.columns());
+        let Some(columns) = columns.filter(|columns| columns.iter().all(|c| c.name.is_some())) else {
+            return frame;
+        };
+        let given = frame.columns();
+        let named = |spec: &ColumnSpec| {
+            let name = spec.name.as_deref();
+            given.iter().find(|column| Some(column.values.name()) == name).cloned()
+        };
+        let ordered: Vec<_> = columns.iter().filter_map(named).collect();
+        Frame::new(ordered).unwrap_or(frame)
+    }
+
+    /// Ends it after its calls.
+    pub(crate) async fn stop(&self, patience: Duration) {
+        if !self.queue.drained(patience).await {
+            tracing::warn!("a model is stopped with calls at work");
+        }
+        self.runtime.stop().await;
+    }
+}
+
+/// What is said of inputs and outputs: the signature's words where it has some, else the runtime's.
+fn specs(signature: Option<&ModelSignature>, runtime: &dyn Runtime) -> (Vec<TensorSpec>, Vec<TensorSpec>) {
+    let of = |schema: Option<&lodeway_domain::signature::Schema>, own: &[TensorSpec], stem: &str| {
+        let said = schema.map(|schema| tensors::specs(schema, stem)).unwrap_or_default();
+        if said.is_empty() { own.to_vec() } else { said }
+    };
+    (
+        of(signature.and_then(|s| s.inputs.as_ref()), runtime.inputs(), "input"),
+        of(signature.and_then(|s| s.outputs.as_ref()), runtime.outputs(), "output"),
+    )
+}
+
+/// Tensors `[rows]` or `[rows, 1]` as a table; one matrix stays what it is.
+fn columns_of(given: Vec<Tensor>) -> Result<Payload> {
+    let is_column = |t: &Tensor| matches!(t.shape(), [_] | [_, 1]);
+    if !given.iter().all(is_column) {
+        return Ok(Payload::Tensors(given));
+    }
+    let columns = given.into_iter().map(|tensor| {
+        let rows = tensor.shape().first().copied().unwrap_or_default();
+        tensor.reshaped(vec![rows]).map(Column::new)
+    });
+    Frame::new(columns.collect::<Result<_>>()?).map(Payload::Frame)
+}
+
+/// Outputs as columns if each has one value a row, as a caller who sent a table expects; else as they are.
+fn as_frame(outputs: Vec<Tensor>, rows: Option<usize>) -> Result<Payload> {
+    if !outputs.iter().all(|t| t.rows() == rows && rows == Some(t.elements())) {
+        return Ok(Payload::Tensors(outputs));
+    }
+    columns_of(outputs)
+}
