@@ -8,6 +8,7 @@
 mod buckets;
 mod diff;
 mod endpoint;
+mod prediction_id;
 mod reference;
 mod resilience;
 mod revision;
@@ -22,6 +23,7 @@ mod tests;
 pub use self::{
     diff::{RevisionChange, diff},
     endpoint::{Endpoint, EndpointKey, EndpointName, EndpointUid, NewEndpoint},
+    prediction_id::{PREDICTION_ID_CHARS, PredictionFields, PredictionId, PredictionKey, PredictionKeys},
     reference::{External, Scheme, TargetRef},
     resilience::{OutlierEjection, Resilience},
     revision::{
