@@ -72,7 +72,7 @@ choice! {
 }
 
 /// How a model version is run. Every value is in its bounds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DeploymentSettings {
     /// What runs it.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EndpointUid, MatchRule, Resilience, StickyKey, TargetName, TargetRef, TrafficSplit, Weight,
+    DeploymentSettings, EndpointUid, MatchRule, Resilience, StickyKey, TargetName, TargetRef, TrafficSplit, Weight,
     resilience::check_timeout,
 };
 use crate::{Error, Result, error::Violations, registry::check_comment, time::Timestamp};
@@ -28,6 +28,9 @@ pub struct Target {
     pub reference: TargetRef,
     /// How long an attempt on it may take, in milliseconds; none: the endpoint's [`Resilience::timeout_ms`].
     pub timeout_ms: Option<u32>,
+    /// How the model host runs it; of no meaning for a model on another server.
+    #[serde(default)]
+    pub settings: DeploymentSettings,
 }
 
 /// Copies a part of the calls to a target whose answers nobody gets.

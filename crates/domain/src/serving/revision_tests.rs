@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::serving::DeploymentSettings;
 use crate::{Error, time::Timestamp};
 
 fn name(text: &str) -> TargetName {
@@ -13,6 +14,7 @@ fn target(text: &str, weight: u32) -> WeightedTarget {
             name: name(text),
             reference: TargetRef::parse("r", &format!("models:/churn@{text}")).unwrap(),
             timeout_ms: None,
+            settings: DeploymentSettings::default(),
         },
         weight,
     }

@@ -20,7 +20,6 @@ mod versions;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
 use lodeway_domain::{
     Error, Result,
     caller::Workspace,
@@ -43,11 +42,12 @@ pub use self::contract::{
 use crate::{
     args,
     ledger::{
-        changes, outbox,
-        requests::{self, Seen},
+        changes,
+        once::{Operation, once},
+        outbox, requests,
     },
     migrate::{self, Migrations, Step},
-    sql::{Db, OpenError, Tx},
+    sql::{Db, OpenError},
 };
 
 const MIGRATIONS: Migrations = Migrations {
@@ -63,9 +63,6 @@ const MIGRATIONS: Migrations = Migrations {
 pub struct SqlRegistry {
     db: Db,
 }
-
-/// One write operation; may run more than once.
-type Operation<S, T> = for<'a> fn(&'a mut Tx, &'a Write, &'a S) -> BoxFuture<'a, Result<T>>;
 
 impl SqlRegistry {
     /// Brings the database to the newest schema and wraps it.
@@ -86,29 +83,7 @@ impl SqlRegistry {
         S: Send + Sync + 'static,
         T: Serialize + DeserializeOwned + Send + 'static,
     {
-        self.db
-            .write_with((write, input), move |tx, (write, input)| {
-                Box::pin(async move {
-                    let Write {
-                        caller,
-                        now,
-                        request,
-                        body_hash,
-                    } = write;
-                    if let Seen::Replay(answer) =
-                        requests::once(tx, caller, method, *request, body_hash, *now).await?
-                    {
-                        return serde_json::from_slice(&answer).map_err(Error::internal);
-                    }
-                    let answer = operation(tx, write, input).await?;
-                    if request.is_some() {
-                        let bytes = serde_json::to_vec(&answer).map_err(Error::internal)?;
-                        requests::record(tx, caller, method, *request, &bytes, *now).await?;
-                    }
-                    Ok(answer)
-                })
-            })
-            .await
+        once(&self.db, write, method, input, operation).await
     }
 }
 
