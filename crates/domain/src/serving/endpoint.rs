@@ -5,11 +5,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Salt;
+use super::EndpointUid;
 use crate::{
     Error, Result,
     error::Violations,
-    id::{self, clip},
+    id::clip,
     registry::{Tags, check_description, check_tags},
     time::Timestamp,
 };
@@ -74,49 +74,6 @@ impl From<EndpointName> for String {
     }
 }
 
-/// An endpoint's immutable id. A name that is used again after a deletion has another.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct EndpointUid(String);
-
-impl EndpointUid {
-    /// A new id: 32 hex digits, ordered by time.
-    pub fn generate() -> Self {
-        Self(id::new_hex())
-    }
-
-    /// Accepts 1 to 64 of letters, digits, `_` and `-`. Errors: `INVALID_FIELD` for `uid`.
-    pub fn parse(text: &str) -> Result<Self> {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        if text.is_empty() || text.len() > 64 || !text.bytes().all(fits) {
-            let why = "is not an id; use 1 to 64 of letters, digits, `_` and `-`";
-            return Err(Error::invalid("uid", format!("`{}` {why}", clip(text))));
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// What divides this endpoint's keys otherwise than any other endpoint's.
-    pub fn salt(&self) -> Salt {
-        Salt::of(&self.0)
-    }
-
-    /// The short form that prediction ids carry.
-    pub fn key(&self) -> EndpointKey {
-        EndpointKey::of(self)
-    }
-}
-
-impl fmt::Display for EndpointUid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// An endpoint in 64 bits: the first 8 bytes of the SHA-256 of its uid, big-endian.
 ///
 /// It is looked up, never computed back. That two of a million endpoints share one has odds below 1 in 10^7; a store
@@ -128,7 +85,7 @@ pub struct EndpointKey(u64);
 impl EndpointKey {
     /// The key of an endpoint.
     pub fn of(uid: &EndpointUid) -> Self {
-        let digest = Sha256::digest(uid.0.as_bytes());
+        let digest = Sha256::digest(uid.as_str().as_bytes());
         Self(u64::from_be_bytes(
             digest.first_chunk().copied().unwrap_or_default(),
         ))
@@ -257,8 +214,6 @@ mod tests {
         // Prediction ids in the world carry it: it must never change.
         assert_eq!(key("endpoint").get(), 0xb6bf_7bc8_d96f_3ea9);
         assert_ne!(key("a"), key("b"));
-        assert!(EndpointUid::parse("").is_err() && EndpointUid::parse("a b").is_err());
-        assert_eq!(EndpointUid::generate().as_str().len(), 32);
     }
 
     proptest! {

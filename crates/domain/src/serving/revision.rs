@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DeploymentSettings, EndpointUid, MatchRule, Resilience, StickyKey, TargetName, TargetRef, TrafficSplit, Weight,
+    DeploymentSettings, EndpointUid, MatchRule, Resilience, RolloutId, StickyKey, TargetName, TargetRef,
+    TrafficSplit, Weight,
     resilience::check_timeout,
 };
 use crate::{Error, Result, error::Violations, registry::check_comment, time::Timestamp};
@@ -59,14 +60,14 @@ pub enum RevisionReason {
     /// A rollout entered a step.
     RolloutStep {
         /// The rollout's id.
-        rollout: String,
+        rollout: RolloutId,
         /// The step, from 0.
         step: u16,
     },
     /// A rollout gave the traffic back.
     RolloutRestored {
         /// The rollout's id.
-        rollout: String,
+        rollout: RolloutId,
         /// The number of the revision it began with.
         to: u32,
     },
