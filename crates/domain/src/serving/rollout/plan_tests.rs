@@ -149,6 +149,7 @@ fn bad_guards_are_refused_by_field() {
 
 fn named(name: &str) -> Target {
     Target {
+        settings: DeploymentSettings::default(),
         name: TargetName::parse("name", name).unwrap(),
         reference: TargetRef::parse("r", &format!("models:/churn@{name}")).unwrap(),
         timeout_ms: None,
