@@ -14,7 +14,8 @@
 //! | 28..36 | the first 8 bytes of HMAC-SHA256 over the 28 before |
 //!
 //! The code has one block to hash on each side of the HMAC (RFC 2104), since the key's own blocks are hashed once, when
-//! it is made. **Why HMAC-SHA256 and not SipHash**, which has a 64-bit tag and would be faster: SHA-256 is in the house
+//! it is made: an id costs 0.16 µs on a processor with instructions for SHA-256 and 0.5 µs on one without.
+//! **Why HMAC-SHA256 and not SipHash**, which has a 64-bit tag and would be faster: SHA-256 is in the house
 //! already, its use as a code needs no defence, and the difference is a fraction of a microsecond in a call that takes
 //! a thousand. 64 bits are enough against a forger who must ask this server about each guess; a longer tag would make
 //! every id longer. It is no secret what an id says: it is signed, not encrypted.
@@ -236,8 +237,6 @@ fn unsigned() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::{hint::black_box, time::Instant};
-
     use proptest::prelude::*;
 
     use super::*;
@@ -351,27 +350,5 @@ mod tests {
         assert_eq!(odd(-5, 0).time.millis(), 0);
         assert_eq!(odd(i64::MAX, 0).time.millis(), MAX_48 as i64);
         assert_eq!(odd(0, u64::MAX).sequence, MAX_48);
-    }
-
-    /// Prints what an id costs: `cargo test --release -p lodeway-domain what_an_id_costs -- --ignored --nocapture`.
-    #[test]
-    #[ignore = "measures; meaningful in a release build only"]
-    fn what_an_id_costs() {
-        let (key, mut fields) = (key(1, 1), some_fields());
-        let begin = Instant::now();
-        const COUNT: u32 = 1_000_000;
-        for i in 0..COUNT {
-            fields.sequence = u64::from(i);
-            black_box(PredictionId::mint(&key, black_box(&fields)));
-        }
-        let each = begin.elapsed() / COUNT;
-        println!("mint: {each:?}");
-        let id = PredictionId::mint(&key, &fields);
-        let begin = Instant::now();
-        for _ in 0..COUNT {
-            assert!(black_box(key.verify(black_box(id.as_str()))).is_ok());
-        }
-        println!("verify: {:?}", begin.elapsed() / COUNT);
-        assert!(each.as_nanos() < 1_000, "{each:?}");
     }
 }
