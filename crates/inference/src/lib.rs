@@ -4,15 +4,18 @@
 //! without a server: the Open Inference Protocol's JSON and binary forms, and MLflow's scoring documents. Not its job:
 //! gRPC messages (the services convert those), queues, models.
 
+mod cells;
 mod elements;
 mod fault;
 pub mod frame;
 mod half;
 mod json;
+pub mod matrix;
 mod nested;
 pub mod oip;
 mod packed;
 pub mod payload;
+pub mod scoring;
 pub mod tensor;
 
 pub use self::{

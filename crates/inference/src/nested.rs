@@ -1,6 +1,7 @@
 //! Nested lists of scalars, which are tensors if they are regular.
 
 use crate::{
+    cells::Cells,
     fault::{Fault, Read},
     json::{Reader, Scalar},
     packed::Packed,
@@ -18,6 +19,13 @@ pub(crate) trait Sink {
 impl Sink for Packed {
     fn push(&mut self, scalar: Scalar<'_>) -> Result<(), String> {
         Self::push(self, &scalar)
+    }
+}
+
+impl Sink for Cells {
+    fn push(&mut self, scalar: Scalar<'_>) -> Result<(), String> {
+        Self::push(self, scalar);
+        Ok(())
     }
 }
 
@@ -92,6 +100,14 @@ impl<S: Sink> Nested<S> {
         } else {
             Err(ragged(field))
         }
+    }
+
+    /// Says how long the list at `depth` was that the caller walked over.
+    pub(crate) fn close_outer(&mut self, depth: usize, length: usize, field: &str) -> Read<()> {
+        if self.dimensions.len() <= depth {
+            self.dimensions.resize(depth + 1, None);
+        }
+        self.close(depth, length, field)
     }
 
     /// The shape and what took the scalars.

@@ -23,6 +23,16 @@ impl Packed {
         }
     }
 
+    /// The type of the elements.
+    pub(crate) fn datatype(&self) -> DataType {
+        self.datatype
+    }
+
+    /// Packs an element of fixed size that is packed already.
+    pub(crate) fn push_raw(&mut self, element: &[u8]) {
+        self.data.extend_from_slice(element);
+    }
+
     /// What was packed.
     pub(crate) fn into_data(self) -> Vec<u8> {
         self.data

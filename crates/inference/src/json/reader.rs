@@ -65,6 +65,16 @@ impl<'a> Reader<'a> {
         Err(self.fault("it ends too early"))
     }
 
+    /// Whether a list comes whose first element is an object; nothing is taken.
+    pub(crate) fn begins_with_objects(&mut self) -> Read<bool> {
+        if self.peek()? != b'[' {
+            return Ok(false);
+        }
+        let mut ahead = self.clone();
+        ahead.at += 1;
+        Ok(ahead.peek()? == b'{')
+    }
+
     fn take(&mut self, wanted: u8, what: &str) -> Read<()> {
         if self.peek()? != wanted {
             return Err(self.fault(what));

@@ -1,0 +1,176 @@
+//! JSON documents: which form they have, and their params.
+
+use lodeway_domain::{Error, Result, signature::ModelSignature};
+
+use super::{Form, Input, Parsed, PassOn, Reason, split, tensors};
+use crate::{
+    Params, Payload,
+    fault::{Fault, Read},
+    json::Reader,
+};
+
+const FORMS: [Form; 4] = [
+    Form::DataframeSplit,
+    Form::DataframeRecords,
+    Form::Instances,
+    Form::Inputs,
+];
+const LLM_KEYS: [&str; 3] = ["messages", "prompt", "input"];
+
+/// Values as they were read from one of the forms.
+#[derive(Debug)]
+pub(super) struct Values {
+    pub(super) payload: Payload,
+    pub(super) ignored: Vec<String>,
+    pub(super) has_index: bool,
+}
+
+/// What a value is read with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<'s> {
+    pub(super) form: Form,
+    pub(super) signature: Option<&'s ModelSignature>,
+    /// The bytes of the body, which bound what may come of it.
+    pub(super) body_bytes: usize,
+}
+
+/// Reads a JSON document.
+pub(super) fn parse(body: &[u8], signature: Option<&ModelSignature>) -> Result<Parsed> {
+    let fault = match read(body, signature) {
+        Ok(parsed) => return Ok(parsed),
+        Err(fault) => fault,
+    };
+    // Looked at as a whole only where something is in the way: what a document says of itself explains more than the
+    // value that did not fit.
+    match survey(body)?.form()? {
+        Form::Llm => Ok(pass_on(Form::Llm, Reason::Llm)),
+        form => fault.split().map(|why| pass_on(form, Reason::NeedsRuntime(why))),
+    }
+}
+
+fn pass_on(form: Form, reason: Reason) -> Parsed {
+    Parsed::PassOn(PassOn { form, reason })
+}
+
+fn read<'a>(body: &'a [u8], signature: Option<&'a ModelSignature>) -> Read<Parsed> {
+    let mut reader = Reader::new(body)?;
+    let mut keys = Keys::default();
+    let mut values = None;
+    let mut params = Params::new();
+    reader.object(|reader, key| match (keys.note(&key), &*key) {
+        (Some(form), _) => {
+            values = Some(value(
+                reader,
+                Context {
+                    form,
+                    signature,
+                    body_bytes: body.len(),
+                },
+            )?);
+            Ok(())
+        }
+        (None, "params") => reader.params("params").map(|given| params = given),
+        _ => reader.skip().map(drop),
+    })?;
+    reader.finish()?;
+    let (form, Some(values)) = (keys.form()?, values) else {
+        return Ok(pass_on(Form::Llm, Reason::Llm));
+    };
+    if form == Form::Llm {
+        return Ok(pass_on(form, Reason::Llm));
+    }
+    let mut ignored = values.ignored;
+    if let Some(signature) = signature {
+        let unknown = signature.check_params(&params)?;
+        unknown.iter().for_each(|name| drop(params.remove(name)));
+        ignored.extend(unknown);
+    }
+    Ok(Parsed::Input(Input {
+        payload: values.payload,
+        params,
+        form,
+        ignored,
+        has_index: values.has_index,
+    }))
+}
+
+fn value<'a>(reader: &mut Reader<'a>, context: Context<'a>) -> Read<Values> {
+    match context.form {
+        Form::DataframeSplit => split::split(reader, context),
+        Form::DataframeRecords => split::records(reader, context),
+        _ => tensors::read(reader, context),
+    }
+}
+
+/// The keys that decide what a document is.
+#[derive(Debug, Default)]
+struct Keys {
+    forms: Vec<Form>,
+    is_llm: bool,
+    has_signature_name: bool,
+}
+
+impl Keys {
+    /// Notes a key; returns the form if it is the first key of one.
+    fn note(&mut self, key: &str) -> Option<Form> {
+        self.is_llm |= LLM_KEYS.contains(&key);
+        self.has_signature_name |= key == "signature_name";
+        let form = FORMS.into_iter().find(|form| form.key() == Some(key))?;
+        let is_new = !self.forms.contains(&form);
+        if is_new {
+            self.forms.push(form);
+        }
+        (is_new && self.forms.len() == 1).then_some(form)
+    }
+
+    /// The one form that the keys make.
+    fn form(&self) -> Result<Form> {
+        if self.is_llm {
+            return Ok(Form::Llm);
+        }
+        if self.has_signature_name {
+            let why = "is not supported: a model has one signature; leave it out";
+            return Err(Error::invalid("signature_name", why));
+        }
+        let all = "exactly one of `dataframe_split`, `dataframe_records`, `instances` and `inputs`";
+        match *self.forms.as_slice() {
+            [form] => Ok(form),
+            [] => Err(Error::invalid("body", format!("must be an object with {all}"))),
+            _ => {
+                let came: Vec<_> = self.forms.iter().filter_map(|form| form.key()).collect();
+                let why = format!("must have {all}, and has `{}`", came.join("`, `"));
+                Err(Error::invalid("body", why))
+            }
+        }
+    }
+}
+
+/// The keys of a document, and whether all of it is JSON.
+fn survey(body: &[u8]) -> Result<Keys> {
+    let mut reader = Reader::new(body)?;
+    let is_object = reader.peek()? == b'{';
+    let mut keys = Keys::default();
+    if is_object {
+        reader.object(|reader, key| {
+            keys.note(&key);
+            reader.skip().map(drop)
+        })?;
+    } else {
+        let is_list = reader.peek()? == b'[';
+        reader.skip()?;
+        let kind = if is_list { "a list" } else { "a single value" };
+        reader.finish()?;
+        let why = format!(
+            "is {kind}; wrap it: an object with exactly one of `dataframe_split`, `dataframe_records`, `instances` and \
+             `inputs`"
+        );
+        return Err(Error::invalid("body", why));
+    }
+    reader.finish()?;
+    Ok(keys)
+}
+
+/// A fault of one of the forms, with the key before the path.
+pub(super) fn fault(form: Form, path: &str, why: impl Into<String>) -> Fault {
+    Fault::at(format!("{}{path}", form.key().unwrap_or("body")), why)
+}
