@@ -1,0 +1,120 @@
+//! Which target answers a call: rules first, then the split over the caller's key.
+
+use http::HeaderMap;
+use lodeway_domain::{
+    Error, Result,
+    serving::{Pass, StickyKey},
+    time::Timestamp,
+};
+
+use super::table::{Ready, Route, TargetRoute};
+
+/// What of a call decides its target.
+pub(crate) struct Asked<'a> {
+    /// Headers, or metadata.
+    pub(crate) headers: &'a HeaderMap,
+    /// A target or version that the caller pins; empty: none.
+    pub(crate) version: &'a str,
+    /// The first value of an input, for a split that sticks to one.
+    pub(crate) input: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+}
+
+/// A target with leave to call it.
+pub(crate) struct Chosen {
+    pub(crate) place: usize,
+    pub(crate) target: std::sync::Arc<TargetRoute>,
+    pub(crate) ready: std::sync::Arc<Ready>,
+    pub(crate) pass: Pass,
+}
+
+impl Route {
+    /// The target for this call.
+    ///
+    /// One that is not ready or left alone for its failures gets no call; then the call goes to another that the split
+    /// gives traffic, unless a rule or the caller named the target. `tried` are not chosen again.
+    ///
+    /// Errors: `INVALID_FIELD` for a version that is no target's, `BACKEND_UNAVAILABLE` if no target can be called.
+    pub(crate) fn choose(&self, asked: &Asked<'_>, tried: &[usize], now: Timestamp) -> Result<Chosen> {
+        if !asked.version.is_empty() {
+            let place = self.pinned(asked.version)?;
+            return self.open(place, now).ok_or_else(|| self.closed(Some(place)));
+        }
+        if let Some(place) = self.ruled(asked.headers) {
+            return self.open(place, now).ok_or_else(|| self.closed(Some(place)));
+        }
+        let split = &self.revision().split;
+        let name = match self.key(asked) {
+            Some(key) => split.choose(&key),
+            None => split.at(fastrand::u32(..)),
+        };
+        let first = self.target(name).map(|(place, _)| place);
+        if let Some(place) = first.filter(|place| !tried.contains(place))
+            && let Some(chosen) = self.open(place, now)
+        {
+            return Ok(chosen);
+        }
+        // Another that gets traffic, from a random place on, so that a failing target's share is spread.
+        let weights = split.weights();
+        let start = fastrand::usize(..weights.len().max(1));
+        let others = weights.iter().cycle().skip(start).take(weights.len());
+        others
+            .filter(|weight| weight.weight > 0)
+            .filter_map(|weight| Some(self.target(&weight.target)?.0))
+            .filter(|place| Some(*place) != first && !tried.contains(place))
+            .find_map(|place| self.open(place, now))
+            .ok_or_else(|| self.closed(first))
+    }
+
+    /// A target, if it can be called now.
+    fn open(&self, place: usize, now: Timestamp) -> Option<Chosen> {
+        let target = self.targets.get(place)?;
+        let ready = target.ready()?;
+        let pass = target.admit(now)?;
+        Some(Chosen {
+            place,
+            target: target.clone(),
+            ready,
+            pass,
+        })
+    }
+
+    /// A target by its name or by the version that it means now.
+    fn pinned(&self, version: &str) -> Result<usize> {
+        let by_name = self.targets.iter().position(|t| t.target.name.as_str() == version);
+        let means = |t: &TargetRoute| t.ready().is_some_and(|ready| ready.resolution.model_version == version);
+        by_name.or_else(|| self.targets.iter().position(|t| means(t))).ok_or_else(|| {
+            let names = self.targets.iter().map(|t| t.target.name.as_str()).collect::<Vec<_>>().join("`, `");
+            let why = format!("`{version}` is no target of `{}`; there are `{names}`", self.record.endpoint.name);
+            Error::invalid("model_version", why)
+        })
+    }
+
+    fn ruled(&self, headers: &HeaderMap) -> Option<usize> {
+        let rule = self.revision().rules.iter().find(|rule| {
+            let value = headers.get(rule.header.as_str()).and_then(|value| value.to_str().ok());
+            rule.condition.holds(value)
+        })?;
+        self.target(&rule.target).map(|(place, _)| place)
+    }
+
+    fn key(&self, asked: &Asked<'_>) -> Option<Vec<u8>> {
+        match &self.revision().sticky {
+            StickyKey::None => None,
+            StickyKey::Header(name) => asked.headers.get(name.as_str()).map(|value| value.as_bytes().to_vec()),
+            StickyKey::InputField(name) => (asked.input)(name),
+        }
+    }
+
+    fn closed(&self, place: Option<usize>) -> Error {
+        let why = place.and_then(|place| self.targets.get(place)).map(|target| {
+            let trouble = target.trouble();
+            let why = if trouble.is_empty() { "fails and is left alone for a while" } else { &trouble };
+            format!("target `{}`: {why}", target.target.name)
+        });
+        let endpoint = &self.record.endpoint.name;
+        Error::unavailable(
+            format!("endpoint `{endpoint}` has no target that can answer now"),
+            why.unwrap_or_else(|| "all targets are tried".to_owned()),
+        )
+    }
+}

@@ -1,0 +1,234 @@
+//! Keeps the route table fresh: what this or another gateway changed, and what followed references mean now.
+
+use std::{sync::Arc, time::Duration};
+
+use lodeway_domain::{Error, Result, caller::Workspace, serving::TargetRef};
+use lodeway_proto::registry::v1::WatchModelVersionsRequest;
+use lodeway_rpc::status;
+use lodeway_store::{
+    gateway::{GatewayEvent, Resolution},
+    registry::Write,
+};
+use tokio::sync::Notify;
+
+use super::{
+    Endpoints,
+    table::{Route, TargetRoute},
+};
+
+/// Changes read at a time.
+const BATCH: usize = 256;
+/// How long a target may take to get ready in the background, until the next look.
+const LOAD_WAIT: Duration = Duration::from_secs(300);
+/// How often old changes and windows are forgotten.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
+const CHANGE_RETENTION: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+impl Endpoints {
+    /// Reads what was left, then goes on in the background.
+    pub(crate) async fn begin_following(&self) -> Result<()> {
+        let (head, all) = self.0.store.all_endpoints().await?;
+        for (workspace, record) in all {
+            let route = self.0.table.put(&workspace, record, self.0.clock.now());
+            self.restore(&route).await;
+        }
+        let this = self.clone();
+        self.0.tasks.spawn_until_stop(async move { this.follow_store(head).await });
+        let moved = Arc::new(Notify::new());
+        if self.0.registry.is_some() {
+            let (this, notify) = (self.clone(), moved.clone());
+            self.0.tasks.spawn_until_stop(async move { this.watch_registry(&notify).await });
+        }
+        let this = self.clone();
+        self.0.tasks.spawn_until_stop(async move { this.keep_ready(&moved).await });
+        let this = self.clone();
+        self.0.tasks.spawn_until_stop(async move { this.prune().await });
+        Ok(())
+    }
+
+    /// Makes what was ready before a restart ready again.
+    async fn restore(&self, route: &Arc<Route>) {
+        for target in &route.targets {
+            let known = route.record.resolutions.iter().find(|known| known.target == target.target.name);
+            let Some(known) = known else { continue };
+            match self.ready_again(&route.workspace, &target.target, known).await {
+                Ok(ready) => target.set_ready(ready),
+                Err(error) => target.set_trouble(error.to_string()),
+            }
+        }
+    }
+
+    /// Takes over what other gateways wrote, and this one.
+    async fn follow_store(&self, mut cursor: i64) {
+        let mut wakeups = self.0.store.wakeups();
+        loop {
+            wakeups.mark_unchanged();
+            match self.0.store.changes_after(None, cursor, BATCH).await {
+                Ok(events) => {
+                    let is_full = events.events.len() >= BATCH;
+                    cursor = events.next;
+                    for (_, workspace, event) in events.events {
+                        self.take(&workspace, event);
+                    }
+                    if is_full {
+                        continue;
+                    }
+                }
+                Err(Error::OutOfRange { .. }) => match self.0.store.all_endpoints().await {
+                    Ok((head, all)) => {
+                        cursor = head;
+                        for (workspace, record) in all {
+                            self.0.table.put(&workspace, record, self.0.clock.now());
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "endpoints cannot be read again"),
+                },
+                Err(error) => tracing::warn!(%error, "changes of endpoints cannot be read"),
+            }
+            // The end of the wait is all that matters, not which way it ended.
+            drop(tokio::time::timeout(self.0.config.follow_every, wakeups.changed()).await);
+        }
+    }
+
+    fn take(&self, workspace: &Workspace, event: GatewayEvent) {
+        match event {
+            GatewayEvent::Deleted { key, .. } => self.0.table.remove(key),
+            GatewayEvent::Endpoint(record) => {
+                let route = self.0.table.put(workspace, *record, self.0.clock.now());
+                let this = self.clone();
+                // Targets that another gateway made ready are known to the host already.
+                self.0.tasks.spawn_until_stop(async move {
+                    for target in route.targets.iter().filter(|target| target.ready().is_none()) {
+                        let known = route.record.resolutions.iter().find(|k| k.target == target.target.name);
+                        if let Some(known) = known
+                            && let Ok(ready) = this.ready_again(&route.workspace, &target.target, known).await
+                        {
+                            target.set_ready(ready);
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    /// Hears at once when a stage or an alias moves. A registry that is down is asked again; until then all goes on as it is.
+    async fn watch_registry(&self, moved: &Notify) {
+        let Some(registry) = &self.0.registry else { return };
+        loop {
+            let workspaces: std::collections::HashSet<_> =
+                self.0.table.all().iter().map(|route| route.workspace.clone()).collect();
+            // One stream a workspace would be exact; one for the default and the regular look for the rest is enough.
+            let workspace = workspaces.into_iter().next().unwrap_or_default();
+            let cx = super::own_context(&workspace);
+            let opened = registry
+                .clone()
+                .watch_model_versions(cx.request(WatchModelVersionsRequest::default()))
+                .await;
+            match opened {
+                Ok(stream) => {
+                    let mut stream = stream.into_inner();
+                    while let Ok(Some(_)) = stream.message().await {
+                        moved.notify_one();
+                    }
+                }
+                Err(error) => tracing::debug!(error = %status::into_error(&error), "the registry cannot be watched"),
+            }
+            tokio::time::sleep(self.0.config.follow_every).await;
+        }
+    }
+
+    /// Looks at what is not ready or may have moved, now and whenever the registry says that something did.
+    async fn keep_ready(&self, moved: &Notify) {
+        loop {
+            drop(tokio::time::timeout(self.0.config.follow_every, moved.notified()).await);
+            for route in self.0.table.all() {
+                for target in &route.targets {
+                    if target.ready().is_none() || target.target.reference.is_moving() {
+                        self.look(&route, target).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gets a target ready, or finds out that it means something else now. What serves goes on serving until the new
+    /// version is ready.
+    async fn look(&self, route: &Arc<Route>, target: &Arc<TargetRoute>) {
+        let cx = super::own_context(&route.workspace);
+        let now = self.0.clock.now();
+        let before = target.ready();
+        if let (TargetRef::Model(reference), Some(before)) = (&target.target.reference, &before) {
+            match self.means(&route.workspace, &reference.to_string()).await {
+                Ok((uid, _)) if uid != before.resolution.model_uid => {
+                    // A name that was given to another model: the endpoint follows a uid, not a name.
+                    target.set_trouble(format!("`{reference}` is another model now; make a new revision"));
+                    return;
+                }
+                Ok((_, version)) if version == before.resolution.model_version => return,
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+        let found = self.ready(&cx, route.revision().number, &target.target, now, LOAD_WAIT).await;
+        match found {
+            Ok(ready) => {
+                let changed = before.is_none_or(|b| !is_same(&b.resolution, &ready.resolution));
+                let resolution = ready.resolution.clone();
+                target.set_ready(ready);
+                if changed {
+                    self.write_down(route, resolution).await;
+                }
+            }
+            Err(error) => target.set_trouble(error.to_string()),
+        }
+    }
+
+    /// The uid and the version that a reference means now.
+    async fn means(&self, workspace: &Workspace, uri: &str) -> Result<(String, String)> {
+        let registry = self.0.registry.clone();
+        let mut registry = registry.ok_or_else(|| Error::unavailable("there is no registry", "not configured"))?;
+        let message = lodeway_proto::registry::v1::ResolveModelRequest {
+            uri: uri.to_owned(),
+            as_of_time: None,
+        };
+        let cx = super::own_context(workspace);
+        let reply = registry.resolve_model(cx.request(message)).await;
+        let version = reply.map_err(|s| status::into_error(&s))?.into_inner().model_version.unwrap_or_default();
+        Ok((version.model_uid, version.version.to_string()))
+    }
+
+    async fn write_down(&self, route: &Route, resolution: Resolution) {
+        tracing::info!(
+            endpoint.name = %route.record.endpoint.name,
+            target = %resolution.target,
+            model.name = resolution.model_name,
+            model.version = resolution.model_version,
+            "a target is ready with this version"
+        );
+        let write = Write {
+            caller: (*super::own_context(&route.workspace).caller).clone(),
+            now: self.0.clock.now(),
+            request: None,
+            body_hash: Vec::new(),
+        };
+        if let Err(error) = self.0.store.resolve(write, route.key, resolution).await {
+            tracing::warn!(%error, "what a target means now could not be written down");
+        }
+    }
+
+    async fn prune(&self) {
+        loop {
+            tokio::time::sleep(PRUNE_EVERY).await;
+            let now = self.0.clock.now();
+            let windows = self.0.store.prune_windows(now.minus(self.0.config.window_retention)).await;
+            let changes = self.0.store.prune_changes(now, CHANGE_RETENTION).await;
+            if let Err(error) = windows.and(changes.map(drop)) {
+                tracing::warn!(%error, "old measurements cannot be forgotten now");
+            }
+        }
+    }
+}
+
+fn is_same(one: &Resolution, other: &Resolution) -> bool {
+    one.deployment_id == other.deployment_id && one.model_version == other.model_version
+}

@@ -1,0 +1,327 @@
+//! The way of one call: choose, call within the deadline, try again where that is safe, stamp, measure.
+
+use std::{
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::future::{Either, select};
+use http::HeaderMap;
+use lodeway_domain::{
+    Error, Result,
+    serving::{CallOutcome, PredictionFields, PredictionId},
+};
+use lodeway_proto::{inference::ModelInferRequest, inference::ModelInferResponse, serving::v1::ScoreResponse};
+use lodeway_rpc::{CallContext, inference};
+
+use super::{
+    Endpoints,
+    choose::{Asked, Chosen},
+    monitor::Seen,
+    table::Route,
+};
+
+/// The parameter of an answer that names it.
+pub(crate) const PREDICTION_ID: &str = "prediction_id";
+
+/// An answer with what is known of it.
+pub(crate) struct Answered<T> {
+    pub(crate) answer: T,
+    pub(crate) prediction_id: PredictionId,
+    pub(crate) model_version: String,
+}
+
+/// What is to be done with a target, so that tensors and documents go the same way.
+enum Work<'a> {
+    Tensors(&'a ModelInferRequest),
+    Document { content_type: &'a str, body: &'a Bytes },
+}
+
+enum Done {
+    Tensors(ModelInferResponse),
+    Document(ScoreResponse),
+}
+
+impl Endpoints {
+    /// Scores tensors or a table at the endpoint that `message.model_name` names.
+    ///
+    /// Errors: `RESOURCE_NOT_FOUND`, `LIMIT_EXCEEDED` when the endpoint has as many calls as it takes,
+    /// `BACKEND_UNAVAILABLE` when no target can answer, and what the target says.
+    pub(crate) async fn infer(
+        &self,
+        cx: &CallContext,
+        headers: &HeaderMap,
+        mut message: ModelInferRequest,
+    ) -> Result<Answered<ModelInferResponse>> {
+        let route = self.0.table.find(&cx.caller.workspace, &message.model_name)?;
+        let version = std::mem::take(&mut message.model_version);
+        let input = |name: &str| first_value(&message, name);
+        let asked = Asked {
+            headers,
+            version: &version,
+            input: &input,
+        };
+        let (done, chosen) = self.call(cx, &route, &asked, Work::Tensors(&message)).await?;
+        let Done::Tensors(mut response) = done else {
+            return Err(Error::internal("tensors were answered by a document"));
+        };
+        let prediction_id = self.prediction_id(&route, &chosen);
+        self.mirror(cx, &route, &chosen, &message, &response, &prediction_id);
+        response.model_name.clone_from(&message.model_name);
+        response.model_version.clone_from(&chosen.ready.resolution.model_version);
+        let parameter = inference::text_parameter(prediction_id.as_str());
+        response.parameters.insert(PREDICTION_ID.to_owned(), parameter);
+        Ok(Answered {
+            answer: response,
+            prediction_id,
+            model_version: chosen.ready.resolution.model_version.clone(),
+        })
+    }
+
+    /// Scores a document that was not read here. Errors: as [`Endpoints::infer`].
+    pub(crate) async fn score(
+        &self,
+        cx: &CallContext,
+        headers: &HeaderMap,
+        route: &Arc<Route>,
+        (content_type, body): (&str, &Bytes),
+    ) -> Result<Answered<ScoreResponse>> {
+        let asked = Asked {
+            headers,
+            version: "",
+            input: &|_| None,
+        };
+        let work = Work::Document { content_type, body };
+        let (done, chosen) = self.call(cx, route, &asked, work).await?;
+        let Done::Document(answer) = done else {
+            return Err(Error::internal("a document was answered by tensors"));
+        };
+        Ok(Answered {
+            answer,
+            prediction_id: self.prediction_id(route, &chosen),
+            model_version: chosen.ready.resolution.model_version.clone(),
+        })
+    }
+
+    async fn call(
+        &self,
+        cx: &CallContext,
+        route: &Arc<Route>,
+        asked: &Asked<'_>,
+        work: Work<'_>,
+    ) -> Result<(Done, Chosen)> {
+        let resilience = &route.revision().resilience;
+        let _place = Place::take(&route.active, resilience.max_in_flight, || {
+            format!("endpoint `{}` has as many calls as it takes", route.record.endpoint.name)
+        })?;
+        let whole = Duration::from_millis(resilience.timeout_ms.into());
+        let latest = Instant::now() + whole;
+        let deadline = cx.deadline.map_or(latest, |own| own.min(latest));
+        let now = self.0.clock.now();
+        let may_retry = || {
+            let mut budget = route.retries.lock().unwrap_or_else(PoisonError::into_inner);
+            budget.take(self.0.clock.now())
+        };
+        route.retries.lock().unwrap_or_else(PoisonError::into_inner).call(now);
+
+        let mut tried = Vec::new();
+        loop {
+            let chosen = match route.choose(asked, &tried, now) {
+                Ok(chosen) => chosen,
+                // Nobody else: the same once more.
+                Err(_) if !tried.is_empty() => route.choose(asked, &[], now)?,
+                Err(error) => return Err(error),
+            };
+            tried.push(chosen.place);
+            let first = self.attempt(cx, route, chosen, &work, deadline);
+            let outcome = match resilience.hedge_after_ms {
+                None => first.await,
+                Some(after) => {
+                    let first = std::pin::pin!(first);
+                    match select(first, std::pin::pin!(tokio::time::sleep(Duration::from_millis(after.into())))).await
+                    {
+                        Either::Left((outcome, _)) => outcome,
+                        Either::Right(((), first)) => {
+                            let second = route.choose(asked, &tried, now).or_else(|_| route.choose(asked, &[], now));
+                            match second {
+                                Ok(second) if may_retry() => {
+                                    let second = self.attempt(cx, route, second, &work, deadline);
+                                    first_success(first, std::pin::pin!(second)).await
+                                }
+                                _ => first.await,
+                            }
+                        }
+                    }
+                }
+            };
+            match outcome {
+                Err(error)
+                    if is_worth_retrying(&error)
+                        && tried.len() <= usize::try_from(resilience.max_retries).unwrap_or(0)
+                        && Instant::now() < deadline
+                        && may_retry() => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// One attempt at one target, measured.
+    async fn attempt(
+        &self,
+        cx: &CallContext,
+        route: &Route,
+        chosen: Chosen,
+        work: &Work<'_>,
+        deadline: Instant,
+    ) -> Result<(Done, Chosen)> {
+        let started = Instant::now();
+        let own = started + Duration::from_millis(route.revision().timeout_ms(&chosen.target.target).into());
+        let until = own.min(deadline);
+        let upstream = &chosen.ready.upstream;
+        let _active = Place::take(&chosen.target.active, u32::MAX, String::new)?;
+        let outcome = match work {
+            Work::Tensors(message) => upstream.infer(cx, (*message).clone(), until).await.map(Done::Tensors),
+            Work::Document { content_type, body } => upstream
+                .score(cx, (*content_type).to_owned(), (*body).clone(), until)
+                .await
+                .map(Done::Document),
+        };
+        let now = self.0.clock.now();
+        let verdict = match &outcome {
+            Ok(_) => CallOutcome::Success,
+            // A caller in a hurry says nothing about the target.
+            Err(Error::DeadlineExceeded) if cx.deadline.is_some_and(|own| own <= until) => CallOutcome::Unknown,
+            Err(error) if is_targets_fault(error) => CallOutcome::Failure,
+            Err(Error::Exhausted { .. }) => CallOutcome::Unknown,
+            Err(_) => CallOutcome::Success,
+        };
+        if chosen.target.record(now, chosen.pass, verdict) {
+            self.breaker_moved(route, &chosen.target);
+        }
+        let seen = Seen {
+            latency: started.elapsed(),
+            outcome: outcome.as_ref().map(drop).map_err(code_of),
+            input: match work {
+                Work::Tensors(message) => Some(*message),
+                Work::Document { .. } => None,
+            },
+            answer: match &outcome {
+                Ok(Done::Tensors(response)) => Some(response),
+                _ => None,
+            },
+        };
+        chosen.target.monitor.record(&chosen.ready.resolution.model_version, now, &seen, &self.0.config);
+        outcome.map(|done| (done, chosen))
+    }
+
+    fn breaker_moved(&self, route: &Route, target: &super::table::TargetRoute) {
+        tracing::info!(
+            endpoint.name = %route.record.endpoint.name,
+            target = %target.target.name,
+            state = ?target.breaker(),
+            "a target's circuit moved"
+        );
+    }
+
+    fn prediction_id(&self, route: &Route, chosen: &Chosen) -> PredictionId {
+        self.0.keys.mint(&PredictionFields {
+            endpoint: route.key,
+            revision: route.revision().number,
+            target: u16::try_from(chosen.place).unwrap_or(u16::MAX),
+            time: self.0.clock.now(),
+            sequence: route.sequence.fetch_add(1, Ordering::Relaxed),
+        })
+    }
+}
+
+/// The first success of the two, else the last failure.
+async fn first_success<A, B, T>(first: A, second: B) -> Result<T>
+where
+    A: Future<Output = Result<T>> + Unpin,
+    B: Future<Output = Result<T>> + Unpin,
+{
+    match select(first, second).await {
+        Either::Left((Ok(done), _)) | Either::Right((Ok(done), _)) => Ok(done),
+        Either::Left((Err(_), other)) => other.await,
+        Either::Right((Err(_), other)) => other.await,
+    }
+}
+
+/// A target that was not reached, or that died before it answered: scoring changes nothing, so another may be asked.
+fn is_worth_retrying(error: &Error) -> bool {
+    matches!(error, Error::Unavailable { .. } | Error::Exhausted { .. })
+}
+
+/// Whether the error is the target's fault and not the caller's.
+pub(crate) fn is_targets_fault(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unavailable { .. } | Error::Internal(_) | Error::DeadlineExceeded | Error::DataLoss(_)
+    )
+}
+
+/// The canonical name of the code that an error goes out as.
+pub(crate) fn code_of(error: &Error) -> &'static str {
+    match error {
+        Error::NotFound(_) => "NOT_FOUND",
+        Error::AlreadyExists(_) => "ALREADY_EXISTS",
+        Error::Invalid(_) => "INVALID_ARGUMENT",
+        Error::Precondition { .. } => "FAILED_PRECONDITION",
+        Error::Conflict(_) => "ABORTED",
+        Error::Exhausted { .. } => "RESOURCE_EXHAUSTED",
+        Error::OutOfRange { .. } => "OUT_OF_RANGE",
+        Error::Unauthenticated(_) => "UNAUTHENTICATED",
+        Error::Denied(_) => "PERMISSION_DENIED",
+        Error::Unimplemented { .. } => "UNIMPLEMENTED",
+        Error::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Error::DataLoss(_) => "DATA_LOSS",
+        Error::Unavailable { .. } => "UNAVAILABLE",
+        _ => "INTERNAL",
+    }
+}
+
+/// The first element of an input, as bytes that are the same for the same value.
+fn first_value(message: &ModelInferRequest, name: &str) -> Option<Vec<u8>> {
+    let place = message.inputs.iter().position(|input| input.name == name)?;
+    let input = message.inputs.get(place)?;
+    let wanted = ModelInferRequest {
+        inputs: vec![input.clone()],
+        raw_input_contents: message.raw_input_contents.get(place).cloned().into_iter().collect(),
+        ..ModelInferRequest::default()
+    };
+    let (payload, _) = inference::input_of(wanted).ok()?;
+    let lodeway_inference::Payload::Tensors(tensors) = payload else { return None };
+    let tensor = tensors.first()?;
+    match tensor.datatype().element_bytes() {
+        Some(size) => tensor.data().get(..size).map(<[u8]>::to_vec),
+        None => tensor.texts().next().map(|text| text.to_vec()),
+    }
+}
+
+/// A place among the calls in flight, given back when dropped.
+pub(crate) struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    /// A place, unless `bound` are taken. Errors: `LIMIT_EXCEEDED`.
+    pub(crate) fn take(active: &'a AtomicUsize, bound: u32, why: impl Fn() -> String) -> Result<Self> {
+        let place = Self(active);
+        let before = active.fetch_add(1, Ordering::Relaxed);
+        if before >= usize::try_from(bound).unwrap_or(usize::MAX) {
+            return Err(Error::Exhausted {
+                message: format!("{}; repeat a moment later", why()),
+                retry_after: Some(Duration::from_millis(100)),
+            });
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

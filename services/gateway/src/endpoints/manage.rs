@@ -1,0 +1,264 @@
+//! Making endpoints and revisions. A change is refused before anything of it is kept if it would send traffic to a target
+//! that is not ready; what served before goes on until the new revision is in the table.
+
+use std::time::Duration;
+
+use lodeway_domain::{
+    Caller, Error, Resource, ResourceKind, Result,
+    caller::Workspace,
+    id::RequestId,
+    page::{Page, PageRequest},
+    serving::{
+        Authorship, EndpointName, EndpointUid, NewEndpoint, Revision, RevisionChange, RevisionReason, RevisionSpec, diff,
+    },
+    time::Timestamp,
+};
+use lodeway_rpc::CallContext;
+use lodeway_store::{
+    gateway::{EndpointRecord, EndpointUpdate, NewRevision},
+    registry::Write,
+};
+
+use super::{Endpoints, table::{Ready, Route}};
+
+/// What tells a repeated request from a new one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Repeat {
+    pub(crate) id: Option<RequestId>,
+    pub(crate) body_hash: Vec<u8>,
+}
+
+impl Endpoints {
+    pub(crate) fn write(&self, caller: &Caller, repeat: Repeat) -> Write {
+        Write {
+            caller: caller.clone(),
+            now: self.0.clock.now(),
+            request: repeat.id,
+            body_hash: repeat.body_hash,
+        }
+    }
+
+    pub(crate) fn author(&self, cx: &CallContext, comment: String, reason: RevisionReason) -> Authorship {
+        Authorship {
+            principal: cx.caller.principal.clone(),
+            principal_verified: cx.caller.verified,
+            created: self.0.clock.now(),
+            comment,
+            reason,
+        }
+    }
+
+    /// Creates an endpoint once its targets are ready.
+    pub(crate) async fn create(
+        &self,
+        cx: &CallContext,
+        new: NewEndpoint,
+        spec: RevisionSpec,
+        comment: String,
+        wait: Duration,
+        repeat: Repeat,
+    ) -> Result<EndpointRecord> {
+        let uid = EndpointUid::generate();
+        let revision = spec.first(&uid, self.author(cx, comment, RevisionReason::Created))?;
+        let endpoint = new.create(uid, revision.created)?;
+        if repeat.id.is_none()
+            && let Ok(there) = self.0.table.find(&cx.caller.workspace, endpoint.name.as_str())
+        {
+            return Err(Error::exists(ResourceKind::Endpoint, &there.record.endpoint.name));
+        }
+        let ready = self.ready_targets(cx, &revision, wait).await?;
+        let resolutions = ready.iter().map(|one| one.resolution.clone()).collect();
+        let write = self.write(&cx.caller, repeat);
+        let record = self.0.store.create_endpoint(write, endpoint, revision, resolutions).await?;
+        self.publish(&cx.caller.workspace, record.clone(), ready);
+        Ok(record)
+    }
+
+    /// Puts a record into the table with its targets ready.
+    pub(crate) fn publish(&self, workspace: &Workspace, record: EndpointRecord, ready: Vec<Ready>) {
+        let route = self.0.table.put(workspace, record, self.0.clock.now());
+        for one in ready {
+            if let Some((_, target)) = route.target(&one.resolution.target) {
+                target.set_ready(one);
+            }
+        }
+    }
+
+    /// The next revision of an endpoint, once its targets are ready. Errors: `ETAG_MISMATCH` unless `expected` serves.
+    pub(crate) async fn revise(
+        &self,
+        cx: &CallContext,
+        name: &EndpointName,
+        spec: RevisionSpec,
+        comment: String,
+        expected: Option<u32>,
+        wait: Duration,
+        repeat: Repeat,
+    ) -> Result<EndpointRecord> {
+        let record = self.0.store.endpoint(&cx.caller.workspace, name).await?;
+        if expected.is_some_and(|expected| expected != record.revision.number) && repeat.id.is_none() {
+            return Err(Error::Conflict(Resource::new(ResourceKind::Endpoint, name)));
+        }
+        let author = self.author(cx, comment, RevisionReason::Updated);
+        let revision = spec.following(&record.revision, author)?;
+        self.serve(cx, &record, revision, "CreateRevision", wait, repeat).await
+    }
+
+    /// An earlier revision as the next one, its division of keys included.
+    pub(crate) async fn roll_back(
+        &self,
+        cx: &CallContext,
+        name: &EndpointName,
+        number: Option<u32>,
+        comment: String,
+        repeat: Repeat,
+    ) -> Result<EndpointRecord> {
+        let record = self.0.store.endpoint(&cx.caller.workspace, name).await?;
+        let to = number.unwrap_or(record.revision.number.saturating_sub(1));
+        if to == 0 || to >= record.revision.number {
+            let why = format!("`{to}` is no revision before the one that serves, {}", record.revision.number);
+            return Err(Error::invalid("number", why));
+        }
+        let earlier = self.0.store.revision(record.endpoint.uid.key(), to).await?;
+        let author = self.author(cx, comment, RevisionReason::RolledBack { to });
+        let revision = record.revision.restore(&earlier, author)?;
+        self.serve(cx, &record, revision, "RollbackEndpoint", DEFAULT_WAIT, repeat).await
+    }
+
+    async fn serve(
+        &self,
+        cx: &CallContext,
+        record: &EndpointRecord,
+        revision: Revision,
+        method: &'static str,
+        wait: Duration,
+        repeat: Repeat,
+    ) -> Result<EndpointRecord> {
+        let ready = self.ready_targets(cx, &revision, wait).await?;
+        fits(record, &ready)?;
+        let new = NewRevision {
+            key: record.endpoint.uid.key(),
+            revision,
+            resolutions: ready.iter().map(|one| one.resolution.clone()).collect(),
+        };
+        let write = self.write(&cx.caller, repeat);
+        let record = self.0.store.add_revision(write, method, new).await?;
+        self.publish(&cx.caller.workspace, record.clone(), ready);
+        Ok(record)
+    }
+
+    pub(crate) async fn get(&self, cx: &CallContext, name: &EndpointName) -> Result<EndpointRecord> {
+        self.0.store.endpoint(&cx.caller.workspace, name).await
+    }
+
+    pub(crate) async fn list(&self, cx: &CallContext, page: &PageRequest) -> Result<Page<EndpointRecord>> {
+        self.0.store.list_endpoints(&cx.caller.workspace, page).await
+    }
+
+    pub(crate) async fn change(
+        &self,
+        cx: &CallContext,
+        update: EndpointUpdate,
+        repeat: Repeat,
+    ) -> Result<EndpointRecord> {
+        let record = self.0.store.update_endpoint(self.write(&cx.caller, repeat), update).await?;
+        self.publish(&cx.caller.workspace, record.clone(), Vec::new());
+        Ok(record)
+    }
+
+    /// Deletes an endpoint; a second time, it is gone already.
+    pub(crate) async fn delete(&self, cx: &CallContext, name: EndpointName, repeat: Repeat) -> Result<()> {
+        let key = self.0.store.endpoint(&cx.caller.workspace, &name).await.map(|record| record.endpoint.uid.key());
+        self.0.store.delete_endpoint(self.write(&cx.caller, repeat), name).await?;
+        if let Ok(key) = key {
+            self.0.table.remove(key);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn revision(&self, cx: &CallContext, name: &EndpointName, number: u32) -> Result<Revision> {
+        let record = self.get(cx, name).await?;
+        self.0.store.revision(record.endpoint.uid.key(), number).await
+    }
+
+    pub(crate) async fn revisions(
+        &self,
+        cx: &CallContext,
+        name: &EndpointName,
+        page: &PageRequest,
+    ) -> Result<Page<Revision>> {
+        let record = self.get(cx, name).await?;
+        self.0.store.revisions(record.endpoint.uid.key(), page).await
+    }
+
+    /// What differs between two revisions, and which share of all keys moves.
+    pub(crate) async fn diff(
+        &self,
+        cx: &CallContext,
+        name: &EndpointName,
+        from: u32,
+        to: Option<u32>,
+    ) -> Result<(Vec<RevisionChange>, f64)> {
+        let record = self.get(cx, name).await?;
+        let key = record.endpoint.uid.key();
+        let from = self.0.store.revision(key, from).await?;
+        let to = match to {
+            Some(to) => self.0.store.revision(key, to).await?,
+            None => record.revision,
+        };
+        Ok((diff(&from, &to), from.split.moved(&to.split)))
+    }
+
+    /// What was behind an endpoint at a moment.
+    pub(crate) async fn served_at(
+        &self,
+        cx: &CallContext,
+        name: &EndpointName,
+        at: Timestamp,
+    ) -> Result<(Revision, Vec<lodeway_store::gateway::Resolution>)> {
+        let key = self.get(cx, name).await?.endpoint.uid.key();
+        let revision = self.0.store.revision_at(key, at).await?;
+        let revision = revision.ok_or_else(|| Error::not_found(ResourceKind::Revision, format!("{name} at that time")))?;
+        let targets = self.0.store.resolutions_at(key, revision.number, at).await?;
+        Ok((revision, targets))
+    }
+
+    /// The endpoint as calls see it.
+    pub(crate) fn route(&self, cx: &CallContext, name: &str) -> Result<std::sync::Arc<Route>> {
+        self.0.table.find(&cx.caller.workspace, name)
+    }
+}
+
+/// How long a change waits for its targets unless told otherwise.
+pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+
+/// A target whose signature takes other inputs than the endpoint's does not fit behind it: its callers would break.
+///
+/// Compared are the names of required inputs; more optional ones, other outputs and models without a signature fit.
+fn fits(record: &EndpointRecord, ready: &[Ready]) -> Result<()> {
+    let required = |signature: &lodeway_domain::signature::ModelSignature| {
+        let columns = signature.inputs.as_ref().and_then(|inputs| inputs.columns()).unwrap_or_default();
+        let mut names: Vec<_> =
+            columns.iter().filter(|column| column.required).filter_map(|column| column.name.clone()).collect();
+        names.sort_unstable();
+        names
+    };
+    let declared = record.resolutions.iter().find_map(|known| {
+        let value = serde_json::from_str(&known.signature_json).ok()?;
+        lodeway_domain::signature::ModelSignature::parse("signature", &value).ok()
+    });
+    let Some(declared) = declared.map(|signature| required(&signature)).filter(|names| !names.is_empty()) else {
+        return Ok(());
+    };
+    for one in ready {
+        let Some(own) = one.signature.as_ref().map(required) else { continue };
+        if let Some(extra) = own.iter().find(|name| !declared.contains(name)) {
+            let why = format!(
+                "target `{}` requires the input `{extra}`, which callers of the endpoint do not send; create another endpoint",
+                one.resolution.target
+            );
+            return Err(Error::invalid("spec.targets", why));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! Endpoints: what is behind a name, and the way of a call to it.
+//!
+//! The way of a call: `table` gives the endpoint's [`Route`] (an immutable snapshot, no lock, no database), `choose` says
+//! which target, `forward` calls it within its deadline, tries again where that is safe, stamps the answer with its
+//! prediction id, and tells `monitor` and `shadow`. Beside it: `manage` makes endpoints and revisions, `resolve` finds
+//! out what a target means and gets it ready, `follow` keeps the table fresh, `rollouts` moves traffic by steps.
+
+pub(crate) mod choose;
+pub(crate) mod follow;
+pub(crate) mod forward;
+pub(crate) mod manage;
+pub(crate) mod monitor;
+pub(crate) mod resolve;
+pub(crate) mod shadow;
+pub(crate) mod table;
+pub(crate) mod upstream;
+
+use std::{sync::Arc, time::Duration};
+
+use lodeway_domain::{
+    Caller, Result,
+    caller::Workspace,
+    serving::{PredictionKey, PredictionKeys},
+    time::Clock,
+};
+use lodeway_proto::{
+    inference::grpc_inference_service_client::GrpcInferenceServiceClient,
+    registry::v1::registry_service_client::RegistryServiceClient,
+    serving::v1::deployment_service_client::DeploymentServiceClient,
+};
+use lodeway_rpc::{CallContext, Tasks, Transport};
+use lodeway_store::gateway::GatewayStore;
+
+use self::table::Table;
+
+/// An input or an answer may be this large.
+pub(crate) const MAX_INPUT_BYTES: usize = 256 << 20;
+
+/// The peers that endpoints need.
+#[derive(Clone)]
+pub struct EndpointPeers {
+    /// Holds the models; none: only targets on other servers can be served.
+    pub serving: Option<Transport>,
+    /// Says what references mean and when that changes; none: as above.
+    pub registry: Option<Transport>,
+}
+
+/// What endpoints may be told.
+#[derive(Debug, Clone)]
+pub struct EndpointConfig {
+    /// This process among several gateways.
+    pub replica: String,
+    /// How long one window of measurements is.
+    pub window: Duration,
+    /// How long windows are kept.
+    pub window_retention: Duration,
+    /// Calls a second and target whose values go into distributions; the rest is only counted.
+    pub sampled_calls_per_second: u32,
+    /// How often targets that are not ready are looked at again, and followed references compared with the registry.
+    pub follow_every: Duration,
+    /// How often rollouts are looked at.
+    pub rollout_every: Duration,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        Self {
+            replica: lodeway_domain::id::new_hex(),
+            window: Duration::from_secs(10),
+            window_retention: Duration::from_secs(30 * 24 * 3_600),
+            sampled_calls_per_second: 200,
+            follow_every: Duration::from_secs(2),
+            rollout_every: Duration::from_secs(1),
+        }
+    }
+}
+
+/// All endpoints of this process. Clones share them.
+#[derive(Clone)]
+pub struct Endpoints(pub(crate) Arc<Shared>);
+
+/// What the parts of the way share.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn GatewayStore>,
+    pub(crate) table: Table,
+    pub(crate) serving: Option<ServingClients>,
+    pub(crate) registry: Option<RegistryServiceClient<Transport>>,
+    pub(crate) keys: PredictionKeys,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: Tasks,
+    pub(crate) config: EndpointConfig,
+}
+
+/// The model host as the gateway calls it.
+#[derive(Clone)]
+pub(crate) struct ServingClients {
+    pub(crate) deployments: DeploymentServiceClient<Transport>,
+    pub(crate) inference: GrpcInferenceServiceClient<Transport>,
+}
+
+impl Endpoints {
+    /// Endpoints as they were left, ready to serve before registry and model host answer. Needs a tokio runtime.
+    pub async fn start(
+        store: Arc<dyn GatewayStore>,
+        peers: EndpointPeers,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+        config: EndpointConfig,
+    ) -> Result<Self> {
+        let secret = store.secret("predictions-1", fresh_secret()).await?;
+        let keys = PredictionKeys::new(PredictionKey::new(1, &secret), Vec::new())?;
+        let serving = peers.serving.map(|transport| ServingClients {
+            deployments: DeploymentServiceClient::new(transport.clone())
+                .max_decoding_message_size(MAX_INPUT_BYTES),
+            inference: GrpcInferenceServiceClient::new(transport)
+                .max_decoding_message_size(MAX_INPUT_BYTES)
+                .max_encoding_message_size(MAX_INPUT_BYTES),
+        });
+        let registry = peers.registry.map(RegistryServiceClient::new);
+        let endpoints = Self(Arc::new(Shared {
+            store,
+            table: Table::default(),
+            serving,
+            registry,
+            keys,
+            clock,
+            tasks,
+            config,
+        }));
+        endpoints.begin_following().await?;
+        endpoints.begin_flushing();
+        Ok(endpoints)
+    }
+}
+
+/// 32 bytes nobody can guess: two random halves of ids.
+fn fresh_secret() -> [u8; 32] {
+    let mut secret = [0; 32];
+    for half in secret.chunks_exact_mut(16) {
+        half.copy_from_slice(lodeway_domain::id::random().as_slice());
+    }
+    secret
+}
+
+/// The context of work that no caller waits for.
+pub(crate) fn own_context(workspace: &Workspace) -> CallContext {
+    CallContext::new(Caller {
+        principal: "lodeway-gateway".to_owned(),
+        verified: true,
+        workspace: workspace.clone(),
+    })
+}

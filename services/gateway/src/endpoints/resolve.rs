@@ -1,0 +1,177 @@
+//! What a target means now, and getting it ready.
+
+use std::time::Duration;
+
+use lodeway_domain::{
+    Error, Reason, Result,
+    caller::Workspace,
+    serving::{DeploymentSettings, Revision, Target, TargetRef},
+    signature::ModelSignature,
+    time::Timestamp,
+};
+use lodeway_proto::serving::v1::{self as wire, CreateDeploymentRequest, DeploymentState, GetDeploymentRequest};
+use lodeway_rpc::{CallContext, status};
+use lodeway_store::gateway::Resolution;
+
+use super::{Endpoints, ServingClients, table::Ready, upstream::Upstream};
+
+impl Endpoints {
+    /// Gets every target of a revision ready. Errors: `TARGET_NOT_READY` naming the first that is not within `wait`.
+    pub(crate) async fn ready_targets(
+        &self,
+        cx: &CallContext,
+        revision: &Revision,
+        wait: Duration,
+    ) -> Result<Vec<Ready>> {
+        let now = revision.created;
+        let number = revision.number;
+        let one = |target: &Target| {
+            let target = target.clone();
+            async move {
+                self.ready(cx, number, &target, now, wait).await.map_err(|error| not_ready(&target, error))
+            }
+        };
+        futures::future::try_join_all(revision.targets.iter().map(one)).await
+    }
+
+    /// Gets one target ready.
+    pub(crate) async fn ready(
+        &self,
+        cx: &CallContext,
+        revision: u32,
+        target: &Target,
+        now: Timestamp,
+        wait: Duration,
+    ) -> Result<Ready> {
+        let mut resolution = Resolution {
+            revision,
+            target: target.name.clone(),
+            from: now,
+            model_name: String::new(),
+            model_version: String::new(),
+            model_uid: String::new(),
+            content_digest: String::new(),
+            deployment_id: String::new(),
+            platform: String::new(),
+            signature_json: String::new(),
+        };
+        match &target.reference {
+            TargetRef::External(external) => {
+                let upstream = Upstream::external(external)?;
+                let metadata = upstream.probe().await?;
+                resolution.model_version = external.version().unwrap_or_default().to_owned();
+                resolution.platform = metadata.platform;
+                Ok(Ready {
+                    resolution,
+                    upstream,
+                    signature: None,
+                })
+            }
+            TargetRef::Model(reference) => {
+                let clients = self.serving()?;
+                let message = CreateDeploymentRequest {
+                    source: reference.to_string(),
+                    settings: Some(settings(&target.settings)),
+                    wait: prost_types::Duration::try_from(wait).ok(),
+                };
+                let reply = clients.deployments.clone().create_deployment(cx.request(message)).await;
+                let deployment = reply.map_err(|s| status::into_error(&s))?.into_inner().deployment;
+                let deployment = deployment.ok_or_else(|| Error::internal("a peer gave no deployment"))?;
+                of_deployment(clients, resolution, deployment)
+            }
+        }
+    }
+
+    /// A target as it was before a restart, without asking the registry. Errors: a host that does not know it any more.
+    pub(crate) async fn ready_again(&self, workspace: &Workspace, target: &Target, known: &Resolution) -> Result<Ready> {
+        let cx = super::own_context(workspace);
+        if let TargetRef::External(_) = &target.reference {
+            return self.ready(&cx, known.revision, target, known.from, Duration::ZERO).await;
+        }
+        let clients = self.serving()?;
+        let message = GetDeploymentRequest {
+            deployment_id: known.deployment_id.clone(),
+        };
+        let reply = clients.deployments.clone().get_deployment(cx.request(message)).await;
+        reply.map_err(|s| status::into_error(&s))?;
+        // In memory or not: it is loaded when it is asked for.
+        Ok(Ready {
+            signature: signature(&known.signature_json),
+            resolution: known.clone(),
+            upstream: Upstream::Deployment {
+                clients,
+                id: known.deployment_id.clone(),
+            },
+        })
+    }
+
+    fn serving(&self) -> Result<ServingClients> {
+        self.0.serving.clone().ok_or_else(|| Error::Unimplemented {
+            reason: Reason::NotImplemented,
+            message: "this gateway works without a model host; set `peers.serving`".to_owned(),
+        })
+    }
+}
+
+fn of_deployment(clients: ServingClients, resolution: Resolution, deployment: wire::Deployment) -> Result<Ready> {
+    if deployment.state() != DeploymentState::Ready {
+        let why = match deployment.state_reason.as_str() {
+            "" => "is still being loaded".to_owned(),
+            why => why.to_owned(),
+        };
+        return Err(Error::precondition(Reason::ModelNotReady, why, Vec::new()));
+    }
+    let resolution = Resolution {
+        model_name: deployment.model_name,
+        model_version: deployment.model_version,
+        model_uid: deployment.model_uid,
+        content_digest: deployment.content_digest,
+        deployment_id: deployment.deployment_id.clone(),
+        platform: deployment.platform,
+        signature_json: deployment.signature_json,
+        ..resolution
+    };
+    Ok(Ready {
+        signature: signature(&resolution.signature_json),
+        resolution,
+        upstream: Upstream::Deployment {
+            clients,
+            id: deployment.deployment_id,
+        },
+    })
+}
+
+/// The signature as the model host gave it; a text that does not read is none.
+fn signature(json: &str) -> Option<ModelSignature> {
+    let value = serde_json::from_str(json).ok()?;
+    ModelSignature::parse("signature", &value).ok()
+}
+
+fn settings(of: &DeploymentSettings) -> wire::DeploymentSettings {
+    let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    wire::DeploymentSettings {
+        runtime: of.runtime.to_string(),
+        workers: count(of.workers),
+        env_manager: of.env_manager.to_string(),
+        memory_limit_bytes: of.memory_limit_bytes.and_then(|n| i64::try_from(n).ok()).unwrap_or_default(),
+        allow_network: of.allow_network,
+        row_independent: of.row_independent,
+        max_batch_rows: count(of.max_batch_rows),
+        max_batch_delay: prost_types::Duration::try_from(of.max_batch_delay).ok(),
+        max_queued_calls: count(of.max_queued_calls),
+        call_timeout: prost_types::Duration::try_from(of.call_timeout).ok(),
+        max_active_batches: of.max_active_batches.map(count).unwrap_or_default(),
+    }
+}
+
+/// The error of a change that would send traffic to a target that is not ready.
+fn not_ready(target: &Target, error: Error) -> Error {
+    match error {
+        Error::Internal(_) | Error::Unavailable { .. } | Error::Invalid(_) | Error::Denied(_) => error,
+        other => Error::precondition(
+            Reason::TargetNotReady,
+            format!("target `{}` ({}) is not ready: {other}", target.name, target.reference),
+            vec![("resource_name", target.name.to_string())],
+        ),
+    }
+}

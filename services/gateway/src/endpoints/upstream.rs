@@ -1,0 +1,240 @@
+//! One target as it is called: a deployment of the model host, or a model on another server.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lodeway_domain::{
+    Error, Result,
+    serving::{External, Scheme},
+};
+use lodeway_inference::{Payload, oip};
+use lodeway_proto::{
+    inference::{
+        ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
+        grpc_inference_service_client::GrpcInferenceServiceClient,
+    },
+    serving::v1::{ScoreRequest, ScoreResponse},
+};
+use lodeway_rpc::{CallContext, Transport, inference, status};
+use tonic::Request;
+
+use super::{MAX_INPUT_BYTES, ServingClients};
+
+/// How long an answer about a server itself may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A target as it is called. Clones share the connection.
+#[derive(Clone)]
+pub(crate) enum Upstream {
+    /// A deployment of the model host.
+    Deployment {
+        /// The host.
+        clients: ServingClients,
+        /// Which one.
+        id: String,
+    },
+    /// A model on another server, over gRPC.
+    Grpc {
+        client: GrpcInferenceServiceClient<Transport>,
+        model: String,
+        version: String,
+    },
+    /// A model on another server, over REST.
+    Http { client: reqwest::Client, url: String },
+}
+
+impl Upstream {
+    /// A model on another server. Errors: an address that this gateway does not connect to.
+    pub(crate) fn external(to: &External) -> Result<Self> {
+        let (host, port) = (to.host(), to.port());
+        refuse_metadata_service(host)?;
+        let (model, version) = (to.model().to_owned(), to.version().unwrap_or_default().to_owned());
+        let web = match to.scheme() {
+            Scheme::Grpc | Scheme::Http => "http",
+            Scheme::Grpcs | Scheme::Https => "https",
+        };
+        let base = format!("{web}://{host}:{port}");
+        match to.scheme() {
+            Scheme::Grpc | Scheme::Grpcs => {
+                let url = url::Url::parse(&base).map_err(Error::internal)?;
+                let transport = Transport::remote(&url).map_err(Error::internal)?;
+                let client = GrpcInferenceServiceClient::new(transport)
+                    .max_decoding_message_size(MAX_INPUT_BYTES)
+                    .max_encoding_message_size(MAX_INPUT_BYTES);
+                Ok(Self::Grpc { client, model, version })
+            }
+            Scheme::Http | Scheme::Https => {
+                let client = reqwest::Client::builder()
+                    .redirect(reqwest::redirect::Policy::none())
+                    .build()
+                    .map_err(Error::internal)?;
+                let version = match version.as_str() {
+                    "" => String::new(),
+                    version => format!("/versions/{version}"),
+                };
+                let url = format!("{base}/v2/models/{model}{version}");
+                Ok(Self::Http { client, url })
+            }
+        }
+    }
+
+    /// Scores one input before `deadline`.
+    pub(crate) async fn infer(
+        &self,
+        cx: &CallContext,
+        mut message: ModelInferRequest,
+        deadline: Instant,
+    ) -> Result<ModelInferResponse> {
+        let call = async {
+            match self {
+                Self::Deployment { clients, id } => {
+                    message.model_name.clone_from(id);
+                    message.model_version.clear();
+                    let cx = CallContext {
+                        deadline: Some(deadline),
+                        ..cx.clone()
+                    };
+                    let reply = clients.inference.clone().model_infer(cx.request(message)).await;
+                    reply.map(tonic::Response::into_inner).map_err(|s| status::into_error(&s))
+                }
+                Self::Grpc { client, model, version } => {
+                    message.model_name.clone_from(model);
+                    message.model_version.clone_from(version);
+                    // Without the caller's context: their credentials are not another server's business.
+                    let reply = client.clone().model_infer(within(message, deadline)).await;
+                    reply.map(tonic::Response::into_inner).map_err(|s| status::into_error(&s))
+                }
+                Self::Http { client, url } => over_http(client, url, message).await,
+            }
+        };
+        tokio::time::timeout_at(deadline.into(), call)
+            .await
+            .unwrap_or(Err(Error::DeadlineExceeded))
+    }
+
+    /// Scores a document that was not read here. Errors: `INVALID_FIELD` for another server, which takes only tensors.
+    pub(crate) async fn score(
+        &self,
+        cx: &CallContext,
+        content_type: String,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<ScoreResponse> {
+        let Self::Deployment { clients, id } = self else {
+            let why = "this target is on another server, which takes only tensors and tables";
+            return Err(Error::invalid("content_type", why));
+        };
+        let message = ScoreRequest {
+            deployment_id: id.clone(),
+            content_type,
+            body,
+        };
+        let cx = CallContext {
+            deadline: Some(deadline),
+            ..cx.clone()
+        };
+        let mut client = clients.deployments.clone();
+        let call = client.score(cx.request(message));
+        let reply = tokio::time::timeout_at(deadline.into(), call).await;
+        let reply = reply.map_err(|_| Error::DeadlineExceeded)?;
+        reply.map(tonic::Response::into_inner).map_err(|s| status::into_error(&s))
+    }
+
+    /// What a model on another server takes and gives; an error if it does not answer or is not ready.
+    pub(crate) async fn probe(&self) -> Result<ModelMetadataResponse> {
+        let deadline = Instant::now() + PROBE_TIMEOUT;
+        let look = async {
+            match self {
+                Self::Deployment { .. } => Ok(ModelMetadataResponse::default()),
+                Self::Grpc { client, model, version } => {
+                    let ready = ModelReadyRequest {
+                        name: model.clone(),
+                        version: version.clone(),
+                    };
+                    let mut client = client.clone();
+                    let reply = client.model_ready(within(ready, deadline)).await;
+                    if !reply.map_err(|s| status::into_error(&s))?.into_inner().ready {
+                        return Err(Error::unavailable("the model is not ready there", "it said so"));
+                    }
+                    let wanted = ModelMetadataRequest {
+                        name: model.clone(),
+                        version: version.clone(),
+                    };
+                    let reply = client.model_metadata(within(wanted, deadline)).await;
+                    // A server may know no metadata and score all the same.
+                    Ok(reply.map(tonic::Response::into_inner).unwrap_or_default())
+                }
+                Self::Http { client, url } => {
+                    let reply = client.get(format!("{url}/ready")).send().await.map_err(gone)?;
+                    if !reply.status().is_success() {
+                        let status = reply.status();
+                        return Err(Error::unavailable("the model is not ready there", format!("{status}")));
+                    }
+                    Ok(ModelMetadataResponse::default())
+                }
+            }
+        };
+        tokio::time::timeout_at(deadline.into(), look)
+            .await
+            .unwrap_or(Err(Error::DeadlineExceeded))
+    }
+}
+
+fn within<T>(message: T, deadline: Instant) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+    request
+}
+
+fn gone(error: reqwest::Error) -> Error {
+    Error::unavailable("a target on another server does not answer", error)
+}
+
+async fn over_http(client: &reqwest::Client, url: &str, message: ModelInferRequest) -> Result<ModelInferResponse> {
+    let raw = !message.raw_input_contents.is_empty();
+    let id = message.id.clone();
+    let (payload, parameters) = inference::input_of(message)?;
+    let inputs = match payload {
+        Payload::Tensors(tensors) => tensors,
+        Payload::Frame(frame) => frame.into_columns().into_iter().map(|column| column.values).collect(),
+        Payload::Document(_) => return Err(Error::internal("a document is no inference request")),
+    };
+    let request = oip::InferRequest {
+        id: Some(id).filter(|id| !id.is_empty()),
+        parameters,
+        inputs,
+        ..oip::InferRequest::default()
+    };
+    let encoded = oip::write_request(&request, raw)?;
+    let mut call = client.post(format!("{url}/infer")).body(encoded.body);
+    if let Some(length) = encoded.header_length {
+        call = call.header(oip::HEADER_LENGTH, length);
+    }
+    let reply = call.header("content-type", "application/json").send().await.map_err(gone)?;
+    let (code, length) = (reply.status(), reply.headers().get(oip::HEADER_LENGTH).cloned());
+    let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+    let body = reply.bytes().await.map_err(gone)?;
+    if !code.is_success() {
+        let text = String::from_utf8_lossy(body.get(..body.len().min(500)).unwrap_or_default()).into_owned();
+        return Err(match code.as_u16() {
+            400..=499 => Error::invalid("inputs", format!("the target refused it: {text}")),
+            _ => Error::unavailable("a target on another server failed", format!("{code}: {text}")),
+        });
+    }
+    let answer = oip::read_response(&body, length)?;
+    inference::response_of(Payload::Tensors(answer.outputs), raw)
+}
+
+/// The address under which clouds hand out credentials is nobody's model.
+fn refuse_metadata_service(host: &str) -> Result<()> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let is_link_local = match bare.parse::<std::net::IpAddr>() {
+        Ok(std::net::IpAddr::V4(v4)) => v4.is_link_local(),
+        Ok(std::net::IpAddr::V6(v6)) => v6.is_unicast_link_local(),
+        Err(_) => bare == "metadata.google.internal",
+    };
+    if is_link_local {
+        return Err(Error::invalid("reference", format!("`{host}` is not an address this gateway connects to")));
+    }
+    Ok(())
+}
