@@ -5,6 +5,7 @@
 //! gRPC messages (the services convert those), queues, models.
 
 mod cells;
+pub mod compare;
 mod elements;
 mod fault;
 pub mod frame;
@@ -15,6 +16,7 @@ mod nested;
 pub mod oip;
 mod packed;
 pub mod payload;
+pub mod rows;
 pub mod scoring;
 pub mod tensor;
 
