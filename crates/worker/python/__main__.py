@@ -1,0 +1,5 @@
+"""Entry point: `python -I FOLDER`."""
+
+from lodeway_worker.zygote import main
+
+main()

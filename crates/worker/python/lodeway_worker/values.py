@@ -1,0 +1,305 @@
+"""Values of a call as numpy and pandas have them, and back. Nothing is rounded or widened on the way."""
+
+import json
+import math
+import struct
+
+import numpy as np
+import pandas as pd
+
+_DTYPES = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("<u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+_DATATYPES = {dtype: name for name, dtype in _DTYPES.items()}
+_NAME = "predictions"
+
+
+class BadInput(ValueError):
+    """An input that the caller has to change."""
+
+
+class Received:
+    """A tensor as it arrived."""
+
+    __slots__ = ("name", "datatype", "shape", "data", "nulls")
+
+    def __init__(self, name, datatype, shape, data, nulls):
+        self.name, self.datatype, self.shape, self.data, self.nulls = name, datatype, shape, data, nulls
+
+    def array(self, binary=False):
+        """The elements in their shape; texts as objects, `bytes` if `binary`."""
+        if self.datatype == "BYTES":
+            array = np.empty(math.prod(self.shape), dtype=object)
+            array[:] = self.texts(binary)
+            return array.reshape(self.shape)
+        if self.datatype == "BF16":
+            # numpy has no such type; the same values as float32
+            bits = np.frombuffer(self.data, "<u2").astype("<u4") << 16
+            return bits.view("<f4").reshape(self.shape)
+        return np.frombuffer(self.data, _DTYPES[self.datatype]).reshape(self.shape)
+
+    def texts(self, binary=False):
+        """The elements of BYTES as a list."""
+        texts, at, data = [], 0, bytes(self.data)
+        while at < len(data):
+            (length,) = struct.unpack_from("<I", data, at)
+            at += 4
+            text = data[at : at + length]
+            at += length
+            if not binary:
+                try:
+                    text = text.decode()
+                except UnicodeDecodeError as error:
+                    raise BadInput(f"input `{self.name}` is not UTF-8: {error}") from error
+            texts.append(text)
+        return texts
+
+    def column(self, binary=False):
+        """The elements as a column of a frame, nulls as pandas has them."""
+        if self.datatype == "BYTES":
+            texts = self.texts(binary)
+            if self.nulls is not None:
+                texts = [None if null else text for text, null in zip(texts, self.nulls)]
+            return texts
+        array = self.array().reshape(-1)
+        if self.nulls is None:
+            return array
+        if array.dtype.kind == "b":
+            array = array.astype(object)
+            array[self.nulls] = None
+            return array
+        # integers become float64, as they do when pandas reads them beside a null
+        array = array.astype("<f8") if array.dtype.kind in "iu" else array.copy()
+        array[self.nulls] = np.nan
+        return array
+
+
+def received(header, body):
+    """The tensors of a frame."""
+    tensors, at, view = [], 0, memoryview(body)
+    for described in header.get("tensors", ()):
+        length = described["bytes"]
+        data = view[at : at + length]
+        at += length + -length % 8
+        nulls = None
+        if described.get("nulls"):
+            rows = described["shape"][0]
+            nulls = np.frombuffer(view[at : at + rows], "?")
+            at += rows + -rows % 8
+        tensors.append(
+            Received(described["name"], described["datatype"], tuple(described["shape"]), data, nulls)
+        )
+    return tensors
+
+
+def frame_of(tensors, schema):
+    """A frame of the columns in `tensors`; `schema` says which columns are binary."""
+    binary = _binary_columns(schema)
+    names = [tensor.name for tensor in tensors]
+    if len(set(names)) != len(names):
+        raise BadInput("two columns have the same name")
+    return pd.DataFrame({tensor.name: tensor.column(tensor.name in binary) for tensor in tensors})
+
+
+def input_of(tensors, schema):
+    """What `predict` takes for named tensors: a frame where the signature has columns, else arrays."""
+    if schema is not None and not schema.is_tensor_spec():
+        return _frame_of_tensors(tensors, schema)
+    specs = {}
+    if schema is not None:
+        specs = {spec.name: spec for spec in schema.inputs}
+        if not schema.has_input_names() and len(tensors) == 1:
+            return _array(tensors[0], schema.inputs[0])
+    elif len(tensors) == 1:
+        return tensors[0].array()
+    return {tensor.name: _array(tensor, specs.get(tensor.name)) for tensor in tensors}
+
+
+def _array(tensor, spec):
+    if tensor.datatype != "BYTES" or spec is None:
+        return tensor.array()
+    kind = spec.type.kind
+    array = tensor.array(binary=kind == "S")
+    return array.astype(kind) if kind in "US" else array
+
+
+def _frame_of_tensors(tensors, schema):
+    names = schema.input_names() if schema.has_input_names() else []
+    if len(tensors) == 1 and len(tensors[0].shape) == 2 and tensors[0].name not in names:
+        # one matrix for all columns, in the order of the signature
+        array = tensors[0].array()
+        if names and array.shape[1] != len(names):
+            raise BadInput(f"input `{tensors[0].name}` has {array.shape[1]} columns; the model takes {len(names)}")
+        return pd.DataFrame(array, columns=names or None)
+    for tensor in tensors:
+        if not (len(tensor.shape) == 1 or len(tensor.shape) == 2 and tensor.shape[1] == 1):
+            raise BadInput(f"input `{tensor.name}` is {list(tensor.shape)}; a column takes [rows] or [rows, 1]")
+        if tensor.shape[0] != tensors[0].shape[0]:
+            raise BadInput(f"input `{tensor.name}` has {tensor.shape[0]} rows, the first one {tensors[0].shape[0]}")
+    frame = frame_of(tensors, schema)
+    if not names:
+        frame.columns = range(len(tensors))
+    return frame
+
+
+def _binary_columns(schema):
+    if schema is None or schema.is_tensor_spec() or not schema.has_input_names():
+        return frozenset()
+    return frozenset(
+        spec.name for spec in schema.inputs if getattr(spec.type, "name", None) == "binary"
+    )
+
+
+def answer_of(value, names):
+    """An answer as (form, tensors, segments) if tensors or a frame hold it exactly; else None.
+
+    `names` are those of the signature's outputs, in order.
+    """
+    if hasattr(value, "toarray") and type(value).__module__.partition(".")[0] == "scipy":
+        value = value.toarray()
+    if isinstance(value, pd.DataFrame):
+        return _frame_answer(value)
+    if isinstance(value, pd.Series):
+        # MLflow's JSON calls a nameless column 0
+        name = value.name if isinstance(value.name, str) else str(value.name or 0)
+        return _packed("frame", [_column(name, value)])
+    name = names[0] if len(names) == 1 and names[0] else _NAME
+    if isinstance(value, dict):
+        if value and all(isinstance(k, str) and isinstance(v, np.ndarray) for k, v in value.items()):
+            return _packed("tensors", [_tensor(k, v) for k, v in value.items()])
+        return None
+    if isinstance(value, list):
+        value = _array_of_list(value)
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _packed("tensors", [_tensor(name, np.asarray(value))])
+    return None
+
+
+def _packed(form, tensors):
+    described, segments = [], []
+    for tensor in tensors:
+        if tensor is None:
+            return None
+        name, datatype, shape, data, nulls = tensor
+        entry = {"name": name, "datatype": datatype, "shape": list(shape), "bytes": len(data)}
+        segments.append(data)
+        if nulls is not None:
+            entry["nulls"] = True
+            segments.append(nulls.tobytes())
+        described.append(entry)
+    if not described:
+        return None
+    return form, described, segments
+
+
+def _tensor(name, array):
+    if array.dtype.kind in "OUS":
+        data = _packed_texts(array.reshape(-1).tolist())
+        return data and (name, "BYTES", array.shape, data[0], None)
+    datatype = _DATATYPES.get(array.dtype.newbyteorder("<"))
+    if datatype is None:
+        return None
+    data = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+    return name, datatype, array.shape, memoryview(data.reshape(-1)).cast("B") if data.size else b"", None
+
+
+def _packed_texts(texts, nulls=None):
+    """Elements as BYTES, in a tuple; None unless all are `str` or all are `bytes`."""
+    kinds = {type(text) for at, text in enumerate(texts) if nulls is None or not nulls[at]}
+    if not kinds:
+        kinds = {str}
+    if len(kinds) != 1 or not issubclass(next(iter(kinds)), (str, bytes)):
+        return None
+    parts = bytearray()
+    for at, text in enumerate(texts):
+        if nulls is not None and nulls[at]:
+            text = b""
+        elif isinstance(text, str):
+            try:
+                text = text.encode()
+            except UnicodeEncodeError:
+                return None
+        parts += struct.pack("<I", len(text))
+        parts += text
+    return (parts,)
+
+
+def _frame_answer(frame):
+    names = [str(name) if type(name) is int else name for name in frame.columns]
+    if not names or len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
+        return None
+    return _packed("frame", [_column(name, frame.iloc[:, at]) for at, name in enumerate(names)])
+
+
+def _column(name, series):
+    dtype = series.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in "biuf":
+        return _tensor(name, series.to_numpy())
+    if isinstance(dtype, pd.CategoricalDtype):
+        return None
+    nulls = series.isna().to_numpy(dtype=bool)
+    if not isinstance(dtype, np.dtype) and getattr(dtype, "numpy_dtype", None) is not None:
+        if dtype.numpy_dtype.kind in "biuf":
+            values = series.fillna(0).to_numpy(dtype=dtype.numpy_dtype)
+            tensor = _tensor(name, values)
+            return tensor and (*tensor[:4], nulls if nulls.any() else None)
+    if dtype == object or isinstance(dtype, pd.StringDtype):
+        data = _packed_texts(series.tolist(), nulls)
+        return data and (name, "BYTES", (len(series),), data[0], nulls if nulls.any() else None)
+    return None
+
+
+def _array_of_list(values):
+    """A list as an array of the same values, if it is a regular nest of one kind of scalar; else None."""
+    shape, flat = [len(values)], values
+    while flat and type(flat[0]) is list:
+        width = len(flat[0])
+        if not all(type(row) is list and len(row) == width for row in flat):
+            return None
+        shape.append(width)
+        flat = [item for row in flat for item in row]
+    kinds = set(map(type, flat))
+    if len(kinds) != 1:
+        return None
+    (kind,) = kinds
+    if kind is str:
+        array = np.empty(len(flat), dtype=object)
+        array[:] = flat
+    elif kind in (bool, float):
+        array = np.array(flat)
+    elif kind is int and all(-(1 << 63) <= item < 1 << 63 for item in flat):
+        array = np.array(flat, dtype="<i8")
+    elif issubclass(kind, (np.bool_, np.number)):
+        array = np.array(flat)
+    else:
+        return None
+    return array.reshape(shape)
+
+
+def json_text(write, value):
+    """What MLflow's writer `write` makes of `value`, as bytes."""
+    import io
+
+    text = io.StringIO()
+    write(value, text)
+    return text.getvalue().encode()
+
+
+def plain(value):
+    """`value` if JSON holds it, else its text."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return value

@@ -1,0 +1,211 @@
+//! A worker with a call.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use lodeway_domain::Error;
+use lodeway_inference::Payload;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    ModelFault,
+    conn::{Broken, Conn},
+    pool::{Idle, Shared},
+    wire::{Fault, Reply},
+    worker::{Doom, Worker},
+};
+
+/// A worker that was checked out. Dropped in the middle of a call, the call is drained in the background, so that an
+/// impatient caller costs nobody a process.
+pub(crate) struct Busy {
+    shared: Arc<Shared>,
+    idle: Option<Idle>,
+    /// The call that is not over yet.
+    call: Option<u64>,
+    /// When the caller wants to know.
+    deadline: Instant,
+    /// When the process is killed.
+    limit: Instant,
+}
+
+impl Busy {
+    pub fn new(shared: Arc<Shared>, idle: Idle, deadline: Instant) -> Self {
+        Self {
+            limit: Instant::now() + shared.spec.call_timeout,
+            shared,
+            idle: Some(idle),
+            call: None,
+            deadline,
+        }
+    }
+
+    /// Puts a call on its way; it leaves with the next [`Busy::next`].
+    pub fn put(&mut self, id: u64, frame: VecDeque<Bytes>) {
+        self.call = Some(id);
+        if let Some(idle) = &mut self.idle {
+            idle.conn.put(frame);
+        }
+    }
+
+    /// Sends a call and waits for its reply.
+    pub async fn call(&mut self, id: u64, frame: VecDeque<Bytes>) -> Result<(Reply, Bytes), Error> {
+        self.put(id, frame);
+        self.next().await
+    }
+
+    /// The next reply to the call. Can be dropped and called again.
+    pub async fn next(&mut self) -> Result<(Reply, Bytes), Error> {
+        let (Some(idle), Some(id)) = (&mut self.idle, self.call) else {
+            return Err(Error::internal("a call was asked for after its end"));
+        };
+        let until = self.deadline.min(self.limit);
+        match timeout_at(until, exchange(&mut idle.conn, id)).await {
+            Ok(Ok((reply, body))) => {
+                if reply.is_last() {
+                    self.call = None;
+                }
+                Ok((reply, body))
+            }
+            Ok(Err(broken)) => {
+                let worker = idle.worker.clone();
+                self.abandon(broken);
+                Err(worker.lost().await)
+            }
+            Err(_) => {
+                if Instant::now() >= self.limit {
+                    self.overdue();
+                }
+                Err(Error::DeadlineExceeded)
+            }
+        }
+    }
+
+    /// What a reply says; `None` for the end of a stream.
+    pub fn answer(&mut self, reply: Reply, body: &Bytes) -> Result<Option<Payload>, Error> {
+        match reply {
+            Reply::Answer { value, .. } | Reply::Item { value, .. } => match value.payload(body) {
+                Ok(payload) => Ok(Some(payload)),
+                Err(what) => {
+                    tracing::warn!(%what, "a worker sent what is no answer");
+                    self.abandon(Broken::Garbage(what.clone()));
+                    Err(Error::unavailable(
+                        "the model's process sent what is no answer",
+                        what,
+                    ))
+                }
+            },
+            Reply::Error {
+                fault: Fault::Caller,
+                message,
+                code,
+                ..
+            } => {
+                let field = match code.as_deref() {
+                    Some("UNSUPPORTED_MEDIA_TYPE") => "content_type",
+                    _ => "inputs",
+                };
+                Err(Error::invalid(field, message))
+            }
+            Reply::Error {
+                fault: Fault::Size,
+                message,
+                ..
+            } => Err(Error::Exhausted {
+                message,
+                retry_after: None,
+            }),
+            Reply::Error { message, .. } => Err(Error::internal(ModelFault { message })),
+            Reply::End { .. } | Reply::Pong { .. } | Reply::Ready(_) | Reply::Failed { .. } => Ok(None),
+        }
+    }
+
+    /// Ends the call and gives the worker back.
+    pub fn finish(mut self) {
+        self.release();
+    }
+
+    /// Tells the worker that no more is wanted of a stream; what is on its way is drained.
+    pub fn cancel(&mut self, frame: VecDeque<Bytes>) {
+        if let Some(idle) = &mut self.idle
+            && self.call.is_some()
+        {
+            idle.conn.put(frame);
+        }
+    }
+
+    /// The call in flight, if it is not over.
+    pub fn in_flight(&self) -> Option<u64> {
+        self.call
+    }
+
+    fn release(&mut self) {
+        let Some(idle) = self.idle.take() else { return };
+        match self.call.take() {
+            None => {
+                idle.worker.count_call();
+                self.shared.give_back(idle);
+            }
+            Some(id) => {
+                let work = drain(self.shared.clone(), idle, id, self.limit);
+                self.shared.spawn(work);
+            }
+        }
+    }
+
+    /// Kills a worker that is of no more use.
+    fn abandon(&mut self, broken: Broken) {
+        self.call = None;
+        if let Some(idle) = self.idle.take() {
+            abandon(&idle.worker, broken);
+        }
+    }
+
+    fn overdue(&mut self) {
+        self.call = None;
+        if let Some(idle) = self.idle.take() {
+            idle.worker.kill(Doom::TooSlow(self.shared.spec.call_timeout));
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// The next reply, which must be to this call.
+async fn exchange(conn: &mut Conn, id: u64) -> Result<(Reply, Bytes), Broken> {
+    let (reply, body) = conn.exchange().await?;
+    if reply.id() != Some(id) {
+        return Err(Broken::Garbage("an answer to another call".to_owned()));
+    }
+    if reply.is_last() && conn.has_input() {
+        return Err(Broken::Garbage("more than the answer".to_owned()));
+    }
+    Ok((reply, body))
+}
+
+fn abandon(worker: &Worker, broken: Broken) {
+    match broken {
+        Broken::Garbage(what) => worker.kill(Doom::Garbage(what)),
+        // it ended, or cannot be spoken with; how it ended is told by its supervisor
+        Broken::Ended | Broken::Io(_) => worker.kill_quietly(),
+    }
+}
+
+/// Waits for the rest of a call that nobody waits for any more.
+async fn drain(shared: Arc<Shared>, mut idle: Idle, id: u64, limit: Instant) {
+    loop {
+        match timeout_at(limit, exchange(&mut idle.conn, id)).await {
+            Ok(Ok((reply, _))) if reply.is_last() => {
+                idle.worker.count_call();
+                shared.give_back(idle);
+                return;
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(broken)) => return abandon(&idle.worker, broken),
+            Err(_) => return idle.worker.kill(Doom::TooSlow(shared.spec.call_timeout)),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+"""Makes the models of the tests, each in a folder below the one given."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.models import infer_signature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+
+warnings.filterwarnings("ignore")
+ROOT = Path(sys.argv[1])
+
+
+def iris():
+    frame, labels = load_iris(return_X_y=True, as_frame=True)
+    model = LogisticRegression(max_iter=500).fit(frame, labels)
+    signature = infer_signature(frame, model.predict(frame))
+    for name, how in (("iris", "predict"), ("iris-proba", "predict_proba")):
+        mlflow.sklearn.save_model(
+            model, ROOT / name, signature=signature, serialization_format="cloudpickle", pyfunc_predict_fn=how
+        )
+
+
+class Misbehaving(mlflow.pyfunc.PythonModel):
+    """Does what its one parameter says."""
+
+    def load_context(self, context):
+        self.kept = []
+
+    def predict(self, context, model_input, params=None):
+        import os
+        import signal
+        import sys
+        import time
+
+        what, *words = str(model_input["do"].iloc[0]).split()
+        if what == "echo":
+            return [" ".join(words)]
+        if what == "exit":
+            os._exit(int(words[0]))
+        if what == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if what == "hang":
+            # what holds the interpreter, as a stuck extension would
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            while True:
+                pass
+        if what == "sleep":
+            time.sleep(float(words[0]))
+            return [what]
+        if what == "leak":
+            self.kept.append(bytes(range(256)) * (int(words[0]) << 12))
+            return [what]
+        if what == "raise":
+            raise ValueError(" ".join(words))
+        if what == "leave":
+            sys.exit(3)
+        if what == "print":
+            for number in range(int(words[0])):
+                print(f"line {number} " + "x" * 5000)
+            return [what]
+        if what == "child":
+            import subprocess
+
+            child = subprocess.Popen(["sleep", "1000"])
+            return [str(child.pid)]
+        if what == "stray":
+            import subprocess
+
+            child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+            return [str(child.pid)]
+        if what == "pid":
+            return [str(os.getpid())]
+        if what == "garbage":
+            import socket
+
+            for fd in range(3, 64):
+                try:
+                    socket.socket(fileno=os.dup(fd)).sendall(b"HTTP/1.1 200 OK\r\n\r\nhello, who is there?")
+                except OSError:
+                    pass
+            return [what]
+        if what == "env":
+            return [" ".join(sorted(os.environ))]
+        raise KeyError(what)
+
+
+class Hostile(mlflow.pyfunc.PythonModel):
+    """Tries what a model must not; answers how each attempt ended."""
+
+    def predict(self, context, model_input, params=None):
+        return [attempt(str(what)) for what in model_input["do"]]
+
+
+def attempt(what):
+    import ctypes
+    import errno
+    import os
+    import signal
+    import socket
+
+    kind, _, target = what.partition(" ")
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(result):
+        if result < 0:
+            raise OSError(ctypes.get_errno(), "refused")
+
+    try:
+        if kind == "read":
+            open(target, "rb").read(1)
+        elif kind == "list":
+            os.listdir(target)
+        elif kind == "write":
+            open(target, "a").write("x")
+        elif kind == "chmod":
+            before = os.stat(target).st_mode
+            os.chmod(target, 0o777)
+            if os.stat(target).st_mode == before:
+                return "no effect"
+        elif kind == "connect":
+            socket.create_connection(("127.0.0.1", int(target)), timeout=5).close()
+        elif kind == "unix":
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(target)
+        elif kind == "netlink":
+            socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close()
+        elif kind == "signal":
+            os.kill(int(target), 0)
+        elif kind == "ptrace":
+            call(libc.ptrace(16, int(target), 0, 0))
+        elif kind == "unshare":
+            call(libc.unshare(0x10000000))
+        elif kind == "mount":
+            call(libc.mount(b"none", b"/mnt", b"tmpfs", 0, None))
+        elif kind == "syscall":
+            call(libc.syscall(int(target), 0, 0, 0, 0))
+        elif kind == "survive":
+            call(libc.prctl(1, 0, 0, 0, 0))
+        elif kind == "setuid":
+            os.setuid(65534)
+        elif kind == "tmp":
+            import tempfile
+
+            with tempfile.NamedTemporaryFile("w") as file:
+                file.write("x")
+        else:
+            return "unknown"
+    except OSError as error:
+        return errno.errorcode.get(error.errno, str(error))
+    return "done"
+
+
+class Payload:
+    """Runs when it is unpickled, as hostile models do."""
+
+    def __reduce__(self):
+        return (run_on_load, ())
+
+
+def run_on_load():
+    raise SystemExit("stolen: " + attempt("read /etc/shadow") + " " + attempt("connect 22"))
+
+
+class Answers(mlflow.pyfunc.PythonModel):
+    """Answers in the form that its params name."""
+
+    def predict(self, context, model_input, params=None):
+        form = (params or {}).get("form", "echo")
+        return answers()[form] if form != "echo" else model_input
+
+    def predict_stream(self, context, model_input, params=None):
+        for number in range(int((params or {}).get("count", 3))):
+            if number == 1000:
+                raise ValueError("too many")
+            yield np.array([number], dtype="int64")
+
+
+def answers():
+    import scipy.sparse
+
+    floats = np.array([[0.1, np.nan, -0.0], [np.inf, 1e-320, 3.0]])
+    return {
+        "float64": floats,
+        "float32": floats.astype("float32"),
+        "float16": np.array([0.1, 65504], dtype="float16"),
+        "fortran": np.asfortranarray(floats),
+        "big-endian": floats.astype(">f8"),
+        "int8": np.array([-128, 127], dtype="int8"),
+        "uint64": np.array([2**64 - 1], dtype="uint64"),
+        "bool": np.array([True, False]),
+        "scalar": np.float64(0.1),
+        "empty": np.zeros((0, 3), dtype="float32"),
+        "texts": np.array(["a", "größer"]),
+        "objects": np.array(["a", None], dtype=object),
+        "dates": np.array(["2020-01-01"], dtype="datetime64[D]"),
+        "series": pd.Series([1, 2], name="label"),
+        "frame": pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": [0.5, np.nan], "d": [True, False]}),
+        "nullable": pd.DataFrame({"a": pd.array([1, None], dtype="Int32")}),
+        "list": [0.1, 0.2],
+        "list-int": [[1, 2], [3, 4]],
+        "list-text": ["a", "b"],
+        "list-mixed": [1, 2.5, "a", None],
+        "list-ragged": [[1], [2, 3]],
+        "records": [{"a": 1, "b": [1.5]}, {"a": 2}],
+        "dict": {"logits": floats, "ids": np.array([1, 2])},
+        "dict-plain": {"text": "hello", "score": 0.25},
+        "text": "hello",
+        "sparse": scipy.sparse.csr_matrix(np.array([[0.0, 0.1], [0.0, 0.0]])),
+        "none": None,
+    }
+
+
+def main():
+    iris()
+    columns = Schema([ColSpec(DataType.string, "do")])
+    params = ParamSchema([ParamSpec("form", DataType.string, "echo"), ParamSpec("count", DataType.long, 3)])
+    signature = mlflow.models.ModelSignature(inputs=columns)
+    save = mlflow.pyfunc.save_model
+    save(ROOT / "misbehaving", python_model=Misbehaving(), signature=signature)
+    save(ROOT / "hostile", python_model=Hostile(), signature=signature)
+    save(ROOT / "answers", python_model=Answers(), signature=mlflow.models.ModelSignature(params=params))
+    tensors = Schema([TensorSpec(np.dtype("float32"), (-1, 2), "x")])
+    save(
+        ROOT / "tensors",
+        python_model=Answers(),
+        signature=mlflow.models.ModelSignature(inputs=tensors, params=params),
+    )
+    unnamed = Schema([TensorSpec(np.dtype("float32"), (-1, 2))])
+    save(
+        ROOT / "tensor",
+        python_model=Answers(),
+        signature=mlflow.models.ModelSignature(inputs=unnamed, params=params),
+    )
+    save(ROOT / "pickle", python_model=Hostile(), signature=signature)
+    # the pickle of a stranger instead of the model's own
+    import pickle
+
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules["__main__"])
+    (ROOT / "pickle" / "python_model.pkl").write_bytes(cloudpickle.dumps(Payload()))
+    del pickle
+
+
+if __name__ == "__main__":
+    main()
