@@ -31,12 +31,16 @@
 
 mod categories;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod forest;
 mod json;
 mod lightgbm;
 mod matrix;
 mod model;
 mod numbers;
+#[cfg(test)]
+mod tests_hostile;
 mod ubjson;
 mod value;
 mod xgboost;

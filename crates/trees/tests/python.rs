@@ -1,6 +1,7 @@
 //! Every kind of model, trained, saved and scored by the real libraries, then read and scored here.
 //!
 //! The Python environment is the one for tests: `cargo xtask test` makes it, `LODEWAY_TEST_VENV` names another.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeMap,

@@ -17,80 +17,95 @@ const BLOCK_VALUES: usize = 1 << 20;
 /// How many values one call may return.
 const MAX_SCORES: usize = 1 << 28;
 
+/// What a walk must look out for; most trees have no categories and most rows nothing missing, and are faster for it.
+const PLAIN: u8 = 0;
+const MISSING: u8 = 1;
+const CATEGORIES: u8 = 2;
+const ANYTHING: u8 = MISSING | CATEGORIES;
+
 impl<T: Cell> Forest<T> {
     /// Adds the leaves of `trees`, in their order, to `start`, which has one value for each group.
     ///
     /// Returns `[rows, groups]`, row-major. Errors: [`TreeError::Input`] if that would be more than 2^28 values.
     pub(crate) fn sum(&self, rows: &Matrix<'_>, trees: Range<usize>, start: &[T]) -> Result<Vec<T>> {
-        let scores = rows
-            .rows()
-            .checked_mul(start.len())
-            .filter(|scores| *scores <= MAX_SCORES);
-        if scores.is_none() {
-            let text = format!(
+        let scores = rows.rows().checked_mul(start.len());
+        if scores.is_none_or(|scores| scores > MAX_SCORES) {
+            return Err(TreeError::Input(format!(
                 "{} rows of {} scores are too many for one call",
                 rows.rows(),
                 start.len()
-            );
-            return Err(TreeError::Input(text));
+            )));
         }
         let mut sums = start.repeat(rows.rows());
         let trees = self.trees.get(trees).unwrap_or_default();
         let groups = start.len().max(1);
         let width = self.slots.len().max(1);
         let block_rows = (BLOCK_VALUES / width).clamp(1, BLOCK_ROWS);
-        let mut block = vec![T::NAN; width * block_rows.min(rows.rows())];
+        let mut block = vec![T::ZERO; width * block_rows.min(rows.rows())];
         for (index, sums) in sums.chunks_mut(groups * block_rows).enumerate() {
             gather(rows, index * block_rows, &self.slots, &mut block);
-            let whole = sums.len() / groups / LANES * LANES;
-            let (in_step, alone) = sums.split_at_mut(whole * groups);
-            let (block_in_step, block_alone) = block.split_at(whole * width);
-            for tree in trees {
-                let chunks = block_in_step.chunks_exact(width * LANES);
-                for (rows, sums) in chunks.zip(in_step.chunks_exact_mut(groups * LANES)) {
-                    self.add_tree(*tree, rows, width, sums, groups);
-                }
-            }
-            for (row, sums) in block_alone
-                .chunks_exact(width)
-                .zip(alone.chunks_exact_mut(groups))
-            {
-                self.add_row(trees, row, sums);
+            let block = block.get(..sums.len() / groups * width).unwrap_or_default();
+            match block.iter().any(|value| value.is_nan()) {
+                true => self.add_block::<MISSING, ANYTHING>(trees, block, width, sums, groups),
+                false => self.add_block::<PLAIN, CATEGORIES>(trees, block, width, sums, groups),
             }
         }
         Ok(sums)
     }
 
-    /// One tree, [`LANES`] rows.
-    fn add_tree(&self, tree: Tree, rows: &[T], width: usize, sums: &mut [T], groups: usize) {
-        let mut lanes: [&[T]; LANES] = [&[]; LANES];
-        for (lane, row) in lanes.iter_mut().zip(rows.chunks_exact(width)) {
-            *lane = row;
+    /// A block of rows: those that fill all lanes go through one tree at a time, the others through many at once.
+    ///
+    /// `LOOK` is what to look out for in a tree without categories, `LOOK_MORE` in one with them.
+    fn add_block<const LOOK: u8, const LOOK_MORE: u8>(
+        &self,
+        trees: &[Tree],
+        block: &[T],
+        width: usize,
+        sums: &mut [T],
+        groups: usize,
+    ) {
+        let in_step = sums.len() / groups / LANES * LANES;
+        let (sums_in_step, sums_alone) = sums.split_at_mut(in_step * groups);
+        let (block_in_step, block_alone) = block.split_at(in_step * width);
+        for tree in trees {
+            let chunks = block_in_step.chunks_exact(width * LANES);
+            for (rows, sums) in chunks.zip(sums_in_step.chunks_exact_mut(groups * LANES)) {
+                let mut lanes: [&[T]; LANES] = [&[]; LANES];
+                for (lane, row) in lanes.iter_mut().zip(rows.chunks_exact(width)) {
+                    *lane = row;
+                }
+                let ends = match tree.has_categories {
+                    true => self.walk::<LOOK_MORE, LANES>([tree.root; LANES], lanes),
+                    false => self.walk::<LOOK, LANES>([tree.root; LANES], lanes),
+                };
+                for (end, sums) in ends.iter().zip(sums.chunks_exact_mut(groups)) {
+                    self.add_leaf(*end, tree.group, sums);
+                }
+            }
         }
-        let ends = match tree.has_categories {
-            true => self.walk::<true, LANES>([tree.root; LANES], lanes),
-            false => self.walk::<false, LANES>([tree.root; LANES], lanes),
-        };
-        for (end, sums) in ends.iter().zip(sums.chunks_exact_mut(groups)) {
-            self.add_leaf(*end, tree.group, sums);
+        for (row, sums) in block_alone
+            .chunks_exact(width)
+            .zip(sums_alone.chunks_exact_mut(groups))
+        {
+            self.add_row::<LOOK, LOOK_MORE>(trees, row, sums);
         }
     }
 
-    /// All trees, one row.
-    fn add_row(&self, trees: &[Tree], row: &[T], sums: &mut [T]) {
+    /// One row through all trees.
+    fn add_row<const LOOK: u8, const LOOK_MORE: u8>(&self, trees: &[Tree], row: &[T], sums: &mut [T]) {
         let (chunks, rest) = trees.as_chunks::<LANES>();
         for chunk in chunks {
             let roots = chunk.map(|tree| tree.root);
             let ends = match chunk.iter().any(|tree| tree.has_categories) {
-                true => self.walk::<true, LANES>(roots, [row; LANES]),
-                false => self.walk::<false, LANES>(roots, [row; LANES]),
+                true => self.walk::<LOOK_MORE, LANES>(roots, [row; LANES]),
+                false => self.walk::<LOOK, LANES>(roots, [row; LANES]),
             };
             for (end, tree) in ends.iter().zip(chunk) {
                 self.add_leaf(*end, tree.group, sums);
             }
         }
         for tree in rest {
-            let [end] = self.walk::<true, 1>([tree.root], [row]);
+            let [end] = self.walk::<LOOK_MORE, 1>([tree.root], [row]);
             self.add_leaf(end, tree.group, sums);
         }
     }
@@ -103,36 +118,36 @@ impl<T: Cell> Forest<T> {
 
     /// Walks from each of `nodes` to a leaf, and returns the leaves.
     #[inline(always)]
-    fn walk<const CATEGORIES: bool, const N: usize>(&self, mut nodes: [u32; N], rows: [&[T]; N]) -> [u32; N] {
+    fn walk<const LOOK: u8, const N: usize>(&self, mut nodes: [u32; N], rows: [&[T]; N]) -> [u32; N] {
         loop {
-            let mut has_moved = false;
-            for lane in 0..N {
-                let node = nodes[lane];
-                let next = self.step::<CATEGORIES>(node, rows[lane]);
-                has_moved |= next != node;
-                nodes[lane] = next;
+            let mut moves = 0;
+            for (node, row) in nodes.iter_mut().zip(rows) {
+                let next = self.step::<LOOK>(*node, row);
+                moves |= next ^ *node;
+                *node = next;
             }
-            if !has_moved {
+            if moves == 0 {
                 return nodes;
             }
         }
     }
 
     #[inline(always)]
-    fn step<const CATEGORIES: bool>(&self, index: u32, row: &[T]) -> u32 {
+    fn step<const LOOK: u8>(&self, index: u32, row: &[T]) -> u32 {
         let Some(&node) = self.nodes.get(index as usize) else {
             return index;
         };
         let Some(&value) = row.get((node.slot & SLOT) as usize) else {
             return index;
         };
-        if CATEGORIES && node.slot & BY_CATEGORY != 0 {
+        if LOOK & CATEGORIES != 0 && node.slot & BY_CATEGORY != 0 {
             return self.step_by_category(node, value);
         }
-        let is_missing = value.is_nan() & (node.slot & NAN_RIGHT != 0);
+        let is_missing = LOOK & MISSING != 0 && value.is_nan() & (node.slot & NAN_RIGHT != 0);
         node.left + u32::from((value >= node.threshold) | is_missing)
     }
 
+    #[inline(never)]
     fn step_by_category(&self, node: Node<T>, value: T) -> u32 {
         let Some(split) = self.by_category.get(node.left as usize) else {
             return node.left;
