@@ -150,6 +150,7 @@ pub(crate) fn deployment(of: &Deployment) -> wire::Deployment {
         load_duration: standing.load_duration.and_then(span_out),
         queued_calls: count(queued),
         active_calls: count(active),
+        reads_documents: model.as_ref().is_some_and(|m| m.reads_documents()),
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! A tour: `api.rs` and `inference_api.rs` are the generated traits, `convert.rs` knows both wire and domain, `host.rs`
 //! holds the deployments, `files.rs` their folders on this machine, `model.rs` is one loaded model, `queue.rs` the way of
-//! its calls, `tensors.rs` checks them, `runtime/` scores, `peers.rs` asks the registry.
+//! its calls, `tensors.rs` checks them, `probe.rs` tries the stored example, `runtime/` scores, `peers.rs` asks the registry.
 
 mod api;
 mod config;
@@ -16,6 +16,7 @@ mod host;
 mod inference_api;
 mod model;
 mod peers;
+mod probe;
 mod queue;
 pub mod runtime;
 mod tensors;

@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use lodeway_domain::{
@@ -11,11 +11,12 @@ use lodeway_domain::{
     serving::DeploymentSettings,
     signature::{Column as ColumnSpec, ModelFile, ModelSignature},
 };
-use lodeway_inference::{Column, Document, Frame, Payload, Tensor};
+use lodeway_inference::{Column, Document, Frame, Params, Payload, Tensor};
 use lodeway_rpc::Tasks;
 
 use crate::{
     host::read_model_file,
+    probe,
     queue::{Limits, Queue},
     runtime::{Call, Runtime, Runtimes, TensorSpec, not_loadable},
     tensors,
@@ -39,6 +40,7 @@ pub(crate) struct Model {
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
     row_independent: bool,
+    reads_documents: bool,
     parity: Mutex<Parity>,
 }
 
@@ -53,12 +55,23 @@ impl Model {
         let file = ModelFile::parse(&read_model_file(folder).await?)
             .map_err(|e| not_loadable(format!("its file does not read: {e}")))?;
         let runtime: Arc<dyn Runtime> = runtimes.load(folder, &file, settings).await?.into();
-        let row_independent = settings.row_independent.unwrap_or_else(|| runtime.is_row_independent());
-        let limits = Limits::new(settings, &*runtime, row_independent);
         let signature = file.signature;
+        let hinted = file.other.get("is_signature_from_type_hint").and_then(serde_json::Value::as_bool);
+        let reads_documents = runtime.reads_frames() && hinted == Some(true);
+        let example = probe::example(folder, signature.as_ref()).await;
+        let row_independent = match (settings.row_independent, &example) {
+            (Some(said), _) => said,
+            (None, _) if runtime.is_row_independent() => true,
+            (None, Some(example)) if runtime.reads_frames() && !reads_documents => {
+                let deadline = Instant::now() + settings.call_timeout;
+                probe::is_row_independent(&*runtime, example, deadline).await
+            }
+            (None, _) => false,
+        };
+        let limits = Limits::new(settings, &*runtime, row_independent);
         let signature_json = signature.as_ref().map(|s| s.to_json().to_string()).unwrap_or_default();
         let (inputs, outputs) = specs(signature.as_ref(), &*runtime);
-        Ok(Self {
+        let model = Self {
             queue: Queue::new(runtime.clone(), limits, tasks.clone()),
             runtime,
             signature,
@@ -66,8 +79,30 @@ impl Model {
             inputs,
             outputs,
             row_independent,
+            reads_documents,
             parity: Mutex::default(),
-        })
+        };
+        if let Some((payload, params)) = example {
+            model.warm_up(payload, params, settings.call_timeout).await;
+        }
+        Ok(model)
+    }
+
+    /// Scores the stored example once, so that the first caller does not pay for what is done at first use.
+    async fn warm_up(&self, payload: Payload, params: Params, timeout: Duration) {
+        let call = Call {
+            payload,
+            params,
+            deadline: Instant::now() + timeout,
+        };
+        let outcome = match &call.payload {
+            Payload::Document(_) => self.score(call).await,
+            _ => self.infer(call).await,
+        };
+        if let Err(error) = outcome {
+            // An example may be older than the model's rules; callers are told by their own calls.
+            tracing::info!(%error, "the stored input example was not scored");
+        }
     }
 
     pub(crate) fn platform(&self) -> &'static str {
@@ -94,6 +129,11 @@ impl Model {
         self.row_independent
     }
 
+    /// Whether documents are to be passed on as they came.
+    pub(crate) fn reads_documents(&self) -> bool {
+        self.reads_documents
+    }
+
     /// What the check against the stored input example found so far.
     pub(crate) fn parity(&self) -> Parity {
         self.parity.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -113,7 +153,7 @@ impl Model {
         let rows = call.payload.rows();
         call.payload = self.adapt(call.payload)?;
         let answer = self.queue.infer(call).await?;
-        match (is_frame && !self.runtime.reads_frames(), answer) {
+        match (is_frame && self.runtime.gives_tables(), answer) {
             (true, Payload::Tensors(tensors)) => as_frame(tensors, rows),
             (_, answer) => Ok(answer),
         }
@@ -196,7 +236,7 @@ impl Model {
         let frame = self.in_order(frame);
         match self.runtime.inputs() {
             [spec] if spec.shape.len() == 2 => {
-                let matrix = lodeway_inference::scoring::frame_to_matrix(&frame, spec.datatype)?;
+                let matrix = lodeway_inference::matrix::frame_to_matrix(&frame, spec.datatype)?;
                 tensors::fit(matrix.renamed(&spec.name), spec).map(|t| Payload::Tensors(vec![t]))
             }
             _ => self.own(frame.into_columns().into_iter().map(|column| column.values).collect()),

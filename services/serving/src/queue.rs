@@ -247,13 +247,13 @@ impl Inner {
         let payloads: Vec<_> = batch.iter().map(|one| &one.call.payload).collect();
         let sizes: Vec<_> = payloads.iter().map(|p| p.rows().unwrap_or_default()).collect();
         let call = Call {
-            payload: rows::concat(&payloads).ok()?,
+            payload: rows::concat_rows(&payloads).ok()?,
             params: batch.first()?.call.params.clone(),
             // Those who wait longest say how long the batch may take; the others stop waiting by themselves.
             deadline: batch.iter().map(|one| one.call.deadline).max()?,
         };
         let answer = self.run(call).await.ok()?;
-        rows::split(&answer, &sizes).ok()
+        rows::split_rows(&answer, &sizes).ok()
     }
 }
 

@@ -52,6 +52,9 @@ pub struct Resolution {
     pub platform: String,
     /// The signature of the model file as JSON; empty if it has none.
     pub signature_json: String,
+    /// Whether documents are to be passed on as they came.
+    #[serde(default)]
+    pub reads_documents: bool,
 }
 
 /// Changes of an endpoint's own fields.

@@ -54,6 +54,7 @@ impl Endpoints {
             deployment_id: String::new(),
             platform: String::new(),
             signature_json: String::new(),
+            reads_documents: false,
         };
         match &target.reference {
             TargetRef::External(external) => {
@@ -129,6 +130,7 @@ fn of_deployment(clients: ServingClients, resolution: Resolution, deployment: wi
         deployment_id: deployment.deployment_id.clone(),
         platform: deployment.platform,
         signature_json: deployment.signature_json,
+        reads_documents: deployment.reads_documents,
         ..resolution
     };
     Ok(Ready {

@@ -1,8 +1,10 @@
 //! What can score a model: one narrow trait, and who is chosen for which model.
 
 mod onnx;
+mod python;
+mod trees;
 
-use std::{path::Path, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use lodeway_domain::{
@@ -11,6 +13,7 @@ use lodeway_domain::{
     signature::{DataType, ModelFile},
 };
 use lodeway_inference::{Params, Payload};
+use lodeway_worker::Zygotes;
 
 pub use onnx::OnnxLibrary;
 
@@ -55,6 +58,10 @@ pub trait Runtime: Send + Sync + 'static {
     fn is_row_independent(&self) -> bool {
         false
     }
+    /// True if the answer to a table is a table: a column an output.
+    fn gives_tables(&self) -> bool {
+        false
+    }
     /// Scores one batch. Errors: `Invalid` for an input it cannot take, `DeadlineExceeded`, `Unavailable` for a worker
     /// that died, `Internal` for a model that failed.
     async fn infer(&self, call: Call) -> Result<Payload>;
@@ -67,6 +74,8 @@ pub trait Runtime: Send + Sync + 'static {
 pub struct Runtimes {
     /// ONNX Runtime, if its library was found.
     pub onnx: OnnxLibrary,
+    /// Python processes, if this host has an interpreter for them.
+    pub python: Option<Arc<Zygotes>>,
 }
 
 impl Runtimes {
@@ -79,28 +88,65 @@ impl Runtimes {
         file: &ModelFile,
         settings: &DeploymentSettings,
     ) -> Result<Box<dyn Runtime>> {
-        let native = settings.runtime != RuntimeChoice::Python;
-        if native && file.flavors.contains_key("onnx") {
-            match self.onnx.load(folder, file, settings).await {
-                Ok(runtime) => return Ok(Box::new(runtime)),
-                // Without the library Python may still do it.
+        let mut lacking = None;
+        if settings.runtime != RuntimeChoice::Python {
+            match self.load_native(folder, file, settings).await {
+                Ok(Some(runtime)) => return Ok(runtime),
+                Ok(None) => {}
+                // Without a library Python may still do it.
                 Err(error)
-                    if error.reason() == Reason::RuntimeMissing
-                        && settings.runtime == RuntimeChoice::Auto
-                        && self.has_python() => {}
+                    if error.reason() == Reason::RuntimeMissing && settings.runtime == RuntimeChoice::Auto =>
+                {
+                    lacking = Some(error);
+                }
                 Err(error) => return Err(error),
             }
         }
-        let known = file.flavors.keys().cloned().collect::<Vec<_>>().join(", ");
-        Err(missing(format!(
-            "nothing here runs a model of the flavors `{known}` as `{}`",
-            settings.runtime
-        )))
+        let is_python = file.python_function.is_some() && settings.runtime != RuntimeChoice::Native;
+        match (&self.python, lacking) {
+            (Some(zygotes), _) if is_python => {
+                let model = python::PythonModel::load(zygotes, folder, settings).await;
+                model.map(|model| Box::new(model) as Box<dyn Runtime>).map_err(python_missing)
+            }
+            (_, Some(error)) => Err(error),
+            (_, None) => {
+                let known = file.flavors.keys().cloned().collect::<Vec<_>>().join("`, `");
+                Err(missing(format!(
+                    "nothing here runs a model of the flavors `{known}` with the runtime `{}`",
+                    settings.runtime
+                )))
+            }
+        }
     }
 
-    fn has_python(&self) -> bool {
-        false
+    /// Loads what is scored in this process; none if this model is not.
+    async fn load_native(
+        &self,
+        folder: &Path,
+        file: &ModelFile,
+        settings: &DeploymentSettings,
+    ) -> Result<Option<Box<dyn Runtime>>> {
+        if file.flavors.contains_key("onnx") {
+            let model = self.onnx.load(folder, file, settings).await?;
+            return Ok(Some(Box::new(model)));
+        }
+        let trees = trees::Trees::load(folder, file).await?;
+        Ok(trees.map(|trees| Box::new(trees) as Box<dyn Runtime>))
     }
+}
+
+/// What the worker says of a model that it cannot run, in the words of this service.
+fn python_missing(error: Error) -> Error {
+    match error {
+        Error::Unimplemented { message, .. } => missing(message),
+        Error::Invalid(_) => not_loadable(error.to_string()),
+        other => other,
+    }
+}
+
+/// How many batches a native model works on at the same time unless told otherwise.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The host lacks what a model needs.

@@ -78,17 +78,12 @@ impl OnnxLibrary {
     ) -> Result<OnnxModel> {
         let data = file.flavors.get("onnx").and_then(|flavor| flavor.get("data")?.as_str());
         let path = folder.join(data.unwrap_or("model.onnx"));
-        let parallel = settings.max_active_batches.unwrap_or_else(processors);
+        let parallel = settings.max_active_batches.unwrap_or_else(super::processors);
         let library = self.clone();
         tokio::task::spawn_blocking(move || OnnxModel::open(library, &path, parallel))
             .await
             .map_err(Error::internal)?
     }
-}
-
-/// How many batches a native model works on at the same time unless told otherwise.
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// A loaded ONNX model.
@@ -174,6 +169,10 @@ impl Runtime for OnnxModel {
 
     fn reads_frames(&self) -> bool {
         false
+    }
+
+    fn gives_tables(&self) -> bool {
+        true
     }
 
     async fn infer(&self, call: Call) -> Result<Payload> {
