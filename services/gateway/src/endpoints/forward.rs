@@ -21,7 +21,7 @@ use lodeway_rpc::{CallContext, inference};
 use super::{
     Endpoints,
     choose::{Asked, Chosen},
-    monitor::Seen,
+    monitor::{Of, Seen},
     table::Route,
 };
 
@@ -214,7 +214,13 @@ impl Endpoints {
                 _ => None,
             },
         };
-        chosen.target.monitor.record(&chosen.ready.resolution.model_version, now, &seen, &self.0.config);
+        let of = Of {
+            endpoint: route.record.endpoint.name.as_str(),
+            target: &chosen.target.target.name,
+            revision: route.revision().number,
+            version: &chosen.ready.resolution.model_version,
+        };
+        chosen.target.monitor.record(of, now, &seen, &self.0.config);
         outcome.map(|done| (done, chosen))
     }
 

@@ -18,7 +18,7 @@ pub(crate) mod upstream;
 use std::{sync::Arc, time::Duration};
 
 use lodeway_domain::{
-    Caller, Result,
+    Caller, Error, Result,
     caller::Workspace,
     serving::{PredictionKey, PredictionKeys},
     time::Clock,
@@ -107,7 +107,7 @@ impl Endpoints {
         tasks: Tasks,
         config: EndpointConfig,
     ) -> Result<Self> {
-        let secret = store.secret("predictions-1", fresh_secret()).await?;
+        let secret = store.secret("predictions-1", fresh_secret()?).await?;
         let keys = PredictionKeys::new(PredictionKey::new(1, &secret), Vec::new())?;
         let serving = peers.serving.map(|transport| ServingClients {
             deployments: DeploymentServiceClient::new(transport.clone())
@@ -133,13 +133,11 @@ impl Endpoints {
     }
 }
 
-/// 32 bytes nobody can guess: two random halves of ids.
-fn fresh_secret() -> [u8; 32] {
+/// 32 bytes nobody can guess. Errors: a system without randomness.
+fn fresh_secret() -> Result<[u8; 32]> {
     let mut secret = [0; 32];
-    for half in secret.chunks_exact_mut(16) {
-        half.copy_from_slice(lodeway_domain::id::random().as_slice());
-    }
-    secret
+    getrandom::fill(&mut secret).map_err(|e| Error::internal(e.to_string()))?;
+    Ok(secret)
 }
 
 /// The context of work that no caller waits for.

@@ -5,12 +5,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lodeway_domain::serving::{PredictionId, WHOLE_SHARE};
-use lodeway_inference::compare;
+use lodeway_domain::{
+    monitor::Comparison,
+    serving::{PredictionId, WHOLE_SHARE},
+};
+use lodeway_inference::compare::compare;
 use lodeway_proto::inference::{ModelInferRequest, ModelInferResponse};
 use lodeway_rpc::{CallContext, inference};
 
-use super::{Endpoints, choose::Chosen, forward::Place, table::Route};
+use super::{
+    Endpoints,
+    choose::Chosen,
+    forward::Place,
+    monitor::{Mirrored, Of},
+    table::Route,
+};
 
 /// Two numbers this close are the same answer.
 const SAME: f64 = 1e-6;
@@ -35,41 +44,42 @@ impl Endpoints {
         let (this, route, cx) = (self.clone(), route.clone(), super::own_context(&cx.caller.workspace));
         let (message, answer, prediction_id) = (message.clone(), answer.clone(), prediction_id.clone());
         let timeout = Duration::from_millis(route.revision().timeout_ms(&target.target).into());
-        if target.active.load(std::sync::atomic::Ordering::Relaxed) >= usize::try_from(bound).unwrap_or(usize::MAX) {
-            target.monitor.shadow_dropped(this.0.clock.now());
-            return;
-        }
+        let now = self.0.clock.now();
         self.0.tasks.spawn_until_stop(async move {
-            let now = this.0.clock.now();
-            let Ok(_place) = Place::take(&target.active, bound, String::new) else {
-                target.monitor.shadow_dropped(now);
-                return;
+            let ready = target.ready();
+            let version = ready.as_ref().map(|ready| ready.resolution.model_version.clone()).unwrap_or_default();
+            let of = Of {
+                endpoint: route.record.endpoint.name.as_str(),
+                target: &target.target.name,
+                revision: route.revision().number,
+                version: &version,
             };
-            let Some(ready) = target.ready() else {
-                target.monitor.shadow_failed(now);
-                return;
+            let tell = |outcome: Mirrored<'_>| target.monitor.shadow(of, now, &this.0.config, outcome);
+            let Ok(_place) = Place::take(&target.shadows, bound, String::new) else {
+                return tell(Mirrored::Dropped);
             };
-            let version = ready.resolution.model_version.clone();
-            let started = Instant::now();
-            let outcome = ready.upstream.infer(&cx, message, started + timeout).await;
-            let took = started.elapsed();
+            let Some(ready) = ready else {
+                return tell(Mirrored::Failed);
+            };
+            let outcome = ready.upstream.infer(&cx, message, Instant::now() + timeout).await;
             let (Ok(theirs), Ok(ours)) = (outcome.and_then(inference::answer_of), inference::answer_of(answer)) else {
-                target.monitor.shadow_failed(now);
-                return;
+                return tell(Mirrored::Failed);
             };
-            match compare(&ours, &theirs) {
-                Ok(found) => {
-                    let agrees = match found.classes {
+            // Answers of another shape agree in nothing.
+            let comparison = compare(&ours, &theirs).map_or(
+                Comparison {
+                    agreed: false,
+                    difference: None,
+                },
+                |found| Comparison {
+                    agreed: match found.classes {
                         Some(classes) => classes.rows == classes.agreeing,
                         None => found.largest_absolute <= SAME,
-                    };
-                    target.monitor.shadow_compared(&version, now, took, agrees, found.largest_absolute, &prediction_id);
-                }
-                // Answers of another shape agree in nothing.
-                Err(_) => {
-                    target.monitor.shadow_compared(&version, now, took, false, f64::INFINITY, &prediction_id);
-                }
-            }
+                    },
+                    difference: Some(found.largest_absolute),
+                },
+            );
+            tell(Mirrored::Compared(comparison, &prediction_id));
         });
     }
 }

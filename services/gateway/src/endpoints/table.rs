@@ -52,6 +52,8 @@ pub(crate) struct TargetRoute {
     trouble: Mutex<String>,
     breaker: Mutex<CircuitBreaker>,
     pub(crate) active: AtomicUsize,
+    /// Copies under way.
+    pub(crate) shadows: AtomicUsize,
     pub(crate) monitor: TargetMonitor,
 }
 
@@ -131,7 +133,7 @@ impl Route {
             targets: targets.collect(),
             active: AtomicUsize::new(0),
             retries: Mutex::new(RetryBudget::new(&revision.resilience, now)),
-            sequence: AtomicU64::new(before.map_or_else(fastrand_seed, |b| b.sequence.load(Ordering::Relaxed))),
+            sequence: AtomicU64::new(before.map_or_else(random_start, |b| b.sequence.load(Ordering::Relaxed))),
             record,
         }
     }
@@ -152,7 +154,7 @@ impl Route {
     }
 }
 
-fn fastrand_seed() -> u64 {
+fn random_start() -> u64 {
     fastrand::u64(..)
 }
 
@@ -164,6 +166,7 @@ impl TargetRoute {
             trouble: Mutex::new("is being made ready".to_owned()),
             breaker: Mutex::new(CircuitBreaker::new(revision.resilience.outlier, now)),
             active: AtomicUsize::new(0),
+            shadows: AtomicUsize::new(0),
             monitor: TargetMonitor::default(),
         }
     }

@@ -1,0 +1,368 @@
+//! What is measured of each target: every call is counted and timed, the values of some go into distributions.
+//!
+//! Measurements are kept in windows of fixed length, by revision, target and version. Windows of all replicas are written
+//! to the store and merged when they are read, so that several gateways give one picture. Values are taken from a bounded
+//! number of calls a second: their cost is bounded, whatever the traffic, and a sample says the same of a distribution.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use lodeway_domain::{
+    Result,
+    monitor::{Columns, Comparison, Outcome, TrafficSummary},
+    serving::{EndpointKey, PredictionId, TargetName},
+    signature::DataType,
+    time::Timestamp,
+};
+use lodeway_inference::{Payload, Tensor, compare::numbers};
+use lodeway_proto::inference::{ModelInferRequest, ModelInferResponse};
+use lodeway_rpc::inference;
+use lodeway_store::gateway::{Window, WindowKey, WindowQuery};
+use metrics::{Counter, Histogram, counter, histogram};
+
+use super::{EndpointConfig, Endpoints};
+
+/// Rows of one call that go into distributions.
+const SAMPLED_ROWS: usize = 16;
+/// Columns of one tensor that have a distribution each.
+const MAX_WIDTH: usize = 32;
+/// Windows that wait for the store at most, a target; while it is down the oldest are lost.
+const MAX_WAITING: usize = 360;
+/// Windows that one question reads.
+const MAX_WINDOWS: i64 = 100_000;
+
+/// One call as it is measured.
+pub(crate) struct Seen<'a> {
+    pub(crate) latency: Duration,
+    pub(crate) outcome: Result<(), &'static str>,
+    pub(crate) input: Option<&'a ModelInferRequest>,
+    pub(crate) answer: Option<&'a ModelInferResponse>,
+}
+
+/// Whose measurements: what does not change while a route lives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Of<'a> {
+    pub(crate) endpoint: &'a str,
+    pub(crate) target: &'a TargetName,
+    pub(crate) revision: u32,
+    pub(crate) version: &'a str,
+}
+
+/// What is measured of one target by this process.
+#[derive(Default)]
+pub(crate) struct TargetMonitor(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    open: Vec<Open>,
+    closed: Vec<Open>,
+    second: i64,
+    sampled: u32,
+    counters: HashMap<(String, &'static str), (Counter, Histogram)>,
+}
+
+/// One window that is being filled.
+struct Open {
+    revision: u32,
+    version: String,
+    start_ms: i64,
+    end_ms: i64,
+    summary: TrafficSummary,
+    is_dirty: bool,
+}
+
+impl TargetMonitor {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Measures one call.
+    pub(crate) fn record(&self, of: Of<'_>, now: Timestamp, seen: &Seen<'_>, config: &EndpointConfig) {
+        let outcome = seen.outcome.err().map_or(Outcome::Ok, outcome_of);
+        let name = seen.outcome.err().unwrap_or("OK");
+        let mut state = self.state();
+        state.count(of, name, seen.latency);
+        let samples = state.may_sample(now, config.sampled_calls_per_second);
+        let rows = seen.input.map_or(1, rows_of);
+        let window = state.window(of, now, config.window);
+        window.summary.record_call(outcome, seen.latency, rows);
+        if samples {
+            if let Some(input) = seen.input {
+                add_input(window.summary.features_mut(), input);
+            }
+            if let Some(answer) = seen.answer {
+                add_answer(window.summary.predictions_mut(), answer);
+            }
+        }
+    }
+
+    /// A copy was compared with what its caller got.
+    pub(crate) fn shadow(
+        &self,
+        of: Of<'_>,
+        now: Timestamp,
+        config: &EndpointConfig,
+        outcome: Mirrored<'_>,
+    ) {
+        let mut state = self.state();
+        let window = state.window(of, now, config.window);
+        match outcome {
+            Mirrored::Compared(comparison, id) => window.summary.shadow_mut().record(comparison, id),
+            Mirrored::Failed => window.summary.shadow_mut().record_failed(),
+            Mirrored::Dropped => window.summary.shadow_mut().record_dropped(),
+        }
+    }
+
+    /// What is to be written to the store: closed windows, and the open ones as they are.
+    fn take(&self, key: EndpointKey, target: &TargetName, replica: &str) -> Vec<Window> {
+        let mut state = self.state();
+        let mut found = std::mem::take(&mut state.closed);
+        let now_open = state.open.iter_mut().filter(|window| std::mem::take(&mut window.is_dirty));
+        let window = |window: &Open| Window {
+            key: WindowKey {
+                key,
+                start: Timestamp::from_millis(window.start_ms),
+                revision: window.revision,
+                target: target.clone(),
+                model_version: window.version.clone(),
+                replica: replica.to_owned(),
+            },
+            end: Timestamp::from_millis(window.end_ms),
+            body: window.summary.encode(),
+        };
+        let mut windows: Vec<_> = now_open.map(|open| window(open)).collect();
+        windows.extend(found.drain(..).map(|closed| window(&closed)));
+        windows
+    }
+}
+
+/// What became of a copy.
+pub(crate) enum Mirrored<'a> {
+    Compared(Comparison, &'a PredictionId),
+    Failed,
+    Dropped,
+}
+
+impl State {
+    fn window(&mut self, of: Of<'_>, now: Timestamp, length: Duration) -> &mut Open {
+        let length = i64::try_from(length.as_millis()).unwrap_or(10_000).max(1);
+        let start_ms = now.millis() - now.millis().rem_euclid(length);
+        // Few are open at a time: a revision and a version, two while either changes.
+        while let Some(place) = self.open.iter().position(|window| window.start_ms != start_ms) {
+            let over = self.open.swap_remove(place);
+            if self.closed.len() >= MAX_WAITING {
+                self.closed.remove(0);
+            }
+            self.closed.push(over);
+        }
+        let is_same = |window: &Open| window.revision == of.revision && window.version == of.version;
+        let place = self.open.iter().position(is_same).unwrap_or_else(|| {
+            self.open.push(Open {
+                revision: of.revision,
+                version: of.version.to_owned(),
+                start_ms,
+                end_ms: start_ms + length,
+                summary: TrafficSummary::with_seed(fastrand::u64(..)),
+                is_dirty: true,
+            });
+            self.open.len() - 1
+        });
+        let window = &mut self.open[place];
+        window.is_dirty = true;
+        window
+    }
+
+    /// Whether the values of this call are taken.
+    fn may_sample(&mut self, now: Timestamp, bound: u32) -> bool {
+        let second = now.millis().div_euclid(1_000);
+        if second != self.second {
+            (self.second, self.sampled) = (second, 0);
+        }
+        self.sampled += 1;
+        self.sampled <= bound
+    }
+
+    fn count(&mut self, of: Of<'_>, outcome: &'static str, latency: Duration) {
+        let key = (of.version.to_owned(), outcome);
+        let (calls, seconds) = self.counters.entry(key).or_insert_with(|| {
+            let labels = [
+                ("endpoint", of.endpoint.to_owned()),
+                ("target", of.target.to_string()),
+                ("version", of.version.to_owned()),
+                ("outcome", outcome.to_owned()),
+            ];
+            (
+                counter!("lodeway_endpoint_calls_total", &labels),
+                histogram!("lodeway_endpoint_duration_seconds", &labels),
+            )
+        });
+        calls.increment(1);
+        seconds.record(latency.as_secs_f64());
+    }
+}
+
+fn outcome_of(code: &'static str) -> Outcome {
+    let known = Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == code);
+    known.unwrap_or(Outcome::Unknown)
+}
+
+fn rows_of(message: &ModelInferRequest) -> u64 {
+    let first = message.inputs.first().and_then(|input| input.shape.first());
+    first.and_then(|&rows| u64::try_from(rows).ok()).unwrap_or(1)
+}
+
+fn add_input(columns: &mut Columns, message: &ModelInferRequest) {
+    if let Ok((payload, _)) = inference::input_of(message.clone()) {
+        add(columns, &payload);
+    }
+}
+
+fn add_answer(columns: &mut Columns, answer: &ModelInferResponse) {
+    if let Ok(payload) = inference::answer_of(answer.clone()) {
+        add(columns, &payload);
+    }
+}
+
+fn add(columns: &mut Columns, payload: &Payload) {
+    match payload {
+        Payload::Tensors(tensors) => tensors.iter().for_each(|tensor| add_tensor(columns, tensor, None)),
+        Payload::Frame(frame) => {
+            for column in frame.columns() {
+                add_tensor(columns, &column.values, column.nulls.as_deref());
+            }
+        }
+        Payload::Document(_) => {}
+    }
+}
+
+fn add_tensor(columns: &mut Columns, tensor: &Tensor, nulls: Option<&[bool]>) {
+    let is_null = |row: usize| nulls.and_then(|nulls| nulls.get(row)).copied().unwrap_or_default();
+    let width = match *tensor.shape() {
+        [] | [_] | [_, 1] => 1,
+        [_, width] => usize::try_from(width).unwrap_or(usize::MAX),
+        _ => return,
+    };
+    if width > MAX_WIDTH || width == 0 {
+        return;
+    }
+    for place in 0..width {
+        let name = if width == 1 { tensor.name().to_owned() } else { format!("{}[{place}]", tensor.name()) };
+        let Some(column) = columns.column(&name) else { continue };
+        match tensor.datatype() {
+            DataType::Bytes => {
+                for (row, text) in tensor.texts().skip(place).step_by(width).take(SAMPLED_ROWS).enumerate() {
+                    match std::str::from_utf8(&text) {
+                        _ if is_null(row) => column.add_missing(),
+                        Ok(text) => column.add_text(text),
+                        Err(_) => column.add_text("(bytes)"),
+                    }
+                }
+            }
+            datatype => {
+                let is_float = matches!(
+                    datatype,
+                    DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64
+                );
+                let values = numbers(tensor).skip(place).step_by(width).take(SAMPLED_ROWS);
+                for (row, value) in values.enumerate() {
+                    if is_null(row) || value.is_nan() {
+                        column.add_missing();
+                    } else if is_float {
+                        column.add_number(value);
+                    } else {
+                        column.add_whole(value as i64);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What was measured of one target and version over a span.
+#[derive(Debug, Clone)]
+pub(crate) struct Measured {
+    pub(crate) target: TargetName,
+    pub(crate) version: String,
+    pub(crate) revision: u32,
+    pub(crate) start: Timestamp,
+    pub(crate) end: Timestamp,
+    pub(crate) summary: TrafficSummary,
+}
+
+impl Endpoints {
+    /// Writes windows to the store every half window.
+    pub(crate) fn begin_flushing(&self) {
+        let this = self.clone();
+        let every = self.0.config.window / 2;
+        self.0.tasks.spawn(async move {
+            let stopping = this.0.tasks.stopping();
+            tokio::pin!(stopping);
+            loop {
+                let is_over = tokio::time::timeout(every, &mut stopping).await.is_ok();
+                if let Err(error) = this.flush().await {
+                    tracing::warn!(%error, "measurements could not be written");
+                }
+                if is_over {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Writes what was measured to the store.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        let mut windows = Vec::new();
+        for route in self.0.table.all() {
+            for target in &route.targets {
+                windows.extend(target.monitor.take(route.key, &target.target.name, &self.0.config.replica));
+            }
+        }
+        if windows.is_empty() {
+            return Ok(());
+        }
+        self.0.store.put_windows(windows).await
+    }
+
+    /// What all gateways measured over a span, merged by revision, target and version.
+    pub(crate) async fn measured(
+        &self,
+        key: EndpointKey,
+        start: Timestamp,
+        end: Timestamp,
+        by_revision: bool,
+    ) -> Result<Vec<Measured>> {
+        self.flush().await?;
+        let query = WindowQuery {
+            key,
+            start,
+            end,
+            limit: MAX_WINDOWS,
+        };
+        let mut merged: Vec<Measured> = Vec::new();
+        for window in self.0.store.windows(&query).await? {
+            let summary = TrafficSummary::decode(&window.body)?;
+            let of = &window.key;
+            let revision = if by_revision { of.revision } else { 0 };
+            let same = |m: &&mut Measured| m.target == of.target && m.version == of.model_version && m.revision == revision;
+            match merged.iter_mut().find(same) {
+                Some(whole) => {
+                    whole.summary.merge(&summary);
+                    whole.start = whole.start.min(of.start);
+                    whole.end = whole.end.max(window.end);
+                }
+                None => merged.push(Measured {
+                    target: of.target.clone(),
+                    version: of.model_version.clone(),
+                    revision,
+                    start: of.start,
+                    end: window.end,
+                    summary,
+                }),
+            }
+        }
+        Ok(merged)
+    }
+}
