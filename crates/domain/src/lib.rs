@@ -6,13 +6,15 @@
 //!
 //! A tour: [`id`] and [`time`] are the small words, [`error`] is how anything fails, [`page`] how lists are paged,
 //! [`filter`] the search grammar, [`tracking`] and [`registry`] the nouns of the two services, [`signature`] what a
-//! saved model takes and gives, [`serving`] how traffic is divided, [`sketch`] summaries of values that were seen.
+//! saved model takes and gives, [`serving`] how traffic is divided, [`monitor`] what is measured of it, [`sketch`]
+//! summaries of values that were seen.
 
 pub mod caller;
 pub mod error;
 pub mod filter;
 pub mod float;
 pub mod id;
+pub mod monitor;
 pub mod page;
 pub mod registry;
 pub mod serving;
