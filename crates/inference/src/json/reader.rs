@@ -302,6 +302,14 @@ impl Scalar<'_> {
     }
 }
 
+/// The number that a text is as a whole, by JSON's grammar.
+pub(crate) fn decimal(text: &str) -> Option<Scalar<'static>> {
+    number::parse(text)
+        .ok()
+        .filter(|(_, length)| *length == text.len())
+        .map(|(scalar, _)| scalar)
+}
+
 /// Reads a whole body with `read`, and nothing may follow.
 pub(crate) fn whole<'a, T>(
     body: &'a [u8],
