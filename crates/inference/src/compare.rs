@@ -17,7 +17,7 @@ pub struct Difference {
     pub elements: usize,
     /// How many of them are not equal. Numbers are equal by value across datatypes, and NaN and null each equal themselves.
     pub unequal: usize,
-    /// The largest `|a − b|` of numbers; infinite where only one is a finite number.
+    /// The largest `|a − b|` of numbers; infinite where it overflows or only one is a finite number.
     pub largest_absolute: f64,
     /// The largest `|a − b| / max(|a|, |b|)` of numbers, 0 for equal ones and at most 2; infinite as above.
     pub largest_relative: f64,
@@ -152,7 +152,8 @@ impl<'a> Output<'a> {
 
     /// For each row whether both say the same class; `None` if the output says none.
     fn classes(&self, other: &Self) -> Option<Vec<bool>> {
-        let rows = self.values.rows()?;
+        // rows of nothing may be more than memory holds
+        let rows = self.values.rows().filter(|_| self.values.elements() != 0)?;
         let per_row = self.values.elements().checked_div(rows).unwrap_or_default();
         let is_float = |output: &Self| {
             Elements::of(output.values)

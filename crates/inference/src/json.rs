@@ -7,7 +7,7 @@ mod number;
 mod reader;
 mod write;
 
-pub(crate) use reader::{Reader, Scalar, whole};
+pub(crate) use reader::{Reader, Scalar, decimal, whole};
 pub(crate) use write::{plain, python_float};
 
 /// How deep lists and objects may nest.

@@ -1,8 +1,13 @@
 //! What goes into a model and comes out of it: tensors, frames of columns, and the formats in which callers send them.
 //!
-//! Its job: the values themselves ([`tensor`], [`frame`], [`payload`]) and reading and writing them, without I/O and
-//! without a server: the Open Inference Protocol's JSON and binary forms, and MLflow's scoring documents. Not its job:
-//! gRPC messages (the services convert those), queues, models.
+//! The job: the values themselves, and reading and writing them, without I/O and without a server. Not the job: gRPC
+//! messages (the services convert those), queues, models.
+//!
+//! A tour: [`tensor`], [`frame`] and [`payload`] are the values, packed as they travel; [`oip`] is the Open Inference
+//! Protocol over HTTP, JSON and binary; [`scoring`] are the documents of MLflow's scoring server and its answers;
+//! [`matrix`] makes one tensor of a table; [`rows`] joins calls to batches and divides answers; [`compare`] says how much
+//! two answers differ. Inside, `json` reads and writes without a tree of values, `packed` holds elements of a known type
+//! and `cells` those whose type shows at the end.
 
 mod cells;
 pub mod compare;

@@ -86,7 +86,8 @@ fn concat(parts: Vec<&Tensor>) -> Result<Tensor> {
     parts.iter().for_each(|part| data.extend_from_slice(part.data()));
     let mut shape = first.shape().to_vec();
     if let Some(rows) = shape.first_mut() {
-        *rows = parts.iter().filter_map(|part| part.shape().first()).sum();
+        let all = parts.iter().filter_map(|part| part.shape().first());
+        *rows = all.fold(0, |sum: i64, rows| sum.saturating_add(*rows));
     }
     Tensor::new(first.name(), first.datatype(), shape, data)
 }
@@ -160,11 +161,12 @@ fn split(tensor: &Tensor, rows: &[usize]) -> Result<Vec<Tensor>> {
         if let Some(first) = shape.first_mut() {
             *first = i64::try_from(rows).unwrap_or(i64::MAX);
         }
-        let per_row = shape
+        let sizes = shape
             .iter()
             .skip(1)
-            .filter_map(|&size| usize::try_from(size).ok())
-            .product::<usize>();
+            .filter_map(|&size| usize::try_from(size).ok());
+        // without rows the other dimensions may be of any size
+        let per_row = sizes.fold(1, usize::saturating_mul);
         let range = rest.take(per_row.saturating_mul(rows));
         let data =
             range.and_then(|range| (range.end <= tensor.data().len()).then(|| tensor.data().slice(range)));
@@ -302,6 +304,16 @@ mod tests {
         let scalar = Payload::Tensors(vec![scalar]);
         assert!(!compatible(&scalar, &scalar) && !compatible(&document, &document));
         assert!(split_rows(&scalar, &[1]).is_err() && split_rows(&document, &[]).is_err());
+        // rows of nothing are as many as one likes, and nothing of them is looked at
+        let empty = |shape: [i64; 3]| {
+            Payload::Tensors(vec![
+                Tensor::new("x", DataType::Int8, shape.to_vec(), vec![]).unwrap(),
+            ])
+        };
+        let flat = empty([i64::MAX, 0, 1]);
+        assert_eq!(concat_rows(&[&flat, &flat]).unwrap(), flat);
+        let wide = empty([0, i64::MAX, i64::MAX]);
+        assert_eq!(split_rows(&wide, &[0, 0]).unwrap(), [wide.clone(), wide]);
         assert!(concat_rows(&[]).is_err() && split_rows(&one, &[usize::MAX, 3]).is_err());
     }
 }

@@ -140,6 +140,8 @@ fn unlike_answers_are_refused() {
         let refused = compare(one, other).unwrap_err().to_string();
         assert!(refused.contains(why), "{refused}");
     }
+    let huge = of(Tensor::new("y", DataType::Int8, vec![i64::MAX, 0], vec![]).unwrap());
+    assert_eq!(compare(&huge, &huge).unwrap(), Difference::default());
     assert_eq!(
         numbers(&Tensor::of_texts("y", vec![1], ["a"]).unwrap()).count(),
         0

@@ -270,7 +270,10 @@ impl<'a> Reader<'a> {
             Ok(Value::Null) => Ok(Params::new()),
             Ok(_) => Err(Fault::at(field, "must be an object of parameters by name")),
             // it was JSON with Python's words a moment ago
-            Err(_) => Err(Fault::at(field, "must not hold NaN or an infinity")),
+            Err(_) => Err(Fault::at(
+                field,
+                "must not hold NaN or infinities, nor nest as deep",
+            )),
         }
     }
 
@@ -300,6 +303,14 @@ impl Scalar<'_> {
             Self::Text(_) => "a string",
         }
     }
+}
+
+/// The number that a text is as a whole, by JSON's grammar.
+pub(crate) fn decimal(text: &str) -> Option<Scalar<'static>> {
+    number::parse(text)
+        .ok()
+        .filter(|(_, length)| *length == text.len())
+        .map(|(scalar, _)| scalar)
 }
 
 /// Reads a whole body with `read`, and nothing may follow.
@@ -384,9 +395,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn skipping_agrees_with_serde(text in "[\\[\\]{},:\" 0-9a.eE\\\\-]{0,24}|\\PC{0,12}") {
-            // no digits beyond 64 bits can come in so short a text except by an exponent
-            prop_assume!(!text.contains(['e', 'E']));
+        fn skipping_agrees_with_serde(text in "[\\[\\]{},:\" 0-9.a\\\\-]{0,24}|\\PC{0,12}") {
+            // numbers beyond 64 bits, which the two judge differently, need an exponent in so short a text
+            let text = text.replace(['e', 'E'], "a");
             prop_assert_eq!(skips(&text), serde_json::from_str::<Value>(&text).is_ok());
         }
     }

@@ -12,18 +12,37 @@ pub(crate) fn plain<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
 }
 
 /// Writes a float as Python prints it, such as `1.0`, `1e-05` and `1e+16`; NaN and the infinities as null.
+///
+/// The digits are those of `serde_json`, which of two equally near ends takes the even one, as Python does and `std` does
+/// not; only their layout differs, below 1e-4 and from 1e16 on.
 pub(crate) fn python_float(out: &mut Vec<u8>, value: f64) {
+    let start = out.len();
+    plain(out, &value);
     let size = value.abs();
     if (1e-4..1e16).contains(&size) || size == 0.0 || !size.is_finite() {
-        return plain(out, &value);
+        return;
     }
-    let digits = format!("{value:e}");
-    let (mantissa, exponent) = digits.split_once('e').unwrap_or((&digits, "0"));
-    let (sign, exponent) = match exponent.strip_prefix('-') {
-        Some(exponent) => ('-', exponent),
-        None => ('+', exponent),
+    let printed = out.split_off(start);
+    let printed = std::str::from_utf8(&printed).unwrap_or_default();
+    let (sign, size) = printed
+        .strip_prefix('-')
+        .map_or(("", printed), |size| ("-", size));
+    let _ = match (size.split_once('e'), size.strip_prefix("0.0000")) {
+        (Some((digits, exponent)), _) => {
+            let (below, exponent) = match exponent.strip_prefix('-') {
+                Some(exponent) => ('-', exponent),
+                None => ('+', exponent.trim_start_matches('+')),
+            };
+            write!(out, "{sign}{digits}e{below}{exponent:0>2}")
+        }
+        // from 1e-5 on it prints no exponent yet
+        (None, Some(digits)) => {
+            let (first, rest) = digits.split_at_checked(1).unwrap_or((digits, ""));
+            let point = if rest.is_empty() { "" } else { "." };
+            write!(out, "{sign}{first}{point}{rest}e-05")
+        }
+        (None, None) => write!(out, "{printed}"),
     };
-    let _ = write!(out, "{mantissa}e{sign}{exponent:0>2}");
 }
 
 #[cfg(test)]
@@ -56,6 +75,8 @@ mod tests {
             (1.5e300, "1.5e+300"),
             (-2.5e-300, "-2.5e-300"),
             (5e-324, "5e-324"),
+            (-1.25e-5, "-1.25e-05"),
+            (0.625 / 1_048_576.0, "5.960464477539062e-07"),
             (f64::from(0.1_f32), "0.10000000149011612"),
             (f64::NAN, "null"),
             (f64::NEG_INFINITY, "null"),

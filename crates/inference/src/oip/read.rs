@@ -183,7 +183,7 @@ impl Tail {
         reader.list(|reader| {
             let mut entry = Entry::default();
             let at = tensors.len();
-            reader.object(|reader, key| entry.part(reader, &key, &format!("{list}[{at}]")))?;
+            reader.object(|reader, key| entry.part(reader, &key, list, at))?;
             let (tensor, params) = entry.finish(self, list, at)?;
             tensors.push(tensor);
             parameters.push(params);
@@ -199,11 +199,20 @@ struct Entry<'a> {
     datatype: Option<DataType>,
     shape: Option<Vec<i64>>,
     parameters: Params,
-    data: Option<&'a str>,
+    data: Option<Data<'a>>,
+}
+
+/// The elements of a tensor in JSON.
+enum Data<'a> {
+    /// Read already by the datatype, which came before: how they are nested, and packed.
+    Packed(DataType, Vec<i64>, Vec<u8>),
+    /// To be read when all keys are known.
+    Text(&'a str),
 }
 
 impl<'a> Entry<'a> {
-    fn part(&mut self, reader: &mut Reader<'a>, key: &str, field: &str) -> Read<()> {
+    fn part(&mut self, reader: &mut Reader<'a>, key: &str, list: &str, at: usize) -> Read<()> {
+        let field = format!("{list}[{at}]");
         match key {
             "name" => self.name = Some(text(reader, &format!("{field}.name"))?),
             "datatype" => {
@@ -212,7 +221,16 @@ impl<'a> Entry<'a> {
             }
             "shape" => self.shape = Some(shape(reader, &format!("{field}.shape"))?),
             "parameters" => self.parameters = reader.params(&format!("{field}.parameters"))?,
-            "data" => self.data = Some(reader.skip()?),
+            "data" => {
+                self.data = Some(match (&self.name, self.datatype) {
+                    // of BYTES the parameters may say that they are base64
+                    (Some(name), Some(datatype)) if datatype != DataType::Bytes => {
+                        let (found, data) = pack(reader, datatype, false, &format!("{list}[\"{name}\"]"))?;
+                        Data::Packed(datatype, found, data)
+                    }
+                    _ => Data::Text(reader.skip()?),
+                });
+            }
             _ => drop(reader.skip()?),
         }
         Ok(())
@@ -252,7 +270,20 @@ impl<'a> Entry<'a> {
                     // said of the JSON and not of the elements, which are what they stand for from here on
                     self.parameters.remove("content_type");
                 }
-                of_json(name, datatype, shape, is_base64, data, &field)?
+                let (found, data) = match data {
+                    Data::Packed(read, found, data) if read == datatype => (found, data),
+                    Data::Packed(..) => return Err(Fault::at(field, "has two datatypes; send one of them")),
+                    Data::Text(text) => pack(&mut Reader::again(text), datatype, is_base64, &field)?,
+                };
+                let tensor = Tensor::new(name, datatype, shape, data)?;
+                if found.len() > 1 && found != tensor.shape() {
+                    let why = format!(
+                        "has data nested as {found:?}, and its shape is {:?}",
+                        tensor.shape()
+                    );
+                    return Err(Fault::at(field, why));
+                }
+                tensor
             }
             (None, None) => {
                 let why = format!(
@@ -284,29 +315,19 @@ fn shape(reader: &mut Reader<'_>, field: &str) -> Read<Vec<i64>> {
     Ok(shape)
 }
 
-/// A tensor of `data`, flat or nested as its shape.
-fn of_json(
-    name: String,
+/// Elements in JSON, flat or nested: how they are nested, and packed.
+fn pack(
+    reader: &mut Reader<'_>,
     datatype: DataType,
-    shape: Vec<i64>,
     is_base64: bool,
-    data: &str,
     field: &str,
-) -> Read<Tensor> {
+) -> Read<(Vec<i64>, Vec<u8>)> {
     if matches!(datatype, DataType::Fp16 | DataType::Bf16) {
         let why = format!("is {datatype}, which has no form in JSON; send it as binary data");
         return Err(Fault::at(field, why));
     }
     let mut nested = Nested::new(Packed::new(datatype, is_base64));
-    nested.read(&mut Reader::again(data), 0, field)?;
+    nested.read(reader, 0, field)?;
     let (found, packed) = nested.finish();
-    let tensor = Tensor::new(name, datatype, shape, packed.into_data())?;
-    if found.len() > 1 && found != tensor.shape() {
-        let why = format!(
-            "has data nested as {found:?}, and its shape is {:?}",
-            tensor.shape()
-        );
-        return Err(Fault::at(field, why));
-    }
-    Ok(tensor)
+    Ok((found, packed.into_data()))
 }

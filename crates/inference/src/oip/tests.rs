@@ -153,6 +153,12 @@ fn what_does_not_fit_is_refused_by_name() {
         let error = request(document).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
+    let twice =
+        br#"{"inputs": [{"name": "x", "shape": [1], "datatype": "INT32", "data": [1], "datatype": "FP32"}]}"#;
+    let error = read_request(&Bytes::from_static(twice), None)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("has two datatypes"), "{error}");
     let x = json!({ "name": "x", "datatype": "BOOL", "shape": [1], "data": [true] });
     let error = request(json!({ "inputs": [x, x] })).unwrap_err().to_string();
     assert!(error.contains("`inputs[\"x\"]`: comes twice"), "{error}");

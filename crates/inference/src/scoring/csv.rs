@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Params, Payload,
     fault::{Fault, Read},
-    json::Scalar,
+    json::{Scalar, decimal},
 };
 
 /// What pandas takes for a missing value, beside nothing.
@@ -185,7 +185,14 @@ impl Guess {
 }
 
 fn is_missing(field: &str) -> bool {
-    field.is_empty() || MISSING.binary_search(&field).is_ok()
+    match field.as_bytes() {
+        [] => true,
+        // most numbers and texts are told from the words by their first letters
+        [b'#' | b'-' | b'<' | b'N' | b'n', ..] | [b'1', b'.', b'#', ..] => {
+            MISSING.binary_search(&field).is_ok()
+        }
+        _ => false,
+    }
 }
 
 fn boolean(field: &str) -> Option<bool> {
@@ -198,6 +205,10 @@ fn boolean(field: &str) -> Option<bool> {
 
 fn number(field: &str) -> Option<Scalar<'static>> {
     let field = field.trim();
+    // what is no number of JSON may still be one here, such as `+1`, `007`, `.5` or `inf`
+    if let Some(number) = decimal(field) {
+        return Some(number);
+    }
     if let Ok(whole) = field.parse::<i128>() {
         return Some(i64::try_from(whole).map_or(Scalar::Wide(whole), Scalar::Int));
     }
@@ -312,7 +323,8 @@ impl<'a> Lines<'a> {
     /// What comes up to a comma or the end of the line.
     fn plain(&mut self) -> &'a str {
         let rest = self.rest();
-        let end = rest.find([',', '\n', '\r']).unwrap_or(rest.len());
+        let end = rest.bytes().position(|byte| matches!(byte, b',' | b'\n' | b'\r'));
+        let end = end.unwrap_or(rest.len());
         self.at += end;
         rest.get(..end).unwrap_or_default()
     }

@@ -108,6 +108,8 @@ struct Keys {
     forms: Vec<Form>,
     is_llm: bool,
     has_signature_name: bool,
+    /// A form that came twice, of which Python would take the last.
+    twice: Option<Form>,
 }
 
 impl Keys {
@@ -119,6 +121,8 @@ impl Keys {
         let is_new = !self.forms.contains(&form);
         if is_new {
             self.forms.push(form);
+        } else {
+            self.twice = Some(form);
         }
         (is_new && self.forms.len() == 1).then_some(form)
     }
@@ -131,6 +135,9 @@ impl Keys {
         if self.has_signature_name {
             let why = "is not supported: a model has one signature; leave it out";
             return Err(Error::invalid("signature_name", why));
+        }
+        if let Some(key) = self.twice.and_then(Form::key) {
+            return Err(Error::invalid(key, "comes twice; send it once"));
         }
         let all = "exactly one of `dataframe_split`, `dataframe_records`, `instances` and `inputs`";
         match *self.forms.as_slice() {
