@@ -26,6 +26,7 @@ fn predictions_are_those_of_the_libraries() {
         .args(["-W", "ignore"])
         .arg(script)
         .arg(folder.path())
+        .env("OMP_NUM_THREADS", "1")
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);

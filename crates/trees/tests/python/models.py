@@ -100,7 +100,7 @@ def xgb(name, objective, rows=None, labels=None, rounds=25, categorical=False, s
     types = None
     if categorical:
         types = ["c" if column in (3, 4) else "float" for column in range(FEATURES)]
-    options = dict(objective=objective, max_depth=6, learning_rate=0.3, nthread=2, seed=seed) | params
+    options = dict(objective=objective, max_depth=6, learning_rate=0.3, nthread=1, seed=seed) | params
     if objective.startswith("multi"):
         options["num_class"] = 4
     train = xgboost.DMatrix(rows, labels, feature_types=types)
@@ -171,7 +171,7 @@ def frame_of_xgboost():
     frame["colour"] = pd.Categorical(random.choice(["red", "green", "", "blue"], ROWS))
     frame["size"] = pd.Categorical(random.choice([10, 20, 30], ROWS))
     frame["farbe"] = pd.Categorical(random.choice(["rot", "grün"], ROWS))  # saved damaged by XGBoost
-    model = xgboost.XGBClassifier(n_estimators=10, enable_categorical=True, n_jobs=2)
+    model = xgboost.XGBClassifier(n_estimators=10, enable_categorical=True, n_jobs=1)
     model.fit(frame, (signal + 4 * (frame["colour"] == "red") > 0).astype(int))
     model.save_model(folder / "xgb-frame.ubj")
     model.save_model(folder / "xgb-frame.json")
@@ -191,7 +191,7 @@ def frame_of_xgboost():
 def early_stopping():
     rows, signal = table(4)
     rows, labels = rows.astype(np.float32), (signal > 0).astype(int)
-    model = xgboost.XGBClassifier(n_estimators=300, early_stopping_rounds=5, learning_rate=0.5, n_jobs=2)
+    model = xgboost.XGBClassifier(n_estimators=300, early_stopping_rounds=5, learning_rate=0.5, n_jobs=1)
     model.fit(rows[:2000], labels[:2000], eval_set=[(rows[2000:], labels[2000:])], verbose=False)
     for ending in ("ubj", "json"):
         model.save_model(folder / f"xgb-early.{ending}")
@@ -209,7 +209,7 @@ def lgb(name, objective, rows=None, labels=None, rounds=25, categorical=False, s
     if rows is None:
         rows, signal = table(seed, categorical)
         labels = lightgbm_labels(objective, signal)
-    options = dict(objective=objective, num_leaves=40, num_threads=2, seed=seed, verbose=-1) | params
+    options = dict(objective=objective, num_leaves=40, num_threads=1, seed=seed, verbose=-1) | params
     if objective in ("multiclass", "multiclassova"):
         options["num_class"] = 4
     group = [20] * (ROWS // 20) if objective in ("lambdarank", "rank_xendcg") else None
@@ -280,7 +280,7 @@ def frame_of_lightgbm():
     frame["colour"] = pd.Categorical(random.choice(["red", "grün", "blue"], ROWS))
     frame["size"] = pd.Categorical(random.choice([10, 20, 30], ROWS))
     labels = (signal + 4 * (frame["colour"] == "red") > 0).astype(int)
-    booster = lightgbm.train(dict(objective="binary", verbose=-1, num_threads=2), lightgbm.Dataset(frame, labels), 10)
+    booster = lightgbm.train(dict(objective="binary", verbose=-1, num_threads=1), lightgbm.Dataset(frame, labels), 10)
     booster.save_model(folder / "lgb-frame.lgb")
     codes = frame.copy()
     for name in ("colour", "size"):
