@@ -39,6 +39,15 @@ impl CallContext {
         }
     }
 
+    /// The same context with this deadline.
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self {
+            deadline: Some(deadline),
+            ..self.clone()
+        }
+    }
+
     /// A request to a peer on behalf of the same caller, under the same request id and deadline.
     pub fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);

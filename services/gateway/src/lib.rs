@@ -1,11 +1,14 @@
-//! The edge: MLflow's REST dialect in, calls of the platform's services out.
+//! The edge: MLflow's REST dialect in, calls of the platform's services out; and endpoints, behind which versions of models
+//! answer.
 //!
 //! Its job: parse and validate a REST request as the stock `mlflow` client sends it, make the gRPC call that means the
-//! same, and say the answer in MLflow's JSON. Not its job: any state, any table, any decision that a gRPC client would
-//! not meet as well. The gateway never composes two writes.
+//! same, and say the answer in MLflow's JSON; keep endpoints and their revisions, and give each call of one to the target
+//! that its traffic split says. Not its job: models in memory (that is the model host's), any decision that a gRPC client
+//! would not meet as well. The gateway never composes two writes.
 //!
 //! A tour: [`Gateway`] is what the binary composes, [`Config`] what it may be told, [`artifact_bytes`] how files pass
-//! through; `rest/mlflow/mod.rs` holds the table of routes, `body.rs` how requests are read, `validate.rs` MLflow's
+//! through; [`Endpoints`] is the other half: `endpoint_api.rs`, `monitor_api.rs` and `inference_api.rs` are the generated
+//! traits, `convert.rs` knows both wire and domain, `endpoints/` the way of a call, `rest/scoring.rs` its REST forms; `rest/mlflow/mod.rs` holds the table of routes, `body.rs` how requests are read, `validate.rs` MLflow's
 //! rules for names and lengths, `dialect/` its search grammar, `error.rs` its errors, and each remaining file one noun.
 //!
 //! Decision, 2026-11-23: requests are parsed straight into typed structs; only a body that does not fit is read again as
@@ -13,6 +16,11 @@
 
 pub mod artifact_bytes;
 mod config;
+mod convert;
+mod endpoint_api;
+mod endpoints;
+mod inference_api;
+mod monitor_api;
 mod rest;
 
 use std::sync::Arc;
@@ -26,7 +34,8 @@ use lodeway_rpc::transport::Transport;
 
 pub use artifact_bytes::ArtifactBytes;
 pub use config::{Config, ConfigError};
-pub use rest::{mlflow::access_rules, refuse};
+pub use endpoints::{EndpointConfig, EndpointPeers, Endpoints};
+pub use rest::{access_rules, refuse};
 
 use artifact_bytes::RemoteBytes;
 
@@ -45,6 +54,7 @@ pub struct Peers {
 #[derive(Clone)]
 pub struct Gateway {
     edge: Arc<Edge>,
+    endpoints: Option<Endpoints>,
 }
 
 /// What every handler shares.
@@ -68,7 +78,19 @@ impl Gateway {
             artifacts,
             config,
         };
-        Self { edge: Arc::new(edge) }
+        Self {
+            edge: Arc::new(edge),
+            endpoints: None,
+        }
+    }
+
+    /// The same gateway with these endpoints behind its scoring routes.
+    #[must_use]
+    pub fn with_endpoints(self, endpoints: Endpoints) -> Self {
+        Self {
+            endpoints: Some(endpoints),
+            ..self
+        }
     }
 
     /// The same gateway with direct access to the bytes of files, for a process that runs the artifact service itself.
@@ -81,12 +103,15 @@ impl Gateway {
             config: self.edge.config.clone(),
             bytes,
         };
-        Self { edge: Arc::new(edge) }
+        Self {
+            edge: Arc::new(edge),
+            endpoints: self.endpoints,
+        }
     }
 
     /// All routes of the REST edge; `lodeway_rpc::layers` goes round it and tells each request who calls.
     pub fn into_router(self) -> axum::Router {
-        rest::router(self.edge)
+        rest::router(self.edge, self.endpoints)
     }
 }
 

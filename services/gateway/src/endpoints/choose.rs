@@ -16,7 +16,7 @@ pub(crate) struct Asked<'a> {
     /// A target or version that the caller pins; empty: none.
     pub(crate) version: &'a str,
     /// The first value of an input, for a split that sticks to one.
-    pub(crate) input: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    pub(crate) input: &'a (dyn Fn(&str) -> Option<Vec<u8>> + Sync),
 }
 
 /// A target with leave to call it.

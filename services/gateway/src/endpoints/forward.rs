@@ -13,10 +13,11 @@ use futures::future::{Either, select};
 use http::HeaderMap;
 use lodeway_domain::{
     Error, Result,
+    monitor::Outcome,
     serving::{CallOutcome, PredictionFields, PredictionId},
 };
 use lodeway_proto::{inference::ModelInferRequest, inference::ModelInferResponse, serving::v1::ScoreResponse};
-use lodeway_rpc::{CallContext, inference};
+use lodeway_rpc::{CallContext, inference, status};
 
 use super::{
     Endpoints,
@@ -182,7 +183,8 @@ impl Endpoints {
         let own = started + Duration::from_millis(route.revision().timeout_ms(&chosen.target.target).into());
         let until = own.min(deadline);
         let upstream = &chosen.ready.upstream;
-        let _active = Place::take(&chosen.target.active, u32::MAX, String::new)?;
+        let target = chosen.target.clone();
+        let active = Place::take(&target.active, u32::MAX, String::new)?;
         let outcome = match work {
             Work::Tensors(message) => upstream.infer(cx, (*message).clone(), until).await.map(Done::Tensors),
             Work::Document { content_type, body } => upstream
@@ -221,6 +223,7 @@ impl Endpoints {
             version: &chosen.ready.resolution.model_version,
         };
         chosen.target.monitor.record(of, now, &seen, &self.0.config);
+        drop(active);
         outcome.map(|done| (done, chosen))
     }
 
@@ -272,22 +275,7 @@ pub(crate) fn is_targets_fault(error: &Error) -> bool {
 
 /// The canonical name of the code that an error goes out as.
 pub(crate) fn code_of(error: &Error) -> &'static str {
-    match error {
-        Error::NotFound(_) => "NOT_FOUND",
-        Error::AlreadyExists(_) => "ALREADY_EXISTS",
-        Error::Invalid(_) => "INVALID_ARGUMENT",
-        Error::Precondition { .. } => "FAILED_PRECONDITION",
-        Error::Conflict(_) => "ABORTED",
-        Error::Exhausted { .. } => "RESOURCE_EXHAUSTED",
-        Error::OutOfRange { .. } => "OUT_OF_RANGE",
-        Error::Unauthenticated(_) => "UNAUTHENTICATED",
-        Error::Denied(_) => "PERMISSION_DENIED",
-        Error::Unimplemented { .. } => "UNIMPLEMENTED",
-        Error::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Error::DataLoss(_) => "DATA_LOSS",
-        Error::Unavailable { .. } => "UNAVAILABLE",
-        _ => "INTERNAL",
-    }
+    Outcome::from_code(status::code_of(error) as i32).as_str()
 }
 
 /// The first element of an input, as bytes that are the same for the same value.

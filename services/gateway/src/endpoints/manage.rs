@@ -223,6 +223,11 @@ impl Endpoints {
         Ok((revision, targets))
     }
 
+    /// The only endpoint of this workspace, if there is exactly one.
+    pub(crate) fn only(&self, cx: &CallContext) -> Option<std::sync::Arc<Route>> {
+        self.0.table.only(&cx.caller.workspace)
+    }
+
     /// The endpoint as calls see it.
     pub(crate) fn route(&self, cx: &CallContext, name: &str) -> Result<std::sync::Arc<Route>> {
         self.0.table.find(&cx.caller.workspace, name)

@@ -11,9 +11,12 @@ pub(crate) mod forward;
 pub(crate) mod manage;
 pub(crate) mod monitor;
 pub(crate) mod resolve;
+pub(crate) mod rollouts;
 pub(crate) mod shadow;
 pub(crate) mod table;
+pub(crate) mod typed;
 pub(crate) mod upstream;
+pub(crate) mod watch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -129,6 +132,7 @@ impl Endpoints {
         }));
         endpoints.begin_following().await?;
         endpoints.begin_flushing();
+        endpoints.begin_rollouts();
         Ok(endpoints)
     }
 }

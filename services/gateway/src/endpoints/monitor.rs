@@ -119,8 +119,7 @@ impl TargetMonitor {
     /// What is to be written to the store: closed windows, and the open ones as they are.
     fn take(&self, key: EndpointKey, target: &TargetName, replica: &str) -> Vec<Window> {
         let mut state = self.state();
-        let mut found = std::mem::take(&mut state.closed);
-        let now_open = state.open.iter_mut().filter(|window| std::mem::take(&mut window.is_dirty));
+        let closed = std::mem::take(&mut state.closed);
         let window = |window: &Open| Window {
             key: WindowKey {
                 key,
@@ -133,8 +132,9 @@ impl TargetMonitor {
             end: Timestamp::from_millis(window.end_ms),
             body: window.summary.encode(),
         };
-        let mut windows: Vec<_> = now_open.map(|open| window(open)).collect();
-        windows.extend(found.drain(..).map(|closed| window(&closed)));
+        let now_open = state.open.iter_mut().filter_map(|open| std::mem::take(&mut open.is_dirty).then_some(&*open));
+        let mut windows: Vec<_> = now_open.map(window).collect();
+        windows.extend(closed.iter().map(window));
         windows
     }
 }

@@ -9,7 +9,10 @@ use lodeway_domain::{
     signature::ModelSignature,
     time::Timestamp,
 };
-use lodeway_proto::serving::v1::{self as wire, CreateDeploymentRequest, DeploymentState, GetDeploymentRequest};
+use lodeway_proto::{
+    inference::{ModelMetadataRequest, ModelMetadataResponse},
+    serving::v1::{self as wire, CreateDeploymentRequest, DeploymentState, GetDeploymentRequest},
+};
 use lodeway_rpc::{CallContext, status};
 use lodeway_store::gateway::Resolution;
 
@@ -104,6 +107,48 @@ impl Endpoints {
                 id: known.deployment_id.clone(),
             },
         })
+    }
+
+    /// What a target takes and gives.
+    pub(crate) async fn upstream_metadata(&self, cx: &CallContext, ready: &Ready) -> Result<ModelMetadataResponse> {
+        let Upstream::Deployment { clients, id } = &ready.upstream else {
+            return ready.upstream.probe().await;
+        };
+        let message = ModelMetadataRequest {
+            name: id.clone(),
+            version: String::new(),
+        };
+        let reply = clients.inference.clone().model_metadata(cx.request(message)).await;
+        reply.map(tonic::Response::into_inner).map_err(|s| status::into_error(&s))
+    }
+
+    /// Loads every deployment behind an endpoint.
+    pub(crate) async fn load(&self, cx: &CallContext, name: &str) -> Result<()> {
+        for (clients, deployment_id) in self.deployments(cx, name)? {
+            let message = wire::LoadDeploymentRequest { deployment_id };
+            let reply = clients.deployments.clone().load_deployment(cx.request(message)).await;
+            reply.map_err(|s| status::into_error(&s))?;
+        }
+        Ok(())
+    }
+
+    /// Takes every deployment behind an endpoint out of memory; its next call loads it again.
+    pub(crate) async fn unload(&self, cx: &CallContext, name: &str) -> Result<()> {
+        for (clients, deployment_id) in self.deployments(cx, name)? {
+            let message = wire::UnloadDeploymentRequest { deployment_id };
+            let reply = clients.deployments.clone().unload_deployment(cx.request(message)).await;
+            reply.map_err(|s| status::into_error(&s))?;
+        }
+        Ok(())
+    }
+
+    fn deployments(&self, cx: &CallContext, name: &str) -> Result<Vec<(ServingClients, String)>> {
+        let route = self.route(cx, name)?;
+        let found = route.targets.iter().filter_map(|target| match &target.ready()?.upstream {
+            Upstream::Deployment { clients, id } => Some((clients.clone(), id.clone())),
+            Upstream::Grpc { .. } | Upstream::Http { .. } => None,
+        });
+        Ok(found.collect())
     }
 
     fn serving(&self) -> Result<ServingClients> {

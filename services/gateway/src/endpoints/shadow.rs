@@ -16,8 +16,8 @@ use lodeway_rpc::{CallContext, inference};
 use super::{
     Endpoints,
     choose::Chosen,
-    forward::Place,
-    monitor::{Mirrored, Of},
+    forward::{Place, code_of},
+    monitor::{Mirrored, Of, Seen},
     table::Route,
 };
 
@@ -61,7 +61,16 @@ impl Endpoints {
             let Some(ready) = ready else {
                 return tell(Mirrored::Failed);
             };
-            let outcome = ready.upstream.infer(&cx, message, Instant::now() + timeout).await;
+            let started = Instant::now();
+            let outcome = ready.upstream.infer(&cx, message.clone(), started + timeout).await;
+            // A copy is a call of its target like any other; guards of a rollout look at it.
+            let seen = Seen {
+                latency: started.elapsed(),
+                outcome: outcome.as_ref().map(drop).map_err(code_of),
+                input: Some(&message),
+                answer: outcome.as_ref().ok(),
+            };
+            target.monitor.record(of, now, &seen, &this.0.config);
             let (Ok(theirs), Ok(ours)) = (outcome.and_then(inference::answer_of), inference::answer_of(answer)) else {
                 return tell(Mirrored::Failed);
             };

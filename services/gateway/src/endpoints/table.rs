@@ -72,11 +72,6 @@ impl Table {
         found.ok_or_else(|| Error::not_found(ResourceKind::Endpoint, name.1))
     }
 
-    /// The endpoint with this key.
-    pub(crate) fn by_key(&self, key: EndpointKey) -> Option<Arc<Route>> {
-        self.routes.load().values().find(|route| route.key == key).cloned()
-    }
-
     /// Every endpoint.
     pub(crate) fn all(&self) -> Vec<Arc<Route>> {
         self.routes.load().values().cloned().collect()
@@ -148,6 +143,20 @@ impl Route {
         self.targets.iter().enumerate().find(|(_, t)| t.target.name == *name)
     }
 
+    /// Whether documents are passed on as they came, because a target reads them otherwise than its signature says.
+    pub(crate) fn reads_documents(&self) -> bool {
+        let reads = |target: &Arc<TargetRoute>| target.ready().is_some_and(|ready| ready.resolution.reads_documents);
+        self.targets.iter().any(reads)
+    }
+
+    /// Whether every target is a Python model, which looks at what a frame has no place for.
+    pub(crate) fn is_python(&self) -> bool {
+        let is_python = |target: &Arc<TargetRoute>| {
+            target.ready().is_some_and(|ready| ready.resolution.platform == "mlflow_python_function")
+        };
+        self.targets.iter().all(is_python)
+    }
+
     /// The signature that callers see: of the first target that has one.
     pub(crate) fn signature(&self) -> Option<Arc<Ready>> {
         self.targets.iter().filter_map(|target| target.ready()).find(|ready| ready.signature.is_some())
@@ -203,6 +212,16 @@ impl TargetRoute {
         let before = std::mem::discriminant(&breaker.state());
         breaker.record(now, pass, outcome);
         before != std::mem::discriminant(&breaker.state())
+    }
+
+    /// How it stands, in one word.
+    pub(crate) fn state(&self) -> &'static str {
+        match (self.ready().is_some(), self.breaker()) {
+            (false, _) => "loading",
+            (true, BreakerState::Closed { .. }) => "ready",
+            (true, BreakerState::Open { .. }) => "ejected",
+            (true, BreakerState::HalfOpen { .. }) => "probing",
+        }
     }
 
     /// Whether its failures keep calls away from it.

@@ -90,10 +90,7 @@ impl Upstream {
                 Self::Deployment { clients, id } => {
                     message.model_name.clone_from(id);
                     message.model_version.clear();
-                    let cx = CallContext {
-                        deadline: Some(deadline),
-                        ..cx.clone()
-                    };
+                    let cx = cx.until(deadline);
                     let reply = clients.inference.clone().model_infer(cx.request(message)).await;
                     reply.map(tonic::Response::into_inner).map_err(|s| status::into_error(&s))
                 }
@@ -129,10 +126,7 @@ impl Upstream {
             content_type,
             body,
         };
-        let cx = CallContext {
-            deadline: Some(deadline),
-            ..cx.clone()
-        };
+        let cx = cx.until(deadline);
         let mut client = clients.deployments.clone();
         let call = client.score(cx.request(message));
         let reply = tokio::time::timeout_at(deadline.into(), call).await;

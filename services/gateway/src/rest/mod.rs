@@ -10,14 +10,24 @@ use axum::{
 };
 use http::{Method, StatusCode};
 
-use crate::Edge;
+use crate::{Edge, Endpoints};
 
 pub(crate) mod mlflow;
+pub(crate) mod scoring;
 
-pub(crate) fn router(edge: Arc<Edge>) -> Router {
+pub(crate) fn router(edge: Arc<Edge>, endpoints: Option<Endpoints>) -> Router {
+    let scoring = endpoints.map(scoring::router).unwrap_or_default();
     mlflow::router(edge)
+        .merge(scoring)
         .route("/", get(|| async { Html(HOME) }))
         .fallback(unknown)
+}
+
+/// The access rules of every REST route.
+pub fn access_rules() -> Vec<(&'static str, lodeway_rpc::access::Access)> {
+    let mut rules = mlflow::access_rules();
+    rules.extend_from_slice(scoring::RULES);
+    rules
 }
 
 /// An error of the layers round the edge (no credentials, too busy, past its deadline) in MLflow's shape.

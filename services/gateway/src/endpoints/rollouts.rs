@@ -1,0 +1,543 @@
+//! Rollouts: the controller that carries out what the domain decides.
+//!
+//! One replica decides at a time: it holds a lease in the store, and every step is compare-and-set on the rollout and, in
+//! the same transaction, on the endpoint's revision. So a controller that was cut off changes nothing, and the next one
+//! goes on from the state that is written, whatever step that is.
+
+use std::time::Duration;
+
+use lodeway_domain::{
+    Error, Reason, Result,
+    monitor::{Distribution, TrafficSummary},
+    page::{Page, PageRequest},
+    registry::{AliasName, ModelName, Stage},
+    serving::{
+        Authorship, Decision, EndpointName, Measured as GuardMeasured, Observation, OnSuccess, Revision, RevisionReason,
+        Rollout, RolloutEvent, RolloutId, RolloutPlan, RolloutSpec, RolloutState, RolloutStatus, ShadowStats, Stats,
+        Target, decide, step_spec,
+    },
+    time::Timestamp,
+};
+use lodeway_proto::registry::v1 as registry;
+use lodeway_rpc::{CallContext, status};
+use lodeway_store::{
+    gateway::{EndpointRecord, NewRevision, RolloutRecord, RolloutStep},
+    registry::Write,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Endpoints, manage::Repeat, monitor::Measured, table::Ready};
+
+/// How long a candidate may take to get ready.
+const CANDIDATE_WAIT: Duration = Duration::from_secs(60);
+/// Events of a rollout that are kept.
+const MAX_EVENTS: usize = 200;
+
+/// What is asked of the registry at the end, before the version is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Completion {
+    /// Move the version to this stage.
+    Stage(Stage),
+    /// Point this alias to the version.
+    Alias(AliasName),
+}
+
+/// A rollout as it is stored: the domain's, and what happened.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Stored {
+    pub(crate) rollout: Rollout,
+    pub(crate) endpoint_name: EndpointName,
+    pub(crate) current_revision: u32,
+    /// The baseline's figures of the last step that had some.
+    baseline: Option<Stats>,
+    /// What was seen last.
+    pub(crate) observation: Observation,
+    pub(crate) holds: String,
+    pub(crate) events: Vec<(Timestamp, String)>,
+}
+
+/// A stored rollout with what its next step must match.
+pub(crate) struct Standing {
+    pub(crate) stored: Stored,
+    record: RolloutRecord,
+}
+
+impl Standing {
+    fn read(record: RolloutRecord) -> Result<Self> {
+        let stored = serde_json::from_str(&record.body).map_err(Error::internal)?;
+        Ok(Self { stored, record })
+    }
+}
+
+impl Endpoints {
+    /// Begins a rollout once its candidate is ready.
+    pub(crate) async fn start_rollout(
+        &self,
+        cx: &CallContext,
+        name: &EndpointName,
+        candidate: Target,
+        (spec, completion): (RolloutSpec, Option<Completion>),
+        comment: String,
+        repeat: Repeat,
+    ) -> Result<Stored> {
+        let record = self.get(cx, name).await?;
+        let now = self.0.clock.now();
+        let ready = self
+            .ready(cx, record.revision.number, &candidate, now, CANDIDATE_WAIT)
+            .await
+            .map_err(|error| candidate_not_ready(&candidate, error))?;
+        let on_success = completion.map(|completion| of_version(completion, &ready)).transpose()?;
+        let plan = RolloutPlan::new(RolloutSpec { on_success, ..spec })?;
+        // What cannot be done at some step is refused now.
+        for step in plan.steps() {
+            step_spec(&record.revision, &candidate, step.kind)?;
+        }
+        let rollout = Rollout {
+            id: RolloutId::generate(),
+            endpoint: record.endpoint.uid.clone(),
+            base_revision: record.revision.number,
+            candidate,
+            plan,
+            state: RolloutState::begin(now),
+            created: now,
+            principal: cx.caller.principal.clone(),
+            principal_verified: cx.caller.verified,
+            comment,
+        };
+        let stored = Stored {
+            endpoint_name: name.clone(),
+            current_revision: record.revision.number,
+            baseline: None,
+            observation: Observation::default(),
+            holds: String::new(),
+            events: vec![(now, format!("begun by `{}`", cx.caller.principal))],
+            rollout,
+        };
+        let new = RolloutRecord {
+            rollout_id: stored.rollout.id.to_string(),
+            key: record.endpoint.uid.key(),
+            workspace: cx.caller.workspace.as_str().to_owned(),
+            body: serde_json::to_string(&stored).map_err(Error::internal)?,
+            version: 0,
+            is_open: true,
+            created: now,
+        };
+        let kept = self.0.store.start_rollout(self.write(&cx.caller, repeat), new).await?;
+        Ok(Standing::read(kept)?.stored)
+    }
+
+    pub(crate) async fn get_rollout(&self, cx: &CallContext, id: &str) -> Result<Stored> {
+        let record = self.0.store.rollout(&cx.caller.workspace, id).await?;
+        Ok(Standing::read(record)?.stored)
+    }
+
+    pub(crate) async fn list_rollouts(
+        &self,
+        cx: &CallContext,
+        of: Option<&EndpointName>,
+        page: &PageRequest,
+    ) -> Result<Page<Stored>> {
+        let key = match of {
+            Some(name) => Some(self.get(cx, name).await?.endpoint.uid.key()),
+            None => None,
+        };
+        let found = self.0.store.rollouts(&cx.caller.workspace, key, page).await?;
+        let items = found.items.into_iter().map(|record| Ok(Standing::read(record)?.stored));
+        Ok(Page {
+            items: items.collect::<Result<_>>()?,
+            next: found.next,
+        })
+    }
+
+    pub(crate) async fn pause_rollout(&self, cx: &CallContext, id: &str, comment: String) -> Result<Stored> {
+        let by = cx.caller.principal.clone();
+        self.by_a_person(cx, id, RolloutEvent::Pause { by, comment }).await
+    }
+
+    pub(crate) async fn resume_rollout(&self, cx: &CallContext, id: &str) -> Result<Stored> {
+        self.by_a_person(cx, id, RolloutEvent::Resume).await
+    }
+
+    /// Gives the traffic back at once.
+    pub(crate) async fn abort_rollout(&self, cx: &CallContext, id: &str, comment: String) -> Result<Stored> {
+        let by = cx.caller.principal.clone();
+        let stored = self.by_a_person(cx, id, RolloutEvent::Abort { by, comment }).await?;
+        // The controller would do it a moment later; a person who aborts is not kept waiting.
+        let standing = Standing::read(self.0.store.rollout(&cx.caller.workspace, id).await?)?;
+        match self.drive(standing, None).await {
+            Ok(()) => self.get_rollout(cx, id).await,
+            Err(error) => {
+                tracing::warn!(%error, rollout.id = id, "an aborted rollout is restored by the controller");
+                Ok(stored)
+            }
+        }
+    }
+
+    async fn by_a_person(&self, cx: &CallContext, id: &str, event: RolloutEvent) -> Result<Stored> {
+        let standing = Standing::read(self.0.store.rollout(&cx.caller.workspace, id).await?)?;
+        let now = self.0.clock.now();
+        self.step(standing, event, None, None, now).await.map(|standing| standing.stored)
+    }
+
+    /// Looks at rollouts again and again.
+    pub(crate) fn begin_rollouts(&self) {
+        let this = self.clone();
+        self.0.tasks.spawn_until_stop(async move {
+            loop {
+                tokio::time::sleep(this.0.config.rollout_every).await;
+                if let Err(error) = this.look_at_rollouts().await {
+                    tracing::warn!(%error, "rollouts cannot be looked at");
+                }
+            }
+        });
+    }
+
+    /// One look at every rollout that this replica may decide.
+    pub(crate) async fn look_at_rollouts(&self) -> Result<()> {
+        let lease = (self.0.config.rollout_every * 10).max(Duration::from_secs(10));
+        let holder = self.0.config.replica.clone();
+        let now = self.0.clock.now();
+        for record in self.0.store.lease_rollouts(&holder, now, lease).await? {
+            let id = record.rollout_id.clone();
+            let outcome = match Standing::read(record) {
+                Ok(standing) => self.drive(standing, Some(&holder)).await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                // Somebody else was faster; the next look sees what they did.
+                Ok(()) | Err(Error::Conflict(_)) => {}
+                Err(error) => tracing::warn!(rollout.id = id, %error, cause = ?error.cause(), "a rollout holds"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what the state of a rollout asks for, once.
+    async fn drive(&self, mut standing: Standing, holder: Option<&str>) -> Result<()> {
+        let now = self.0.clock.now();
+        let plan = standing.stored.rollout.plan.clone();
+        match standing.stored.rollout.state.status.clone() {
+            RolloutStatus::Entering { step } => {
+                let kind = plan.step(step).map(|step| step.kind);
+                let kind = kind.ok_or_else(|| Error::internal("a rollout is at a step that its plan does not have"))?;
+                let (record, base) = self.revisions_of(&standing).await?;
+                let reason = RevisionReason::RolloutStep {
+                    rollout: standing.stored.rollout.id.clone(),
+                    step,
+                };
+                if record.revision.reason == reason {
+                    return self.step(standing, RolloutEvent::Published, None, holder, now).await.map(drop);
+                }
+                let spec = step_spec(&base, &standing.stored.rollout.candidate, kind)?;
+                let next = spec.following(&record.revision, author(&standing.stored.rollout, now, reason))?;
+                self.publish_step(standing, RolloutEvent::Published, next, holder, now).await
+            }
+            RolloutStatus::RollingBack { .. } => {
+                let (record, base) = self.revisions_of(&standing).await?;
+                let reason = RevisionReason::RolloutRestored {
+                    rollout: standing.stored.rollout.id.clone(),
+                    to: base.number,
+                };
+                if record.revision.number == base.number || record.revision.reason == reason {
+                    return self.step(standing, RolloutEvent::Restored, None, holder, now).await.map(drop);
+                }
+                let next = record.revision.restore(&base, author(&standing.stored.rollout, now, reason))?;
+                self.publish_step(standing, RolloutEvent::Restored, next, holder, now).await
+            }
+            RolloutStatus::Completing => match self.complete(&standing).await {
+                Ok(()) => self.step(standing, RolloutEvent::Finished, None, holder, now).await.map(drop),
+                Err(error) if is_final(&error) => {
+                    let why = error.to_string();
+                    let event = RolloutEvent::CompletionRefused { why };
+                    self.step(standing, event, None, holder, now).await.map(drop)
+                }
+                Err(error) => Err(error),
+            },
+            RolloutStatus::Running { since, .. } | RolloutStatus::Paused { since, .. } => {
+                let observation = self.observe(&mut standing, since, now).await?;
+                standing.stored.observation = observation;
+                match decide(&plan, &standing.stored.rollout.state, now, &standing.stored.observation) {
+                    Decision::Hold { why } => {
+                        standing.stored.holds = why.to_string();
+                        self.note(standing, holder, now).await
+                    }
+                    decision => match decision.event() {
+                        Some(event) => {
+                            let next = self.step(standing, event, None, holder, now).await?;
+                            // What follows is done at once: a broken guard must not wait for the next look.
+                            Box::pin(self.drive(next, holder)).await
+                        }
+                        None => Ok(()),
+                    },
+                }
+            }
+            RolloutStatus::RolledBack { .. } | RolloutStatus::Completed | RolloutStatus::Aborted { .. } => Ok(()),
+        }
+    }
+
+    /// The endpoint as it stands, and the revision that the rollout began with.
+    async fn revisions_of(&self, standing: &Standing) -> Result<(EndpointRecord, Revision)> {
+        let workspace = lodeway_domain::caller::Workspace::parse(&standing.record.workspace)?;
+        let record = self.0.store.endpoint(&workspace, &standing.stored.endpoint_name).await?;
+        let base = self.0.store.revision(standing.record.key, standing.stored.rollout.base_revision).await?;
+        Ok((record, base))
+    }
+
+    async fn publish_step(
+        &self,
+        standing: Standing,
+        event: RolloutEvent,
+        revision: Revision,
+        holder: Option<&str>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let workspace = lodeway_domain::caller::Workspace::parse(&standing.record.workspace)?;
+        let cx = super::own_context(&workspace);
+        let ready = self.ready_targets(&cx, &revision, CANDIDATE_WAIT).await?;
+        let new = NewRevision {
+            key: standing.record.key,
+            revision,
+            resolutions: ready.iter().map(|one| one.resolution.clone()).collect(),
+        };
+        let name = standing.stored.endpoint_name.clone();
+        self.step(standing, event, Some(new), holder, now).await?;
+        let record = self.0.store.endpoint(&workspace, &name).await?;
+        self.publish(&workspace, record, ready);
+        Ok(())
+    }
+
+    /// Applies an event and writes the new state, with the revision that goes with it.
+    async fn step(
+        &self,
+        mut standing: Standing,
+        event: RolloutEvent,
+        revision: Option<NewRevision>,
+        holder: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Standing> {
+        let stored = &mut standing.stored;
+        let what = describe(&event);
+        let next = stored.rollout.state.apply(&stored.rollout.plan, event, now).map_err(|illegal| {
+            Error::precondition(Reason::RolloutState, illegal.to_string(), Vec::new())
+        })?;
+        stored.rollout.state = next;
+        stored.holds.clear();
+        if let Some(new) = &revision {
+            stored.current_revision = new.revision.number;
+        }
+        stored.events.push((now, what));
+        let surplus = stored.events.len().saturating_sub(MAX_EVENTS);
+        stored.events.drain(..surplus);
+        tracing::info!(
+            rollout.id = %stored.rollout.id,
+            endpoint.name = %stored.endpoint_name,
+            status = stored.rollout.state.status.as_str(),
+            step = stored.rollout.state.status.step(),
+            "a rollout moved"
+        );
+        let is_open = !stored.rollout.state.status.is_ended();
+        self.keep(standing, is_open, revision, holder, now).await
+    }
+
+    /// Writes down what was seen, without a move.
+    async fn note(&self, standing: Standing, holder: Option<&str>, now: Timestamp) -> Result<()> {
+        self.keep(standing, true, None, holder, now).await.map(drop)
+    }
+
+    async fn keep(
+        &self,
+        standing: Standing,
+        is_open: bool,
+        revision: Option<NewRevision>,
+        holder: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Standing> {
+        let workspace = lodeway_domain::caller::Workspace::parse(&standing.record.workspace)?;
+        let record = RolloutRecord {
+            body: serde_json::to_string(&standing.stored).map_err(Error::internal)?,
+            is_open,
+            ..standing.record
+        };
+        let step = RolloutStep {
+            record,
+            holder: holder.map(str::to_owned),
+            revision,
+        };
+        let write = Write {
+            caller: (*super::own_context(&workspace).caller).clone(),
+            now,
+            request: None,
+            body_hash: Vec::new(),
+        };
+        let record = self.0.store.step_rollout(write, step).await?;
+        Ok(Standing {
+            stored: standing.stored,
+            record,
+        })
+    }
+
+    /// What happened at the endpoint since the step began, candidate and the others apart.
+    async fn observe(&self, standing: &mut Standing, since: Timestamp, now: Timestamp) -> Result<Observation> {
+        let measured = self.measured(standing.record.key, since, now.plus(Duration::from_millis(1)), true).await?;
+        let stored = &mut standing.stored;
+        let candidate = &stored.rollout.candidate.name;
+        let of_step = |one: &&Measured| one.revision == stored.current_revision;
+        let whole = |is_candidate: bool| {
+            let mut sum = TrafficSummary::default();
+            let wanted = |one: &&Measured| (one.target == *candidate) == is_candidate;
+            measured.iter().filter(of_step).filter(wanted).for_each(|one| sum.merge(&one.summary));
+            sum
+        };
+        let (ours, theirs) = (whole(true), whole(false));
+        let baseline = match stats(&theirs) {
+            figures if figures.calls > 0 => {
+                stored.baseline = Some(figures);
+                figures
+            }
+            none => stored.baseline.unwrap_or(none),
+        };
+        let shadow = ours.shadow();
+        Ok(Observation {
+            candidate: stats(&ours),
+            baseline,
+            shadow: ShadowStats {
+                compared: shadow.compared(),
+                disagreed: shadow.compared().saturating_sub(shadow.agreed()),
+            },
+            psi: shift(&theirs, &ours),
+            metrics: std::collections::BTreeMap::new(),
+        })
+    }
+
+    /// Tells the registry what the plan asks for at the end. Repeating it changes nothing.
+    async fn complete(&self, standing: &Standing) -> Result<()> {
+        let Some(wanted) = standing.stored.rollout.plan.on_success() else { return Ok(()) };
+        let workspace = lodeway_domain::caller::Workspace::parse(&standing.record.workspace)?;
+        let cx = super::own_context(&workspace);
+        let client = self.0.registry.clone();
+        let mut client = client.ok_or_else(|| Error::unavailable("there is no registry", "not configured"))?;
+        let id = &standing.stored.rollout.id;
+        let comment = format!("rollout {id} of endpoint `{}` is complete", standing.stored.endpoint_name);
+        let done = match wanted {
+            OnSuccess::TransitionStage {
+                model,
+                version,
+                stage,
+                archive_existing,
+            } => {
+                let message = registry::TransitionModelVersionRequest {
+                    name: model.to_string(),
+                    version: *version,
+                    stage: stage_out(*stage).into(),
+                    archive_existing_versions: *archive_existing,
+                    comment,
+                    ..registry::TransitionModelVersionRequest::default()
+                };
+                client.transition_model_version(cx.request(message)).await.map(drop)
+            }
+            OnSuccess::MoveAlias { model, alias, version } => {
+                let message = registry::SetAliasRequest {
+                    name: model.to_string(),
+                    alias: alias.to_string(),
+                    version: *version,
+                    comment,
+                    ..registry::SetAliasRequest::default()
+                };
+                client.set_alias(cx.request(message)).await.map(drop)
+            }
+        };
+        done.map_err(|s| status::into_error(&s))
+    }
+}
+
+/// A registry that said no, and not one that did not answer.
+fn is_final(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Invalid(_) | Error::NotFound(_) | Error::Precondition { .. } | Error::Denied(_) | Error::Unauthenticated(_)
+    )
+}
+
+fn author(rollout: &Rollout, now: Timestamp, reason: RevisionReason) -> Authorship {
+    Authorship {
+        principal: rollout.principal.clone(),
+        principal_verified: rollout.principal_verified,
+        created: now,
+        comment: rollout.comment.clone(),
+        reason,
+    }
+}
+
+fn candidate_not_ready(candidate: &Target, error: Error) -> Error {
+    match error {
+        Error::Precondition { .. } | Error::NotFound(_) | Error::DataLoss(_) => Error::precondition(
+            Reason::TargetNotReady,
+            format!("target `{}` ({}) is not ready: {error}", candidate.name, candidate.reference),
+            vec![("resource_name", candidate.name.to_string())],
+        ),
+        other => other,
+    }
+}
+
+/// What is to be done in the registry, for the version that the candidate means.
+fn of_version(completion: Completion, ready: &Ready) -> Result<OnSuccess> {
+    let (name, version) = (&ready.resolution.model_name, &ready.resolution.model_version);
+    let why = "needs a candidate that is a registered version";
+    let version: i64 = version.parse().map_err(|_| Error::invalid("plan.completion", why))?;
+    let model = ModelName::parse("plan.completion", name)?;
+    Ok(match completion {
+        Completion::Stage(stage) => OnSuccess::TransitionStage {
+            model,
+            version,
+            stage,
+            archive_existing: true,
+        },
+        Completion::Alias(alias) => OnSuccess::MoveAlias { model, alias, version },
+    })
+}
+
+fn stage_out(stage: Stage) -> registry::Stage {
+    match stage {
+        Stage::None => registry::Stage::None,
+        Stage::Staging => registry::Stage::Staging,
+        Stage::Production => registry::Stage::Production,
+        Stage::Archived => registry::Stage::Archived,
+    }
+}
+
+fn stats(of: &TrafficSummary) -> Stats {
+    Stats {
+        calls: of.total(),
+        errors: of.errors(),
+        p95_ms: of.latency().quantile(0.95).map(|p95| p95.as_secs_f64() * 1e3),
+    }
+}
+
+/// The largest shift of a prediction, over the candidate's sampled values.
+fn shift(theirs: &TrafficSummary, ours: &TrafficSummary) -> Option<GuardMeasured> {
+    let each = ours.predictions().iter().filter_map(|(name, own)| {
+        let reference = theirs.predictions().get(name)?;
+        let drift = Distribution::drift(reference, own)?;
+        // What two samples of one distribution would show by chance is no shift.
+        Some(GuardMeasured {
+            value: (drift.psi - drift.psi_by_chance).max(0.0),
+            samples: own.count(),
+        })
+    });
+    each.max_by(|a, b| a.value.total_cmp(&b.value))
+}
+
+fn describe(event: &RolloutEvent) -> String {
+    match event {
+        RolloutEvent::Published => "traffic is set".to_owned(),
+        RolloutEvent::Advance { to_step } => format!("goes on to step {to_step}"),
+        RolloutEvent::RollBack { reason } => format!("goes back: {reason}"),
+        RolloutEvent::Restored => "traffic is as before".to_owned(),
+        RolloutEvent::Complete => "the last step ended well".to_owned(),
+        RolloutEvent::Finished => "the registry is told".to_owned(),
+        RolloutEvent::CompletionRefused { why } => format!("the registry refused: {why}"),
+        RolloutEvent::Pause { by, comment } => format!("paused by `{by}`: {comment}"),
+        RolloutEvent::Resume => "resumed".to_owned(),
+        RolloutEvent::Abort { by, comment } => format!("aborted by `{by}`: {comment}"),
+    }
+}

@@ -1,0 +1,217 @@
+//! The Open Inference Protocol at the edge: `model_name` is an endpoint, `model_version` a target or version, or empty.
+
+use std::pin::Pin;
+
+use futures::{Stream, StreamExt as _};
+use http::HeaderMap;
+use lodeway_domain::Error;
+use lodeway_proto::inference::{self as wire, grpc_inference_service_server::GrpcInferenceService};
+use lodeway_rpc::{CallContext, context};
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use crate::endpoints::{Endpoints, table::Route};
+
+type Answers = Pin<Box<dyn Stream<Item = Result<wire::ModelStreamInferResponse, Status>> + Send>>;
+
+/// What is served beyond the protocol.
+pub(crate) const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "model_repository"];
+
+/// Context, headers and message of a call.
+fn parts<T>(request: Request<T>) -> Result<(CallContext, HeaderMap, T), Status> {
+    let headers = request.metadata().as_ref().clone();
+    let (cx, message) = context::split(request)?;
+    Ok((cx, headers, message))
+}
+
+impl Endpoints {
+    /// What an endpoint takes and gives, as its first ready target says.
+    pub(crate) async fn metadata(&self, cx: &CallContext, name: &str, version: &str) -> Result<wire::ModelMetadataResponse, Error> {
+        let route = self.route(cx, name)?;
+        let wanted = |at: &usize| {
+            let Some(target) = route.targets.get(*at) else { return false };
+            version.is_empty()
+                || target.target.name.as_str() == version
+                || target.ready().is_some_and(|ready| ready.resolution.model_version == version)
+        };
+        let ready = (0..route.targets.len())
+            .filter(wanted)
+            .find_map(|at| route.targets.get(at)?.ready())
+            .ok_or_else(|| Error::unavailable(format!("endpoint `{name}` has no target ready"), "all are loading"))?;
+        let mut answer = self.upstream_metadata(cx, &ready).await?;
+        answer.name = name.to_owned();
+        answer.versions = versions(&route);
+        Ok(answer)
+    }
+
+    /// Every target of every endpoint.
+    pub(crate) fn index(&self, cx: &CallContext, only_ready: bool) -> Vec<wire::repository_index_response::ModelIndex> {
+        let mut routes = self.0.table.all();
+        routes.retain(|route| route.workspace == cx.caller.workspace);
+        routes.sort_by(|a, b| a.record.endpoint.name.cmp(&b.record.endpoint.name));
+        let mut models = Vec::new();
+        for route in routes {
+            for target in &route.targets {
+                let ready = target.ready();
+                if only_ready && ready.is_none() {
+                    continue;
+                }
+                models.push(wire::repository_index_response::ModelIndex {
+                    name: route.record.endpoint.name.to_string(),
+                    version: match &ready {
+                        Some(ready) if !ready.resolution.model_version.is_empty() => {
+                            ready.resolution.model_version.clone()
+                        }
+                        _ => target.target.name.to_string(),
+                    },
+                    state: if ready.is_some() { "READY" } else { "UNAVAILABLE" }.to_owned(),
+                    reason: target.trouble(),
+                });
+            }
+        }
+        models
+    }
+
+    pub(crate) fn is_ready(&self, cx: &CallContext, name: &str, version: &str) -> bool {
+        let Ok(route) = self.route(cx, name) else { return false };
+        route.targets.iter().any(|target| {
+            target.ready().is_some_and(|ready| {
+                version.is_empty()
+                    || target.target.name.as_str() == version
+                    || ready.resolution.model_version == version
+            })
+        })
+    }
+}
+
+/// The versions behind an endpoint now; a target without one goes by its name.
+fn versions(route: &Route) -> Vec<String> {
+    let mut found: Vec<_> = route
+        .targets
+        .iter()
+        .map(|target| match target.ready() {
+            Some(ready) if !ready.resolution.model_version.is_empty() => ready.resolution.model_version.clone(),
+            _ => target.target.name.to_string(),
+        })
+        .collect();
+    found.dedup();
+    found
+}
+
+#[async_trait]
+impl GrpcInferenceService for Endpoints {
+    type ModelStreamInferStream = Answers;
+
+    async fn server_live(
+        &self,
+        _: Request<wire::ServerLiveRequest>,
+    ) -> Result<Response<wire::ServerLiveResponse>, Status> {
+        Ok(Response::new(wire::ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _: Request<wire::ServerReadyRequest>,
+    ) -> Result<Response<wire::ServerReadyResponse>, Status> {
+        Ok(Response::new(wire::ServerReadyResponse {
+            ready: !self.0.tasks.is_stopping(),
+        }))
+    }
+
+    async fn model_ready(
+        &self,
+        request: Request<wire::ModelReadyRequest>,
+    ) -> Result<Response<wire::ModelReadyResponse>, Status> {
+        let (cx, _, message) = parts(request)?;
+        Ok(Response::new(wire::ModelReadyResponse {
+            ready: self.is_ready(&cx, &message.name, &message.version),
+        }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _: Request<wire::ServerMetadataRequest>,
+    ) -> Result<Response<wire::ServerMetadataResponse>, Status> {
+        Ok(Response::new(wire::ServerMetadataResponse {
+            name: "lodeway".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            extensions: EXTENSIONS.map(str::to_owned).to_vec(),
+        }))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: Request<wire::ModelMetadataRequest>,
+    ) -> Result<Response<wire::ModelMetadataResponse>, Status> {
+        let (cx, _, message) = parts(request)?;
+        let answer = self.metadata(&cx, &message.name, &message.version).await;
+        answer.map(Response::new).map_err(|e| cx.status(e))
+    }
+
+    async fn model_infer(
+        &self,
+        request: Request<wire::ModelInferRequest>,
+    ) -> Result<Response<wire::ModelInferResponse>, Status> {
+        let (cx, headers, message) = parts(request)?;
+        let answered = self.infer(&cx, &headers, message).await.map_err(|e| cx.status(e))?;
+        Ok(Response::new(answered.answer))
+    }
+
+    async fn model_stream_infer(
+        &self,
+        request: Request<Streaming<wire::ModelInferRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let (cx, headers, messages) = parts(request)?;
+        let this = self.clone();
+        let answers = messages.then(move |message| {
+            let (this, cx, headers) = (this.clone(), cx.clone(), headers.clone());
+            async move {
+                let message = message?;
+                let id = message.id.clone();
+                Ok(match this.infer(&cx, &headers, message).await {
+                    Ok(answered) => wire::ModelStreamInferResponse {
+                        error_message: String::new(),
+                        infer_response: Some(answered.answer),
+                    },
+                    // The id tells a client with several inputs under way which one failed.
+                    Err(error) => wire::ModelStreamInferResponse {
+                        error_message: cx.status(error).message().to_owned(),
+                        infer_response: Some(wire::ModelInferResponse {
+                            id,
+                            ..wire::ModelInferResponse::default()
+                        }),
+                    },
+                })
+            }
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn repository_index(
+        &self,
+        request: Request<wire::RepositoryIndexRequest>,
+    ) -> Result<Response<wire::RepositoryIndexResponse>, Status> {
+        let (cx, _, message) = parts(request)?;
+        let models = self.index(&cx, message.ready);
+        Ok(Response::new(wire::RepositoryIndexResponse { models }))
+    }
+
+    async fn repository_model_load(
+        &self,
+        request: Request<wire::RepositoryModelLoadRequest>,
+    ) -> Result<Response<wire::RepositoryModelLoadResponse>, Status> {
+        let (cx, _, message) = parts(request)?;
+        let done = self.load(&cx, &message.model_name).await;
+        done.map_err(|e| cx.status(e))?;
+        Ok(Response::new(wire::RepositoryModelLoadResponse {}))
+    }
+
+    async fn repository_model_unload(
+        &self,
+        request: Request<wire::RepositoryModelUnloadRequest>,
+    ) -> Result<Response<wire::RepositoryModelUnloadResponse>, Status> {
+        let (cx, _, message) = parts(request)?;
+        let done = self.unload(&cx, &message.model_name).await;
+        done.map_err(|e| cx.status(e))?;
+        Ok(Response::new(wire::RepositoryModelUnloadResponse {}))
+    }
+}
