@@ -12,8 +12,9 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use lodeway_domain::{Error, Result, signature::DataType};
 use lodeway_inference::{Column, Frame, Params, Payload, Tensor};
 use lodeway_proto::inference::{
-    InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse, infer_parameter::ParameterChoice,
-    model_infer_request::InferInputTensor, model_infer_response::InferOutputTensor,
+    InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse,
+    infer_parameter::ParameterChoice, model_infer_request::InferInputTensor,
+    model_infer_response::InferOutputTensor,
 };
 use serde_json::Value;
 
@@ -52,7 +53,10 @@ pub fn input_of(request: ModelInferRequest) -> Result<(Payload, Params)> {
         parameters: input.parameters,
         contents: input.contents,
     });
-    Ok((payload(parts, request.raw_input_contents, is_table, "inputs")?, params))
+    Ok((
+        payload(parts, request.raw_input_contents, is_table, "inputs")?,
+        params,
+    ))
 }
 
 /// The answer of a server. Errors: as [`input_of`].
@@ -143,10 +147,16 @@ fn params_of(parameters: &BTreeMap<String, InferParameter>) -> Result<Params> {
         return Ok(Params::new());
     }
     if let Some(text) = parameters.get(PARAMS).and_then(text_of) {
-        return serde_json::from_str(text)
-            .map_err(|e| Error::invalid(format!("parameters[\"{PARAMS}\"]"), format!("is no JSON object: {e}")));
+        return serde_json::from_str(text).map_err(|e| {
+            Error::invalid(
+                format!("parameters[\"{PARAMS}\"]"),
+                format!("is no JSON object: {e}"),
+            )
+        });
     }
-    let to_model = parameters.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str()));
+    let to_model = parameters
+        .iter()
+        .filter(|(name, _)| !RESERVED.contains(&name.as_str()));
     let value = |parameter: &InferParameter| match &parameter.parameter_choice {
         Some(ParameterChoice::BoolParam(v)) => Value::from(*v),
         Some(ParameterChoice::Int64Param(v)) => Value::from(*v),
@@ -155,7 +165,9 @@ fn params_of(parameters: &BTreeMap<String, InferParameter>) -> Result<Params> {
         Some(ParameterChoice::StringParam(v)) => Value::from(v.as_str()),
         None => Value::Null,
     };
-    Ok(to_model.map(|(name, parameter)| (name.clone(), value(parameter))).collect())
+    Ok(to_model
+        .map(|(name, parameter)| (name.clone(), value(parameter)))
+        .collect())
 }
 
 fn parameters(payload: &Payload) -> BTreeMap<String, InferParameter> {
@@ -169,16 +181,23 @@ type WithParameters = (Tensor, BTreeMap<String, InferParameter>);
 
 fn tensors(payload: Payload) -> Result<Vec<WithParameters>> {
     match payload {
-        Payload::Tensors(tensors) => Ok(tensors.into_iter().map(|tensor| (tensor, BTreeMap::new())).collect()),
+        Payload::Tensors(tensors) => Ok(tensors
+            .into_iter()
+            .map(|tensor| (tensor, BTreeMap::new()))
+            .collect()),
         Payload::Frame(frame) => Ok(frame
             .into_columns()
             .into_iter()
             .map(|column| {
-                let nulls = column.nulls.map(|nulls| (NULLS.to_owned(), text_parameter(bitmap(&nulls))));
+                let nulls = column
+                    .nulls
+                    .map(|nulls| (NULLS.to_owned(), text_parameter(bitmap(&nulls))));
                 (column.values, nulls.into_iter().collect())
             })
             .collect()),
-        Payload::Document(_) => Err(Error::internal("a document does not fit into an inference message")),
+        Payload::Document(_) => Err(Error::internal(
+            "a document does not fit into an inference message",
+        )),
     }
 }
 
@@ -190,7 +209,10 @@ fn payload(
 ) -> Result<Payload> {
     if !raw.is_empty() && raw.len() != parts.len() {
         let why = format!("holds {} contents for {} tensors", raw.len(), parts.len());
-        return Err(Error::invalid(format!("raw_{field}_contents").replace("s_", "_"), why));
+        return Err(Error::invalid(
+            format!("raw_{field}_contents").replace("s_", "_"),
+            why,
+        ));
     }
     let mut raw = raw.into_iter();
     let mut columns = Vec::with_capacity(parts.len());
@@ -200,7 +222,9 @@ fn payload(
         columns.push((values, nulls));
     }
     if !is_table {
-        return Ok(Payload::Tensors(columns.into_iter().map(|(tensor, _)| tensor).collect()));
+        return Ok(Payload::Tensors(
+            columns.into_iter().map(|(tensor, _)| tensor).collect(),
+        ));
     }
     let columns = columns.into_iter().map(|(values, nulls)| {
         let rows = values.rows().unwrap_or_default();
@@ -209,7 +233,11 @@ fn payload(
             [_, 1] => values.reshaped(vec![i64::try_from(rows).unwrap_or(i64::MAX)])?,
             _ => values,
         };
-        let nulls = nulls.as_ref().and_then(text_of).map(|text| flags(text, rows)).transpose()?;
+        let nulls = nulls
+            .as_ref()
+            .and_then(text_of)
+            .map(|text| flags(text, rows))
+            .transpose()?;
         Ok(Column { values, nulls })
     });
     Frame::new(columns.collect::<Result<_>>()?).map(Payload::Frame)
@@ -221,11 +249,17 @@ fn tensor(part: Parts, raw: Option<Bytes>, field: &str) -> Result<Tensor> {
     let data = match (raw, part.contents) {
         (Some(raw), None) => raw,
         (None, Some(contents)) => packed(&contents, datatype).ok_or_else(|| {
-            Error::invalid(path(".contents"), format!("holds no contents that are {datatype}"))
+            Error::invalid(
+                path(".contents"),
+                format!("holds no contents that are {datatype}"),
+            )
         })?,
         (Some(raw), Some(contents)) if contents == InferTensorContents::default() => raw,
         (Some(_), Some(_)) => {
-            return Err(Error::invalid(path(".contents"), "comes beside raw contents; send one of the two"));
+            return Err(Error::invalid(
+                path(".contents"),
+                "comes beside raw contents; send one of the two",
+            ));
         }
         (None, None) => Bytes::new(),
     };
@@ -310,15 +344,25 @@ fn typed(tensor: &Tensor) -> InferTensorContents {
 fn bitmap(flags: &[bool]) -> String {
     let bytes: Vec<u8> = flags
         .chunks(8)
-        .map(|bits| bits.iter().enumerate().fold(0, |byte, (at, &bit)| byte | (u8::from(bit) << at)))
+        .map(|bits| {
+            bits.iter()
+                .enumerate()
+                .fold(0, |byte, (at, &bit)| byte | (u8::from(bit) << at))
+        })
         .collect();
     BASE64.encode(bytes)
 }
 
 fn flags(text: &str, rows: usize) -> Result<Vec<bool>> {
-    let bytes = BASE64.decode(text).ok().filter(|bytes| bytes.len() == rows.div_ceil(8));
-    let bytes = bytes.ok_or_else(|| Error::invalid(format!("parameters[\"{NULLS}\"]"), "is no bit a row in base64"))?;
-    let bits = bytes.iter().flat_map(|byte| (0..8).map(move |at| byte >> at & 1 == 1));
+    let bytes = BASE64
+        .decode(text)
+        .ok()
+        .filter(|bytes| bytes.len() == rows.div_ceil(8));
+    let bytes = bytes
+        .ok_or_else(|| Error::invalid(format!("parameters[\"{NULLS}\"]"), "is no bit a row in base64"))?;
+    let bits = bytes
+        .iter()
+        .flat_map(|byte| (0..8).map(move |at| byte >> at & 1 == 1));
     Ok(bits.take(rows).collect())
 }
 

@@ -8,13 +8,13 @@ use lodeway_domain::{
     id::RequestId,
     monitor::{Distribution, Drift, ShadowSummary},
     page::{PageLimits, PageRequest, QueryHash},
-    serving::{
-        Check, Condition, DeploymentSettings, EnvManager, ErrorLimit, Guard, HeaderName, LatencyLimit, MatchRule,
-        MetricLimit, OnSuccess, OutlierEjection, Resilience, Revision, RevisionReason, RevisionSpec, RolloutPlan,
-        RolloutSpec, RolloutStatus, RuntimeChoice, Shadow, Step, StepKind, StickyKey, Target, TargetName, TargetRef,
-        Verdict, WHOLE_SHARE, WeightedTarget,
-    },
     registry::{AliasName, ModelRef, Stage},
+    serving::{
+        Check, Condition, DeploymentSettings, EnvManager, ErrorLimit, Guard, HeaderName, LatencyLimit,
+        MatchRule, MetricLimit, OnSuccess, OutlierEjection, Resilience, Revision, RevisionReason,
+        RevisionSpec, RolloutPlan, RolloutSpec, RolloutStatus, RuntimeChoice, Shadow, Step, StepKind,
+        StickyKey, Target, TargetName, TargetRef, Verdict, WHOLE_SHARE, WeightedTarget,
+    },
     time::Timestamp,
 };
 use lodeway_proto::gateway::v1::{self as wire, match_rule, sticky_key};
@@ -38,7 +38,9 @@ const PAGES: PageLimits = PageLimits {
 /// What tells a repetition of this message from another message.
 pub(crate) fn repeat(message: &impl Message, request_id: &str) -> Result<Repeat> {
     let id = RequestId::parse(request_id)?;
-    let body_hash = id.map(|_| Sha256::digest(message.encode_to_vec()).to_vec()).unwrap_or_default();
+    let body_hash = id
+        .map(|_| Sha256::digest(message.encode_to_vec()).to_vec())
+        .unwrap_or_default();
     Ok(Repeat { id, body_hash })
 }
 
@@ -51,13 +53,16 @@ pub(crate) fn page(cx: &CallContext, size: i32, token: &str, parts: &[&str]) -> 
 
 /// A duration; none if it is unset or zero. Errors: negative ones.
 pub(crate) fn span(field: &str, value: Option<prost_types::Duration>) -> Result<Option<Duration>> {
-    let span = value.map(|d| Duration::try_from(d).map_err(|_| Error::invalid(field, "must not be negative")));
+    let span =
+        value.map(|d| Duration::try_from(d).map_err(|_| Error::invalid(field, "must not be negative")));
     Ok(span.transpose()?.filter(|span| !span.is_zero()))
 }
 
 /// A duration in whole milliseconds; none if it is unset or zero.
 fn millis(field: &str, value: Option<prost_types::Duration>) -> Result<Option<u32>> {
-    let Some(span) = span(field, value)? else { return Ok(None) };
+    let Some(span) = span(field, value)? else {
+        return Ok(None);
+    };
     let millis = u32::try_from(span.as_millis()).map_err(|_| Error::invalid(field, "is too long"))?;
     if millis == 0 {
         return Err(Error::invalid(field, "must be at least a millisecond"));
@@ -75,8 +80,13 @@ fn millis_out(millis: u32) -> Option<prost_types::Duration> {
 
 /// A moment to the millisecond. Errors: one beyond all calendars.
 pub(crate) fn time(field: &str, value: prost_types::Timestamp) -> Result<Timestamp> {
-    let millis = value.seconds.checked_mul(1_000).and_then(|s| s.checked_add(i64::from(value.nanos) / 1_000_000));
-    millis.map(Timestamp::from_millis).ok_or_else(|| Error::invalid(field, "is beyond all calendars"))
+    let millis = value
+        .seconds
+        .checked_mul(1_000)
+        .and_then(|s| s.checked_add(i64::from(value.nanos) / 1_000_000));
+    millis
+        .map(Timestamp::from_millis)
+        .ok_or_else(|| Error::invalid(field, "is beyond all calendars"))
 }
 
 pub(crate) fn time_out(time: Timestamp) -> Option<prost_types::Timestamp> {
@@ -114,9 +124,15 @@ pub(crate) fn spec(message: Option<wire::RevisionSpec>) -> Result<RevisionSpec> 
         .collect();
     let sticky = bad.take("spec.sticky_key", sticky(message.sticky_key));
     let shadow = bad.take("spec.shadow", message.shadow.map(shadow).transpose());
-    let resilience = bad.take("spec.resilience", resilience(message.resilience.unwrap_or_default()));
+    let resilience = bad.take(
+        "spec.resilience",
+        resilience(message.resilience.unwrap_or_default()),
+    );
     if message.request_log.is_some_and(|log| log.sample_share > 0.0) {
-        bad.add("spec.request_log.sample_share", "whole requests are not kept yet; leave it unset");
+        bad.add(
+            "spec.request_log.sample_share",
+            "whole requests are not kept yet; leave it unset",
+        );
     }
     bad.finish()?;
     Ok(RevisionSpec {
@@ -159,6 +175,7 @@ fn default_name(reference: &TargetRef) -> String {
         TargetRef::Model(ModelRef::Alias { alias, .. }) => alias.to_string(),
         TargetRef::Model(_) => "model".to_owned(),
         TargetRef::External(external) => external.model().to_owned(),
+        TargetRef::Folder(_) => "folder".to_owned(),
     }
 }
 
@@ -192,7 +209,10 @@ fn settings_out(s: &DeploymentSettings) -> Option<wire::TargetSettings> {
         runtime: s.runtime.to_string(),
         workers: count(s.workers),
         env_manager: s.env_manager.to_string(),
-        memory_limit_bytes: s.memory_limit_bytes.and_then(|n| i64::try_from(n).ok()).unwrap_or_default(),
+        memory_limit_bytes: s
+            .memory_limit_bytes
+            .and_then(|n| i64::try_from(n).ok())
+            .unwrap_or_default(),
         allow_network: s.allow_network,
         row_independent: s.row_independent,
         max_batch_rows: count(s.max_batch_rows),
@@ -263,7 +283,8 @@ fn resilience(m: wire::Resilience) -> Result<Resilience> {
         hedge_after_ms: millis(&at("hedge_after"), m.hedge_after)?,
         outlier: OutlierEjection {
             consecutive_failures: or(m.ejection_failures, default.outlier.consecutive_failures),
-            ejection_ms: millis(&at("ejection_time"), m.ejection_time)?.unwrap_or(default.outlier.ejection_ms),
+            ejection_ms: millis(&at("ejection_time"), m.ejection_time)?
+                .unwrap_or(default.outlier.ejection_ms),
             max_ejection_ms: millis(&at("max_ejection_time"), m.max_ejection_time)?
                 .unwrap_or(default.outlier.max_ejection_ms),
         },
@@ -294,7 +315,11 @@ pub(crate) fn revision(of: &Revision, moved_share: f64) -> wire::Revision {
 fn spec_out(of: &Revision) -> wire::RevisionSpec {
     let r = &of.resilience;
     wire::RevisionSpec {
-        targets: of.targets.iter().map(|target| target_out(target, of.weight(&target.name).unwrap_or(0))).collect(),
+        targets: of
+            .targets
+            .iter()
+            .map(|target| target_out(target, of.weight(&target.name).unwrap_or(0)))
+            .collect(),
         rules: of.rules.iter().map(rule_out).collect(),
         sticky_key: match &of.sticky {
             StickyKey::None => None,
@@ -348,7 +373,10 @@ fn rule_out(rule: &MatchRule) -> wire::MatchRule {
 pub(crate) fn endpoint(record: &EndpointRecord, route: Option<&Route>) -> wire::Endpoint {
     let endpoint = &record.endpoint;
     let statuses = record.revision.targets.iter().map(|target| {
-        let known = record.resolutions.iter().find(|known| known.target == target.name);
+        let known = record
+            .resolutions
+            .iter()
+            .find(|known| known.target == target.name);
         let standing = route.and_then(|route| Some(route.target(&target.name)?.1));
         let live = standing.and_then(|standing| standing.ready());
         let known = live.as_ref().map(|live| &live.resolution).or(known);
@@ -403,7 +431,10 @@ pub(crate) fn measured(of: &Measured) -> wire::TargetMonitor {
         model_version: of.version.clone(),
         start_time: time_out(of.start),
         end_time: time_out(of.end),
-        outcomes: summary.outcomes().map(|(outcome, n)| (outcome.as_str().to_owned(), count(n))).collect(),
+        outcomes: summary
+            .outcomes()
+            .map(|(outcome, n)| (outcome.as_str().to_owned(), count(n)))
+            .collect(),
         latency: Some(wire::LatencySummary {
             count: count(latency.count()),
             p50: quantile(0.5),
@@ -411,8 +442,16 @@ pub(crate) fn measured(of: &Measured) -> wire::TargetMonitor {
             p99: quantile(0.99),
             max: latency.max().and_then(span_out),
         }),
-        predictions: summary.predictions().iter().map(|(name, d)| distribution(name, d)).collect(),
-        features: summary.features().iter().map(|(name, d)| distribution(name, d)).collect(),
+        predictions: summary
+            .predictions()
+            .iter()
+            .map(|(name, d)| distribution(name, d))
+            .collect(),
+        features: summary
+            .features()
+            .iter()
+            .map(|(name, d)| distribution(name, d))
+            .collect(),
         shadow: (!summary.shadow().is_empty()).then(|| shadow_out(summary.shadow())),
         calls_per_second: summary.total() as f64 / seconds,
         rows: count(summary.rows()),
@@ -431,7 +470,11 @@ fn distribution(name: &str, of: &Distribution) -> wire::Distribution {
         min: s.min,
         max: s.max,
         quantiles: s.quantiles,
-        categories: s.categories.into_iter().map(|(name, n)| (name, count(n))).collect(),
+        categories: s
+            .categories
+            .into_iter()
+            .map(|(name, n)| (name, count(n)))
+            .collect(),
         drift: None,
     }
 }
@@ -463,7 +506,9 @@ fn shadow_out(of: &ShadowSummary) -> wire::ShadowSummary {
 /// A plan and what is asked of the registry at its end; unset is the default plan. Errors: every bad field.
 pub(crate) fn plan(message: Option<wire::RolloutPlan>) -> Result<(RolloutSpec, Option<Completion>)> {
     let default = RolloutSpec::default();
-    let Some(message) = message else { return Ok((default, None)) };
+    let Some(message) = message else {
+        return Ok((default, None));
+    };
     let mut bad = Violations::new();
     let steps: Vec<_> = message
         .steps
@@ -498,8 +543,11 @@ fn step(field: &str, m: wire::RolloutStep) -> Result<Step> {
     let at = |name: &str| format!("{field}.{name}");
     let share = share(&at("share"), m.share)?;
     let long = |name: &str, value: Option<prost_types::Duration>, default: u64| -> Result<u64> {
-        let span = value.map(|d| Duration::try_from(d).map_err(|_| Error::invalid(at(name), "must not be negative")));
-        Ok(span.transpose()?.map_or(default, |span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+        let span = value
+            .map(|d| Duration::try_from(d).map_err(|_| Error::invalid(at(name), "must not be negative")));
+        Ok(span.transpose()?.map_or(default, |span| {
+            u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+        }))
     };
     Ok(Step {
         kind: match share {
@@ -530,7 +578,10 @@ fn guard(field: &str, m: wire::RolloutGuard) -> Result<Guard> {
             _ => return Err(one("error_rate")),
         }),
         Some(G::LatencyP95(g)) => {
-            let max = g.max.map(|max| Duration::try_from(max).map_err(|_| one("latency_p95.max"))).transpose()?;
+            let max = g
+                .max
+                .map(|max| Duration::try_from(max).map_err(|_| one("latency_p95.max")))
+                .transpose()?;
             Check::LatencyP95(match (max, g.max_ratio) {
                 (Some(max), None) => LatencyLimit::AbsoluteMs(max.as_secs_f64() * 1e3),
                 (None, Some(ratio)) => LatencyLimit::TimesBaseline(ratio),
@@ -582,9 +633,10 @@ pub(crate) fn rollout(of: &Stored) -> wire::Rollout {
         RolloutStatus::RolledBack { reason, .. } => (wire::RolloutState::RolledBack, reason.to_string()),
         RolloutStatus::Completing => (wire::RolloutState::Completing, of.holds.clone()),
         RolloutStatus::Completed => (wire::RolloutState::Completed, String::new()),
-        RolloutStatus::Aborted { by, comment, .. } => {
-            (wire::RolloutState::Aborted, format!("aborted by `{by}`: {comment}"))
-        }
+        RolloutStatus::Aborted { by, comment, .. } => (
+            wire::RolloutState::Aborted,
+            format!("aborted by `{by}`: {comment}"),
+        ),
     };
     let step_time = match status {
         RolloutStatus::Running { since, .. } | RolloutStatus::Paused { since, .. } => *since,
@@ -608,7 +660,10 @@ pub(crate) fn rollout(of: &Stored) -> wire::Rollout {
         comment: rollout.comment.clone(),
         create_time: time_out(rollout.created),
         step_time: time_out(step_time),
-        end_time: status.is_ended().then_some(rollout.state.changed).and_then(time_out),
+        end_time: status
+            .is_ended()
+            .then_some(rollout.state.changed)
+            .and_then(time_out),
         events: of
             .events
             .iter()
@@ -621,7 +676,9 @@ pub(crate) fn rollout(of: &Stored) -> wire::Rollout {
 }
 
 fn guard_results(of: &Stored, step: u16) -> Vec<wire::GuardResult> {
-    let Some(kind) = of.rollout.plan.step(step).map(|step| step.kind) else { return Vec::new() };
+    let Some(kind) = of.rollout.plan.step(step).map(|step| step.kind) else {
+        return Vec::new();
+    };
     let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let result = |guard: &Guard| {
         let (value, limit, samples, is_broken) = match guard.judge(kind.situation(), &of.observation) {
@@ -674,7 +731,9 @@ fn plan_out(of: &RolloutPlan) -> wire::RolloutPlan {
                 max_ratio: Some(*ratio),
             }),
             Check::PredictionShift { max_psi } => G::PredictionShift(wire::ShiftGuard { max_psi: *max_psi }),
-            Check::Disagreement { max_share } => G::ShadowDisagreement(wire::DisagreementGuard { max: *max_share }),
+            Check::Disagreement { max_share } => {
+                G::ShadowDisagreement(wire::DisagreementGuard { max: *max_share })
+            }
             Check::Metric { name, limit } => {
                 let (min, max) = match limit {
                     MetricLimit::AtLeast(min) => (Some(*min), None),

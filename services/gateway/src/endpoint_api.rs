@@ -43,14 +43,19 @@ impl EndpointService for Endpoints {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
-        let wait = convert::span("wait", message.wait).map_err(fail)?.unwrap_or(DEFAULT_WAIT);
+        let wait = convert::span("wait", message.wait)
+            .map_err(fail)?
+            .unwrap_or(DEFAULT_WAIT);
         let spec = convert::spec(message.spec).map_err(fail)?;
         let new = NewEndpoint {
             name: message.name,
             description: message.description,
             tags: message.tags.into_iter().collect(),
         };
-        let made = self.create(&cx, new, spec, message.comment, wait, repeat).await.map_err(fail)?;
+        let made = self
+            .create(&cx, new, spec, message.comment, wait, repeat)
+            .await
+            .map_err(fail)?;
         Ok(Response::new(wire::CreateEndpointResponse {
             endpoint: Some(self.render(&cx, &made)),
         }))
@@ -62,7 +67,10 @@ impl EndpointService for Endpoints {
     ) -> Result<Response<wire::GetEndpointResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let found = self.get(&cx, &name(&message.name).map_err(fail)?).await.map_err(fail)?;
+        let found = self
+            .get(&cx, &name(&message.name).map_err(fail)?)
+            .await
+            .map_err(fail)?;
         Ok(Response::new(wire::GetEndpointResponse {
             endpoint: Some(self.render(&cx, &found)),
         }))
@@ -74,11 +82,16 @@ impl EndpointService for Endpoints {
     ) -> Result<Response<wire::ListEndpointsResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let page = convert::page(&cx, message.page_size, &message.page_token, &["endpoints"]).map_err(fail)?;
+        let page =
+            convert::page(&cx, message.page_size, &message.page_token, &["endpoints"]).map_err(fail)?;
         let found = self.list(&cx, &page).await.map_err(fail)?;
         Ok(Response::new(wire::ListEndpointsResponse {
             next_page_token: found.token(page.query),
-            endpoints: found.items.iter().map(|record| self.render(&cx, record)).collect(),
+            endpoints: found
+                .items
+                .iter()
+                .map(|record| self.render(&cx, record))
+                .collect(),
         }))
     }
 
@@ -116,11 +129,17 @@ impl EndpointService for Endpoints {
         let fail = |e| cx.status(e);
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
         let name = name(&message.name).map_err(fail)?;
-        let wait = convert::span("wait", message.wait).map_err(fail)?.unwrap_or(DEFAULT_WAIT);
-        let expected = message.expected_revision.map(|number| convert::number("expected_revision", number));
+        let wait = convert::span("wait", message.wait)
+            .map_err(fail)?
+            .unwrap_or(DEFAULT_WAIT);
+        let expected = message
+            .expected_revision
+            .map(|number| convert::number("expected_revision", number));
         let expected = expected.transpose().map_err(fail)?;
         let spec = convert::spec(message.spec).map_err(fail)?;
-        let done = self.revise(&cx, &name, spec, message.comment, expected, wait, repeat).await;
+        let done = self
+            .revise(&cx, &name, spec, message.comment, expected, wait, repeat)
+            .await;
         Ok(Response::new(wire::CreateRevisionResponse {
             endpoint: Some(self.render(&cx, &done.map_err(fail)?)),
         }))
@@ -139,7 +158,9 @@ impl EndpointService for Endpoints {
             Some(before) => self.revision(&cx, &name, before).await.ok(),
             None => None,
         };
-        let moved = before.map(|before| before.split.moved(&found.split)).unwrap_or_default();
+        let moved = before
+            .map(|before| before.split.moved(&found.split))
+            .unwrap_or_default();
         Ok(Response::new(wire::GetRevisionResponse {
             revision: Some(convert::revision(&found, moved)),
         }))
@@ -152,7 +173,12 @@ impl EndpointService for Endpoints {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
         let name = name(&message.name).map_err(fail)?;
-        let page = convert::page(&cx, message.page_size, &message.page_token, &["revisions", name.as_str()]);
+        let page = convert::page(
+            &cx,
+            message.page_size,
+            &message.page_token,
+            &["revisions", name.as_str()],
+        );
         let page = page.map_err(fail)?;
         let found = self.revisions(&cx, &name, &page).await.map_err(fail)?;
         let next_page_token = found.token(page.query);
@@ -160,7 +186,9 @@ impl EndpointService for Endpoints {
         for (at, revision) in found.items.iter().enumerate() {
             // The one before it is the next of the page; the first of the next page says it for the last.
             let before = found.items.get(at + 1);
-            let moved = before.map(|before| before.split.moved(&revision.split)).unwrap_or_default();
+            let moved = before
+                .map(|before| before.split.moved(&revision.split))
+                .unwrap_or_default();
             revisions.push(convert::revision(revision, moved));
         }
         Ok(Response::new(wire::ListRevisionsResponse {
@@ -203,7 +231,10 @@ impl EndpointService for Endpoints {
             0 => None,
             number => Some(convert::number("number", number).map_err(fail)?),
         };
-        let done = self.roll_back(&cx, &name, number, message.comment, repeat).await.map_err(fail)?;
+        let done = self
+            .roll_back(&cx, &name, number, message.comment, repeat)
+            .await
+            .map_err(fail)?;
         Ok(Response::new(wire::RollbackEndpointResponse {
             endpoint: Some(self.render(&cx, &done)),
         }))
@@ -247,10 +278,14 @@ impl EndpointService for Endpoints {
         let fail = |e| cx.status(e);
         let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
         let name = name(&message.name).map_err(fail)?;
-        let target = message.target.ok_or_else(|| fail(Error::invalid("target", "must be given")))?;
+        let target = message
+            .target
+            .ok_or_else(|| fail(Error::invalid("target", "must be given")))?;
         let target = convert::target("target", target).map_err(fail)?;
         let plan = convert::plan(message.plan).map_err(fail)?;
-        let begun = self.start_rollout(&cx, &name, target, plan, message.comment, repeat).await;
+        let begun = self
+            .start_rollout(&cx, &name, target, plan, message.comment, repeat)
+            .await;
         Ok(Response::new(wire::StartRolloutResponse {
             rollout: Some(convert::rollout(&begun.map_err(fail)?)),
         }))
@@ -261,7 +296,10 @@ impl EndpointService for Endpoints {
         request: Request<wire::GetRolloutRequest>,
     ) -> Result<Response<wire::GetRolloutResponse>, Status> {
         let (cx, message) = context::split(request)?;
-        let found = self.get_rollout(&cx, &message.rollout_id).await.map_err(|e| cx.status(e))?;
+        let found = self
+            .get_rollout(&cx, &message.rollout_id)
+            .await
+            .map_err(|e| cx.status(e))?;
         Ok(Response::new(wire::GetRolloutResponse {
             rollout: Some(convert::rollout(&found)),
         }))
@@ -277,7 +315,12 @@ impl EndpointService for Endpoints {
             "" => None,
             text => Some(name(text).map_err(fail)?),
         };
-        let page = convert::page(&cx, message.page_size, &message.page_token, &["rollouts", &message.name]);
+        let page = convert::page(
+            &cx,
+            message.page_size,
+            &message.page_token,
+            &["rollouts", &message.name],
+        );
         let page = page.map_err(fail)?;
         let found = self.list_rollouts(&cx, of.as_ref(), &page).await.map_err(fail)?;
         Ok(Response::new(wire::ListRolloutsResponse {
@@ -291,7 +334,9 @@ impl EndpointService for Endpoints {
         request: Request<wire::PauseRolloutRequest>,
     ) -> Result<Response<wire::PauseRolloutResponse>, Status> {
         let (cx, message) = context::split(request)?;
-        let done = self.pause_rollout(&cx, &message.rollout_id, message.comment).await;
+        let done = self
+            .pause_rollout(&cx, &message.rollout_id, message.comment)
+            .await;
         Ok(Response::new(wire::PauseRolloutResponse {
             rollout: Some(convert::rollout(&done.map_err(|e| cx.status(e))?)),
         }))
@@ -313,7 +358,9 @@ impl EndpointService for Endpoints {
         request: Request<wire::AbortRolloutRequest>,
     ) -> Result<Response<wire::AbortRolloutResponse>, Status> {
         let (cx, message) = context::split(request)?;
-        let done = self.abort_rollout(&cx, &message.rollout_id, message.comment).await;
+        let done = self
+            .abort_rollout(&cx, &message.rollout_id, message.comment)
+            .await;
         Ok(Response::new(wire::AbortRolloutResponse {
             rollout: Some(convert::rollout(&done.map_err(|e| cx.status(e))?)),
         }))
@@ -321,9 +368,15 @@ impl EndpointService for Endpoints {
 }
 
 fn update(message: wire::UpdateEndpointRequest) -> Result<EndpointUpdate, Error> {
-    let endpoint = message.endpoint.ok_or_else(|| Error::invalid("endpoint", "must be given"))?;
+    let endpoint = message
+        .endpoint
+        .ok_or_else(|| Error::invalid("endpoint", "must be given"))?;
     let paths = message.update_mask.map(|mask| mask.paths);
-    if let Some(bad) = paths.iter().flatten().find(|path| !matches!(path.as_str(), "description" | "tags")) {
+    if let Some(bad) = paths
+        .iter()
+        .flatten()
+        .find(|path| !matches!(path.as_str(), "description" | "tags"))
+    {
         let why = format!("`{bad}` cannot be changed; `description` and `tags` can");
         return Err(Error::invalid("update_mask", why));
     }
@@ -333,7 +386,10 @@ fn update(message: wire::UpdateEndpointRequest) -> Result<EndpointUpdate, Error>
     };
     let version = match endpoint.etag.as_str() {
         "" => None,
-        etag => Some(etag.parse().map_err(|_| Error::invalid("endpoint.etag", "is no etag that this server gave"))?),
+        etag => Some(
+            etag.parse()
+                .map_err(|_| Error::invalid("endpoint.etag", "is no etag that this server gave"))?,
+        ),
     };
     Ok(EndpointUpdate {
         name: EndpointName::parse("endpoint.name", &endpoint.name)?,

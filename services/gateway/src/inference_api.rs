@@ -25,18 +25,32 @@ fn parts<T>(request: Request<T>) -> Result<(CallContext, HeaderMap, T), Status> 
 
 impl Endpoints {
     /// What an endpoint takes and gives, as its first ready target says.
-    pub(crate) async fn metadata(&self, cx: &CallContext, name: &str, version: &str) -> Result<wire::ModelMetadataResponse, Error> {
+    pub(crate) async fn metadata(
+        &self,
+        cx: &CallContext,
+        name: &str,
+        version: &str,
+    ) -> Result<wire::ModelMetadataResponse, Error> {
         let route = self.route(cx, name)?;
         let wanted = |at: &usize| {
-            let Some(target) = route.targets.get(*at) else { return false };
+            let Some(target) = route.targets.get(*at) else {
+                return false;
+            };
             version.is_empty()
                 || target.target.name.as_str() == version
-                || target.ready().is_some_and(|ready| ready.resolution.model_version == version)
+                || target
+                    .ready()
+                    .is_some_and(|ready| ready.resolution.model_version == version)
         };
         let ready = (0..route.targets.len())
             .filter(wanted)
             .find_map(|at| route.targets.get(at)?.ready())
-            .ok_or_else(|| Error::unavailable(format!("endpoint `{name}` has no target ready"), "all are loading"))?;
+            .ok_or_else(|| {
+                Error::unavailable(
+                    format!("endpoint `{name}` has no target ready"),
+                    "all are loading",
+                )
+            })?;
         let mut answer = self.upstream_metadata(cx, &ready).await?;
         answer.name = name.to_owned();
         answer.versions = versions(&route);
@@ -44,7 +58,11 @@ impl Endpoints {
     }
 
     /// Every target of every endpoint.
-    pub(crate) fn index(&self, cx: &CallContext, only_ready: bool) -> Vec<wire::repository_index_response::ModelIndex> {
+    pub(crate) fn index(
+        &self,
+        cx: &CallContext,
+        only_ready: bool,
+    ) -> Vec<wire::repository_index_response::ModelIndex> {
         let mut routes = self.0.table.all();
         routes.retain(|route| route.workspace == cx.caller.workspace);
         routes.sort_by(|a, b| a.record.endpoint.name.cmp(&b.record.endpoint.name));
@@ -72,7 +90,9 @@ impl Endpoints {
     }
 
     pub(crate) fn is_ready(&self, cx: &CallContext, name: &str, version: &str) -> bool {
-        let Ok(route) = self.route(cx, name) else { return false };
+        let Ok(route) = self.route(cx, name) else {
+            return false;
+        };
         route.targets.iter().any(|target| {
             target.ready().is_some_and(|ready| {
                 version.is_empty()
@@ -89,7 +109,9 @@ fn versions(route: &Route) -> Vec<String> {
         .targets
         .iter()
         .map(|target| match target.ready() {
-            Some(ready) if !ready.resolution.model_version.is_empty() => ready.resolution.model_version.clone(),
+            Some(ready) if !ready.resolution.model_version.is_empty() => {
+                ready.resolution.model_version.clone()
+            }
             _ => target.target.name.to_string(),
         })
         .collect();
@@ -152,7 +174,10 @@ impl GrpcInferenceService for Endpoints {
         request: Request<wire::ModelInferRequest>,
     ) -> Result<Response<wire::ModelInferResponse>, Status> {
         let (cx, headers, message) = parts(request)?;
-        let answered = self.infer(&cx, &headers, message).await.map_err(|e| cx.status(e))?;
+        let answered = self
+            .infer(&cx, &headers, message)
+            .await
+            .map_err(|e| cx.status(e))?;
         Ok(Response::new(answered.answer))
     }
 

@@ -25,11 +25,19 @@ type Watch = Pin<Box<dyn Stream<Item = Result<wire::WatchMonitorResponse, Status
 const DEFAULT_SPAN: Duration = Duration::from_secs(3_600);
 
 impl Endpoints {
-    async fn query(&self, cx: &CallContext, message: wire::QueryMonitorRequest) -> Result<Vec<wire::TargetMonitor>> {
+    async fn query(
+        &self,
+        cx: &CallContext,
+        message: wire::QueryMonitorRequest,
+    ) -> Result<Vec<wire::TargetMonitor>> {
         let name = EndpointName::parse("endpoint", &message.endpoint)?;
         let now = self.0.clock.now();
-        let end = message.end_time.map_or(Ok(now), |time| convert::time("end_time", time))?;
-        let start = message.start_time.map_or(Ok(end.minus(DEFAULT_SPAN)), |t| convert::time("start_time", t))?;
+        let end = message
+            .end_time
+            .map_or(Ok(now), |time| convert::time("end_time", time))?;
+        let start = message
+            .start_time
+            .map_or(Ok(end.minus(DEFAULT_SPAN)), |t| convert::time("start_time", t))?;
         if start >= end {
             return Err(Error::invalid("start_time", "must be before `end_time`"));
         }
@@ -51,14 +59,21 @@ impl Endpoints {
         let revision = self.0.store.revision(fields.endpoint, fields.revision).await?;
         let target = revision.target_at(fields.target).cloned();
         let target = target.ok_or_else(|| Error::not_found(ResourceKind::Prediction, id))?;
-        let known = self.0.store.resolutions_at(fields.endpoint, fields.revision, fields.time).await?;
+        let known = self
+            .0
+            .store
+            .resolutions_at(fields.endpoint, fields.revision, fields.time)
+            .await?;
         let known = known.into_iter().find(|known| known.target == target.name);
         Ok(wire::ExplainPredictionResponse {
             endpoint: endpoint.name.to_string(),
             target: target.name.to_string(),
             reference: target.reference.to_string(),
             model_name: known.as_ref().map(|k| k.model_name.clone()).unwrap_or_default(),
-            model_version: known.as_ref().map(|k| k.model_version.clone()).unwrap_or_default(),
+            model_version: known
+                .as_ref()
+                .map(|k| k.model_version.clone())
+                .unwrap_or_default(),
             content_digest: known.map(|k| k.content_digest).unwrap_or_default(),
             time: convert::time_out(fields.time),
             revision: Some(convert::revision(&revision, 0.0)),
@@ -78,16 +93,28 @@ fn render(found: &[Measured]) -> Vec<wire::TargetMonitor> {
     let most = found.iter().max_by_key(|one| one.summary.total());
     let one = |of: &Measured| {
         let mut rendered = convert::measured(of);
-        let Some(reference) = most.filter(|most| (&most.target, &most.version) != (&of.target, &of.version)) else {
+        let Some(reference) = most.filter(|most| (&most.target, &most.version) != (&of.target, &of.version))
+        else {
             return rendered;
         };
         let label = format!("{} {}", reference.target, reference.version);
         let pairs = |columns: &lodeway_domain::monitor::Columns| -> BTreeMap<String, Distribution> {
-            columns.iter().map(|(name, d)| (name.to_owned(), d.clone())).collect()
+            columns
+                .iter()
+                .map(|(name, d)| (name.to_owned(), d.clone()))
+                .collect()
         };
         let sides = [
-            (&mut rendered.predictions, reference.summary.predictions(), of.summary.predictions()),
-            (&mut rendered.features, reference.summary.features(), of.summary.features()),
+            (
+                &mut rendered.predictions,
+                reference.summary.predictions(),
+                of.summary.predictions(),
+            ),
+            (
+                &mut rendered.features,
+                reference.summary.features(),
+                of.summary.features(),
+            ),
         ];
         for (out, theirs, own) in sides {
             let (theirs, own) = (pairs(theirs), pairs(own));
@@ -123,7 +150,9 @@ impl MonitorService for Endpoints {
         let fail = |e| cx.status(e);
         let name = EndpointName::parse("endpoint", &message.endpoint).map_err(fail)?;
         let every = convert::span("interval", message.interval).map_err(fail)?;
-        let every = every.unwrap_or(Duration::from_secs(10)).max(Duration::from_secs(1));
+        let every = every
+            .unwrap_or(Duration::from_secs(10))
+            .max(Duration::from_secs(1));
         let key = self.get(&cx, &name).await.map_err(fail)?.endpoint.uid.key();
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
         let (this, watcher) = (self.clone(), cx.clone());
@@ -157,7 +186,10 @@ impl MonitorService for Endpoints {
         request: Request<wire::ExplainPredictionRequest>,
     ) -> Result<Response<wire::ExplainPredictionResponse>, Status> {
         let (cx, message) = context::split(request)?;
-        let found = self.explain(&message.prediction_id).await.map_err(|e| cx.status(e))?;
+        let found = self
+            .explain(&message.prediction_id)
+            .await
+            .map_err(|e| cx.status(e))?;
         Ok(Response::new(found))
     }
 
@@ -168,7 +200,9 @@ impl MonitorService for Endpoints {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
         let name = EndpointName::parse("endpoint", &message.endpoint).map_err(fail)?;
-        let time = message.time.ok_or_else(|| fail(Error::invalid("time", "must be given")))?;
+        let time = message
+            .time
+            .ok_or_else(|| fail(Error::invalid("time", "must be given")))?;
         let time = convert::time("time", time).map_err(fail)?;
         let (revision, targets) = self.served_at(&cx, &name, time).await.map_err(fail)?;
         Ok(Response::new(wire::ServedAtResponse {

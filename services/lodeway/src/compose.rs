@@ -9,11 +9,14 @@ use anyhow::{Context as _, Result};
 use axum::Router;
 use lodeway_artifacts::Artifacts;
 use lodeway_domain::time::{Clock, SystemClock};
-use lodeway_gateway::Gateway;
+use lodeway_gateway::{EndpointConfig, EndpointPeers, Endpoints, Gateway};
 use lodeway_proto::{
     DESCRIPTOR_SET,
     artifacts::v1::{artifact_service_client::ArtifactServiceClient, artifact_service_server},
-    registry::v1::registry_service_server,
+    gateway::v1::{endpoint_service_server, monitor_service_server},
+    inference::grpc_inference_service_server,
+    registry::v1::{registry_service_client::RegistryServiceClient, registry_service_server},
+    serving::v1::deployment_service_server,
     tracking::v1::{tracking_service_client::TrackingServiceClient, tracking_service_server},
 };
 use lodeway_registry::Registry;
@@ -24,10 +27,13 @@ use lodeway_rpc::{
     serve::{Health, Server, default_router, merge, platform_routes, proxy},
     telemetry::Metrics,
 };
+use lodeway_serving::{Runtimes, Serving, runtime::OnnxLibrary};
 use lodeway_store::{
     artifacts::{self, ArtifactStore, RootSettings, Roots, SqlDigestIndex},
+    gateway::SqlGateway,
     migrate,
     registry::SqlRegistry,
+    serving::SqlDeployments,
     sql::{Db, DbOptions, StoreUrl},
     tracking::SqlTracking,
 };
@@ -37,12 +43,17 @@ use tonic::service::Routes;
 use crate::{
     config::{Config, Peer, ServiceName},
     direct_files::DirectFiles,
+    runtimes,
     settings::EdgeEnvironment,
 };
 
 const ARTIFACT_SERVICE: &str = artifact_service_server::SERVICE_NAME;
 const TRACKING_SERVICE: &str = tracking_service_server::SERVICE_NAME;
 const REGISTRY_SERVICE: &str = registry_service_server::SERVICE_NAME;
+const DEPLOYMENT_SERVICE: &str = deployment_service_server::SERVICE_NAME;
+const INFERENCE_SERVICE: &str = grpc_inference_service_server::SERVICE_NAME;
+const ENDPOINT_SERVICE: &str = endpoint_service_server::SERVICE_NAME;
+const MONITOR_SERVICE: &str = monitor_service_server::SERVICE_NAME;
 
 /// Everything that runs in this process.
 pub struct House {
@@ -82,7 +93,15 @@ impl House {
         let (artifacts, store) = site.artifacts().await?;
         let tracking = site.tracking(artifacts.clone()).await?;
         let registry = site.registry(tracking.clone(), artifacts.clone()).await?;
-        let rest = site.edge(edge, [tracking, registry, artifacts], store, metrics)?;
+        let serving = site.serving(edge, registry.clone(), artifacts.clone()).await?;
+        let endpoints = site.endpoints(serving.clone(), registry.clone()).await?;
+        let rest = site.edge(
+            edge,
+            [tracking, registry, artifacts, serving],
+            store,
+            endpoints,
+            metrics,
+        )?;
 
         let health = Health::new();
         for service in &site.served {
@@ -193,12 +212,95 @@ impl Site<'_> {
         ))
     }
 
+    /// The model host. Its scoring service is on the listener only where no gateway is: with one, that scores.
+    async fn serving(
+        &mut self,
+        edge: &EdgeEnvironment,
+        registry: Option<Transport>,
+        artifacts: Option<Transport>,
+    ) -> Result<Option<Transport>> {
+        if !self.config.runs(ServiceName::Serving) {
+            return self.elsewhere(&self.config.peers.serving);
+        }
+        let db = self.database("serving").await?;
+        let store = SqlDeployments::open(db, self.clock.now()).await?;
+        let python = runtimes::python(self.config, edge, &self.tasks)?;
+        let runtimes = Runtimes {
+            onnx: OnnxLibrary::at(runtimes::onnx_library(self.config, edge)),
+            python: Some(python),
+        };
+        let peers = lodeway_serving::Peers {
+            registry: registry.map(RegistryServiceClient::new),
+            artifacts: artifacts.map(ArtifactServiceClient::new),
+        };
+        let settings = lodeway_serving::ServingConfig {
+            models_dir: runtimes::models_dir(self.config)?,
+            memory_budget_bytes: self.config.serving.memory_budget.0,
+            allow_folders: self.config.serving.allow_folders,
+        };
+        let tasks = self.tasks.clone();
+        let service = Serving::new(
+            Arc::new(store),
+            peers,
+            runtimes,
+            self.clock.clone(),
+            tasks,
+            settings,
+        )
+        .await?;
+        let deployments = Routes::new(service.deployments());
+        let inference = Routes::new(service.inference());
+        let peer = merge([deployments.clone(), inference.clone()]);
+        self.routes.push(deployments);
+        self.served.push(DEPLOYMENT_SERVICE);
+        if !self.config.runs(ServiceName::Gateway) {
+            self.routes.push(inference);
+            self.served.push(INFERENCE_SERVICE);
+        }
+        Ok(Some(Transport::local(self.column.wrap(peer))))
+    }
+
+    /// Endpoints, where the gateway runs.
+    async fn endpoints(
+        &mut self,
+        serving: Option<Transport>,
+        registry: Option<Transport>,
+    ) -> Result<Option<Endpoints>> {
+        if !self.config.runs(ServiceName::Gateway) {
+            return Ok(None);
+        }
+        let db = self.database("gateway").await?;
+        let store = SqlGateway::open(db, self.clock.now()).await?;
+        let own = &self.config.endpoints;
+        let default = EndpointConfig::default();
+        let settings = EndpointConfig {
+            replica: Some(own.replica.clone())
+                .filter(|name| !name.is_empty())
+                .unwrap_or(default.replica),
+            window: own.window.get(),
+            window_retention: own.window_retention.get(),
+            sampled_calls_per_second: own.sampled_calls_per_second,
+            follow_every: own.follow_every.get(),
+            rollout_every: own.rollout_every.get(),
+        };
+        let peers = EndpointPeers { serving, registry };
+        let tasks = self.tasks.clone();
+        let endpoints = Endpoints::start(Arc::new(store), peers, self.clock.clone(), tasks, settings).await?;
+        self.routes.push(Routes::new(endpoints.endpoint_service()));
+        self.routes.push(Routes::new(endpoints.monitor_service()));
+        self.routes.push(Routes::new(endpoints.inference_service()));
+        self.served
+            .extend([ENDPOINT_SERVICE, MONITOR_SERVICE, INFERENCE_SERVICE]);
+        Ok(Some(endpoints))
+    }
+
     /// The REST side of the listener; with the gateway also every service that runs elsewhere, passed through.
     fn edge(
         &mut self,
         edge: &EdgeEnvironment,
-        [tracking, registry, artifacts]: [Option<Transport>; 3],
+        [tracking, registry, artifacts, serving]: [Option<Transport>; 4],
         store: Option<ArtifactStore>,
+        endpoints: Option<Endpoints>,
         metrics: Metrics,
     ) -> Result<Router> {
         if !self.config.runs(ServiceName::Gateway) {
@@ -208,6 +310,7 @@ impl Site<'_> {
             (TRACKING_SERVICE, &tracking),
             (REGISTRY_SERVICE, &registry),
             (ARTIFACT_SERVICE, &artifacts),
+            (DEPLOYMENT_SERVICE, &serving),
         ];
         for (name, peer) in passed {
             if let Some(peer) = peer.as_ref().filter(|peer| !peer.is_local()) {
@@ -237,6 +340,9 @@ impl Site<'_> {
         if let Some(store) = store {
             gateway = gateway.with_artifact_bytes(Arc::new(DirectFiles(store)));
         }
+        if let Some(endpoints) = endpoints {
+            gateway = gateway.with_endpoints(endpoints);
+        }
         let metrics = Router::new().route("/metrics", axum::routing::get(async move || metrics.render()));
         Ok(self
             .column
@@ -248,11 +354,13 @@ impl Site<'_> {
 pub async fn migrate(config: &Config) -> Result<Vec<(&'static str, String)>> {
     let now = SystemClock.now();
     let mut done = Vec::new();
-    for service in ["artifacts", "tracking", "registry"] {
+    for service in ["artifacts", "tracking", "registry", "serving", "gateway"] {
         let db = open_database(config, service).await?;
         match service {
             "artifacts" => migrate::apply(&db, artifacts::MIGRATIONS, now).await?,
             "tracking" => drop(SqlTracking::open(db.clone(), now).await?),
+            "serving" => drop(SqlDeployments::open(db.clone(), now).await?),
+            "gateway" => drop(SqlGateway::open(db.clone(), now).await?),
             _ => drop(SqlRegistry::open(db.clone(), now).await?),
         }
         db.close().await;

@@ -5,11 +5,12 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use lodeway_rpc::{
-    config::{HumanDuration, Secret},
+    config::{ByteSize, HumanDuration, Secret},
     layers::ColumnConfig,
     serve::ServeConfig,
     telemetry::TelemetryConfig,
 };
+use lodeway_worker::Unfenced;
 use serde::{Deserialize, Serialize};
 
 /// A service that can run in this process.
@@ -24,7 +25,9 @@ pub enum ServiceName {
     Tracking,
     /// Registered models, versions, stages, aliases.
     Registry,
-    /// The edge: MLflow's REST API, and every service passed through.
+    /// The model host: model versions in memory, scored.
+    Serving,
+    /// The edge: MLflow's REST API, endpoints, and every service passed through.
     Gateway,
 }
 
@@ -92,6 +95,10 @@ pub struct Config {
     pub auth: AuthConfig,
     /// The registry's own.
     pub registry: RegistryConfig,
+    /// The model host's own.
+    pub serving: ServingConfig,
+    /// The endpoints' own.
+    pub endpoints: EndpointsConfig,
     /// Bounds on calls.
     pub calls: ColumnConfig,
     /// Bounds on connections.
@@ -107,6 +114,7 @@ impl Default for Config {
                 ServiceName::Artifacts,
                 ServiceName::Tracking,
                 ServiceName::Registry,
+                ServiceName::Serving,
                 ServiceName::Gateway,
             ],
             data_dir: "./lodeway-data".into(),
@@ -118,6 +126,8 @@ impl Default for Config {
             peer_token: Secret::default(),
             auth: AuthConfig::default(),
             registry: RegistryConfig::default(),
+            serving: ServingConfig::default(),
+            endpoints: EndpointsConfig::default(),
             calls: ColumnConfig::default(),
             server: ServeConfig::default(),
             telemetry: TelemetryConfig::default(),
@@ -168,6 +178,8 @@ pub struct Peers {
     pub tracking: Peer,
     /// Registered models.
     pub registry: Peer,
+    /// The model host.
+    pub serving: Peer,
 }
 
 /// Who may call.
@@ -186,6 +198,71 @@ pub struct RegistryConfig {
     pub source_regex: String,
 }
 
+/// The model host's own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServingConfig {
+    /// Fetched models; empty: `data_dir/models`.
+    pub models_dir: PathBuf,
+    /// What all models in memory may hold together.
+    pub memory_budget: ByteSize,
+    /// Whether folders of this machine are served (`file:///…`).
+    pub allow_folders: bool,
+    /// The shared library of ONNX Runtime; empty: what `lodeway runtime install onnx` fetched, if it was run.
+    pub onnx_library: PathBuf,
+    /// The interpreter for Python models; empty: that of the active virtual environment, else `python3`.
+    pub python: PathBuf,
+    /// What to do with Python models where the kernel cannot fence them: `refuse` or `allow`.
+    pub unfenced: Unfenced,
+    /// Whether an interpreter is started with the platform, so that the first Python model finds it warm.
+    pub warm_python: bool,
+}
+
+impl Default for ServingConfig {
+    fn default() -> Self {
+        Self {
+            models_dir: PathBuf::new(),
+            memory_budget: ByteSize::mib(4_096),
+            allow_folders: false,
+            onnx_library: PathBuf::new(),
+            python: PathBuf::new(),
+            unfenced: Unfenced::Refuse,
+            warm_python: false,
+        }
+    }
+}
+
+/// The endpoints' own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EndpointsConfig {
+    /// This process among several gateways; empty: made up at each start.
+    pub replica: String,
+    /// How long one window of measurements is.
+    pub window: HumanDuration,
+    /// How long measurements are kept.
+    pub window_retention: HumanDuration,
+    /// Calls a second and target whose values go into distributions.
+    pub sampled_calls_per_second: u32,
+    /// How often what targets mean and whether they are ready is looked at.
+    pub follow_every: HumanDuration,
+    /// How often rollouts are looked at.
+    pub rollout_every: HumanDuration,
+}
+
+impl Default for EndpointsConfig {
+    fn default() -> Self {
+        Self {
+            replica: String::new(),
+            window: HumanDuration::secs(10),
+            window_retention: HumanDuration::secs(30 * 24 * 3_600),
+            sampled_calls_per_second: 200,
+            follow_every: HumanDuration::secs(2),
+            rollout_every: HumanDuration::secs(1),
+        }
+    }
+}
+
 impl Config {
     /// True if `service` runs in this process.
     pub fn runs(&self, service: ServiceName) -> bool {
@@ -202,6 +279,12 @@ impl Config {
             faults.push((
                 "listen".to_owned(),
                 "is not ADDRESS:PORT, such as 127.0.0.1:5000".to_owned(),
+            ));
+        }
+        if self.endpoints.window.get().is_zero() {
+            faults.push((
+                "endpoints.window".to_owned(),
+                "must be longer than nothing".to_owned(),
             ));
         }
         if self.store.pool_size == 0 {

@@ -7,6 +7,9 @@ mod cli;
 mod compose;
 mod config;
 mod direct_files;
+mod install;
+mod runtimes;
+mod serve_model;
 mod settings;
 
 use std::process::ExitCode;
@@ -48,6 +51,11 @@ enum Command {
     Migrate(Flags),
     /// Prints the configuration in force, secrets hidden.
     Config(Flags),
+    /// Serves one model, from a registry or a folder, alone in this process.
+    ServeModel(serve_model::Arguments),
+    /// Fetches what runs models.
+    #[command(subcommand)]
+    Runtime(install::Command),
     /// Prints the version of this program and of the API it speaks.
     Version,
     /// Prints a completion script for a shell.
@@ -60,6 +68,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == runtimes::WORKER_EXEC) {
+        // Before any thread: a fence holds for the thread that asks for it.
+        return lodeway_worker::worker_exec(args);
+    }
     // Both rings of TLS could be in the tree; which one counts is said here, once.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
@@ -67,6 +80,8 @@ fn main() -> ExitCode {
         Command::Admin(command) => return cli::run(command),
         Command::Up(flags) => runtime().and_then(|rt| rt.block_on(up(flags, None))),
         Command::Serve { services, flags } => runtime().and_then(|rt| rt.block_on(up(flags, Some(services)))),
+        Command::ServeModel(arguments) => runtime().and_then(|rt| rt.block_on(serve_model::run(arguments))),
+        Command::Runtime(command) => install::run(&command),
         Command::Migrate(flags) => runtime().and_then(|rt| rt.block_on(migrate(flags))),
         Command::Config(flags) => show_config(&flags),
         Command::Version => say(&format!(
@@ -118,7 +133,7 @@ fn show_config(flags: &Flags) -> Result<()> {
 }
 
 /// Ends at SIGTERM or Ctrl-C.
-fn shutdown_signal() -> Result<impl Future<Output = ()>> {
+pub(crate) fn shutdown_signal() -> Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -132,7 +147,7 @@ fn shutdown_signal() -> Result<impl Future<Output = ()>> {
 
 /// A line for the user.
 #[expect(clippy::unnecessary_wraps, reason = "ends a command, like its neighbours")]
-fn say(text: &str) -> Result<()> {
+pub(crate) fn say(text: &str) -> Result<()> {
     use std::io::Write as _;
     // A reader that went away (`lodeway config | head`) is no fault.
     let _ = writeln!(std::io::stdout(), "{text}");

@@ -1,6 +1,6 @@
 //! Where the configuration is read: flags, environment, file. Nothing below reads the environment.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -56,6 +56,9 @@ pub struct Flags {
     /// Where the registry is: `local`, an address, or `none`.
     #[arg(long, value_name = "PEER")]
     registry: Option<String>,
+    /// Where the model host is: `local`, an address, or `none`.
+    #[arg(long, value_name = "PEER")]
+    serving: Option<String>,
     /// A file of users and hashed tokens; without it everybody may call, unverified.
     #[arg(long, value_name = "FILE")]
     token_table: Option<String>,
@@ -91,6 +94,7 @@ pub fn load(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config>
         )
         .flag("--tracking", "peers.tracking", flags.tracking.clone())
         .flag("--registry", "peers.registry", flags.registry.clone())
+        .flag("--serving", "peers.serving", flags.serving.clone())
         .flag("--token-table", "auth.token_table", flags.token_table.clone());
     let mut config: Config = loader.load_valid(Config::faults)?;
     if let Some(services) = services {
@@ -110,7 +114,7 @@ pub fn load(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config>
     Ok(config)
 }
 
-/// What the edge takes from the environment under MLflow's own names, so that a server can be swapped in place.
+/// What is taken from the environment under the names of other tools, so that a server can be swapped in place.
 #[derive(Debug, Default)]
 pub struct EdgeEnvironment {
     /// `MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX`.
@@ -119,6 +123,14 @@ pub struct EdgeEnvironment {
     pub truncate_long_values: Option<bool>,
     /// The folder against which relative artifact locations are resolved.
     pub working_dir: PathBuf,
+    /// `ORT_DYLIB_PATH`: the library of ONNX Runtime, as its other users name it.
+    pub onnx_library: Option<PathBuf>,
+    /// `VIRTUAL_ENV`: the active Python environment.
+    pub virtual_env: Option<PathBuf>,
+    /// `PATH`, for finding interpreters.
+    pub search_path: OsString,
+    /// This program.
+    pub program: PathBuf,
 }
 
 /// Reads [`EdgeEnvironment`].
@@ -132,6 +144,10 @@ pub fn edge() -> Result<EdgeEnvironment> {
             .get("MLFLOW_TRUNCATE_LONG_VALUES")
             .map(|text| !matches!(text.to_ascii_lowercase().as_str(), "false" | "0")),
         working_dir: std::env::current_dir().context("cannot tell the working folder")?,
+        onnx_library: variables.get("ORT_DYLIB_PATH").map(PathBuf::from),
+        virtual_env: variables.get("VIRTUAL_ENV").map(PathBuf::from),
+        search_path: variables.get("PATH").map(OsString::from).unwrap_or_default(),
+        program: std::env::current_exe().context("cannot tell where this program is")?,
     })
 }
 

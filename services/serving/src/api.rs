@@ -19,8 +19,14 @@ impl DeploymentService for Serving {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
         let settings = convert::settings(message.settings).map_err(fail)?;
-        let wait = convert::span("wait", message.wait).map_err(fail)?.unwrap_or_default();
-        let deployment = self.host.create(&cx, &message.source, settings).await.map_err(fail)?;
+        let wait = convert::span("wait", message.wait)
+            .map_err(fail)?
+            .unwrap_or_default();
+        let deployment = self
+            .host
+            .create(&cx, &message.source, settings)
+            .await
+            .map_err(fail)?;
         if wait.is_zero() {
             self.host.begin_load(&deployment);
         } else {
@@ -37,7 +43,10 @@ impl DeploymentService for Serving {
         request: Request<wire::GetDeploymentRequest>,
     ) -> Result<Response<wire::GetDeploymentResponse>, Status> {
         let (cx, message) = context::split(request)?;
-        let found = self.host.by_id(&message.deployment_id).map_err(|e| cx.status(e))?;
+        let found = self
+            .host
+            .by_id(&message.deployment_id)
+            .map_err(|e| cx.status(e))?;
         Ok(Response::new(wire::GetDeploymentResponse {
             deployment: Some(convert::deployment(&found)),
         }))
@@ -86,7 +95,10 @@ impl DeploymentService for Serving {
         request: Request<wire::UnloadDeploymentRequest>,
     ) -> Result<Response<wire::UnloadDeploymentResponse>, Status> {
         let (cx, message) = context::split(request)?;
-        let found = self.host.by_id(&message.deployment_id).map_err(|e| cx.status(e))?;
+        let found = self
+            .host
+            .by_id(&message.deployment_id)
+            .map_err(|e| cx.status(e))?;
         self.host.unload(&found).await;
         Ok(Response::new(wire::UnloadDeploymentResponse {
             deployment: Some(convert::deployment(&found)),
@@ -98,7 +110,10 @@ impl DeploymentService for Serving {
         request: Request<wire::DeleteDeploymentRequest>,
     ) -> Result<Response<wire::DeleteDeploymentResponse>, Status> {
         let (cx, message) = context::split(request)?;
-        self.host.delete(&message.deployment_id).await.map_err(|e| cx.status(e))?;
+        self.host
+            .delete(&message.deployment_id)
+            .await
+            .map_err(|e| cx.status(e))?;
         Ok(Response::new(wire::DeleteDeploymentResponse {}))
     }
 

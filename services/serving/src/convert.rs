@@ -8,10 +8,7 @@ use lodeway_domain::{
     serving::{DeploymentSettings, DeploymentState, EnvManager, RuntimeChoice},
     time::Timestamp,
 };
-use lodeway_proto::{
-    inference::model_metadata_response::TensorMetadata,
-    serving::v1 as wire,
-};
+use lodeway_proto::{inference::model_metadata_response::TensorMetadata, serving::v1 as wire};
 
 use lodeway_rpc::CallContext;
 
@@ -33,7 +30,10 @@ pub(crate) fn after(page: &PageRequest) -> Result<Bound<&str>> {
     match page.after.as_ref().map(|position| position.0.as_slice()) {
         None => Ok(Bound::Unbounded),
         Some([KeyValue::Text(id)]) => Ok(Bound::Excluded(id)),
-        Some(_) => Err(Error::invalid("page_token", "is not a token that this server made")),
+        Some(_) => Err(Error::invalid(
+            "page_token",
+            "is not a token that this server made",
+        )),
     }
 }
 
@@ -67,7 +67,8 @@ pub(crate) fn settings(message: Option<wire::DeploymentSettings>) -> Result<Depl
         allow_network: m.allow_network,
         row_independent: m.row_independent,
         max_batch_rows: count("max_batch_rows", m.max_batch_rows, default.max_batch_rows)?,
-        max_batch_delay: span(&field("max_batch_delay"), m.max_batch_delay)?.unwrap_or(default.max_batch_delay),
+        max_batch_delay: span(&field("max_batch_delay"), m.max_batch_delay)?
+            .unwrap_or(default.max_batch_delay),
         max_queued_calls: count("max_queued_calls", m.max_queued_calls, default.max_queued_calls)?,
         call_timeout: span(&field("call_timeout"), m.call_timeout)?.unwrap_or(default.call_timeout),
         max_active_batches: match m.max_active_batches {
@@ -91,7 +92,10 @@ fn settings_out(s: &DeploymentSettings) -> wire::DeploymentSettings {
         runtime: s.runtime.to_string(),
         workers: count(s.workers),
         env_manager: s.env_manager.to_string(),
-        memory_limit_bytes: s.memory_limit_bytes.and_then(|n| i64::try_from(n).ok()).unwrap_or_default(),
+        memory_limit_bytes: s
+            .memory_limit_bytes
+            .and_then(|n| i64::try_from(n).ok())
+            .unwrap_or_default(),
         allow_network: s.allow_network,
         row_independent: s.row_independent,
         max_batch_rows: count(s.max_batch_rows),
@@ -135,8 +139,14 @@ pub(crate) fn deployment(of: &Deployment) -> wire::Deployment {
         settings: Some(settings_out(&record.settings)),
         state: state.into(),
         state_reason,
-        platform: model.as_ref().map(|m| m.platform().to_owned()).unwrap_or_default(),
-        signature_json: model.as_ref().map(|m| m.signature_json().to_owned()).unwrap_or_default(),
+        platform: model
+            .as_ref()
+            .map(|m| m.platform().to_owned())
+            .unwrap_or_default(),
+        signature_json: model
+            .as_ref()
+            .map(|m| m.signature_json().to_owned())
+            .unwrap_or_default(),
         inputs: model.as_ref().map(|m| specs(m.inputs())).unwrap_or_default(),
         outputs: model.as_ref().map(|m| specs(m.outputs())).unwrap_or_default(),
         memory_bytes: model

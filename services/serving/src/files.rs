@@ -115,7 +115,13 @@ impl Files {
         Ok(())
     }
 
-    async fn fetch_one(&self, cx: &CallContext, location: &str, file: &Artifact, target: &Path) -> Result<()> {
+    async fn fetch_one(
+        &self,
+        cx: &CallContext,
+        location: &str,
+        file: &Artifact,
+        target: &Path,
+    ) -> Result<()> {
         let io = |e: std::io::Error| Error::internal(format!("cannot keep `{}`: {e}", file.path));
         if let Some(parent) = target.parent() {
             tokio::fs::create_dir_all(parent).await.map_err(io)?;
@@ -157,7 +163,10 @@ fn inside(path: &str) -> Result<&Path> {
     if path.components().all(|part| matches!(part, Component::Normal(_))) {
         return Ok(path);
     }
-    Err(not_loadable(format!("`{}` leads out of the model's folder", path.display())))
+    Err(not_loadable(format!(
+        "`{}` leads out of the model's folder",
+        path.display()
+    )))
 }
 
 /// Whether the folder is there and each of its files has its digest.
@@ -165,11 +174,16 @@ async fn is_intact(place: PathBuf, manifest: Manifest) -> Result<bool> {
     let look = move || {
         place.is_dir()
             && manifest.files.iter().all(|file| {
-                let Ok(path) = inside(&file.path) else { return false };
+                let Ok(path) = inside(&file.path) else {
+                    return false;
+                };
                 let digest = digest_of(&place.join(path));
                 let is_same = digest.is_ok_and(|found| file.sha256.is_empty() || found == file.sha256);
                 if !is_same {
-                    tracing::warn!(path = file.path, "a file of a model on this machine was changed; it is fetched again");
+                    tracing::warn!(
+                        path = file.path,
+                        "a file of a model on this machine was changed; it is fetched again"
+                    );
                 }
                 is_same
             })

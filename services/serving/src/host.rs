@@ -158,7 +158,12 @@ impl Host {
                 && d.record.workspace == workspace.as_str()
                 && (version.is_empty() || d.record.model_version == version)
         });
-        let newest = of_name.max_by_key(|d| (d.record.model_version.parse::<u64>().unwrap_or(0), d.record.created));
+        let newest = of_name.max_by_key(|d| {
+            (
+                d.record.model_version.parse::<u64>().unwrap_or(0),
+                d.record.created,
+            )
+        });
         newest.cloned().ok_or_else(|| {
             let label = match version {
                 "" => name.to_owned(),
@@ -238,13 +243,19 @@ impl Host {
     /// A folder of this machine. Errors: a host that serves none, a folder that is not there.
     fn folder(&self, path: &str) -> Result<PathBuf> {
         if !self.0.config.allow_folders {
-            let why = "this host serves registered models, not folders; use `lodeway serve-model` for a folder";
+            let why =
+                "this host serves registered models, not folders; use `lodeway serve-model` for a folder";
             return Err(Error::invalid("source", why));
         }
         std::fs::canonicalize(path)
             .ok()
             .filter(|folder| folder.join(MODEL_FILE).is_file())
-            .ok_or_else(|| Error::invalid("source", format!("`{path}` is no folder with a file `{MODEL_FILE}`")))
+            .ok_or_else(|| {
+                Error::invalid(
+                    "source",
+                    format!("`{path}` is no folder with a file `{MODEL_FILE}`"),
+                )
+            })
     }
 
     /// The model of a deployment, loaded if it is not in memory.
@@ -340,7 +351,10 @@ impl Host {
                     record.source
                 )));
             }
-            self.0.files.folder(&workspace, &record.artifact_uri, &manifest).await?
+            self.0
+                .files
+                .folder(&workspace, &record.artifact_uri, &manifest)
+                .await?
         };
         Model::load(&folder, &record.settings, &self.0.runtimes, &self.0.tasks).await
     }
@@ -350,7 +364,13 @@ impl Host {
         let table = self.0.table.load();
         let mut loaded: Vec<_> = table
             .values()
-            .filter_map(|d| Some((d.used_ms.load(Ordering::Relaxed), d.clone(), d.model.load_full()?.memory_bytes())))
+            .filter_map(|d| {
+                Some((
+                    d.used_ms.load(Ordering::Relaxed),
+                    d.clone(),
+                    d.model.load_full()?.memory_bytes(),
+                ))
+            })
             .collect();
         let mut held: u64 = loaded.iter().map(|(_, _, bytes)| bytes).sum();
         loaded.sort_by_key(|(used, _, _)| *used);
@@ -370,10 +390,15 @@ impl Host {
     /// Takes a model out of memory after its calls.
     pub(crate) async fn unload(&self, deployment: &Arc<Deployment>) {
         let _held = deployment.load.lock().await;
-        let Some(model) = deployment.model.swap(None) else { return };
+        let Some(model) = deployment.model.swap(None) else {
+            return;
+        };
         deployment.stands(|s| s.state = DeploymentState::Unloaded);
         model.stop(DRAIN).await;
-        tracing::info!(deployment.id = deployment.record.deployment_id, "a model was unloaded");
+        tracing::info!(
+            deployment.id = deployment.record.deployment_id,
+            "a model was unloaded"
+        );
     }
 
     /// Forgets a deployment; its calls end first.
@@ -407,7 +432,8 @@ impl Host {
 pub(crate) const MODEL_FILE: &str = "MLmodel";
 
 fn last_part(path: &Path) -> String {
-    path.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+    path.file_name()
+        .map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The text of a model's own file, of a sane size.
@@ -416,7 +442,9 @@ pub(crate) async fn read_model_file(folder: &Path) -> Result<String> {
     let io = |e: std::io::Error| not_loadable(format!("`{MODEL_FILE}` cannot be read: {e}"));
     let size = tokio::fs::metadata(&path).await.map_err(io)?.len();
     if size > lodeway_domain::signature::MAX_FILE_BYTES as u64 {
-        return Err(not_loadable(format!("`{MODEL_FILE}` has {size} bytes, which is more than any has")));
+        return Err(not_loadable(format!(
+            "`{MODEL_FILE}` has {size} bytes, which is more than any has"
+        )));
     }
     tokio::fs::read_to_string(&path).await.map_err(io)
 }

@@ -3,7 +3,7 @@
 use std::{pin::Pin, time::Instant};
 
 use futures::{Stream, StreamExt as _};
-use lodeway_domain::{ResourceKind, Error};
+use lodeway_domain::{Error, ResourceKind};
 use lodeway_proto::inference::{self as wire, grpc_inference_service_server::GrpcInferenceService};
 use lodeway_rpc::{CallContext, context, inference};
 use tonic::{Request, Response, Status, Streaming, async_trait};
@@ -16,8 +16,14 @@ type Answers = Pin<Box<dyn Stream<Item = Result<wire::ModelStreamInferResponse, 
 const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "model_repository"];
 
 impl Serving {
-    async fn one(&self, cx: &CallContext, message: wire::ModelInferRequest) -> Result<wire::ModelInferResponse, Error> {
-        let deployment = self.host.find(&cx.caller.workspace, &message.model_name, &message.model_version)?;
+    async fn one(
+        &self,
+        cx: &CallContext,
+        message: wire::ModelInferRequest,
+    ) -> Result<wire::ModelInferResponse, Error> {
+        let deployment = self
+            .host
+            .find(&cx.caller.workspace, &message.model_name, &message.model_version)?;
         let model = self.host.model(&deployment).await?;
         let (id, raw) = (message.id.clone(), !message.raw_input_contents.is_empty());
         let wanted: Vec<_> = message.outputs.iter().map(|output| output.name.clone()).collect();
@@ -31,7 +37,9 @@ impl Serving {
         let mut response = inference::response_of(answer, raw)?;
         keep(&mut response, &wanted)?;
         response.model_name.clone_from(&deployment.record.model_name);
-        response.model_version.clone_from(&deployment.record.model_version);
+        response
+            .model_version
+            .clone_from(&deployment.record.model_version);
         response.id = id;
         Ok(response)
     }
@@ -46,7 +54,10 @@ fn keep(response: &mut wire::ModelInferResponse, wanted: &[String]) -> Result<()
     for (at, name) in wanted.iter().enumerate() {
         let place = response.outputs.iter().position(|output| output.name == *name);
         let Some((place, output)) = place.and_then(|p| Some((p, response.outputs.get(p)?))) else {
-            return Err(Error::invalid(format!("outputs[{at}].name"), format!("the model gives no `{name}`")));
+            return Err(Error::invalid(
+                format!("outputs[{at}].name"),
+                format!("the model gives no `{name}`"),
+            ));
         };
         outputs.push(output.clone());
         raw.extend(response.raw_output_contents.get(place).cloned());
@@ -81,7 +92,9 @@ impl GrpcInferenceService for Serving {
         request: Request<wire::ModelReadyRequest>,
     ) -> Result<Response<wire::ModelReadyResponse>, Status> {
         let (cx, message) = context::split(request)?;
-        let found = self.host.find(&cx.caller.workspace, &message.name, &message.version);
+        let found = self
+            .host
+            .find(&cx.caller.workspace, &message.name, &message.version);
         let ready = found.is_ok_and(|deployment| deployment.model().is_some());
         Ok(Response::new(wire::ModelReadyResponse { ready }))
     }
@@ -111,7 +124,9 @@ impl GrpcInferenceService for Serving {
         let versions = self.host.all();
         let versions = versions
             .values()
-            .filter(|d| d.record.model_name == deployment.record.model_name && !d.record.model_version.is_empty())
+            .filter(|d| {
+                d.record.model_name == deployment.record.model_name && !d.record.model_version.is_empty()
+            })
             .map(|d| d.record.model_version.clone());
         Ok(Response::new(wire::ModelMetadataResponse {
             name: message.name,
@@ -168,7 +183,9 @@ impl GrpcInferenceService for Serving {
     ) -> Result<Response<wire::RepositoryIndexResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let all = self.host.all();
-        let mine = all.values().filter(|d| d.record.workspace == cx.caller.workspace.as_str());
+        let mine = all
+            .values()
+            .filter(|d| d.record.workspace == cx.caller.workspace.as_str());
         let wanted = mine.filter(|d| !message.ready || d.model().is_some());
         let models = wanted.map(|d| {
             let state = convert::deployment(d);
@@ -190,7 +207,10 @@ impl GrpcInferenceService for Serving {
     ) -> Result<Response<wire::RepositoryModelLoadResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let found = self.host.find(&cx.caller.workspace, &message.model_name, "").map_err(fail)?;
+        let found = self
+            .host
+            .find(&cx.caller.workspace, &message.model_name, "")
+            .map_err(fail)?;
         self.host.reload(&found).await.map_err(fail)?;
         Ok(Response::new(wire::RepositoryModelLoadResponse {}))
     }

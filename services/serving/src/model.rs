@@ -56,7 +56,10 @@ impl Model {
             .map_err(|e| not_loadable(format!("its file does not read: {e}")))?;
         let runtime: Arc<dyn Runtime> = runtimes.load(folder, &file, settings).await?.into();
         let signature = file.signature;
-        let hinted = file.other.get("is_signature_from_type_hint").and_then(serde_json::Value::as_bool);
+        let hinted = file
+            .other
+            .get("is_signature_from_type_hint")
+            .and_then(serde_json::Value::as_bool);
         let reads_documents = runtime.reads_frames() && hinted == Some(true);
         let example = probe::example(folder, signature.as_ref()).await;
         let row_independent = match (settings.row_independent, &example) {
@@ -69,7 +72,10 @@ impl Model {
             (None, _) => false,
         };
         let limits = Limits::new(settings, &*runtime, row_independent);
-        let signature_json = signature.as_ref().map(|s| s.to_json().to_string()).unwrap_or_default();
+        let signature_json = signature
+            .as_ref()
+            .map(|s| s.to_json().to_string())
+            .unwrap_or_default();
         let (inputs, outputs) = specs(signature.as_ref(), &*runtime);
         let model = Self {
             queue: Queue::new(runtime.clone(), limits, tasks.clone()),
@@ -188,14 +194,17 @@ impl Model {
         match payload {
             Payload::Frame(frame) => self.from_frame(frame),
             Payload::Tensors(given) => self.own(given),
-            Payload::Document(Document { content_type, .. }) => {
-                Err(Error::invalid("content_type", format!("`{content_type}` is not read by this model")))
-            }
+            Payload::Document(Document { content_type, .. }) => Err(Error::invalid(
+                "content_type",
+                format!("`{content_type}` is not read by this model"),
+            )),
         }
     }
 
     fn check(&self, payload: &Payload) -> Result<()> {
-        let Some(signature) = &self.signature else { return Ok(()) };
+        let Some(signature) = &self.signature else {
+            return Ok(());
+        };
         tensors::check(signature, payload)
     }
 
@@ -213,18 +222,27 @@ impl Model {
         if let [spec] = own
             && given.len() == 1
         {
-            let fitted = given.into_iter().map(|t| tensors::fit(t, spec)).collect::<Result<_>>()?;
+            let fitted = given
+                .into_iter()
+                .map(|t| tensors::fit(t, spec))
+                .collect::<Result<_>>()?;
             return Ok(Payload::Tensors(fitted));
         }
         let fitted = own.iter().map(|spec| {
             let tensor = given.iter().find(|t| t.name() == spec.name).cloned();
             let tensor = tensor.ok_or_else(|| {
-                Error::invalid(format!("inputs[\"{}\"]", spec.name), "is an input of the model and missing")
+                Error::invalid(
+                    format!("inputs[\"{}\"]", spec.name),
+                    "is an input of the model and missing",
+                )
             })?;
             tensors::fit(tensor, spec)
         });
         let fitted = fitted.collect::<Result<Vec<_>>>()?;
-        if let Some(extra) = given.iter().find(|t| own.iter().all(|spec| spec.name != t.name())) {
+        if let Some(extra) = given
+            .iter()
+            .find(|t| own.iter().all(|spec| spec.name != t.name()))
+        {
             let why = "is no input of the model";
             return Err(Error::invalid(format!("inputs[\"{}\"]", extra.name()), why));
         }
@@ -239,7 +257,13 @@ impl Model {
                 let matrix = lodeway_inference::matrix::frame_to_matrix(&frame, spec.datatype)?;
                 tensors::fit(matrix.renamed(&spec.name), spec).map(|t| Payload::Tensors(vec![t]))
             }
-            _ => self.own(frame.into_columns().into_iter().map(|column| column.values).collect()),
+            _ => self.own(
+                frame
+                    .into_columns()
+                    .into_iter()
+                    .map(|column| column.values)
+                    .collect(),
+            ),
         }
     }
 
@@ -252,7 +276,10 @@ impl Model {
         let given = frame.columns();
         let named = |spec: &ColumnSpec| {
             let name = spec.name.as_deref();
-            given.iter().find(|column| Some(column.values.name()) == name).cloned()
+            given
+                .iter()
+                .find(|column| Some(column.values.name()) == name)
+                .cloned()
         };
         let ordered: Vec<_> = columns.iter().filter_map(named).collect();
         Frame::new(ordered).unwrap_or(frame)
@@ -270,12 +297,22 @@ impl Model {
 /// What is said of inputs and outputs: the signature's words where it has some, else the runtime's.
 fn specs(signature: Option<&ModelSignature>, runtime: &dyn Runtime) -> (Vec<TensorSpec>, Vec<TensorSpec>) {
     let of = |schema: Option<&lodeway_domain::signature::Schema>, own: &[TensorSpec], stem: &str| {
-        let said = schema.map(|schema| tensors::specs(schema, stem)).unwrap_or_default();
+        let said = schema
+            .map(|schema| tensors::specs(schema, stem))
+            .unwrap_or_default();
         if said.is_empty() { own.to_vec() } else { said }
     };
     (
-        of(signature.and_then(|s| s.inputs.as_ref()), runtime.inputs(), "input"),
-        of(signature.and_then(|s| s.outputs.as_ref()), runtime.outputs(), "output"),
+        of(
+            signature.and_then(|s| s.inputs.as_ref()),
+            runtime.inputs(),
+            "input",
+        ),
+        of(
+            signature.and_then(|s| s.outputs.as_ref()),
+            runtime.outputs(),
+            "output",
+        ),
     )
 }
 
@@ -294,7 +331,10 @@ fn columns_of(given: Vec<Tensor>) -> Result<Payload> {
 
 /// Outputs as columns if each has one value a row, as a caller who sent a table expects; else as they are.
 fn as_frame(outputs: Vec<Tensor>, rows: Option<usize>) -> Result<Payload> {
-    if !outputs.iter().all(|t| t.rows() == rows && rows == Some(t.elements())) {
+    if !outputs
+        .iter()
+        .all(|t| t.rows() == rows && rows == Some(t.elements()))
+    {
         return Ok(Payload::Tensors(outputs));
     }
     columns_of(outputs)

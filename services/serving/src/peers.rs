@@ -42,7 +42,10 @@ impl Peers {
         let version = reply.model_version.unwrap_or_default();
         Ok(Resolved {
             name: Some(version.name).filter(|name| !name.is_empty()),
-            version: Some(version.version).filter(|&n| n > 0).map(|n| n.to_string()).unwrap_or_default(),
+            version: Some(version.version)
+                .filter(|&n| n > 0)
+                .map(|n| n.to_string())
+                .unwrap_or_default(),
             uid: version.model_uid,
             artifact_uri: reply.artifact_uri,
             content_digest: version.content_digest,

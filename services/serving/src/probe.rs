@@ -108,15 +108,24 @@ fn other(tensor: &Tensor) -> Result<Tensor> {
     let bytes: Bytes = match tensor.datatype() {
         DataType::Fp64 => {
             let (chunks, _) = data.as_chunks::<8>();
-            chunks.iter().flat_map(|c| (f64::from_le_bytes(*c).mul_add(1.5, 1.0)).to_le_bytes()).collect()
+            chunks
+                .iter()
+                .flat_map(|c| (f64::from_le_bytes(*c).mul_add(1.5, 1.0)).to_le_bytes())
+                .collect()
         }
         DataType::Fp32 => {
             let (chunks, _) = data.as_chunks::<4>();
-            chunks.iter().flat_map(|c| (f32::from_le_bytes(*c).mul_add(1.5, 1.0)).to_le_bytes()).collect()
+            chunks
+                .iter()
+                .flat_map(|c| (f32::from_le_bytes(*c).mul_add(1.5, 1.0)).to_le_bytes())
+                .collect()
         }
         DataType::Int64 => {
             let (chunks, _) = data.as_chunks::<8>();
-            chunks.iter().flat_map(|c| i64::from_le_bytes(*c).wrapping_add(1).to_le_bytes()).collect()
+            chunks
+                .iter()
+                .flat_map(|c| i64::from_le_bytes(*c).wrapping_add(1).to_le_bytes())
+                .collect()
         }
         _ => data.clone(),
     };

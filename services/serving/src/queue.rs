@@ -108,7 +108,10 @@ impl Queue {
                     return Err(full(inner.limits.max_queued));
                 }
                 let (answer, receiver) = oneshot::channel();
-                state.waiting.push_back(Waiting { call: call.clone(), answer });
+                state.waiting.push_back(Waiting {
+                    call: call.clone(),
+                    answer,
+                });
                 if is_free {
                     state.active += 1;
                     let place = Place(inner.clone());
@@ -209,7 +212,11 @@ impl Inner {
         }
         let mut held = batch.first().and_then(|one| one.call.payload.rows())?;
         while let Some(next) = state.waiting.front() {
-            let fits = next.call.payload.rows().is_some_and(|n| held + n <= self.limits.max_batch_rows)
+            let fits = next
+                .call
+                .payload
+                .rows()
+                .is_some_and(|n| held + n <= self.limits.max_batch_rows)
                 && batch.first().is_some_and(|first| {
                     first.call.params == next.call.params
                         && rows::compatible(&first.call.payload, &next.call.payload)
@@ -217,7 +224,9 @@ impl Inner {
             if !fits && !next.is_over(now) {
                 break;
             }
-            let Some(next) = state.waiting.pop_front() else { break };
+            let Some(next) = state.waiting.pop_front() else {
+                break;
+            };
             if !next.is_over(now) {
                 held += next.call.payload.rows().unwrap_or_default();
                 batch.push(next);

@@ -20,7 +20,11 @@ pub(crate) fn check(signature: &ModelSignature, payload: &Payload) -> Result<()>
     }
     let inputs: Vec<_> = match payload {
         Payload::Tensors(tensors) => tensors.iter().map(described).collect(),
-        Payload::Frame(frame) => frame.columns().iter().map(|column| described(&column.values)).collect(),
+        Payload::Frame(frame) => frame
+            .columns()
+            .iter()
+            .map(|column| described(&column.values))
+            .collect(),
         Payload::Document(_) => return Ok(()),
     };
     signature.check_tensors(&inputs).map(drop)
@@ -57,18 +61,32 @@ pub(crate) fn specs(schema: &Schema, stem: &str) -> Vec<TensorSpec> {
 pub(crate) fn fit(tensor: Tensor, spec: &TensorSpec) -> Result<Tensor> {
     let field = |rest: &str| format!("inputs[\"{}\"]{rest}", tensor.name());
     let fits = tensor.shape().len() == spec.shape.len()
-        && spec.shape.iter().zip(tensor.shape()).all(|(&want, &size)| want < 0 || want == size);
+        && spec
+            .shape
+            .iter()
+            .zip(tensor.shape())
+            .all(|(&want, &size)| want < 0 || want == size);
     if !fits {
-        let why = format!("is {:?}; the model takes {:?}, -1 for any size", tensor.shape(), spec.shape);
+        let why = format!(
+            "is {:?}; the model takes {:?}, -1 for any size",
+            tensor.shape(),
+            spec.shape
+        );
         return Err(Error::invalid(field(".shape"), why));
     }
     if tensor.datatype() == spec.datatype {
         return Ok(tensor.renamed(&spec.name));
     }
     let datatype = tensor.datatype();
-    let widened = datatype.widens_to(spec.datatype).then(|| widen(&tensor, spec.datatype)).flatten();
+    let widened = datatype
+        .widens_to(spec.datatype)
+        .then(|| widen(&tensor, spec.datatype))
+        .flatten();
     let data = widened.ok_or_else(|| {
-        let why = format!("is {datatype}, which does not convert to {} without loss; send that", spec.datatype);
+        let why = format!(
+            "is {datatype}, which does not convert to {} without loss; send that",
+            spec.datatype
+        );
         Error::invalid(field(".datatype"), why)
     })?;
     Tensor::new(&spec.name, spec.datatype, tensor.shape().to_vec(), data)
@@ -108,12 +126,19 @@ fn widen(tensor: &Tensor, to: DataType) -> Option<Bytes> {
         };
     }
     Some(Bytes::from(match (tensor.datatype(), to) {
-        (DataType::Fp32, DataType::Fp64) => {
-            elements!(f32, f64).into_iter().flat_map(f64::to_le_bytes).collect()
-        }
+        (DataType::Fp32, DataType::Fp64) => elements!(f32, f64)
+            .into_iter()
+            .flat_map(f64::to_le_bytes)
+            .collect(),
         // Lossless by `widens_to`, so the rounding of `as` never happens.
-        (_, DataType::Fp32) => whole?.into_iter().flat_map(|v| (v as f32).to_le_bytes()).collect(),
-        (_, DataType::Fp64) => whole?.into_iter().flat_map(|v| (v as f64).to_le_bytes()).collect(),
+        (_, DataType::Fp32) => whole?
+            .into_iter()
+            .flat_map(|v| (v as f32).to_le_bytes())
+            .collect(),
+        (_, DataType::Fp64) => whole?
+            .into_iter()
+            .flat_map(|v| (v as f64).to_le_bytes())
+            .collect(),
         (_, DataType::Int16) => narrow!(i16),
         (_, DataType::Int32) => narrow!(i32),
         (_, DataType::Int64) => narrow!(i64),
@@ -144,7 +169,10 @@ mod tests {
         let wanted: Vec<u8> = [1.0_f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!((fitted.name(), fitted.data().to_vec()), ("input", wanted));
         let refused = fit(tensor.clone(), &spec(DataType::Int8, &[-1, 2])).unwrap_err();
-        assert!(refused.to_string().contains("inputs[\"x\"].datatype"), "{refused}");
+        assert!(
+            refused.to_string().contains("inputs[\"x\"].datatype"),
+            "{refused}"
+        );
         let refused = fit(tensor, &spec(DataType::Int16, &[-1, 4])).unwrap_err();
         assert!(refused.to_string().contains("inputs[\"x\"].shape"), "{refused}");
     }

@@ -132,12 +132,20 @@ impl DeploymentSettings {
         within("workers", self.workers, 1, 64);
         within("max_batch_rows", self.max_batch_rows, 1, 1 << 20);
         within("max_queued_calls", self.max_queued_calls, 1, 1 << 16);
-        within("max_active_batches", self.max_active_batches.unwrap_or(1), 1, 1_024);
+        within(
+            "max_active_batches",
+            self.max_active_batches.unwrap_or(1),
+            1,
+            1_024,
+        );
         if self.max_batch_delay > Duration::from_secs(1) {
             violations.add(format!("{field}.max_batch_delay"), "must be at most 1 s");
         }
         if self.call_timeout.is_zero() || self.call_timeout > Duration::from_secs(3_600) {
-            violations.add(format!("{field}.call_timeout"), "must be above 0 and at most an hour");
+            violations.add(
+                format!("{field}.call_timeout"),
+                "must be above 0 and at most an hour",
+            );
         }
         violations.finish().map(|()| self)
     }
@@ -194,7 +202,11 @@ mod tests {
             ..DeploymentSettings::default()
         };
         let text = bad.checked("settings").unwrap_err().to_string();
-        for field in ["settings.workers", "settings.max_batch_rows", "settings.call_timeout"] {
+        for field in [
+            "settings.workers",
+            "settings.max_batch_rows",
+            "settings.call_timeout",
+        ] {
             assert!(text.contains(field), "{text}");
         }
         assert!(DeploymentSettings::default().checked("settings").is_ok());

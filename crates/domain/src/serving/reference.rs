@@ -11,10 +11,15 @@ pub const MAX_REMOTE_NAME_CHARS: usize = 128;
 
 const MAX_HOST_CHARS: usize = 253;
 
+/// The longest path of a folder (`PATH_MAX` of Linux).
+const MAX_FOLDER_BYTES: usize = 4_096;
+
 /// What answers for a target.
 ///
 /// Written as a model URI (`models:/NAME/3`, `models:/NAME/Production`, `models:/NAME@champion`) or as an address of the
 /// Open Inference Protocol v2 (`grpc://host:port/MODEL[/VERSION]`, also `grpcs`, `http`, `https`).
+///
+/// A model host that one person runs for themselves also serves folders, `file:///ABSOLUTE/PATH`.
 ///
 /// Only versions, stages and aliases of registered models are taken. `latest`, runs and logged models would let a
 /// version serve that no stage, alias or gate has let through.
@@ -25,11 +30,20 @@ pub enum TargetRef {
     Model(ModelRef),
     /// A model on a server of its own.
     External(External),
+    /// A model's folder on the model host's machine, an absolute path; only a host that serves folders takes it.
+    Folder(String),
 }
 
 impl TargetRef {
     /// Parses either form. Errors: `INVALID_FIELD` for `field`.
     pub fn parse(field: &str, text: &str) -> Result<Self> {
+        if let Some(path) = text.strip_prefix("file://") {
+            if !path.starts_with('/') || path.contains('\0') || path.len() > MAX_FOLDER_BYTES {
+                let why = "is no folder; write file:///ABSOLUTE/PATH";
+                return Err(Error::invalid(field, format!("`{}` {why}", clip(text))));
+            }
+            return Ok(Self::Folder(path.to_owned()));
+        }
         if !ModelRef::is_meant(text) {
             return External::parse(field, text).map(Self::External);
         }
@@ -59,6 +73,7 @@ impl fmt::Display for TargetRef {
         match self {
             Self::Model(reference) => reference.fmt(f),
             Self::External(external) => external.fmt(f),
+            Self::Folder(path) => write!(f, "file://{path}"),
         }
     }
 }

@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DeploymentSettings, EndpointUid, MatchRule, Resilience, RolloutId, StickyKey, TargetName, TargetRef,
-    TrafficSplit, Weight,
-    resilience::check_timeout,
+    TrafficSplit, Weight, resilience::check_timeout,
 };
 use crate::{Error, Result, error::Violations, registry::check_comment, time::Timestamp};
 

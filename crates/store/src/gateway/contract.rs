@@ -191,7 +191,8 @@ pub trait GatewayStore: Send + Sync + 'static {
     /// An endpoint by its key, a deleted one too.
     async fn endpoint_by_key(&self, key: EndpointKey) -> Result<Option<Endpoint>>;
     /// Endpoints by name.
-    async fn list_endpoints(&self, workspace: &Workspace, page: &PageRequest) -> Result<Page<EndpointRecord>>;
+    async fn list_endpoints(&self, workspace: &Workspace, page: &PageRequest)
+    -> Result<Page<EndpointRecord>>;
     /// Every endpoint of every workspace, and the cursor from which changes are missing.
     async fn all_endpoints(&self) -> Result<(i64, Vec<(Workspace, EndpointRecord)>)>;
     /// Changes description and labels. Errors: `RESOURCE_NOT_FOUND`, `ETAG_MISMATCH`.
@@ -199,7 +200,12 @@ pub trait GatewayStore: Send + Sync + 'static {
     /// Deletes an endpoint; its name is free, its history stays. Errors: `RESOURCE_NOT_FOUND`.
     async fn delete_endpoint(&self, write: Write, name: EndpointName) -> Result<()>;
     /// Makes a revision the one that serves. Errors: `ETAG_MISMATCH` unless the one before it serves.
-    async fn add_revision(&self, write: Write, method: &'static str, new: NewRevision) -> Result<EndpointRecord>;
+    async fn add_revision(
+        &self,
+        write: Write,
+        method: &'static str,
+        new: NewRevision,
+    ) -> Result<EndpointRecord>;
     /// A revision. Errors: `RESOURCE_NOT_FOUND`.
     async fn revision(&self, key: EndpointKey, number: u32) -> Result<Revision>;
     /// Revisions, newest first.
@@ -209,9 +215,11 @@ pub trait GatewayStore: Send + Sync + 'static {
     /// Writes down what a followed target means from now on.
     async fn resolve(&self, write: Write, key: EndpointKey, resolution: Resolution) -> Result<()>;
     /// What the targets of a revision meant at a moment.
-    async fn resolutions_at(&self, key: EndpointKey, revision: u32, at: Timestamp) -> Result<Vec<Resolution>>;
+    async fn resolutions_at(&self, key: EndpointKey, revision: u32, at: Timestamp)
+    -> Result<Vec<Resolution>>;
     /// What happened after a cursor. Errors: `CURSOR_EXPIRED`.
-    async fn changes_after(&self, workspace: Option<&Workspace>, cursor: i64, limit: usize) -> Result<Events>;
+    async fn changes_after(&self, workspace: Option<&Workspace>, cursor: i64, limit: usize)
+    -> Result<Events>;
     /// Changes after a commit that somebody may watch.
     fn wakeups(&self) -> watch::Receiver<u64>;
     /// Forgets old changes, some at a time; how many.
@@ -228,7 +236,12 @@ pub trait GatewayStore: Send + Sync + 'static {
         page: &PageRequest,
     ) -> Result<Page<RolloutRecord>>;
     /// The open rollouts that `holder` may decide until `now + lease`: those it held and those nobody holds.
-    async fn lease_rollouts(&self, holder: &str, now: Timestamp, lease: Duration) -> Result<Vec<RolloutRecord>>;
+    async fn lease_rollouts(
+        &self,
+        holder: &str,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Vec<RolloutRecord>>;
     /// One step, compare-and-set, with its revision in the same transaction. Errors: `ETAG_MISMATCH` if somebody was
     /// faster or the lease is another's.
     async fn step_rollout(&self, write: Write, step: RolloutStep) -> Result<RolloutRecord>;

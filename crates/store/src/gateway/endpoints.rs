@@ -48,7 +48,11 @@ pub(super) async fn create(
     let exists = "SELECT 1 FROM endpoints WHERE workspace = $1 AND name = $2 AND deleted_ms IS NULL";
     let name = endpoint.name.as_str();
     let taken = || Error::exists(ResourceKind::Endpoint, name);
-    if tx.query_opt(exists, &args![write.workspace(), name]).await?.is_some() {
+    if tx
+        .query_opt(exists, &args![write.workspace(), name])
+        .await?
+        .is_some()
+    {
         return Err(taken());
     }
     let sql = "INSERT INTO endpoints (endpoint_key, workspace, uid, name, body, version, deleted_ms) \
@@ -78,7 +82,12 @@ async fn keep_revision(tx: &mut Tx, record: &EndpointRecord) -> Result<()> {
     let key = number(record.endpoint.uid.key());
     let revision = &record.revision;
     let sql = "INSERT INTO revisions (endpoint_key, number, body, created_ms) VALUES ($1, $2, $3, $4)";
-    let args = args![key, i64::from(revision.number), written(revision)?, revision.created.millis()];
+    let args = args![
+        key,
+        i64::from(revision.number),
+        written(revision)?,
+        revision.created.millis()
+    ];
     tx.execute(sql, &args).await?;
     for resolution in &record.resolutions {
         keep_resolution(tx, key, resolution).await?;
@@ -122,11 +131,16 @@ const TABLES: &str = "endpoints e JOIN revisions r ON r.endpoint_key = e.endpoin
                       (SELECT MAX(l.number) FROM revisions l WHERE l.endpoint_key = e.endpoint_key)";
 
 pub(super) async fn get(conn: &mut Conn, workspace: &str, name: &EndpointName) -> Result<EndpointRecord> {
-    let sql = format!("SELECT {FIELDS} FROM {TABLES} WHERE e.workspace = $1 AND e.name = $2 AND e.deleted_ms IS NULL");
+    let sql = format!(
+        "SELECT {FIELDS} FROM {TABLES} WHERE e.workspace = $1 AND e.name = $2 AND e.deleted_ms IS NULL"
+    );
     let row = conn.query_opt(&sql, &args![workspace, name.as_str()]).await?;
     let row = row.ok_or_else(|| Error::not_found(ResourceKind::Endpoint, name))?;
     let mut records = records(conn, &[row]).await?;
-    records.pop().map(|(_, record)| record).ok_or_else(|| Error::not_found(ResourceKind::Endpoint, name))
+    records
+        .pop()
+        .map(|(_, record)| record)
+        .ok_or_else(|| Error::not_found(ResourceKind::Endpoint, name))
 }
 
 /// The records of these rows, with what their targets mean now.
@@ -171,7 +185,11 @@ pub(super) async fn by_key(conn: &mut Conn, key: EndpointKey) -> Result<Option<E
     row.map(|row| read(row.str(0)?)).transpose()
 }
 
-pub(super) async fn list(conn: &mut Conn, workspace: &str, page: &PageRequest) -> Result<Page<EndpointRecord>> {
+pub(super) async fn list(
+    conn: &mut Conn,
+    workspace: &str,
+    page: &PageRequest,
+) -> Result<Page<EndpointRecord>> {
     let after = match page.after.as_ref().map(|position| position.0.as_slice()) {
         Some([KeyValue::Text(name)]) => name.as_str(),
         _ => "",
@@ -191,7 +209,8 @@ pub(super) async fn list(conn: &mut Conn, workspace: &str, page: &PageRequest) -
 
 pub(super) async fn all(conn: &mut Conn) -> Result<(i64, Vec<(Workspace, EndpointRecord)>)> {
     let head = changes::head(conn).await?;
-    let sql = format!("SELECT {FIELDS} FROM {TABLES} WHERE e.deleted_ms IS NULL ORDER BY e.workspace, e.name");
+    let sql =
+        format!("SELECT {FIELDS} FROM {TABLES} WHERE e.deleted_ms IS NULL ORDER BY e.workspace, e.name");
     let rows = conn.query(&sql, &[]).await?;
     Ok((head, records(conn, &rows).await?))
 }
@@ -202,14 +221,18 @@ async fn locked(tx: &mut Tx, write: &Write, name: &EndpointName) -> Result<Endpo
     let sql = format!(
         "SELECT endpoint_key FROM endpoints WHERE workspace = $1 AND name = $2 AND deleted_ms IS NULL{lock}"
     );
-    tx.query_opt(&sql, &args![write.workspace(), name.as_str()]).await?;
+    tx.query_opt(&sql, &args![write.workspace(), name.as_str()])
+        .await?;
     get(tx, write.workspace(), name).await
 }
 
 pub(super) async fn update(tx: &mut Tx, write: &Write, update: &EndpointUpdate) -> Result<EndpointRecord> {
     let mut record = locked(tx, write, &update.name).await?;
     if update.version.is_some_and(|version| version != record.version) {
-        return Err(Error::Conflict(Resource::new(ResourceKind::Endpoint, &update.name)));
+        return Err(Error::Conflict(Resource::new(
+            ResourceKind::Endpoint,
+            &update.name,
+        )));
     }
     if let Some(description) = &update.description {
         record.endpoint.description.clone_from(description);
@@ -227,7 +250,8 @@ async fn change(tx: &mut Tx, write: &Write, record: &mut EndpointRecord) -> Resu
     record.endpoint.updated = write.now;
     let sql = "UPDATE endpoints SET body = $2, version = $3 WHERE endpoint_key = $1";
     let key = number(record.endpoint.uid.key());
-    tx.execute(sql, &args![key, written(&record.endpoint)?, record.version]).await?;
+    tx.execute(sql, &args![key, written(&record.endpoint)?, record.version])
+        .await?;
     announce(tx, write, record).await
 }
 
@@ -249,17 +273,28 @@ pub(super) async fn delete(tx: &mut Tx, write: &Write, name: &EndpointName) -> R
         key,
         name: name.clone(),
     };
-    tell(tx, write, record.endpoint.uid.as_str(), record.version + 1, &event).await
+    tell(
+        tx,
+        write,
+        record.endpoint.uid.as_str(),
+        record.version + 1,
+        &event,
+    )
+    .await
 }
 
 pub(super) async fn add_revision(tx: &mut Tx, write: &Write, new: &NewRevision) -> Result<EndpointRecord> {
     let lock = tx.engine().for_update();
-    let sql = format!("SELECT body, version FROM endpoints WHERE endpoint_key = $1 AND deleted_ms IS NULL{lock}");
+    let sql =
+        format!("SELECT body, version FROM endpoints WHERE endpoint_key = $1 AND deleted_ms IS NULL{lock}");
     let row = tx.query_opt(&sql, &args![number(new.key)]).await?;
     let row = row.ok_or_else(|| Error::not_found(ResourceKind::Endpoint, new.key.get()))?;
     let mut endpoint: Endpoint = read(row.str(0)?)?;
     if endpoint.revision.checked_add(1) != Some(new.revision.number) {
-        return Err(Error::Conflict(Resource::new(ResourceKind::Endpoint, &endpoint.name)));
+        return Err(Error::Conflict(Resource::new(
+            ResourceKind::Endpoint,
+            &endpoint.name,
+        )));
     }
     endpoint.revision = new.revision.number;
     let mut record = EndpointRecord {
@@ -275,18 +310,25 @@ pub(super) async fn add_revision(tx: &mut Tx, write: &Write, new: &NewRevision) 
 
 pub(super) async fn revision(conn: &mut Conn, key: EndpointKey, wanted: u32) -> Result<Revision> {
     let sql = "SELECT body FROM revisions WHERE endpoint_key = $1 AND number = $2";
-    let row = conn.query_opt(sql, &args![number(key), i64::from(wanted)]).await?;
+    let row = conn
+        .query_opt(sql, &args![number(key), i64::from(wanted)])
+        .await?;
     let row = row.ok_or_else(|| Error::not_found(ResourceKind::Revision, wanted))?;
     read(row.str(0)?)
 }
 
-pub(super) async fn revisions(conn: &mut Conn, key: EndpointKey, page: &PageRequest) -> Result<Page<Revision>> {
+pub(super) async fn revisions(
+    conn: &mut Conn,
+    key: EndpointKey,
+    page: &PageRequest,
+) -> Result<Page<Revision>> {
     let before = match page.after.as_ref().map(|position| position.0.as_slice()) {
         Some([KeyValue::Int(number)]) => *number,
         _ => i64::MAX,
     };
     let limit = i64::try_from(page.size + 1).unwrap_or(i64::MAX);
-    let sql = "SELECT body FROM revisions WHERE endpoint_key = $1 AND number < $2 ORDER BY number DESC LIMIT $3";
+    let sql =
+        "SELECT body FROM revisions WHERE endpoint_key = $1 AND number < $2 ORDER BY number DESC LIMIT $3";
     let rows = conn.query(sql, &args![number(key), before, limit]).await?;
     let found = rows.iter().map(|row| {
         let revision: Revision = read(row.str(0)?)?;
@@ -296,16 +338,26 @@ pub(super) async fn revisions(conn: &mut Conn, key: EndpointKey, page: &PageRequ
     Ok(Page::from_lookahead(found.collect::<Result<_>>()?, page.size))
 }
 
-pub(super) async fn revision_at(conn: &mut Conn, key: EndpointKey, at: Timestamp) -> Result<Option<Revision>> {
+pub(super) async fn revision_at(
+    conn: &mut Conn,
+    key: EndpointKey,
+    at: Timestamp,
+) -> Result<Option<Revision>> {
     let sql = "SELECT body FROM revisions WHERE endpoint_key = $1 AND created_ms <= $2 ORDER BY number DESC LIMIT 1";
     let row = conn.query_opt(sql, &args![number(key), at.millis()]).await?;
     row.map(|row| read(row.str(0)?)).transpose()
 }
 
 /// Only while the revision still serves: a gateway that is late must not write history.
-pub(super) async fn resolve(tx: &mut Tx, write: &Write, key: EndpointKey, resolution: &Resolution) -> Result<()> {
+pub(super) async fn resolve(
+    tx: &mut Tx,
+    write: &Write,
+    key: EndpointKey,
+    resolution: &Resolution,
+) -> Result<()> {
     let lock = tx.engine().for_update();
-    let sql = format!("SELECT body, version FROM endpoints WHERE endpoint_key = $1 AND deleted_ms IS NULL{lock}");
+    let sql =
+        format!("SELECT body, version FROM endpoints WHERE endpoint_key = $1 AND deleted_ms IS NULL{lock}");
     let Some(row) = tx.query_opt(&sql, &args![number(key)]).await? else {
         return Ok(());
     };
@@ -320,7 +372,10 @@ pub(super) async fn resolve(tx: &mut Tx, write: &Write, key: EndpointKey, resolu
             ..old.clone()
         } == *resolution
     };
-    if before.iter().any(|old| old.target == resolution.target && same(old)) {
+    if before
+        .iter()
+        .any(|old| old.target == resolution.target && same(old))
+    {
         return Ok(());
     }
     keep_resolution(tx, number(key), resolution).await?;

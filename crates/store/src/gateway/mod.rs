@@ -22,8 +22,8 @@ use lodeway_domain::{
 use tokio::sync::watch;
 
 pub use self::contract::{
-    EndpointRecord, EndpointUpdate, Events, GatewayEvent, GatewayStore, NewRevision, Resolution, RolloutRecord,
-    RolloutStep, Window, WindowKey, WindowQuery,
+    EndpointRecord, EndpointUpdate, Events, GatewayEvent, GatewayStore, NewRevision, Resolution,
+    RolloutRecord, RolloutStep, Window, WindowKey, WindowQuery,
 };
 use crate::{
     ledger::{changes, once::once},
@@ -64,9 +64,15 @@ impl GatewayStore for SqlGateway {
         resolutions: Vec<Resolution>,
     ) -> Result<EndpointRecord> {
         let input = (endpoint, revision, resolutions);
-        once(&self.db, write, "CreateEndpoint", input, |tx, w, (endpoint, revision, found)| {
-            Box::pin(endpoints::create(tx, w, endpoint, revision, found))
-        })
+        once(
+            &self.db,
+            write,
+            "CreateEndpoint",
+            input,
+            |tx, w, (endpoint, revision, found)| {
+                Box::pin(endpoints::create(tx, w, endpoint, revision, found))
+            },
+        )
         .await
     }
 
@@ -78,7 +84,11 @@ impl GatewayStore for SqlGateway {
         endpoints::by_key(&mut *self.db.read().await?, key).await
     }
 
-    async fn list_endpoints(&self, workspace: &Workspace, page: &PageRequest) -> Result<Page<EndpointRecord>> {
+    async fn list_endpoints(
+        &self,
+        workspace: &Workspace,
+        page: &PageRequest,
+    ) -> Result<Page<EndpointRecord>> {
         endpoints::list(&mut *self.db.snapshot().await?, workspace.as_str(), page).await
     }
 
@@ -100,7 +110,12 @@ impl GatewayStore for SqlGateway {
         .await
     }
 
-    async fn add_revision(&self, write: Write, method: &'static str, new: NewRevision) -> Result<EndpointRecord> {
+    async fn add_revision(
+        &self,
+        write: Write,
+        method: &'static str,
+        new: NewRevision,
+    ) -> Result<EndpointRecord> {
         once(&self.db, write, method, new, |tx, w, new| {
             Box::pin(endpoints::add_revision(tx, w, new))
         })
@@ -127,11 +142,21 @@ impl GatewayStore for SqlGateway {
             .await
     }
 
-    async fn resolutions_at(&self, key: EndpointKey, revision: u32, at: Timestamp) -> Result<Vec<Resolution>> {
+    async fn resolutions_at(
+        &self,
+        key: EndpointKey,
+        revision: u32,
+        at: Timestamp,
+    ) -> Result<Vec<Resolution>> {
         endpoints::resolutions_at(&mut *self.db.read().await?, key, revision, at).await
     }
 
-    async fn changes_after(&self, workspace: Option<&Workspace>, cursor: i64, limit: usize) -> Result<Events> {
+    async fn changes_after(
+        &self,
+        workspace: Option<&Workspace>,
+        cursor: i64,
+        limit: usize,
+    ) -> Result<Events> {
         endpoints::changes_after(&mut *self.db.read().await?, workspace, cursor, limit).await
     }
 
@@ -179,7 +204,9 @@ impl GatewayStore for SqlGateway {
 
     async fn step_rollout(&self, write: Write, step: RolloutStep) -> Result<RolloutRecord> {
         self.db
-            .write_with((write, step), |tx, (write, step)| Box::pin(rollouts::step(tx, write, step)))
+            .write_with((write, step), |tx, (write, step)| {
+                Box::pin(rollouts::step(tx, write, step))
+            })
             .await
     }
 
@@ -202,7 +229,9 @@ impl GatewayStore for SqlGateway {
     async fn secret(&self, name: &str, fresh: [u8; 32]) -> Result<[u8; 32]> {
         let input = (name.to_owned(), fresh);
         self.db
-            .write_with(input, |tx, (name, fresh)| Box::pin(windows::secret(tx, name, fresh)))
+            .write_with(input, |tx, (name, fresh)| {
+                Box::pin(windows::secret(tx, name, fresh))
+            })
             .await
     }
 }

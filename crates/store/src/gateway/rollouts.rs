@@ -107,8 +107,10 @@ pub(super) async fn lease(
     now: Timestamp,
     lease: Duration,
 ) -> Result<Vec<RolloutRecord>> {
-    let sql = "UPDATE rollouts SET holder = $1, lease_ms = $3 WHERE is_open AND (holder = $1 OR lease_ms <= $2)";
-    tx.execute(sql, &args![holder, now.millis(), now.plus(lease).millis()]).await?;
+    let sql =
+        "UPDATE rollouts SET holder = $1, lease_ms = $3 WHERE is_open AND (holder = $1 OR lease_ms <= $2)";
+    tx.execute(sql, &args![holder, now.millis(), now.plus(lease).millis()])
+        .await?;
     let sql = format!("SELECT {FIELDS} FROM rollouts WHERE is_open AND holder = $1 ORDER BY rollout_id");
     let rows = tx.query(&sql, &args![holder]).await?;
     rows.iter().map(record).collect()

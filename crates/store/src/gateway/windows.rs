@@ -2,7 +2,10 @@
 
 use lodeway_domain::{Error, Result, serving::TargetName, time::Timestamp};
 
-use super::{Window, WindowKey, WindowQuery, endpoints::{key, number}};
+use super::{
+    Window, WindowKey, WindowQuery,
+    endpoints::{key, number},
+};
 use crate::{
     args,
     sql::{Conn, Row, Tx},
@@ -33,7 +36,12 @@ pub(super) async fn find(conn: &mut Conn, query: &WindowQuery) -> Result<Vec<Win
     let sql = "SELECT endpoint_key, start_ms, revision, target, model_version, replica, end_ms, body FROM windows \
                WHERE endpoint_key = $1 AND start_ms < $3 AND end_ms > $2 \
                ORDER BY start_ms, revision, target, model_version, replica LIMIT $4";
-    let args = args![number(query.key), query.start.millis(), query.end.millis(), query.limit];
+    let args = args![
+        number(query.key),
+        query.start.millis(),
+        query.end.millis(),
+        query.limit
+    ];
     let rows = conn.query(sql, &args).await?;
     rows.iter().map(window).collect()
 }

@@ -35,7 +35,9 @@ where
                 request,
                 body_hash,
             } = write;
-            if let Seen::Replay(answer) = requests::once(tx, caller, method, *request, body_hash, *now).await? {
+            if let Seen::Replay(answer) =
+                requests::once(tx, caller, method, *request, body_hash, *now).await?
+            {
                 return serde_json::from_slice(&answer).map_err(Error::internal);
             }
             let answer = operation(tx, write, input).await?;

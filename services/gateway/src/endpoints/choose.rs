@@ -80,18 +80,36 @@ impl Route {
 
     /// A target by its name or by the version that it means now.
     fn pinned(&self, version: &str) -> Result<usize> {
-        let by_name = self.targets.iter().position(|t| t.target.name.as_str() == version);
-        let means = |t: &TargetRoute| t.ready().is_some_and(|ready| ready.resolution.model_version == version);
-        by_name.or_else(|| self.targets.iter().position(|t| means(t))).ok_or_else(|| {
-            let names = self.targets.iter().map(|t| t.target.name.as_str()).collect::<Vec<_>>().join("`, `");
-            let why = format!("`{version}` is no target of `{}`; there are `{names}`", self.record.endpoint.name);
-            Error::invalid("model_version", why)
-        })
+        let by_name = self
+            .targets
+            .iter()
+            .position(|t| t.target.name.as_str() == version);
+        let means = |t: &TargetRoute| {
+            t.ready()
+                .is_some_and(|ready| ready.resolution.model_version == version)
+        };
+        by_name
+            .or_else(|| self.targets.iter().position(|t| means(t)))
+            .ok_or_else(|| {
+                let names = self
+                    .targets
+                    .iter()
+                    .map(|t| t.target.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join("`, `");
+                let why = format!(
+                    "`{version}` is no target of `{}`; there are `{names}`",
+                    self.record.endpoint.name
+                );
+                Error::invalid("model_version", why)
+            })
     }
 
     fn ruled(&self, headers: &HeaderMap) -> Option<usize> {
         let rule = self.revision().rules.iter().find(|rule| {
-            let value = headers.get(rule.header.as_str()).and_then(|value| value.to_str().ok());
+            let value = headers
+                .get(rule.header.as_str())
+                .and_then(|value| value.to_str().ok());
             rule.condition.holds(value)
         })?;
         self.target(&rule.target).map(|(place, _)| place)
@@ -100,7 +118,10 @@ impl Route {
     fn key(&self, asked: &Asked<'_>) -> Option<Vec<u8>> {
         match &self.revision().sticky {
             StickyKey::None => None,
-            StickyKey::Header(name) => asked.headers.get(name.as_str()).map(|value| value.as_bytes().to_vec()),
+            StickyKey::Header(name) => asked
+                .headers
+                .get(name.as_str())
+                .map(|value| value.as_bytes().to_vec()),
             StickyKey::InputField(name) => (asked.input)(name),
         }
     }
@@ -108,7 +129,11 @@ impl Route {
     fn closed(&self, place: Option<usize>) -> Error {
         let why = place.and_then(|place| self.targets.get(place)).map(|target| {
             let trouble = target.trouble();
-            let why = if trouble.is_empty() { "fails and is left alone for a while" } else { &trouble };
+            let why = if trouble.is_empty() {
+                "fails and is left alone for a while"
+            } else {
+                &trouble
+            };
             format!("target `{}`: {why}", target.target.name)
         });
         let endpoint = &self.record.endpoint.name;

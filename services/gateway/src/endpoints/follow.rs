@@ -33,14 +33,20 @@ impl Endpoints {
             self.restore(&route).await;
         }
         let this = self.clone();
-        self.0.tasks.spawn_until_stop(async move { this.follow_store(head).await });
+        self.0
+            .tasks
+            .spawn_until_stop(async move { this.follow_store(head).await });
         let moved = Arc::new(Notify::new());
         if self.0.registry.is_some() {
             let (this, notify) = (self.clone(), moved.clone());
-            self.0.tasks.spawn_until_stop(async move { this.watch_registry(&notify).await });
+            self.0
+                .tasks
+                .spawn_until_stop(async move { this.watch_registry(&notify).await });
         }
         let this = self.clone();
-        self.0.tasks.spawn_until_stop(async move { this.keep_ready(&moved).await });
+        self.0
+            .tasks
+            .spawn_until_stop(async move { this.keep_ready(&moved).await });
         let this = self.clone();
         self.0.tasks.spawn_until_stop(async move { this.prune().await });
         Ok(())
@@ -49,7 +55,11 @@ impl Endpoints {
     /// Makes what was ready before a restart ready again.
     async fn restore(&self, route: &Arc<Route>) {
         for target in &route.targets {
-            let known = route.record.resolutions.iter().find(|known| known.target == target.target.name);
+            let known = route
+                .record
+                .resolutions
+                .iter()
+                .find(|known| known.target == target.target.name);
             let Some(known) = known else { continue };
             match self.ready_again(&route.workspace, &target.target, known).await {
                 Ok(ready) => target.set_ready(ready),
@@ -99,7 +109,11 @@ impl Endpoints {
                 // Targets that another gateway made ready are known to the host already.
                 self.0.tasks.spawn_until_stop(async move {
                     for target in route.targets.iter().filter(|target| target.ready().is_none()) {
-                        let known = route.record.resolutions.iter().find(|k| k.target == target.target.name);
+                        let known = route
+                            .record
+                            .resolutions
+                            .iter()
+                            .find(|k| k.target == target.target.name);
                         if let Some(known) = known
                             && let Ok(ready) = this.ready_again(&route.workspace, &target.target, known).await
                         {
@@ -115,8 +129,13 @@ impl Endpoints {
     async fn watch_registry(&self, moved: &Notify) {
         let Some(registry) = &self.0.registry else { return };
         loop {
-            let workspaces: std::collections::HashSet<_> =
-                self.0.table.all().iter().map(|route| route.workspace.clone()).collect();
+            let workspaces: std::collections::HashSet<_> = self
+                .0
+                .table
+                .all()
+                .iter()
+                .map(|route| route.workspace.clone())
+                .collect();
             // One stream a workspace would be exact; one for the default and the regular look for the rest is enough.
             let workspace = workspaces.into_iter().next().unwrap_or_default();
             let cx = super::own_context(&workspace);
@@ -131,7 +150,9 @@ impl Endpoints {
                         moved.notify_one();
                     }
                 }
-                Err(error) => tracing::debug!(error = %status::into_error(&error), "the registry cannot be watched"),
+                Err(error) => {
+                    tracing::debug!(error = %status::into_error(&error), "the registry cannot be watched")
+                }
             }
             tokio::time::sleep(self.0.config.follow_every).await;
         }
@@ -169,7 +190,9 @@ impl Endpoints {
                 Err(_) => return,
             }
         }
-        let found = self.ready(&cx, route.revision().number, &target.target, now, LOAD_WAIT).await;
+        let found = self
+            .ready(&cx, route.revision().number, &target.target, now, LOAD_WAIT)
+            .await;
         match found {
             Ok(ready) => {
                 let changed = before.is_none_or(|b| !is_same(&b.resolution, &ready.resolution));
@@ -186,14 +209,19 @@ impl Endpoints {
     /// The uid and the version that a reference means now.
     async fn means(&self, workspace: &Workspace, uri: &str) -> Result<(String, String)> {
         let registry = self.0.registry.clone();
-        let mut registry = registry.ok_or_else(|| Error::unavailable("there is no registry", "not configured"))?;
+        let mut registry =
+            registry.ok_or_else(|| Error::unavailable("there is no registry", "not configured"))?;
         let message = lodeway_proto::registry::v1::ResolveModelRequest {
             uri: uri.to_owned(),
             as_of_time: None,
         };
         let cx = super::own_context(workspace);
         let reply = registry.resolve_model(cx.request(message)).await;
-        let version = reply.map_err(|s| status::into_error(&s))?.into_inner().model_version.unwrap_or_default();
+        let version = reply
+            .map_err(|s| status::into_error(&s))?
+            .into_inner()
+            .model_version
+            .unwrap_or_default();
         Ok((version.model_uid, version.version.to_string()))
     }
 
@@ -220,7 +248,11 @@ impl Endpoints {
         loop {
             tokio::time::sleep(PRUNE_EVERY).await;
             let now = self.0.clock.now();
-            let windows = self.0.store.prune_windows(now.minus(self.0.config.window_retention)).await;
+            let windows = self
+                .0
+                .store
+                .prune_windows(now.minus(self.0.config.window_retention))
+                .await;
             let changes = self.0.store.prune_changes(now, CHANGE_RETENTION).await;
             if let Err(error) = windows.and(changes.map(drop)) {
                 tracing::warn!(%error, "old measurements cannot be forgotten now");

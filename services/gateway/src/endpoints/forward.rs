@@ -16,7 +16,9 @@ use lodeway_domain::{
     monitor::Outcome,
     serving::{CallOutcome, PredictionFields, PredictionId},
 };
-use lodeway_proto::{inference::ModelInferRequest, inference::ModelInferResponse, serving::v1::ScoreResponse};
+use lodeway_proto::{
+    inference::ModelInferRequest, inference::ModelInferResponse, serving::v1::ScoreResponse,
+};
 use lodeway_rpc::{CallContext, inference, status};
 
 use super::{
@@ -73,7 +75,9 @@ impl Endpoints {
         let prediction_id = self.prediction_id(&route, &chosen);
         self.mirror(cx, &route, &chosen, &message, &response, &prediction_id);
         response.model_name.clone_from(&message.model_name);
-        response.model_version.clone_from(&chosen.ready.resolution.model_version);
+        response
+            .model_version
+            .clone_from(&chosen.ready.resolution.model_version);
         let parameter = inference::text_parameter(prediction_id.as_str());
         response.parameters.insert(PREDICTION_ID.to_owned(), parameter);
         Ok(Answered {
@@ -117,7 +121,10 @@ impl Endpoints {
     ) -> Result<(Done, Chosen)> {
         let resilience = &route.revision().resilience;
         let _place = Place::take(&route.active, resilience.max_in_flight, || {
-            format!("endpoint `{}` has as many calls as it takes", route.record.endpoint.name)
+            format!(
+                "endpoint `{}` has as many calls as it takes",
+                route.record.endpoint.name
+            )
         })?;
         let whole = Duration::from_millis(resilience.timeout_ms.into());
         let latest = Instant::now() + whole;
@@ -127,7 +134,11 @@ impl Endpoints {
             let mut budget = route.retries.lock().unwrap_or_else(PoisonError::into_inner);
             budget.take(self.0.clock.now())
         };
-        route.retries.lock().unwrap_or_else(PoisonError::into_inner).call(now);
+        route
+            .retries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .call(now);
 
         let mut tried = Vec::new();
         loop {
@@ -143,11 +154,17 @@ impl Endpoints {
                 None => first.await,
                 Some(after) => {
                     let first = std::pin::pin!(first);
-                    match select(first, std::pin::pin!(tokio::time::sleep(Duration::from_millis(after.into())))).await
+                    match select(
+                        first,
+                        std::pin::pin!(tokio::time::sleep(Duration::from_millis(after.into()))),
+                    )
+                    .await
                     {
                         Either::Left((outcome, _)) => outcome,
                         Either::Right(((), first)) => {
-                            let second = route.choose(asked, &tried, now).or_else(|_| route.choose(asked, &[], now));
+                            let second = route
+                                .choose(asked, &tried, now)
+                                .or_else(|_| route.choose(asked, &[], now));
                             match second {
                                 Ok(second) if may_retry() => {
                                     let second = self.attempt(cx, route, second, &work, deadline);
@@ -186,7 +203,10 @@ impl Endpoints {
         let target = chosen.target.clone();
         let active = Place::take(&target.active, u32::MAX, String::new)?;
         let outcome = match work {
-            Work::Tensors(message) => upstream.infer(cx, (*message).clone(), until).await.map(Done::Tensors),
+            Work::Tensors(message) => upstream
+                .infer(cx, (*message).clone(), until)
+                .await
+                .map(Done::Tensors),
             Work::Document { content_type, body } => upstream
                 .score(cx, (*content_type).to_owned(), (*body).clone(), until)
                 .await
@@ -196,7 +216,9 @@ impl Endpoints {
         let verdict = match &outcome {
             Ok(_) => CallOutcome::Success,
             // A caller in a hurry says nothing about the target.
-            Err(Error::DeadlineExceeded) if cx.deadline.is_some_and(|own| own <= until) => CallOutcome::Unknown,
+            Err(Error::DeadlineExceeded) if cx.deadline.is_some_and(|own| own <= until) => {
+                CallOutcome::Unknown
+            }
             Err(error) if is_targets_fault(error) => CallOutcome::Failure,
             Err(Error::Exhausted { .. }) => CallOutcome::Unknown,
             Err(_) => CallOutcome::Success,
@@ -284,11 +306,18 @@ fn first_value(message: &ModelInferRequest, name: &str) -> Option<Vec<u8>> {
     let input = message.inputs.get(place)?;
     let wanted = ModelInferRequest {
         inputs: vec![input.clone()],
-        raw_input_contents: message.raw_input_contents.get(place).cloned().into_iter().collect(),
+        raw_input_contents: message
+            .raw_input_contents
+            .get(place)
+            .cloned()
+            .into_iter()
+            .collect(),
         ..ModelInferRequest::default()
     };
     let (payload, _) = inference::input_of(wanted).ok()?;
-    let lodeway_inference::Payload::Tensors(tensors) = payload else { return None };
+    let lodeway_inference::Payload::Tensors(tensors) = payload else {
+        return None;
+    };
     let tensor = tensors.first()?;
     match tensor.datatype().element_bytes() {
         Some(size) => tensor.data().get(..size).map(<[u8]>::to_vec),

@@ -9,7 +9,8 @@ use lodeway_domain::{
     id::RequestId,
     page::{Page, PageRequest},
     serving::{
-        Authorship, EndpointName, EndpointUid, NewEndpoint, Revision, RevisionChange, RevisionReason, RevisionSpec, diff,
+        Authorship, EndpointName, EndpointUid, NewEndpoint, Revision, RevisionChange, RevisionReason,
+        RevisionSpec, diff,
     },
     time::Timestamp,
 };
@@ -19,7 +20,10 @@ use lodeway_store::{
     registry::Write,
 };
 
-use super::{Endpoints, table::{Ready, Route}};
+use super::{
+    Endpoints,
+    table::{Ready, Route},
+};
 
 /// What tells a repeated request from a new one.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +73,11 @@ impl Endpoints {
         let ready = self.ready_targets(cx, &revision, wait).await?;
         let resolutions = ready.iter().map(|one| one.resolution.clone()).collect();
         let write = self.write(&cx.caller, repeat);
-        let record = self.0.store.create_endpoint(write, endpoint, revision, resolutions).await?;
+        let record = self
+            .0
+            .store
+            .create_endpoint(write, endpoint, revision, resolutions)
+            .await?;
         self.publish(&cx.caller.workspace, record.clone(), ready);
         Ok(record)
     }
@@ -101,7 +109,8 @@ impl Endpoints {
         }
         let author = self.author(cx, comment, RevisionReason::Updated);
         let revision = spec.following(&record.revision, author)?;
-        self.serve(cx, &record, revision, "CreateRevision", wait, repeat).await
+        self.serve(cx, &record, revision, "CreateRevision", wait, repeat)
+            .await
     }
 
     /// An earlier revision as the next one, its division of keys included.
@@ -116,13 +125,17 @@ impl Endpoints {
         let record = self.0.store.endpoint(&cx.caller.workspace, name).await?;
         let to = number.unwrap_or(record.revision.number.saturating_sub(1));
         if to == 0 || to >= record.revision.number {
-            let why = format!("`{to}` is no revision before the one that serves, {}", record.revision.number);
+            let why = format!(
+                "`{to}` is no revision before the one that serves, {}",
+                record.revision.number
+            );
             return Err(Error::invalid("number", why));
         }
         let earlier = self.0.store.revision(record.endpoint.uid.key(), to).await?;
         let author = self.author(cx, comment, RevisionReason::RolledBack { to });
         let revision = record.revision.restore(&earlier, author)?;
-        self.serve(cx, &record, revision, "RollbackEndpoint", DEFAULT_WAIT, repeat).await
+        self.serve(cx, &record, revision, "RollbackEndpoint", DEFAULT_WAIT, repeat)
+            .await
     }
 
     async fn serve(
@@ -161,22 +174,39 @@ impl Endpoints {
         update: EndpointUpdate,
         repeat: Repeat,
     ) -> Result<EndpointRecord> {
-        let record = self.0.store.update_endpoint(self.write(&cx.caller, repeat), update).await?;
+        let record = self
+            .0
+            .store
+            .update_endpoint(self.write(&cx.caller, repeat), update)
+            .await?;
         self.publish(&cx.caller.workspace, record.clone(), Vec::new());
         Ok(record)
     }
 
     /// Deletes an endpoint; a second time, it is gone already.
     pub(crate) async fn delete(&self, cx: &CallContext, name: EndpointName, repeat: Repeat) -> Result<()> {
-        let key = self.0.store.endpoint(&cx.caller.workspace, &name).await.map(|record| record.endpoint.uid.key());
-        self.0.store.delete_endpoint(self.write(&cx.caller, repeat), name).await?;
+        let key = self
+            .0
+            .store
+            .endpoint(&cx.caller.workspace, &name)
+            .await
+            .map(|record| record.endpoint.uid.key());
+        self.0
+            .store
+            .delete_endpoint(self.write(&cx.caller, repeat), name)
+            .await?;
         if let Ok(key) = key {
             self.0.table.remove(key);
         }
         Ok(())
     }
 
-    pub(crate) async fn revision(&self, cx: &CallContext, name: &EndpointName, number: u32) -> Result<Revision> {
+    pub(crate) async fn revision(
+        &self,
+        cx: &CallContext,
+        name: &EndpointName,
+        number: u32,
+    ) -> Result<Revision> {
         let record = self.get(cx, name).await?;
         self.0.store.revision(record.endpoint.uid.key(), number).await
     }
@@ -218,7 +248,8 @@ impl Endpoints {
     ) -> Result<(Revision, Vec<lodeway_store::gateway::Resolution>)> {
         let key = self.get(cx, name).await?.endpoint.uid.key();
         let revision = self.0.store.revision_at(key, at).await?;
-        let revision = revision.ok_or_else(|| Error::not_found(ResourceKind::Revision, format!("{name} at that time")))?;
+        let revision = revision
+            .ok_or_else(|| Error::not_found(ResourceKind::Revision, format!("{name} at that time")))?;
         let targets = self.0.store.resolutions_at(key, revision.number, at).await?;
         Ok((revision, targets))
     }
@@ -242,9 +273,16 @@ pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 /// Compared are the names of required inputs; more optional ones, other outputs and models without a signature fit.
 fn fits(record: &EndpointRecord, ready: &[Ready]) -> Result<()> {
     let required = |signature: &lodeway_domain::signature::ModelSignature| {
-        let columns = signature.inputs.as_ref().and_then(|inputs| inputs.columns()).unwrap_or_default();
-        let mut names: Vec<_> =
-            columns.iter().filter(|column| column.required).filter_map(|column| column.name.clone()).collect();
+        let columns = signature
+            .inputs
+            .as_ref()
+            .and_then(|inputs| inputs.columns())
+            .unwrap_or_default();
+        let mut names: Vec<_> = columns
+            .iter()
+            .filter(|column| column.required)
+            .filter_map(|column| column.name.clone())
+            .collect();
         names.sort_unstable();
         names
     };
@@ -252,11 +290,16 @@ fn fits(record: &EndpointRecord, ready: &[Ready]) -> Result<()> {
         let value = serde_json::from_str(&known.signature_json).ok()?;
         lodeway_domain::signature::ModelSignature::parse("signature", &value).ok()
     });
-    let Some(declared) = declared.map(|signature| required(&signature)).filter(|names| !names.is_empty()) else {
+    let Some(declared) = declared
+        .map(|signature| required(&signature))
+        .filter(|names| !names.is_empty())
+    else {
         return Ok(());
     };
     for one in ready {
-        let Some(own) = one.signature.as_ref().map(required) else { continue };
+        let Some(own) = one.signature.as_ref().map(required) else {
+            continue;
+        };
         if let Some(extra) = own.iter().find(|name| !declared.contains(name)) {
             let why = format!(
                 "target `{}` requires the input `{extra}`, which callers of the endpoint do not send; create another endpoint",

@@ -27,7 +27,13 @@ use lodeway_domain::{
     time::Clock,
 };
 use lodeway_proto::{
-    inference::grpc_inference_service_client::GrpcInferenceServiceClient,
+    gateway::v1::{
+        endpoint_service_server::EndpointServiceServer, monitor_service_server::MonitorServiceServer,
+    },
+    inference::{
+        grpc_inference_service_client::GrpcInferenceServiceClient,
+        grpc_inference_service_server::GrpcInferenceServiceServer,
+    },
     registry::v1::registry_service_client::RegistryServiceClient,
     serving::v1::deployment_service_client::DeploymentServiceClient,
 };
@@ -134,6 +140,23 @@ impl Endpoints {
         endpoints.begin_flushing();
         endpoints.begin_rollouts();
         Ok(endpoints)
+    }
+
+    /// The service that keeps endpoints and rollouts.
+    pub fn endpoint_service(&self) -> EndpointServiceServer<Self> {
+        EndpointServiceServer::new(self.clone())
+    }
+
+    /// The service that says what happened to traffic.
+    pub fn monitor_service(&self) -> MonitorServiceServer<Self> {
+        MonitorServiceServer::new(self.clone())
+    }
+
+    /// The service that scores.
+    pub fn inference_service(&self) -> GrpcInferenceServiceServer<Self> {
+        GrpcInferenceServiceServer::new(self.clone())
+            .max_decoding_message_size(MAX_INPUT_BYTES)
+            .max_encoding_message_size(MAX_INPUT_BYTES)
     }
 }
 

@@ -100,13 +100,7 @@ impl TargetMonitor {
     }
 
     /// A copy was compared with what its caller got.
-    pub(crate) fn shadow(
-        &self,
-        of: Of<'_>,
-        now: Timestamp,
-        config: &EndpointConfig,
-        outcome: Mirrored<'_>,
-    ) {
+    pub(crate) fn shadow(&self, of: Of<'_>, now: Timestamp, config: &EndpointConfig, outcome: Mirrored<'_>) {
         let mut state = self.state();
         let window = state.window(of, now, config.window);
         match outcome {
@@ -132,7 +126,10 @@ impl TargetMonitor {
             end: Timestamp::from_millis(window.end_ms),
             body: window.summary.encode(),
         };
-        let now_open = state.open.iter_mut().filter_map(|open| std::mem::take(&mut open.is_dirty).then_some(&*open));
+        let now_open = state
+            .open
+            .iter_mut()
+            .filter_map(|open| std::mem::take(&mut open.is_dirty).then_some(&*open));
         let mut windows: Vec<_> = now_open.map(window).collect();
         windows.extend(closed.iter().map(window));
         windows
@@ -228,7 +225,9 @@ fn add_answer(columns: &mut Columns, answer: &ModelInferResponse) {
 
 fn add(columns: &mut Columns, payload: &Payload) {
     match payload {
-        Payload::Tensors(tensors) => tensors.iter().for_each(|tensor| add_tensor(columns, tensor, None)),
+        Payload::Tensors(tensors) => tensors
+            .iter()
+            .for_each(|tensor| add_tensor(columns, tensor, None)),
         Payload::Frame(frame) => {
             for column in frame.columns() {
                 add_tensor(columns, &column.values, column.nulls.as_deref());
@@ -239,7 +238,12 @@ fn add(columns: &mut Columns, payload: &Payload) {
 }
 
 fn add_tensor(columns: &mut Columns, tensor: &Tensor, nulls: Option<&[bool]>) {
-    let is_null = |row: usize| nulls.and_then(|nulls| nulls.get(row)).copied().unwrap_or_default();
+    let is_null = |row: usize| {
+        nulls
+            .and_then(|nulls| nulls.get(row))
+            .copied()
+            .unwrap_or_default()
+    };
     let width = match *tensor.shape() {
         [] | [_] | [_, 1] => 1,
         [_, width] => usize::try_from(width).unwrap_or(usize::MAX),
@@ -249,11 +253,23 @@ fn add_tensor(columns: &mut Columns, tensor: &Tensor, nulls: Option<&[bool]>) {
         return;
     }
     for place in 0..width {
-        let name = if width == 1 { tensor.name().to_owned() } else { format!("{}[{place}]", tensor.name()) };
-        let Some(column) = columns.column(&name) else { continue };
+        let name = if width == 1 {
+            tensor.name().to_owned()
+        } else {
+            format!("{}[{place}]", tensor.name())
+        };
+        let Some(column) = columns.column(&name) else {
+            continue;
+        };
         match tensor.datatype() {
             DataType::Bytes => {
-                for (row, text) in tensor.texts().skip(place).step_by(width).take(SAMPLED_ROWS).enumerate() {
+                for (row, text) in tensor
+                    .texts()
+                    .skip(place)
+                    .step_by(width)
+                    .take(SAMPLED_ROWS)
+                    .enumerate()
+                {
                     match std::str::from_utf8(&text) {
                         _ if is_null(row) => column.add_missing(),
                         Ok(text) => column.add_text(text),
@@ -317,7 +333,11 @@ impl Endpoints {
         let mut windows = Vec::new();
         for route in self.0.table.all() {
             for target in &route.targets {
-                windows.extend(target.monitor.take(route.key, &target.target.name, &self.0.config.replica));
+                windows.extend(
+                    target
+                        .monitor
+                        .take(route.key, &target.target.name, &self.0.config.replica),
+                );
             }
         }
         if windows.is_empty() {
@@ -346,7 +366,9 @@ impl Endpoints {
             let summary = TrafficSummary::decode(&window.body)?;
             let of = &window.key;
             let revision = if by_revision { of.revision } else { 0 };
-            let same = |m: &&mut Measured| m.target == of.target && m.version == of.model_version && m.revision == revision;
+            let same = |m: &&mut Measured| {
+                m.target == of.target && m.version == of.model_version && m.revision == revision
+            };
             match merged.iter_mut().find(same) {
                 Some(whole) => {
                     whole.summary.merge(&summary);

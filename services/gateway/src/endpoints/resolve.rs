@@ -31,7 +31,9 @@ impl Endpoints {
         let one = |target: &Target| {
             let target = target.clone();
             async move {
-                self.ready(cx, number, &target, now, wait).await.map_err(|error| not_ready(&target, error))
+                self.ready(cx, number, &target, now, wait)
+                    .await
+                    .map_err(|error| not_ready(&target, error))
             }
         };
         futures::future::try_join_all(revision.targets.iter().map(one)).await
@@ -71,14 +73,18 @@ impl Endpoints {
                     signature: None,
                 })
             }
-            TargetRef::Model(reference) => {
+            TargetRef::Model(_) | TargetRef::Folder(_) => {
                 let clients = self.serving()?;
                 let message = CreateDeploymentRequest {
-                    source: reference.to_string(),
+                    source: target.reference.to_string(),
                     settings: Some(settings(&target.settings)),
                     wait: prost_types::Duration::try_from(wait).ok(),
                 };
-                let reply = clients.deployments.clone().create_deployment(cx.request(message)).await;
+                let reply = clients
+                    .deployments
+                    .clone()
+                    .create_deployment(cx.request(message))
+                    .await;
                 let deployment = reply.map_err(|s| status::into_error(&s))?.into_inner().deployment;
                 let deployment = deployment.ok_or_else(|| Error::internal("a peer gave no deployment"))?;
                 of_deployment(clients, resolution, deployment)
@@ -87,16 +93,27 @@ impl Endpoints {
     }
 
     /// A target as it was before a restart, without asking the registry. Errors: a host that does not know it any more.
-    pub(crate) async fn ready_again(&self, workspace: &Workspace, target: &Target, known: &Resolution) -> Result<Ready> {
+    pub(crate) async fn ready_again(
+        &self,
+        workspace: &Workspace,
+        target: &Target,
+        known: &Resolution,
+    ) -> Result<Ready> {
         let cx = super::own_context(workspace);
         if let TargetRef::External(_) = &target.reference {
-            return self.ready(&cx, known.revision, target, known.from, Duration::ZERO).await;
+            return self
+                .ready(&cx, known.revision, target, known.from, Duration::ZERO)
+                .await;
         }
         let clients = self.serving()?;
         let message = GetDeploymentRequest {
             deployment_id: known.deployment_id.clone(),
         };
-        let reply = clients.deployments.clone().get_deployment(cx.request(message)).await;
+        let reply = clients
+            .deployments
+            .clone()
+            .get_deployment(cx.request(message))
+            .await;
         reply.map_err(|s| status::into_error(&s))?;
         // In memory or not: it is loaded when it is asked for.
         Ok(Ready {
@@ -110,7 +127,11 @@ impl Endpoints {
     }
 
     /// What a target takes and gives.
-    pub(crate) async fn upstream_metadata(&self, cx: &CallContext, ready: &Ready) -> Result<ModelMetadataResponse> {
+    pub(crate) async fn upstream_metadata(
+        &self,
+        cx: &CallContext,
+        ready: &Ready,
+    ) -> Result<ModelMetadataResponse> {
         let Upstream::Deployment { clients, id } = &ready.upstream else {
             return ready.upstream.probe().await;
         };
@@ -118,15 +139,25 @@ impl Endpoints {
             name: id.clone(),
             version: String::new(),
         };
-        let reply = clients.inference.clone().model_metadata(cx.request(message)).await;
-        reply.map(tonic::Response::into_inner).map_err(|s| status::into_error(&s))
+        let reply = clients
+            .inference
+            .clone()
+            .model_metadata(cx.request(message))
+            .await;
+        reply
+            .map(tonic::Response::into_inner)
+            .map_err(|s| status::into_error(&s))
     }
 
     /// Loads every deployment behind an endpoint.
     pub(crate) async fn load(&self, cx: &CallContext, name: &str) -> Result<()> {
         for (clients, deployment_id) in self.deployments(cx, name)? {
             let message = wire::LoadDeploymentRequest { deployment_id };
-            let reply = clients.deployments.clone().load_deployment(cx.request(message)).await;
+            let reply = clients
+                .deployments
+                .clone()
+                .load_deployment(cx.request(message))
+                .await;
             reply.map_err(|s| status::into_error(&s))?;
         }
         Ok(())
@@ -136,7 +167,11 @@ impl Endpoints {
     pub(crate) async fn unload(&self, cx: &CallContext, name: &str) -> Result<()> {
         for (clients, deployment_id) in self.deployments(cx, name)? {
             let message = wire::UnloadDeploymentRequest { deployment_id };
-            let reply = clients.deployments.clone().unload_deployment(cx.request(message)).await;
+            let reply = clients
+                .deployments
+                .clone()
+                .unload_deployment(cx.request(message))
+                .await;
             reply.map_err(|s| status::into_error(&s))?;
         }
         Ok(())
@@ -144,10 +179,13 @@ impl Endpoints {
 
     fn deployments(&self, cx: &CallContext, name: &str) -> Result<Vec<(ServingClients, String)>> {
         let route = self.route(cx, name)?;
-        let found = route.targets.iter().filter_map(|target| match &target.ready()?.upstream {
-            Upstream::Deployment { clients, id } => Some((clients.clone(), id.clone())),
-            Upstream::Grpc { .. } | Upstream::Http { .. } => None,
-        });
+        let found = route
+            .targets
+            .iter()
+            .filter_map(|target| match &target.ready()?.upstream {
+                Upstream::Deployment { clients, id } => Some((clients.clone(), id.clone())),
+                Upstream::Grpc { .. } | Upstream::Http { .. } => None,
+            });
         Ok(found.collect())
     }
 
@@ -159,7 +197,11 @@ impl Endpoints {
     }
 }
 
-fn of_deployment(clients: ServingClients, resolution: Resolution, deployment: wire::Deployment) -> Result<Ready> {
+fn of_deployment(
+    clients: ServingClients,
+    resolution: Resolution,
+    deployment: wire::Deployment,
+) -> Result<Ready> {
     if deployment.state() != DeploymentState::Ready {
         let why = match deployment.state_reason.as_str() {
             "" => "is still being loaded".to_owned(),
@@ -200,7 +242,10 @@ fn settings(of: &DeploymentSettings) -> wire::DeploymentSettings {
         runtime: of.runtime.to_string(),
         workers: count(of.workers),
         env_manager: of.env_manager.to_string(),
-        memory_limit_bytes: of.memory_limit_bytes.and_then(|n| i64::try_from(n).ok()).unwrap_or_default(),
+        memory_limit_bytes: of
+            .memory_limit_bytes
+            .and_then(|n| i64::try_from(n).ok())
+            .unwrap_or_default(),
         allow_network: of.allow_network,
         row_independent: of.row_independent,
         max_batch_rows: count(of.max_batch_rows),
@@ -217,7 +262,10 @@ fn not_ready(target: &Target, error: Error) -> Error {
         Error::Internal(_) | Error::Unavailable { .. } | Error::Invalid(_) | Error::Denied(_) => error,
         other => Error::precondition(
             Reason::TargetNotReady,
-            format!("target `{}` ({}) is not ready: {other}", target.name, target.reference),
+            format!(
+                "target `{}` ({}) is not ready: {other}",
+                target.name, target.reference
+            ),
             vec![("resource_name", target.name.to_string())],
         ),
     }

@@ -12,9 +12,9 @@ use lodeway_domain::{
     page::{Page, PageRequest},
     registry::{AliasName, ModelName, Stage},
     serving::{
-        Authorship, Decision, EndpointName, Measured as GuardMeasured, Observation, OnSuccess, Revision, RevisionReason,
-        Rollout, RolloutEvent, RolloutId, RolloutPlan, RolloutSpec, RolloutState, RolloutStatus, ShadowStats, Stats,
-        Target, decide, step_spec,
+        Authorship, Decision, EndpointName, Measured as GuardMeasured, Observation, OnSuccess, Revision,
+        RevisionReason, Rollout, RolloutEvent, RolloutId, RolloutPlan, RolloutSpec, RolloutState,
+        RolloutStatus, ShadowStats, Stats, Target, decide, step_spec,
     },
     time::Timestamp,
 };
@@ -86,7 +86,9 @@ impl Endpoints {
             .ready(cx, record.revision.number, &candidate, now, CANDIDATE_WAIT)
             .await
             .map_err(|error| candidate_not_ready(&candidate, error))?;
-        let on_success = completion.map(|completion| of_version(completion, &ready)).transpose()?;
+        let on_success = completion
+            .map(|completion| of_version(completion, &ready))
+            .transpose()?;
         let plan = RolloutPlan::new(RolloutSpec { on_success, ..spec })?;
         // What cannot be done at some step is refused now.
         for step in plan.steps() {
@@ -122,7 +124,11 @@ impl Endpoints {
             is_open: true,
             created: now,
         };
-        let kept = self.0.store.start_rollout(self.write(&cx.caller, repeat), new).await?;
+        let kept = self
+            .0
+            .store
+            .start_rollout(self.write(&cx.caller, repeat), new)
+            .await?;
         Ok(Standing::read(kept)?.stored)
     }
 
@@ -142,7 +148,10 @@ impl Endpoints {
             None => None,
         };
         let found = self.0.store.rollouts(&cx.caller.workspace, key, page).await?;
-        let items = found.items.into_iter().map(|record| Ok(Standing::read(record)?.stored));
+        let items = found
+            .items
+            .into_iter()
+            .map(|record| Ok(Standing::read(record)?.stored));
         Ok(Page {
             items: items.collect::<Result<_>>()?,
             next: found.next,
@@ -151,7 +160,8 @@ impl Endpoints {
 
     pub(crate) async fn pause_rollout(&self, cx: &CallContext, id: &str, comment: String) -> Result<Stored> {
         let by = cx.caller.principal.clone();
-        self.by_a_person(cx, id, RolloutEvent::Pause { by, comment }).await
+        self.by_a_person(cx, id, RolloutEvent::Pause { by, comment })
+            .await
     }
 
     pub(crate) async fn resume_rollout(&self, cx: &CallContext, id: &str) -> Result<Stored> {
@@ -161,7 +171,9 @@ impl Endpoints {
     /// Gives the traffic back at once.
     pub(crate) async fn abort_rollout(&self, cx: &CallContext, id: &str, comment: String) -> Result<Stored> {
         let by = cx.caller.principal.clone();
-        let stored = self.by_a_person(cx, id, RolloutEvent::Abort { by, comment }).await?;
+        let stored = self
+            .by_a_person(cx, id, RolloutEvent::Abort { by, comment })
+            .await?;
         // The controller would do it a moment later; a person who aborts is not kept waiting.
         let standing = Standing::read(self.0.store.rollout(&cx.caller.workspace, id).await?)?;
         match self.drive(standing, None).await {
@@ -176,7 +188,9 @@ impl Endpoints {
     async fn by_a_person(&self, cx: &CallContext, id: &str, event: RolloutEvent) -> Result<Stored> {
         let standing = Standing::read(self.0.store.rollout(&cx.caller.workspace, id).await?)?;
         let now = self.0.clock.now();
-        self.step(standing, event, None, None, now).await.map(|standing| standing.stored)
+        self.step(standing, event, None, None, now)
+            .await
+            .map(|standing| standing.stored)
     }
 
     /// Looks at rollouts again and again.
@@ -206,7 +220,9 @@ impl Endpoints {
             match outcome {
                 // Somebody else was faster; the next look sees what they did.
                 Ok(()) | Err(Error::Conflict(_)) => {}
-                Err(error) => tracing::warn!(rollout.id = id, %error, cause = ?error.cause(), "a rollout holds"),
+                Err(error) => {
+                    tracing::warn!(rollout.id = id, %error, cause = ?error.cause(), "a rollout holds")
+                }
             }
         }
         Ok(())
@@ -219,18 +235,23 @@ impl Endpoints {
         match standing.stored.rollout.state.status.clone() {
             RolloutStatus::Entering { step } => {
                 let kind = plan.step(step).map(|step| step.kind);
-                let kind = kind.ok_or_else(|| Error::internal("a rollout is at a step that its plan does not have"))?;
+                let kind = kind
+                    .ok_or_else(|| Error::internal("a rollout is at a step that its plan does not have"))?;
                 let (record, base) = self.revisions_of(&standing).await?;
                 let reason = RevisionReason::RolloutStep {
                     rollout: standing.stored.rollout.id.clone(),
                     step,
                 };
                 if record.revision.reason == reason {
-                    return self.step(standing, RolloutEvent::Published, None, holder, now).await.map(drop);
+                    return self
+                        .step(standing, RolloutEvent::Published, None, holder, now)
+                        .await
+                        .map(drop);
                 }
                 let spec = step_spec(&base, &standing.stored.rollout.candidate, kind)?;
                 let next = spec.following(&record.revision, author(&standing.stored.rollout, now, reason))?;
-                self.publish_step(standing, RolloutEvent::Published, next, holder, now).await
+                self.publish_step(standing, RolloutEvent::Published, next, holder, now)
+                    .await
             }
             RolloutStatus::RollingBack { .. } => {
                 let (record, base) = self.revisions_of(&standing).await?;
@@ -239,13 +260,22 @@ impl Endpoints {
                     to: base.number,
                 };
                 if record.revision.number == base.number || record.revision.reason == reason {
-                    return self.step(standing, RolloutEvent::Restored, None, holder, now).await.map(drop);
+                    return self
+                        .step(standing, RolloutEvent::Restored, None, holder, now)
+                        .await
+                        .map(drop);
                 }
-                let next = record.revision.restore(&base, author(&standing.stored.rollout, now, reason))?;
-                self.publish_step(standing, RolloutEvent::Restored, next, holder, now).await
+                let next = record
+                    .revision
+                    .restore(&base, author(&standing.stored.rollout, now, reason))?;
+                self.publish_step(standing, RolloutEvent::Restored, next, holder, now)
+                    .await
             }
             RolloutStatus::Completing => match self.complete(&standing).await {
-                Ok(()) => self.step(standing, RolloutEvent::Finished, None, holder, now).await.map(drop),
+                Ok(()) => self
+                    .step(standing, RolloutEvent::Finished, None, holder, now)
+                    .await
+                    .map(drop),
                 Err(error) if is_final(&error) => {
                     let why = error.to_string();
                     let event = RolloutEvent::CompletionRefused { why };
@@ -256,7 +286,12 @@ impl Endpoints {
             RolloutStatus::Running { since, .. } | RolloutStatus::Paused { since, .. } => {
                 let observation = self.observe(&mut standing, since, now).await?;
                 standing.stored.observation = observation;
-                match decide(&plan, &standing.stored.rollout.state, now, &standing.stored.observation) {
+                match decide(
+                    &plan,
+                    &standing.stored.rollout.state,
+                    now,
+                    &standing.stored.observation,
+                ) {
                     Decision::Hold { why } => {
                         standing.stored.holds = why.to_string();
                         self.note(standing, holder, now).await
@@ -271,15 +306,25 @@ impl Endpoints {
                     },
                 }
             }
-            RolloutStatus::RolledBack { .. } | RolloutStatus::Completed | RolloutStatus::Aborted { .. } => Ok(()),
+            RolloutStatus::RolledBack { .. } | RolloutStatus::Completed | RolloutStatus::Aborted { .. } => {
+                Ok(())
+            }
         }
     }
 
     /// The endpoint as it stands, and the revision that the rollout began with.
     async fn revisions_of(&self, standing: &Standing) -> Result<(EndpointRecord, Revision)> {
         let workspace = lodeway_domain::caller::Workspace::parse(&standing.record.workspace)?;
-        let record = self.0.store.endpoint(&workspace, &standing.stored.endpoint_name).await?;
-        let base = self.0.store.revision(standing.record.key, standing.stored.rollout.base_revision).await?;
+        let record = self
+            .0
+            .store
+            .endpoint(&workspace, &standing.stored.endpoint_name)
+            .await?;
+        let base = self
+            .0
+            .store
+            .revision(standing.record.key, standing.stored.rollout.base_revision)
+            .await?;
         Ok((record, base))
     }
 
@@ -317,9 +362,11 @@ impl Endpoints {
     ) -> Result<Standing> {
         let stored = &mut standing.stored;
         let what = describe(&event);
-        let next = stored.rollout.state.apply(&stored.rollout.plan, event, now).map_err(|illegal| {
-            Error::precondition(Reason::RolloutState, illegal.to_string(), Vec::new())
-        })?;
+        let next = stored
+            .rollout
+            .state
+            .apply(&stored.rollout.plan, event, now)
+            .map_err(|illegal| Error::precondition(Reason::RolloutState, illegal.to_string(), Vec::new()))?;
         stored.rollout.state = next;
         stored.holds.clear();
         if let Some(new) = &revision {
@@ -377,15 +424,31 @@ impl Endpoints {
     }
 
     /// What happened at the endpoint since the step began, candidate and the others apart.
-    async fn observe(&self, standing: &mut Standing, since: Timestamp, now: Timestamp) -> Result<Observation> {
-        let measured = self.measured(standing.record.key, since, now.plus(Duration::from_millis(1)), true).await?;
+    async fn observe(
+        &self,
+        standing: &mut Standing,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Observation> {
+        let measured = self
+            .measured(
+                standing.record.key,
+                since,
+                now.plus(Duration::from_millis(1)),
+                true,
+            )
+            .await?;
         let stored = &mut standing.stored;
         let candidate = &stored.rollout.candidate.name;
         let of_step = |one: &&Measured| one.revision == stored.current_revision;
         let whole = |is_candidate: bool| {
             let mut sum = TrafficSummary::default();
             let wanted = |one: &&Measured| (one.target == *candidate) == is_candidate;
-            measured.iter().filter(of_step).filter(wanted).for_each(|one| sum.merge(&one.summary));
+            measured
+                .iter()
+                .filter(of_step)
+                .filter(wanted)
+                .for_each(|one| sum.merge(&one.summary));
             sum
         };
         let (ours, theirs) = (whole(true), whole(false));
@@ -411,13 +474,19 @@ impl Endpoints {
 
     /// Tells the registry what the plan asks for at the end. Repeating it changes nothing.
     async fn complete(&self, standing: &Standing) -> Result<()> {
-        let Some(wanted) = standing.stored.rollout.plan.on_success() else { return Ok(()) };
+        let Some(wanted) = standing.stored.rollout.plan.on_success() else {
+            return Ok(());
+        };
         let workspace = lodeway_domain::caller::Workspace::parse(&standing.record.workspace)?;
         let cx = super::own_context(&workspace);
         let client = self.0.registry.clone();
-        let mut client = client.ok_or_else(|| Error::unavailable("there is no registry", "not configured"))?;
+        let mut client =
+            client.ok_or_else(|| Error::unavailable("there is no registry", "not configured"))?;
         let id = &standing.stored.rollout.id;
-        let comment = format!("rollout {id} of endpoint `{}` is complete", standing.stored.endpoint_name);
+        let comment = format!(
+            "rollout {id} of endpoint `{}` is complete",
+            standing.stored.endpoint_name
+        );
         let done = match wanted {
             OnSuccess::TransitionStage {
                 model,
@@ -433,9 +502,16 @@ impl Endpoints {
                     comment,
                     ..registry::TransitionModelVersionRequest::default()
                 };
-                client.transition_model_version(cx.request(message)).await.map(drop)
+                client
+                    .transition_model_version(cx.request(message))
+                    .await
+                    .map(drop)
             }
-            OnSuccess::MoveAlias { model, alias, version } => {
+            OnSuccess::MoveAlias {
+                model,
+                alias,
+                version,
+            } => {
                 let message = registry::SetAliasRequest {
                     name: model.to_string(),
                     alias: alias.to_string(),
@@ -454,7 +530,11 @@ impl Endpoints {
 fn is_final(error: &Error) -> bool {
     matches!(
         error,
-        Error::Invalid(_) | Error::NotFound(_) | Error::Precondition { .. } | Error::Denied(_) | Error::Unauthenticated(_)
+        Error::Invalid(_)
+            | Error::NotFound(_)
+            | Error::Precondition { .. }
+            | Error::Denied(_)
+            | Error::Unauthenticated(_)
     )
 }
 
@@ -472,7 +552,10 @@ fn candidate_not_ready(candidate: &Target, error: Error) -> Error {
     match error {
         Error::Precondition { .. } | Error::NotFound(_) | Error::DataLoss(_) => Error::precondition(
             Reason::TargetNotReady,
-            format!("target `{}` ({}) is not ready: {error}", candidate.name, candidate.reference),
+            format!(
+                "target `{}` ({}) is not ready: {error}",
+                candidate.name, candidate.reference
+            ),
             vec![("resource_name", candidate.name.to_string())],
         ),
         other => other,
@@ -483,7 +566,9 @@ fn candidate_not_ready(candidate: &Target, error: Error) -> Error {
 fn of_version(completion: Completion, ready: &Ready) -> Result<OnSuccess> {
     let (name, version) = (&ready.resolution.model_name, &ready.resolution.model_version);
     let why = "needs a candidate that is a registered version";
-    let version: i64 = version.parse().map_err(|_| Error::invalid("plan.completion", why))?;
+    let version: i64 = version
+        .parse()
+        .map_err(|_| Error::invalid("plan.completion", why))?;
     let model = ModelName::parse("plan.completion", name)?;
     Ok(match completion {
         Completion::Stage(stage) => OnSuccess::TransitionStage {
@@ -492,7 +577,11 @@ fn of_version(completion: Completion, ready: &Ready) -> Result<OnSuccess> {
             stage,
             archive_existing: true,
         },
-        Completion::Alias(alias) => OnSuccess::MoveAlias { model, alias, version },
+        Completion::Alias(alias) => OnSuccess::MoveAlias {
+            model,
+            alias,
+            version,
+        },
     })
 }
 

@@ -35,19 +35,30 @@ impl Endpoints {
         answer: &ModelInferResponse,
         prediction_id: &PredictionId,
     ) {
-        let Some(shadow) = &route.revision().shadow else { return };
+        let Some(shadow) = &route.revision().shadow else {
+            return;
+        };
         if fastrand::u16(..WHOLE_SHARE) >= shadow.share || shadow.target == chosen.target.target.name {
             return;
         }
-        let Some((_, target)) = route.target(&shadow.target) else { return };
+        let Some((_, target)) = route.target(&shadow.target) else {
+            return;
+        };
         let (target, bound) = (target.clone(), shadow.max_in_flight);
-        let (this, route, cx) = (self.clone(), route.clone(), super::own_context(&cx.caller.workspace));
+        let (this, route, cx) = (
+            self.clone(),
+            route.clone(),
+            super::own_context(&cx.caller.workspace),
+        );
         let (message, answer, prediction_id) = (message.clone(), answer.clone(), prediction_id.clone());
         let timeout = Duration::from_millis(route.revision().timeout_ms(&target.target).into());
         let now = self.0.clock.now();
         self.0.tasks.spawn_until_stop(async move {
             let ready = target.ready();
-            let version = ready.as_ref().map(|ready| ready.resolution.model_version.clone()).unwrap_or_default();
+            let version = ready
+                .as_ref()
+                .map(|ready| ready.resolution.model_version.clone())
+                .unwrap_or_default();
             let of = Of {
                 endpoint: route.record.endpoint.name.as_str(),
                 target: &target.target.name,
@@ -62,7 +73,10 @@ impl Endpoints {
                 return tell(Mirrored::Failed);
             };
             let started = Instant::now();
-            let outcome = ready.upstream.infer(&cx, message.clone(), started + timeout).await;
+            let outcome = ready
+                .upstream
+                .infer(&cx, message.clone(), started + timeout)
+                .await;
             // A copy is a call of its target like any other; guards of a rollout look at it.
             let seen = Seen {
                 latency: started.elapsed(),
@@ -71,7 +85,10 @@ impl Endpoints {
                 answer: outcome.as_ref().ok(),
             };
             target.monitor.record(of, now, &seen, &this.0.config);
-            let (Ok(theirs), Ok(ours)) = (outcome.and_then(inference::answer_of), inference::answer_of(answer)) else {
+            let (Ok(theirs), Ok(ours)) = (
+                outcome.and_then(inference::answer_of),
+                inference::answer_of(answer),
+            ) else {
                 return tell(Mirrored::Failed);
             };
             // Answers of another shape agree in nothing.

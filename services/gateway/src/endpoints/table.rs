@@ -12,7 +12,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use lodeway_domain::{
     Error, ResourceKind, Result,
     caller::Workspace,
-    serving::{BreakerState, CallOutcome, CircuitBreaker, EndpointKey, Pass, RetryBudget, Revision, Target, TargetName},
+    serving::{
+        BreakerState, CallOutcome, CircuitBreaker, EndpointKey, Pass, RetryBudget, Revision, Target,
+        TargetName,
+    },
     signature::ModelSignature,
     time::Timestamp,
 };
@@ -120,7 +123,8 @@ impl Route {
         let revision = &record.revision;
         let targets = revision.targets.iter().map(|target| {
             let kept = before.and_then(|before| before.targets.iter().find(|old| old.target == *target));
-            kept.cloned().unwrap_or_else(|| Arc::new(TargetRoute::new(target.clone(), revision, now)))
+            kept.cloned()
+                .unwrap_or_else(|| Arc::new(TargetRoute::new(target.clone(), revision, now)))
         });
         Self {
             workspace,
@@ -128,7 +132,9 @@ impl Route {
             targets: targets.collect(),
             active: AtomicUsize::new(0),
             retries: Mutex::new(RetryBudget::new(&revision.resilience, now)),
-            sequence: AtomicU64::new(before.map_or_else(random_start, |b| b.sequence.load(Ordering::Relaxed))),
+            sequence: AtomicU64::new(
+                before.map_or_else(random_start, |b| b.sequence.load(Ordering::Relaxed)),
+            ),
             record,
         }
     }
@@ -140,26 +146,38 @@ impl Route {
 
     /// A target by name, with its place.
     pub(crate) fn target(&self, name: &TargetName) -> Option<(usize, &Arc<TargetRoute>)> {
-        self.targets.iter().enumerate().find(|(_, t)| t.target.name == *name)
+        self.targets
+            .iter()
+            .enumerate()
+            .find(|(_, t)| t.target.name == *name)
     }
 
     /// Whether documents are passed on as they came, because a target reads them otherwise than its signature says.
     pub(crate) fn reads_documents(&self) -> bool {
-        let reads = |target: &Arc<TargetRoute>| target.ready().is_some_and(|ready| ready.resolution.reads_documents);
+        let reads = |target: &Arc<TargetRoute>| {
+            target
+                .ready()
+                .is_some_and(|ready| ready.resolution.reads_documents)
+        };
         self.targets.iter().any(reads)
     }
 
     /// Whether every target is a Python model, which looks at what a frame has no place for.
     pub(crate) fn is_python(&self) -> bool {
         let is_python = |target: &Arc<TargetRoute>| {
-            target.ready().is_some_and(|ready| ready.resolution.platform == "mlflow_python_function")
+            target
+                .ready()
+                .is_some_and(|ready| ready.resolution.platform == "mlflow_python_function")
         };
         self.targets.iter().all(is_python)
     }
 
     /// The signature that callers see: of the first target that has one.
     pub(crate) fn signature(&self) -> Option<Arc<Ready>> {
-        self.targets.iter().filter_map(|target| target.ready()).find(|ready| ready.signature.is_some())
+        self.targets
+            .iter()
+            .filter_map(|target| target.ready())
+            .find(|ready| ready.signature.is_some())
     }
 }
 
@@ -188,7 +206,10 @@ impl TargetRoute {
     /// It can be called from now on, or means something else from now on.
     pub(crate) fn set_ready(&self, ready: Ready) {
         self.ready.store(Some(Arc::new(ready)));
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     /// Why it cannot be called; what was ready before stays ready.
@@ -198,12 +219,19 @@ impl TargetRoute {
 
     /// Why it is not ready; empty if it is.
     pub(crate) fn trouble(&self) -> String {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Leave to call it now; none while it is left alone for its failures.
     pub(crate) fn admit(&self, now: Timestamp) -> Option<Pass> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner).admit(now).ok()
+        self.breaker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .admit(now)
+            .ok()
     }
 
     /// How a call that was let through went. True if that changed whether it gets calls.
@@ -226,6 +254,9 @@ impl TargetRoute {
 
     /// Whether its failures keep calls away from it.
     pub(crate) fn breaker(&self) -> BreakerState {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner).state()
+        self.breaker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .state()
     }
 }

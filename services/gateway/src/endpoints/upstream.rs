@@ -10,8 +10,8 @@ use lodeway_domain::{
 use lodeway_inference::{Payload, oip};
 use lodeway_proto::{
     inference::{
-        ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
-        grpc_inference_service_client::GrpcInferenceServiceClient,
+        ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
+        ModelReadyRequest, grpc_inference_service_client::GrpcInferenceServiceClient,
     },
     serving::v1::{ScoreRequest, ScoreResponse},
 };
@@ -61,7 +61,11 @@ impl Upstream {
                 let client = GrpcInferenceServiceClient::new(transport)
                     .max_decoding_message_size(MAX_INPUT_BYTES)
                     .max_encoding_message_size(MAX_INPUT_BYTES);
-                Ok(Self::Grpc { client, model, version })
+                Ok(Self::Grpc {
+                    client,
+                    model,
+                    version,
+                })
             }
             Scheme::Http | Scheme::Https => {
                 let client = reqwest::Client::builder()
@@ -92,14 +96,22 @@ impl Upstream {
                     message.model_version.clear();
                     let cx = cx.until(deadline);
                     let reply = clients.inference.clone().model_infer(cx.request(message)).await;
-                    reply.map(tonic::Response::into_inner).map_err(|s| status::into_error(&s))
+                    reply
+                        .map(tonic::Response::into_inner)
+                        .map_err(|s| status::into_error(&s))
                 }
-                Self::Grpc { client, model, version } => {
+                Self::Grpc {
+                    client,
+                    model,
+                    version,
+                } => {
                     message.model_name.clone_from(model);
                     message.model_version.clone_from(version);
                     // Without the caller's context: their credentials are not another server's business.
                     let reply = client.clone().model_infer(within(message, deadline)).await;
-                    reply.map(tonic::Response::into_inner).map_err(|s| status::into_error(&s))
+                    reply
+                        .map(tonic::Response::into_inner)
+                        .map_err(|s| status::into_error(&s))
                 }
                 Self::Http { client, url } => over_http(client, url, message).await,
             }
@@ -131,7 +143,9 @@ impl Upstream {
         let call = client.score(cx.request(message));
         let reply = tokio::time::timeout_at(deadline.into(), call).await;
         let reply = reply.map_err(|_| Error::DeadlineExceeded)?;
-        reply.map(tonic::Response::into_inner).map_err(|s| status::into_error(&s))
+        reply
+            .map(tonic::Response::into_inner)
+            .map_err(|s| status::into_error(&s))
     }
 
     /// What a model on another server takes and gives; an error if it does not answer or is not ready.
@@ -140,7 +154,11 @@ impl Upstream {
         let look = async {
             match self {
                 Self::Deployment { .. } => Ok(ModelMetadataResponse::default()),
-                Self::Grpc { client, model, version } => {
+                Self::Grpc {
+                    client,
+                    model,
+                    version,
+                } => {
                     let ready = ModelReadyRequest {
                         name: model.clone(),
                         version: version.clone(),
@@ -162,7 +180,10 @@ impl Upstream {
                     let reply = client.get(format!("{url}/ready")).send().await.map_err(gone)?;
                     if !reply.status().is_success() {
                         let status = reply.status();
-                        return Err(Error::unavailable("the model is not ready there", format!("{status}")));
+                        return Err(Error::unavailable(
+                            "the model is not ready there",
+                            format!("{status}"),
+                        ));
                     }
                     Ok(ModelMetadataResponse::default())
                 }
@@ -184,13 +205,21 @@ fn gone(error: reqwest::Error) -> Error {
     Error::unavailable("a target on another server does not answer", error)
 }
 
-async fn over_http(client: &reqwest::Client, url: &str, message: ModelInferRequest) -> Result<ModelInferResponse> {
+async fn over_http(
+    client: &reqwest::Client,
+    url: &str,
+    message: ModelInferRequest,
+) -> Result<ModelInferResponse> {
     let raw = !message.raw_input_contents.is_empty();
     let id = message.id.clone();
     let (payload, parameters) = inference::input_of(message)?;
     let inputs = match payload {
         Payload::Tensors(tensors) => tensors,
-        Payload::Frame(frame) => frame.into_columns().into_iter().map(|column| column.values).collect(),
+        Payload::Frame(frame) => frame
+            .into_columns()
+            .into_iter()
+            .map(|column| column.values)
+            .collect(),
         Payload::Document(_) => return Err(Error::internal("a document is no inference request")),
     };
     let request = oip::InferRequest {
@@ -204,7 +233,11 @@ async fn over_http(client: &reqwest::Client, url: &str, message: ModelInferReque
     if let Some(length) = encoded.header_length {
         call = call.header(oip::HEADER_LENGTH, length);
     }
-    let reply = call.header("content-type", "application/json").send().await.map_err(gone)?;
+    let reply = call
+        .header("content-type", "application/json")
+        .send()
+        .await
+        .map_err(gone)?;
     let (code, length) = (reply.status(), reply.headers().get(oip::HEADER_LENGTH).cloned());
     let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
     let body = reply.bytes().await.map_err(gone)?;
@@ -228,7 +261,10 @@ fn refuse_metadata_service(host: &str) -> Result<()> {
         Err(_) => bare == "metadata.google.internal",
     };
     if is_link_local {
-        return Err(Error::invalid("reference", format!("`{host}` is not an address this gateway connects to")));
+        return Err(Error::invalid(
+            "reference",
+            format!("`{host}` is not an address this gateway connects to"),
+        ));
     }
     Ok(())
 }

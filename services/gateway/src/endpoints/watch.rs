@@ -80,7 +80,10 @@ impl Endpoints {
         match self.0.store.all_endpoints().await {
             Ok((head, all)) => {
                 for (_, record) in all.into_iter().filter(|(of, _)| of == workspace) {
-                    sender.send(Ok(pushed(head, GatewayEvent::Endpoint(Box::new(record))))).await.ok()?;
+                    sender
+                        .send(Ok(pushed(head, GatewayEvent::Endpoint(Box::new(record)))))
+                        .await
+                        .ok()?;
                 }
                 let end = WatchEndpointsResponse {
                     cursor: head.to_string(),

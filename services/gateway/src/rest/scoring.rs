@@ -75,7 +75,10 @@ async fn body(request: Request) -> Result<Bytes, Error> {
     limited.map(|whole| whole.to_bytes()).map_err(|e| {
         if e.is::<LengthLimitError>() {
             return Error::Exhausted {
-                message: format!("the request body is larger than {} MiB; send fewer rows", MAX_INPUT_BYTES >> 20),
+                message: format!(
+                    "the request body is larger than {} MiB; send fewer rows",
+                    MAX_INPUT_BYTES >> 20
+                ),
                 retry_after: None,
             };
         }
@@ -85,8 +88,14 @@ async fn body(request: Request) -> Result<Bytes, Error> {
 
 async fn ping(State(endpoints): State<Endpoints>, request: Request) -> Response {
     let cx = context(&request);
-    let is_ready = endpoints.only(&cx).is_some_and(|route| route.targets.iter().any(|t| t.ready().is_some()));
-    let code = if is_ready { StatusCode::OK } else { StatusCode::NOT_FOUND };
+    let is_ready = endpoints
+        .only(&cx)
+        .is_some_and(|route| route.targets.iter().any(|t| t.ready().is_some()));
+    let code = if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::NOT_FOUND
+    };
     (code, "\n").into_response()
 }
 
@@ -101,7 +110,11 @@ async fn only_invocations(State(endpoints): State<Endpoints>, request: Request) 
     }
 }
 
-async fn invocations(State(endpoints): State<Endpoints>, Path(name): Path<String>, request: Request) -> Response {
+async fn invocations(
+    State(endpoints): State<Endpoints>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
     let cx = context(&request);
     match endpoints.route(&cx, &name) {
         Ok(route) => score(&endpoints, cx, route, request).await,
@@ -129,7 +142,9 @@ async fn score(endpoints: &Endpoints, cx: CallContext, route: Arc<Route>, reques
         Err(scoring::Refused::MediaType(why)) => {
             return (StatusCode::UNSUPPORTED_MEDIA_TYPE, why).into_response();
         }
-        Ok(scoring::Parsed::Input(input)) if !passes_on && !(input.has_index && route.is_python()) => Some(input),
+        Ok(scoring::Parsed::Input(input)) if !passes_on && !(input.has_index && route.is_python()) => {
+            Some(input)
+        }
         Ok(_) => None,
         // What a model with type hints takes is for the model to say.
         Err(scoring::Refused::Invalid(_)) if passes_on => None,
@@ -218,16 +233,19 @@ struct Named {
     version: String,
 }
 
-async fn metadata(State(endpoints): State<Endpoints>, Path(named): Path<Named>, request: Request) -> Response {
+async fn metadata(
+    State(endpoints): State<Endpoints>,
+    Path(named): Path<Named>,
+    request: Request,
+) -> Response {
     let cx = context(&request);
     match endpoints.metadata(&cx, &named.name, &named.version).await {
         Ok(found) => {
-            let tensors = |tensors: &[lodeway_proto::inference::model_metadata_response::TensorMetadata]| {
-                let one = |t: &lodeway_proto::inference::model_metadata_response::TensorMetadata| {
-                    json!({ "name": t.name, "datatype": t.datatype, "shape": t.shape })
+            let tensors =
+                |tensors: &[lodeway_proto::inference::model_metadata_response::TensorMetadata]| {
+                    let one = |t: &lodeway_proto::inference::model_metadata_response::TensorMetadata| json!({ "name": t.name, "datatype": t.datatype, "shape": t.shape });
+                    tensors.iter().map(one).collect::<Vec<_>>()
                 };
-                tensors.iter().map(one).collect::<Vec<_>>()
-            };
             let body = json!({
                 "name": found.name,
                 "versions": found.versions,
@@ -248,7 +266,11 @@ async fn ready(State(endpoints): State<Endpoints>, Path(named): Path<Named>, req
     }
     let is_ready = endpoints.is_ready(&cx, &named.name, &named.version);
     let body = json!({ "name": named.name, "ready": is_ready }).to_string();
-    let code = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (code, json_body(Bytes::from(body))).into_response()
 }
 
@@ -292,11 +314,21 @@ async fn infer_inner(
     let (model_name, model_version) = (response.model_name.clone(), response.model_version.clone());
     let mut outputs = match inference::answer_of(response)? {
         Payload::Tensors(tensors) => tensors,
-        Payload::Frame(frame) => frame.into_columns().into_iter().map(|column| column.values).collect(),
+        Payload::Frame(frame) => frame
+            .into_columns()
+            .into_iter()
+            .map(|column| column.values)
+            .collect(),
         Payload::Document(_) => return Err(Error::internal("a document came as an inference response")),
     };
-    if let Some(missing) = wanted.iter().find(|name| outputs.iter().all(|output| output.name() != **name)) {
-        return Err(Error::invalid("outputs", format!("the model gives no `{missing}`")));
+    if let Some(missing) = wanted
+        .iter()
+        .find(|name| outputs.iter().all(|output| output.name() != **name))
+    {
+        return Err(Error::invalid(
+            "outputs",
+            format!("the model gives no `{missing}`"),
+        ));
     }
     if !wanted.is_empty() {
         outputs.retain(|output| wanted.iter().any(|name| name == output.name()));
@@ -314,7 +346,9 @@ async fn infer_inner(
     let encoded = oip::write_response(&answer, &binary)?;
     let mut response = json_body(encoded.body);
     if let Some(length) = encoded.header_length {
-        response.headers_mut().insert(oip::HEADER_LENGTH, HeaderValue::from(length));
+        response
+            .headers_mut()
+            .insert(oip::HEADER_LENGTH, HeaderValue::from(length));
         let octets = HeaderValue::from_static("application/octet-stream");
         response.headers_mut().insert(header::CONTENT_TYPE, octets);
     }

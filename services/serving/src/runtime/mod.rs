@@ -95,7 +95,8 @@ impl Runtimes {
                 Ok(None) => {}
                 // Without a library Python may still do it.
                 Err(error)
-                    if error.reason() == Reason::RuntimeMissing && settings.runtime == RuntimeChoice::Auto =>
+                    if error.reason() == Reason::RuntimeMissing
+                        && settings.runtime == RuntimeChoice::Auto =>
                 {
                     lacking = Some(error);
                 }
@@ -106,7 +107,9 @@ impl Runtimes {
         match (&self.python, lacking) {
             (Some(zygotes), _) if is_python => {
                 let model = python::PythonModel::load(zygotes, folder, settings).await;
-                model.map(|model| Box::new(model) as Box<dyn Runtime>).map_err(python_missing)
+                model
+                    .map(|model| Box::new(model) as Box<dyn Runtime>)
+                    .map_err(python_missing)
             }
             (_, Some(error)) => Err(error),
             (_, None) => {

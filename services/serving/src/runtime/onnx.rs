@@ -76,7 +76,10 @@ impl OnnxLibrary {
         file: &ModelFile,
         settings: &DeploymentSettings,
     ) -> Result<OnnxModel> {
-        let data = file.flavors.get("onnx").and_then(|flavor| flavor.get("data")?.as_str());
+        let data = file
+            .flavors
+            .get("onnx")
+            .and_then(|flavor| flavor.get("data")?.as_str());
         let path = folder.join(data.unwrap_or("model.onnx"));
         let parallel = settings.max_active_batches.unwrap_or_else(super::processors);
         let library = self.clone();
@@ -214,9 +217,10 @@ impl Inner {
         let mut session = self.take()?;
         let answer = match session.run(inputs) {
             Ok(outputs) => self.read(&outputs),
-            Err(error) if error.code() == ort::ErrorCode::InvalidArgument => {
-                Err(Error::invalid("inputs", format!("the model does not take it: {}", error.message())))
-            }
+            Err(error) if error.code() == ort::ErrorCode::InvalidArgument => Err(Error::invalid(
+                "inputs",
+                format!("the model does not take it: {}", error.message()),
+            )),
             Err(error) => Err(Error::internal(format!("ONNX Runtime failed: {error}"))),
         };
         self.sessions().idle.push(session);
@@ -238,7 +242,9 @@ impl Inner {
 /// The spec of an input; only tensors can be sent.
 fn spec(name: &str, dtype: &ValueType) -> Result<TensorSpec> {
     let ValueType::Tensor { ty, shape, .. } = dtype else {
-        return Err(not_loadable(format!("its input `{name}` is no tensor but {dtype}")));
+        return Err(not_loadable(format!(
+            "its input `{name}` is no tensor but {dtype}"
+        )));
     };
     let datatype = datatype(*ty)
         .ok_or_else(|| not_loadable(format!("its input `{name}` holds elements of type {ty}")))?;
@@ -286,7 +292,10 @@ fn value(tensor: &Tensor) -> Result<SessionInputValue<'static>> {
     macro_rules! numbers {
         ($type:ty) => {{
             let (chunks, _) = data.as_chunks::<{ size_of::<$type>() }>();
-            let elements: Vec<$type> = chunks.iter().map(|chunk| <$type>::from_le_bytes(*chunk)).collect();
+            let elements: Vec<$type> = chunks
+                .iter()
+                .map(|chunk| <$type>::from_le_bytes(*chunk))
+                .collect();
             ort::value::Tensor::from_array((shape, elements)).map(|t| t.into_dyn())
         }};
     }
@@ -314,7 +323,10 @@ fn value(tensor: &Tensor) -> Result<SessionInputValue<'static>> {
             ort::value::Tensor::from_string_array((shape, texts.as_slice())).map(|t| t.into_dyn())
         }
         other => {
-            return Err(Error::invalid(field(tensor), format!("this model takes no {other}")));
+            return Err(Error::invalid(
+                field(tensor),
+                format!("this model takes no {other}"),
+            ));
         }
     };
     made.map(SessionInputValue::from)
@@ -367,13 +379,18 @@ fn tensor(name: &str, value: &DynValue) -> Result<Tensor> {
 
 /// A sequence of maps from class to probability, as a tensor `[rows, classes]` in the order of the classes' names.
 fn probabilities(name: &str, value: &DynValue) -> Result<Tensor> {
-    let fault = |e: ort::Error| Error::internal(format!("output `{name}` is a sequence that cannot be read: {e}"));
-    let rows = value.try_extract_sequence::<ort::value::DynMapValueType>().map_err(fault)?;
+    let fault =
+        |e: ort::Error| Error::internal(format!("output `{name}` is a sequence that cannot be read: {e}"));
+    let rows = value
+        .try_extract_sequence::<ort::value::DynMapValueType>()
+        .map_err(fault)?;
     let (mut data, mut classes) = (Vec::new(), None);
     for row in &rows {
         let row = probabilities_of(row).map_err(fault)?;
         if *classes.get_or_insert(row.len()) != row.len() {
-            return Err(Error::internal(format!("output `{name}` has rows of different length")));
+            return Err(Error::internal(format!(
+                "output `{name}` has rows of different length"
+            )));
         }
         row.iter().for_each(|p| data.extend_from_slice(&p.to_le_bytes()));
     }
@@ -383,7 +400,13 @@ fn probabilities(name: &str, value: &DynValue) -> Result<Tensor> {
 }
 
 fn probabilities_of(row: &DynMap) -> ort::Result<Vec<f32>> {
-    let is_text = matches!(row.dtype(), ValueType::Map { key: TensorElementType::String, .. });
+    let is_text = matches!(
+        row.dtype(),
+        ValueType::Map {
+            key: TensorElementType::String,
+            ..
+        }
+    );
     if is_text {
         let mut pairs = row.try_extract_key_values::<String, f32>()?;
         pairs.sort_by(|a, b| a.0.cmp(&b.0));

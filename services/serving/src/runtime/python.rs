@@ -3,7 +3,10 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use lodeway_domain::{Result, serving::{DeploymentSettings, EnvManager}};
+use lodeway_domain::{
+    Result,
+    serving::{DeploymentSettings, EnvManager},
+};
 use lodeway_inference::Payload;
 use lodeway_worker::{Pool, PoolSpec, Zygotes};
 
@@ -22,7 +25,11 @@ pub(super) struct PythonModel {
 
 impl PythonModel {
     /// Loads the model in `folder` into its processes. Errors: those of [`Zygotes::pool`].
-    pub(super) async fn load(zygotes: &Arc<Zygotes>, folder: &Path, settings: &DeploymentSettings) -> Result<Self> {
+    pub(super) async fn load(
+        zygotes: &Arc<Zygotes>,
+        folder: &Path,
+        settings: &DeploymentSettings,
+    ) -> Result<Self> {
         let spec = PoolSpec {
             env_manager: match settings.env_manager {
                 EnvManager::Local => lodeway_worker::EnvManager::Local,
@@ -58,7 +65,13 @@ impl Runtime for PythonModel {
     }
 
     fn memory_bytes(&self) -> u64 {
-        let held: u64 = self.pool.status().workers.iter().map(|worker| worker.resident_bytes).sum();
+        let held: u64 = self
+            .pool
+            .status()
+            .workers
+            .iter()
+            .map(|worker| worker.resident_bytes)
+            .sum();
         held.max(WORKER_BYTES.saturating_mul(self.workers.try_into().unwrap_or(1)))
     }
 

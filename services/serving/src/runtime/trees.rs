@@ -48,7 +48,11 @@ impl Trees {
     pub(super) async fn load(folder: &Path, file: &ModelFile) -> Result<Option<Self>> {
         let flavor = |name: &str| file.flavors.get(name);
         let text = |flavor: &Map<String, Value>, key: &str| {
-            flavor.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+            flavor
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
         };
         if let Some(xgboost) = flavor("xgboost") {
             let class = match text(xgboost, "model_class").rsplit('.').next() {
@@ -71,9 +75,16 @@ impl Trees {
                 return Ok(None);
             }
             let bytes = read(folder, &name).await?;
-            let Ok(content) = std::str::from_utf8(&bytes) else { return Ok(None) };
+            let Ok(content) = std::str::from_utf8(&bytes) else {
+                return Ok(None);
+            };
             let read = TreeModel::from_lightgbm_text(content);
-            return Ok(Self::new(read.map_err(refused)?, Class::Scores, "lightgbm", bytes.len()));
+            return Ok(Self::new(
+                read.map_err(refused)?,
+                Class::Scores,
+                "lightgbm",
+                bytes.len(),
+            ));
         }
         Ok(None)
     }
@@ -121,16 +132,23 @@ impl Trees {
 }
 
 fn shape(rows: i64, outputs: i64) -> Vec<i64> {
-    if outputs == 1 { vec![rows] } else { vec![rows, outputs] }
+    if outputs == 1 {
+        vec![rows]
+    } else {
+        vec![rows, outputs]
+    }
 }
 
 async fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
     let path = folder.join(name);
-    let inside = std::fs::canonicalize(&path).is_ok_and(|p| p.starts_with(folder.canonicalize().unwrap_or_default()));
+    let inside =
+        std::fs::canonicalize(&path).is_ok_and(|p| p.starts_with(folder.canonicalize().unwrap_or_default()));
     if !inside {
         return Err(not_loadable(format!("its data `{name}` is not in its folder")));
     }
-    tokio::fs::read(path).await.map_err(|e| not_loadable(format!("`{name}` cannot be read: {e}")))
+    tokio::fs::read(path)
+        .await
+        .map_err(|e| not_loadable(format!("`{name}` cannot be read: {e}")))
 }
 
 fn refused(error: lodeway_trees::TreeError) -> Error {
@@ -171,7 +189,10 @@ impl Runtime for Trees {
         let Payload::Tensors(tensors) = call.payload else {
             return Err(Error::invalid("inputs", "this model takes tensors"));
         };
-        let tensor = tensors.into_iter().next().ok_or_else(|| Error::invalid("inputs", "is empty"))?;
+        let tensor = tensors
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::invalid("inputs", "is empty"))?;
         let (model, class, rounds) = (self.model.clone(), self.class, self.rounds.clone());
         if tensor.elements() <= INLINE_CELLS {
             return score(&model, class, rounds, &tensor);
@@ -182,18 +203,29 @@ impl Runtime for Trees {
     }
 }
 
-fn score(model: &TreeModel, class: Class, rounds: std::ops::Range<usize>, tensor: &Tensor) -> Result<Payload> {
+fn score(
+    model: &TreeModel,
+    class: Class,
+    rounds: std::ops::Range<usize>,
+    tensor: &Tensor,
+) -> Result<Payload> {
     let (chunks, _) = tensor.data().as_chunks::<8>();
     let cells: Vec<f64> = chunks.iter().map(|chunk| f64::from_le_bytes(*chunk)).collect();
     let fault = |e: lodeway_trees::TreeError| Error::invalid("inputs", e.to_string());
     let matrix = Matrix::from_f64(&cells, model.features()).map_err(fault)?;
-    let scores = model.predict_iterations(&matrix, Kind::Value, rounds).map_err(fault)?;
+    let scores = model
+        .predict_iterations(&matrix, Kind::Value, rounds)
+        .map_err(fault)?;
     let rows = i64::try_from(matrix.rows()).unwrap_or(i64::MAX);
     let outputs = i64::try_from(model.outputs(Kind::Value)).unwrap_or(1);
     let answer = match (class, scores) {
         (Class::Label, scores) => {
             let width = usize::try_from(outputs).unwrap_or(1).max(1);
-            let labels = scores.to_f64().chunks(width).flat_map(|row| label(row).to_le_bytes()).collect::<Vec<_>>();
+            let labels = scores
+                .to_f64()
+                .chunks(width)
+                .flat_map(|row| label(row).to_le_bytes())
+                .collect::<Vec<_>>();
             Tensor::new(OUTPUT, DataType::Int64, vec![rows], labels)?
         }
         (Class::Scores, Scores::F32(scores)) => {
@@ -215,9 +247,12 @@ fn label(row: &[f64]) -> i64 {
         [one] if *one > 1.0 => *one as i64,
         [one] => i64::from(*one > 0.5),
         many => {
-            let best = many.iter().enumerate().fold((0, f64::NEG_INFINITY), |best, (at, &score)| {
-                if score > best.1 { (at, score) } else { best }
-            });
+            let best = many
+                .iter()
+                .enumerate()
+                .fold((0, f64::NEG_INFINITY), |best, (at, &score)| {
+                    if score > best.1 { (at, score) } else { best }
+                });
             i64::try_from(best.0).unwrap_or(i64::MAX)
         }
     }
