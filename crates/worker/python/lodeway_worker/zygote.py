@@ -77,7 +77,19 @@ def _import(preload):
             __import__(name)
         except ImportError:
             pass
+    _map_packages()
     return {"kind": "hello", "python": sys.version.split()[0], "mlflow": mlflow.__version__}
+
+
+def _map_packages():
+    """Has MLflow look through the installed packages here, which every `load_model` would do again."""
+    try:
+        from mlflow.utils import requirements_utils
+
+        requirements_utils._init_modules_to_packages_map()
+    except Exception:
+        # only time is lost, in each child
+        traceback.print_exc()
 
 
 def _send(control, message, fds=()):
