@@ -12,7 +12,7 @@ use crate::{
     conn::{Broken, Conn},
     pool::{Idle, Shared},
     wire::{Fault, Reply},
-    worker::{Doom, Worker},
+    worker::Doom,
 };
 
 /// A worker that was checked out. Dropped in the middle of a call, the call is drained in the background, so that an
@@ -156,7 +156,7 @@ impl Busy {
     fn abandon(&mut self, broken: Broken) {
         self.call = None;
         if let Some(idle) = self.idle.take() {
-            abandon(&idle.worker, broken);
+            abandon(&self.shared, idle, broken);
         }
     }
 
@@ -186,11 +186,12 @@ async fn exchange(conn: &mut Conn, id: u64) -> Result<(Reply, Bytes), Broken> {
     Ok((reply, body))
 }
 
-fn abandon(worker: &Worker, broken: Broken) {
+/// Has a worker end that cannot be spoken with any more.
+fn abandon(shared: &Shared, idle: Idle, broken: Broken) {
     match broken {
-        Broken::Garbage(what) => worker.kill(Doom::Garbage(what)),
-        // it ended, or cannot be spoken with; how it ended is told by its supervisor
-        Broken::Ended | Broken::Io(_) => worker.kill_quietly(),
+        Broken::Garbage(what) => idle.worker.kill(Doom::Garbage(what)),
+        // most likely it is ending; how is told by its supervisor
+        Broken::Ended | Broken::Io(_) => idle.worker.let_go(idle.conn, &shared.zygotes.spawn),
     }
 }
 
@@ -204,7 +205,7 @@ async fn drain(shared: Arc<Shared>, mut idle: Idle, id: u64, limit: Instant) {
                 return;
             }
             Ok(Ok(_)) => {}
-            Ok(Err(broken)) => return abandon(&idle.worker, broken),
+            Ok(Err(broken)) => return abandon(&shared, idle, broken),
             Err(_) => return idle.worker.kill(Doom::TooSlow(shared.spec.call_timeout)),
         }
     }

@@ -273,9 +273,10 @@ async fn listen(
         process.kill();
         let _ = process.wait().await;
     }
-    let last = tail.last(3).await;
-    tracing::debug!(pid = process.pid(), %last, "a zygote has ended");
     let _ = done.send(true);
     locked(&shared.forks).clear();
+    // its children died with it
     locked(&shared.exits).clear();
+    let last = tail.last(3).await;
+    tracing::debug!(pid = process.pid(), %last, "a zygote has ended");
 }
