@@ -26,6 +26,9 @@ pub(crate) struct FenceSpec {
     pub write: Vec<PathBuf>,
     /// Whether sockets of the internet families may be opened.
     pub allow_network: bool,
+    /// Whether the modes of files may be changed, also of those that it does not own the folder of.
+    #[serde(default)]
+    pub allow_modes: bool,
     /// Whether to go on where the kernel lacks Landlock or seccomp.
     pub unfenced: bool,
     /// The process that must be alive, and with which this one dies.

@@ -34,8 +34,10 @@ const SYSTEM: &[&str] = &[
     "/lib",
     "/lib32",
     "/lib64",
+    "/etc/alpine-release",
     "/etc/alternatives",
     "/etc/ca-certificates",
+    "/etc/debian_version",
     "/etc/fonts",
     "/etc/group",
     "/etc/host.conf",
@@ -44,6 +46,7 @@ const SYSTEM: &[&str] = &[
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
     "/etc/localtime",
+    "/etc/lsb-release",
     "/etc/mime.types",
     "/etc/nsswitch.conf",
     "/etc/os-release",
@@ -51,9 +54,11 @@ const SYSTEM: &[&str] = &[
     "/etc/pip.conf",
     "/etc/pki",
     "/etc/protocols",
+    "/etc/redhat-release",
     "/etc/resolv.conf",
     "/etc/services",
     "/etc/ssl",
+    "/etc/system-release",
     "/etc/timezone",
     "/proc/cpuinfo",
     "/proc/filesystems",
@@ -145,8 +150,8 @@ impl Zygotes {
     /// Loads a model into `spec.workers` processes; ready when all have it.
     ///
     /// Errors: `INVALID_FIELD` for a folder that is no model below the models' root, or a model that does not load
-    /// (with its last lines); `NOT_IMPLEMENTED` if the kernel cannot fence, there is no interpreter, it has no MLflow,
-    /// or the environment cannot be built; `BACKEND_UNAVAILABLE` if processes cannot be started.
+    /// or whose environment cannot be built (with the last lines of either); `NOT_IMPLEMENTED` if the kernel cannot
+    /// fence, there is no interpreter, or it has no MLflow; `BACKEND_UNAVAILABLE` if processes cannot be started.
     pub async fn pool(&self, spec: PoolSpec) -> Result<Pool, Error> {
         let root = &self.inner.config.models_root;
         let folder = spec.folder.canonicalize().ok();
@@ -263,6 +268,7 @@ impl Inner {
             read,
             write,
             allow_network,
+            allow_modes: false,
             unfenced: self.config.unfenced == Unfenced::Allow,
             parent: std::process::id(),
             exec: self.config.program_args.clone(),

@@ -142,7 +142,7 @@ fn apply(spec: &FenceSpec) -> Result<Fence, String> {
         Err(why) if !spec.unfenced => return Err(format!("files: {why}")),
         Err(_) => {}
     }
-    match calls::restrict(spec.allow_network) {
+    match calls::restrict(spec.allow_network, spec.allow_modes) {
         Ok(()) => {
             fence.calls = true;
             fence.no_network = !spec.allow_network;
