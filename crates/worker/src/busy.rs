@@ -1,19 +1,22 @@
 //! A worker with a call.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use lodeway_domain::Error;
 use lodeway_inference::Payload;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     ModelFault,
-    conn::{Broken, Conn},
+    conn::Broken,
     pool::{Idle, Shared},
     wire::{Fault, Reply},
     worker::Doom,
 };
+
+/// How long after a worker's end its answer is still read.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// A worker that was checked out. Dropped in the middle of a call, the call is drained in the background, so that an
 /// impatient caller costs nobody a process.
@@ -59,7 +62,7 @@ impl Busy {
             return Err(Error::internal("a call was asked for after its end"));
         };
         let until = self.deadline.min(self.limit);
-        match timeout_at(until, exchange(&mut idle.conn, id)).await {
+        match timeout_at(until, exchange(idle, id)).await {
             Ok(Ok((reply, body))) => {
                 if reply.is_last() {
                     self.call = None;
@@ -175,8 +178,18 @@ impl Drop for Busy {
 }
 
 /// The next reply, which must be to this call.
-async fn exchange(conn: &mut Conn, id: u64) -> Result<(Reply, Bytes), Broken> {
-    let (reply, body) = conn.exchange().await?;
+async fn exchange(idle: &mut Idle, id: u64) -> Result<(Reply, Bytes), Broken> {
+    let Idle { conn, worker } = idle;
+    let ended = async {
+        // its socket may be open all the same, in a child that it left behind; its last words may be on their way
+        worker.ended().await;
+        sleep(LAST_WORDS).await;
+    };
+    let (reply, body) = tokio::select! {
+        biased;
+        reply = conn.exchange() => reply?,
+        () = ended => return Err(Broken::Ended),
+    };
     if reply.id() != Some(id) {
         return Err(Broken::Garbage("an answer to another call".to_owned()));
     }
@@ -198,7 +211,7 @@ fn abandon(shared: &Shared, idle: Idle, broken: Broken) {
 /// Waits for the rest of a call that nobody waits for any more.
 async fn drain(shared: Arc<Shared>, mut idle: Idle, id: u64, limit: Instant) {
     loop {
-        match timeout_at(limit, exchange(&mut idle.conn, id)).await {
+        match timeout_at(limit, exchange(&mut idle, id)).await {
             Ok(Ok((reply, _))) if reply.is_last() => {
                 idle.worker.count_call();
                 shared.give_back(idle);

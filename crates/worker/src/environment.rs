@@ -21,6 +21,8 @@ use crate::{
 
 /// Lines of a build's output that an error shows.
 const SHOWN_LINES: usize = 15;
+/// A file of a package, at most.
+const MAX_PACKAGE_BYTES: u64 = 16 << 30;
 /// How often another process's lock is tried.
 const LOCK_TICK: Duration = Duration::from_millis(250);
 
@@ -208,6 +210,7 @@ impl Build<'_> {
         write.extend([self.dir.clone(), self.scratch.clone()]);
         let mut spec = inner.fence_spec(read, write, true);
         spec.allow_modes = modes;
+        spec.max_file_bytes = MAX_PACKAGE_BYTES;
         let mut command = inner.fenced(&spec, program)?;
         command.envs(base_environment(&name, &self.scratch));
         command

@@ -37,6 +37,8 @@ pub(crate) struct FenceSpec {
     pub exec: Vec<String>,
     /// How many files may be open.
     pub max_files: u64,
+    /// How long one file may become.
+    pub max_file_bytes: u64,
 }
 
 /// What the kernel let us apply; part of a pool's status.

@@ -172,6 +172,7 @@ pub(crate) async fn supervise(shared: Arc<Shared>, number: usize, first: oneshot
         let _ = timeout(wait, shared.stop.cancelled()).await;
     }
     slot.state().phase = Phase::Stopped;
+    shared.zygotes.release(&shared.key).await;
 }
 
 /// The wait after so many ends in a row: doubled, and between half and whole of that, so that not all come back at

@@ -26,6 +26,8 @@ use crate::{
 
 /// Open files of a worker at most.
 const MAX_FILES: u64 = 4096;
+/// A file that a worker writes, at most; there is no limit of all together.
+const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// What every interpreter reads, as far as it is there.
 const SYSTEM: &[&str] = &[
@@ -208,14 +210,40 @@ impl Inner {
             fence = ?zygote.hello.fence,
             "an interpreter is ready for models"
         );
+        if zygote.hello.threads > 1 {
+            tracing::warn!(
+                threads = zygote.hello.threads,
+                "an interpreter forks with more threads than one"
+            );
+        }
         *entry = Some(zygote.clone());
         Ok(zygote)
+    }
+
+    /// Ends the zygote of `key` if no pool uses it any more; the local one stays for the next pool.
+    pub async fn release(&self, key: &Key) {
+        let local = self.local.lock().await.clone();
+        if !key.allow_network && local.as_ref() == Some(&key.interpreter) {
+            return;
+        }
+        let Some(entry) = self.running().get(key).cloned() else {
+            return;
+        };
+        let mut entry = entry.lock().await;
+        let unused = entry
+            .as_mut()
+            .is_some_and(|zygote| Arc::get_mut(zygote).is_some());
+        if unused && let Some(zygote) = entry.take() {
+            zygote.stop(Duration::from_secs(5)).await;
+        }
     }
 
     async fn start(&self, key: &Key) -> Result<Zygote, Error> {
         let scratch = self.new_scratch(&self.config.scratch.join("workers"))?;
         let mut read = self.readable(&key.interpreter);
         read.push(self.config.models_root.clone());
+        // to find what children leave behind; they take it from themselves before a model is loaded
+        read.push(PathBuf::from("/proc"));
         let mut write = self.writable();
         write.push(scratch.clone());
         let spec = self.fence_spec(read, write, key.allow_network);
@@ -273,6 +301,7 @@ impl Inner {
             parent: std::process::id(),
             exec: self.config.program_args.clone(),
             max_files: MAX_FILES,
+            max_file_bytes: MAX_FILE_BYTES,
         }
     }
 
@@ -427,8 +456,9 @@ fn cannot_start(interpreter: &Interpreter, error: StartError) -> Error {
         }
         StartError::Ended { message, tail, .. } => {
             tracing::warn!(%program, %message, %tail, "an interpreter does not start");
+            let last = tail.lines().last().unwrap_or_default();
             unimplemented(format!(
-                "`{program}` cannot serve models ({message}); it needs MLflow, or the model an environment of its own"
+                "`{program}` cannot serve models ({message}; {last}); it needs MLflow, or the model an environment of its own"
             ))
         }
         StartError::Io(_) | StartError::Slow(_) => {

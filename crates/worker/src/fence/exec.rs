@@ -109,12 +109,13 @@ impl Request {
         let _ = process::set_child_subreaper(Some(process::getpid()));
         limit(Resource::Core, 0)?;
         limit(Resource::Nofile, spec.max_files)?;
+        limit(Resource::Fsize, spec.max_file_bytes)?;
         let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
-        let fence = apply(&spec)?;
+        let (fence, missing) = apply(&spec);
         if !fence.holds() && !spec.unfenced {
             return Err(format!(
                 "this kernel cannot fence a model ({}); only with `unfenced = \"allow\"` it would run all the same",
-                missing(fence)
+                missing.join(", ")
             ));
         }
         let fence = serde_json::to_string(&fence).map_err(|e| e.to_string())?;
@@ -126,31 +127,35 @@ impl Request {
     }
 }
 
-/// Applies the layers; those that the kernel lacks stay false.
-fn apply(spec: &FenceSpec) -> Result<Fence, String> {
+/// Applies the layers; those that the kernel lacks stay false, and the words say why.
+fn apply(spec: &FenceSpec) -> (Fence, Vec<String>) {
     let mut fence = Fence {
         // the first process of a namespace is number 1 in it
         processes: process::getpid().is_init(),
         no_privileges: drop_privileges(),
         ..Fence::default()
     };
-    match files::restrict(&spec.read, &spec.write) {
-        Ok(restricted) => {
-            fence.files = restricted.files;
-            fence.signals = restricted.signals || fence.processes;
-        }
-        Err(why) if !spec.unfenced => return Err(format!("files: {why}")),
-        Err(_) => {}
+    let mut missing = Vec::new();
+    if !fence.no_privileges {
+        missing.push("privileges cannot be dropped".to_owned());
     }
+    match files::restrict(&spec.read, &spec.write) {
+        Ok(restricted) if restricted.files => {
+            fence.files = true;
+            fence.signals = restricted.signals;
+        }
+        Ok(_) => missing.push("no Landlock".to_owned()),
+        Err(why) => missing.push(format!("no Landlock: {why}")),
+    }
+    fence.signals |= fence.processes;
     match calls::restrict(spec.allow_network, spec.allow_modes) {
         Ok(()) => {
             fence.calls = true;
             fence.no_network = !spec.allow_network;
         }
-        Err(why) if !spec.unfenced => return Err(format!("system calls: {why}")),
-        Err(_) => {}
+        Err(why) => missing.push(format!("no seccomp: {why}")),
     }
-    Ok(fence)
+    (fence, missing)
 }
 
 /// Drops what root can do beyond its user id, for good; false if the kernel refuses.
@@ -208,18 +213,6 @@ fn limit(resource: Resource, most: u64) -> Result<(), String> {
         maximum: Some(most),
     };
     process::setrlimit(resource, limit).map_err(told("a limit of resources"))
-}
-
-fn missing(fence: Fence) -> String {
-    [
-        (fence.files, "no Landlock"),
-        (fence.calls, "no seccomp"),
-        (fence.no_privileges, "privileges cannot be dropped"),
-    ]
-    .iter()
-    .filter_map(|&(there, without)| (!there).then_some(without))
-    .collect::<Vec<_>>()
-    .join(", ")
 }
 
 fn told<E: Display>(what: &'static str) -> impl Fn(E) -> String {

@@ -56,7 +56,10 @@ fn an_environment_is_built_once() {
         let root = tempfile::tempdir().unwrap();
         let house = House::with(|config| {
             config.models_root = root.path().canonicalize().unwrap();
-            let index = std::env::var("LODEWAY_TEST_INDEX").unwrap();
+            let index = std::env::var_os("LODEWAY_TEST_INDEX")
+                .unwrap()
+                .into_string()
+                .unwrap();
             config.search_path = std::env::var_os("PATH").unwrap();
             if !index.is_empty() {
                 config.build_variables = ["PIP_INDEX_URL", "UV_DEFAULT_INDEX"]

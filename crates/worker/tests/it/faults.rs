@@ -58,6 +58,18 @@ fn a_crash_fails_its_call_and_the_process_comes_back() {
 }
 
 #[test]
+fn a_call_does_not_wait_for_what_a_dead_process_left_behind() {
+    run(async {
+        let pool = house().pool("misbehaving").await;
+        let started = Instant::now();
+        let failed = tell(&pool, "leave-socket").await.unwrap_err();
+        assert!(failed.to_string().contains("ended with code 4"), "{failed}");
+        assert!(started.elapsed() < Duration::from_secs(10));
+        works(&pool).await;
+    });
+}
+
+#[test]
 fn a_model_that_hangs_is_killed() {
     run(async {
         let house = house();

@@ -5,7 +5,7 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixListener},
 };
 
-use lodeway_worker::PoolSpec;
+use lodeway_worker::{PoolSpec, Unfenced};
 
 use crate::support::{House, house, none, run, soon, texts, told};
 
@@ -120,6 +120,39 @@ fn the_network_is_there_for_those_who_may_use_it() {
         let outcomes = texts(pool.predict(told(&what), &none(), soon()).await.unwrap());
         assert_eq!(outcomes, ["done", "EPERM", "EPERM"]);
         assert!(!pool.status().fence.no_network);
+    });
+}
+
+#[test]
+fn where_the_kernel_cannot_fence_models_are_refused() {
+    run(async {
+        for (kernel, lacks) in [("without-landlock", "Landlock"), ("without-seccomp", "seccomp")] {
+            let plays =
+                |config: &mut lodeway_worker::WorkerConfig| config.program_args = vec![kernel.to_owned()];
+            let house = House::with(plays);
+            let refused = house
+                .zygotes
+                .pool(house.spec("iris", |_| {}))
+                .await
+                .err()
+                .unwrap();
+            assert_eq!(refused.reason().as_str(), "NOT_IMPLEMENTED", "{refused:?}");
+            let text = refused.to_string();
+            assert!(text.contains(lacks) && text.contains("unfenced"), "{text}");
+            // unless the administrator says that it may be
+            let house = House::with(|config| {
+                plays(config);
+                config.unfenced = Unfenced::Allow;
+            });
+            let pool = house.pool("misbehaving").await;
+            let fence = pool.status().fence;
+            assert!(!fence.holds(), "{fence:?}");
+            assert_eq!(
+                (fence.files, fence.calls),
+                (lacks != "Landlock", lacks != "seccomp")
+            );
+            assert!(pool.predict(told(&["echo x"]), &none(), soon()).await.is_ok());
+        }
     });
 }
 

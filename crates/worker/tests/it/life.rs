@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{House, house, none, run, soon, texts, told, until};
+use crate::support::{House, house, none, run, runtime, soon, texts, told, until};
 
 /// A process by its number and the time of its start, so that a reused number is another one.
 type Process = (u32, String);
@@ -52,7 +52,8 @@ fn a_stop_lets_calls_end_and_takes_no_more() {
         let pool = house().pool("misbehaving").await;
         let pid = pool.status().workers[0].pid.unwrap();
         let working = pool.clone();
-        let call = tokio::spawn(async move { working.predict(told(&["sleep 0.5"]), &none(), soon()).await });
+        let call =
+            runtime().spawn(async move { working.predict(told(&["sleep 0.5"]), &none(), soon()).await });
         until("the call is at work", || pool.status().workers[0].is_busy).await;
         let started = Instant::now();
         pool.stop(Duration::from_secs(10)).await;
@@ -70,7 +71,7 @@ fn a_stop_does_not_wait_beyond_its_grace() {
         let pool = house().pool("misbehaving").await;
         let pid = pool.status().workers[0].pid.unwrap();
         let working = pool.clone();
-        let call = tokio::spawn(async move { working.predict(told(&["hang"]), &none(), soon()).await });
+        let call = runtime().spawn(async move { working.predict(told(&["hang"]), &none(), soon()).await });
         until("the model hangs", || pool.status().workers[0].is_busy).await;
         pool.stop(Duration::from_millis(100)).await;
         assert!(stat(pid).is_none());
@@ -94,7 +95,6 @@ fn children_of_a_model_end_with_it() {
     run(async {
         let house = House::with(|_| {});
         let pool = house.pool("misbehaving").await;
-        let host = std::process::id();
         let worker = pool.status().workers[0].pid.unwrap();
         assert_eq!(descendants(worker).len(), 0);
         pool.predict(told(&["child"]), &none(), soon()).await.unwrap();
@@ -102,18 +102,18 @@ fn children_of_a_model_end_with_it() {
         let children = descendants(worker);
         assert_eq!(children.len(), 2, "{children:?}");
         assert!(pool.predict(told(&["crash"]), &none(), soon()).await.is_err());
-        // the one in the model's group ends at once, the stray with the interpreter
-        until("the child ends", || {
-            children.iter().filter(|child| is_there(child)).count() <= 1
+        until("both end, the one in the model's group and the stray", || {
+            !children.iter().any(is_there)
         })
         .await;
         house.zygotes.stop(Duration::from_secs(5)).await;
-        until("the stray ends", || !children.iter().any(is_there)).await;
-        let left: Vec<_> = descendants(host)
-            .into_iter()
-            .filter(|child| children.contains(child))
-            .collect();
-        assert_eq!(left, []);
+        assert_eq!(
+            descendants(std::process::id())
+                .iter()
+                .filter(|child| children.contains(child))
+                .count(),
+            0
+        );
     });
 }
 
@@ -164,7 +164,7 @@ fn a_host_to_be_killed() {
         pool.predict(told(&["child"]), &none(), soon()).await.unwrap();
         pool.predict(told(&["stray"]), &none(), soon()).await.unwrap();
         let busy = pool.clone();
-        tokio::spawn(async move { busy.predict(told(&["hang"]), &none(), soon()).await });
+        runtime().spawn(async move { busy.predict(told(&["hang"]), &none(), soon()).await });
         println!("the host is ready");
         tokio::time::sleep(Duration::from_secs(120)).await;
     });

@@ -76,6 +76,13 @@ class Misbehaving(mlflow.pyfunc.PythonModel):
 
             child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
             return [str(child.pid)]
+        if what == "leave-socket":
+            # a child that holds all that its parent had open
+            if os.fork() == 0:
+                os.setsid()
+                time.sleep(1000)
+                os._exit(0)
+            os._exit(4)
         if what == "pid":
             return [str(os.getpid())]
         if what == "garbage":
