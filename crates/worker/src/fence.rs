@@ -8,6 +8,7 @@
 mod calls;
 mod exec;
 mod files;
+mod guard;
 
 use std::path::PathBuf;
 

@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     match args.next().as_ref().and_then(|name| name.to_str()) {
         // fails inside of the namespace, where it is refused already
         Some("without-seccomp") => drop(refuse(libc::SYS_seccomp)),
+        Some("without-namespaces") => drop(refuse(libc::SYS_unshare)),
         Some("without-landlock") => drop(refuse(libc::SYS_landlock_create_ruleset)),
         _ => {}
     }

@@ -9,12 +9,13 @@ use std::{
     process::{Command, ExitCode},
 };
 
+use nix::sys::signal::SigSet;
 use rustix::{
     process::{self, Resource, Rlimit, Signal},
     thread::{self, CapabilitySet, CapabilitySets},
 };
 
-use super::{Fence, FenceSpec, calls, files};
+use super::{Fence, FenceSpec, calls, files, guard::Guard};
 
 /// The exit code by which a worker says that it could not be fenced (`EX_CONFIG` of sysexits).
 pub(crate) const NOT_FENCED: u8 = 78;
@@ -70,11 +71,17 @@ impl Request {
         Ok(Self { text, spec, program })
     }
 
-    /// The first process: in a session of its own, mortal with the host. It stays and waits if it may make a process
-    /// namespace, since only a child can be the first process of one.
+    /// The first process: in a session of its own, mortal with the host. It stays: as the one outside of a process
+    /// namespace, whose first process only a child can be, or where there is none as the one that ends what is left.
     fn outside(self) -> Result<ExitCode, String> {
-        process::set_parent_process_death_signal(Some(Signal::KILL))
-            .map_err(told("death with the parent"))?;
+        let own_processes = own_processes();
+        let guard = if own_processes {
+            process::set_parent_process_death_signal(Some(Signal::KILL))
+                .map_err(told("death with the parent"))?;
+            None
+        } else {
+            Some(Guard::new().map_err(told("death with the parent"))?)
+        };
         let parent = process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
         if parent != Some(self.spec.parent) {
             return Err("the platform has ended meanwhile".to_owned());
@@ -82,20 +89,21 @@ impl Request {
         // no terminal to write to; fails only for a leader of a group, which is as good
         let _ = process::setsid();
         close_inherited();
-        if !own_processes() {
-            return self.inside();
-        }
         let exe = std::env::current_exe().map_err(told("the path of this program"))?;
-        let status = Command::new(exe)
+        let mut inner = Command::new(exe)
             .args(&self.spec.exec)
             .arg("--inner")
             .arg(&self.text)
             .arg("--")
             .args(&self.program)
-            .status()
-            .map_err(told("a process of the namespace"))?;
-        Ok(status
-            .code()
+            .spawn()
+            .map_err(told("the process inside"))?;
+        let status = match guard {
+            None => inner.wait(),
+            Some(guard) => guard.wait(&mut inner),
+        };
+        let code = status.map_err(told("the process inside"))?.code();
+        Ok(code
             .and_then(|code| u8::try_from(code).ok())
             .map_or(ExitCode::FAILURE, ExitCode::from))
     }
@@ -105,6 +113,8 @@ impl Request {
         let Self { spec, program, .. } = self;
         process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(told("death with the parent"))?;
+        // the guard blocks signals that the worker must hear
+        SigSet::empty().thread_set_mask().map_err(told("signals"))?;
         // what a model's own children leave behind comes to the worker and not to init
         let _ = process::set_child_subreaper(Some(process::getpid()));
         limit(Resource::Core, 0)?;

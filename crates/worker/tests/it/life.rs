@@ -90,10 +90,21 @@ fn a_pool_that_is_dropped_ends() {
     });
 }
 
+/// The names of the sub-command under which the kernel has process namespaces, and under which it has none.
+const KERNELS: [&str; 2] = ["worker-exec", "without-namespaces"];
+
+fn house_on(kernel: &str) -> House {
+    House::with(|config| config.program_args = vec![kernel.to_owned()])
+}
+
 #[test]
 fn children_of_a_model_end_with_it() {
+    KERNELS.into_iter().for_each(children_end_on);
+}
+
+fn children_end_on(kernel: &str) {
     run(async {
-        let house = House::with(|_| {});
+        let house = house_on(kernel);
         let pool = house.pool("misbehaving").await;
         let worker = pool.status().workers[0].pid.unwrap();
         assert_eq!(descendants(worker).len(), 0);
@@ -137,8 +148,13 @@ fn an_interpreter_that_dies_is_started_again() {
 
 #[test]
 fn nothing_outlives_a_host_that_is_killed() {
+    KERNELS.into_iter().for_each(nothing_outlives_on);
+}
+
+fn nothing_outlives_on(kernel: &str) {
     let mut host = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "--nocapture", "life::a_host_to_be_killed"])
+        .env("LODEWAY_TEST_KERNEL", kernel)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -148,8 +164,8 @@ fn nothing_outlives_a_host_that_is_killed() {
         "the host did not come up"
     );
     let family = descendants(host.id());
-    // an interpreter, two workers, what they started
-    assert!(family.len() >= 5, "{family:?}");
+    // an interpreter and what guards it, two workers, what they started
+    assert!(family.len() >= 6, "{family:?}");
     host.kill().unwrap();
     host.wait().unwrap();
     run(until("all have ended", || !family.iter().any(is_there)));
@@ -159,8 +175,10 @@ fn nothing_outlives_a_host_that_is_killed() {
 #[ignore = "the other half of the test before"]
 fn a_host_to_be_killed() {
     run(async {
-        let house = House::with(|_| {});
+        let kernel = std::env::var_os("LODEWAY_TEST_KERNEL").unwrap();
+        let house = house_on(kernel.to_str().unwrap());
         let pool = house.pool_with("misbehaving", |spec| spec.workers = 2).await;
+        assert_eq!(pool.status().fence.processes, kernel == KERNELS[0]);
         pool.predict(told(&["child"]), &none(), soon()).await.unwrap();
         pool.predict(told(&["stray"]), &none(), soon()).await.unwrap();
         let busy = pool.clone();
