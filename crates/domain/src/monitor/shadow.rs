@@ -89,7 +89,13 @@ impl ShadowSummary {
         self.compared = self.compared.saturating_add(1);
         self.agreed = self.agreed.saturating_add(u64::from(comparison.agreed));
         // A size, whatever the caller made: what is no number differs from every number.
-        let size = |difference: f64| if difference.is_nan() { f64::INFINITY } else { difference.abs() };
+        let size = |difference: f64| {
+            if difference.is_nan() {
+                f64::INFINITY
+            } else {
+                difference.abs()
+            }
+        };
         let difference = comparison.difference.map(size);
         if let Some(difference) = difference {
             self.differences.add(difference);
