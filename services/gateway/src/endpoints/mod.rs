@@ -6,6 +6,7 @@
 //! out what a target means and gets it ready, `follow` keeps the table fresh, `rollouts` moves traffic by steps.
 
 pub(crate) mod choose;
+pub(crate) mod events;
 pub(crate) mod follow;
 pub(crate) mod forward;
 pub(crate) mod manage;
@@ -13,6 +14,7 @@ pub(crate) mod monitor;
 pub(crate) mod resolve;
 pub(crate) mod rollouts;
 pub(crate) mod shadow;
+pub(crate) mod streams;
 pub(crate) mod table;
 pub(crate) mod typed;
 pub(crate) mod upstream;
@@ -95,6 +97,7 @@ pub(crate) struct Shared {
     pub(crate) serving: Option<ServingClients>,
     pub(crate) registry: Option<RegistryServiceClient<Transport>>,
     pub(crate) keys: PredictionKeys,
+    pub(crate) events: events::Events,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
     pub(crate) config: EndpointConfig,
@@ -132,6 +135,7 @@ impl Endpoints {
             serving,
             registry,
             keys,
+            events: events::Events::default(),
             clock,
             tasks,
             config,

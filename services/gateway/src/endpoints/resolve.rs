@@ -5,6 +5,7 @@ use std::time::Duration;
 use lodeway_domain::{
     Error, Reason, Result,
     caller::Workspace,
+    monitor::Profile,
     serving::{DeploymentSettings, Revision, Target, TargetRef},
     signature::ModelSignature,
     time::Timestamp,
@@ -71,6 +72,7 @@ impl Endpoints {
                     resolution,
                     upstream,
                     signature: None,
+                    profile: None,
                 })
             }
             TargetRef::Model(_) | TargetRef::Folder(_) => {
@@ -114,10 +116,15 @@ impl Endpoints {
             .clone()
             .get_deployment(cx.request(message))
             .await;
-        reply.map_err(|s| status::into_error(&s))?;
+        let deployment = reply
+            .map_err(|s| status::into_error(&s))?
+            .into_inner()
+            .deployment
+            .unwrap_or_default();
         // In memory or not: it is loaded when it is asked for.
         Ok(Ready {
             signature: signature(&known.signature_json),
+            profile: profile(&deployment.profile),
             resolution: known.clone(),
             upstream: Upstream::Deployment {
                 clients,
@@ -209,6 +216,7 @@ fn of_deployment(
         };
         return Err(Error::precondition(Reason::ModelNotReady, why, Vec::new()));
     }
+    let profile = profile(&deployment.profile);
     let resolution = Resolution {
         model_name: deployment.model_name,
         model_version: deployment.model_version,
@@ -222,12 +230,18 @@ fn of_deployment(
     };
     Ok(Ready {
         signature: signature(&resolution.signature_json),
+        profile,
         resolution,
         upstream: Upstream::Deployment {
             clients,
             id: deployment.deployment_id,
         },
     })
+}
+
+/// The profile as the model host gave it; without one, traffic is compared with other traffic only.
+fn profile(bytes: &[u8]) -> Option<Profile> {
+    Profile::decode(bytes).ok().filter(|profile| profile.rows() > 0)
 }
 
 /// The signature as the model host gave it; a text that does not read is none.
