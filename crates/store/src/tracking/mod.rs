@@ -69,6 +69,7 @@ pub struct SqlTracking {
     pub(crate) keys: KeyCache,
     /// Where every run is known to have a key.
     pub(crate) complete: search::Complete,
+    pub(crate) hints: search::Hints,
     pub(crate) appends: streams::Appends,
 }
 
@@ -80,6 +81,7 @@ impl SqlTracking {
             db,
             keys: KeyCache::default(),
             complete: search::Complete::default(),
+            hints: search::Hints::default(),
             appends: streams::Appends::default(),
         })
     }

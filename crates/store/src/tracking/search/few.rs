@@ -1,5 +1,10 @@
 //! Filters made cheap: the conditions that few runs fulfil come first, or are looked up once for all.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use lodeway_domain::{
     Result,
     filter::{Expr, Op, Source, Value},
@@ -14,6 +19,64 @@ use crate::{
 
 /// The most runs looked up once for all; of more, it is cheaper to ask each run that comes along.
 const FEW: i64 = 2_000;
+
+/// How often a count is believed before it is made again.
+const USES: u32 = 64;
+
+/// Counts kept; all are dropped at this number.
+const MAX_KEPT: usize = 4_096;
+
+/// Which values of params and tags few runs had when last counted. Clones share it.
+///
+/// Only what a search costs depends on it, never what it finds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hints {
+    kept: Arc<Mutex<HashMap<Counted, Hint>>>,
+}
+
+/// Experiment, table, key and value.
+type Counted = (i64, &'static str, i64, String);
+
+#[derive(Debug)]
+struct Hint {
+    are_few: bool,
+    uses_left: u32,
+}
+
+impl Hints {
+    async fn are_few(&self, reader: &mut Reader, experiment: i64, few: &Few) -> Result<bool> {
+        let place = (experiment, few.table, few.key, few.value.clone());
+        if let Some(hint) = self
+            .kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut(&place)
+            && hint.uses_left > 0
+        {
+            hint.uses_left -= 1;
+            return Ok(hint.are_few);
+        }
+        let sql = format!(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM {} WHERE experiment = $1 AND key = $2 AND head = $3 LIMIT $4) AS few",
+            few.table
+        );
+        let count = reader
+            .query_one(&sql, &args![experiment, few.key, &few.value, FEW + 1])
+            .await?
+            .int(0)?;
+        let hint = Hint {
+            are_few: count <= FEW,
+            uses_left: USES,
+        };
+        let are_few = hint.are_few;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MAX_KEPT {
+            kept.clear();
+        }
+        kept.insert(place, hint);
+        Ok(are_few)
+    }
+}
 
 /// The runs of an experiment that have one value of a param or tag, when they are few.
 pub(super) struct Few {
@@ -57,9 +120,9 @@ fn is_label(source: Source) -> bool {
 }
 
 /// Splits a filter: the part that few runs fulfil, if there is one, and the rest.
-///
 pub(super) async fn split(
     reader: &mut Reader,
+    hints: &Hints,
     places: &Places,
     experiment: i64,
     filter: Option<&Expr>,
@@ -75,15 +138,7 @@ pub(super) async fn split(
         let Some(few) = equality(part, places, reader.engine()) else {
             continue;
         };
-        let sql = format!(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM {} WHERE experiment = $1 AND key = $2 AND head = $3 LIMIT $4) AS few",
-            few.table
-        );
-        let count = reader
-            .query_one(&sql, &args![experiment, few.key, &few.value, FEW + 1])
-            .await?
-            .int(0)?;
-        if count <= FEW {
+        if hints.are_few(reader, experiment, &few).await? {
             let mut rest = parts.to_vec();
             rest.remove(i);
             let rest = match rest.len() {

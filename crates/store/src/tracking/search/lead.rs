@@ -4,7 +4,7 @@
 //! in up to three statements, each of which follows the index: the rest of the value where the page before ended; the
 //! values beyond it, in whatever order among equals; and, where the page ends amid equals, these once more in order.
 
-use std::{cmp::Ordering, fmt::Write as _};
+use std::{cmp::Ordering, collections::HashMap, fmt::Write as _};
 
 use lodeway_domain::{
     Error, FieldViolation, Reason, Result,
@@ -14,7 +14,7 @@ use lodeway_domain::{
 
 use super::{
     super::runs::{COLUMN_COUNT, COLUMNS, RunSearch},
-    Complete,
+    Complete, Hints, Known,
     few::{self, Few},
     places::Places,
     plan::{Phase, Plan, Value},
@@ -32,6 +32,7 @@ pub(super) struct Scan<'s> {
     pub plan: &'s Plan,
     pub search: &'s RunSearch,
     pub complete: &'s Complete,
+    pub hints: &'s Hints,
     /// The filter, its easy parts first.
     pub filter: Option<Expr>,
     /// For the experiment at hand: the part of the filter that few runs fulfil,
@@ -64,15 +65,19 @@ enum Seek<'a> {
 
 impl Scan<'_> {
     /// One page over experiments, by their row ids.
-    pub async fn page(&mut self, experiments: &[i64]) -> Result<Page<Row>> {
+    pub async fn page(&mut self, experiments: &HashMap<i64, Known>) -> Result<Page<Row>> {
         let after = match &self.search.page.after {
             Some(position) => Some(self.spot(position)?),
             None => None,
         };
         let want = self.search.page.size + 1;
         let mut found = Vec::new();
-        for experiment in experiments {
-            found.extend(self.experiment(*experiment, after.as_ref(), want).await?);
+        for (experiment, known) in experiments {
+            let has_unindexed = known.has_unindexed;
+            found.extend(
+                self.experiment(*experiment, has_unindexed, after.as_ref(), want)
+                    .await?,
+            );
         }
         if experiments.len() > 1 {
             found.sort_by(|a, b| self.compare(&a.spot, &b.spot));
@@ -86,10 +91,20 @@ impl Scan<'_> {
     }
 
     /// The next `want` runs of one experiment, in order.
-    async fn experiment(&mut self, experiment: i64, after: Option<&Spot>, want: usize) -> Result<Vec<Found>> {
-        let split = few::split(self.reader, self.places, experiment, self.filter.as_ref()).await?;
+    async fn experiment(
+        &mut self,
+        experiment: i64,
+        has_unindexed: bool,
+        after: Option<&Spot>,
+        want: usize,
+    ) -> Result<Vec<Found>> {
+        let filter = self.filter.as_ref();
+        let split = few::split(self.reader, self.hints, self.places, experiment, filter).await?;
         (self.few, self.rest) = split;
-        let mut found = self.unindexed(experiment, after).await?;
+        let mut found = match has_unindexed {
+            true => self.unindexed(experiment, after).await?,
+            false => Vec::new(),
+        };
         let aside = !found.is_empty();
         let mut count = 0;
         let plan = self.plan;
