@@ -26,6 +26,7 @@ mod metrics;
 mod packed;
 mod purge;
 mod references;
+mod run_at_once;
 mod runs;
 mod search;
 mod streams;
@@ -70,6 +71,7 @@ pub struct SqlTracking {
     /// Where every run is known to have a key.
     pub(crate) complete: search::Complete,
     pub(crate) hints: search::Hints,
+    pub(crate) locations: run_at_once::Locations,
     pub(crate) appends: streams::Appends,
 }
 
@@ -82,6 +84,7 @@ impl SqlTracking {
             keys: KeyCache::default(),
             complete: search::Complete::default(),
             hints: search::Hints::default(),
+            locations: run_at_once::Locations::default(),
             appends: streams::Appends::default(),
         })
     }
