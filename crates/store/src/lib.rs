@@ -13,6 +13,7 @@ extern crate self as lodeway_store;
 pub mod artifacts;
 pub mod ledger;
 pub mod migrate;
+mod packed;
 pub mod registry;
 pub mod search;
 pub mod sql;

@@ -213,9 +213,11 @@ impl<'b> Statement<'b> {
             ]
         });
         let numbers = self.numbers(numbers);
+        // A new row goes into the index at once: here that costs less than writing the row again later. It leaves the index
+        // when it changes, and changes often after that without touching it.
         let _ = write!(
             self.sql,
-            ", l AS ({} SELECT r.id, v.key, r.experiment, r.started_ms, v.rank, v.sort, v.bits, v.step, v.ts_ms, FALSE \
+            ", l AS ({} SELECT r.id, v.key, r.experiment, r.started_ms, v.rank, v.sort, v.bits, v.step, v.ts_ms, TRUE \
              FROM r CROSS JOIN unnest({numbers}) AS v (key, rank, sort, bits, step, ts_ms) {}), \
              u AS (INSERT INTO unindexed_runs (run, experiment, since_ms) SELECT r.id, r.experiment, $3 FROM r {})",
             latest::INTO,

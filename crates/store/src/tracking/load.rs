@@ -17,10 +17,9 @@ use lodeway_domain::{
 use super::{
     KeyCache,
     labels::{in_ids, json_ids},
-    packed,
 };
 use crate::{
-    args,
+    args, packed,
     sql::{Arg, Engine, Reader, Row},
 };
 
@@ -106,7 +105,7 @@ fn labels_of(row: &Row, engine: Engine) -> Result<(i64, Labels<'_>)> {
         }
         (_, Engine::Sqlite) => {
             let run = row.int(1)?;
-            let texts = packed::texts(row.str(2)?).map(|entry| entry.map(|(key, value)| (run, key, value)));
+            let texts = packed::keyed(row.str(2)?).map(|entry| entry.map(|(key, value)| (run, key, value)));
             Labels::Texts(texts.collect::<Result<_>>()?)
         }
         (METRICS, Engine::Postgres) => {

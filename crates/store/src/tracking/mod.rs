@@ -23,7 +23,6 @@ mod location;
 mod logged_model_search;
 mod logged_models;
 mod metrics;
-mod packed;
 mod purge;
 mod references;
 mod run_at_once;
