@@ -18,7 +18,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgListener},
 };
 use tokio::{
-    sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::timeout,
 };
 
@@ -33,6 +33,9 @@ const CHANNEL: &str = "lodeway_changes";
 
 /// How long one notification stands for all commits that follow it.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// How many statements that append to the change log run at a time: one is committed while another does its work.
+const APPENDING: usize = 2;
 
 /// How long a statement waits for those before it to be through with the change log; see [`Postgres::change_at_once`].
 const TURN: Duration = Duration::from_millis(50);
@@ -59,8 +62,8 @@ pub(super) struct Postgres {
     /// Asks the notifier, which runs once `notifies` is set, to tell other processes.
     told: Arc<Notify>,
     notifies: AtomicBool,
-    /// Held by the one statement that is about to append to the change log.
-    changes: Mutex<()>,
+    /// For the statements that append to the change log.
+    changes: Semaphore,
 }
 
 impl Postgres {
@@ -107,7 +110,7 @@ impl Postgres {
             listens: AtomicBool::new(false),
             told: Arc::default(),
             notifies: AtomicBool::new(false),
-            changes: Mutex::new(()),
+            changes: Semaphore::new(APPENDING),
         })
     }
 
@@ -231,8 +234,8 @@ impl Postgres {
         }
     }
 
-    /// As [`Self::write_at_once`], for a statement that appends to the change log: such statements of this process go one
-    /// after the other. All would meet at the log's head, where each that waits costs the server several times its own work.
+    /// As [`Self::write_at_once`], for a statement that appends to the change log: few of this process run at a time. All
+    /// would meet at the log's head, where each that waits costs the server several times its own work.
     pub(super) async fn change_at_once(
         &self,
         sql: &str,
@@ -240,7 +243,7 @@ impl Postgres {
         is_repeatable: bool,
     ) -> Result<Vec<Row>> {
         // Not for long: one that is held up by a lock on something else should not hold up all.
-        let _turn = timeout(TURN, self.changes.lock()).await.ok();
+        let _turn = timeout(TURN, self.changes.acquire()).await;
         self.write_at_once(sql, args, is_repeatable).await
     }
 
