@@ -33,8 +33,11 @@ const MAX_KEPT: usize = 10_000;
 /// Which number the next version of a model gets, as last seen. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Numbers {
-    kept: Arc<Mutex<HashMap<(String, String), (ModelUid, i64)>>>,
+    kept: Arc<Mutex<HashMap<Named, (ModelUid, i64)>>>,
 }
+
+/// Workspace and name of a model.
+type Named = (String, String);
 
 impl Numbers {
     fn get(&self, write: &Write, name: &str) -> Option<(ModelUid, i64)> {
@@ -109,8 +112,8 @@ pub(super) async fn create(
         Arg::from(&version.status_message),
         Arg::from(digest_code(version.digest_state)),
         Arg::from(version.source_unchecked),
-        Arg::Texts(new.tags.iter().map(|(key, _)| key.into()).collect()),
-        Arg::Texts(new.tags.iter().map(|(_, value)| value.into()).collect()),
+        Arg::Texts(new.tags.keys().map(Into::into).collect()),
+        Arg::Texts(new.tags.values().map(Into::into).collect()),
         Arg::from(TransitionKind::VersionCreated.code()),
         Arg::from(&write.caller.principal),
         Arg::from(write.caller.verified),

@@ -33,8 +33,11 @@ const MAX_KEPT: usize = 10_000;
 /// The statement that makes a run looks whether that still holds.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Locations {
-    kept: Arc<RwLock<HashMap<(String, ExperimentId), Arc<str>>>>,
+    kept: Arc<RwLock<HashMap<Place, Arc<str>>>>,
 }
+
+/// Workspace and id of an experiment.
+type Place = (String, ExperimentId);
 
 impl Locations {
     async fn of(&self, db: &Db, workspace: &str, id: ExperimentId) -> Result<Option<Arc<str>>> {

@@ -15,7 +15,7 @@ use lodeway_domain::{
 use super::{
     super::runs::{COLUMN_COUNT, COLUMNS, RunSearch},
     Complete, Hints, Known,
-    few::{self, Few},
+    few::{self, FEW, Few},
     places::Places,
     plan::{Phase, Plan, Value},
     stage,
@@ -101,6 +101,9 @@ impl Scan<'_> {
         let filter = self.filter.as_ref();
         let split = few::split(self.reader, self.hints, self.places, experiment, filter).await?;
         (self.few, self.rest) = split;
+        if let Some(found) = self.of_few(experiment, after, want).await? {
+            return Ok(found);
+        }
         let mut found = match has_unindexed {
             true => self.unindexed(experiment, after).await?,
             false => Vec::new(),
@@ -145,6 +148,53 @@ impl Scan<'_> {
             found.truncate(want);
         }
         Ok(found)
+    }
+
+    /// The next runs in the order of a metric out of all that fulfil a part of the filter, if these are few enough.
+    async fn of_few(
+        &mut self,
+        experiment: i64,
+        after: Option<&Spot>,
+        want: usize,
+    ) -> Result<Option<Vec<Found>>> {
+        let (Some(few), Some(key)) = (self.few.as_ref().filter(|few| few.lead(want)), self.plan.metric)
+        else {
+            return Ok(None);
+        };
+        let mut bound = Bound::new(self.reader.engine(), vec![Arg::Int(experiment), Arg::Int(key)]);
+        let (table, test) = few.rows(&mut bound);
+        let rest = match &self.rest {
+            Some(rest) => condition(rest, &self.places.led_by("f.run"), &mut bound),
+            None => "TRUE".to_owned(),
+        };
+        let sql = format!(
+            "SELECT {COLUMNS}, k.sort, k.rank FROM {table} f CROSS JOIN runs r \
+             LEFT JOIN latest_metrics k ON k.run = r.id AND k.key = $2 \
+             WHERE {test} AND r.id = f.run AND {} AND {rest} LIMIT {}",
+            stage(self.search.view),
+            FEW + 1
+        );
+        let rows = self.reader.query(&sql, &bound.into_args()).await?;
+        // Not few any more since they were counted.
+        if i64::try_from(rows.len()).is_ok_and(|count| count > FEW) {
+            return Ok(None);
+        }
+        let mut all = Vec::with_capacity(rows.len());
+        for row in rows {
+            // The phases of a metric's plan: numbers, NaN, runs without it.
+            let phase = match row.opt_int(COLUMN_COUNT + 1)? {
+                Some(0) => 0,
+                Some(_) => 1,
+                None => 2,
+            };
+            let found = found(row, phase, &self.plan.phases[phase])?;
+            if after.is_none_or(|after| self.compare(&found.spot, after).is_gt()) {
+                all.push(found);
+            }
+        }
+        all.sort_by(|a, b| self.compare(&a.spot, &b.spot));
+        all.truncate(want);
+        Ok(Some(all))
     }
 
     /// The next rows of a phase that has values.
