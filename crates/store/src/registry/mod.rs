@@ -5,7 +5,7 @@
 //!
 //! A tour: `models`, `versions` and `moves` (stages, aliases, rollback) are the writes, `ledger` writes and lists
 //! entries, `past` computes from them what a URI meant, `search` turns filters into SQL, `feed` is what watchers and
-//! background work read, `rows` makes nouns of rows.
+//! background work read, `rows` makes nouns of rows; `at_once` does the most frequent writes in one statement on PostgreSQL.
 
 mod at_once;
 mod contract;

@@ -36,7 +36,8 @@
 //!   `ON CONFLICT DO NOTHING` and look at the count, do not catch. [`is_unique`] recognises a violated unique key.
 //! - An error that the operation returns rolls back its own changes only, though others may share its commit.
 //! - Every statement costs a round trip on PostgreSQL: use few, fold checks into them, and [`Conn::insert_many`] for
-//!   rows. Keep texts constant, so that they stay prepared.
+//!   rows. Keep texts constant, so that they stay prepared: give many values as one array. Where a whole operation fits
+//!   into one statement, [`Db::write_at_once`] and [`Db::change_at_once`] spare the transaction round it too.
 //! - PostgreSQL infers the type of `$1` from its place; where it cannot (`SELECT $1`, `$1 IS NULL`), write
 //!   `CAST($1 AS BIGINT)`. Sums of BIGINT are NUMERIC there: `CAST(SUM(n) AS BIGINT)`.
 //! - LIKE is case-sensitive on both, without an escape character, and ILIKE is spelled [`Engine::like`]; case folding

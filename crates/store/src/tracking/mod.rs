@@ -6,7 +6,8 @@
 //! A tour: `experiments`, `runs` and `inputs` are rows as one expects them, `load` fills runs with what they recorded;
 //! `search` finds runs, by `lead` where one index gives the order; `metrics` appends batches and reads histories, over
 //! `blocks`, the packed form of points; `latest` keeps what searches order by; `logged_models` and `purge` are what their
-//! names say; `write` is how a write happens once.
+//! names say; `write` is how a write happens once; `at_once` and `run_at_once` do the most frequent writes in one statement
+//! on PostgreSQL.
 
 mod at_once;
 mod blocks;
