@@ -176,11 +176,14 @@ impl Files {
             offset_bytes: 0,
             length_bytes: None,
         };
-        let reply = self.artifacts()?.download_artifact(cx.request(message)).await;
-        let mut chunks = reply.map_err(|s| status::into_error(&s))?.into_inner();
+        let reply = self
+            .artifacts()?
+            .download_artifact(cx.request(message))
+            .await;
+        let mut chunks = reply.map_err(|s| named(file, &s))?.into_inner();
         let mut out = tokio::fs::File::create(target).await.map_err(io)?;
         let mut hash = Sha256::new();
-        while let Some(reply) = chunks.try_next().await.map_err(|s| status::into_error(&s))? {
+        while let Some(reply) = chunks.try_next().await.map_err(|s| named(file, &s))? {
             if let Some(Kind::Chunk(chunk)) = reply.kind {
                 hash.update(&chunk);
                 out.write_all(&chunk).await.map_err(io)?;
@@ -188,6 +191,14 @@ impl Files {
         }
         out.flush().await.map_err(io)?;
         check(file, &hex::encode(hash.finalize()))
+    }
+}
+
+/// What the artifact service says of a file, with its path where the file is damaged.
+fn named(file: &Artifact, status: &tonic::Status) -> Error {
+    match status::into_error(status) {
+        Error::DataLoss(why) => Error::DataLoss(format!("`{}`: {why}", file.path)),
+        other => other,
     }
 }
 
