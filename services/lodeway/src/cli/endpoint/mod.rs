@@ -16,7 +16,6 @@ use lodeway_proto::gateway::v1::{
 use serde_json::{Value, json};
 
 pub use self::flags::Settings;
-use self::render::Addresses;
 use super::{Done, Failure, connect::Client, output, paging, parse, refused};
 
 /// What can be done with endpoints.
@@ -173,8 +172,7 @@ fn show(client: &Client, endpoint: Option<Endpoint>) -> Done {
 }
 
 fn render(client: &Client, endpoint: &Endpoint) -> Value {
-    let addresses = Addresses::new(&client.address, &endpoint.name);
-    render::endpoint(client.format, endpoint, &addresses)
+    render::endpoint(client.format, endpoint, &client.address)
 }
 
 async fn list(client: &Client, limit: usize) -> Done {
@@ -270,11 +268,12 @@ async fn diff(client: &Client, name: String, from: i64, to: Option<i64>) -> Done
         .into_iter()
         .map(|change| change.description)
         .collect();
-    let moved = output::percent(reply.moved_share);
-    let mut lines = changes.clone();
-    lines.push(format!("{moved} of all keys answer from another target"));
+    let text = match changes.as_slice() {
+        [] => "nothing differs".to_owned(),
+        changes => changes.join("\n"),
+    };
     let item = json!({ "changes": changes, "moved_share": reply.moved_share });
-    output::done(client.format, &lines.join("\n"), &item)
+    output::done(client.format, &text, &item)
 }
 
 async fn served_at(client: &Client, name: String, time: prost_types::Timestamp) -> Done {

@@ -8,25 +8,23 @@ use serde_json::{Value, json};
 
 use crate::cli::output::{self, Format};
 
-/// Where an endpoint is called, made from where the platform is.
-pub struct Addresses {
-    rest: String,
-    grpc: String,
+/// Where an endpoint is called: addresses for REST; for gRPC an address, a service, and what to say as `model_name`.
+fn addresses(platform: &str, name: &str) -> [(&'static str, Value); 2] {
+    let platform = platform.trim_end_matches('/');
+    let rest = [
+        format!("{platform}/endpoints/{name}/invocations"),
+        format!("{platform}/v2/models/{name}/infer"),
+    ];
+    let grpc = json!({
+        "address": platform,
+        "service": "inference.GRPCInferenceService",
+        "model_name": name,
+    });
+    [("rest", json!(rest)), ("grpc", grpc)]
 }
 
-impl Addresses {
-    /// Those of the endpoint `name`.
-    pub fn new(platform: &str, name: &str) -> Self {
-        let platform = platform.trim_end_matches('/');
-        Self {
-            rest: format!("{platform}/endpoints/{name}/invocations"),
-            grpc: format!("{platform} inference.GRPCInferenceService model_name={name}"),
-        }
-    }
-}
-
-/// One endpoint.
-pub fn endpoint(format: Format, of: &Endpoint, addresses: &Addresses) -> Value {
+/// One endpoint of the platform at this address.
+pub fn endpoint(format: Format, of: &Endpoint, platform: &str) -> Value {
     let revision = of.revision.clone().unwrap_or_default();
     let spec = revision.spec.clone().unwrap_or_default();
     let mut fields = vec![
@@ -50,9 +48,8 @@ pub fn endpoint(format: Format, of: &Endpoint, addresses: &Addresses) -> Value {
     fields.extend([
         ("create_time", output::time(of.create_time.as_ref())),
         ("update_time", output::time(of.update_time.as_ref())),
-        ("rest", json!(addresses.rest)),
-        ("grpc", json!(addresses.grpc)),
     ]);
+    fields.extend(addresses(platform, &of.name));
     output::object(fields)
 }
 
@@ -304,12 +301,10 @@ mod tests {
 
     #[test]
     fn addresses_follow_the_platform() {
-        let addresses = Addresses::new("http://127.0.0.1:5000/", "iris");
-        assert_eq!(addresses.rest, "http://127.0.0.1:5000/endpoints/iris/invocations");
-        assert!(
-            addresses.grpc.starts_with("http://127.0.0.1:5000 "),
-            "{}",
-            addresses.grpc
-        );
+        let [(_, rest), (_, grpc)] = addresses("http://127.0.0.1:5000/", "iris");
+        assert_eq!(rest[0], "http://127.0.0.1:5000/endpoints/iris/invocations");
+        assert_eq!(rest[1], "http://127.0.0.1:5000/v2/models/iris/infer");
+        assert_eq!(grpc["address"], "http://127.0.0.1:5000");
+        assert_eq!(grpc["model_name"], "iris");
     }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use lodeway_proto::gateway::v1::{WatchEndpointsRequest, WatchEndpointsResponse};
 use serde_json::{Value, json};
 
-use super::render::{self, Addresses};
+use super::render;
 use crate::cli::{
     Done,
     connect::Client,
@@ -60,8 +60,7 @@ fn line(client: &Client, message: &WatchEndpointsResponse) -> (String, Value) {
             output::object([cursor, deleted, ("snapshot_end", json!(end))]),
         );
     };
-    let addresses = Addresses::new(&client.address, &endpoint.name);
-    let item = render::endpoint(Format::Json, endpoint, &addresses);
+    let item = render::endpoint(Format::Json, endpoint, &client.address);
     (
         render::line(endpoint),
         output::object([cursor, ("endpoint", item)]),

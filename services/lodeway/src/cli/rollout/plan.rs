@@ -259,7 +259,7 @@ mod tests {
         let plan = plan("--min-samples 10 --max-error-rate 5% --max-disagreement 2%").unwrap();
         assert!(plan.steps.iter().all(|step| step.min_samples == 10));
         assert!(plan.guards.iter().all(|guard| guard.min_samples == 10));
-        let first = plan.guards.first().and_then(|guard| guard.guard);
+        let first = plan.guards.first().and_then(|guard| guard.guard.as_ref());
         assert!(matches!(first, Some(Kind::ErrorRate(g)) if g.max == Some(0.05)));
     }
 

@@ -107,7 +107,7 @@ fn result_line(of: &GuardResult) -> String {
             "{}: {} is beyond {}, {} samples",
             of.guard, of.value, of.limit, of.samples
         ),
-        false => format!("{}: holds", of.guard),
+        false => format!("{}: not broken", of.guard),
     }
 }
 
