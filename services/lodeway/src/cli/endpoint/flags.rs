@@ -69,7 +69,7 @@ pub struct Routing {
     #[arg(long, value_name = "TARGET=SHARE", value_parser = parse::shadow)]
     shadow: Option<(String, f64)>,
     /// Calls with this header go to one target: `x-beta=yes->v7`, `x-user=test-*->v7` for a beginning, `x-beta->v7`
-    /// for any value; repeatable, looked at in order before the split.
+    /// for any value; repeatable, looked at in order before the split, in place of the rules before.
     #[arg(long = "rule", value_name = "HEADER=VALUE->TARGET", value_parser = parse::rule)]
     rules: Vec<MatchRule>,
 }
