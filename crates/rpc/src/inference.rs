@@ -78,7 +78,8 @@ pub fn answer_of(response: ModelInferResponse) -> Result<Payload> {
     match &answer {
         Payload::Tensors(tensors) if is_document => {
             let body = tensors.first().and_then(|tensor| tensor.texts().next());
-            let body = body.ok_or_else(|| Error::invalid("outputs", "is called a document and holds none"))?;
+            let body =
+                body.ok_or_else(|| Error::invalid("outputs", "is called a document and holds none"))?;
             Ok(Payload::Document(Document {
                 content_type: JSON.to_owned(),
                 body,
@@ -428,7 +429,10 @@ mod tests {
             body: Bytes::from_static(b"{\"predictions\": [{}]}"),
         });
         for raw in [true, false] {
-            assert_eq!(answer_of(response_of(document.clone(), raw).unwrap()).unwrap(), document);
+            assert_eq!(
+                answer_of(response_of(document.clone(), raw).unwrap()).unwrap(),
+                document
+            );
         }
     }
 

@@ -15,7 +15,10 @@ use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
     convert,
-    endpoints::{Endpoints, manage::DEFAULT_WAIT},
+    endpoints::{
+        Endpoints,
+        manage::{DEFAULT_WAIT, How},
+    },
 };
 
 type Watch = Pin<Box<dyn Stream<Item = Result<wire::WatchEndpointsResponse, Status>> + Send>>;
@@ -47,15 +50,17 @@ impl EndpointService for Endpoints {
             .map_err(fail)?
             .unwrap_or(DEFAULT_WAIT);
         let spec = convert::spec(message.spec).map_err(fail)?;
+        let how = How {
+            comment: message.comment,
+            wait,
+            repeat,
+        };
         let new = NewEndpoint {
             name: message.name,
             description: message.description,
             tags: message.tags.into_iter().collect(),
         };
-        let made = self
-            .create(&cx, new, spec, message.comment, wait, repeat)
-            .await
-            .map_err(fail)?;
+        let made = self.create(&cx, new, spec, how).await.map_err(fail)?;
         Ok(Response::new(wire::CreateEndpointResponse {
             endpoint: Some(self.render(&cx, &made)),
         }))
@@ -137,9 +142,12 @@ impl EndpointService for Endpoints {
             .map(|number| convert::number("expected_revision", number));
         let expected = expected.transpose().map_err(fail)?;
         let spec = convert::spec(message.spec).map_err(fail)?;
-        let done = self
-            .revise(&cx, &name, spec, message.comment, expected, wait, repeat)
-            .await;
+        let how = How {
+            comment: message.comment,
+            wait,
+            repeat,
+        };
+        let done = self.revise(&cx, &name, spec, expected, how).await;
         Ok(Response::new(wire::CreateRevisionResponse {
             endpoint: Some(self.render(&cx, &done.map_err(fail)?)),
         }))

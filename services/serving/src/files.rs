@@ -176,10 +176,7 @@ impl Files {
             offset_bytes: 0,
             length_bytes: None,
         };
-        let reply = self
-            .artifacts()?
-            .download_artifact(cx.request(message))
-            .await;
+        let reply = self.artifacts()?.download_artifact(cx.request(message)).await;
         let mut chunks = reply.map_err(|s| named(file, &s))?.into_inner();
         let mut out = tokio::fs::File::create(target).await.map_err(io)?;
         let mut hash = Sha256::new();

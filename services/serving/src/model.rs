@@ -223,7 +223,7 @@ impl Model {
             }
         };
         match payload {
-            Payload::Frame(frame) => self.from_frame(frame),
+            Payload::Frame(frame) => self.of_frame(frame),
             Payload::Tensors(given) => self.own(given),
             Payload::Document(Document { content_type, .. }) => Err(Error::invalid(
                 "content_type",
@@ -281,7 +281,7 @@ impl Model {
     }
 
     /// A table as the runtime's inputs: all columns side by side if it has one, else each column under its name.
-    fn from_frame(&self, frame: Frame) -> Result<Payload> {
+    fn of_frame(&self, frame: Frame) -> Result<Payload> {
         let frame = self.in_order(frame);
         match self.runtime.inputs() {
             [spec] if spec.shape.len() == 2 => {

@@ -15,26 +15,24 @@ use crate::runtime::{Call, Runtime};
 const ROWS: usize = 8;
 /// What may be read of a file with an example.
 const MAX_EXAMPLE_BYTES: u64 = 16 << 20;
-const FILES: [&str; 1] = ["serving_input_example.json"];
+/// The example as a scoring document.
+const FILE: &str = "serving_input_example.json";
 
 /// The example that was saved with the model, as an input; none if there is none that reads.
 pub(crate) async fn example(folder: &Path, signature: Option<&ModelSignature>) -> Option<(Payload, Params)> {
-    for name in FILES {
-        let path = folder.join(name);
-        let size = tokio::fs::metadata(&path).await.ok()?.len();
-        if size > MAX_EXAMPLE_BYTES {
-            return None;
-        }
-        let document = Document {
-            content_type: "application/json".to_owned(),
-            body: Bytes::from(tokio::fs::read(&path).await.ok()?),
-        };
-        match scoring::parse(&document, signature) {
-            Ok(scoring::Parsed::Input(input)) => return Some((input.payload, input.params)),
-            _ => return Some((Payload::Document(document), Params::new())),
-        }
+    let path = folder.join(FILE);
+    let size = tokio::fs::metadata(&path).await.ok()?.len();
+    if size > MAX_EXAMPLE_BYTES {
+        return None;
     }
-    None
+    let document = Document {
+        content_type: "application/json".to_owned(),
+        body: Bytes::from(tokio::fs::read(&path).await.ok()?),
+    };
+    match scoring::parse(&document, signature) {
+        Ok(scoring::Parsed::Input(input)) => Some((input.payload, input.params)),
+        _ => Some((Payload::Document(document), Params::new())),
+    }
 }
 
 /// Whether each row's answer depends on that row alone, as far as the example can tell: rows singly, together and in

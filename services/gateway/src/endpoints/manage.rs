@@ -25,6 +25,17 @@ use super::{
     table::{Ready, Route},
 };
 
+/// How a change is to be made.
+#[derive(Debug, Clone)]
+pub(crate) struct How {
+    /// Why, in the caller's words.
+    pub(crate) comment: String,
+    /// How long to wait for targets.
+    pub(crate) wait: Duration,
+    /// What makes a repetition harmless.
+    pub(crate) repeat: Repeat,
+}
+
 /// What tells a repeated request from a new one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Repeat {
@@ -58,9 +69,11 @@ impl Endpoints {
         cx: &CallContext,
         new: NewEndpoint,
         spec: RevisionSpec,
-        comment: String,
-        wait: Duration,
-        repeat: Repeat,
+        How {
+            comment,
+            wait,
+            repeat,
+        }: How,
     ) -> Result<EndpointRecord> {
         let uid = EndpointUid::generate();
         let revision = spec.first(&uid, self.author(cx, comment, RevisionReason::Created))?;
@@ -98,10 +111,12 @@ impl Endpoints {
         cx: &CallContext,
         name: &EndpointName,
         spec: RevisionSpec,
-        comment: String,
         expected: Option<u32>,
-        wait: Duration,
-        repeat: Repeat,
+        How {
+            comment,
+            wait,
+            repeat,
+        }: How,
     ) -> Result<EndpointRecord> {
         let record = self.0.store.endpoint(&cx.caller.workspace, name).await?;
         if expected.is_some_and(|expected| expected != record.revision.number) && repeat.id.is_none() {

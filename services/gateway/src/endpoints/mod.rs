@@ -94,7 +94,7 @@ pub struct Endpoints(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn GatewayStore>,
     pub(crate) table: Table,
-    pub(crate) serving: Option<ServingClients>,
+    pub(crate) serving: Option<Arc<ServingClients>>,
     pub(crate) registry: Option<RegistryServiceClient<Transport>>,
     pub(crate) keys: PredictionKeys,
     pub(crate) events: events::Events,
@@ -121,12 +121,14 @@ impl Endpoints {
     ) -> Result<Self> {
         let secret = store.secret("predictions-1", fresh_secret()?).await?;
         let keys = PredictionKeys::new(PredictionKey::new(1, &secret), Vec::new())?;
-        let serving = peers.serving.map(|transport| ServingClients {
-            deployments: DeploymentServiceClient::new(transport.clone())
-                .max_decoding_message_size(MAX_INPUT_BYTES),
-            inference: GrpcInferenceServiceClient::new(transport)
-                .max_decoding_message_size(MAX_INPUT_BYTES)
-                .max_encoding_message_size(MAX_INPUT_BYTES),
+        let serving = peers.serving.map(|transport| {
+            Arc::new(ServingClients {
+                deployments: DeploymentServiceClient::new(transport.clone())
+                    .max_decoding_message_size(MAX_INPUT_BYTES),
+                inference: GrpcInferenceServiceClient::new(transport)
+                    .max_decoding_message_size(MAX_INPUT_BYTES)
+                    .max_encoding_message_size(MAX_INPUT_BYTES),
+            })
         });
         let registry = peers.registry.map(RegistryServiceClient::new);
         let endpoints = Self(Arc::new(Shared {

@@ -1,6 +1,6 @@
 //! What a target means now, and getting it ready.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use lodeway_domain::{
     Error, Reason, Result,
@@ -184,7 +184,7 @@ impl Endpoints {
         Ok(())
     }
 
-    fn deployments(&self, cx: &CallContext, name: &str) -> Result<Vec<(ServingClients, String)>> {
+    fn deployments(&self, cx: &CallContext, name: &str) -> Result<Vec<(Arc<ServingClients>, String)>> {
         let route = self.route(cx, name)?;
         let found = route
             .targets
@@ -196,7 +196,7 @@ impl Endpoints {
         Ok(found.collect())
     }
 
-    fn serving(&self) -> Result<ServingClients> {
+    fn serving(&self) -> Result<Arc<ServingClients>> {
         self.0.serving.clone().ok_or_else(|| Error::Unimplemented {
             reason: Reason::NotImplemented,
             message: "this gateway works without a model host; set `peers.serving`".to_owned(),
@@ -205,7 +205,7 @@ impl Endpoints {
 }
 
 fn of_deployment(
-    clients: ServingClients,
+    clients: Arc<ServingClients>,
     resolution: Resolution,
     deployment: wire::Deployment,
 ) -> Result<Ready> {

@@ -1,6 +1,9 @@
 //! One target as it is called: a deployment of the model host, or a model on another server.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures::{
@@ -33,13 +36,13 @@ pub(crate) enum Upstream {
     /// A deployment of the model host.
     Deployment {
         /// The host.
-        clients: ServingClients,
+        clients: Arc<ServingClients>,
         /// Which one.
         id: String,
     },
     /// A model on another server, over gRPC.
     Grpc {
-        client: GrpcInferenceServiceClient<Transport>,
+        client: Box<GrpcInferenceServiceClient<Transport>>,
         model: String,
         version: String,
     },
@@ -66,7 +69,7 @@ impl Upstream {
                     .max_decoding_message_size(MAX_INPUT_BYTES)
                     .max_encoding_message_size(MAX_INPUT_BYTES);
                 Ok(Self::Grpc {
-                    client,
+                    client: Box::new(client),
                     model,
                     version,
                 })

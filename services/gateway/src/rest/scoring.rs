@@ -142,7 +142,7 @@ async fn score(endpoints: &Endpoints, cx: CallContext, route: Arc<Route>, reques
         Err(scoring::Refused::MediaType(why)) => {
             return (StatusCode::UNSUPPORTED_MEDIA_TYPE, why).into_response();
         }
-        Ok(scoring::Parsed::Input(input)) if !passes_on && !(input.has_index && route.is_python()) => {
+        Ok(scoring::Parsed::Input(input)) if !(passes_on || input.has_index && route.is_python()) => {
             Some(input)
         }
         Ok(_) => None,
@@ -321,7 +321,11 @@ async fn infer_inner(
             .collect(),
         // What no tensor holds goes out as its JSON.
         Payload::Document(document) => {
-            vec![lodeway_inference::Tensor::of_texts("predictions", vec![1], [&document.body])?]
+            vec![lodeway_inference::Tensor::of_texts(
+                "predictions",
+                vec![1],
+                [&document.body],
+            )?]
         }
     };
     if let Some(missing) = wanted
