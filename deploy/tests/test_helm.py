@@ -17,6 +17,7 @@ SERVICES = {
     "artifacts": "lodeway.artifacts.v1.ArtifactService",
     "tracking": "lodeway.tracking.v1.TrackingService",
     "registry": "lodeway.registry.v1.RegistryService",
+    "serving": "lodeway.serving.v1.DeploymentService",
     "gateway": None,
 }
 

@@ -41,7 +41,7 @@ const MAX_MESSAGE_BYTES: usize = 512 << 20;
 pub enum Shape {
     /// `lodeway up`: everything in one process.
     Embedded,
-    /// Three processes: artifacts with tracking, the registry, the gateway.
+    /// Four processes: artifacts with tracking, the registry, the model host, the gateway.
     Split,
 }
 
@@ -103,7 +103,7 @@ impl Platform {
         Self::start(Shape::Embedded, &Settings::default())
     }
 
-    /// Three processes, on SQLite in one folder.
+    /// Four processes, on SQLite in one folder.
     pub fn split() -> Result<Self> {
         Self::start(Shape::Split, &Settings::default())
     }
@@ -151,12 +151,14 @@ impl Platform {
         let nodes = match shape {
             Shape::Embedded => vec![node("up", &["up"], free_address()?, &[])],
             Shape::Split => {
-                let (tracking, registry) = (free_address()?, free_address()?);
+                let (tracking, registry, serving) = (free_address()?, free_address()?, free_address()?);
                 let files = [("--artifacts-peer", tracking), ("--tracking", tracking)];
-                let all = [files[0], files[1], ("--registry", registry)];
+                let models = [files[0], ("--registry", registry)];
+                let all = [files[0], files[1], models[1], ("--serving", serving)];
                 vec![
                     node("tracking", &["serve", "artifacts", "tracking"], tracking, &[]),
                     node("registry", &["serve", "registry"], registry, &files),
+                    node("serving", &["serve", "serving"], serving, &models),
                     node("gateway", &["serve", "gateway"], free_address()?, &all),
                 ]
             }
@@ -181,12 +183,12 @@ impl Platform {
         self.folder.path()
     }
 
-    /// The processes in the order tracking, registry, gateway; or the only one.
+    /// The processes in the order tracking, registry, serving, gateway; or the only one.
     pub fn nodes(&mut self) -> &mut [Node] {
         &mut self.nodes
     }
 
-    /// One process by the service that it runs: `tracking`, `registry` or `gateway`; embedded all are one.
+    /// One process by the service that it runs: `tracking`, `registry`, `serving` or `gateway`; embedded all are one.
     pub fn node(&mut self, service: &str) -> &mut Node {
         let found = self.nodes.iter().position(|node| node.name == service);
         &mut self.nodes[found.unwrap_or(0)]

@@ -45,7 +45,8 @@ impl DeploymentService for Serving {
         let (cx, message) = context::split(request)?;
         let found = self
             .host
-            .by_id(&message.deployment_id)
+            .known(&message.deployment_id)
+            .await
             .map_err(|e| cx.status(e))?;
         Ok(Response::new(wire::GetDeploymentResponse {
             deployment: Some(convert::deployment(&found)),
@@ -83,7 +84,7 @@ impl DeploymentService for Serving {
     ) -> Result<Response<wire::LoadDeploymentResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let found = self.host.by_id(&message.deployment_id).map_err(fail)?;
+        let found = self.host.known(&message.deployment_id).await.map_err(fail)?;
         self.host.reload(&found).await.map_err(fail)?;
         Ok(Response::new(wire::LoadDeploymentResponse {
             deployment: Some(convert::deployment(&found)),
@@ -97,7 +98,8 @@ impl DeploymentService for Serving {
         let (cx, message) = context::split(request)?;
         let found = self
             .host
-            .by_id(&message.deployment_id)
+            .known(&message.deployment_id)
+            .await
             .map_err(|e| cx.status(e))?;
         self.host.unload(&found).await;
         Ok(Response::new(wire::UnloadDeploymentResponse {
@@ -123,7 +125,7 @@ impl DeploymentService for Serving {
     ) -> Result<Response<wire::ScoreResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let deployment = self.host.by_id(&message.deployment_id).map_err(fail)?;
+        let deployment = self.host.known(&message.deployment_id).await.map_err(fail)?;
         let model = self.host.model(&deployment).await.map_err(fail)?;
         let call = Call {
             payload: Payload::Document(Document {

@@ -34,6 +34,8 @@ use crate::{
 
 /// How long a model that is taken away may go on with its calls.
 const DRAIN: Duration = Duration::from_secs(30);
+/// How often a host looks at the store for what it does not know.
+const REFRESH_MS: u64 = 1_000;
 /// A model that failed to load is not tried again by calls before this is over.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -53,6 +55,8 @@ struct Inner {
     tasks: Tasks,
     config: ServingConfig,
     started: Instant,
+    /// Milliseconds of the host's life at the last look at the store.
+    refreshed_ms: AtomicU64,
 }
 
 /// One model version that this host can score.
@@ -131,6 +135,7 @@ impl Host {
             tasks,
             config,
             started: Instant::now(),
+            refreshed_ms: AtomicU64::new(0),
         })))
     }
 
@@ -139,8 +144,60 @@ impl Host {
         self.0.table.load_full()
     }
 
+    /// Looks for deployments that other hosts of the same store made since, at most once a second.
+    async fn refresh(&self) -> Result<()> {
+        let _held = self.0.change.lock().await;
+        let now_ms = self.now_ms();
+        let last_ms = self.0.refreshed_ms.swap(now_ms, Ordering::Relaxed);
+        if last_ms != 0 && now_ms < last_ms + REFRESH_MS {
+            self.0.refreshed_ms.store(last_ms, Ordering::Relaxed);
+            return Ok(());
+        }
+        let known = self.0.store.all().await?;
+        let mut table = (*self.0.table.load_full()).clone();
+        for record in known {
+            let id = record.deployment_id.clone();
+            table
+                .entry(id)
+                .or_insert_with(|| Arc::new(Deployment::new(record)));
+        }
+        self.0.table.store(Arc::new(table));
+        Ok(())
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A deployment by its id, also one that another host made. Errors: `RESOURCE_NOT_FOUND`.
+    pub(crate) async fn known(&self, id: &str) -> Result<Arc<Deployment>> {
+        match self.by_id(id) {
+            Ok(found) => Ok(found),
+            Err(_) => {
+                self.refresh().await?;
+                self.by_id(id)
+            }
+        }
+    }
+
+    /// As [`Host::find`], also one that another host made.
+    pub(crate) async fn find_known(
+        &self,
+        workspace: &Workspace,
+        name: &str,
+        version: &str,
+    ) -> Result<Arc<Deployment>> {
+        match self.find(workspace, name, version) {
+            Ok(found) => Ok(found),
+            Err(_) => {
+                self.refresh().await?;
+                self.find(workspace, name, version)
+            }
+        }
+    }
+
     /// A deployment by its id. Errors: `RESOURCE_NOT_FOUND`.
-    pub(crate) fn by_id(&self, id: &str) -> Result<Arc<Deployment>> {
+    fn by_id(&self, id: &str) -> Result<Arc<Deployment>> {
         let found = self.0.table.load().get(id).cloned();
         found.ok_or_else(|| Error::not_found(ResourceKind::Deployment, id))
     }
@@ -262,8 +319,7 @@ impl Host {
     ///
     /// Errors: `MODEL_NOT_READY`, `RUNTIME_MISSING`, `DATA_LOSS`. One that failed a moment ago is not tried again.
     pub(crate) async fn model(&self, deployment: &Arc<Deployment>) -> Result<Arc<Model>> {
-        let now_ms = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        deployment.used_ms.store(now_ms, Ordering::Relaxed);
+        deployment.used_ms.store(self.now_ms(), Ordering::Relaxed);
         if let Some(model) = deployment.model.load_full() {
             return Ok(model);
         }

@@ -23,7 +23,8 @@ impl Serving {
     ) -> Result<wire::ModelInferResponse, Error> {
         let deployment = self
             .host
-            .find(&cx.caller.workspace, &message.model_name, &message.model_version)?;
+            .find_known(&cx.caller.workspace, &message.model_name, &message.model_version)
+            .await?;
         let model = self.host.model(&deployment).await?;
         let (id, raw) = (message.id.clone(), !message.raw_input_contents.is_empty());
         let wanted: Vec<_> = message.outputs.iter().map(|output| output.name.clone()).collect();
@@ -55,7 +56,10 @@ impl Serving {
             !message.raw_input_contents.is_empty(),
         );
         let begun = async {
-            let deployment = self.host.find(&cx.caller.workspace, &name, &version)?;
+            let deployment = self
+                .host
+                .find_known(&cx.caller.workspace, &name, &version)
+                .await?;
             let model = self.host.model(&deployment).await?;
             let (payload, params) = inference::input_of(message)?;
             let deadline = cx.deadline.unwrap_or_else(|| Instant::now() + DEFAULT_TIMEOUT);
@@ -153,7 +157,8 @@ impl GrpcInferenceService for Serving {
         let (cx, message) = context::split(request)?;
         let found = self
             .host
-            .find(&cx.caller.workspace, &message.name, &message.version);
+            .find_known(&cx.caller.workspace, &message.name, &message.version)
+            .await;
         let ready = found.is_ok_and(|deployment| deployment.model().is_some());
         Ok(Response::new(wire::ModelReadyResponse { ready }))
     }
@@ -177,7 +182,8 @@ impl GrpcInferenceService for Serving {
         let fail = |e| cx.status(e);
         let deployment = self
             .host
-            .find(&cx.caller.workspace, &message.name, &message.version)
+            .find_known(&cx.caller.workspace, &message.name, &message.version)
+            .await
             .map_err(fail)?;
         let model = self.host.model(&deployment).await.map_err(fail)?;
         let versions = self.host.all();
@@ -253,7 +259,8 @@ impl GrpcInferenceService for Serving {
         let fail = |e| cx.status(e);
         let found = self
             .host
-            .find(&cx.caller.workspace, &message.model_name, "")
+            .find_known(&cx.caller.workspace, &message.model_name, "")
+            .await
             .map_err(fail)?;
         self.host.reload(&found).await.map_err(fail)?;
         Ok(Response::new(wire::RepositoryModelLoadResponse {}))

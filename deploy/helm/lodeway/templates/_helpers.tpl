@@ -63,7 +63,7 @@ app.kubernetes.io/part-of: lodeway
 {{/* Where the other services are, for the service `component`. */}}
 {{- define "lodeway.peers" -}}
 {{- $root := .root -}}
-{{- $needs := dict "artifacts" (list) "tracking" (list "artifacts") "registry" (list "artifacts" "tracking") "gateway" (list "artifacts" "tracking" "registry") "embedded" (list) -}}
+{{- $needs := dict "artifacts" (list) "tracking" (list "artifacts") "registry" (list "artifacts" "tracking") "serving" (list "artifacts" "registry") "gateway" (list "artifacts" "tracking" "registry" "serving") "embedded" (list) -}}
 {{- range get $needs .component }}
 - name: LODEWAY_PEERS__{{ upper . }}
   value: http://{{ include "lodeway.fullname" $root }}-{{ . }}:{{ $root.Values.service.port }}
@@ -101,7 +101,6 @@ app.kubernetes.io/part-of: lodeway
 {{- define "lodeway.pod" -}}
 {{- $root := .root -}}
 {{- $values := .root.Values -}}
-{{- $opensStore := ne .component "gateway" -}}
 {{- $opensBucket := has .component (list "artifacts" "embedded") -}}
 metadata:
   labels:
@@ -154,7 +153,7 @@ spec:
         - name: LODEWAY_ARTIFACTS__DEFAULT_ROOT
           value: {{ . | quote }}
         {{- end }}
-        {{- if and $opensStore $values.store.existingSecret }}
+        {{- if $values.store.existingSecret }}
         {{- include "lodeway.storeEnv" $root | nindent 8 }}
         {{- end }}
         {{- if $opensBucket }}
@@ -275,7 +274,7 @@ timeoutSeconds: 3
 
 {{/* The gRPC service by whose health a component is ready; the gateway has none of its own. */}}
 {{- define "lodeway.healthService" -}}
-{{- get (dict "artifacts" "lodeway.artifacts.v1.ArtifactService" "tracking" "lodeway.tracking.v1.TrackingService" "registry" "lodeway.registry.v1.RegistryService" "gateway" "") . -}}
+{{- get (dict "artifacts" "lodeway.artifacts.v1.ArtifactService" "tracking" "lodeway.tracking.v1.TrackingService" "registry" "lodeway.registry.v1.RegistryService" "serving" "lodeway.serving.v1.DeploymentService" "gateway" "") . -}}
 {{- end -}}
 
 {{/* Ports of a Service: one that speaks gRPC without TLS; in front of the gateway also one for plain HTTP. */}}
