@@ -14,6 +14,8 @@ mod disk;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod endpoint_commands;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod happy;

@@ -6,7 +6,7 @@
 //! A tour: [`tensor`], [`frame`] and [`payload`] are the values, packed as they travel; [`oip`] is the Open Inference
 //! Protocol over HTTP, JSON and binary; [`scoring`] are the documents of MLflow's scoring server and its answers;
 //! [`matrix`] makes one tensor of a table; [`rows`] joins calls to batches and divides answers; [`compare`] says how much
-//! two answers differ. Inside, `json` reads and writes without a tree of values, `packed` holds elements of a known type
+//! two answers differ, [`values`] gives their values to monitoring. Inside, `json` reads and writes without a tree of values, `packed` holds elements of a known type
 //! and `cells` those whose type shows at the end.
 
 mod cells;
@@ -24,6 +24,7 @@ pub mod payload;
 pub mod rows;
 pub mod scoring;
 pub mod tensor;
+pub mod values;
 
 pub use self::{
     frame::{Column, Frame},

@@ -1,6 +1,8 @@
 //! Messages of the Open Inference Protocol, as payloads and back.
 //!
-//! Used by whoever serves the protocol and by whoever calls a server of it. Three parameters carry what the protocol
+//! Used by whoever serves the protocol and by whoever calls a server of it. An answer that no tensor holds (records,
+//! nested lists) is one BYTES element `predictions`, a JSON document, with the parameter `content_type` =
+//! `application/json`. Three parameters carry what the protocol
 //! has no word for: `content_type` = `pd` says that the tensors are the columns of a table (as other servers of the
 //! protocol have it), `lodeway_nulls` of a tensor which rows of a column are null, `lodeway_params` all parameters of a
 //! scoring document as JSON, since a list does not fit into one of the protocol's.
@@ -10,7 +12,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use lodeway_domain::{Error, Result, signature::DataType};
-use lodeway_inference::{Column, Frame, Params, Payload, Tensor};
+use lodeway_inference::{Column, Document, Frame, Params, Payload, Tensor};
 use lodeway_proto::inference::{
     InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse,
     infer_parameter::ParameterChoice, model_infer_request::InferInputTensor,
@@ -20,6 +22,8 @@ use serde_json::Value;
 
 const CONTENT_TYPE: &str = "content_type";
 const TABLE: &str = "pd";
+const JSON: &str = "application/json";
+const DOCUMENT: &str = "predictions";
 const NULLS: &str = "lodeway_nulls";
 const PARAMS: &str = "lodeway_params";
 /// Parameters that speak of the protocol itself, and not to the model.
@@ -62,6 +66,7 @@ pub fn input_of(request: ModelInferRequest) -> Result<(Payload, Params)> {
 /// The answer of a server. Errors: as [`input_of`].
 pub fn answer_of(response: ModelInferResponse) -> Result<Payload> {
     let is_table = is_table(&response.parameters);
+    let is_document = response.parameters.get(CONTENT_TYPE).and_then(text_of) == Some(JSON);
     let parts = response.outputs.into_iter().map(|output| Parts {
         name: output.name,
         datatype: output.datatype,
@@ -69,7 +74,18 @@ pub fn answer_of(response: ModelInferResponse) -> Result<Payload> {
         parameters: output.parameters,
         contents: output.contents,
     });
-    payload(parts, response.raw_output_contents, is_table, "outputs")
+    let answer = payload(parts, response.raw_output_contents, is_table, "outputs")?;
+    match &answer {
+        Payload::Tensors(tensors) if is_document => {
+            let body = tensors.first().and_then(|tensor| tensor.texts().next());
+            let body = body.ok_or_else(|| Error::invalid("outputs", "is called a document and holds none"))?;
+            Ok(Payload::Document(Document {
+                content_type: JSON.to_owned(),
+                body,
+            }))
+        }
+        _ => Ok(answer),
+    }
 }
 
 /// A request with this input. Errors: a document, which the protocol does not carry.
@@ -97,8 +113,15 @@ pub fn request_of(payload: Payload, params: &Params) -> Result<ModelInferRequest
 }
 
 /// A response with this answer, its contents raw or typed. FP16 and BF16 make all of them raw, since there is no other
-/// form for them. Errors: a document, which the protocol does not carry.
+/// form for them.
 pub fn response_of(payload: Payload, raw: bool) -> Result<ModelInferResponse> {
+    if let Payload::Document(document) = payload {
+        let tensor = Tensor::of_texts(DOCUMENT, vec![1], [&document.body])?;
+        let mut response = response_of(Payload::Tensors(vec![tensor]), raw)?;
+        let kind = text_parameter(document.content_type);
+        response.parameters.insert(CONTENT_TYPE.to_owned(), kind);
+        return Ok(response);
+    }
     let mut response = ModelInferResponse {
         parameters: parameters(&payload),
         ..ModelInferResponse::default()
@@ -396,6 +419,17 @@ mod tests {
         let params: Params = serde_json::from_str(r#"{"k": [1, 2], "s": "t"}"#).unwrap();
         let request = request_of(frame.clone(), &params).unwrap();
         assert_eq!(input_of(request).unwrap(), (frame, params));
+    }
+
+    #[test]
+    fn a_document_travels_as_one_element() {
+        let document = Payload::Document(Document {
+            content_type: JSON.to_owned(),
+            body: Bytes::from_static(b"{\"predictions\": [{}]}"),
+        });
+        for raw in [true, false] {
+            assert_eq!(answer_of(response_of(document.clone(), raw).unwrap()).unwrap(), document);
+        }
     }
 
     #[test]

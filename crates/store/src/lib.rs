@@ -15,6 +15,7 @@ pub mod artifacts;
 pub mod gateway;
 pub mod ledger;
 pub mod migrate;
+mod packed;
 pub mod registry;
 pub mod search;
 pub mod serving;

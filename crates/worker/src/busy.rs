@@ -1,19 +1,22 @@
 //! A worker with a call.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use lodeway_domain::Error;
 use lodeway_inference::Payload;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     ModelFault,
-    conn::{Broken, Conn},
+    conn::Broken,
     pool::{Idle, Shared},
     wire::{Fault, Reply},
-    worker::{Doom, Worker},
+    worker::Doom,
 };
+
+/// How long after a worker's end its answer is still read.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// A worker that was checked out. Dropped in the middle of a call, the call is drained in the background, so that an
 /// impatient caller costs nobody a process.
@@ -59,7 +62,7 @@ impl Busy {
             return Err(Error::internal("a call was asked for after its end"));
         };
         let until = self.deadline.min(self.limit);
-        match timeout_at(until, exchange(&mut idle.conn, id)).await {
+        match timeout_at(until, exchange(idle, id)).await {
             Ok(Ok((reply, body))) => {
                 if reply.is_last() {
                     self.call = None;
@@ -156,7 +159,7 @@ impl Busy {
     fn abandon(&mut self, broken: Broken) {
         self.call = None;
         if let Some(idle) = self.idle.take() {
-            abandon(&idle.worker, broken);
+            abandon(&self.shared, idle, broken);
         }
     }
 
@@ -175,8 +178,18 @@ impl Drop for Busy {
 }
 
 /// The next reply, which must be to this call.
-async fn exchange(conn: &mut Conn, id: u64) -> Result<(Reply, Bytes), Broken> {
-    let (reply, body) = conn.exchange().await?;
+async fn exchange(idle: &mut Idle, id: u64) -> Result<(Reply, Bytes), Broken> {
+    let Idle { conn, worker } = idle;
+    let ended = async {
+        // its socket may be open all the same, in a child that it left behind; its last words may be on their way
+        worker.ended().await;
+        sleep(LAST_WORDS).await;
+    };
+    let (reply, body) = tokio::select! {
+        biased;
+        reply = conn.exchange() => reply?,
+        () = ended => return Err(Broken::Ended),
+    };
     if reply.id() != Some(id) {
         return Err(Broken::Garbage("an answer to another call".to_owned()));
     }
@@ -186,25 +199,26 @@ async fn exchange(conn: &mut Conn, id: u64) -> Result<(Reply, Bytes), Broken> {
     Ok((reply, body))
 }
 
-fn abandon(worker: &Worker, broken: Broken) {
+/// Has a worker end that cannot be spoken with any more.
+fn abandon(shared: &Shared, idle: Idle, broken: Broken) {
     match broken {
-        Broken::Garbage(what) => worker.kill(Doom::Garbage(what)),
-        // it ended, or cannot be spoken with; how it ended is told by its supervisor
-        Broken::Ended | Broken::Io(_) => worker.kill_quietly(),
+        Broken::Garbage(what) => idle.worker.kill(Doom::Garbage(what)),
+        // most likely it is ending; how is told by its supervisor
+        Broken::Ended | Broken::Io(_) => idle.worker.let_go(idle.conn, &shared.zygotes.spawn),
     }
 }
 
 /// Waits for the rest of a call that nobody waits for any more.
 async fn drain(shared: Arc<Shared>, mut idle: Idle, id: u64, limit: Instant) {
     loop {
-        match timeout_at(limit, exchange(&mut idle.conn, id)).await {
+        match timeout_at(limit, exchange(&mut idle, id)).await {
             Ok(Ok((reply, _))) if reply.is_last() => {
                 idle.worker.count_call();
                 shared.give_back(idle);
                 return;
             }
             Ok(Ok(_)) => {}
-            Ok(Err(broken)) => return abandon(&idle.worker, broken),
+            Ok(Err(broken)) => return abandon(&shared, idle, broken),
             Err(_) => return idle.worker.kill(Doom::TooSlow(shared.spec.call_timeout)),
         }
     }

@@ -31,6 +31,8 @@ pub struct WorkerConfig {
     pub write: Vec<PathBuf>,
     /// More variables for the workers' environment, which is otherwise almost empty.
     pub variables: Vec<(String, String)>,
+    /// More variables for building environments, such as the address of a package index or a proxy.
+    pub build_variables: Vec<(String, String)>,
     /// Modules imported before any model, if they are installed, so that all models share them.
     pub preload: Vec<String>,
     /// Threads of the numeric libraries (OpenMP, BLAS) in each worker.
@@ -64,6 +66,7 @@ impl WorkerConfig {
             read: Vec::new(),
             write: Vec::new(),
             variables: Vec::new(),
+            build_variables: Vec::new(),
             preload: [
                 "mlflow.sklearn",
                 "sklearn.linear_model",

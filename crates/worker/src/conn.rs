@@ -3,6 +3,10 @@
 use std::{collections::VecDeque, io, os::unix::net::UnixStream as StdStream};
 
 use bytes::{Buf, Bytes, BytesMut};
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, recv},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -54,6 +58,12 @@ impl Conn {
             input: BytesMut::new(),
             partial: None,
         })
+    }
+
+    /// Whether the worker is there and silent, as one without a call should be.
+    pub fn is_quiet(&self) -> bool {
+        let peeked = recv(&self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(peeked, Err(Errno::AGAIN)) && !self.has_input()
     }
 
     /// Puts a frame behind what is still to be written.

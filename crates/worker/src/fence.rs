@@ -8,6 +8,7 @@
 mod calls;
 mod exec;
 mod files;
+mod guard;
 
 use std::path::PathBuf;
 
@@ -26,6 +27,9 @@ pub(crate) struct FenceSpec {
     pub write: Vec<PathBuf>,
     /// Whether sockets of the internet families may be opened.
     pub allow_network: bool,
+    /// Whether the modes of files may be changed, also of those that it does not own the folder of.
+    #[serde(default)]
+    pub allow_modes: bool,
     /// Whether to go on where the kernel lacks Landlock or seccomp.
     pub unfenced: bool,
     /// The process that must be alive, and with which this one dies.
@@ -34,6 +38,8 @@ pub(crate) struct FenceSpec {
     pub exec: Vec<String>,
     /// How many files may be open.
     pub max_files: u64,
+    /// How long one file may become.
+    pub max_file_bytes: u64,
 }
 
 /// What the kernel let us apply; part of a pool's status.

@@ -24,6 +24,7 @@ mod output;
 mod pool;
 mod process;
 mod python;
+mod requirements;
 mod run;
 mod slot;
 mod stream;

@@ -88,6 +88,8 @@ pub struct WorkerStatus {
     pub pid: Option<u32>,
     /// Whether it takes calls.
     pub is_ready: bool,
+    /// Whether it has a call.
+    pub is_busy: bool,
     /// Resident memory, in bytes.
     pub resident_bytes: u64,
     /// Calls that it answered, errors of callers and models included.
@@ -222,13 +224,9 @@ impl Pool {
         let shared = &self.shared;
         shared.ready.close();
         let deadline = Instant::now() + grace;
-        // each slot lets its worker go as soon as it has no call
+        // each slot dismisses its worker as soon as it has no call
         shared.stop.cancel();
         shared.tasks.close();
-        for idle in shared.take_idle() {
-            idle.worker.retire(Doom::Stopped);
-            idle.worker.let_go(idle.conn, &shared.zygotes.spawn);
-        }
         if timeout_at(deadline, shared.tasks.wait()).await.is_ok() {
             return;
         }
@@ -269,10 +267,6 @@ impl Shared {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_idle(&self) -> Vec<Idle> {
-        std::mem::take(&mut *self.idle())
-    }
-
     /// A free worker, all to oneself.
     async fn checkout(self: &Arc<Self>, deadline: Instant) -> Result<Busy, Error> {
         loop {
@@ -288,10 +282,12 @@ impl Shared {
             if idle.worker.has_ended() {
                 continue;
             }
-            if idle.worker.is_retired() {
+            // it may have ended, or gone mad, since its last call
+            if idle.worker.is_retired() || !idle.conn.is_quiet() {
                 idle.worker.let_go(idle.conn, &self.zygotes.spawn);
                 continue;
             }
+            idle.worker.set_busy(true);
             return Ok(Busy::new(self.clone(), idle, deadline));
         }
     }
@@ -336,6 +332,7 @@ impl Shared {
 
     /// Takes a worker back from its call, or lets it go if it is not to have another.
     pub fn give_back(&self, idle: Idle) {
+        idle.worker.set_busy(false);
         if let Some(limit) = self.spec.memory_limit_bytes
             && let Some(resident) = crate::memory::resident_bytes(idle.worker.pid)
             && resident > limit
@@ -353,10 +350,16 @@ impl Shared {
         self.ready.add_permits(1);
         // stopped between the question and the push
         if self.stop.is_cancelled() {
-            for idle in self.take_idle() {
-                idle.worker.retire(Doom::Stopped);
-                idle.worker.let_go(idle.conn, &self.zygotes.spawn);
-            }
+            self.dismiss();
+        }
+    }
+
+    /// Lets the workers without a call go, since the pool ends.
+    pub fn dismiss(&self) {
+        let idle = std::mem::take(&mut *self.idle());
+        for Idle { conn, worker } in idle {
+            worker.retire(Doom::Stopped);
+            worker.let_go(conn, &self.zygotes.spawn);
         }
     }
 

@@ -1,7 +1,6 @@
 //! One place in a pool: starts a worker, waits for its end, starts the next one.
 
 use std::{
-    fs,
     hash::{BuildHasher, Hasher, RandomState},
     os::unix::net::UnixStream,
     path::PathBuf,
@@ -78,6 +77,7 @@ impl Slot {
         WorkerStatus {
             pid: worker.map(|worker| worker.pid).filter(|&pid| pid != 0),
             is_ready: matches!(state.phase, Phase::Ready),
+            is_busy: worker.is_some_and(|worker| worker.is_busy()),
             resident_bytes: worker
                 .and_then(|worker| resident_bytes(worker.pid))
                 .unwrap_or_default(),
@@ -172,6 +172,7 @@ pub(crate) async fn supervise(shared: Arc<Shared>, number: usize, first: oneshot
         let _ = timeout(wait, shared.stop.cancelled()).await;
     }
     slot.state().phase = Phase::Stopped;
+    shared.zygotes.release(&shared.key).await;
 }
 
 /// The wait after so many ends in a row: doubled, and between half and whole of that, so that not all come back at
@@ -274,14 +275,20 @@ async fn fork(shared: &Arc<Shared>, number: usize) -> Result<(Conn, Started), Er
 
 /// Waits for a worker's end, reports it, and clears up after it.
 async fn finish(shared: &Arc<Shared>, mut started: Started) -> End {
-    let exit = started.wait().await;
+    let exit = tokio::select! {
+        exit = started.wait() => exit,
+        () = shared.stop.cancelled() => {
+            shared.dismiss();
+            started.wait().await
+        }
+    };
     let Started { worker, scratch, .. } = started;
     let end = worker.report_end(exit);
     if let Some(slot) = shared.slots.get(worker.slot) {
         slot.state().worker = None;
     }
     shared.purge();
-    if let Err(error) = fs::remove_dir_all(&scratch) {
+    if let Err(error) = tokio::fs::remove_dir_all(&scratch).await {
         tracing::debug!(%error, "a worker's temporary folder stays until the next start");
     }
     end

@@ -12,7 +12,7 @@ const VERSION: u8 = 1;
 /// The length of what comes before the header.
 pub(crate) const PREAMBLE_BYTES: usize = 16;
 /// The longest header that is read.
-const MAX_HEADER_BYTES: usize = 1 << 20;
+const MAX_HEADER_BYTES: usize = 16 << 20;
 /// Below this a copy into one buffer is cheaper than several writes.
 const JOIN_BYTES: usize = 64 << 10;
 /// Tensors start at multiples of this, as numpy wants them.
@@ -184,7 +184,7 @@ fn pieces(header: &[u8], body: usize, segments: Vec<Bytes>) -> VecDeque<Bytes> {
     head.put_slice(b"LW");
     head.put_u8(VERSION);
     head.put_u8(0);
-    // at most a mebibyte, checked above
+    // within the bound, checked above
     head.put_u32_le(u32::try_from(header.len()).unwrap_or(u32::MAX));
     head.put_u64_le(body as u64);
     head.put_slice(header);

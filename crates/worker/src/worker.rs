@@ -17,7 +17,7 @@ use tokio::{sync::watch, time::timeout};
 use crate::{Spawn, conn::Conn, zygote::Exit};
 
 /// How long a worker that was let go may take to end by itself.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the host ended a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) enum Doom {
     Garbage(String),
     /// It is replaced after its call, since it grew.
     Replaced { resident: u64, limit: u64 },
+    /// It closed its socket, or ours was closed to it, and it did not end.
+    Silent,
     /// The pool ends.
     Stopped,
 }
@@ -42,6 +44,7 @@ impl fmt::Display for Doom {
                 write!(f, "it held {resident} bytes of memory, the limit is {limit}")
             }
             Self::Garbage(what) => write!(f, "it sent what is no answer: {what}"),
+            Self::Silent => f.write_str("it did not end by itself"),
             Self::Stopped => f.write_str("its pool is stopped"),
         }
     }
@@ -94,6 +97,7 @@ pub(crate) struct Worker {
     pidfd: OwnedFd,
     doom: Mutex<Option<Doom>>,
     retired: AtomicBool,
+    busy: AtomicBool,
     calls: AtomicU64,
     end: watch::Sender<Option<End>>,
 }
@@ -107,9 +111,20 @@ impl Worker {
             pidfd,
             doom: Mutex::default(),
             retired: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             end: watch::Sender::new(None),
         }
+    }
+
+    /// Notes whether it has a call.
+    pub fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// Whether it has a call.
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
     }
 
     /// Notes one more answer; gives how many there are.
@@ -125,11 +140,6 @@ impl Worker {
     /// Kills it; the first reason stands. What is left of its process group the zygote kills.
     pub fn kill(&self, why: Doom) {
         self.doom().get_or_insert(why);
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-    }
-
-    /// Kills it without a reason of ours: if it had not ended, it could not be spoken with.
-    pub fn kill_quietly(&self) {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
@@ -154,7 +164,7 @@ impl Worker {
         drop(conn);
         spawn(Box::pin(async move {
             if timeout(LEAVE_TIMEOUT, self.ended()).await.is_err() {
-                self.kill(Doom::Stopped);
+                self.kill(Doom::Silent);
             }
         }));
     }
@@ -183,7 +193,7 @@ impl Worker {
 
     /// The error of a call that was in flight when the worker ended.
     pub async fn lost(&self) -> Error {
-        let end = timeout(Duration::from_secs(2), self.ended()).await;
+        let end = timeout(LEAVE_TIMEOUT * 2, self.ended()).await;
         let end = end.unwrap_or(End {
             doom: self.doom().clone(),
             exit: None,

@@ -50,6 +50,8 @@ pub(crate) struct Hello {
     pub mlflow: String,
     pub fence: Option<Fence>,
     pub import_ms: u64,
+    /// Its threads, which should be one: a fork copies no other.
+    pub threads: u32,
 }
 
 /// How a child ended.
@@ -165,6 +167,7 @@ impl Zygote {
             zygote.shared.clone(),
             process,
             tail,
+            zygote.scratch.clone(),
             done,
         )));
         Ok(zygote)
@@ -232,6 +235,7 @@ async fn listen(
     shared: Arc<Shared>,
     mut process: Process,
     tail: Tail,
+    scratch: PathBuf,
     done: watch::Sender<bool>,
 ) {
     loop {
@@ -273,9 +277,13 @@ async fn listen(
         process.kill();
         let _ = process.wait().await;
     }
-    let last = tail.last(3).await;
-    tracing::debug!(pid = process.pid(), %last, "a zygote has ended");
     let _ = done.send(true);
     locked(&shared.forks).clear();
+    // its children died with it
     locked(&shared.exits).clear();
+    if let Err(error) = tokio::fs::remove_dir_all(&scratch).await {
+        tracing::debug!(%error, "a zygote's temporary folder stays until the next start");
+    }
+    let last = tail.last(3).await;
+    tracing::debug!(pid = process.pid(), %last, "a zygote has ended");
 }

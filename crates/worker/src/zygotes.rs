@@ -26,6 +26,8 @@ use crate::{
 
 /// Open files of a worker at most.
 const MAX_FILES: u64 = 4096;
+/// A file that a worker writes, at most; there is no limit of all together.
+const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// What every interpreter reads, as far as it is there.
 const SYSTEM: &[&str] = &[
@@ -34,8 +36,10 @@ const SYSTEM: &[&str] = &[
     "/lib",
     "/lib32",
     "/lib64",
+    "/etc/alpine-release",
     "/etc/alternatives",
     "/etc/ca-certificates",
+    "/etc/debian_version",
     "/etc/fonts",
     "/etc/group",
     "/etc/host.conf",
@@ -44,6 +48,7 @@ const SYSTEM: &[&str] = &[
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
     "/etc/localtime",
+    "/etc/lsb-release",
     "/etc/mime.types",
     "/etc/nsswitch.conf",
     "/etc/os-release",
@@ -51,9 +56,11 @@ const SYSTEM: &[&str] = &[
     "/etc/pip.conf",
     "/etc/pki",
     "/etc/protocols",
+    "/etc/redhat-release",
     "/etc/resolv.conf",
     "/etc/services",
     "/etc/ssl",
+    "/etc/system-release",
     "/etc/timezone",
     "/proc/cpuinfo",
     "/proc/filesystems",
@@ -145,8 +152,8 @@ impl Zygotes {
     /// Loads a model into `spec.workers` processes; ready when all have it.
     ///
     /// Errors: `INVALID_FIELD` for a folder that is no model below the models' root, or a model that does not load
-    /// (with its last lines); `NOT_IMPLEMENTED` if the kernel cannot fence, there is no interpreter, it has no MLflow,
-    /// or the environment cannot be built; `BACKEND_UNAVAILABLE` if processes cannot be started.
+    /// or whose environment cannot be built (with the last lines of either); `NOT_IMPLEMENTED` if the kernel cannot
+    /// fence, there is no interpreter, or it has no MLflow; `BACKEND_UNAVAILABLE` if processes cannot be started.
     pub async fn pool(&self, spec: PoolSpec) -> Result<Pool, Error> {
         let root = &self.inner.config.models_root;
         let folder = spec.folder.canonicalize().ok();
@@ -203,14 +210,40 @@ impl Inner {
             fence = ?zygote.hello.fence,
             "an interpreter is ready for models"
         );
+        if zygote.hello.threads > 1 {
+            tracing::warn!(
+                threads = zygote.hello.threads,
+                "an interpreter forks with more threads than one"
+            );
+        }
         *entry = Some(zygote.clone());
         Ok(zygote)
+    }
+
+    /// Ends the zygote of `key` if no pool uses it any more; the local one stays for the next pool.
+    pub async fn release(&self, key: &Key) {
+        let local = self.local.lock().await.clone();
+        if !key.allow_network && local.as_ref() == Some(&key.interpreter) {
+            return;
+        }
+        let Some(entry) = self.running().get(key).cloned() else {
+            return;
+        };
+        let mut entry = entry.lock().await;
+        let unused = entry
+            .as_mut()
+            .is_some_and(|zygote| Arc::get_mut(zygote).is_some());
+        if unused && let Some(zygote) = entry.take() {
+            zygote.stop(Duration::from_secs(5)).await;
+        }
     }
 
     async fn start(&self, key: &Key) -> Result<Zygote, Error> {
         let scratch = self.new_scratch(&self.config.scratch.join("workers"))?;
         let mut read = self.readable(&key.interpreter);
         read.push(self.config.models_root.clone());
+        // to find what children leave behind; they take it from themselves before a model is loaded
+        read.push(PathBuf::from("/proc"));
         let mut write = self.writable();
         write.push(scratch.clone());
         let spec = self.fence_spec(read, write, key.allow_network);
@@ -263,10 +296,12 @@ impl Inner {
             read,
             write,
             allow_network,
+            allow_modes: false,
             unfenced: self.config.unfenced == Unfenced::Allow,
             parent: std::process::id(),
             exec: self.config.program_args.clone(),
             max_files: MAX_FILES,
+            max_file_bytes: MAX_FILE_BYTES,
         }
     }
 
@@ -421,8 +456,9 @@ fn cannot_start(interpreter: &Interpreter, error: StartError) -> Error {
         }
         StartError::Ended { message, tail, .. } => {
             tracing::warn!(%program, %message, %tail, "an interpreter does not start");
+            let last = tail.lines().last().unwrap_or_default();
             unimplemented(format!(
-                "`{program}` cannot serve models ({message}); it needs MLflow, or the model an environment of its own"
+                "`{program}` cannot serve models ({message}; {last}); it needs MLflow, or the model an environment of its own"
             ))
         }
         StartError::Io(_) | StartError::Slow(_) => {

@@ -24,6 +24,7 @@ use prost::Message;
 use sha2::{Digest as _, Sha256};
 
 use crate::endpoints::{
+    events::Happened,
     manage::Repeat,
     monitor::Measured,
     rollouts::{Completion, Stored},
@@ -476,6 +477,16 @@ fn distribution(name: &str, of: &Distribution) -> wire::Distribution {
             .map(|(name, n)| (name, count(n)))
             .collect(),
         drift: None,
+    }
+}
+
+/// Something that happened.
+pub(crate) fn happened(of: Happened) -> wire::MonitorEvent {
+    wire::MonitorEvent {
+        time: time_out(of.time),
+        target: of.target.map(|target| target.to_string()).unwrap_or_default(),
+        kind: of.kind.to_owned(),
+        message: of.message,
     }
 }
 

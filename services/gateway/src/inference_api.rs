@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use http::HeaderMap;
 use lodeway_domain::Error;
 use lodeway_proto::inference::{self as wire, grpc_inference_service_server::GrpcInferenceService};
@@ -55,6 +55,36 @@ impl Endpoints {
         answer.name = name.to_owned();
         answer.versions = versions(&route);
         Ok(answer)
+    }
+
+    /// The answers to one message of a stream; a failure is an answer too, since later messages are still answered.
+    async fn several(
+        &self,
+        cx: CallContext,
+        headers: &HeaderMap,
+        message: wire::ModelInferRequest,
+    ) -> Answers {
+        let id = message.id.clone();
+        let answers = match self.stream(&cx, headers, message).await {
+            Ok(answers) => answers,
+            Err(error) => Box::pin(stream::once(async move { Err(error) })),
+        };
+        Box::pin(answers.map(move |answer| {
+            Ok(match answer {
+                Ok(response) => wire::ModelStreamInferResponse {
+                    error_message: String::new(),
+                    infer_response: Some(response),
+                },
+                // The id tells a client with several inputs under way which one failed.
+                Err(error) => wire::ModelStreamInferResponse {
+                    error_message: cx.status(error).message().to_owned(),
+                    infer_response: Some(wire::ModelInferResponse {
+                        id: id.clone(),
+                        ..wire::ModelInferResponse::default()
+                    }),
+                },
+            })
+        }))
     }
 
     /// Every target of every endpoint.
@@ -187,27 +217,12 @@ impl GrpcInferenceService for Endpoints {
     ) -> Result<Response<Answers>, Status> {
         let (cx, headers, messages) = parts(request)?;
         let this = self.clone();
-        let answers = messages.then(move |message| {
-            let (this, cx, headers) = (this.clone(), cx.clone(), headers.clone());
-            async move {
-                let message = message?;
-                let id = message.id.clone();
-                Ok(match this.infer(&cx, &headers, message).await {
-                    Ok(answered) => wire::ModelStreamInferResponse {
-                        error_message: String::new(),
-                        infer_response: Some(answered.answer),
-                    },
-                    // The id tells a client with several inputs under way which one failed.
-                    Err(error) => wire::ModelStreamInferResponse {
-                        error_message: cx.status(error).message().to_owned(),
-                        infer_response: Some(wire::ModelInferResponse {
-                            id,
-                            ..wire::ModelInferResponse::default()
-                        }),
-                    },
-                })
-            }
-        });
+        let answers = messages
+            .then(move |message| {
+                let (this, cx, headers) = (this.clone(), cx.clone(), headers.clone());
+                async move { Ok::<_, Status>(this.several(cx, &headers, message?).await) }
+            })
+            .try_flatten();
         Ok(Response::new(Box::pin(answers)))
     }
 

@@ -1,6 +1,6 @@
 //! `lodeway.gateway.v1.MonitorService`: what happened to traffic, and where a single answer came from.
 
-use std::{collections::BTreeMap, pin::Pin, time::Duration};
+use std::{pin::Pin, time::Duration};
 
 use futures::Stream;
 use lodeway_domain::{
@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
     convert,
-    endpoints::{Endpoints, monitor::Measured},
+    endpoints::{Endpoints, events::Happened, monitor::Measured, table::Route},
 };
 
 type Watch = Pin<Box<dyn Stream<Item = Result<wire::WatchMonitorResponse, Status>> + Send>>;
@@ -42,14 +42,11 @@ impl Endpoints {
             return Err(Error::invalid("start_time", "must be before `end_time`"));
         }
         let key = self.get(cx, &name).await?.endpoint.uid.key();
-        let mut found = self.measured(key, start, end, false).await?;
-        // What belongs to every target is what the others are compared with.
-        let rendered = render(&found);
-        found.retain(|one| message.target.is_empty() || one.target.as_str() == message.target);
-        Ok(rendered
-            .into_iter()
-            .filter(|one| message.target.is_empty() || one.target == message.target)
-            .collect())
+        let found = self.measured(key, start, end, false).await?;
+        let route = self.route(cx, name.as_str()).ok();
+        let mut rendered = render(&found, route.as_deref());
+        rendered.retain(|one| message.target.is_empty() || one.target == message.target);
+        Ok(rendered)
     }
 
     async fn explain(&self, id: &str) -> Result<wire::ExplainPredictionResponse> {
@@ -82,45 +79,45 @@ impl Endpoints {
         })
     }
 
-    async fn window(&self, key: EndpointKey, since: Timestamp) -> Result<Vec<wire::TargetMonitor>> {
+    async fn window(
+        &self,
+        key: EndpointKey,
+        since: Timestamp,
+        route: Option<&Route>,
+    ) -> Result<Vec<wire::TargetMonitor>> {
         let found = self.measured(key, since, self.0.clock.now(), false).await?;
-        Ok(render(&found))
+        Ok(render(&found, route))
     }
 }
 
-/// Each target with its drift from the one that answered most, which is the only reference that is always there.
-fn render(found: &[Measured]) -> Vec<wire::TargetMonitor> {
+/// What a target's values are compared with: those of its own model's training example, else those of the target that
+/// answered most.
+fn render(found: &[Measured], route: Option<&Route>) -> Vec<wire::TargetMonitor> {
     let most = found.iter().max_by_key(|one| one.summary.total());
     let one = |of: &Measured| {
         let mut rendered = convert::measured(of);
-        let Some(reference) = most.filter(|most| (&most.target, &most.version) != (&of.target, &of.version))
-        else {
-            return rendered;
-        };
-        let label = format!("{} {}", reference.target, reference.version);
-        let pairs = |columns: &lodeway_domain::monitor::Columns| -> BTreeMap<String, Distribution> {
-            columns
-                .iter()
-                .map(|(name, d)| (name.to_owned(), d.clone()))
-                .collect()
+        let ready = route.and_then(|route| route.target(&of.target)?.1.ready());
+        let training = ready
+            .as_ref()
+            .filter(|ready| ready.resolution.model_version == of.version);
+        let other = most.filter(|most| (&most.target, &most.version) != (&of.target, &of.version));
+        let (label, features, predictions) = match (training.and_then(|ready| ready.profile.as_ref()), other)
+        {
+            (Some(profile), _) => ("training".to_owned(), profile.features(), profile.predictions()),
+            (None, Some(other)) => {
+                let label = format!("{} {}", other.target, other.version);
+                (label, other.summary.features(), other.summary.predictions())
+            }
+            (None, None) => return rendered,
         };
         let sides = [
-            (
-                &mut rendered.predictions,
-                reference.summary.predictions(),
-                of.summary.predictions(),
-            ),
-            (
-                &mut rendered.features,
-                reference.summary.features(),
-                of.summary.features(),
-            ),
+            (&mut rendered.predictions, predictions, of.summary.predictions()),
+            (&mut rendered.features, features, of.summary.features()),
         ];
-        for (out, theirs, own) in sides {
-            let (theirs, own) = (pairs(theirs), pairs(own));
+        for (out, reference, own) in sides {
             for distribution in out.iter_mut() {
-                let both = theirs.get(&distribution.name).zip(own.get(&distribution.name));
-                let drift = both.and_then(|(theirs, own)| Distribution::drift(theirs, own));
+                let both = reference.get(&distribution.name).zip(own.get(&distribution.name));
+                let drift = both.and_then(|(reference, own)| Distribution::drift(reference, own));
                 distribution.drift = drift.map(|drift| convert::drift(drift, &label));
             }
         }
@@ -157,21 +154,29 @@ impl MonitorService for Endpoints {
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
         let (this, watcher) = (self.clone(), cx.clone());
         let draining = self.0.tasks.draining();
+        let mut events = self.0.events.watch();
         self.0.tasks.spawn_until_stop(async move {
             tokio::pin!(draining);
             let mut since = this.0.clock.now();
+            let mut happened: Vec<Happened> = Vec::new();
             loop {
-                tokio::select! {
-                    () = tokio::time::sleep(every) => {}
-                    () = sender.closed() => return,
-                    () = &mut draining => return,
+                let tick = tokio::time::sleep(every);
+                tokio::pin!(tick);
+                loop {
+                    tokio::select! {
+                        () = &mut tick => break,
+                        event = events.next() => happened.extend(event.filter(|event| event.endpoint == key)),
+                        () = sender.closed() => return,
+                        () = &mut draining => return,
+                    }
                 }
                 let now = this.0.clock.now();
-                let found = this.window(key, since).await;
+                let route = this.route(&watcher, name.as_str()).ok();
+                let found = this.window(key, since, route.as_deref()).await;
                 since = now;
                 let push = found.map(|targets| wire::WatchMonitorResponse {
                     targets,
-                    events: Vec::new(),
+                    events: happened.drain(..).map(convert::happened).collect(),
                 });
                 if sender.send(push.map_err(|e| watcher.status(e))).await.is_err() {
                     return;

@@ -161,6 +161,7 @@ pub(crate) fn deployment(of: &Deployment) -> wire::Deployment {
         queued_calls: count(queued),
         active_calls: count(active),
         reads_documents: model.as_ref().is_some_and(|m| m.reads_documents()),
+        profile: model.as_ref().map(|m| m.profile()).unwrap_or_default().into(),
     }
 }
 

@@ -63,6 +63,41 @@ impl Files {
         })
     }
 
+    /// The folder of this content if it is on this machine, each file checked against the list kept beside it: a restart
+    /// needs no other service.
+    pub(crate) async fn known(&self, content_digest: &str) -> Result<Option<PathBuf>> {
+        if !is_digest(content_digest) {
+            return Ok(None);
+        }
+        let Ok(text) = tokio::fs::read_to_string(self.list(content_digest)).await else {
+            return Ok(None);
+        };
+        // The digest of the content is that of its list, so a list that was changed does not pass for it.
+        if hex::encode(Sha256::digest(text.as_bytes())) != content_digest {
+            return Ok(None);
+        }
+        let files = text.lines().skip(1).filter_map(|line| {
+            let mut parts = line.splitn(3, ' ');
+            let (sha256, size, path) = (parts.next()?, parts.next()?, parts.next()?);
+            Some(Artifact {
+                path: path.to_owned(),
+                sha256: sha256.to_owned(),
+                size_bytes: size.parse().ok()?,
+                ..Artifact::default()
+            })
+        });
+        let manifest = Manifest {
+            content_digest: content_digest.to_owned(),
+            files: files.collect(),
+        };
+        let place = self.root.join(content_digest);
+        Ok(is_intact(place.clone(), manifest).await?.then_some(place))
+    }
+
+    fn list(&self, content_digest: &str) -> PathBuf {
+        self.root.join(format!("{content_digest}.manifest"))
+    }
+
     /// The folder with these files, fetched unless it is here; every file has its digest.
     ///
     /// Errors: `DATA_LOSS` with the path of a file whose bytes are not those of its digest.
@@ -73,7 +108,7 @@ impl Files {
         manifest: &Manifest,
     ) -> Result<PathBuf> {
         let name = &manifest.content_digest;
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        if !is_digest(name) {
             return Err(Error::internal(format!("`{name}` is no content digest")));
         }
         let place = self.root.join(name);
@@ -88,6 +123,15 @@ impl Files {
             drop(tokio::fs::remove_dir_all(&beside).await);
             return Err(error);
         }
+        // As the artifact service writes it, so that its digest is the content's.
+        let lines = manifest
+            .files
+            .iter()
+            .map(|f| format!("{} {} {}\n", f.sha256, f.size_bytes, f.path));
+        let text: String = std::iter::once("lodeway-manifest 1\n".to_owned())
+            .chain(lines)
+            .collect();
+        tokio::fs::write(self.list(name), text).await.map_err(io)?;
         drop(tokio::fs::remove_dir_all(&place).await);
         match tokio::fs::rename(&beside, &place).await {
             Ok(()) => Ok(place),
@@ -132,11 +176,14 @@ impl Files {
             offset_bytes: 0,
             length_bytes: None,
         };
-        let reply = self.artifacts()?.download_artifact(cx.request(message)).await;
-        let mut chunks = reply.map_err(|s| status::into_error(&s))?.into_inner();
+        let reply = self
+            .artifacts()?
+            .download_artifact(cx.request(message))
+            .await;
+        let mut chunks = reply.map_err(|s| named(file, &s))?.into_inner();
         let mut out = tokio::fs::File::create(target).await.map_err(io)?;
         let mut hash = Sha256::new();
-        while let Some(reply) = chunks.try_next().await.map_err(|s| status::into_error(&s))? {
+        while let Some(reply) = chunks.try_next().await.map_err(|s| named(file, &s))? {
             if let Some(Kind::Chunk(chunk)) = reply.kind {
                 hash.update(&chunk);
                 out.write_all(&chunk).await.map_err(io)?;
@@ -145,6 +192,19 @@ impl Files {
         out.flush().await.map_err(io)?;
         check(file, &hex::encode(hash.finalize()))
     }
+}
+
+/// What the artifact service says of a file, with its path where the file is damaged.
+fn named(file: &Artifact, status: &tonic::Status) -> Error {
+    match status::into_error(status) {
+        Error::DataLoss(why) => Error::DataLoss(format!("`{}`: {why}", file.path)),
+        other => other,
+    }
+}
+
+/// A digest is the name of a folder here, so it must be nothing else.
+fn is_digest(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 fn check(file: &Artifact, found: &str) -> Result<()> {

@@ -341,6 +341,8 @@ impl Host {
     async fn load(&self, record: &DeploymentRecord) -> Result<Model> {
         let folder = if record.content_digest.is_empty() {
             PathBuf::from(record.artifact_uri.trim_start_matches("file://"))
+        } else if let Some(folder) = self.0.files.known(&record.content_digest).await? {
+            folder
         } else {
             let workspace = Workspace::parse(&record.workspace)?;
             let cx = crate::own_context(&workspace);

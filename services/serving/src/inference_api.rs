@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, time::Instant};
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use lodeway_domain::{Error, ResourceKind};
 use lodeway_proto::inference::{self as wire, grpc_inference_service_server::GrpcInferenceService};
 use lodeway_rpc::{CallContext, context, inference};
@@ -42,6 +42,65 @@ impl Serving {
             .clone_from(&deployment.record.model_version);
         response.id = id;
         Ok(response)
+    }
+}
+
+impl Serving {
+    /// The answers to one message; a failure is an answer too, since later messages are still answered.
+    async fn several(&self, cx: &CallContext, message: wire::ModelInferRequest) -> Answers {
+        let id = message.id.clone();
+        let (name, version, raw) = (
+            message.model_name.clone(),
+            message.model_version.clone(),
+            !message.raw_input_contents.is_empty(),
+        );
+        let begun = async {
+            let deployment = self.host.find(&cx.caller.workspace, &name, &version)?;
+            let model = self.host.model(&deployment).await?;
+            let (payload, params) = inference::input_of(message)?;
+            let deadline = cx.deadline.unwrap_or_else(|| Instant::now() + DEFAULT_TIMEOUT);
+            let call = Call {
+                payload,
+                params,
+                deadline,
+            };
+            let answers = model.stream(call).await?;
+            Ok::<_, Error>((deployment, answers))
+        };
+        let failed = |cx: &CallContext, id: &str, error: Error| wire::ModelStreamInferResponse {
+            error_message: cx.status(error).message().to_owned(),
+            // The id tells a client with several inputs under way which one failed.
+            infer_response: Some(wire::ModelInferResponse {
+                id: id.to_owned(),
+                ..wire::ModelInferResponse::default()
+            }),
+        };
+        match begun.await {
+            Err(error) => {
+                let failed = failed(cx, &id, error);
+                Box::pin(futures::stream::once(async move { Ok(failed) }))
+            }
+            Ok((deployment, answers)) => {
+                let cx = cx.clone();
+                Box::pin(answers.map(move |answer| {
+                    let response = answer.and_then(|payload| inference::response_of(payload, raw));
+                    Ok(match response {
+                        Ok(mut response) => {
+                            response.model_name.clone_from(&deployment.record.model_name);
+                            response
+                                .model_version
+                                .clone_from(&deployment.record.model_version);
+                            response.id.clone_from(&id);
+                            wire::ModelStreamInferResponse {
+                                error_message: String::new(),
+                                infer_response: Some(response),
+                            }
+                        }
+                        Err(error) => failed(&cx, &id, error),
+                    })
+                }))
+            }
+        }
     }
 }
 
@@ -153,27 +212,12 @@ impl GrpcInferenceService for Serving {
     ) -> Result<Response<Answers>, Status> {
         let (cx, messages) = context::split(request)?;
         let this = self.clone();
-        let answers = messages.then(move |message| {
-            let (this, cx) = (this.clone(), cx.clone());
-            async move {
-                let id = message.as_ref().map(|m| m.id.clone()).unwrap_or_default();
-                let answer = this.one(&cx, message?).await;
-                Ok(match answer {
-                    Ok(response) => wire::ModelStreamInferResponse {
-                        error_message: String::new(),
-                        infer_response: Some(response),
-                    },
-                    // The id tells a client with several inputs under way which one failed.
-                    Err(error) => wire::ModelStreamInferResponse {
-                        error_message: cx.status(error).message().to_owned(),
-                        infer_response: Some(wire::ModelInferResponse {
-                            id,
-                            ..wire::ModelInferResponse::default()
-                        }),
-                    },
-                })
-            }
-        });
+        let answers = messages
+            .then(move |message| {
+                let (this, cx) = (this.clone(), cx.clone());
+                async move { Ok::<_, Status>(this.several(&cx, message?).await) }
+            })
+            .try_flatten();
         Ok(Response::new(Box::pin(answers)))
     }
 

@@ -6,19 +6,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::stream;
 use lodeway_domain::{
     Error, Result,
+    monitor::Profile,
     serving::DeploymentSettings,
     signature::{Column as ColumnSpec, ModelFile, ModelSignature},
 };
-use lodeway_inference::{Column, Document, Frame, Params, Payload, Tensor};
+use lodeway_inference::{Column, Document, Frame, Params, Payload, Tensor, values};
 use lodeway_rpc::Tasks;
 
 use crate::{
     host::read_model_file,
     probe,
     queue::{Limits, Queue},
-    runtime::{Call, Runtime, Runtimes, TensorSpec, not_loadable},
+    runtime::{Answers, Call, Runtime, Runtimes, TensorSpec, not_loadable},
     tensors,
 };
 
@@ -41,6 +43,7 @@ pub(crate) struct Model {
     outputs: Vec<TensorSpec>,
     row_independent: bool,
     reads_documents: bool,
+    profile: Mutex<Vec<u8>>,
     parity: Mutex<Parity>,
 }
 
@@ -86,6 +89,7 @@ impl Model {
             outputs,
             row_independent,
             reads_documents,
+            profile: Mutex::default(),
             parity: Mutex::default(),
         };
         if let Some((payload, params)) = example {
@@ -101,13 +105,21 @@ impl Model {
             params,
             deadline: Instant::now() + timeout,
         };
+        let input = call.payload.clone();
         let outcome = match &call.payload {
             Payload::Document(_) => self.score(call).await,
             _ => self.infer(call).await,
         };
-        if let Err(error) = outcome {
+        match outcome {
+            Ok(answer) => {
+                let mut profile = Profile::default();
+                profile.add_rows(input.rows().unwrap_or(1).try_into().unwrap_or(u64::MAX));
+                values::add(profile.features_mut(), &input, usize::MAX);
+                values::add(profile.predictions_mut(), &answer, usize::MAX);
+                *self.profile.lock().unwrap_or_else(PoisonError::into_inner) = profile.encode();
+            }
             // An example may be older than the model's rules; callers are told by their own calls.
-            tracing::info!(%error, "the stored input example was not scored");
+            Err(error) => tracing::info!(%error, "the stored input example was not scored"),
         }
     }
 
@@ -138,6 +150,25 @@ impl Model {
     /// Whether documents are to be passed on as they came.
     pub(crate) fn reads_documents(&self) -> bool {
         self.reads_documents
+    }
+
+    /// The values of the stored input example in the byte form of a profile; empty without one.
+    pub(crate) fn profile(&self) -> Vec<u8> {
+        self.profile
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The answers of a model that streams, as it makes them; of any other its one answer. Streams do not go through the
+    /// queue: one holds its process for as long as it lasts, and shares no batch.
+    pub(crate) async fn stream(&self, call: Call) -> Result<Answers> {
+        if !self.runtime.streams() {
+            let answer = self.infer(call).await?;
+            return Ok(Box::pin(stream::once(async move { Ok(answer) })));
+        }
+        self.check(&call.payload)?;
+        self.runtime.stream(call).await
     }
 
     /// What the check against the stored input example found so far.

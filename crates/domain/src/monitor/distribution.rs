@@ -16,12 +16,12 @@ use crate::{
 /// The shares at which [`DistributionSummary::quantiles`] are given.
 pub const QUANTILES: [f64; 7] = [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99];
 
-/// How the values of one input or output are distributed, in bounded memory (at most about 20 KB) and mergeable.
+/// How the values of one input or output are distributed, in bounded memory (at most about 30 KB) and mergeable.
 ///
 /// Numbers and categories are kept side by side, so nobody has to say beforehand which kind a column is. Categories are
 /// texts, truth values, and whole numbers (also as floats, as data frames have them) while all numbers are whole and at
-/// most [`MAX_WHOLES`](super::MAX_WHOLES) differ. Texts of which the [`Frequencies`] keep less than half are free text and
-/// no categories: what they hold is nobody's distribution, and may be what nobody should read.
+/// most [`MAX_WHOLES`](super::MAX_WHOLES) differ. Texts of which [`Frequencies`] keep less than half are free text and no
+/// categories: what they hold is nobody's distribution, and may be what nobody should read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Distribution {
     /// Every number; its NaN are what is missing.

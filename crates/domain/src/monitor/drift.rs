@@ -19,7 +19,7 @@ pub struct Drift {
     /// What `psi` would be on average if nothing had changed: with few values it is large by chance.
     ///
     /// (bins − 1) · (1/n + 1/m) for n and m values. Source: Yurdakul 2018, "Statistical Properties of Population
-    /// Stability Index", Western Michigan University, chapter 3.
+    /// Stability Index", Western Michigan University.
     pub psi_by_chance: f64,
     /// Jensen-Shannon divergence in bits, in [0, 1].
     pub jensen_shannon: f64,

@@ -43,6 +43,15 @@ mod summary;
 mod value;
 mod wholes;
 
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_bytes;
+#[cfg(test)]
+mod tests_drift;
+#[cfg(test)]
+mod tests_merge;
+
 pub use self::{
     columns::{Columns, ColumnsDrift, MAX_COLUMN_NAME_BYTES, MAX_COLUMNS},
     distribution::{Distribution, DistributionSummary, QUANTILES},

@@ -59,6 +59,21 @@ impl Profile {
         self.predictions.add_row(predictions);
     }
 
+    /// Counts rows whose values are added to [`Profile::features_mut`] and [`Profile::predictions_mut`].
+    pub fn add_rows(&mut self, rows: u64) {
+        self.rows = self.rows.saturating_add(rows);
+    }
+
+    /// What went in, to add to.
+    pub fn features_mut(&mut self) -> &mut Columns {
+        &mut self.features
+    }
+
+    /// What came out, to add to.
+    pub fn predictions_mut(&mut self) -> &mut Columns {
+        &mut self.predictions
+    }
+
     /// Adds everything that `other` has seen.
     pub fn merge(&mut self, other: &Self) {
         self.rows = self.rows.saturating_add(other.rows);

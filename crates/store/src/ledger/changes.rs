@@ -9,7 +9,7 @@ use lodeway_domain::{Error, Reason, Result, time::Timestamp};
 
 use crate::{
     args,
-    sql::{Conn, Db, Engine, Row, Tx},
+    sql::{Arg, Conn, Db, Engine, Row, Tx},
 };
 
 /// How many old entries one call of [`prune`] takes away at most.
@@ -77,15 +77,58 @@ pub async fn append(tx: &mut Tx, change: NewChange<'_>, now: Timestamp) -> Resul
             tx.insert(sql, "seq", &args).await?
         }
         Engine::Postgres => {
-            let sql = "WITH head AS (UPDATE change_head SET seq = seq + 1 WHERE one = 1 RETURNING seq), \
-                       new AS (INSERT INTO changes (seq, workspace, entity, entity_id, version, payload, created_ms) \
-                       SELECT seq, $1, $2, $3, $4, $5, $6 FROM head RETURNING seq) \
-                       SELECT seq, CAST(pg_notify('lodeway_changes', current_schema()) AS TEXT) FROM new";
+            let sql = "WITH head AS (UPDATE change_head SET seq = seq + 1 WHERE one = 1 RETURNING seq) \
+                       INSERT INTO changes (seq, workspace, entity, entity_id, version, payload, created_ms) \
+                       SELECT seq, $1, $2, $3, $4, $5, $6 FROM head RETURNING seq";
             tx.query_one(sql, &args).await?.int(0)?
         }
     };
     tx.wake_after_commit();
     Ok(seq)
+}
+
+/// The parts `h` and `c` of a WITH on PostgreSQL that append one entry if the condition `when` holds, for statements run
+/// by [`Db::change_at_once`]. The values, in the order of [`NewChange`]'s fields and then the time, are expressions.
+///
+/// The log's head is locked when `when` is known: let it depend on all that takes other locks.
+pub(crate) fn entry(when: &str, values: [&str; 6]) -> String {
+    format!(
+        "h AS (UPDATE change_head SET seq = seq + 1 WHERE one = 1 AND {when} RETURNING seq), \
+         c AS (INSERT INTO changes (seq, workspace, entity, entity_id, version, payload, created_ms) \
+         SELECT h.seq, {} FROM h)",
+        values.join(", ")
+    )
+}
+
+/// Appends entries, as [`append`] does one.
+pub async fn append_many(tx: &mut Tx, changes: &[NewChange<'_>], now: Timestamp) -> Result<()> {
+    if tx.engine() == Engine::Sqlite || changes.len() < 2 {
+        for change in changes {
+            append(tx, *change, now).await?;
+        }
+        return Ok(());
+    }
+    let sql = "WITH head AS (UPDATE change_head SET seq = seq + $1 WHERE one = 1 RETURNING seq - $1 AS before) \
+               INSERT INTO changes (seq, workspace, entity, entity_id, version, payload, created_ms) \
+               SELECT before + n, v.workspace, v.entity, v.entity_id, v.version, v.payload, $2 \
+               FROM head CROSS JOIN unnest($3, $4, $5, $6, $7) WITH ORDINALITY \
+               AS v (workspace, entity, entity_id, version, payload, n)";
+    fn column<'a>(changes: &[NewChange<'a>], of: impl Fn(&NewChange<'a>) -> Arg<'a>) -> Arg<'a> {
+        Arg::Column(changes.iter().map(of).collect())
+    }
+    let count = i64::try_from(changes.len()).map_err(Error::internal)?;
+    let args = [
+        Arg::from(count),
+        Arg::from(now.millis()),
+        column(changes, |c| Arg::from(c.workspace)),
+        column(changes, |c| Arg::from(c.entity)),
+        column(changes, |c| Arg::from(c.entity_id)),
+        column(changes, |c| Arg::from(c.version)),
+        column(changes, |c| Arg::from(c.payload)),
+    ];
+    tx.execute(sql, &args).await?;
+    tx.wake_after_commit();
+    Ok(())
 }
 
 /// Some entries of the log, and where to go on.

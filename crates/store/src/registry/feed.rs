@@ -20,7 +20,7 @@ use crate::{
         changes::{self, ChangeFilter, NewChange},
         outbox::{self, Event},
     },
-    sql::{Conn, Tx},
+    sql::{Arg, Conn, Engine, Tx},
 };
 
 const ENTITY: &str = "model";
@@ -41,22 +41,33 @@ pub(super) async fn announce(tx: &mut Tx, write: &Write, event: &RegistryEvent) 
     append(tx, write.workspace(), event, write.now).await
 }
 
-async fn append(tx: &mut Tx, workspace: &str, event: &RegistryEvent, now: Timestamp) -> Result<()> {
+/// What the change log keeps of an event.
+pub(super) fn payload(event: &RegistryEvent) -> Result<Vec<u8>> {
+    serde_json::to_vec(event).map_err(Error::internal)
+}
+
+/// The entry of the change log for an event; `payload` is that of [`payload`].
+pub(super) fn change<'a>(workspace: &'a str, event: &'a RegistryEvent, payload: &'a [u8]) -> NewChange<'a> {
     let (uid, version) = match event {
         RegistryEvent::Version(version) => (&version.model_uid, version.version),
         RegistryEvent::VersionDeleted { uid, version, .. } => (uid, *version),
         RegistryEvent::Model(model) => (&model.uid, 0),
         RegistryEvent::ModelDeleted { uid, .. } => (uid, 0),
     };
-    let payload = serde_json::to_vec(event).map_err(Error::internal)?;
-    let change = NewChange {
+    NewChange {
         workspace,
         entity: ENTITY,
         entity_id: uid.as_str(),
         version,
-        payload: &payload,
-    };
-    changes::append(tx, change, now).await.map(|_| ())
+        payload,
+    }
+}
+
+async fn append(tx: &mut Tx, workspace: &str, event: &RegistryEvent, now: Timestamp) -> Result<()> {
+    let payload = payload(event)?;
+    changes::append(tx, change(workspace, event, &payload), now)
+        .await
+        .map(|_| ())
 }
 
 pub(super) async fn changes_after(
@@ -228,23 +239,58 @@ pub(super) async fn pending_digests(conn: &mut Conn, after: i64, limit: i64) -> 
 }
 
 pub(super) async fn record_digests(tx: &mut Tx, found: &[FoundDigest], now: Timestamp) -> Result<()> {
-    // Neither time nor revision change: nobody changed the version, and an etag read before stays good.
-    let sql = "UPDATE versions SET digest_state = $2, content_digest = $3 WHERE version_key = $1 AND digest_state = 1";
     // In the order of keys, in which everybody takes the locks of rows.
     let mut found: Vec<&FoundDigest> = found.iter().collect();
     found.sort_by_key(|one| (one.of.workspace.as_str(), one.of.key));
     for of_workspace in found.chunk_by(|a, b| a.of.workspace == b.of.workspace) {
-        let mut changed = Vec::with_capacity(of_workspace.len());
-        for one in of_workspace {
+        let changed = put_digests(tx, of_workspace).await?;
+        let workspace = of_workspace[0].of.workspace.as_str();
+        let mut events = Vec::with_capacity(changed.len());
+        for row in rows::versions(tx, &changed).await? {
+            let event = RegistryEvent::Version(Box::new(row.version));
+            let payload = payload(&event)?;
+            events.push((event, payload));
+        }
+        let told: Vec<_> = events
+            .iter()
+            .map(|(event, payload)| change(workspace, event, payload))
+            .collect();
+        changes::append_many(tx, &told, now).await?;
+    }
+    Ok(())
+}
+
+/// Writes digests of versions that wait for one, sorted by key; the keys of those that did.
+async fn put_digests(tx: &mut Tx, found: &[&FoundDigest]) -> Result<Vec<i64>> {
+    // Neither time nor revision change: nobody changed the version, and an etag read before stays good.
+    let set = "UPDATE versions SET digest_state = $2, content_digest = $3 WHERE version_key = $1 AND digest_state = 1";
+    if tx.engine() == Engine::Sqlite || found.len() == 1 {
+        let mut changed = Vec::with_capacity(found.len());
+        for one in found {
             let args = args![one.of.key, digest_code(one.state), &one.content_digest];
-            if tx.execute(sql, &args).await? > 0 {
+            if tx.execute(set, &args).await? > 0 {
                 changed.push(one.of.key);
             }
         }
-        let workspace = of_workspace[0].of.workspace.as_str();
-        for row in rows::versions(tx, &changed).await? {
-            append(tx, workspace, &RegistryEvent::Version(Box::new(row.version)), now).await?;
-        }
+        return Ok(changed);
     }
-    Ok(())
+    // Locked in order before they are changed, in which an UPDATE with a join goes as it likes.
+    let sql = "WITH held AS (SELECT v.version_key FROM versions v WHERE v.version_key = ANY($1) AND v.digest_state = 1 \
+               ORDER BY v.version_key FOR UPDATE) \
+               UPDATE versions v SET digest_state = g.state, content_digest = g.digest \
+               FROM held JOIN unnest($1, $2, $3) AS g (key, state, digest) ON g.key = held.version_key \
+               WHERE v.version_key = held.version_key RETURNING v.version_key";
+    let column = |of: fn(&FoundDigest) -> i64| Arg::from(found.iter().map(|one| of(one)).collect::<Vec<_>>());
+    let args = [
+        column(|one| one.of.key),
+        column(|one| digest_code(one.state)),
+        Arg::Texts(
+            found
+                .iter()
+                .map(|one| one.content_digest.as_str().into())
+                .collect(),
+        ),
+    ];
+    let rows = tx.query(sql, &args).await?;
+    rows.iter().map(|row| row.int(0)).collect()
 }

@@ -62,6 +62,35 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// An entry as it was written, with its id and that of the first of its group.
+pub(super) fn transition(
+    write: &Write,
+    uid: &ModelUid,
+    name: &ModelName,
+    entry: &Entry<'_>,
+    comment: &str,
+    (id, group_id): (i64, i64),
+) -> Transition {
+    Transition {
+        id,
+        group_id,
+        kind: entry.kind,
+        name: name.clone(),
+        model_uid: uid.clone(),
+        version: entry.version,
+        stages: entry.stages,
+        alias: entry.alias.cloned(),
+        from_version: entry.from_version,
+        from_name: entry.from_name.cloned(),
+        principal: write.caller.principal.clone(),
+        principal_verified: write.caller.verified,
+        created: write.now,
+        comment: comment.to_owned(),
+        rollback_of: entry.rollback_of,
+        rolled_back_by: 0,
+    }
+}
+
 /// Writes entries as one group.
 pub(super) async fn record(
     tx: &mut Tx,
@@ -96,24 +125,8 @@ pub(super) async fn record(
             Some(entry.rollback_of).filter(|id| *id != 0),
         ];
         let id = tx.insert(sql, "id", &args).await?;
-        written.push(Transition {
-            id,
-            group_id: *group.get_or_insert(id),
-            kind: entry.kind,
-            name: name.clone(),
-            model_uid: uid.clone(),
-            version: entry.version,
-            stages: entry.stages,
-            alias: entry.alias.cloned(),
-            from_version: entry.from_version,
-            from_name: entry.from_name.cloned(),
-            principal: write.caller.principal.clone(),
-            principal_verified: write.caller.verified,
-            created: write.now,
-            comment: comment.to_owned(),
-            rollback_of: entry.rollback_of,
-            rolled_back_by: 0,
-        });
+        let first = *group.get_or_insert(id);
+        written.push(transition(write, uid, name, entry, comment, (id, first)));
     }
     Ok(written)
 }

@@ -5,8 +5,9 @@
 //!
 //! A tour: `models`, `versions` and `moves` (stages, aliases, rollback) are the writes, `ledger` writes and lists
 //! entries, `past` computes from them what a URI meant, `search` turns filters into SQL, `feed` is what watchers and
-//! background work read, `rows` makes nouns of rows.
+//! background work read, `rows` makes nouns of rows; `at_once` does the most frequent writes in one statement on PostgreSQL.
 
+mod at_once;
 mod contract;
 mod feed;
 mod ledger;
@@ -47,7 +48,7 @@ use crate::{
         outbox, requests,
     },
     migrate::{self, Migrations, Step},
-    sql::{Db, OpenError},
+    sql::{Db, Engine, OpenError},
 };
 
 const MIGRATIONS: Migrations = Migrations {
@@ -62,13 +63,20 @@ const MIGRATIONS: Migrations = Migrations {
 #[derive(Clone)]
 pub struct SqlRegistry {
     db: Db,
+    numbers: at_once::Numbers,
 }
 
 impl SqlRegistry {
     /// Brings the database to the newest schema and wraps it.
     pub async fn open(db: Db, now: Timestamp) -> Result<Self, OpenError> {
         migrate::apply(&db, MIGRATIONS, now).await?;
-        Ok(Self { db })
+        let numbers = at_once::Numbers::default();
+        Ok(Self { db, numbers })
+    }
+
+    /// Whether a write is worth trying in one statement.
+    fn goes_at_once(&self, write: &Write) -> bool {
+        self.db.engine() == Engine::Postgres && write.request.is_none()
     }
 
     /// Runs a write once for its request id, and keeps its answer.
@@ -151,10 +159,21 @@ impl RegistryStore for SqlRegistry {
     }
 
     async fn create_version(&self, write: Write, new: NewVersion) -> Result<CreatedVersion> {
-        self.once(write, CREATE_VERSION, new, |tx, w, new| {
-            Box::pin(versions::create(tx, w, new))
-        })
-        .await
+        let (at_once, numbers) = (self.goes_at_once(&write), &self.numbers);
+        if at_once && let Some(created) = at_once::create(&self.db, numbers, &write, &new).await? {
+            numbers.keep(&write, &created.version);
+            return Ok(created);
+        }
+        let again = write.clone();
+        let created = self
+            .once(write, CREATE_VERSION, new, |tx, w, new| {
+                Box::pin(versions::create(tx, w, new))
+            })
+            .await?;
+        if at_once {
+            numbers.keep(&again, &created.version);
+        }
+        Ok(created)
     }
 
     async fn created_before(&self, write: &Write) -> Result<Option<CreatedVersion>> {
@@ -247,6 +266,11 @@ impl RegistryStore for SqlRegistry {
     }
 
     async fn transition(&self, write: Write, request: Move) -> Result<Moved> {
+        if self.goes_at_once(&write)
+            && let Some(moved) = at_once::stage(&self.db, &write, &request).await?
+        {
+            return Ok(moved);
+        }
         self.once(write, "TransitionModelVersion", request, |tx, w, request| {
             Box::pin(moves::stage(tx, w, request))
         })

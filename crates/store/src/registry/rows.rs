@@ -11,13 +11,20 @@ use lodeway_domain::{
     time::Timestamp,
 };
 
-use crate::sql::{Arg, Conn, Row};
+use crate::{
+    packed,
+    sql::{Arg, Conn, Row},
+};
 
 pub(super) const MODEL: &str = "model_key, name, uid, description, created_ms, updated_ms, revision";
 
 pub(super) const VERSION: &str = "version_key, model_key, name, version, model_uid, stage, description, source, \
     artifact_uri, run_id, run_link, model_id, user_id, status, status_message, created_ms, updated_ms, content_digest, \
     digest_state, source_unchecked, revision";
+
+/// How many columns [`VERSION`] is, and how many with [`LABELS`].
+const COLUMNS: usize = 21;
+pub(super) const LABELLED: usize = COLUMNS + 2;
 
 /// What hangs on a version `v`, for behind [`VERSION`], read by [`labelled_version`]: texts as `LENGTH:TEXT` one after the
 /// other, the lengths in characters; of tags key and value, of aliases the name.
@@ -150,46 +157,20 @@ pub(super) fn version(row: &Row) -> Result<VersionRow> {
 /// Reads a row of the columns [`VERSION`] and [`LABELS`].
 pub(super) fn labelled_version(row: &Row) -> Result<VersionRow> {
     let mut found = version(row)?;
-    let tags = row.opt_text(21)?.unwrap_or_default();
-    let mut texts = packed(&tags);
+    let tags = row.opt_text(COLUMNS)?.unwrap_or_default();
+    let mut texts = packed::texts(&tags);
     while let Some(key) = texts.next() {
-        let value = texts.next().ok_or_else(cut_off)?;
+        let value = texts
+            .next()
+            .ok_or_else(|| Error::internal("a tag has no value"))?;
         found.version.tags.insert(key?.to_owned(), value?.to_owned());
     }
-    let aliases = row.opt_text(22)?.unwrap_or_default();
-    for name in packed(&aliases) {
+    let aliases = row.opt_text(COLUMNS + 1)?.unwrap_or_default();
+    for name in packed::texts(&aliases) {
         found.version.aliases.push(alias(name?)?);
     }
     found.version.aliases.sort();
     Ok(found)
-}
-
-/// The texts in `LENGTH:TEXT…`.
-fn packed(text: &str) -> impl Iterator<Item = Result<&str>> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let found = first_packed(rest);
-        rest = found.map_or("", |(_, behind)| behind);
-        Some(found.map(|(text, _)| text).ok_or_else(cut_off))
-    })
-}
-
-fn first_packed(text: &str) -> Option<(&str, &str)> {
-    let (chars, text) = text.split_once(':')?;
-    let chars: usize = chars.parse().ok()?;
-    let end = text
-        .char_indices()
-        .map(|(at, _)| at)
-        .chain([text.len()])
-        .nth(chars)?;
-    text.split_at_checked(end)
-}
-
-fn cut_off() -> Error {
-    Error::internal("packed texts do not parse")
 }
 
 /// How many keys one statement looks up.
@@ -311,23 +292,4 @@ pub(super) async fn latest(conn: &mut Conn, workspace: &str, model_keys: &[i64])
     label_versions(conn, &mut found).await?;
     found.sort_by_key(|row| (row.model_key, row.version.stage));
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn packed_texts_come_back_whatever_is_in_them() {
-        let texts = ["", "a", "2:ab", "ä:ö", "日本"];
-        let all: String = texts
-            .iter()
-            .map(|text| format!("{}:{text}", text.chars().count()))
-            .collect();
-        let found: Vec<_> = packed(&all).map(Result::unwrap).collect();
-        assert_eq!(found, texts);
-        for broken in ["x", "3:ab", "1"] {
-            assert!(packed(broken).next().unwrap().is_err(), "{broken}");
-        }
-    }
 }

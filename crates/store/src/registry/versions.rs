@@ -2,7 +2,7 @@
 
 use lodeway_domain::{
     Error, Resource, ResourceKind, Result,
-    id::{ModelId, RunId},
+    id::{ModelId, ModelUid, RunId},
     registry::{
         AliasName, DigestState, ModelName, ModelVersion, ModelVersionStatus, NewVersion, Stage, Tags,
         TransitionKind,
@@ -110,10 +110,46 @@ pub(super) async fn create(tx: &mut Tx, write: &Write, new: &NewVersion) -> Resu
         .await?;
     let row = row.ok_or_else(|| models::missing(&new.name))?;
     let (model_key, model_uid, number) = (row.int(0)?, rows::uid(row.str(1)?)?, row.int(2)?);
-    let version = ModelVersion {
+    let version = fresh(write, new, model_uid, number);
+    let key = insert(tx, write, model_key, &version).await?;
+    insert_tags(tx, write, key, &new.tags).await?;
+    let entry = Entry::new(TransitionKind::VersionCreated, number);
+    let entries = ledger::record(tx, write, &version.model_uid, &new.name, &[entry], "").await?;
+    let seq = entries.first().map_or(0, |entry| entry.id);
+    let event = match referrer(&version) {
+        Some(referrer) => {
+            Some(feed::tell_at_once(tx, write, &version.model_uid, &new.name, referrer, seq).await?)
+        }
+        None => None,
+    };
+    let digest = pending(write, new, key);
+    let told = RegistryEvent::Version(Box::new(version));
+    feed::announce(tx, write, &told).await?;
+    match told {
+        RegistryEvent::Version(version) => Ok(CreatedVersion {
+            version: *version,
+            event,
+            digest,
+        }),
+        _ => Err(Error::internal("an event changed its kind")),
+    }
+}
+
+/// The digest to compute of a new version, if there is one.
+pub(super) fn pending(write: &Write, new: &NewVersion, key: i64) -> Option<PendingDigest> {
+    (new.digest_state == DigestState::Pending).then(|| PendingDigest {
+        key,
+        workspace: write.caller.workspace.clone(),
+        artifact_uri: new.artifact_uri.clone(),
+    })
+}
+
+/// A version as it is when it has just been made.
+pub(super) fn fresh(write: &Write, new: &NewVersion, uid: ModelUid, number: i64) -> ModelVersion {
+    ModelVersion {
         name: new.name.clone(),
         version: number,
-        model_uid,
+        model_uid: uid,
         stage: Stage::None,
         description: new.description.clone(),
         source: new.source.clone(),
@@ -132,36 +168,10 @@ pub(super) async fn create(tx: &mut Tx, write: &Write, new: &NewVersion) -> Resu
         digest_state: new.digest_state,
         source_unchecked: new.source_unchecked,
         revision: 1,
-    };
-    let key = insert(tx, write, model_key, &version).await?;
-    insert_tags(tx, write, key, &new.tags).await?;
-    let entry = Entry::new(TransitionKind::VersionCreated, number);
-    let entries = ledger::record(tx, write, &version.model_uid, &new.name, &[entry], "").await?;
-    let seq = entries.first().map_or(0, |entry| entry.id);
-    let event = match referrer(&version) {
-        Some(referrer) => {
-            Some(feed::tell_at_once(tx, write, &version.model_uid, &new.name, referrer, seq).await?)
-        }
-        None => None,
-    };
-    let digest = (new.digest_state == DigestState::Pending).then(|| PendingDigest {
-        key,
-        workspace: write.caller.workspace.clone(),
-        artifact_uri: new.artifact_uri.clone(),
-    });
-    let told = RegistryEvent::Version(Box::new(version));
-    feed::announce(tx, write, &told).await?;
-    match told {
-        RegistryEvent::Version(version) => Ok(CreatedVersion {
-            version: *version,
-            event,
-            digest,
-        }),
-        _ => Err(Error::internal("an event changed its kind")),
     }
 }
 
-fn referrer(version: &ModelVersion) -> Option<Referrer> {
+pub(super) fn referrer(version: &ModelVersion) -> Option<Referrer> {
     let run_id = version.run_id.as_ref().map(RunId::as_str);
     let model_id = version.model_id.as_ref().map(ModelId::as_str);
     Referrer::of(

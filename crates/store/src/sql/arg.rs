@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use lodeway_domain::{Error, Result};
 use sqlx::{
-    Arguments, Row as _, encode::IsNull, error::BoxDynError, postgres::PgArgumentBuffer,
+    Arguments, Row as _, ValueRef as _, encode::IsNull, error::BoxDynError, postgres::PgArgumentBuffer,
     postgres::PgArguments, postgres::PgRow, postgres::PgTypeInfo, postgres::types::Oid,
 };
 
-use super::error::sorted;
+use super::{array, error::sorted};
 
 /// One bound argument.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,12 @@ pub enum Arg<'a> {
     Text(Cow<'a, str>),
     /// Bytes.
     Bytes(Cow<'a, [u8]>),
+    /// BIGINT[]; on PostgreSQL only.
+    Ints(Cow<'a, [i64]>),
+    /// TEXT[]; on PostgreSQL only.
+    Texts(Vec<Cow<'a, str>>),
+    /// A column of many rows, as an array of the type that its values have; on PostgreSQL only.
+    Column(Vec<Arg<'a>>),
 }
 
 impl Arg<'_> {
@@ -37,6 +43,25 @@ impl Arg<'_> {
             Self::Bool(v) => Arg::Bool(*v),
             Self::Text(v) => Arg::Text(Cow::Owned(v.clone().into_owned())),
             Self::Bytes(v) => Arg::Bytes(Cow::Owned(v.clone().into_owned())),
+            Self::Ints(v) => Arg::Ints(Cow::Owned(v.clone().into_owned())),
+            Self::Texts(v) => Arg::Texts(
+                v.iter()
+                    .map(|text| Cow::Owned(text.clone().into_owned()))
+                    .collect(),
+            ),
+            Self::Column(v) => Arg::Column(v.iter().map(Arg::to_static).collect()),
+        }
+    }
+
+    /// PostgreSQL's name for the type of an array of such values; none for what has no type of its own.
+    pub(super) fn array_type(&self) -> Option<&'static str> {
+        match self {
+            Self::Int(_) => Some("BIGINT[]"),
+            Self::Real(_) => Some("DOUBLE PRECISION[]"),
+            Self::Bool(_) => Some("BOOLEAN[]"),
+            Self::Text(_) => Some("TEXT[]"),
+            Self::Bytes(_) => Some("BYTEA[]"),
+            Self::Null | Self::Ints(_) | Self::Texts(_) | Self::Column(_) => None,
         }
     }
 }
@@ -71,6 +96,8 @@ from! {
     &'a [u8] => |v| Arg::Bytes(Cow::Borrowed(v));
     &'a Vec<u8> => |v| Arg::Bytes(Cow::Borrowed(v.as_slice()));
     Vec<u8> => |v| Arg::Bytes(Cow::Owned(v));
+    &'a [i64] => |v| Arg::Ints(Cow::Borrowed(v));
+    Vec<i64> => |v| Arg::Ints(Cow::Owned(v));
 }
 
 impl<'a, const N: usize> From<&'a [u8; N]> for Arg<'a> {
@@ -111,10 +138,37 @@ pub(super) fn postgres_args(args: &[Arg<'_>]) -> Result<PgArguments> {
             Arg::Bool(v) => out.add(*v),
             Arg::Text(v) => out.add(&**v),
             Arg::Bytes(v) => out.add(&**v),
+            Arg::Ints(v) => out.add(&**v),
+            Arg::Texts(v) => out.add(&**v),
+            Arg::Column(v) => column(&mut out, v),
         }
         .map_err(Error::Internal)?;
     }
     Ok(out)
+}
+
+/// Adds an array; all its values have the type of the first that is not NULL.
+fn column(out: &mut PgArguments, values: &[Arg<'_>]) -> Result<(), BoxDynError> {
+    macro_rules! add {
+        ($type:ty, $kind:ident ($v:ident) => $value:expr) => {{
+            let list: Result<Vec<Option<$type>>, BoxDynError> = values
+                .iter()
+                .map(|value| match value {
+                    Arg::Null => Ok(None),
+                    Arg::$kind($v) => Ok(Some($value)),
+                    _ => Err("a column of several types".into()),
+                })
+                .collect();
+            out.add(list?)
+        }};
+    }
+    match values.iter().find(|value| !matches!(value, Arg::Null)) {
+        Some(Arg::Real(_)) => add!(f64, Real(v) => *v),
+        Some(Arg::Bool(_)) => add!(bool, Bool(v) => *v),
+        Some(Arg::Text(_)) => add!(&str, Text(v) => &**v),
+        Some(Arg::Bytes(_)) => add!(&[u8], Bytes(v) => &**v),
+        _ => add!(i64, Int(v) => *v),
+    }
 }
 
 /// One row of a result; columns count from 0. A getter of the wrong type, or of a NULL, is `Internal`.
@@ -268,6 +322,29 @@ impl Row {
     /// Bytes, or NULL.
     pub fn opt_bytes(&self, i: usize) -> Result<Option<Vec<u8>>> {
         Ok(self.opt_blob(i)?.map(<[u8]>::to_vec))
+    }
+
+    /// The numbers of a BIGINT[]; none of a NULL. PostgreSQL only.
+    pub fn ints(&self, i: usize) -> Result<Vec<i64>> {
+        array::ints(self.array(i)?).ok_or_else(|| wrong(i, "no array of numbers"))
+    }
+
+    /// The texts of a TEXT[], borrowed from the row; none of a NULL. PostgreSQL only.
+    pub fn texts(&self, i: usize) -> Result<Vec<&str>> {
+        array::texts(self.array(i)?).ok_or_else(|| wrong(i, "no array of texts"))
+    }
+
+    fn array(&self, i: usize) -> Result<&[u8]> {
+        match &self.0 {
+            Cells::Sqlite(_) => Err(wrong(i, "no array")),
+            Cells::Postgres(row) => {
+                let value = row.try_get_raw(i).map_err(sorted)?;
+                if value.is_null() {
+                    return Ok(&[]);
+                }
+                value.as_bytes().map_err(Error::Internal)
+            }
+        }
     }
 
     /// How many columns it has.

@@ -34,6 +34,11 @@ pub(super) enum Link {
     PostgresTransaction(Transaction<'static, Postgres>),
 }
 
+/// Values in one statement: on SQLite, where each is bound by itself and more become slow,
+const MAX_BOUND: usize = 2000;
+/// and on PostgreSQL, where they are in arrays and this only bounds memory.
+const MAX_IN_ARRAYS: usize = 65_536;
+
 enum Open<'c> {
     Writer(&'c mut Connection),
     Reader(&'c mut Pooled),
@@ -212,8 +217,10 @@ impl Conn {
     /// Inserts any number of rows; how many were inserted or updated.
     ///
     /// `into` is such as `INSERT INTO t (a, b)`, `args` the rows one after the other with `columns` values each, `end`
-    /// such as `ON CONFLICT DO NOTHING` (or empty; its own `$N` are not possible). Rows go in chunks of a few fixed
-    /// shapes, so that every statement stays prepared. With `DO UPDATE`, no row may come twice.
+    /// such as `ON CONFLICT DO NOTHING` (or empty; its own `$N` are not possible). With `DO UPDATE`, no row may come twice.
+    ///
+    /// On PostgreSQL they go as one array a column, in one statement whose text does not depend on their number; on SQLite
+    /// in chunks of a few fixed shapes. So every statement stays prepared.
     pub async fn insert_many(
         &mut self,
         into: &str,
@@ -227,13 +234,16 @@ impl Conn {
                 args.len()
             )));
         }
-        let budget = match self.engine() {
-            Engine::Sqlite => 2000,
-            Engine::Postgres => 8192,
-        };
-        let most = (budget / columns).max(1);
-        let mut rest = args;
         let mut count = 0;
+        if self.engine() == Engine::Postgres {
+            for chunk in args.chunks((MAX_IN_ARRAYS / columns).max(1) * columns) {
+                let (sql, arrays) = unnested(into, columns, end, chunk);
+                count += self.execute(&sql, &arrays).await?;
+            }
+            return Ok(count);
+        }
+        let most = (MAX_BOUND / columns).max(1);
+        let mut rest = args;
         while !rest.is_empty() {
             let rows = shape(rest.len() / columns, most);
             let (chunk, after) = rest.split_at(rows * columns);
@@ -242,6 +252,26 @@ impl Conn {
         }
         Ok(count)
     }
+}
+
+/// The statement that inserts rows out of arrays, one a column.
+fn unnested<'a>(into: &str, columns: usize, end: &str, args: &[Arg<'a>]) -> (String, Vec<Arg<'a>>) {
+    let mut sql = String::with_capacity(into.len() + end.len() + 32 + columns * 24);
+    sql.push_str(into);
+    sql.push_str(" SELECT * FROM unnest(");
+    let mut arrays = Vec::with_capacity(columns);
+    for column in 0..columns {
+        let values: Vec<Arg<'a>> = args.iter().skip(column).step_by(columns).cloned().collect();
+        // BIGINT becomes TEXT and DOUBLE PRECISION where a column is NULL in every row.
+        let kind = values.iter().find_map(Arg::array_type).unwrap_or("BIGINT[]");
+        let comma = if column == 0 { "" } else { ", " };
+        // Writing to a String cannot fail.
+        let _ = write!(sql, "{comma}CAST(${} AS {kind})", column + 1);
+        arrays.push(Arg::Column(values));
+    }
+    sql.push_str(") ");
+    sql.push_str(end);
+    (sql, arrays)
 }
 
 /// How many of `rows` go into the next chunk: `most`, else the greatest power of two.

@@ -36,7 +36,8 @@
 //!   `ON CONFLICT DO NOTHING` and look at the count, do not catch. [`is_unique`] recognises a violated unique key.
 //! - An error that the operation returns rolls back its own changes only, though others may share its commit.
 //! - Every statement costs a round trip on PostgreSQL: use few, fold checks into them, and [`Conn::insert_many`] for
-//!   rows. Keep texts constant, so that they stay prepared.
+//!   rows. Keep texts constant, so that they stay prepared: give many values as one array. Where a whole operation fits
+//!   into one statement, [`Db::write_at_once`] and [`Db::change_at_once`] spare the transaction round it too.
 //! - PostgreSQL infers the type of `$1` from its place; where it cannot (`SELECT $1`, `$1 IS NULL`), write
 //!   `CAST($1 AS BIGINT)`. Sums of BIGINT are NUMERIC there: `CAST(SUM(n) AS BIGINT)`.
 //! - LIKE is case-sensitive on both, without an escape character, and ILIKE is spelled [`Engine::like`]; case folding
@@ -48,6 +49,7 @@
 //! anything else is `Internal` with an [`SqlError`] as cause. No SQL text is in what the caller sees.
 
 mod arg;
+mod array;
 mod conn;
 mod error;
 mod postgres;
@@ -270,18 +272,38 @@ impl Db {
     /// The statement may run more than once, also where it had its effect already: it must do no harm then.
     pub async fn write_at_once(&self, sql: &str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
         match &self.inner.pools {
-            Pools::Sqlite(pools) => {
-                let state = (
-                    sql.to_owned(),
-                    args.iter().map(Arg::to_static).collect::<Vec<_>>(),
-                );
-                pools
-                    .write(state, |tx, (sql, args)| {
-                        Box::pin(async move { tx.query(sql, args).await })
-                    })
-                    .await
-            }
-            Pools::Postgres(pools) => pools.write_at_once(sql, args).await,
+            Pools::Sqlite(_) => self.write_on_sqlite(sql, args).await,
+            Pools::Postgres(pools) => pools.write_at_once(sql, args, true).await,
+        }
+    }
+
+    /// As [`Db::write_at_once`], for a statement that may append to the change log; call [`Db::wake`] if it did.
+    ///
+    /// Unless it is `repeatable`, it does not run again once it may have had its effect: a connection that breaks meanwhile
+    /// is `Unavailable`.
+    pub async fn change_at_once(&self, sql: &str, args: &[Arg<'_>], repeatable: bool) -> Result<Vec<Row>> {
+        match &self.inner.pools {
+            Pools::Sqlite(_) => self.write_on_sqlite(sql, args).await,
+            Pools::Postgres(pools) => pools.change_at_once(sql, args, repeatable).await,
+        }
+    }
+
+    async fn write_on_sqlite(&self, sql: &str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
+        let state = (
+            sql.to_owned(),
+            args.iter().map(Arg::to_static).collect::<Vec<_>>(),
+        );
+        self.write_with(state, |tx, (sql, args)| {
+            Box::pin(async move { tx.query(sql, args).await })
+        })
+        .await
+    }
+
+    /// Wakes those who wait on [`Db::wakeups`], in other processes too.
+    pub fn wake(&self) {
+        match &self.inner.pools {
+            Pools::Sqlite(_) => self.inner.wake.send_modify(|n| *n = n.wrapping_add(1)),
+            Pools::Postgres(pools) => pools.wake(&self.inner.wake),
         }
     }
 

@@ -18,7 +18,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgListener},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::timeout,
 };
 
@@ -28,8 +28,17 @@ use super::{
     error::{is_broken_connection, is_retry, sorted, unavailable},
 };
 
-/// The notification channel of all services; the payload is the schema. `ledger::changes::append` sends to it.
+/// The notification channel of all services; the payload is the schema.
 const CHANNEL: &str = "lodeway_changes";
+
+/// How long one notification stands for all commits that follow it.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// How many statements that append to the change log run at a time: one is committed while another does its work.
+const APPENDING: usize = 2;
+
+/// How long a statement waits for those before it to be through with the change log; see [`Postgres::change_at_once`].
+const TURN: Duration = Duration::from_millis(50);
 
 /// How often an operation that lost against another is run in all.
 const ATTEMPTS: u32 = 6;
@@ -47,7 +56,14 @@ pub(super) struct Postgres {
     attempts_to_begin: u32,
     start: Instant,
     down_until_ms: AtomicU64,
+    /// When a connection was last found broken, in milliseconds after `start`.
+    broken_ms: Arc<AtomicU64>,
     listens: AtomicBool,
+    /// Asks the notifier, which runs once `notifies` is set, to tell other processes.
+    told: Arc<Notify>,
+    notifies: AtomicBool,
+    /// For the statements that append to the change log.
+    changes: Semaphore,
 }
 
 impl Postgres {
@@ -62,19 +78,23 @@ impl Postgres {
             .statement_cache_capacity(128)
             .disable_statement_logging();
         let size = options.pool_size.max(1);
+        let start = Instant::now();
+        let broken_ms = Arc::new(AtomicU64::new(0));
+        let broken = Arc::clone(&broken_ms);
         let pool = PoolOptions::new()
-            // One more than the turns: for the listener.
-            .max_connections(size + 1)
+            // Two more than the turns: for the listener and the notifier.
+            .max_connections(size + 2)
             .acquire_timeout(options.connect_timeout)
             .idle_timeout(Duration::from_secs(300))
             .max_lifetime(Duration::from_secs(3600))
-            // A ping each time would be a round trip more. One that lay idle may have died; one that dies while busy
-            // shows at BEGIN, which is repeated.
+            // A ping each time would be a round trip more. One that lay idle may have died, or died with another since it
+            // was used; one that dies while busy shows at BEGIN, which is repeated.
             .test_before_acquire(false)
-            .before_acquire(|conn: &mut sqlx::PgConnection, meta| {
-                Box::pin(
-                    async move { Ok(meta.idle_for < Duration::from_secs(1) || conn.ping().await.is_ok()) },
-                )
+            .before_acquire(move |conn: &mut sqlx::PgConnection, meta| {
+                let used_ms = millis(start.elapsed().saturating_sub(meta.idle_for));
+                let is_fresh =
+                    meta.idle_for < Duration::from_secs(1) && used_ms > broken.load(Ordering::Relaxed);
+                Box::pin(async move { Ok(is_fresh || conn.ping().await.is_ok()) })
             })
             .connect_lazy_with(connect);
         Ok(Self {
@@ -84,9 +104,13 @@ impl Postgres {
             queue_timeout: options.queue_timeout,
             operation_timeout: options.operation_timeout,
             attempts_to_begin: size + 2,
-            start: Instant::now(),
+            start,
             down_until_ms: AtomicU64::new(0),
+            broken_ms,
             listens: AtomicBool::new(false),
+            told: Arc::default(),
+            notifies: AtomicBool::new(false),
+            changes: Semaphore::new(APPENDING),
         })
     }
 
@@ -99,7 +123,12 @@ impl Postgres {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+        millis(self.start.elapsed())
+    }
+
+    fn note_broken(&self) {
+        // From the next millisecond on, so that what is used in this one counts as used before.
+        self.broken_ms.fetch_max(self.now_ms() + 1, Ordering::Relaxed);
     }
 
     /// Fails at once while the last attempt to connect is fresh and failed.
@@ -144,6 +173,9 @@ impl Postgres {
                 Err(e) => {
                     left -= 1;
                     let e = sorted(e);
+                    if is_broken_connection(&e) {
+                        self.note_broken();
+                    }
                     if left == 0 || !is_broken_connection(&e) {
                         return Err(self.note(e));
                     }
@@ -169,7 +201,12 @@ impl Postgres {
         }
     }
 
-    pub(super) async fn write_at_once(&self, sql: &str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
+    pub(super) async fn write_at_once(
+        &self,
+        sql: &str,
+        args: &[Arg<'_>],
+        is_repeatable: bool,
+    ) -> Result<Vec<Row>> {
         let (mut lost, mut broken) = (0, 0);
         loop {
             let mut conn = self.read().await?;
@@ -178,16 +215,36 @@ impl Postgres {
                 Err(_) => return Err(Error::DeadlineExceeded),
             };
             match outcome {
+                // Rolled back, so whatever the statement does.
                 Err(e) if is_retry(&e) && lost + 1 < ATTEMPTS => {
                     lost += 1;
                     drop(conn);
                     tokio::time::sleep(pause(lost)).await;
                 }
                 // Left over from a restart of the server, like those that `begin` meets.
-                Err(e) if is_broken_connection(&e) && broken < self.attempts_to_begin => broken += 1,
+                Err(e) if is_broken_connection(&e) => {
+                    self.note_broken();
+                    if !is_repeatable || broken >= self.attempts_to_begin {
+                        return Err(e);
+                    }
+                    broken += 1;
+                }
                 other => return other,
             }
         }
+    }
+
+    /// As [`Self::write_at_once`], for a statement that appends to the change log: few of this process run at a time. All
+    /// would meet at the log's head, where each that waits costs the server several times its own work.
+    pub(super) async fn change_at_once(
+        &self,
+        sql: &str,
+        args: &[Arg<'_>],
+        is_repeatable: bool,
+    ) -> Result<Vec<Row>> {
+        // Not for long: one that is held up by a lock on something else should not hold up all.
+        let _turn = timeout(TURN, self.changes.acquire()).await;
+        self.write_at_once(sql, args, is_repeatable).await
     }
 
     async fn attempt<S, T, F>(&self, wake: &watch::Sender<u64>, state: &S, op: &F) -> Result<T>
@@ -223,9 +280,45 @@ impl Postgres {
         }
         drop(permit);
         if wakes {
-            wake.send_modify(|n| *n = n.wrapping_add(1));
+            self.wake(wake);
         }
         Ok(result)
+    }
+
+    /// Wakes those who watch the change log, here and in other processes.
+    ///
+    /// Others are told after the commit and not with it, by one notification for all commits of a moment: with it, each
+    /// commit would wait for the one before and wake every listener. If this process ends in between, they look later.
+    pub(super) fn wake(&self, wake: &watch::Sender<u64>) {
+        wake.send_modify(|n| *n = n.wrapping_add(1));
+        self.told.notify_one();
+        if self.notifies.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (pool, schema, told) = (self.pool.clone(), self.schema.clone(), Arc::clone(&self.told));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the notifier ends with its pool, see `Db::close`"
+        )]
+        tokio::spawn(async move {
+            let closed = pool.close_event();
+            let notify = async {
+                loop {
+                    told.notified().await;
+                    let sql = sqlx::query("SELECT pg_notify($1, $2)")
+                        .bind(CHANNEL)
+                        .bind(&schema);
+                    if let Err(error) = sql.execute(&pool).await {
+                        tracing::debug!(%error, "other processes were not told of changes");
+                    }
+                    tokio::time::sleep(GATHER).await;
+                }
+            };
+            tokio::select! {
+                () = closed => {}
+                () = notify => {}
+            }
+        });
     }
 
     /// Starts to pass on notifications, once.
@@ -284,6 +377,10 @@ async fn pass_on(pool: &Pool<Driver>, schema: &str, wake: &watch::Sender<u64>) -
             wake.send_modify(|n| *n = n.wrapping_add(1));
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Grows from about 4 ms to 100; the jitter keeps two losers from meeting again.

@@ -17,11 +17,10 @@ use lodeway_domain::{
 use super::{
     KeyCache,
     labels::{in_ids, json_ids},
-    packed,
 };
 use crate::{
-    args,
-    sql::{Arg, Reader, Row},
+    args, packed,
+    sql::{Arg, Engine, Reader, Row},
 };
 
 /// The runs with what `projection` asks for, in their order; beside each its row id.
@@ -60,6 +59,14 @@ const MODELS: i64 = 4;
 const PACKED_TEXTS: &str = "string_agg(key || ':' || length(value) || ':' || value, '')";
 const PACKED_POINTS: &str = "string_agg(key || ':' || bits || ':' || step || ':' || ts_ms, ';')";
 
+/// The same on PostgreSQL, where making numbers into texts costs more than anything else: an array a column.
+const ARRAYS_OF_TEXTS: &str = "array_agg(run), array_agg(key), array_agg(value), CAST(NULL AS BIGINT[]), \
+                               CAST(NULL AS BIGINT[]), CAST(NULL AS BIGINT[])";
+const ARRAYS_OF_POINTS: &str = "array_agg(run), array_agg(key), CAST(NULL AS TEXT[]), array_agg(bits), array_agg(step), \
+                                array_agg(ts_ms)";
+const NO_ARRAYS: &str = "CAST(NULL AS BIGINT[]), CAST(NULL AS BIGINT[]), CAST(NULL AS TEXT[]), CAST(NULL AS BIGINT[]), \
+                         CAST(NULL AS BIGINT[]), CAST(NULL AS BIGINT[])";
+
 /// The texts of keys by id.
 type Texts = HashMap<i64, Arc<str>>;
 
@@ -77,27 +84,87 @@ fn text_of(texts: &Texts, key: i64) -> Result<&str> {
         .ok_or_else(|| Error::internal(format!("key {key} is not interned")))
 }
 
-/// The texts of the keys in packed rows.
-async fn texts(reader: &mut Reader, keys: &KeyCache, rows: &[Row]) -> Result<Texts> {
+/// Labels as they come from the engine: one row a run and kind from SQLite, one a kind from PostgreSQL.
+enum Labels<'r> {
+    Texts(Vec<(i64, i64, &'r str)>),
+    Points(Vec<(i64, [i64; 4])>),
+    Datasets,
+    Models,
+}
+
+/// The labels in a row, with their runs.
+fn labels_of(row: &Row, engine: Engine) -> Result<(i64, Labels<'_>)> {
+    let kind = row.int(0)?;
+    let labels = match (kind, engine) {
+        (DATASETS, _) => Labels::Datasets,
+        (MODELS, _) => Labels::Models,
+        (METRICS, Engine::Sqlite) => {
+            let run = row.int(1)?;
+            let points = packed::points(row.str(2)?).map(|point| Ok((run, point?)));
+            Labels::Points(points.collect::<Result<_>>()?)
+        }
+        (_, Engine::Sqlite) => {
+            let run = row.int(1)?;
+            let texts = packed::keyed(row.str(2)?).map(|entry| entry.map(|(key, value)| (run, key, value)));
+            Labels::Texts(texts.collect::<Result<_>>()?)
+        }
+        (METRICS, Engine::Postgres) => {
+            let (runs, keys, bits) = (row.ints(1)?, row.ints(2)?, row.ints(4)?);
+            let (steps, times) = (row.ints(5)?, row.ints(6)?);
+            let points = runs.into_iter().zip(keys).zip(bits).zip(steps).zip(times);
+            Labels::Points(
+                points
+                    .map(|((((run, key), bits), step), ms)| (run, [key, bits, step, ms]))
+                    .collect(),
+            )
+        }
+        (_, Engine::Postgres) => {
+            let texts = row.ints(1)?.into_iter().zip(row.ints(2)?).zip(row.texts(3)?);
+            Labels::Texts(texts.map(|((run, key), value)| (run, key, value)).collect())
+        }
+    };
+    Ok((kind, labels))
+}
+
+/// The texts of the keys of labels.
+async fn texts(reader: &mut Reader, keys: &KeyCache, found: &[(i64, Labels<'_>)]) -> Result<Texts> {
     let mut ids = BTreeSet::new();
-    for row in rows {
-        match row.int(0)? {
-            DATASETS | MODELS => {}
-            METRICS => {
-                for entry in packed::points(row.str(2)?) {
-                    ids.insert(entry?[0]);
-                }
-            }
-            _ => {
-                for entry in packed::texts(row.str(2)?) {
-                    ids.insert(entry?.0);
-                }
-            }
+    for (_, labels) in found {
+        match labels {
+            Labels::Datasets | Labels::Models => {}
+            Labels::Points(points) => ids.extend(points.iter().map(|(_, [key, ..])| *key)),
+            Labels::Texts(texts) => ids.extend(texts.iter().map(|(_, key, _)| *key)),
         }
     }
     let ids: Vec<i64> = ids.into_iter().collect();
     let texts = keys.texts(reader, &ids).await?;
     Ok(ids.into_iter().zip(texts).collect())
+}
+
+/// The SELECT for one kind of label of the runs `$1`.
+fn part(engine: Engine, kind: i64, table: &str, only: &str) -> String {
+    match engine {
+        Engine::Sqlite => {
+            let packed = match kind {
+                METRICS => PACKED_POINTS,
+                PARAMS | TAGS => PACKED_TEXTS,
+                _ => "''",
+            };
+            let within = in_ids(engine, "$1");
+            format!("SELECT {kind}, run, {packed} FROM {table} WHERE run {within}{only} GROUP BY run")
+        }
+        Engine::Postgres if kind == DATASETS || kind == MODELS => {
+            format!("SELECT {kind}, {NO_ARRAYS} WHERE EXISTS (SELECT 1 FROM {table} WHERE run = ANY($1))")
+        }
+        Engine::Postgres => {
+            let arrays = if kind == METRICS {
+                ARRAYS_OF_POINTS
+            } else {
+                ARRAYS_OF_TEXTS
+            };
+            format!("SELECT {kind}, {arrays} FROM {table} WHERE run = ANY($1){only}")
+        }
+    }
 }
 
 struct Loading {
@@ -108,17 +175,19 @@ struct Loading {
 }
 
 impl Loading {
-    /// Params, tags and metrics, in one statement that packs those of a run into one row each: a row costs far more on its
-    /// way here than the few bytes in it. Says whether there is more to load.
+    /// Params, tags and metrics, in one statement that packs them into few rows: a row costs far more on its way here than
+    /// the few bytes in it. Says whether there is more to load.
     async fn labels(&mut self, reader: &mut Reader, keys: &KeyCache, wanted: &Projection) -> Result<Others> {
         let engine = reader.engine();
-        let within = in_ids(engine, "$1");
+        let mut args = vec![match engine {
+            Engine::Sqlite => Arg::from(self.ids.clone()),
+            Engine::Postgres => Arg::from(self.places.keys().copied().collect::<Vec<_>>()),
+        }];
         let mut parts = Vec::new();
-        let mut args = vec![Arg::from(self.ids.clone())];
-        for (kind, keys_wanted, table, packed) in [
-            (PARAMS, &wanted.params, "params", PACKED_TEXTS),
-            (TAGS, &wanted.tags, "run_tags", PACKED_TEXTS),
-            (METRICS, &wanted.metrics, "latest_metrics", PACKED_POINTS),
+        for (kind, keys_wanted, table) in [
+            (PARAMS, &wanted.params, "params"),
+            (TAGS, &wanted.tags, "run_tags"),
+            (METRICS, &wanted.metrics, "latest_metrics"),
         ] {
             let only = match keys_wanted {
                 Keys::All => String::new(),
@@ -132,71 +201,69 @@ impl Loading {
                     format!(" AND key {}", in_ids(engine, &format!("${}", args.len())))
                 }
             };
-            parts.push(format!(
-                "SELECT {kind}, run, {packed} FROM {table} WHERE run {within}{only} GROUP BY run"
-            ));
+            parts.push(part(engine, kind, table, &only));
         }
         if wanted.datasets {
-            for (kind, table) in [(DATASETS, "dataset_inputs"), (MODELS, "run_models")] {
-                parts.push(format!(
-                    "SELECT {kind}, run, '' FROM {table} WHERE run {within} GROUP BY run"
-                ));
-            }
+            parts.push(part(engine, DATASETS, "dataset_inputs", ""));
+            parts.push(part(engine, MODELS, "run_models", ""));
         }
         let mut others = Others::default();
         if parts.is_empty() {
             return Ok(others);
         }
         let rows = reader.query(&parts.join(" UNION ALL "), &args).await?;
-        let texts = texts(reader, keys, &rows).await?;
-        for row in &rows {
-            match row.int(0)? {
-                DATASETS => others.datasets = true,
-                MODELS => others.models = true,
-                METRICS => self.points(row, &texts)?,
-                kind => self.texts(row, kind, &texts)?,
+        let found = rows
+            .iter()
+            .map(|row| labels_of(row, engine))
+            .collect::<Result<Vec<_>>>()?;
+        let texts = texts(reader, keys, &found).await?;
+        for (kind, labels) in found {
+            match labels {
+                Labels::Datasets => others.datasets = true,
+                Labels::Models => others.models = true,
+                Labels::Texts(labels) => self.texts(kind, labels, &texts)?,
+                Labels::Points(points) => self.points(points, &texts)?,
             }
         }
         Ok(others)
     }
 
-    fn run(&mut self, row: &Row, column: usize) -> Result<&mut Run> {
-        let place = self.places.get(&row.int(column)?).copied();
+    fn run(&mut self, row: i64) -> Result<&mut Run> {
+        let place = self.places.get(&row).copied();
         place
             .and_then(|i| self.runs.get_mut(i))
             .ok_or_else(|| Error::internal("a row of a run that was not asked for"))
     }
 
-    fn texts(&mut self, row: &Row, kind: i64, keys: &Texts) -> Result<()> {
-        let run = self.run(row, 1)?;
-        let into = if kind == PARAMS {
-            &mut run.params
-        } else {
-            &mut run.tags
-        };
-        for entry in packed::texts(row.str(2)?) {
-            let (key, value) = entry?;
+    fn texts(&mut self, kind: i64, labels: Vec<(i64, i64, &str)>, keys: &Texts) -> Result<()> {
+        for (run, key, value) in labels {
+            let run = self.run(run)?;
+            let into = if kind == PARAMS {
+                &mut run.params
+            } else {
+                &mut run.tags
+            };
             into.insert(text_of(keys, key)?.to_string(), value.to_owned());
         }
         Ok(())
     }
 
-    fn points(&mut self, row: &Row, keys: &Texts) -> Result<()> {
-        let metrics = &mut self.run(row, 1)?.metrics;
-        for entry in packed::points(row.str(2)?) {
-            let [key, bits, step, ms] = entry?;
+    fn points(&mut self, points: Vec<(i64, [i64; 4])>, keys: &Texts) -> Result<()> {
+        for (run, [key, bits, step, ms]) in points {
             let point = Point {
                 value: float::from_bits(bits),
                 time: Timestamp::from_millis(ms),
                 step,
             };
-            metrics.push(Metric {
+            self.run(run)?.metrics.push(Metric {
                 key: EntityKey::parse("key", text_of(keys, key)?).map_err(Error::internal)?,
                 point,
                 source: None,
             });
         }
-        metrics.sort_by(|a, b| a.key.cmp(&b.key));
+        for run in &mut self.runs {
+            run.metrics.sort_by(|a, b| a.key.cmp(&b.key));
+        }
         Ok(())
     }
 
@@ -218,7 +285,7 @@ impl Loading {
                 },
                 tags: serde_json::from_str(row.str(7)?).map_err(Error::internal)?,
             };
-            self.run(&row, 0)?.inputs.datasets.push(input);
+            self.run(row.int(0)?)?.inputs.datasets.push(input);
         }
         Ok(())
     }
@@ -230,7 +297,7 @@ impl Loading {
         );
         for row in reader.query(&sql, &args![&self.ids]).await? {
             let (is_output, model, step) = (row.bool(1)?, ModelId::parse(row.str(2)?)?, row.int(3)?);
-            let run = self.run(&row, 0)?;
+            let run = self.run(row.int(0)?)?;
             if is_output {
                 run.outputs.push(ModelOutput { model, step });
             } else {

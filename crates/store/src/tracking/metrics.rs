@@ -210,8 +210,17 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn is_points_only(&self) -> bool {
-        self.params.is_empty() && self.tags.is_empty() && self.measured.is_empty()
+    /// Whether it touches nothing but the run and its parts, and of the run itself not the name.
+    fn is_plain(&self) -> bool {
+        self.measured.is_empty() && self.tags.iter().all(|tag| tag.key != RUN_NAME_TAG)
+    }
+
+    fn batch(&self) -> at_once::Batch<'_> {
+        at_once::Batch {
+            params: &self.params,
+            tags: &self.tags,
+            points: &self.points,
+        }
     }
 }
 
@@ -240,15 +249,13 @@ impl MetricStore for SqlTracking {
             tags,
             appended: Mutex::default(),
         });
-        if self.db.engine() == Engine::Postgres
-            && write.request.is_none()
-            && prepared.is_points_only()
-            && at_once::are_few(&prepared.points)
-        {
-            let (db, points) = (&self.db, &prepared.points);
-            let done = at_once::append(db, write.workspace(), run, points, write.now).await?;
-            if let Some((run, seq)) = done {
-                self.appends.tell(run, seq);
+        if self.db.engine() == Engine::Postgres && write.request.is_none() && prepared.is_plain() {
+            let batch = prepared.batch();
+            if let Some((run, seq)) = at_once::log(&self.db, write.workspace(), run, batch, write.now).await?
+            {
+                if !batch.points.is_empty() {
+                    self.appends.tell(run, seq);
+                }
                 return Ok(());
             }
             // Why not, is for the operation to say.
@@ -401,7 +408,7 @@ pub(super) async fn append_points(
     if points.is_empty() {
         return Ok(());
     }
-    if tx.engine() == Engine::Postgres && at_once::are_few(points) {
+    if tx.engine() == Engine::Postgres {
         return at_once::append_in(tx, head, points, now).await;
     }
     write_blocks(tx, head.id, &blocks::pack(head.append_seq, points)).await?;

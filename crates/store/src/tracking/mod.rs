@@ -6,7 +6,8 @@
 //! A tour: `experiments`, `runs` and `inputs` are rows as one expects them, `load` fills runs with what they recorded;
 //! `search` finds runs, by `lead` where one index gives the order; `metrics` appends batches and reads histories, over
 //! `blocks`, the packed form of points; `latest` keeps what searches order by; `logged_models` and `purge` are what their
-//! names say; `write` is how a write happens once.
+//! names say; `write` is how a write happens once; `at_once` and `run_at_once` do the most frequent writes in one statement
+//! on PostgreSQL.
 
 mod at_once;
 mod blocks;
@@ -23,9 +24,9 @@ mod location;
 mod logged_model_search;
 mod logged_models;
 mod metrics;
-mod packed;
 mod purge;
 mod references;
+mod run_at_once;
 mod runs;
 mod search;
 mod streams;
@@ -69,6 +70,8 @@ pub struct SqlTracking {
     pub(crate) keys: KeyCache,
     /// Where every run is known to have a key.
     pub(crate) complete: search::Complete,
+    pub(crate) hints: search::Hints,
+    pub(crate) locations: run_at_once::Locations,
     pub(crate) appends: streams::Appends,
 }
 
@@ -80,6 +83,8 @@ impl SqlTracking {
             db,
             keys: KeyCache::default(),
             complete: search::Complete::default(),
+            hints: search::Hints::default(),
+            locations: run_at_once::Locations::default(),
             appends: streams::Appends::default(),
         })
     }

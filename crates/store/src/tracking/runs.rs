@@ -20,12 +20,13 @@ use super::{
     load,
     location::below,
     metrics::{RUN_ENTITY, RunHead},
+    run_at_once,
     search::forget_tags,
 };
 use crate::{
     args,
     ledger::changes::{self, NewChange},
-    sql::{Conn, Row, Tx},
+    sql::{Conn, Engine, Row, Tx},
 };
 
 /// Which runs are wanted, and how much of each.
@@ -161,7 +162,7 @@ pub(super) async fn note<T>(tx: &mut Tx, write: &Write<T>, id: &RunId, revision:
 async fn create(tx: &mut Tx, write: &Write<Run>, id: &RunId, new: &NewRun, tags: &[Label]) -> Result<Run> {
     let (experiment, parent) = experiments::find_for_share(tx, write.workspace(), new.experiment).await?;
     experiments::ensure_active(new.experiment, parent.lifecycle)?;
-    let artifact_uri = below(&parent.artifact_location, &[id.as_str(), "artifacts"]);
+    let artifact_uri = artifacts_of(&parent.artifact_location, id);
     let insert = "INSERT INTO runs (workspace, run_id, experiment, name, status, user_id, started_ms, artifact_uri) \
                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let arguments = args![
@@ -185,7 +186,17 @@ async fn create(tx: &mut Tx, write: &Write<Run>, id: &RunId, new: &NewRun, tags:
     };
     labels::set_tags(tx, &head, tags).await?;
     note(tx, write, id, 1).await?;
-    Ok(Run {
+    Ok(created(id, new, artifact_uri))
+}
+
+/// Where the artifacts of a new run are.
+pub(super) fn artifacts_of(location: &str, id: &RunId) -> String {
+    below(location, &[id.as_str(), "artifacts"])
+}
+
+/// A run as it is when it has just been created.
+fn created(id: &RunId, new: &NewRun, artifact_uri: String) -> Run {
+    Run {
         id: id.clone(),
         experiment: new.experiment,
         name: new.name.clone(),
@@ -201,15 +212,15 @@ async fn create(tx: &mut Tx, write: &Write<Run>, id: &RunId, new: &NewRun, tags:
         tags: new.tags.clone().into_map(),
         inputs: LoggedInputs::default(),
         outputs: Vec::new(),
-    })
+    }
 }
 
 /// An update with the ids of the tags that it touches.
-struct Update {
-    id: RunId,
-    update: RunUpdate,
-    name: Option<Label>,
-    parent_key: i64,
+pub(super) struct Update {
+    pub id: RunId,
+    pub update: RunUpdate,
+    pub name: Option<Label>,
+    pub parent_key: i64,
 }
 
 async fn update(tx: &mut Tx, write: &Write<Run>, state: &Update) -> Result<Run> {
@@ -287,7 +298,15 @@ async fn delete_tag(
 impl RunStore for SqlTracking {
     async fn create_run(&self, write: Write<Run>, new: NewRun) -> Result<Outcome<Run>> {
         let tags = self.labels(new.tags.iter()).await?;
-        let state = (RunId::generate(), new, tags);
+        let id = RunId::generate();
+        if self.db.engine() == Engine::Postgres && write.request.is_none() {
+            let made = run_at_once::create(self, write.workspace(), &id, &new, &tags, write.now).await?;
+            if let Some(artifact_uri) = made {
+                return Ok(Outcome::Done(created(&id, &new, artifact_uri)));
+            }
+            // Why not, is for the operation to say.
+        }
+        let state = (id, new, tags);
         write
             .once(&self.db, state, |tx, write, (id, new, tags)| {
                 Box::pin(create(tx, write, id, new, tags))
@@ -317,6 +336,12 @@ impl RunStore for SqlTracking {
             name: tags.pop(),
             parent_key,
         };
+        if self.db.engine() == Engine::Postgres && write.request.is_none() {
+            let done = run_at_once::update(&self.db, write.workspace(), &state, write.now).await?;
+            if let Some(run) = done {
+                return Ok(Outcome::Done(run));
+            }
+        }
         write
             .once(&self.db, state, |tx, write, state| {
                 Box::pin(self::update(tx, write, state))

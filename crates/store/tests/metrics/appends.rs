@@ -38,6 +38,31 @@ async fn values_come_back_bit_for_bit_and_equal_points_once() {
 }
 
 #[tokio::test]
+async fn of_values_for_one_param_side_by_side_one_stays() {
+    on_both(|under| {
+        Box::pin(async move {
+            let run = under.run().await;
+            let writers = (0..8).map(|i| {
+                let (under, run, value) = (&under, &run, i.to_string());
+                async move {
+                    let all = labels(&[("lr", &value), (&value, "own")], &[]);
+                    under.store.log_batch(write(at(i)), run, all).await
+                }
+            });
+            let outcomes = futures::future::join_all(writers).await;
+            assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+            for error in outcomes.into_iter().filter_map(Result::err) {
+                assert_eq!(error.reason(), Reason::ParamAlreadySet);
+            }
+            // The param and the winner's own; of those refused nothing is left.
+            let sql = "SELECT COUNT(*) FROM params WHERE run = RUN";
+            assert_eq!(under.count(sql, &run).await, 2);
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn params_are_write_once_and_a_refused_batch_leaves_nothing() {
     on_both(|under| {
         Box::pin(async move {

@@ -4,7 +4,7 @@ use lodeway_domain::{
     Error, Reason,
     registry::{Transition, TransitionKind},
 };
-use lodeway_store::registry::VersionBy;
+use lodeway_store::registry::{RegistryEvent, VersionBy};
 
 use super::*;
 
@@ -371,6 +371,66 @@ async fn an_alias_rollback_restores_or_removes_it() {
                 store.version(&ws(), &name("churn"), &by).await.unwrap().version,
                 2
             );
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changes_of_one_version_side_by_side_follow_each_other() {
+    on_both(|store| {
+        Box::pin(async move {
+            add_model(&store, "churn").await;
+            add_version(&store, "churn", 1).await;
+            let stages = [Stage::Staging, Stage::Production, Stage::Archived];
+            let tasks: Vec<_> = (0..60)
+                .map(|i| {
+                    let store = store.clone();
+                    #[expect(clippy::disallowed_methods, reason = "a test waits for its own tasks")]
+                    tokio::spawn(async move {
+                        let (number, label) = (i64::try_from(i).unwrap(), i.to_string());
+                        if i % 3 == 0 {
+                            let tags = tags(&[(&label, "v")]);
+                            let write = write(2 + number);
+                            store
+                                .set_version_tags(write, name("churn"), 1, tags)
+                                .await
+                                .unwrap();
+                        } else {
+                            go(&store, "churn", 1, stages[i % 7 % 3], false, 2 + number).await;
+                        }
+                    })
+                })
+                .collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+            let found = store
+                .version(&ws(), &name("churn"), &VersionBy::Number(1))
+                .await
+                .unwrap();
+            assert_eq!((found.revision, found.tags.len()), (61, 20));
+            let events = store.changes_after(&ws(), None, 0, 1000).await.unwrap().events;
+            let told: Vec<ModelVersion> = events
+                .into_iter()
+                .filter_map(|(_, event)| match event {
+                    RegistryEvent::Version(version) => Some(*version),
+                    _ => None,
+                })
+                .collect();
+            let revisions: Vec<i64> = told.iter().map(|version| version.revision).collect();
+            assert_eq!(revisions, (1..=61).collect::<Vec<_>>());
+            assert_eq!(told.last(), Some(&found));
+            // Each step of the ledger begins where the one before it ended.
+            let mut steps = store.transitions(&ws(), &whole_ledger()).await.unwrap().items;
+            steps.retain(|step| step.stages.is_some());
+            steps.sort_by_key(|step| step.id);
+            let mut at = Stage::None;
+            for (from, to) in steps.iter().filter_map(|step| step.stages) {
+                assert_eq!(from, at);
+                at = to;
+            }
+            assert_eq!(at, found.stage);
         })
     })
     .await;

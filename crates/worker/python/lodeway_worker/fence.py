@@ -21,7 +21,12 @@ _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _SCOPES = 0b11  # abstract Unix sockets, signals
 
+# What a process may know of itself: threadpoolctl and psutil ask, and numeric libraries ask threadpoolctl. Not its environment.
+_OF_ITSELF = ("/proc/self/maps", "/proc/self/stat", "/proc/self/statm", "/proc/self/status")
+
 _libc = ctypes.CDLL(None, use_errno=True)
+# The kernel makes these files anew for whoever asks, unless somebody holds them; a rule is for the one it was made with.
+_held = []
 
 
 def die_with_parent(parent):
@@ -53,12 +58,14 @@ def restrict(read, write):
         for paths, access in ((read, _READ), (write, handled)):
             for path in paths:
                 _allow(ruleset, path, access & handled)
+        for path in _OF_ITSELF:
+            _allow(ruleset, path, _READ_FILE, keep=True)
         _checked(_libc.syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint(0)))
     finally:
         os.close(ruleset)
 
 
-def _allow(ruleset, path, access):
+def _allow(ruleset, path, access, keep=False):
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
@@ -71,7 +78,10 @@ def _allow(ruleset, path, access):
             _libc.syscall(_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(_PATH_BENEATH), rule, ctypes.c_uint(0))
         )
     finally:
-        os.close(fd)
+        if keep:
+            _held.append(fd)
+        else:
+            os.close(fd)
 
 
 def _checked(result):

@@ -181,6 +181,9 @@ def answer_of(value, names):
         return None
     if isinstance(value, list):
         value = _array_of_list(value)
+    if isinstance(value, (str, bool, int, float)):
+        # one value, as a stream gives it piece by piece; whole numbers beyond 64 bits have no tensor
+        value = np.asarray(value)
     if isinstance(value, (np.ndarray, np.generic)):
         return _packed("tensors", [_tensor(name, np.asarray(value))])
     return None

@@ -9,7 +9,7 @@ import select
 import struct
 
 VERSION = 1
-MAX_HEADER_BYTES = 1 << 20
+MAX_HEADER_BYTES = 16 << 20
 # below this, one write of a joined buffer is cheaper than several
 _JOIN_BYTES = 1 << 16
 _PREAMBLE = struct.Struct("<2sBBIQ")

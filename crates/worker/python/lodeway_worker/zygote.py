@@ -8,7 +8,6 @@ import array
 import gc
 import json
 import os
-import resource
 import select
 import signal
 import socket
@@ -47,6 +46,7 @@ def main():
     gc.collect()
     gc.freeze()
     _send(control, hello)
+    children = set()
     poll = select.poll()
     poll.register(control, select.POLLIN)
     poll.register(wake, select.POLLIN)
@@ -54,12 +54,12 @@ def main():
         for fd, _ in poll.poll():
             if fd == wake:
                 _drain(wake)
-                _reap(control)
+                _reap(control, children)
             else:
                 request = _receive(control)
                 if request is None:
                     return
-                _fork(control, (wake, woken), options, *request)
+                _fork(control, children, (wake, woken), options, *request)
 
 
 def _import(preload):
@@ -77,7 +77,24 @@ def _import(preload):
             __import__(name)
         except ImportError:
             pass
-    return {"kind": "hello", "python": sys.version.split()[0], "mlflow": mlflow.__version__}
+    _map_packages()
+    return {
+        "kind": "hello",
+        "python": sys.version.split()[0],
+        "mlflow": mlflow.__version__,
+        "threads": int(_status("self").get("Threads", 1)),
+    }
+
+
+def _map_packages():
+    """Has MLflow look through the installed packages here, which every `load_model` would do again."""
+    try:
+        from mlflow.utils import requirements_utils
+
+        requirements_utils._init_modules_to_packages_map()
+    except Exception:
+        # only time is lost, in each child
+        traceback.print_exc()
 
 
 def _send(control, message, fds=()):
@@ -102,8 +119,8 @@ def _drain(fd):
         pass
 
 
-def _reap(control):
-    """Reports the children that ended, after killing what is left of their process groups.
+def _reap(control, children):
+    """Reports the children that ended, after killing what they leave behind.
 
     The group is killed while the dead child still holds its number, so no other group can be meant.
     """
@@ -120,6 +137,11 @@ def _reap(control):
         except OSError:
             pass
         os.waitpid(pid, 0)
+        if pid not in children:
+            # what a child of a child left behind
+            continue
+        children.discard(pid)
+        _kill_strays(children)
         _send(
             control,
             {
@@ -131,7 +153,38 @@ def _reap(control):
         )
 
 
-def _fork(control, wakers, options, request, fds):
+def _kill_strays(children):
+    """Kills what left its model's process group and lost its parent, and so became a child of this process.
+
+    Again and again, since each may leave children of its own; bounded, for they might come faster than they go.
+    """
+    for _ in range(20):
+        own = _status("self").get("NSpid", "").split()
+        found = False
+        for name in os.listdir("/proc") if own else ():
+            status = _status(name) if name.isdigit() else {}
+            numbers = status.get("NSpid", "").split()
+            # the last number is the one in our own namespace
+            stray = status.get("PPid") == own[0] and numbers and int(numbers[-1]) not in children
+            if stray and status.get("State", "Z")[0] != "Z":
+                found = True
+                try:
+                    os.kill(int(numbers[-1]), signal.SIGKILL)
+                except OSError:
+                    pass
+        if not found:
+            return
+
+
+def _status(pid):
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+    except OSError:
+        return {}
+
+
+def _fork(control, children, wakers, options, request, fds):
     call = request["id"]
     parent = os.getpid()
     try:
@@ -157,6 +210,7 @@ def _fork(control, wakers, options, request, fds):
             traceback.print_exc()
         finally:
             _leave(code)
+    children.add(pid)
     for fd in fds:
         os.close(fd)
     pidfd = os.pidfd_open(pid)
@@ -167,6 +221,8 @@ def _fork(control, wakers, options, request, fds):
 
 
 def _child(parent, options, request, fds):
+    import numpy
+
     from . import child, fence
 
     os.setpgid(0, 0)
@@ -178,12 +234,11 @@ def _child(parent, options, request, fds):
     scratch = request["scratch"]
     os.environ.update(HOME=scratch, TMPDIR=scratch, MPLCONFIGDIR=scratch, XDG_CACHE_HOME=scratch)
     tempfile.tempdir = None
+    # all children would draw the same numbers; Python's own generator sees to that itself
+    numpy.random.seed()
     os.chdir(scratch)
     if request["fenced"]:
         fence.restrict(request["read"], request["write"] + [scratch])
-    limit = request.get("max_data_bytes")
-    if limit:
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     with socket.socket(fileno=sock_fd) as sock:
         child.main(sock, request["folder"], options["max_body_bytes"])
 

@@ -112,13 +112,13 @@ const X32: i64 = 0x4000_0000;
 
 /// Filters the calling thread and what it becomes. Errors: the kernel has no seccomp, or the machine is none that is
 /// known here.
-pub(super) fn restrict(allow_network: bool) -> Result<(), seccompiler::Error> {
+pub(super) fn restrict(allow_network: bool, allow_modes: bool) -> Result<(), seccompiler::Error> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    for program in [
-        refused(allow_network, arch)?,
-        unknown(arch)?,
-        without_effect(arch)?,
-    ] {
+    let mut programs = vec![refused(allow_network, arch)?, unknown(arch)?];
+    if !allow_modes {
+        programs.push(without_effect(arch)?);
+    }
+    for program in programs {
         seccompiler::apply_filter(&program)?;
     }
     Ok(())

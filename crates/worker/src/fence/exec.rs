@@ -9,12 +9,13 @@ use std::{
     process::{Command, ExitCode},
 };
 
+use nix::sys::signal::SigSet;
 use rustix::{
     process::{self, Resource, Rlimit, Signal},
     thread::{self, CapabilitySet, CapabilitySets},
 };
 
-use super::{Fence, FenceSpec, calls, files};
+use super::{Fence, FenceSpec, calls, files, guard::Guard};
 
 /// The exit code by which a worker says that it could not be fenced (`EX_CONFIG` of sysexits).
 pub(crate) const NOT_FENCED: u8 = 78;
@@ -70,11 +71,17 @@ impl Request {
         Ok(Self { text, spec, program })
     }
 
-    /// The first process: in a session of its own, mortal with the host. It stays and waits if it may make a process
-    /// namespace, since only a child can be the first process of one.
+    /// The first process: in a session of its own, mortal with the host. It stays: as the one outside of a process
+    /// namespace, whose first process only a child can be, or where there is none as the one that ends what is left.
     fn outside(self) -> Result<ExitCode, String> {
-        process::set_parent_process_death_signal(Some(Signal::KILL))
-            .map_err(told("death with the parent"))?;
+        let own_processes = own_processes();
+        let guard = if own_processes {
+            process::set_parent_process_death_signal(Some(Signal::KILL))
+                .map_err(told("death with the parent"))?;
+            None
+        } else {
+            Some(Guard::new().map_err(told("death with the parent"))?)
+        };
         let parent = process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
         if parent != Some(self.spec.parent) {
             return Err("the platform has ended meanwhile".to_owned());
@@ -82,20 +89,21 @@ impl Request {
         // no terminal to write to; fails only for a leader of a group, which is as good
         let _ = process::setsid();
         close_inherited();
-        if !own_processes() {
-            return self.inside();
-        }
         let exe = std::env::current_exe().map_err(told("the path of this program"))?;
-        let status = Command::new(exe)
+        let mut inner = Command::new(exe)
             .args(&self.spec.exec)
             .arg("--inner")
             .arg(&self.text)
             .arg("--")
             .args(&self.program)
-            .status()
-            .map_err(told("a process of the namespace"))?;
-        Ok(status
-            .code()
+            .spawn()
+            .map_err(told("the process inside"))?;
+        let status = match guard {
+            None => inner.wait(),
+            Some(guard) => guard.wait(&mut inner),
+        };
+        let code = status.map_err(told("the process inside"))?.code();
+        Ok(code
             .and_then(|code| u8::try_from(code).ok())
             .map_or(ExitCode::FAILURE, ExitCode::from))
     }
@@ -105,16 +113,19 @@ impl Request {
         let Self { spec, program, .. } = self;
         process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(told("death with the parent"))?;
+        // the guard blocks signals that the worker must hear
+        SigSet::empty().thread_set_mask().map_err(told("signals"))?;
         // what a model's own children leave behind comes to the worker and not to init
         let _ = process::set_child_subreaper(Some(process::getpid()));
         limit(Resource::Core, 0)?;
         limit(Resource::Nofile, spec.max_files)?;
+        limit(Resource::Fsize, spec.max_file_bytes)?;
         let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
-        let fence = apply(&spec)?;
+        let (fence, missing) = apply(&spec);
         if !fence.holds() && !spec.unfenced {
             return Err(format!(
                 "this kernel cannot fence a model ({}); only with `unfenced = \"allow\"` it would run all the same",
-                missing(fence)
+                missing.join(", ")
             ));
         }
         let fence = serde_json::to_string(&fence).map_err(|e| e.to_string())?;
@@ -126,31 +137,35 @@ impl Request {
     }
 }
 
-/// Applies the layers; those that the kernel lacks stay false.
-fn apply(spec: &FenceSpec) -> Result<Fence, String> {
+/// Applies the layers; those that the kernel lacks stay false, and the words say why.
+fn apply(spec: &FenceSpec) -> (Fence, Vec<String>) {
     let mut fence = Fence {
         // the first process of a namespace is number 1 in it
         processes: process::getpid().is_init(),
         no_privileges: drop_privileges(),
         ..Fence::default()
     };
-    match files::restrict(&spec.read, &spec.write) {
-        Ok(restricted) => {
-            fence.files = restricted.files;
-            fence.signals = restricted.signals || fence.processes;
-        }
-        Err(why) if !spec.unfenced => return Err(format!("files: {why}")),
-        Err(_) => {}
+    let mut missing = Vec::new();
+    if !fence.no_privileges {
+        missing.push("privileges cannot be dropped".to_owned());
     }
-    match calls::restrict(spec.allow_network) {
+    match files::restrict(&spec.read, &spec.write) {
+        Ok(restricted) if restricted.files => {
+            fence.files = true;
+            fence.signals = restricted.signals;
+        }
+        Ok(_) => missing.push("no Landlock".to_owned()),
+        Err(why) => missing.push(format!("no Landlock: {why}")),
+    }
+    fence.signals |= fence.processes;
+    match calls::restrict(spec.allow_network, spec.allow_modes) {
         Ok(()) => {
             fence.calls = true;
             fence.no_network = !spec.allow_network;
         }
-        Err(why) if !spec.unfenced => return Err(format!("system calls: {why}")),
-        Err(_) => {}
+        Err(why) => missing.push(format!("no seccomp: {why}")),
     }
-    Ok(fence)
+    (fence, missing)
 }
 
 /// Drops what root can do beyond its user id, for good; false if the kernel refuses.
@@ -208,18 +223,6 @@ fn limit(resource: Resource, most: u64) -> Result<(), String> {
         maximum: Some(most),
     };
     process::setrlimit(resource, limit).map_err(told("a limit of resources"))
-}
-
-fn missing(fence: Fence) -> String {
-    [
-        (fence.files, "no Landlock"),
-        (fence.calls, "no seccomp"),
-        (fence.no_privileges, "privileges cannot be dropped"),
-    ]
-    .iter()
-    .filter_map(|&(there, without)| (!there).then_some(without))
-    .collect::<Vec<_>>()
-    .join(", ")
 }
 
 fn told<E: Display>(what: &'static str) -> impl Fn(E) -> String {

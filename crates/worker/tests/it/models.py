@@ -1,9 +1,11 @@
 """Makes the models of the tests, each in a folder below the one given."""
 
+import json
 import sys
 import warnings
 from pathlib import Path
 
+import cloudpickle
 import mlflow
 import numpy as np
 import pandas as pd
@@ -74,6 +76,13 @@ class Misbehaving(mlflow.pyfunc.PythonModel):
 
             child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
             return [str(child.pid)]
+        if what == "leave-socket":
+            # a child that holds all that its parent had open
+            if os.fork() == 0:
+                os.setsid()
+                time.sleep(1000)
+                os._exit(0)
+            os._exit(4)
         if what == "pid":
             return [str(os.getpid())]
         if what == "garbage":
@@ -216,8 +225,29 @@ def answers():
     }
 
 
+DOCUMENTS = [
+    ("application/json", '{"dataframe_split": {"columns": %s, "data": [[5.1, 3.5, 1.4, 0.2], [6.7, 3, 5.2, 2.3]]}}'),
+    ("application/json", '{"dataframe_split": {"columns": %s, "data": [[null, 3.5, 1.4, 0.2]]}}'),
+    ("application/json; charset=utf-8", '{"inputs": {"sepal length (cm)": [5.1]}}'),
+    ("application/json", '{"instances": [[5.1, 3.5, 1.4, 0.2]]}'),
+    ("application/json", '{"dataframe_split": {"columns": %s, "data": [["a", 3.5, 1.4, 0.2]]}}'),
+    ("application/json", "[1, 2]"),
+    ("application/json", "{"),
+    ("application/json", '{"rows": []}'),
+    ("application/json; charset=latin-1", "{}"),
+    ("application/json; profile=x", "{}"),
+    ("text/plain", "hello"),
+    ("text/csv", "sepal length (cm),sepal width (cm),petal length (cm),petal width (cm)\n5.1,3.5,1.4,0.2\n"),
+    ("text/csv", "a,b\n1,2,3\n"),
+]
+
+
 def main():
     iris()
+    columns = json.dumps(["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"])
+    documents = [(kind, body.replace("%s", columns)) for kind, body in DOCUMENTS]
+    (ROOT / "documents.json").write_text(json.dumps(documents))
+    (ROOT / "forms.json").write_text(json.dumps(list(answers())))
     columns = Schema([ColSpec(DataType.string, "do")])
     params = ParamSchema([ParamSpec("form", DataType.string, "echo"), ParamSpec("count", DataType.long, 3)])
     signature = mlflow.models.ModelSignature(inputs=columns)
@@ -238,14 +268,8 @@ def main():
         signature=mlflow.models.ModelSignature(inputs=unnamed, params=params),
     )
     save(ROOT / "pickle", python_model=Hostile(), signature=signature)
-    # the pickle of a stranger instead of the model's own
-    import pickle
-
-    import cloudpickle
-
-    cloudpickle.register_pickle_by_value(sys.modules["__main__"])
+    # a stranger's pickle instead of the model's own
     (ROOT / "pickle" / "python_model.pkl").write_bytes(cloudpickle.dumps(Payload()))
-    del pickle
 
 
 if __name__ == "__main__":

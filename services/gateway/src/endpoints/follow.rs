@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::{
     Endpoints,
+    events::Happened,
     table::{Route, TargetRoute},
 };
 
@@ -228,13 +229,16 @@ impl Endpoints {
     }
 
     async fn write_down(&self, route: &Route, resolution: Resolution) {
-        tracing::info!(
-            endpoint.name = %route.record.endpoint.name,
-            target = %resolution.target,
-            model.name = resolution.model_name,
-            model.version = resolution.model_version,
-            "a target is ready with this version"
-        );
+        self.0.events.tell(Happened {
+            endpoint: route.key,
+            time: self.0.clock.now(),
+            target: Some(resolution.target.clone()),
+            kind: "resolved",
+            message: format!(
+                "is `{}` version {} now",
+                resolution.model_name, resolution.model_version
+            ),
+        });
         let write = Write {
             caller: (*super::own_context(&route.workspace).caller).clone(),
             now: self.0.clock.now(),

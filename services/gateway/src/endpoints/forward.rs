@@ -14,7 +14,7 @@ use http::HeaderMap;
 use lodeway_domain::{
     Error, Result,
     monitor::Outcome,
-    serving::{CallOutcome, PredictionFields, PredictionId},
+    serving::{BreakerState, CallOutcome, PredictionFields, PredictionId},
 };
 use lodeway_proto::{
     inference::ModelInferRequest, inference::ModelInferResponse, serving::v1::ScoreResponse,
@@ -24,6 +24,7 @@ use lodeway_rpc::{CallContext, inference, status};
 use super::{
     Endpoints,
     choose::{Asked, Chosen},
+    events::Happened,
     monitor::{Of, Seen},
     table::Route,
 };
@@ -120,12 +121,7 @@ impl Endpoints {
         work: Work<'_>,
     ) -> Result<(Done, Chosen)> {
         let resilience = &route.revision().resilience;
-        let _place = Place::take(&route.active, resilience.max_in_flight, || {
-            format!(
-                "endpoint `{}` has as many calls as it takes",
-                route.record.endpoint.name
-            )
-        })?;
+        let _place = Place::take(&route.active, resilience.max_in_flight).ok_or_else(|| full(route))?;
         let whole = Duration::from_millis(resilience.timeout_ms.into());
         let latest = Instant::now() + whole;
         let deadline = cx.deadline.map_or(latest, |own| own.min(latest));
@@ -201,7 +197,7 @@ impl Endpoints {
         let until = own.min(deadline);
         let upstream = &chosen.ready.upstream;
         let target = chosen.target.clone();
-        let active = Place::take(&target.active, u32::MAX, String::new)?;
+        let active = Place::take(&target.active, u32::MAX);
         let outcome = match work {
             Work::Tensors(message) => upstream
                 .infer(cx, (*message).clone(), until)
@@ -250,15 +246,27 @@ impl Endpoints {
     }
 
     fn breaker_moved(&self, route: &Route, target: &super::table::TargetRoute) {
-        tracing::info!(
-            endpoint.name = %route.record.endpoint.name,
-            target = %target.target.name,
-            state = ?target.breaker(),
-            "a target's circuit moved"
-        );
+        let (kind, message) = match target.breaker() {
+            BreakerState::Closed { .. } => ("readmitted", "answers again and gets calls".to_owned()),
+            BreakerState::HalfOpen { .. } => return,
+            BreakerState::Open { until } => {
+                let left = until.millis().saturating_sub(self.0.clock.now().millis());
+                (
+                    "ejected",
+                    format!("failed in a row and gets no calls for {left} ms"),
+                )
+            }
+        };
+        self.0.events.tell(Happened {
+            endpoint: route.key,
+            time: self.0.clock.now(),
+            target: Some(target.target.name.clone()),
+            kind,
+            message,
+        });
     }
 
-    fn prediction_id(&self, route: &Route, chosen: &Chosen) -> PredictionId {
+    pub(crate) fn prediction_id(&self, route: &Route, chosen: &Chosen) -> PredictionId {
         self.0.keys.mint(&PredictionFields {
             endpoint: route.key,
             revision: route.revision().number,
@@ -301,7 +309,7 @@ pub(crate) fn code_of(error: &Error) -> &'static str {
 }
 
 /// The first element of an input, as bytes that are the same for the same value.
-fn first_value(message: &ModelInferRequest, name: &str) -> Option<Vec<u8>> {
+pub(crate) fn first_value(message: &ModelInferRequest, name: &str) -> Option<Vec<u8>> {
     let place = message.inputs.iter().position(|input| input.name == name)?;
     let input = message.inputs.get(place)?;
     let wanted = ModelInferRequest {
@@ -325,21 +333,24 @@ fn first_value(message: &ModelInferRequest, name: &str) -> Option<Vec<u8>> {
     }
 }
 
+/// The error of a call beyond what an endpoint takes.
+pub(crate) fn full(route: &Route) -> Error {
+    let name = &route.record.endpoint.name;
+    Error::Exhausted {
+        message: format!("endpoint `{name}` has as many calls as it takes; repeat a moment later"),
+        retry_after: Some(Duration::from_millis(100)),
+    }
+}
+
 /// A place among the calls in flight, given back when dropped.
 pub(crate) struct Place<'a>(&'a AtomicUsize);
 
 impl<'a> Place<'a> {
-    /// A place, unless `bound` are taken. Errors: `LIMIT_EXCEEDED`.
-    pub(crate) fn take(active: &'a AtomicUsize, bound: u32, why: impl Fn() -> String) -> Result<Self> {
+    /// A place, unless `bound` are taken.
+    pub(crate) fn take(active: &'a AtomicUsize, bound: u32) -> Option<Self> {
         let place = Self(active);
         let before = active.fetch_add(1, Ordering::Relaxed);
-        if before >= usize::try_from(bound).unwrap_or(usize::MAX) {
-            return Err(Error::Exhausted {
-                message: format!("{}; repeat a moment later", why()),
-                retry_after: Some(Duration::from_millis(100)),
-            });
-        }
-        Ok(place)
+        (before < usize::try_from(bound).unwrap_or(usize::MAX)).then_some(place)
     }
 }
 

@@ -7,6 +7,7 @@
 //! gives each endpoint a gRPC service of its own.
 
 pub(crate) mod choose;
+pub(crate) mod events;
 pub(crate) mod follow;
 pub(crate) mod forward;
 pub(crate) mod manage;
@@ -14,6 +15,7 @@ pub(crate) mod monitor;
 pub(crate) mod resolve;
 pub(crate) mod rollouts;
 pub(crate) mod shadow;
+pub(crate) mod streams;
 pub(crate) mod table;
 pub(crate) mod typed;
 pub(crate) mod upstream;
@@ -96,6 +98,7 @@ pub(crate) struct Shared {
     pub(crate) serving: Option<ServingClients>,
     pub(crate) registry: Option<RegistryServiceClient<Transport>>,
     pub(crate) keys: PredictionKeys,
+    pub(crate) events: events::Events,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
     pub(crate) config: EndpointConfig,
@@ -133,6 +136,7 @@ impl Endpoints {
             serving,
             registry,
             keys,
+            events: events::Events::default(),
             clock,
             tasks,
             config,

@@ -14,10 +14,9 @@ use lodeway_domain::{
     Result,
     monitor::{Columns, Comparison, Outcome, TrafficSummary},
     serving::{EndpointKey, PredictionId, TargetName},
-    signature::DataType,
     time::Timestamp,
 };
-use lodeway_inference::{Payload, Tensor, compare::numbers};
+use lodeway_inference::values;
 use lodeway_proto::inference::{ModelInferRequest, ModelInferResponse};
 use lodeway_rpc::inference;
 use lodeway_store::gateway::{Window, WindowKey, WindowQuery};
@@ -27,8 +26,6 @@ use super::{EndpointConfig, Endpoints};
 
 /// Rows of one call that go into distributions.
 const SAMPLED_ROWS: usize = 16;
-/// Columns of one tensor that have a distribution each.
-const MAX_WIDTH: usize = 32;
 /// Windows that wait for the store at most, a target; while it is down the oldest are lost.
 const MAX_WAITING: usize = 360;
 /// Windows that one question reads.
@@ -89,7 +86,8 @@ impl TargetMonitor {
         let rows = seen.input.map_or(1, rows_of);
         let window = state.window(of, now, config.window);
         window.summary.record_call(outcome, seen.latency, rows);
-        if samples {
+        // Only what was answered: a caller's made-up inputs would crowd out the model's.
+        if samples && seen.answer.is_some() {
             if let Some(input) = seen.input {
                 add_input(window.summary.features_mut(), input);
             }
@@ -213,87 +211,13 @@ fn rows_of(message: &ModelInferRequest) -> u64 {
 
 fn add_input(columns: &mut Columns, message: &ModelInferRequest) {
     if let Ok((payload, _)) = inference::input_of(message.clone()) {
-        add(columns, &payload);
+        values::add(columns, &payload, SAMPLED_ROWS);
     }
 }
 
 fn add_answer(columns: &mut Columns, answer: &ModelInferResponse) {
     if let Ok(payload) = inference::answer_of(answer.clone()) {
-        add(columns, &payload);
-    }
-}
-
-fn add(columns: &mut Columns, payload: &Payload) {
-    match payload {
-        Payload::Tensors(tensors) => tensors
-            .iter()
-            .for_each(|tensor| add_tensor(columns, tensor, None)),
-        Payload::Frame(frame) => {
-            for column in frame.columns() {
-                add_tensor(columns, &column.values, column.nulls.as_deref());
-            }
-        }
-        Payload::Document(_) => {}
-    }
-}
-
-fn add_tensor(columns: &mut Columns, tensor: &Tensor, nulls: Option<&[bool]>) {
-    let is_null = |row: usize| {
-        nulls
-            .and_then(|nulls| nulls.get(row))
-            .copied()
-            .unwrap_or_default()
-    };
-    let width = match *tensor.shape() {
-        [] | [_] | [_, 1] => 1,
-        [_, width] => usize::try_from(width).unwrap_or(usize::MAX),
-        _ => return,
-    };
-    if width > MAX_WIDTH || width == 0 {
-        return;
-    }
-    for place in 0..width {
-        let name = if width == 1 {
-            tensor.name().to_owned()
-        } else {
-            format!("{}[{place}]", tensor.name())
-        };
-        let Some(column) = columns.column(&name) else {
-            continue;
-        };
-        match tensor.datatype() {
-            DataType::Bytes => {
-                for (row, text) in tensor
-                    .texts()
-                    .skip(place)
-                    .step_by(width)
-                    .take(SAMPLED_ROWS)
-                    .enumerate()
-                {
-                    match std::str::from_utf8(&text) {
-                        _ if is_null(row) => column.add_missing(),
-                        Ok(text) => column.add_text(text),
-                        Err(_) => column.add_text("(bytes)"),
-                    }
-                }
-            }
-            datatype => {
-                let is_float = matches!(
-                    datatype,
-                    DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64
-                );
-                let values = numbers(tensor).skip(place).step_by(width).take(SAMPLED_ROWS);
-                for (row, value) in values.enumerate() {
-                    if is_null(row) || value.is_nan() {
-                        column.add_missing();
-                    } else if is_float {
-                        column.add_number(value);
-                    } else {
-                        column.add_whole(value as i64);
-                    }
-                }
-            }
-        }
+        values::add(columns, &payload, SAMPLED_ROWS);
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lodeway_domain::{
     Error, Reason, Result,
     caller::Workspace,
+    monitor::Profile,
     serving::{DeploymentSettings, Revision, Target, TargetRef},
     signature::{DataType, ModelSignature, Schema, Tensor},
     time::Timestamp,
@@ -72,6 +73,7 @@ impl Endpoints {
                     resolution,
                     upstream,
                     signature: None,
+                    profile: None,
                 })
             }
             TargetRef::Model(_) | TargetRef::Folder(_) => {
@@ -115,10 +117,15 @@ impl Endpoints {
             .clone()
             .get_deployment(cx.request(message))
             .await;
-        reply.map_err(|s| status::into_error(&s))?;
+        let deployment = reply
+            .map_err(|s| status::into_error(&s))?
+            .into_inner()
+            .deployment
+            .unwrap_or_default();
         // In memory or not: it is loaded when it is asked for.
         Ok(Ready {
             signature: signature(&known.signature_json),
+            profile: profile(&deployment.profile),
             resolution: known.clone(),
             upstream: Upstream::Deployment {
                 clients,
@@ -210,6 +217,7 @@ fn of_deployment(
         };
         return Err(Error::precondition(Reason::ModelNotReady, why, Vec::new()));
     }
+    let profile = profile(&deployment.profile);
     let resolution = Resolution {
         model_name: deployment.model_name,
         model_version: deployment.model_version,
@@ -223,6 +231,7 @@ fn of_deployment(
     };
     Ok(Ready {
         signature: signature(&resolution.signature_json),
+        profile,
         resolution,
         upstream: Upstream::Deployment {
             clients,
@@ -254,6 +263,11 @@ fn declared_signature(metadata: &ModelMetadataResponse) -> String {
         params: Vec::new(),
     };
     signature.to_json().to_string()
+}
+
+/// The profile as the model host gave it; without one, traffic is compared with other traffic only.
+fn profile(bytes: &[u8]) -> Option<Profile> {
+    Profile::decode(bytes).ok().filter(|profile| profile.rows() > 0)
 }
 
 /// The signature as the model host gave it; a text that does not read is none.

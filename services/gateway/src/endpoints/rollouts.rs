@@ -26,7 +26,7 @@ use lodeway_store::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoints, manage::Repeat, monitor::Measured, table::Ready};
+use super::{Endpoints, events::Happened, manage::Repeat, monitor::Measured, table::Ready};
 
 /// How long a candidate may take to get ready.
 const CANDIDATE_WAIT: Duration = Duration::from_secs(60);
@@ -372,16 +372,16 @@ impl Endpoints {
         if let Some(new) = &revision {
             stored.current_revision = new.revision.number;
         }
-        stored.events.push((now, what));
+        stored.events.push((now, what.clone()));
         let surplus = stored.events.len().saturating_sub(MAX_EVENTS);
         stored.events.drain(..surplus);
-        tracing::info!(
-            rollout.id = %stored.rollout.id,
-            endpoint.name = %stored.endpoint_name,
-            status = stored.rollout.state.status.as_str(),
-            step = stored.rollout.state.status.step(),
-            "a rollout moved"
-        );
+        self.0.events.tell(Happened {
+            endpoint: standing.record.key,
+            time: now,
+            target: Some(stored.rollout.candidate.name.clone()),
+            kind: "rollout",
+            message: format!("rollout {}: {what}", stored.rollout.id),
+        });
         let is_open = !stored.rollout.state.status.is_ended();
         self.keep(standing, is_open, revision, holder, now).await
     }

@@ -66,7 +66,7 @@ impl Endpoints {
                 version: &version,
             };
             let tell = |outcome: Mirrored<'_>| target.monitor.shadow(of, now, &this.0.config, outcome);
-            let Ok(_place) = Place::take(&target.shadows, bound, String::new) else {
+            let Some(_place) = Place::take(&target.shadows, bound) else {
                 return tell(Mirrored::Dropped);
             };
             let Some(ready) = ready else {

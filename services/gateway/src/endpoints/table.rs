@@ -12,6 +12,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use lodeway_domain::{
     Error, ResourceKind, Result,
     caller::Workspace,
+    monitor::Profile,
     serving::{
         BreakerState, CallOutcome, CircuitBreaker, EndpointKey, Pass, RetryBudget, Revision, Target,
         TargetName,
@@ -67,6 +68,8 @@ pub(crate) struct Ready {
     pub(crate) resolution: Resolution,
     pub(crate) upstream: Upstream,
     pub(crate) signature: Option<ModelSignature>,
+    /// The values of the model's input example and its answers, to compare traffic with.
+    pub(crate) profile: Option<Profile>,
 }
 
 impl Table {

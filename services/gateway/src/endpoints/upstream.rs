@@ -3,6 +3,10 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use lodeway_domain::{
     Error, Result,
     serving::{External, Scheme},
@@ -119,6 +123,60 @@ impl Upstream {
         tokio::time::timeout_at(deadline.into(), call)
             .await
             .unwrap_or(Err(Error::DeadlineExceeded))
+    }
+
+    /// The answers to one input, as the target makes them; one where the target does not stream.
+    pub(crate) async fn stream(
+        &self,
+        cx: &CallContext,
+        mut message: ModelInferRequest,
+        deadline: Instant,
+    ) -> Result<BoxStream<'static, Result<ModelInferResponse>>> {
+        let request = match self {
+            Self::Deployment { clients, id } => {
+                message.model_name.clone_from(id);
+                message.model_version.clear();
+                let mut client = clients.inference.clone();
+                let request = cx.until(deadline).request(stream::iter([message]));
+                client.model_stream_infer(request).await
+            }
+            Self::Grpc {
+                client,
+                model,
+                version,
+            } => {
+                message.model_name.clone_from(model);
+                message.model_version.clone_from(version);
+                let sent = message.clone();
+                match client
+                    .clone()
+                    .model_stream_infer(within(stream::iter([sent]), deadline))
+                    .await
+                {
+                    // A server without streams answers once.
+                    Err(status) if status.code() == tonic::Code::Unimplemented => {
+                        let answer = self.infer(cx, message, deadline).await?;
+                        return Ok(Box::pin(stream::once(async move { Ok(answer) })));
+                    }
+                    begun => begun,
+                }
+            }
+            Self::Http { .. } => {
+                let answer = self.infer(cx, message, deadline).await?;
+                return Ok(Box::pin(stream::once(async move { Ok(answer) })));
+            }
+        };
+        let answers = request.map_err(|s| status::into_error(&s))?.into_inner();
+        Ok(Box::pin(answers.map(|answer| {
+            let answer = answer.map_err(|s| status::into_error(&s))?;
+            if !answer.error_message.is_empty() {
+                return Err(Error::unavailable(
+                    "the target failed in its answer",
+                    answer.error_message,
+                ));
+            }
+            Ok(answer.infer_response.unwrap_or_default())
+        })))
     }
 
     /// Scores a document that was not read here. Errors: `INVALID_FIELD` for another server, which takes only tensors.

@@ -4,7 +4,11 @@ use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lodeway_proto::{
     artifacts::v1::artifact_service_client::ArtifactServiceClient,
+    gateway::v1::{
+        endpoint_service_client::EndpointServiceClient, monitor_service_client::MonitorServiceClient,
+    },
     registry::v1::registry_service_client::RegistryServiceClient,
+    serving::v1::deployment_service_client::DeploymentServiceClient,
     tracking::v1::tracking_service_client::TrackingServiceClient,
 };
 use tonic::{
@@ -47,6 +51,14 @@ pub struct Client {
     pub registry: RegistryServiceClient<Link>,
     /// Files.
     pub artifacts: ArtifactServiceClient<Link>,
+    /// Endpoints and rollouts.
+    pub endpoints: EndpointServiceClient<Link>,
+    /// What happened to traffic.
+    pub monitor: MonitorServiceClient<Link>,
+    /// The model host.
+    pub deployments: DeploymentServiceClient<Link>,
+    /// Where the platform is, as the user wrote it.
+    pub address: String,
     /// How results look.
     pub format: Format,
 }
@@ -71,7 +83,11 @@ impl Client {
         Ok(Self {
             tracking: TrackingServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             registry: RegistryServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
-            artifacts: ArtifactServiceClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            artifacts: ArtifactServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            endpoints: EndpointServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            monitor: MonitorServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            deployments: DeploymentServiceClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            address: common.address.clone(),
             format: common.output,
         })
     }

@@ -7,12 +7,17 @@
 
 mod artifact;
 mod connect;
+mod deployment;
+mod endpoint;
 mod experiment;
 mod health;
 mod model;
 mod output;
 mod paging;
+mod parse;
+mod prediction;
 mod purge;
+mod rollout;
 mod run;
 
 use std::process::ExitCode;
@@ -64,6 +69,34 @@ pub enum Command {
     Artifact {
         #[command(subcommand)]
         verb: artifact::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Endpoints: create, list, show, set, history, rollback, watch, monitor.
+    Endpoint {
+        #[command(subcommand)]
+        verb: endpoint::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Rollouts of a new version by steps: start, list, show, pause, resume, abort.
+    Rollout {
+        #[command(subcommand)]
+        verb: rollout::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Models that the model host holds: list, show, load, unload, delete.
+    Deployment {
+        #[command(subcommand)]
+        verb: deployment::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Single answers of endpoints: explain.
+    Prediction {
+        #[command(subcommand)]
+        verb: prediction::Verb,
         #[command(flatten)]
         common: Common,
     },
@@ -128,6 +161,11 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// A refusal on this side that is like one of the platform: a bad value, or a state in which this cannot be.
+fn refused(why: impl Into<String>) -> Failure {
+    Status::invalid_argument(why).into()
+}
+
 /// What a command gives.
 pub type Done = Result<(), Failure>;
 
@@ -148,6 +186,10 @@ pub fn run(command: Command) -> ExitCode {
             Command::Purge { what, common } => purge::run(what, &Client::connect(&common)?).await,
             Command::Health { service, common } => health::run(service, &common).await,
             Command::Artifact { verb, common } => artifact::run(verb, &Client::connect(&common)?).await,
+            Command::Endpoint { verb, common } => endpoint::run(verb, &Client::connect(&common)?).await,
+            Command::Rollout { verb, common } => rollout::run(verb, &Client::connect(&common)?).await,
+            Command::Deployment { verb, common } => deployment::run(verb, &Client::connect(&common)?).await,
+            Command::Prediction { verb, common } => prediction::run(verb, &Client::connect(&common)?).await,
         }
     });
     match done {

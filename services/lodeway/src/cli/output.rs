@@ -47,6 +47,14 @@ pub fn done(format: Format, message: &str, item: &Value) -> Done {
     }
 }
 
+/// Shows one thing of many that come one by one: `text`, or JSON in a line of its own.
+pub fn event(format: Format, text: &str, item: &Value) -> Done {
+    match format {
+        Format::Json => print(&item.to_string()),
+        Format::Table => print(text),
+    }
+}
+
 fn value(item: &Value) -> Done {
     print(&serde_json::to_string_pretty(item).map_err(anyhow::Error::from)?)
 }
@@ -101,6 +109,40 @@ pub fn number(value: f64) -> Value {
     }
 }
 
+/// A span in milliseconds, with fractions.
+pub fn millis(span: Option<&prost_types::Duration>) -> Value {
+    span.map_or(Value::Null, |span| json!(seconds(span) * 1e3))
+}
+
+/// A span as people write it, to three figures or so: `1.25s`, `12.3ms`, `0.45ms`, `10m`.
+pub fn span_text(span: Option<&prost_types::Duration>) -> String {
+    let Some(span) = span else { return String::new() };
+    let seconds = seconds(span);
+    let (value, unit) = match seconds {
+        s if s >= 3_600.0 => (s / 3_600.0, "h"),
+        s if s >= 60.0 => (s / 60.0, "m"),
+        s if s >= 1.0 => (s, "s"),
+        s => (s * 1e3, "ms"),
+    };
+    let decimals = if value >= 10.0 { 1 } else { 2 };
+    format!("{}{unit}", short(value, decimals))
+}
+
+/// A share of the whole as percent, such as `12.5%`.
+pub fn percent(share: f64) -> String {
+    format!("{}%", short(share * 100.0, 2))
+}
+
+fn seconds(span: &prost_types::Duration) -> f64 {
+    span.seconds as f64 + f64::from(span.nanos) / 1e9
+}
+
+/// Rounded, without zeros at the end.
+fn short(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A time in RFC 3339, UTC, to the millisecond.
 pub fn time(time: Option<&prost_types::Timestamp>) -> Value {
     match time {
@@ -148,6 +190,26 @@ mod tests {
             json!("Model Created")
         );
         assert_eq!(word("STAGE_UNSPECIFIED", "STAGE_"), Value::Null);
+    }
+
+    #[test]
+    fn spans_and_shares_are_short() {
+        let text = |seconds, nanos| span_text(Some(&prost_types::Duration { seconds, nanos }));
+        assert_eq!(text(0, 12_340_000), "12.3ms");
+        assert_eq!(text(0, 450_000), "0.45ms");
+        assert_eq!(text(0, 0), "0ms");
+        assert_eq!(text(1, 250_000_000), "1.25s");
+        assert_eq!(text(600, 0), "10m");
+        assert_eq!(text(5_400, 0), "1.5h");
+        assert_eq!(span_text(None), "");
+        let span = prost_types::Duration {
+            seconds: 1,
+            nanos: 500_000,
+        };
+        assert_eq!(millis(Some(&span)), json!(1_000.5));
+        assert_eq!(percent(0.125), "12.5%");
+        assert_eq!(percent(1.0), "100%");
+        assert_eq!(percent(1.0 / 3.0), "33.33%");
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub struct Call {
     pub deadline: Instant,
 }
 
+/// Several answers to one input.
+pub type Answers = std::pin::Pin<Box<dyn futures::Stream<Item = Result<Payload>> + Send>>;
+
 /// A loaded model, ready to score.
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
@@ -65,6 +68,15 @@ pub trait Runtime: Send + Sync + 'static {
     /// Scores one batch. Errors: `Invalid` for an input it cannot take, `DeadlineExceeded`, `Unavailable` for a worker
     /// that died, `Internal` for a model that failed.
     async fn infer(&self, call: Call) -> Result<Payload>;
+    /// Whether [`Runtime::stream`] gives more than one answer to one input.
+    fn streams(&self) -> bool {
+        false
+    }
+    /// The answers to one input, as they are made. Errors: as [`Runtime::infer`].
+    async fn stream(&self, call: Call) -> Result<Answers> {
+        let answer = self.infer(call).await?;
+        Ok(Box::pin(futures::stream::once(async move { Ok(answer) })))
+    }
     /// Ends it, its processes included.
     async fn stop(&self) {}
 }

@@ -10,7 +10,7 @@ use lodeway_domain::{
 use lodeway_inference::Payload;
 use lodeway_worker::{Pool, PoolSpec, Zygotes};
 
-use super::{Call, Runtime, TensorSpec};
+use super::{Answers, Call, Runtime, TensorSpec};
 
 /// How long calls at work may take when a model is taken away.
 const GRACE: Duration = Duration::from_secs(10);
@@ -85,6 +85,21 @@ impl Runtime for PythonModel {
 
     async fn infer(&self, call: Call) -> Result<Payload> {
         self.pool.predict(call.payload, &call.params, call.deadline).await
+    }
+
+    fn streams(&self) -> bool {
+        self.pool.model().is_some_and(|facts| facts.streams)
+    }
+
+    async fn stream(&self, call: Call) -> Result<Answers> {
+        let answers = self
+            .pool
+            .predict_stream(call.payload, &call.params, call.deadline)
+            .await?;
+        Ok(Box::pin(futures::stream::unfold(
+            answers,
+            |mut answers| async move { answers.next().await.map(|answer| (answer, answers)) },
+        )))
     }
 
     async fn stop(&self) {

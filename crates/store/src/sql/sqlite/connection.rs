@@ -214,6 +214,11 @@ impl ToSql for Arg<'_> {
             Self::Bool(v) => ValueRef::Integer(i64::from(*v)),
             Self::Text(v) => ValueRef::Text(v.as_bytes()),
             Self::Bytes(v) => ValueRef::Blob(v),
+            Self::Ints(_) | Self::Texts(_) | Self::Column(_) => {
+                return Err(rusqlite::Error::ToSqlConversionFailure(
+                    "SQLite has no arrays".into(),
+                ));
+            }
         }))
     }
 }

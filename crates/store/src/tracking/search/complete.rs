@@ -75,9 +75,12 @@ impl Complete {
             known.without = None;
         }
         // Asked before the scan: both see one snapshot.
-        let newest = newest(reader).await?;
+        let (newest, is_final) = newest(reader).await?;
+        if newest <= known.up_to {
+            return Ok(true);
+        }
         known.without = find_without(reader, experiment, missing, known.up_to).await?;
-        if let (None, Some(newest)) = (known.without, newest) {
+        if known.without.is_none() && is_final {
             known.up_to = newest;
         }
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
@@ -97,20 +100,20 @@ async fn epoch(reader: &mut Reader) -> Result<i64> {
         .map_or(Ok(0), |row| row.int(0))
 }
 
-/// The greatest row id of all runs; none where runs with smaller ids may still be committed.
+/// The greatest row id of all runs, and whether no runs with smaller ids can be committed any more.
 ///
 /// On PostgreSQL a run gets its row id after its transaction got its number, so nothing comes late if no numbered
 /// transaction is under way.
-async fn newest(reader: &mut Reader) -> Result<Option<i64>> {
+async fn newest(reader: &mut Reader) -> Result<(i64, bool)> {
     let sql = match reader.engine() {
-        Engine::Sqlite => "SELECT MAX(id), TRUE FROM runs",
+        Engine::Sqlite => "SELECT COALESCE(MAX(id), 0), TRUE FROM runs",
         Engine::Postgres => {
-            "SELECT (SELECT MAX(id) FROM runs), pg_snapshot_xmin(s) = pg_snapshot_xmax(s) \
+            "SELECT COALESCE((SELECT MAX(id) FROM runs), 0), pg_snapshot_xmin(s) = pg_snapshot_xmax(s) \
              FROM (SELECT pg_current_snapshot() AS s) AS now"
         }
     };
     let row = reader.query_one(sql, &[]).await?;
-    Ok(row.opt_int(0)?.filter(|_| row.bool(1).unwrap_or(false)))
+    Ok((row.int(0)?, row.bool(1)?))
 }
 
 async fn is_without(reader: &mut Reader, run: i64, missing: Missing) -> Result<bool> {

@@ -1,5 +1,10 @@
 //! Filters made cheap: the conditions that few runs fulfil come first, or are looked up once for all.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use lodeway_domain::{
     Result,
     filter::{Expr, Op, Source, Value},
@@ -13,7 +18,66 @@ use crate::{
 };
 
 /// The most runs looked up once for all; of more, it is cheaper to ask each run that comes along.
-const FEW: i64 = 2_000;
+pub(super) const FEW: i64 = 2_000;
+
+/// How often a count is believed before it is made again.
+const USES: u32 = 64;
+
+/// Counts kept; all are dropped at this number.
+const MAX_KEPT: usize = 4_096;
+
+/// Which values of params and tags few runs had when last counted. Clones share it.
+///
+/// Only what a search costs depends on it, never what it finds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hints {
+    kept: Arc<Mutex<HashMap<Counted, Hint>>>,
+}
+
+/// Experiment, table, key and value.
+type Counted = (i64, &'static str, i64, String);
+
+#[derive(Debug)]
+struct Hint {
+    /// How many, up to one more than [`FEW`].
+    count: i64,
+    uses_left: u32,
+}
+
+impl Hints {
+    /// How many runs have the value, or had when last counted; at most one more than [`FEW`].
+    async fn count(&self, reader: &mut Reader, experiment: i64, few: &Few) -> Result<i64> {
+        let place = (experiment, few.table, few.key, few.value.clone());
+        if let Some(hint) = self
+            .kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut(&place)
+            && hint.uses_left > 0
+        {
+            hint.uses_left -= 1;
+            return Ok(hint.count);
+        }
+        let sql = format!(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM {} WHERE experiment = $1 AND key = $2 AND head = $3 LIMIT $4) AS few",
+            few.table
+        );
+        let count = reader
+            .query_one(&sql, &args![experiment, few.key, &few.value, FEW + 1])
+            .await?
+            .int(0)?;
+        let hint = Hint {
+            count,
+            uses_left: USES,
+        };
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MAX_KEPT {
+            kept.clear();
+        }
+        kept.insert(place, hint);
+        Ok(count)
+    }
+}
 
 /// The runs of an experiment that have one value of a param or tag, when they are few.
 pub(super) struct Few {
@@ -21,17 +85,29 @@ pub(super) struct Few {
     table: &'static str,
     key: i64,
     value: String,
+    /// About how many.
+    count: i64,
 }
 
 impl Few {
+    /// Whether they are so few that they, rather than an index, are gone through for a page of `want` runs: about as many
+    /// as it has, so that the index would be read to its end or nearly.
+    pub fn lead(&self, want: usize) -> bool {
+        usize::try_from(self.count).is_ok_and(|count| count <= 2 * want)
+    }
+
+    /// Their table as `f`, and the condition that it has them, for `f.run`; `$1` is the experiment.
+    pub fn rows(&self, bound: &mut Bound) -> (&'static str, String) {
+        let (key, value) = (bound.bind(self.key), bound.bind(self.value.clone()));
+        let test = format!("f.experiment = $1 AND f.key = {key} AND f.head = {value}");
+        (self.table, test)
+    }
+
     /// The condition that `id` is one of them; `$1` is the experiment.
     pub fn condition(&self, id: &str, bound: &mut Bound) -> String {
-        let (key, value) = (bound.bind(self.key), bound.bind(self.value.clone()));
-        let Self { table, engine, .. } = self;
-        let within = format!(
-            "{id} IN (SELECT f.run FROM {table} f WHERE f.experiment = $1 AND f.key = {key} AND f.head = {value})"
-        );
-        match engine {
+        let (table, test) = self.rows(bound);
+        let within = format!("{id} IN (SELECT f.run FROM {table} f WHERE {test})");
+        match self.engine {
             Engine::Sqlite => within,
             // Bare it would become a join that looks each run up by itself; so it is hashed once.
             Engine::Postgres => format!("({within}) IS TRUE"),
@@ -57,9 +133,9 @@ fn is_label(source: Source) -> bool {
 }
 
 /// Splits a filter: the part that few runs fulfil, if there is one, and the rest.
-///
 pub(super) async fn split(
     reader: &mut Reader,
+    hints: &Hints,
     places: &Places,
     experiment: i64,
     filter: Option<&Expr>,
@@ -72,18 +148,11 @@ pub(super) async fn split(
         one => std::slice::from_ref(one),
     };
     for (i, part) in parts.iter().enumerate() {
-        let Some(few) = equality(part, places, reader.engine()) else {
+        let Some(mut few) = equality(part, places, reader.engine()) else {
             continue;
         };
-        let sql = format!(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM {} WHERE experiment = $1 AND key = $2 AND head = $3 LIMIT $4) AS few",
-            few.table
-        );
-        let count = reader
-            .query_one(&sql, &args![experiment, few.key, &few.value, FEW + 1])
-            .await?
-            .int(0)?;
-        if count <= FEW {
+        few.count = hints.count(reader, experiment, &few).await?;
+        if few.count <= FEW {
             let mut rest = parts.to_vec();
             rest.remove(i);
             let rest = match rest.len() {
@@ -119,5 +188,6 @@ fn equality(part: &Expr, places: &Places, engine: Engine) -> Option<Few> {
         table,
         key: places.key(&field.key)?,
         value: value.clone(),
+        count: 0,
     })
 }

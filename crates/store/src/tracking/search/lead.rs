@@ -4,7 +4,7 @@
 //! in up to three statements, each of which follows the index: the rest of the value where the page before ended; the
 //! values beyond it, in whatever order among equals; and, where the page ends amid equals, these once more in order.
 
-use std::{cmp::Ordering, fmt::Write as _};
+use std::{cmp::Ordering, collections::HashMap, fmt::Write as _};
 
 use lodeway_domain::{
     Error, FieldViolation, Reason, Result,
@@ -14,8 +14,8 @@ use lodeway_domain::{
 
 use super::{
     super::runs::{COLUMN_COUNT, COLUMNS, RunSearch},
-    Complete,
-    few::{self, Few},
+    Complete, Hints, Known,
+    few::{self, FEW, Few},
     places::Places,
     plan::{Phase, Plan, Value},
     stage,
@@ -32,6 +32,7 @@ pub(super) struct Scan<'s> {
     pub plan: &'s Plan,
     pub search: &'s RunSearch,
     pub complete: &'s Complete,
+    pub hints: &'s Hints,
     /// The filter, its easy parts first.
     pub filter: Option<Expr>,
     /// For the experiment at hand: the part of the filter that few runs fulfil,
@@ -64,15 +65,19 @@ enum Seek<'a> {
 
 impl Scan<'_> {
     /// One page over experiments, by their row ids.
-    pub async fn page(&mut self, experiments: &[i64]) -> Result<Page<Row>> {
+    pub async fn page(&mut self, experiments: &HashMap<i64, Known>) -> Result<Page<Row>> {
         let after = match &self.search.page.after {
             Some(position) => Some(self.spot(position)?),
             None => None,
         };
         let want = self.search.page.size + 1;
         let mut found = Vec::new();
-        for experiment in experiments {
-            found.extend(self.experiment(*experiment, after.as_ref(), want).await?);
+        for (experiment, known) in experiments {
+            let has_unindexed = known.has_unindexed;
+            found.extend(
+                self.experiment(*experiment, has_unindexed, after.as_ref(), want)
+                    .await?,
+            );
         }
         if experiments.len() > 1 {
             found.sort_by(|a, b| self.compare(&a.spot, &b.spot));
@@ -86,10 +91,23 @@ impl Scan<'_> {
     }
 
     /// The next `want` runs of one experiment, in order.
-    async fn experiment(&mut self, experiment: i64, after: Option<&Spot>, want: usize) -> Result<Vec<Found>> {
-        let split = few::split(self.reader, self.places, experiment, self.filter.as_ref()).await?;
+    async fn experiment(
+        &mut self,
+        experiment: i64,
+        has_unindexed: bool,
+        after: Option<&Spot>,
+        want: usize,
+    ) -> Result<Vec<Found>> {
+        let filter = self.filter.as_ref();
+        let split = few::split(self.reader, self.hints, self.places, experiment, filter).await?;
         (self.few, self.rest) = split;
-        let mut found = self.unindexed(experiment, after).await?;
+        if let Some(found) = self.of_few(experiment, after, want).await? {
+            return Ok(found);
+        }
+        let mut found = match has_unindexed {
+            true => self.unindexed(experiment, after).await?,
+            false => Vec::new(),
+        };
         let aside = !found.is_empty();
         let mut count = 0;
         let plan = self.plan;
@@ -130,6 +148,53 @@ impl Scan<'_> {
             found.truncate(want);
         }
         Ok(found)
+    }
+
+    /// The next runs in the order of a metric out of all that fulfil a part of the filter, if these are few enough.
+    async fn of_few(
+        &mut self,
+        experiment: i64,
+        after: Option<&Spot>,
+        want: usize,
+    ) -> Result<Option<Vec<Found>>> {
+        let (Some(few), Some(key)) = (self.few.as_ref().filter(|few| few.lead(want)), self.plan.metric)
+        else {
+            return Ok(None);
+        };
+        let mut bound = Bound::new(self.reader.engine(), vec![Arg::Int(experiment), Arg::Int(key)]);
+        let (table, test) = few.rows(&mut bound);
+        let rest = match &self.rest {
+            Some(rest) => condition(rest, &self.places.led_by("f.run"), &mut bound),
+            None => "TRUE".to_owned(),
+        };
+        let sql = format!(
+            "SELECT {COLUMNS}, k.sort, k.rank FROM {table} f CROSS JOIN runs r \
+             LEFT JOIN latest_metrics k ON k.run = r.id AND k.key = $2 \
+             WHERE {test} AND r.id = f.run AND {} AND {rest} LIMIT {}",
+            stage(self.search.view),
+            FEW + 1
+        );
+        let rows = self.reader.query(&sql, &bound.into_args()).await?;
+        // Not few any more since they were counted.
+        if i64::try_from(rows.len()).is_ok_and(|count| count > FEW) {
+            return Ok(None);
+        }
+        let mut all = Vec::with_capacity(rows.len());
+        for row in rows {
+            // The phases of a metric's plan: numbers, NaN, runs without it.
+            let phase = match row.opt_int(COLUMN_COUNT + 1)? {
+                Some(0) => 0,
+                Some(_) => 1,
+                None => 2,
+            };
+            let found = found(row, phase, &self.plan.phases[phase])?;
+            if after.is_none_or(|after| self.compare(&found.spot, after).is_gt()) {
+                all.push(found);
+            }
+        }
+        all.sort_by(|a, b| self.compare(&a.spot, &b.spot));
+        all.truncate(want);
+        Ok(Some(all))
     }
 
     /// The next rows of a phase that has values.

@@ -22,7 +22,10 @@ use lodeway_domain::{
     tracking::{PARENT_RUN_TAG, Run, View},
 };
 
-pub(super) use self::complete::{Complete, forget_tags};
+pub(super) use self::{
+    complete::{Complete, forget_tags},
+    few::Hints,
+};
 use self::{
     lead::Scan,
     places::{FIRST, Places},
@@ -39,6 +42,9 @@ use crate::{
     search::{self, Query},
     sql::{Arg, Reader, Row},
 };
+
+/// The name of the parent run's tag among the attributes.
+const PARENT_ATTRIBUTE: &str = "parent_run_id";
 
 /// The most experiments whose pages are merged; more are sorted together.
 const MAX_MERGED: usize = 16;
@@ -68,19 +74,19 @@ impl SqlTracking {
         // By what is asked for, not by what exists: a page's token must fit the next page.
         let page = match plan.filter(|_| search.experiments.len() <= MAX_MERGED) {
             Some(plan) => {
-                let complete = &self.complete;
+                let (complete, hints) = (&self.complete, &self.hints);
                 let mut scan = Scan {
                     reader: &mut reader,
                     places: &places,
                     plan: &plan,
                     search,
                     complete,
+                    hints,
                     filter,
                     few: None,
                     rest: None,
                 };
-                let rows: Vec<i64> = experiments.keys().copied().collect();
-                scan.page(&rows).await?
+                scan.page(&experiments).await?
             }
             None => sorted(&mut reader, &places, search, &experiments).await?,
         };
@@ -89,8 +95,7 @@ impl SqlTracking {
                 row,
                 experiments
                     .get(&row.int(2)?)
-                    .copied()
-                    .unwrap_or(ExperimentId::DEFAULT),
+                    .map_or(ExperimentId::DEFAULT, |known| known.id),
             )
         };
         let runs = page.items.iter().map(read).collect::<Result<Vec<_>>>()?;
@@ -106,7 +111,10 @@ impl SqlTracking {
         let mut keys: Vec<&str> = search::keys(search.filter.as_ref(), &search.order)
             .into_iter()
             .collect();
-        keys.push(PARENT_RUN_TAG);
+        // By the attribute's other name; where nobody asks, nobody looks for it again and again.
+        if names_parent(search) {
+            keys.push(PARENT_RUN_TAG);
+        }
         let ids = self.keys.find(reader, &keys).await?;
         Ok(Places::new(
             keys.into_iter().map(str::to_owned).zip(ids).collect(),
@@ -114,20 +122,48 @@ impl SqlTracking {
     }
 }
 
+/// Whether the filter or the order has the parent run, which is a tag.
+fn names_parent(search: &RunSearch) -> bool {
+    let mut found = false;
+    let mut look = |field: &Field| {
+        found |= field.source == Source::Attribute && field.key == PARENT_ATTRIBUTE;
+    };
+    if let Some(filter) = &search.filter {
+        filter.for_each_field(&mut look);
+    }
+    search.order.iter().for_each(|term| look(&term.field));
+    found
+}
+
+/// An experiment to look in.
+#[derive(Clone, Copy)]
+struct Known {
+    id: ExperimentId,
+    /// Whether runs of it have metrics that the index does not hold now.
+    has_unindexed: bool,
+}
+
 /// The experiments that exist, by row id.
 async fn experiments(
     reader: &mut Reader,
     workspace: &Workspace,
     ids: &[ExperimentId],
-) -> Result<HashMap<i64, ExperimentId>> {
+) -> Result<HashMap<i64, Known>> {
     let list = json_ids(ids.iter().map(|id| id.get()))?;
     let sql = format!(
-        "SELECT id, experiment_id FROM experiments WHERE workspace = $1 AND experiment_id {}",
+        "SELECT e.id, e.experiment_id, EXISTS (SELECT 1 FROM unindexed_runs u WHERE u.experiment = e.id) \
+         FROM experiments e WHERE e.workspace = $1 AND e.experiment_id {}",
         in_ids(reader.engine(), "$2")
     );
     let rows = reader.query(&sql, &args![workspace.as_str(), &list]).await?;
     rows.iter()
-        .map(|row| Ok((row.int(0)?, ExperimentId::new(row.int(1)?))))
+        .map(|row| {
+            let known = Known {
+                id: ExperimentId::new(row.int(1)?),
+                has_unindexed: row.bool(2)?,
+            };
+            Ok((row.int(0)?, known))
+        })
         .collect()
 }
 
@@ -136,7 +172,7 @@ async fn sorted(
     reader: &mut Reader,
     places: &Places,
     search: &RunSearch,
-    experiments: &HashMap<i64, ExperimentId>,
+    experiments: &HashMap<i64, Known>,
 ) -> Result<Page<Row>> {
     let scope = format!(
         "r.experiment {} AND {}",

@@ -7,6 +7,7 @@ use lodeway_domain::{
     tracking::PARENT_RUN_TAG,
 };
 
+use super::PARENT_ATTRIBUTE;
 use crate::{
     search::{Binding, Place, Rows},
     sql::Arg,
@@ -101,7 +102,9 @@ impl Binding for Places {
             (Source::Dataset, "digest") => Self::use_of("d.digest"),
             // A use without a context has none, not an empty one.
             (Source::Dataset, _) => Self::use_of("NULLIF(x.context, '')"),
-            (Source::Attribute, "parent_run_id") => self.keyed("run_tags x", PARENT_RUN_TAG, "x.value", None),
+            (Source::Attribute, PARENT_ATTRIBUTE) => {
+                self.keyed("run_tags x", PARENT_RUN_TAG, "x.value", None)
+            }
             (Source::Attribute, "run_id") => Place::unique("r.run_id"),
             (Source::Attribute, "name") => Place::column("r.name"),
             (Source::Attribute, "status") => Place::column(STATUS),

@@ -8,6 +8,7 @@ use lodeway_domain::{
 
 use super::{
     super::labels::{HEAD_CHARS, head},
+    PARENT_ATTRIBUTE,
     places::Places,
 };
 
@@ -128,7 +129,7 @@ impl Plan {
             (Source::Metric, key) => Some(Self::metric(places.key(key), descending)),
             (Source::Param, key) => Some(Self::text("params", places.key(key), descending)),
             (Source::Tag, key) => Some(Self::text("run_tags", places.key(key), descending)),
-            (Source::Attribute, "parent_run_id") => {
+            (Source::Attribute, PARENT_ATTRIBUTE) => {
                 Some(Self::text("run_tags", places.key(PARENT_RUN_TAG), descending))
             }
             (Source::Attribute, key) => Self::attribute(key, descending),

@@ -64,6 +64,7 @@ async fn check(url: &StoreUrl) {
             plan: &plan,
             search: &search,
             complete: &store.complete,
+            hints: &store.hints,
             filter: None,
             few: None,
             rest: search.filter.clone(),

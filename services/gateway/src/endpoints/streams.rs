@@ -1,0 +1,123 @@
+//! Calls whose target answers several times. They go the way of any other call, but are not tried again: a caller may
+//! have had a part of the answer.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, stream::BoxStream};
+use http::HeaderMap;
+use lodeway_domain::{Error, Result, serving::CallOutcome};
+use lodeway_proto::inference::{ModelInferRequest, ModelInferResponse};
+use lodeway_rpc::{CallContext, inference};
+
+use super::{
+    Endpoints,
+    choose::{Asked, Chosen},
+    forward::{PREDICTION_ID, code_of, first_value, full, is_targets_fault},
+    monitor::{Of, Seen},
+    table::Route,
+};
+
+/// One stream under way: its place is given back and it is measured when it ends, however that is.
+struct Under {
+    endpoints: Endpoints,
+    route: Arc<Route>,
+    chosen: Chosen,
+    started: Instant,
+    outcome: Result<(), (&'static str, CallOutcome)>,
+}
+
+impl Drop for Under {
+    fn drop(&mut self) {
+        self.route.active.fetch_sub(1, Ordering::Relaxed);
+        let now = self.endpoints.0.clock.now();
+        let verdict = self
+            .outcome
+            .err()
+            .map_or(CallOutcome::Success, |(_, verdict)| verdict);
+        self.chosen.target.record(now, self.chosen.pass, verdict);
+        let of = Of {
+            endpoint: self.route.record.endpoint.name.as_str(),
+            target: &self.chosen.target.target.name,
+            revision: self.route.revision().number,
+            version: &self.chosen.ready.resolution.model_version,
+        };
+        let seen = Seen {
+            latency: self.started.elapsed(),
+            outcome: self.outcome.map_err(|(code, _)| code),
+            input: None,
+            answer: None,
+        };
+        self.chosen
+            .target
+            .monitor
+            .record(of, now, &seen, &self.endpoints.0.config);
+    }
+}
+
+impl Endpoints {
+    /// The answers to one input. Errors: as [`Endpoints::infer`].
+    pub(crate) async fn stream(
+        &self,
+        cx: &CallContext,
+        headers: &HeaderMap,
+        mut message: ModelInferRequest,
+    ) -> Result<BoxStream<'static, Result<ModelInferResponse>>> {
+        let route = self.0.table.find(&cx.caller.workspace, &message.model_name)?;
+        let resilience = &route.revision().resilience;
+        let version = std::mem::take(&mut message.model_version);
+        let input = |name: &str| first_value(&message, name);
+        let asked = Asked {
+            headers,
+            version: &version,
+            input: &input,
+        };
+        let chosen = route.choose(&asked, &[], self.0.clock.now())?;
+        let bound = usize::try_from(resilience.max_in_flight).unwrap_or(usize::MAX);
+        if route.active.fetch_add(1, Ordering::Relaxed) >= bound {
+            route.active.fetch_sub(1, Ordering::Relaxed);
+            return Err(full(&route));
+        }
+        let timeout = Duration::from_millis(route.revision().timeout_ms(&chosen.target.target).into());
+        let latest = Instant::now() + timeout;
+        let deadline = cx.deadline.map_or(latest, |own| own.min(latest));
+        let name = message.model_name.clone();
+        let version = chosen.ready.resolution.model_version.clone();
+        let prediction_id = self.prediction_id(&route, &chosen);
+        let mut under = Under {
+            endpoints: self.clone(),
+            chosen,
+            started: Instant::now(),
+            outcome: Ok(()),
+            route,
+        };
+        let ready = under.chosen.ready.clone();
+        let answers = match ready.upstream.stream(cx, message, deadline).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                under.outcome = Err(judged(&error));
+                return Err(error);
+            }
+        };
+        Ok(Box::pin(answers.map(move |answer| {
+            let answer = answer.inspect_err(|error| under.outcome = Err(judged(error)));
+            answer.map(|mut response| {
+                response.model_name.clone_from(&name);
+                response.model_version.clone_from(&version);
+                let parameter = inference::text_parameter(prediction_id.as_str());
+                response.parameters.insert(PREDICTION_ID.to_owned(), parameter);
+                response
+            })
+        })))
+    }
+}
+
+fn judged(error: &Error) -> (&'static str, CallOutcome) {
+    let verdict = match is_targets_fault(error) {
+        true => CallOutcome::Failure,
+        false => CallOutcome::Success,
+    };
+    (code_of(error), verdict)
+}

@@ -1,0 +1,106 @@
+//! Flags that say what is to be behind an endpoint, shared by the commands that make revisions and rollouts.
+
+use clap::{Args, builder::PossibleValuesParser};
+use lodeway_proto::gateway::v1::{
+    MatchRule, RevisionSpec, Shadow, StickyKey, Target, TargetSettings, sticky_key::Source,
+};
+
+use crate::cli::parse::{self, Named};
+
+/// How the model host runs what a command adds.
+#[derive(Args)]
+pub struct Settings {
+    /// What runs the model: natively what can be, or in Python.
+    #[arg(long, value_parser = PossibleValuesParser::new(["auto", "native", "python"]))]
+    runtime: Option<String>,
+    /// Python processes.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    workers: Option<i32>,
+    /// Where the packages of a Python model come from.
+    #[arg(long, value_parser = PossibleValuesParser::new(["local", "uv", "virtualenv"]))]
+    env_manager: Option<String>,
+    /// What one Python process may hold, for example `2GiB`.
+    #[arg(long, value_name = "SIZE", value_parser = parse::bytes)]
+    memory_limit: Option<i64>,
+    /// Lets a Python model open network connections.
+    #[arg(long)]
+    allow_network: bool,
+    /// How long one attempt may take, for example `2s`.
+    #[arg(long, value_name = "SPAN", value_parser = parse::span)]
+    timeout: Option<prost_types::Duration>,
+}
+
+impl Settings {
+    /// The target with these settings and this weight.
+    pub fn target(&self, of: &Named, weight: u32) -> Target {
+        let settings = TargetSettings {
+            runtime: self.runtime.clone().unwrap_or_default(),
+            workers: self.workers.unwrap_or_default(),
+            env_manager: self.env_manager.clone().unwrap_or_default(),
+            memory_limit_bytes: self.memory_limit.unwrap_or_default(),
+            allow_network: self.allow_network,
+            ..TargetSettings::default()
+        };
+        Target {
+            name: of.name.clone(),
+            reference: of.reference.clone(),
+            weight,
+            settings: (settings != TargetSettings::default()).then_some(settings),
+            timeout: self.timeout,
+        }
+    }
+
+    /// True if none is given.
+    pub fn is_empty(&self) -> bool {
+        self.target(&parse::Named::default(), 0) == Target::default()
+    }
+}
+
+/// Who gets which target, besides the split.
+#[derive(Args)]
+pub struct Routing {
+    /// Callers with the same value of this header (metadata key) stay with a target.
+    #[arg(long, value_name = "HEADER", conflicts_with = "sticky_input")]
+    sticky_header: Option<String>,
+    /// Calls with the same first value of this input stay with a target.
+    #[arg(long, value_name = "INPUT")]
+    sticky_input: Option<String>,
+    /// A copy of this share of the calls goes to a target whose answers nobody gets.
+    #[arg(long, value_name = "TARGET=SHARE", value_parser = parse::shadow)]
+    shadow: Option<(String, f64)>,
+    /// Calls with this header go to one target: `x-beta=yes->v7`, `x-user=test-*->v7` for a beginning, `x-beta->v7`
+    /// for any value; repeatable, looked at in order before the split, in place of the rules before.
+    #[arg(long = "rule", value_name = "HEADER=VALUE->TARGET", value_parser = parse::rule)]
+    rules: Vec<MatchRule>,
+}
+
+impl Routing {
+    /// The target that gets copies.
+    pub fn shadow_target(&self) -> Option<&str> {
+        self.shadow.as_ref().map(|(target, _)| target.as_str())
+    }
+
+    /// True if none is given.
+    pub fn is_empty(&self) -> bool {
+        let is_sticky = self.sticky_header.is_some() || self.sticky_input.is_some();
+        !is_sticky && self.shadow.is_none() && self.rules.is_empty()
+    }
+
+    /// Puts what is given into `spec`, in place of what was there.
+    pub fn apply(&self, spec: &mut RevisionSpec) {
+        let header = self.sticky_header.clone().map(Source::Header);
+        if let Some(source) = header.or_else(|| self.sticky_input.clone().map(Source::Input)) {
+            spec.sticky_key = Some(StickyKey { source: Some(source) });
+        }
+        if let Some((target, share)) = self.shadow.clone() {
+            spec.shadow = Some(Shadow {
+                target,
+                share,
+                max_active_calls: 0,
+            });
+        }
+        if !self.rules.is_empty() {
+            spec.rules.clone_from(&self.rules);
+        }
+    }
+}

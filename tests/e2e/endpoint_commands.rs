@@ -1,0 +1,350 @@
+//! `lodeway endpoint | rollout | deployment | prediction` as people and scripts use them, on models that need no Python.
+
+use std::process::{Child, Command, Stdio};
+
+use lodeway_proto::{
+    registry::v1::{CreateModelVersionRequest, CreateRegisteredModelRequest, SetAliasRequest},
+    tracking::v1::GetRunRequest,
+};
+use lodeway_testkit::platform::{self, Platform, Settings, Shape};
+use serde_json::{Value, json};
+
+use crate::support::{eventually, http, new_run, started, upload};
+
+const MLMODEL: &[u8] = br#"flavors:
+  lightgbm:
+    data: model.lgb
+  python_function:
+    loader_module: mlflow.lightgbm
+signature:
+  inputs: '[{"type": "double", "name": "age"}, {"type": "double", "name": "height"}]'
+  outputs: '[{"type": "double"}]'
+"#;
+
+/// A tree that says `low` of the small and 20 of the tall.
+fn tree(low: u32) -> String {
+    format!(
+        "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\nmax_feature_idx=1\n\
+         objective=regression\nfeature_names=age height\nfeature_infos=[0:99] [0:2]\n\n\
+         Tree=0\nnum_leaves=2\nnum_cat=0\nsplit_feature=1\nthreshold=1.5\ndecision_type=2\n\
+         left_child=-1\nright_child=-2\nleaf_value={low} 20\n\nend of trees\n"
+    )
+}
+
+/// A platform with versions 1 and 2 of `growth`, which say 10 and 11 of the small; `champion` is version 1.
+async fn house() -> Platform {
+    let settings = Settings::default().env("LODEWAY_ENDPOINTS__ROLLOUT_EVERY", "100ms");
+    let house = started(Shape::Embedded, settings).await;
+    let name = "growth".to_owned();
+    let mut registry = house.registry();
+    let request = CreateRegisteredModelRequest {
+        name: name.clone(),
+        ..CreateRegisteredModelRequest::default()
+    };
+    registry.create_registered_model(request).await.unwrap();
+    for low in [10, 11] {
+        let run_id = new_run(&house).await;
+        let request = GetRunRequest {
+            run_id: run_id.clone(),
+            columns: Vec::new(),
+        };
+        let run = house.tracking().get_run(request).await.unwrap().into_inner();
+        let location = run.run.unwrap().artifact_uri;
+        upload(&house, &location, "model/MLmodel", MLMODEL).await.unwrap();
+        upload(&house, &location, "model/model.lgb", tree(low).as_bytes())
+            .await
+            .unwrap();
+        let request = CreateModelVersionRequest {
+            name: name.clone(),
+            source: format!("runs:/{run_id}/model"),
+            run_id,
+            ..CreateModelVersionRequest::default()
+        };
+        registry.create_model_version(request).await.unwrap();
+    }
+    let request = SetAliasRequest {
+        name,
+        alias: "champion".to_owned(),
+        version: 1,
+        ..SetAliasRequest::default()
+    };
+    registry.set_alias(request).await.unwrap();
+    house
+}
+
+fn command(house: &Platform, line: &str) -> Command {
+    let mut command = Command::new(platform::binary().unwrap());
+    command
+        .args(line.split_whitespace())
+        .env_remove("LODEWAY_TOKEN")
+        .env_remove("LODEWAY_WORKSPACE")
+        .env("LODEWAY_ADDRESS", format!("http://{}", house.address()));
+    command
+}
+
+/// What a command prints.
+#[track_caller]
+fn text(house: &Platform, line: &str) -> String {
+    let output = command(house, line).output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}: {complaint}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a command prints for scripts.
+#[track_caller]
+fn ask(house: &Platform, line: &str) -> Value {
+    let text = text(house, &format!("{line} --output json"));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{line}: {e}: {text}"))
+}
+
+/// The exit code and the complaint of a command that fails.
+#[track_caller]
+fn refusal(house: &Platform, line: &str) -> (i32, String) {
+    let output = command(house, line).output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{line} went well");
+    (output.status.code().unwrap(), complaint)
+}
+
+/// The answer of `growth` for somebody small.
+fn call(house: &Platform, headers: &[(&str, &str)]) -> http::Answer {
+    let body = json!({ "inputs": [{ "age": 7.0, "height": 1.2 }] }).to_string();
+    let headers = [&[("content-type", "application/json")], headers].concat();
+    let target = "/endpoints/growth/invocations";
+    http::send(house.address(), "POST", target, &headers, body.as_bytes())
+}
+
+fn weights(endpoint: &Value) -> Vec<(&str, u64)> {
+    let targets = endpoint["revision"]["targets"].as_array().unwrap();
+    let weight = |target: &Value| target["weight"].as_u64().unwrap();
+    targets
+        .iter()
+        .map(|target| (target["name"].as_str().unwrap(), weight(target)))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_is_made_changed_and_taken_back() {
+    let house = house().await;
+    made(&house);
+    changed(&house);
+    explained(&house);
+    taken_back(&house);
+    described(&house);
+    watched(&house);
+    deployed(&house);
+    removed(&house);
+}
+
+fn made(house: &Platform) {
+    let endpoint = ask(house, "endpoint create growth --model models:/growth@champion");
+    assert_eq!(weights(&endpoint), [("champion", 1)]);
+    assert_eq!(endpoint["target_statuses"][0]["model_version"], "1");
+    assert_eq!(endpoint["target_statuses"][0]["state"], "ready");
+    let address = format!("http://{}", house.address());
+    assert_eq!(
+        endpoint["rest"][0],
+        format!("{address}/endpoints/growth/invocations")
+    );
+    assert_eq!(endpoint["grpc"]["address"], address);
+    assert_eq!(call(house, &[]).json(), json!({ "predictions": [10.0] }));
+
+    let (code, complaint) = refusal(house, "endpoint create growth --model models:/growth/1");
+    assert_eq!(code, 4, "{complaint}");
+    assert!(complaint.contains("exists"), "{complaint}");
+    let line = "endpoint create other --model models:/growth/1 --model models:/growth/2 --weight 1";
+    let (code, complaint) = refusal(house, line);
+    assert_eq!(code, 4, "{complaint}");
+    assert!(complaint.contains("1 weights for 2 models"), "{complaint}");
+    let (code, _) = refusal(house, "endpoint create other");
+    assert_eq!(code, 2);
+
+    let all = ask(house, "endpoint list");
+    assert_eq!(all.as_array().unwrap().len(), 1);
+    assert_eq!(all[0]["name"], "growth");
+    let table = text(house, "endpoint list");
+    assert!(
+        table.contains("champion = models:/growth@champion, version 1: 100%, ready"),
+        "{table}"
+    );
+}
+
+fn changed(house: &Platform) {
+    let line = "endpoint set growth --add models:/growth/2 --weight champion=9 --weight v2=1 \
+                --sticky-header x-user --rule x-beta->v2 --comment canary";
+    let endpoint = ask(house, line);
+    assert_eq!(weights(&endpoint), [("champion", 9), ("v2", 1)]);
+    assert_eq!(endpoint["revision"]["number"], 2);
+    assert_eq!(endpoint["revision"]["sticky_key"], json!({ "header": "x-user" }));
+    assert_eq!(endpoint["revision"]["comment"], "canary");
+
+    let (code, complaint) = refusal(house, "endpoint set growth --weight v9=1");
+    assert_eq!(code, 4, "{complaint}");
+    assert!(complaint.contains("there is `champion`, `v2`"), "{complaint}");
+
+    let diff = ask(house, "endpoint diff growth 1");
+    assert!(
+        (diff["moved_share"].as_f64().unwrap() - 0.1).abs() < 1e-6,
+        "{diff}"
+    );
+    assert!(
+        diff["changes"][0].as_str().unwrap().contains("champion"),
+        "{diff}"
+    );
+    let history = ask(house, "endpoint history growth");
+    let numbers: Vec<_> = history.as_array().unwrap().iter().map(|r| &r["number"]).collect();
+    assert_eq!(numbers, [2, 1]);
+}
+
+fn explained(house: &Platform) {
+    let answer = call(house, &[("x-beta", "yes")]);
+    assert_eq!(answer.json(), json!({ "predictions": [11.0] }));
+    let id = answer.header("x-lodeway-prediction-id").unwrap();
+    let found = ask(house, &format!("prediction explain {id}"));
+    assert_eq!(found["endpoint"], "growth");
+    assert_eq!(found["revision"], 2);
+    assert_eq!(found["target"], "v2");
+    assert_eq!(found["model_version"], "2");
+    let (code, complaint) = refusal(house, "prediction explain none");
+    assert_eq!(code, 4, "{complaint}");
+
+    let measured = ask(house, "endpoint monitor growth --last 1h --target v2");
+    assert_eq!(measured[0]["target"], "v2");
+    assert_eq!(measured[0]["outcomes"], json!({ "ok": 1 }));
+    let table = text(house, "endpoint monitor growth");
+    assert!(table.contains("p95") && table.contains("champion"), "{table}");
+}
+
+fn taken_back(house: &Platform) {
+    let before = ask(house, "endpoint show growth");
+    let endpoint = ask(house, "endpoint rollback growth --comment no");
+    assert_eq!(endpoint["revision"]["number"], 3);
+    assert_eq!(endpoint["revision"]["reason"], "rollback to 1");
+    assert_eq!(weights(&endpoint), [("champion", 1)]);
+    let time = before["revision"]["create_time"].as_str().unwrap();
+    let served = ask(house, &format!("endpoint served-at growth {time}"));
+    assert_eq!(served["number"], 2);
+    assert_eq!(served["resolved"].as_array().unwrap().len(), 2);
+    let (code, complaint) = refusal(house, "endpoint served-at growth 2020-01-01T00:00:00Z");
+    assert_eq!(code, 3, "{complaint}");
+}
+
+fn described(house: &Platform) {
+    let line = "endpoint describe growth --description children --tag team=a --tag tier=1";
+    let endpoint = ask(house, line);
+    assert_eq!(endpoint["description"], "children");
+    assert_eq!(endpoint["tags"], json!({ "team": "a", "tier": "1" }));
+    let endpoint = ask(house, "endpoint describe growth --tag tier=");
+    assert_eq!(endpoint["tags"], json!({ "team": "a" }));
+    assert_eq!(endpoint["description"], "children");
+}
+
+fn watched(house: &Platform) {
+    let lines = text(house, "endpoint watch --snapshot --output json");
+    let event: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(event["endpoint"]["name"], "growth");
+    assert_eq!(lines.lines().count(), 1);
+}
+
+fn deployed(house: &Platform) {
+    let all = ask(house, "deployment list");
+    let all = all.as_array().unwrap();
+    assert_eq!(all.len(), 2);
+    let second = all.iter().find(|one| one["model_version"] == "2").unwrap();
+    let id = second["deployment_id"].as_str().unwrap();
+    assert_eq!(
+        ask(house, &format!("deployment unload {id}"))["state"],
+        "Unloaded"
+    );
+    assert_eq!(ask(house, &format!("deployment load {id}"))["state"], "Ready");
+    assert_eq!(
+        ask(house, &format!("deployment show {id}"))["platform"],
+        "lightgbm"
+    );
+    text(house, &format!("deployment delete {id}"));
+    let (code, complaint) = refusal(house, &format!("deployment show {id}"));
+    assert_eq!(code, 3, "{complaint}");
+}
+
+fn removed(house: &Platform) {
+    assert!(text(house, "endpoint delete growth").contains("deleted"));
+    let (code, complaint) = refusal(house, "endpoint show growth");
+    assert_eq!(code, 3, "{complaint}");
+    assert_eq!(ask(house, "endpoint list"), json!([]));
+}
+
+/// Begins a rollout of version 2 and gives its id.
+fn begun(house: &Platform, flags: &str) -> String {
+    let line = format!("rollout start growth --model models:/growth/2 {flags}");
+    let rollout = ask(house, &line);
+    assert_eq!(rollout["state"], "Running");
+    rollout["rollout_id"].as_str().unwrap().to_owned()
+}
+
+fn follow(house: &Platform, id: &str) -> Child {
+    command(house, &format!("rollout show {id} --watch"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_ends_well_or_is_aborted() {
+    let house = house().await;
+    ask(&house, "endpoint create growth --model models:/growth@champion");
+
+    // Nobody calls, so it waits for samples until somebody ends it.
+    let id = begun(&house, "--steps 50%,100% --step-duration 0s");
+    let (code, complaint) = refusal(&house, "rollout start growth --model models:/growth/2");
+    assert_eq!(code, 4, "{complaint}");
+    let paused = eventually("a paused rollout", async || {
+        // While traffic is being set it cannot be paused yet.
+        let line = format!("rollout pause {id} --output json");
+        let output = command(&house, &line).output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).ok()
+    })
+    .await;
+    assert_eq!(paused["state"], "Paused");
+    assert_eq!(ask(&house, &format!("rollout resume {id}"))["state"], "Running");
+    let aborted = ask(&house, &format!("rollout abort {id} --comment enough"));
+    assert!(
+        aborted["reason"].as_str().unwrap().contains("enough"),
+        "{aborted}"
+    );
+    let end = follow(&house, &id).wait_with_output().unwrap();
+    assert_eq!(
+        end.status.code(),
+        Some(4),
+        "{}",
+        String::from_utf8_lossy(&end.stderr)
+    );
+    assert_eq!(call(&house, &[]).json(), json!({ "predictions": [10.0] }));
+
+    let flags = "--steps 50%,100% --step-duration 0s --min-samples 1 --max-p95 30s --then-alias champion";
+    let id = begun(&house, flags);
+    let mut watch = follow(&house, &id);
+    eventually("the end of a watched rollout", async || {
+        call(&house, &[]).json();
+        watch.try_wait().unwrap()
+    })
+    .await;
+    let end = watch.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&end.stdout);
+    assert!(
+        end.status.success(),
+        "{told}{}",
+        String::from_utf8_lossy(&end.stderr)
+    );
+    assert!(told.contains("Completed"), "{told}");
+    let resolved = ask(&house, "model resolve models:/growth@champion");
+    assert_eq!(resolved["version"], 2);
+    assert_eq!(call(&house, &[]).json(), json!({ "predictions": [11.0] }));
+
+    let all = ask(&house, "rollout list growth");
+    let states: Vec<_> = all.as_array().unwrap().iter().map(|one| &one["state"]).collect();
+    assert_eq!(states, ["Completed", "Aborted"]);
+    let (code, complaint) = refusal(&house, &format!("rollout abort {id}"));
+    assert_eq!(code, 4, "{complaint}");
+}
