@@ -16,6 +16,9 @@ const FILES: &[&str] = &[
     "lodeway/gateway/v1/endpoint_service.proto",
     "lodeway/gateway/v1/monitor.proto",
     "inference/grpc_service.proto",
+    // Typed services of endpoints import them.
+    "google/protobuf/struct.proto",
+    "google/protobuf/timestamp.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -6,7 +6,7 @@ use crate::{Tensor, half};
 
 /// One element, in the widest type of its family.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Element<'a> {
+pub enum Element<'a> {
     /// BOOL.
     Bool(bool),
     /// INT8 to INT64.
@@ -23,14 +23,14 @@ pub(crate) enum Element<'a> {
 
 /// Walks over packed elements.
 #[derive(Debug, Clone)]
-pub(crate) struct Elements<'a> {
+pub struct Elements<'a> {
     datatype: DataType,
     rest: &'a [u8],
 }
 
 impl<'a> Elements<'a> {
     /// All elements of a tensor, row-major.
-    pub(crate) fn of(tensor: &'a Tensor) -> Self {
+    pub fn of(tensor: &'a Tensor) -> Self {
         Self {
             datatype: tensor.datatype(),
             rest: tensor.data(),
@@ -76,7 +76,7 @@ impl<'a> Iterator for Elements<'a> {
 
 impl Element<'_> {
     /// The number nearest to it, 0 and 1 for false and true; `None` for BYTES.
-    pub(crate) fn number(self) -> Option<f64> {
+    pub fn number(self) -> Option<f64> {
         Some(match self {
             Self::Bool(value) => value.into(),
             // rounded beyond 2^53

@@ -1,7 +1,7 @@
 //! Floats of 16 bits, which Rust has no type for.
 
 /// The value of an IEEE 754 half-precision float.
-pub(crate) fn from_fp16(bits: u16) -> f64 {
+pub fn from_fp16(bits: u16) -> f64 {
     let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
     let exponent = (bits >> 10) & 0x1f;
     let fraction = f64::from(bits & 0x3ff);
@@ -15,7 +15,7 @@ pub(crate) fn from_fp16(bits: u16) -> f64 {
 }
 
 /// The nearest half-precision float, to even between two; beyond 65,520 it is infinite.
-pub(crate) fn to_fp16(value: f64) -> u16 {
+pub fn to_fp16(value: f64) -> u16 {
     let sign = if value.is_sign_negative() { 0x8000 } else { 0 };
     let size = value.abs();
     if size.is_nan() {
@@ -38,7 +38,7 @@ pub(crate) fn to_fp16(value: f64) -> u16 {
 }
 
 /// The value of a bfloat16, the upper half of a single-precision float.
-pub(crate) fn from_bf16(bits: u16) -> f64 {
+pub fn from_bf16(bits: u16) -> f64 {
     f64::from(f32::from_bits(u32::from(bits) << 16))
 }
 

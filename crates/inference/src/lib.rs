@@ -11,10 +11,10 @@
 
 mod cells;
 pub mod compare;
-mod elements;
+pub mod elements;
 mod fault;
 pub mod frame;
-mod half;
+pub mod half;
 mod json;
 pub mod matrix;
 mod nested;

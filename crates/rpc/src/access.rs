@@ -9,7 +9,7 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 
 mod rules;
-pub use rules::RULES;
+pub use rules::{PATTERNS, RULES};
 
 /// What a method does, and so who may call it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,6 +37,30 @@ impl Access {
 #[derive(Debug, Clone, Default)]
 pub struct AccessTable {
     rules: HashMap<&'static str, Access>,
+    patterns: Vec<(Pattern, Access)>,
+}
+
+/// A method path with one `*` for a part without a slash, such as `/lodeway.endpoints.*/Predict`: the methods of services
+/// that come and go while the process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pattern(&'static str);
+
+impl Pattern {
+    /// The pattern as it is written.
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+
+    /// Whether a path is one of those.
+    pub fn matches(self, path: &str) -> bool {
+        let Some((before, after)) = self.0.split_once('*') else {
+            return self.0 == path;
+        };
+        let part = path
+            .strip_prefix(before)
+            .and_then(|rest| rest.strip_suffix(after));
+        part.is_some_and(|part| !part.is_empty() && !part.contains('/'))
+    }
 }
 
 impl AccessTable {
@@ -52,12 +76,30 @@ impl AccessTable {
         self
     }
 
-    /// The rule of a method path or REST route.
-    pub fn rule(&self, key: &str) -> Access {
-        self.rules.get(key).copied().unwrap_or(Access::Admin)
+    /// The same table with rules for the methods that these patterns mean; see [`Pattern`].
+    #[must_use]
+    pub fn with_patterns(mut self, patterns: &[(&'static str, Access)]) -> Self {
+        let patterns = patterns.iter().map(|&(text, access)| (Pattern(text), access));
+        self.patterns.extend(patterns);
+        self
     }
 
-    /// Every key with its rule.
+    /// The rule of a method path or REST route; its own goes before one of a pattern.
+    pub fn rule(&self, key: &str) -> Access {
+        let pattern = || self.patterns.iter().find(|(pattern, _)| pattern.matches(key));
+        self.rules
+            .get(key)
+            .copied()
+            .or_else(|| pattern().map(|(_, access)| *access))
+            .unwrap_or(Access::Admin)
+    }
+
+    /// Every pattern with its rule.
+    pub fn patterns(&self) -> impl Iterator<Item = (Pattern, Access)> + '_ {
+        self.patterns.iter().copied()
+    }
+
+    /// Every key with its rule, patterns left out.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, Access)> + '_ {
         self.rules.iter().map(|(key, access)| (*key, *access))
     }
@@ -72,7 +114,7 @@ impl AccessTable {
 
 /// The rules of the whole platform.
 pub fn platform() -> AccessTable {
-    AccessTable::new().with(RULES)
+    AccessTable::new().with(RULES).with_patterns(PATTERNS)
 }
 
 /// The full path of every method in these encoded descriptor sets, sorted, each once.
@@ -100,4 +142,24 @@ pub fn service_names(descriptor_sets: &[&[u8]]) -> Result<Vec<String>, prost::De
         .collect();
     names.dedup();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_stands_for_one_part_of_a_path() {
+        let table = platform();
+        for (path, access) in [
+            ("/lodeway.endpoints.iris.IrisService/Predict", Access::Read),
+            ("/lodeway.endpoints.iris.IrisService/PredictBatch", Access::Read),
+            ("/lodeway.endpoints.iris.IrisService/Retrain", Access::Admin),
+            ("/lodeway.endpoints./Predict", Access::Admin),
+            ("/lodeway.endpoints.a/b/Predict", Access::Admin),
+            ("/lodeway.tracking.v1.TrackingService/GetRun", Access::Read),
+        ] {
+            assert_eq!(table.rule(path), access, "{path}");
+        }
+    }
 }

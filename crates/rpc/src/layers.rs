@@ -20,7 +20,7 @@ use tower::Service;
 use tracing::{Instrument, Span, field::Empty};
 
 use crate::{
-    access::{Access, AccessTable},
+    access::{Access, AccessTable, Pattern},
     auth::Authenticator,
     config::HumanDuration,
     context::CallContext,
@@ -64,6 +64,7 @@ struct Inner {
     access: AccessTable,
     in_flight: Arc<InFlight>,
     methods: HashMap<&'static str, Arc<Method>>,
+    patterns: Vec<(Pattern, Arc<Method>)>,
     unknown: Arc<Method>,
 }
 
@@ -74,6 +75,10 @@ impl Column {
             .iter()
             .map(|(path, access)| (path, Arc::new(Method::new(path, access))))
             .collect();
+        let patterns = access
+            .patterns()
+            .map(|(pattern, access)| (pattern, Arc::new(Method::new(pattern.as_str(), access))))
+            .collect();
         let unknown = Arc::new(Method::new("/unknown/unknown", Access::Admin));
         Self(Arc::new(Inner {
             config,
@@ -81,6 +86,7 @@ impl Column {
             access,
             in_flight: Arc::default(),
             methods,
+            patterns,
             unknown,
         }))
     }
@@ -93,13 +99,23 @@ impl Column {
         }
     }
 
+    /// Whether callers need credentials, except for what is public.
+    pub fn is_closed(&self) -> bool {
+        self.0.auth.is_closed()
+    }
+
     /// Calls at work now.
     pub fn in_flight(&self) -> usize {
         self.0.in_flight.now()
     }
 
     fn method(&self, path: &str) -> &Arc<Method> {
-        self.0.methods.get(path).unwrap_or(&self.0.unknown)
+        let pattern = || self.0.patterns.iter().find(|(pattern, _)| pattern.matches(path));
+        self.0
+            .methods
+            .get(path)
+            .or_else(|| pattern().map(|(_, method)| method))
+            .unwrap_or(&self.0.unknown)
     }
 
     /// A place among the calls at work, unless all are taken. Errors: `Exhausted`.

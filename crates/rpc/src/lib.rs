@@ -23,7 +23,7 @@
 //! let registry = Transport::remote(&url)?.with_peer_token(config.peer_token);    // or lazily connected
 //! let (health, tasks) = (Health::new(), Tasks::new());
 //! let routes = merge([tracking_routes, proxy(&["lodeway.registry.v1.RegistryService"], &registry),
-//!     platform_routes(&health, &[DESCRIPTORS])?]);
+//!     platform_routes(&health, &Reflection::new(&[DESCRIPTORS], &served)?)]);
 //! let rest = column.wrap_rest(rest_router, mlflow_error);                         // or default_router(Some(metrics))
 //! let server = Server::bind(addr, config.serve, health, tasks.clone()).await?;
 //! server.serve(column.wrap(routes), rest, shutdown_signal, grace).await;          // drains

@@ -24,8 +24,10 @@ use crate::{
 
 mod dispatch;
 mod platform;
+mod reflection;
 use dispatch::Dispatch;
 pub use platform::{Health, default_router, merge, platform_routes, proxy};
+pub use reflection::{ChangingFiles, Reflection};
 
 /// What a listener allows.
 #[derive(Debug, Clone, Serialize, Deserialize)]

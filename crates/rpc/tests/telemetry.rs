@@ -4,7 +4,7 @@ use lodeway_rpc::{
     Transport, access,
     auth::Authenticator,
     layers::{Column, ColumnConfig},
-    serve::{Health, platform_routes},
+    serve::{Health, Reflection, platform_routes},
     telemetry::{LogFormat, Telemetry, TelemetryConfig, TelemetryError},
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -30,7 +30,7 @@ async fn calls_are_counted_and_timed_in_buckets() {
     ));
 
     let column = Column::new(ColumnConfig::default(), Authenticator::open(), access::platform());
-    let routes = platform_routes(&Health::new(), &[]).unwrap();
+    let routes = platform_routes(&Health::new(), &Reflection::new(&[], &[]).unwrap());
     let mut client = HealthClient::new(Transport::local(column.wrap(routes)));
     client.check(HealthCheckRequest::default()).await.unwrap();
     client

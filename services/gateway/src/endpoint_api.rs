@@ -274,7 +274,7 @@ impl EndpointService for Endpoints {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
         let route = self.route(&cx, &message.name).map_err(fail)?;
-        let (proto, service) = self.typed_proto(&route).map_err(fail)?;
+        let (proto, service) = self.typed_proto(&route).await.map_err(fail)?;
         Ok(Response::new(wire::GetEndpointProtoResponse { proto, service }))
     }
 

@@ -24,7 +24,7 @@ use lodeway_rpc::{
     Tasks, Transport, access,
     auth::{Authenticator, TokenTable},
     layers::{Column, Layered},
-    serve::{Health, Server, default_router, merge, platform_routes, proxy},
+    serve::{Health, Reflection, Server, default_router, merge, platform_routes, proxy},
     telemetry::Metrics,
 };
 use lodeway_serving::{Runtimes, Serving, runtime::OnnxLibrary};
@@ -99,7 +99,7 @@ impl House {
             edge,
             [tracking, registry, artifacts, serving],
             store,
-            endpoints,
+            endpoints.clone(),
             metrics,
         )?;
 
@@ -107,7 +107,11 @@ impl House {
         for service in &site.served {
             health.set(service, true).await;
         }
-        site.routes.push(platform_routes(&health, &[DESCRIPTOR_SET])?);
+        let mut reflection = Reflection::new(&[DESCRIPTOR_SET], &site.served)?;
+        if let Some(endpoints) = endpoints {
+            reflection = reflection.with_changing(Arc::new(endpoints), site.column.is_closed());
+        }
+        site.routes.push(platform_routes(&health, &reflection));
         let address: SocketAddr = config.listen.parse().context("`listen` is not ADDRESS:PORT")?;
         let server = Server::bind(address, config.server.clone(), health, tasks.clone())
             .await
@@ -289,6 +293,7 @@ impl Site<'_> {
         self.routes.push(Routes::new(endpoints.endpoint_service()));
         self.routes.push(Routes::new(endpoints.monitor_service()));
         self.routes.push(Routes::new(endpoints.inference_service()));
+        self.routes.push(endpoints.typed_services());
         self.served
             .extend([ENDPOINT_SERVICE, MONITOR_SERVICE, INFERENCE_SERVICE]);
         Ok(Some(endpoints))

@@ -163,3 +163,9 @@ pub const RULES: &[(&str, Access)] = &[
     ("/inference.GRPCInferenceService/RepositoryModelLoad", Write),
     ("/inference.GRPCInferenceService/RepositoryModelUnload", Write),
 ];
+
+/// The rules of the typed service of each endpoint, whose methods are known only while it is there.
+pub const PATTERNS: &[(&str, Access)] = &[
+    ("/lodeway.endpoints.*/Predict", Read),
+    ("/lodeway.endpoints.*/PredictBatch", Read),
+];

@@ -7,11 +7,11 @@ use lodeway_domain::Error;
 use tonic::{Status, service::Routes};
 use tonic_health::{
     ServingStatus,
-    pb::{FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTORS, health_server::HealthServer},
+    pb::health_server::HealthServer,
     server::{HealthReporter, HealthService},
 };
-use tonic_reflection::server::{Builder, Error as ReflectionError};
 
+use super::Reflection;
 use crate::{status, telemetry::Metrics, transport::Transport};
 
 /// The health of each service and of the process (the empty name), as `grpc.health.v1` reports it. Clones share it.
@@ -67,21 +67,10 @@ impl Health {
     }
 }
 
-/// Health and reflection (v1 and v1alpha) over these encoded descriptor sets, to be [`merge`]d with the services.
-///
-/// Errors: bytes that are no descriptor set.
-pub fn platform_routes(health: &Health, descriptor_sets: &[&[u8]]) -> Result<Routes, ReflectionError> {
-    let reflection = || {
-        let with_health = Builder::configure().register_encoded_file_descriptor_set(HEALTH_DESCRIPTORS);
-        descriptor_sets
-            .iter()
-            .fold(with_health, |b, set| b.register_encoded_file_descriptor_set(set))
-    };
-    Ok(Routes::new(HealthServer::new(HealthService::from_health_reporter(
-        health.reporter.clone(),
-    )))
-    .add_service(reflection().build_v1()?)
-    .add_service(reflection().build_v1alpha()?))
+/// Health and reflection (v1 and v1alpha), to be [`merge`]d with the services.
+pub fn platform_routes(health: &Health, reflection: &Reflection) -> Routes {
+    let service = HealthService::from_health_reporter(health.reporter.clone());
+    merge([Routes::new(HealthServer::new(service)), reflection.routes()])
 }
 
 /// All these routes as one; an unknown method is UNIMPLEMENTED. Panics at start if two serve the same service.

@@ -17,7 +17,7 @@ use lodeway_rpc::{
     auth::Authenticator,
     context,
     layers::{Column, ColumnConfig},
-    serve::{Drained, Health, ServeConfig, Server, default_router, merge, platform_routes},
+    serve::{Drained, Health, Reflection, ServeConfig, Server, default_router, merge, platform_routes},
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Request, Response, Status, service::Routes};
@@ -130,9 +130,15 @@ impl House {
 
     /// Real health and reflection instead of the probe.
     pub async fn platform(serve: ServeConfig) -> Self {
+        let reflection = Reflection::new(&[], &[]).unwrap();
+        Self::telling(&reflection, Authenticator::open(), serve).await
+    }
+
+    /// The same with this reflection.
+    pub async fn telling(reflection: &Reflection, auth: Authenticator, serve: ServeConfig) -> Self {
         let health = Health::new();
-        let routes = merge([platform_routes(&health, &[]).unwrap()]);
-        let parts = (ColumnConfig::default(), Authenticator::open(), serve);
+        let routes = merge([platform_routes(&health, reflection)]);
+        let parts = (ColumnConfig::default(), auth, serve);
         Self {
             health: health.clone(),
             ..Self::serving_health(routes, Probe::default(), health, parts).await

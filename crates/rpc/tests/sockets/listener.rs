@@ -10,15 +10,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_stream::StreamExt;
 use tonic::{Code, transport::Channel};
-use tonic_reflection::pb::{
-    v1::{
-        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
-    },
-    v1alpha,
-};
 
 use crate::common::{HealthClient, House, ask, until};
 
@@ -171,44 +163,6 @@ async fn health_is_known_by_service() {
     for service in ["", "lodeway.tracking.v1.TrackingService"] {
         assert_eq!(client.check(ask(service)).await.unwrap().into_inner().status, 2);
     }
-}
-
-#[tokio::test]
-async fn reflection_lists_services_in_both_versions() {
-    let house = House::platform(ServeConfig::default()).await;
-    let list = ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
-    };
-    let mut client = ServerReflectionClient::new(house.remote());
-    let mut answers = client
-        .server_reflection_info(tokio_stream::once(list))
-        .await
-        .unwrap()
-        .into_inner();
-    let answer = answers.next().await.unwrap().unwrap().message_response.unwrap();
-    let MessageResponse::ListServicesResponse(services) = answer else {
-        panic!("{answer:?}")
-    };
-    let names: Vec<_> = services.service.into_iter().map(|s| s.name).collect();
-    assert!(names.contains(&"grpc.health.v1.Health".to_owned()), "{names:?}");
-
-    let symbol = v1alpha::ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(
-            v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(
-                "grpc.health.v1.Health".to_owned(),
-            ),
-        ),
-    };
-    let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(house.remote());
-    let mut answers = client
-        .server_reflection_info(tokio_stream::once(symbol))
-        .await
-        .unwrap()
-        .into_inner();
-    let answer = format!("{:?}", answers.next().await.unwrap().unwrap().message_response);
-    assert!(answer.contains("FileDescriptorResponse"), "{answer}");
 }
 
 #[tokio::test]

@@ -7,4 +7,6 @@ mod common;
 #[cfg(test)]
 mod listener;
 #[cfg(test)]
+mod reflection;
+#[cfg(test)]
 mod transport;

@@ -32,6 +32,7 @@ impl Endpoints {
         for (workspace, record) in all {
             let route = self.0.table.put(&workspace, record, self.0.clock.now());
             self.restore(&route).await;
+            self.declare(&route).await;
         }
         let this = self.clone();
         self.0
@@ -109,6 +110,7 @@ impl Endpoints {
                 let this = self.clone();
                 // Targets that another gateway made ready are known to the host already.
                 self.0.tasks.spawn_until_stop(async move {
+                    this.declare(&route).await;
                     for target in route.targets.iter().filter(|target| target.ready().is_none()) {
                         let known = route
                             .record

@@ -91,18 +91,19 @@ impl Endpoints {
             .store
             .create_endpoint(write, endpoint, revision, resolutions)
             .await?;
-        self.publish(&cx.caller.workspace, record.clone(), ready);
+        self.publish(&cx.caller.workspace, record.clone(), ready).await;
         Ok(record)
     }
 
     /// Puts a record into the table with its targets ready.
-    pub(crate) fn publish(&self, workspace: &Workspace, record: EndpointRecord, ready: Vec<Ready>) {
+    pub(crate) async fn publish(&self, workspace: &Workspace, record: EndpointRecord, ready: Vec<Ready>) {
         let route = self.0.table.put(workspace, record, self.0.clock.now());
         for one in ready {
             if let Some((_, target)) = route.target(&one.resolution.target) {
                 target.set_ready(one);
             }
         }
+        self.declare(&route).await;
     }
 
     /// The next revision of an endpoint, once its targets are ready. Errors: `ETAG_MISMATCH` unless `expected` serves.
@@ -171,7 +172,7 @@ impl Endpoints {
         };
         let write = self.write(&cx.caller, repeat);
         let record = self.0.store.add_revision(write, method, new).await?;
-        self.publish(&cx.caller.workspace, record.clone(), ready);
+        self.publish(&cx.caller.workspace, record.clone(), ready).await;
         Ok(record)
     }
 
@@ -194,7 +195,8 @@ impl Endpoints {
             .store
             .update_endpoint(self.write(&cx.caller, repeat), update)
             .await?;
-        self.publish(&cx.caller.workspace, record.clone(), Vec::new());
+        self.publish(&cx.caller.workspace, record.clone(), Vec::new())
+            .await;
         Ok(record)
     }
 

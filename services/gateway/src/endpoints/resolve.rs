@@ -7,11 +7,11 @@ use lodeway_domain::{
     caller::Workspace,
     monitor::Profile,
     serving::{DeploymentSettings, Revision, Target, TargetRef},
-    signature::ModelSignature,
+    signature::{DataType, ModelSignature, Schema, Tensor},
     time::Timestamp,
 };
 use lodeway_proto::{
-    inference::{ModelMetadataRequest, ModelMetadataResponse},
+    inference::{ModelMetadataRequest, ModelMetadataResponse, model_metadata_response::TensorMetadata},
     serving::v1::{self as wire, CreateDeploymentRequest, DeploymentState, GetDeploymentRequest},
 };
 use lodeway_rpc::{CallContext, status};
@@ -67,6 +67,7 @@ impl Endpoints {
                 let upstream = Upstream::external(external)?;
                 let metadata = upstream.probe().await?;
                 resolution.model_version = external.version().unwrap_or_default().to_owned();
+                resolution.signature_json = declared_signature(&metadata);
                 resolution.platform = metadata.platform;
                 Ok(Ready {
                     resolution,
@@ -239,13 +240,38 @@ fn of_deployment(
     })
 }
 
+/// What another server says of its model's tensors, as a signature; empty if it says nothing that can be read.
+///
+/// It is what the typed service is made of and nothing else: such servers are often inexact, so no input is checked by it.
+fn declared_signature(metadata: &ModelMetadataResponse) -> String {
+    let schema = |tensors: &[TensorMetadata]| -> Option<Schema> {
+        let tensor = |of: &TensorMetadata| {
+            Some(Tensor {
+                name: Some(of.name.clone()),
+                dtype: DataType::parse("datatype", &of.datatype).ok()?.dtype()?,
+                shape: of.shape.iter().map(|&size| size.max(-1)).collect(),
+            })
+        };
+        Schema::of_tensors(tensors.iter().map(tensor).collect::<Option<_>>()?).ok()
+    };
+    let Some(inputs) = schema(&metadata.inputs) else {
+        return String::new();
+    };
+    let signature = ModelSignature {
+        inputs: Some(inputs),
+        outputs: schema(&metadata.outputs),
+        params: Vec::new(),
+    };
+    signature.to_json().to_string()
+}
+
 /// The profile as the model host gave it; without one, traffic is compared with other traffic only.
 fn profile(bytes: &[u8]) -> Option<Profile> {
     Profile::decode(bytes).ok().filter(|profile| profile.rows() > 0)
 }
 
 /// The signature as the model host gave it; a text that does not read is none.
-fn signature(json: &str) -> Option<ModelSignature> {
+pub(super) fn signature(json: &str) -> Option<ModelSignature> {
     let value = serde_json::from_str(json).ok()?;
     ModelSignature::parse("signature", &value).ok()
 }

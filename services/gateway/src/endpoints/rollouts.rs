@@ -347,7 +347,7 @@ impl Endpoints {
         let name = standing.stored.endpoint_name.clone();
         self.step(standing, event, Some(new), holder, now).await?;
         let record = self.0.store.endpoint(&workspace, &name).await?;
-        self.publish(&workspace, record, ready);
+        self.publish(&workspace, record, ready).await;
         Ok(())
     }
 

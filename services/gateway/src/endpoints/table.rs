@@ -22,7 +22,7 @@ use lodeway_domain::{
 };
 use lodeway_store::gateway::{EndpointRecord, Resolution};
 
-use super::{monitor::TargetMonitor, upstream::Upstream};
+use super::{monitor::TargetMonitor, typed::Declared, upstream::Upstream};
 
 type Name = (String, String);
 
@@ -45,6 +45,8 @@ pub(crate) struct Route {
     pub(crate) active: AtomicUsize,
     pub(crate) retries: Mutex<RetryBudget>,
     pub(crate) sequence: AtomicU64,
+    /// The typed service, of the endpoint's first revision and not of this one: callers compile against it.
+    typed: ArcSwapOption<Declared>,
 }
 
 /// One target of an endpoint.
@@ -138,8 +140,23 @@ impl Route {
             sequence: AtomicU64::new(
                 before.map_or_else(random_start, |b| b.sequence.load(Ordering::Relaxed)),
             ),
+            typed: ArcSwapOption::new(before.and_then(|before| before.typed())),
             record,
         }
+    }
+
+    /// The typed service, or why there is none; `None` while that is not known.
+    pub(crate) fn typed(&self) -> Option<Arc<Declared>> {
+        self.typed.load_full()
+    }
+
+    /// Says what the typed service is, once.
+    pub(crate) fn declare(&self, typed: Declared) -> Arc<Declared> {
+        let typed = Arc::new(typed);
+        let before = self
+            .typed
+            .compare_and_swap(&None::<Arc<Declared>>, Some(typed.clone()));
+        before.clone().unwrap_or(typed)
     }
 
     /// The revision that serves.

@@ -1,0 +1,372 @@
+//! Answers of models as answers of a typed service.
+
+use bytes::Bytes;
+use lodeway_domain::{Error, Reason, Result};
+use lodeway_inference::{
+    Payload, Tensor,
+    elements::{Element, Elements},
+    rows,
+};
+use serde_json::{Map, Value as Json};
+
+use super::{
+    plan::{Field, Kind, Plan},
+    wire::{Scalar, put_bytes},
+    write::{Unfit, element, element_json, put, put_any, put_json},
+};
+
+/// What a model gave.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Packed(Payload),
+    /// The answer of a scoring document, in JSON.
+    Document(Bytes),
+}
+
+/// One tensor or column of an answer.
+struct Part {
+    values: Tensor,
+    nulls: Option<Vec<bool>>,
+}
+
+impl Plan {
+    /// Writes an answer to requests of so many rows each.
+    ///
+    /// Errors: `NOT_IMPLEMENTED` for an answer that is not what the endpoint's signature declares; the other services of the
+    /// endpoint take it as it is.
+    pub(super) fn write(
+        &self,
+        answer: Answer,
+        rows: &[usize],
+        is_batch: bool,
+        (prediction_id, version): (&str, &str),
+    ) -> Result<Bytes> {
+        let messages = self.messages(answer, rows).map_err(|why| Error::Unimplemented {
+            reason: Reason::NotImplemented,
+            message: format!(
+                "endpoint `{}` gave an answer that its typed service does not declare: {why}; call ModelInfer instead",
+                self.endpoint
+            ),
+        })?;
+        let [id, of] = match self.response.fields.as_slice() {
+            [.., id, of] => [id.number, of.number],
+            _ => return Err(Error::internal("an answer has no id")),
+        };
+        let mut out = Vec::new();
+        let (id, of) = match is_batch {
+            true => {
+                messages
+                    .iter()
+                    .for_each(|message| put_bytes(&mut out, 1, message));
+                (2, 3)
+            }
+            false => {
+                out = messages.into_iter().next().unwrap_or_default();
+                (id, of)
+            }
+        };
+        put_bytes(&mut out, id, prediction_id.as_bytes());
+        put_bytes(&mut out, of, version.as_bytes());
+        Ok(out.into())
+    }
+
+    fn messages(&self, answer: Answer, rows: &[usize]) -> Result<Vec<Vec<u8>>, Unfit> {
+        match answer {
+            Answer::Document(body) => self.of_document(&body, rows.len()),
+            Answer::Packed(payload) if self.outputs.by_row => self.by_row(parts(payload), rows.len()),
+            Answer::Packed(payload) => {
+                let payloads = match rows {
+                    [_] => vec![payload],
+                    rows => rows::split_rows(&payload, rows).map_err(|e| e.to_string())?,
+                };
+                payloads
+                    .into_iter()
+                    .map(|payload| self.whole(&parts(payload)))
+                    .collect()
+            }
+        }
+    }
+
+    /// The fields of outputs, without id and version.
+    fn fields(&self) -> impl Iterator<Item = (&Field, Option<&str>)> {
+        let names = self.outputs.names.iter().map(Option::as_deref);
+        self.response.fields.iter().zip(names)
+    }
+
+    /// Which part of an answer a field is: by name, else by place where names say nothing.
+    fn part<'a>(&self, parts: &'a [Part], at: usize, name: Option<&str>) -> Result<Option<&'a Part>, Unfit> {
+        let count = self.outputs.names.len();
+        let named = parts.iter().find(|part| Some(part.values.name()) == name);
+        let by_place = name.is_none() && parts.len() == count || parts.len() == 1 && count == 1;
+        match named.or_else(|| parts.get(at).filter(|_| by_place)) {
+            Some(part) => Ok(Some(part)),
+            None if self
+                .response
+                .fields
+                .get(at)
+                .is_some_and(|field| field.is_optional) =>
+            {
+                Ok(None)
+            }
+            None => Err(format!("`{}` is missing", name.unwrap_or("the answer"))),
+        }
+    }
+
+    fn is_undeclared(&self) -> bool {
+        matches!(self.response.fields.as_slice(), [field, _, _]
+            if matches!(field.kind, Kind::Any) && field.is_optional && self.outputs.names == [None])
+    }
+
+    fn by_row(&self, parts: Vec<Part>, rows: usize) -> Result<Vec<Vec<u8>>, Unfit> {
+        let mut messages = vec![Vec::new(); rows];
+        for part in &parts {
+            // An answer to one row may come without the dimension of rows.
+            if part.values.rows().unwrap_or(1) != rows {
+                let (name, shape) = (part.values.name(), part.values.shape());
+                return Err(format!("`{name}` is of shape {shape:?} for {rows} rows"));
+            }
+        }
+        if self.is_undeclared() {
+            let number = self.response.fields.first().map_or(1, |field| field.number);
+            let values = json_rows(&parts, rows);
+            for (message, value) in messages.iter_mut().zip(values) {
+                put_any(message, number, &value);
+            }
+            return Ok(messages);
+        }
+        for (at, (field, name)) in self.fields().enumerate() {
+            let Some(part) = self.part(&parts, at, name)? else {
+                continue;
+            };
+            let told = |why: Unfit| format!("`{}` {why}", field.source);
+            column(&mut messages, field, part).map_err(told)?;
+        }
+        Ok(messages)
+    }
+
+    /// Tensors and columns as they are, rows and all.
+    fn whole(&self, parts: &[Part]) -> Result<Vec<u8>, Unfit> {
+        let mut out = Vec::new();
+        if self.is_undeclared() {
+            let number = self.response.fields.first().map_or(1, |field| field.number);
+            put_any(&mut out, number, &json_whole(parts));
+            return Ok(out);
+        }
+        for (at, (field, name)) in self.fields().enumerate() {
+            let Some(part) = self.part(parts, at, name)? else {
+                continue;
+            };
+            let told = |why: Unfit| format!("`{}` {why}", field.source);
+            if part.nulls.as_ref().is_some_and(|nulls| nulls.contains(&true)) {
+                return Err(told("has missing values".to_owned()));
+            }
+            let elements = Elements::of(&part.values);
+            match &field.kind {
+                Kind::Tensor(_) => tensor(&mut out, field, part.values.shape(), elements).map_err(told)?,
+                Kind::List(items) => list(&mut out, field.number, items, elements).map_err(told)?,
+                _ => return Err(told("is no tensor".to_owned())),
+            }
+        }
+        Ok(out)
+    }
+
+    fn of_document(&self, body: &[u8], rows: usize) -> Result<Vec<Vec<u8>>, Unfit> {
+        let document: Json = serde_json::from_slice(body).map_err(|e| format!("it is no JSON: {e}"))?;
+        let predictions = match document {
+            Json::Object(mut document) => document.remove("predictions").unwrap_or(Json::Object(document)),
+            other => other,
+        };
+        let values = match predictions {
+            Json::Array(values) if values.len() == rows => values,
+            Json::Array(values) => {
+                return Err(format!("it holds {} predictions for {rows} rows", values.len()));
+            }
+            Json::Object(columns) => turned(&columns, rows)?,
+            value if rows == 1 => vec![value],
+            _ => return Err(format!("it holds one value for {rows} rows")),
+        };
+        values.iter().map(|value| self.of_value(value)).collect()
+    }
+
+    /// One row of a document: a record with the fields, or the value of the only one.
+    fn of_value(&self, value: &Json) -> Result<Vec<u8>, Unfit> {
+        let mut out = Vec::new();
+        let count = self.outputs.names.len();
+        for (at, (field, name)) in self.fields().enumerate() {
+            let by_name = name.and_then(|name| value.get(name));
+            let by_place = || value.as_array().filter(|_| name.is_none() || count > 1)?.get(at);
+            // A Series of pandas without a name comes as a column called 0.
+            let nameless = || value.as_object().filter(|object| object.len() == 1)?.get("0");
+            let found = match count {
+                1 => by_name.or_else(nameless).or(Some(value)),
+                _ => by_name.or_else(by_place),
+            };
+            match found {
+                Some(value) => {
+                    put_json(&mut out, field, value).map_err(|why| format!("`{}` {why}", field.source))?;
+                }
+                None if field.is_optional => {}
+                None => return Err(format!("`{}` is missing", field.source)),
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Columns by name as records.
+fn turned(columns: &Map<String, Json>, rows: usize) -> Result<Vec<Json>, Unfit> {
+    let is_column = |value: &Json| value.as_array().is_some_and(|values| values.len() == rows);
+    if !columns.values().all(is_column) {
+        return match rows {
+            1 => Ok(vec![Json::Object(columns.clone())]),
+            _ => Err(format!("it is no list of {rows} predictions")),
+        };
+    }
+    let row = |at: usize| {
+        let value = |column: &Json| column.get(at).cloned().unwrap_or_default();
+        let values = columns.iter().map(|(name, column)| (name.clone(), value(column)));
+        Json::Object(values.collect())
+    };
+    Ok((0..rows).map(row).collect())
+}
+
+fn parts(payload: Payload) -> Vec<Part> {
+    match payload {
+        Payload::Tensors(tensors) => tensors
+            .into_iter()
+            .map(|values| Part { values, nulls: None })
+            .collect(),
+        Payload::Frame(frame) => frame
+            .into_columns()
+            .into_iter()
+            .map(|column| Part {
+                values: column.values,
+                nulls: column.nulls,
+            })
+            .collect(),
+        Payload::Document(_) => Vec::new(),
+    }
+}
+
+/// Writes one output into the messages of all rows.
+fn column(messages: &mut [Vec<u8>], field: &Field, part: &Part) -> Result<(), Unfit> {
+    let mut elements = Elements::of(&part.values);
+    let per_row = part.values.elements() / messages.len().max(1);
+    let row_shape = part.values.shape().get(1..).unwrap_or_default();
+    for (row, message) in messages.iter_mut().enumerate() {
+        let is_null = part.nulls.as_ref().and_then(|nulls| nulls.get(row)) == Some(&true);
+        match &field.kind {
+            Kind::Tensor(_) => tensor(message, field, row_shape, elements.by_ref().take(per_row))?,
+            Kind::List(items) => list(message, field.number, items, elements.by_ref().take(per_row))?,
+            kind => {
+                let value = elements.next().filter(|_| per_row == 1);
+                let value = value.ok_or_else(|| format!("is {per_row} values a row, not one"))?;
+                match (is_null, kind) {
+                    (false, kind) => put(message, field, &element(kind, value)?),
+                    (true, _) if field.is_optional => {}
+                    (true, Kind::Float | Kind::Double) => {
+                        put(message, field, &element(kind, Element::Double(f64::NAN))?);
+                    }
+                    (true, Kind::Any) => put_any(message, field.number, &Json::Null),
+                    (true, _) => return Err(format!("is missing in row {row}")),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn list<'a>(
+    out: &mut Vec<u8>,
+    number: u32,
+    items: &Kind,
+    elements: impl Iterator<Item = Element<'a>>,
+) -> Result<(), Unfit> {
+    if !items.is_packable() {
+        for value in elements {
+            element(items, value)?.put(out, number);
+        }
+        return Ok(());
+    }
+    let mut run = Vec::new();
+    for value in elements {
+        element(items, value)?.put_packed(&mut run);
+    }
+    if !run.is_empty() {
+        put_bytes(out, number, &run);
+    }
+    Ok(())
+}
+
+fn tensor<'a>(
+    out: &mut Vec<u8>,
+    field: &Field,
+    shape: &[i64],
+    elements: impl Iterator<Item = Element<'a>>,
+) -> Result<(), Unfit> {
+    let Kind::Tensor(message) = &field.kind else {
+        return Ok(());
+    };
+    let items = match message.fields.get(1).map(|values| &values.kind) {
+        Some(Kind::List(items)) => items,
+        _ => return Ok(()),
+    };
+    let (mut inner, mut dimensions) = (Vec::new(), Vec::new());
+    for &size in shape {
+        Scalar::Varint(size as u64).put_packed(&mut dimensions);
+    }
+    if !dimensions.is_empty() {
+        put_bytes(&mut inner, 1, &dimensions);
+    }
+    list(&mut inner, 2, items, elements)?;
+    put_bytes(out, field.number, &inner);
+    Ok(())
+}
+
+/// An answer that is not declared, row by row: a value, a list of the row's shape, or an object by name.
+fn json_rows(parts: &[Part], rows: usize) -> Vec<Json> {
+    let one = |part: &Part| -> Vec<Json> {
+        let shape = part.values.shape().get(1..).unwrap_or_default();
+        let mut elements = Elements::of(&part.values);
+        let is_null = |row: usize| part.nulls.as_ref().and_then(|nulls| nulls.get(row)) == Some(&true);
+        let row = |at: usize| {
+            let value = nested(shape, &mut elements);
+            if is_null(at) { Json::Null } else { value }
+        };
+        (0..rows).map(row).collect()
+    };
+    match parts {
+        [only] => one(only),
+        parts => {
+            let mut records = vec![Map::new(); rows];
+            for part in parts {
+                for (record, value) in records.iter_mut().zip(one(part)) {
+                    record.insert(part.values.name().to_owned(), value);
+                }
+            }
+            records.into_iter().map(Json::Object).collect()
+        }
+    }
+}
+
+fn json_whole(parts: &[Part]) -> Json {
+    let one = |part: &Part| nested(part.values.shape(), &mut Elements::of(&part.values));
+    match parts {
+        [only] => one(only),
+        parts => {
+            let values = parts
+                .iter()
+                .map(|part| (part.values.name().to_owned(), one(part)));
+            Json::Object(values.collect())
+        }
+    }
+}
+
+/// The next elements in lists of this shape. A shape without elements is one empty list: it may be of any length.
+fn nested(shape: &[i64], elements: &mut Elements<'_>) -> Json {
+    match shape.split_first() {
+        None => elements.next().map_or(Json::Null, element_json),
+        Some(_) if shape.contains(&0) => Json::Array(Vec::new()),
+        Some((&size, rest)) => (0..size).map(|_| nested(rest, elements)).collect(),
+    }
+}

@@ -1,0 +1,186 @@
+//! Calls of typed services: bytes of a message in, bytes of a message out.
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, State},
+    response::Response,
+    routing::post,
+};
+use bytes::{Buf as _, BufMut as _, Bytes};
+use http::HeaderMap;
+use lodeway_domain::{Error, FieldViolation, Reason, Result};
+use lodeway_proto::inference::ModelInferRequest;
+use lodeway_rpc::{CallContext, context, inference};
+use tonic::{
+    Request, Status,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    server::Grpc,
+    service::Routes,
+};
+
+use super::{
+    known,
+    plan::{Inputs, Plan},
+    request::What,
+    response::Answer,
+};
+use crate::endpoints::{Endpoints, MAX_INPUT_BYTES};
+
+impl Endpoints {
+    /// The typed services of all endpoints, as they come and go.
+    pub fn typed_services(&self) -> Routes {
+        Router::new()
+            .route("/lodeway.endpoints.{service}/{method}", post(serve))
+            .with_state(self.clone())
+            .into()
+    }
+
+    /// One call. `service` is the name after the packages that all share, as in `iris.IrisService`.
+    async fn predict(
+        &self,
+        cx: &CallContext,
+        headers: &HeaderMap,
+        (service, method): (&str, &str),
+        message: Bytes,
+    ) -> Result<Bytes> {
+        let (ident, service) = service.split_once('.').unwrap_or((service, ""));
+        let route = self.route(cx, &ident.replace('_', "-"))?;
+        let declared = self.declare(&route).await;
+        let plan = &known(&route, &declared)?.plan;
+        let is_batch = match method {
+            "Predict" => false,
+            "PredictBatch" if plan.has_batch => true,
+            _ => return Err(unknown(ident, service, method)),
+        };
+        // `a_b` and `a-b` are the same in a package's name, and only one of them is a name of an endpoint.
+        if plan.endpoint.ident() != ident || plan.service != service {
+            return Err(unknown(ident, service, method));
+        }
+        let as_document = route.reads_documents() || plan.outputs.is_document;
+        let input = plan.read(message, is_batch, as_document)?;
+        let told = |error| in_fields(plan, is_batch, error);
+        match input.what {
+            What::Packed(payload) => {
+                let message = ModelInferRequest {
+                    model_name: route.record.endpoint.name.to_string(),
+                    ..inference::request_of(payload, &input.params)?
+                };
+                let answered = self.infer(cx, headers, message).await.map_err(told)?;
+                let answer = Answer::Packed(inference::answer_of(answered.answer)?);
+                let names = (answered.prediction_id.as_str(), answered.model_version.as_str());
+                plan.write(answer, &input.rows, is_batch, names)
+            }
+            What::Document(body) => {
+                let document = ("application/json", &body);
+                let answered = self.score(cx, headers, &route, document).await.map_err(told)?;
+                let names = (answered.prediction_id.as_str(), answered.model_version.as_str());
+                plan.write(
+                    Answer::Document(answered.answer.body),
+                    &input.rows,
+                    is_batch,
+                    names,
+                )
+            }
+        }
+    }
+}
+
+fn unknown(ident: &str, service: &str, method: &str) -> Error {
+    Error::Unimplemented {
+        reason: Reason::NotImplemented,
+        message: format!(
+            "method `/lodeway.endpoints.{ident}.{service}/{method}` is not offered here; reflection lists what is"
+        ),
+    }
+}
+
+/// The same error with the fields of a request in the place of a model's inputs and params.
+fn in_fields(plan: &Plan, is_batch: bool, error: Error) -> Error {
+    let Error::Invalid(violations) = error else {
+        return error;
+    };
+    let inputs: Vec<_> = match &plan.inputs {
+        Inputs::Row(columns) => columns.iter().map(|column| column.name.as_str()).collect(),
+        Inputs::Tensors(tensors) => tensors.iter().map(|tensor| tensor.name.as_str()).collect(),
+    };
+    let rows = if is_batch { "rows[*]." } else { "" };
+    let field = |text: &str| {
+        let fields = inputs.iter().zip(&plan.request.fields);
+        let of_input = fields.filter_map(|(name, field)| {
+            let rest = text.strip_prefix(&format!("inputs[\"{name}\"]"))?;
+            Some(format!("{rows}{}{rest}", field.name))
+        });
+        let params = plan.params.iter().flat_map(|params| &params.fields);
+        let of_param = params.filter_map(|field| {
+            let rest = text.strip_prefix(&format!("params[\"{}\"]", field.source))?;
+            Some(format!("params.{}{rest}", field.name))
+        });
+        of_input.chain(of_param).next()
+    };
+    let violations = violations.into_iter().map(|violation| FieldViolation {
+        field: field(&violation.field).unwrap_or(violation.field),
+        ..violation
+    });
+    Error::Invalid(violations.collect())
+}
+
+async fn serve(
+    State(endpoints): State<Endpoints>,
+    Path((service, method)): Path<(String, String)>,
+    request: axum::extract::Request,
+) -> Response {
+    let call = tower::service_fn(move |request: Request<Bytes>| {
+        let (endpoints, service, method) = (endpoints.clone(), service.clone(), method.clone());
+        async move {
+            let headers = request.metadata().as_ref().clone();
+            let (cx, message) = context::split(request)?;
+            let answer = endpoints
+                .predict(&cx, &headers, (&service, &method), message)
+                .await;
+            answer.map(tonic::Response::new).map_err(|error| cx.status(error))
+        }
+    });
+    let mut grpc = Grpc::new(Plain)
+        .max_decoding_message_size(MAX_INPUT_BYTES)
+        .max_encoding_message_size(MAX_INPUT_BYTES);
+    grpc.unary(call, request).await.map(Body::new)
+}
+
+/// Messages as they are.
+#[derive(Debug, Clone, Copy, Default)]
+struct Plain;
+
+impl Codec for Plain {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Plain {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Plain {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(message.copy_to_bytes(message.remaining())))
+    }
+}

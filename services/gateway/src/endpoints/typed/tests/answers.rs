@@ -1,0 +1,270 @@
+//! Answers: what the model gives is what a client sees.
+
+use lodeway_domain::{Error, signature::DataType};
+use lodeway_inference::{Column, Frame, Payload, Tensor};
+
+use super::*;
+use crate::endpoints::typed::response::Answer;
+
+fn row() -> Json {
+    json!([column("x", "double")])
+}
+
+fn write(typed: &Typed, answer: Answer, rows: &[usize], is_batch: bool) -> Result<Json, Error> {
+    let written = typed.plan.write(answer, rows, is_batch, ("p-1", "7"))?;
+    let name = if is_batch {
+        "PredictBatchResponse"
+    } else {
+        "PredictResponse"
+    };
+    let mut seen = seen(typed, name, &written);
+    let object = seen.as_object_mut().unwrap();
+    assert_eq!(object.remove("prediction_id").unwrap(), "p-1");
+    assert_eq!(object.remove("model_version").unwrap(), "7");
+    Ok(seen)
+}
+
+fn longs(name: &str, shape: &[i64], values: &[i64]) -> Tensor {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    Tensor::new(name, DataType::Int64, shape.to_vec(), bytes).unwrap()
+}
+
+fn doubles(name: &str, shape: &[i64], values: &[f64]) -> Tensor {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    Tensor::new(name, DataType::Fp64, shape.to_vec(), bytes).unwrap()
+}
+
+fn tensors(tensors: Vec<Tensor>) -> Answer {
+    Answer::Packed(Payload::Tensors(tensors))
+}
+
+fn document(body: &Json) -> Answer {
+    Answer::Document(body.to_string().into())
+}
+
+#[test]
+fn one_tensor_without_a_name_is_the_prediction() {
+    let typed = typed(row(), json!([tensor(None, "int64", &[-1])]));
+    let one = write(&typed, tensors(vec![longs("output", &[1], &[2])]), &[1], false).unwrap();
+    assert_eq!(one, json!({ "prediction": 2 }));
+    // Zero is what is read where nothing stands.
+    let batch = write(
+        &typed,
+        tensors(vec![longs("y", &[3, 1], &[0, -1, 5])]),
+        &[1; 3],
+        true,
+    )
+    .unwrap();
+    assert_eq!(
+        batch,
+        json!({ "rows": [{}, { "prediction": -1 }, { "prediction": 5 }] })
+    );
+    // A later model that answers with floats is as good where they are whole.
+    let floats = write(&typed, tensors(vec![doubles("y", &[1], &[4.0])]), &[1], false).unwrap();
+    assert_eq!(floats, json!({ "prediction": 4 }));
+    let scalar = write(&typed, tensors(vec![longs("y", &[], &[4])]), &[1], false).unwrap();
+    assert_eq!(scalar, json!({ "prediction": 4 }));
+    for (answer, why) in [
+        (
+            tensors(vec![doubles("y", &[1], &[0.5])]),
+            "`prediction` is 0.5, not a whole number",
+        ),
+        (
+            tensors(vec![longs("y", &[2], &[1, 2])]),
+            "`y` is of shape [2] for 1 rows",
+        ),
+        (
+            tensors(vec![longs("y", &[1, 2], &[1, 2])]),
+            "`prediction` is 2 values a row",
+        ),
+        (tensors(vec![]), "`the answer` is missing"),
+        (
+            document(&json!({ "predictions": ["a"] })),
+            "`prediction` is \"a\", not",
+        ),
+        (Answer::Document("x".into()), "it is no JSON"),
+    ] {
+        let refused = write(&typed, answer, &[1], false).unwrap_err();
+        assert!(
+            matches!(&refused, Error::Unimplemented { message, .. } if message.contains(why)),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn named_outputs_and_lists_are_fields() {
+    let typed = typed(
+        row(),
+        json!([
+            tensor(Some("label"), "str", &[-1]),
+            tensor(Some("scores"), "float32", &[-1, 2]),
+            tensor(Some("grid"), "int64", &[-1, 1, 2])
+        ]),
+    );
+    let answer = vec![
+        longs("grid", &[2, 1, 2], &[1, 2, 3, 4]),
+        doubles("scores", &[2, 2], &[0.5, 0.25, 1.0, 0.0]),
+        Tensor::of_texts("label", vec![2], ["a", "ü"]).unwrap(),
+    ];
+    assert_eq!(
+        write(&typed, tensors(answer), &[1, 1], true).unwrap(),
+        json!({ "rows": [
+            { "label": "a", "scores": [0.5, 0.25], "grid": { "shape": [1, 2], "values": [1, 2] } },
+            { "label": "ü", "scores": [1.0, 0.0], "grid": { "shape": [1, 2], "values": [3, 4] } },
+        ] })
+    );
+}
+
+#[test]
+fn columns_of_every_type_come_back() {
+    let flat = ["boolean", "integer", "float", "double", "string"];
+    let mut outputs: Vec<_> = flat.iter().map(|of| column(of, of)).collect();
+    outputs.extend([optional("maybe", "double"), optional("word", "string")]);
+    let typed = typed(row(), outputs.into_iter().collect());
+    let mut columns = vec![
+        Column::new(Tensor::new("boolean", DataType::Bool, vec![2], vec![1, 0]).unwrap()),
+        Column::new(longs("integer", &[2], &[-7, 0])),
+        Column::new(doubles("float", &[2], &[0.5, f64::NAN])),
+        Column::new(doubles("double", &[2], &[0.1, -0.5])),
+        Column::new(Tensor::of_texts("string", vec![2], ["s", ""]).unwrap()),
+        Column {
+            nulls: Some(vec![true, false]),
+            ..Column::new(doubles("maybe", &[2], &[0.0, 0.0]))
+        },
+        Column {
+            nulls: Some(vec![false, true]),
+            ..Column::new(Tensor::of_texts("word", vec![2], ["", ""]).unwrap())
+        },
+    ];
+    let answer = Answer::Packed(Payload::Frame(Frame::new(columns.clone()).unwrap()));
+    assert_eq!(
+        write(&typed, answer, &[1, 1], true).unwrap(),
+        json!({ "rows": [
+            { "boolean": true, "integer": -7, "float": 0.5, "double": 0.1, "string": "s", "word": "" },
+            { "float": "NaN", "double": -0.5, "maybe": 0.0 },
+        ] })
+    );
+    // What is declared optional may be missing altogether; what is required may not.
+    columns.truncate(5);
+    let answer = Answer::Packed(Payload::Frame(Frame::new(columns.clone()).unwrap()));
+    assert!(write(&typed, answer, &[1, 1], true).is_ok());
+    columns[4].nulls = Some(vec![false, true]);
+    let answer = Answer::Packed(Payload::Frame(Frame::new(columns).unwrap()));
+    let refused = write(&typed, answer, &[1, 1], true).unwrap_err().to_string();
+    assert!(refused.contains("`string` is missing in row 1"), "{refused}");
+}
+
+#[test]
+fn an_answer_that_is_not_declared_is_any_value() {
+    let typed = typed(row(), Json::Null);
+    let one = write(
+        &typed,
+        tensors(vec![doubles("y", &[1, 2], &[0.5, f64::NAN])]),
+        &[1],
+        false,
+    )
+    .unwrap();
+    assert_eq!(one, json!({ "prediction": [0.5, null] }));
+    let two = vec![
+        longs("a", &[2], &[1, 2]),
+        Tensor::of_texts("b", vec![2], [&[0x41][..], &[0xff]]).unwrap(),
+    ];
+    let two = write(&typed, tensors(two), &[1, 1], true).unwrap();
+    assert_eq!(
+        two,
+        json!({ "rows": [{ "prediction": { "a": 1.0, "b": "A" } }, { "prediction": { "a": 2.0, "b": "/w==" } }] })
+    );
+}
+
+#[test]
+fn documents_are_read_by_what_is_declared() {
+    let typed = typed(
+        row(),
+        json!([
+            column("when", "datetime"), column("raw", "binary"), column("n", "long"),
+            { "name": "tags", "type": "array", "items": { "type": "string" } },
+            { "name": "m", "type": "map", "values": { "type": "array", "items": { "type": "double" } }, "required": false },
+            { "name": "o", "type": "object", "properties": {
+                "a b": { "type": "long" }, "c": { "type": "boolean", "required": false } } },
+        ]),
+    );
+    assert!(typed.plan.outputs.is_document);
+    let full = json!({ "when": "2024-01-01 10:00:00.25", "raw": "AP8=\n", "n": 9_007_199_254_740_993_i64,
+        "tags": ["x", ""], "m": { "k": [1, null] }, "o": { "a b": 1, "c": false, "beyond": 1 }, "beyond": 1 });
+    let bare = json!({ "when": "2024-01-01", "raw": "", "n": 0, "tags": [], "m": null, "o": { "a b": 0 } });
+    let seen = write(
+        &typed,
+        document(&json!({ "predictions": [full, bare] })),
+        &[1, 1],
+        true,
+    )
+    .unwrap();
+    assert_eq!(
+        seen,
+        json!({ "rows": [
+            { "when": "2024-01-01T10:00:00.250Z", "raw": "AP8=", "n": 9_007_199_254_740_993_i64, "tags": ["x", ""],
+                "m": { "k": { "values": [1.0, "NaN"] } }, "o": { "a_b": 1, "c": false } },
+            { "when": "2024-01-01T00:00:00Z", "o": {} },
+        ] })
+    );
+    let mut wrong = full.clone();
+    wrong["o"] = json!({});
+    let refused = write(&typed, document(&json!({ "predictions": [wrong] })), &[1], false).unwrap_err();
+    assert!(refused.to_string().contains("`o` has no `a b`"), "{refused}");
+    let refused = write(&typed, document(&json!({ "predictions": [full] })), &[1, 1], true).unwrap_err();
+    assert!(
+        refused.to_string().contains("1 predictions for 2 rows"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_document_of_columns_is_turned_to_rows() {
+    let typed = typed(row(), json!([column("a", "long"), column("b", "string")]));
+    let by_column = json!({ "predictions": { "a": [1, 2], "b": ["x", "y"] } });
+    let wanted = json!({ "rows": [{ "a": 1, "b": "x" }, { "a": 2, "b": "y" }] });
+    assert_eq!(
+        write(&typed, document(&by_column), &[1, 1], true).unwrap(),
+        wanted
+    );
+    let lists = json!({ "predictions": [[1, "x"], [2, "y"]] });
+    assert_eq!(write(&typed, document(&lists), &[1, 1], true).unwrap(), wanted);
+    let single = super::typed(row(), json!([{ "type": "double" }]));
+    let series = json!({ "predictions": [{ "0": 1.5 }, { "0": 2.5 }] });
+    let wanted = json!({ "rows": [{ "prediction": 1.5 }, { "prediction": 2.5 }] });
+    assert_eq!(write(&single, document(&series), &[1, 1], true).unwrap(), wanted);
+}
+
+#[test]
+fn tensors_are_answered_by_tensors() {
+    let typed = typed(
+        json!([tensor(None, "float64", &[-1, 2])]),
+        json!([tensor(None, "int64", &[-1])]),
+    );
+    let one = write(&typed, tensors(vec![longs("y", &[2], &[0, 3])]), &[2], false).unwrap();
+    assert_eq!(one, json!({ "prediction": { "shape": [2], "values": [0, 3] } }));
+    let batch = write(&typed, tensors(vec![longs("y", &[3], &[1, 2, 3])]), &[1, 2], true).unwrap();
+    assert_eq!(
+        batch,
+        json!({ "rows": [{ "prediction": { "shape": [1], "values": [1] } }, { "prediction": { "shape": [2], "values": [2, 3] } }] })
+    );
+    let columns = super::typed(
+        json!([tensor(None, "float64", &[-1, 2])]),
+        json!([column("n", "long"), column("s", "string")]),
+    );
+    let answer = vec![
+        longs("n", &[2], &[4, 5]),
+        Tensor::of_texts("s", vec![2], ["", "b"]).unwrap(),
+    ];
+    assert_eq!(
+        write(&columns, tensors(answer), &[2], false).unwrap(),
+        json!({ "n": [4, 5], "s": ["", "b"] })
+    );
+    let any = super::typed(json!([tensor(None, "float64", &[-1])]), Json::Null);
+    let answer = tensors(vec![longs("y", &[2, 1], &[1, 2])]);
+    assert_eq!(
+        write(&any, answer, &[2], false).unwrap(),
+        json!({ "prediction": [[1.0], [2.0]] })
+    );
+}
