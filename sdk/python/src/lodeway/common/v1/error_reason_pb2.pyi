@@ -80,6 +80,14 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """The call exists in the contract of a peer but not here."""
     ERROR_REASON_SERVER_FAULT: _ErrorReason.ValueType  # 28
     """A fault of the server itself."""
+    ERROR_REASON_MODEL_NOT_READY: _ErrorReason.ValueType  # 29
+    """A model is not loaded, or cannot be; the message says why."""
+    ERROR_REASON_TARGET_NOT_READY: _ErrorReason.ValueType  # 30
+    """A target that would get traffic is not ready, so the change is refused."""
+    ERROR_REASON_RUNTIME_MISSING: _ErrorReason.ValueType  # 31
+    """The host lacks what a model needs: a library, an interpreter, a fence."""
+    ERROR_REASON_ROLLOUT_STATE: _ErrorReason.ValueType  # 32
+    """A rollout is under way, or in a state that does not allow this."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """What happened, as it stands in `google.rpc.ErrorInfo.reason` of a failed call (without the `ERROR_REASON_` prefix).
@@ -144,4 +152,12 @@ ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 27
 """The call exists in the contract of a peer but not here."""
 ERROR_REASON_SERVER_FAULT: ErrorReason.ValueType  # 28
 """A fault of the server itself."""
+ERROR_REASON_MODEL_NOT_READY: ErrorReason.ValueType  # 29
+"""A model is not loaded, or cannot be; the message says why."""
+ERROR_REASON_TARGET_NOT_READY: ErrorReason.ValueType  # 30
+"""A target that would get traffic is not ready, so the change is refused."""
+ERROR_REASON_RUNTIME_MISSING: ErrorReason.ValueType  # 31
+"""The host lacks what a model needs: a library, an interpreter, a fence."""
+ERROR_REASON_ROLLOUT_STATE: ErrorReason.ValueType  # 32
+"""A rollout is under way, or in a state that does not allow this."""
 global___ErrorReason = ErrorReason
