@@ -61,6 +61,10 @@ fn domain_reasons() -> Vec<Reason> {
         R::DeadlinePassed,
         R::NotImplemented,
         R::ServerFault,
+        R::ModelNotReady,
+        R::TargetNotReady,
+        R::RuntimeMissing,
+        R::RolloutState,
     ]
 }
 

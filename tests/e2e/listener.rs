@@ -15,6 +15,9 @@ use crate::support::{http, on_both};
 const TRACKING: &str = "lodeway.tracking.v1.TrackingService";
 const REGISTRY: &str = "lodeway.registry.v1.RegistryService";
 const ARTIFACTS: &str = "lodeway.artifacts.v1.ArtifactService";
+const DEPLOYMENTS: &str = "lodeway.serving.v1.DeploymentService";
+const ENDPOINTS: &str = "lodeway.gateway.v1.EndpointService";
+const INFERENCE: &str = "inference.GRPCInferenceService";
 
 async fn health(address: SocketAddr, service: &str) -> Result<ServingStatus, Code> {
     let request = HealthCheckRequest {
@@ -103,15 +106,28 @@ async fn symbol_v1alpha(address: SocketAddr, symbol: &str) -> usize {
 async fn reflection_tells_the_contract_on_every_listener() {
     on_both(async |mut house| {
         let addresses: Vec<_> = house.nodes().iter().map(|node| node.address()).collect();
-        for address in addresses {
-            let services = services_v1(address).await;
-            for service in [TRACKING, REGISTRY, ARTIFACTS, "grpc.health.v1.Health"] {
-                assert!(
-                    services.iter().any(|s| s == service),
-                    "{service} is not in {services:?}"
-                );
-            }
-            assert!(symbol_v1alpha(address, "lodeway.tracking.v1.TrackingService.LogBatch").await > 0);
+        for address in &addresses {
+            // What a process neither serves nor passes on is not told of.
+            let services = services_v1(*address).await;
+            assert!(
+                services.iter().any(|s| s == "grpc.health.v1.Health"),
+                "{services:?}"
+            );
+        }
+        let edge = house.address();
+        let services = services_v1(edge).await;
+        for service in [TRACKING, REGISTRY, ARTIFACTS, ENDPOINTS, DEPLOYMENTS, INFERENCE] {
+            assert!(
+                services.iter().any(|s| s == service),
+                "{service} is not in {services:?}"
+            );
+        }
+        assert!(symbol_v1alpha(edge, "lodeway.tracking.v1.TrackingService.LogBatch").await > 0);
+        if let [tracking, ..] = addresses.as_slice()
+            && addresses.len() > 1
+        {
+            let services = services_v1(*tracking).await;
+            assert!(services.iter().any(|s| s == TRACKING) && services.iter().all(|s| s != REGISTRY));
         }
     })
     .await;

@@ -569,3 +569,40 @@ def test_a_terminated_platform_drains(models, iris, host, tmp_path):
             caller.result()
     assert process.wait(30) == 0
     assert bad == []
+
+
+def test_a_typed_service_is_found_by_reflection(host, endpoints, models, iris):
+    """No file of ours in hand: the service, its fields and its types come from the server."""
+    from google.protobuf import descriptor_pool, message_factory
+    from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+    X = iris[0]
+    with grpc.insecure_channel(host.target) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        name = "lodeway.endpoints.boosted.BoostedService"
+        assert name in database.get_services()
+        pool = descriptor_pool.DescriptorPool(database)
+        service = pool.FindServiceByName(name)
+
+        def call(method, message):
+            found = service.methods_by_name[method]
+            answer = message_factory.GetMessageClass(found.output_type)
+            send = channel.unary_unary(
+                f"/{name}/{method}",
+                request_serializer=lambda m: m.SerializeToString(),
+                response_deserializer=answer.FromString,
+            )
+            return send(message)
+
+        request = message_factory.GetMessageClass(service.methods_by_name["Predict"].input_type)
+        fields = [field.name for field in request.DESCRIPTOR.fields]
+        columns = {field.json_name: field.name for field in request.DESCRIPTOR.fields}
+        assert set(X.columns) <= set(columns), fields
+        row = {columns[column]: float(X[column].iloc[60]) for column in X}
+        answer = call("Predict", request(**row))
+        assert answer.model_version == "1" and answer.prediction_id
+        values = [value for field, value in answer.ListFields() if field.name not in ("model_version", "prediction_id")]
+        assert values == [models["boosted"][60]] or models["boosted"][60] == 0
+        batch = message_factory.GetMessageClass(service.methods_by_name["PredictBatch"].input_type)
+        rows = [{columns[column]: float(X[column].iloc[i]) for column in X} for i in range(3)]
+        assert len(call("PredictBatch", batch(rows=rows)).rows) == 3
