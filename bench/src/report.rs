@@ -192,7 +192,7 @@ impl Row {
         for (name, s) in self.sides() {
             let _ = write!(
                 out,
-                "\n    {name:<22} {:>9}/s  p50 {:>8}  p95 {:>8}  p99 {:>8} ms   CPU/op {:>8} + db {:>7} ms   {:>7} MiB",
+                "\n    {name:<28} {:>9}/s  p50 {:>8}  p95 {:>8}  p99 {:>8} ms   CPU/op {:>8} + db {:>7} ms   {:>7} MiB",
                 short(s.per_second),
                 short(s.p50_ms),
                 short(s.p95_ms),

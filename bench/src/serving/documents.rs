@@ -1,6 +1,6 @@
 //! `/invocations`: the native runtime, and Python workers with the very model that the reference serves.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lodeway_proto::gateway::v1::TargetSettings;
 use serde_json::Value;
 
@@ -12,11 +12,14 @@ use super::{
 };
 use crate::{
     client::Client,
-    report::{Bar, Report, Verdict},
+    report::{Bar, Report, Verdict, count},
 };
 
 const NATIVE: &str = "serving: native ONNX, /invocations";
 const PYTHON: &str = "serving: Python worker, /invocations";
+
+/// Rows whose answers are compared.
+const ROWS: u16 = 150;
 
 /// The model in Python.
 pub const PYTHON_MODEL: &str = "models:/iris-python/1";
@@ -99,22 +102,30 @@ fn against_mlflow(
     contest::alternate(&mut row, hall.options.rounds(), &sides);
     row.judge(bars);
     if scenario == PYTHON && row.reference.is_some() {
-        let same = answer(hall.single()?, path)? == answer(hall.mlflow()?, "/invocations")?;
-        row.verdicts.push(Verdict::at_most(
-            "150 answers that differ from mlflow's",
-            if same { 0.0 } else { 1.0 },
-            0.0,
-            "",
-        ));
+        let (ours, theirs) = (
+            answers(hall.single()?, path)?,
+            answers(hall.mlflow()?, "/invocations")?,
+        );
+        let differing =
+            ours.iter().zip(&theirs).filter(|(a, b)| a != b).count() + ours.len().abs_diff(theirs.len());
+        let what = format!("of {ROWS} answers differing from mlflow's:");
+        row.verdicts
+            .push(Verdict::at_most(&what, count(differing), 0.0, ""));
     }
     report.add(row)
 }
 
-/// What a server gives for 150 rows.
-fn answer(served: &Served, path: &str) -> Result<Value> {
+/// What a server gives for some rows, one after the other.
+fn answers(served: &Served, path: &str) -> Result<Vec<Value>> {
     let mut client = Client::connect(served.target.addr)?;
-    let text = client.ok("POST", path, document(150).as_bytes())?;
+    let text = client.ok("POST", path, document(ROWS).as_bytes())?;
     let answer: Value = serde_json::from_slice(text).context("an answer of /invocations")?;
-    let found = answer.get("predictions").cloned();
-    found.with_context(|| format!("no predictions in {answer}"))
+    let found = answer.get("predictions").and_then(Value::as_array);
+    let found = found.with_context(|| format!("no list of predictions in {answer}"))?;
+    ensure!(
+        found.len() == usize::from(ROWS),
+        "{} answers to {ROWS} rows",
+        found.len()
+    );
+    Ok(found.clone())
 }

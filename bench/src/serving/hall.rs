@@ -1,11 +1,6 @@
 //! Every server of these rows, each started when it is first asked for.
 
-use std::{
-    cell::OnceCell,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{cell::OnceCell, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use lodeway_proto::{gateway::v1::TargetSettings, inference::ModelInferRequest};
@@ -258,7 +253,7 @@ impl<'a> Hall<'a> {
     }
 
     fn models(&self) -> PathBuf {
-        Path::join(&self.work, "models")
+        self.work.join("models")
     }
 
     fn served<'s>(
