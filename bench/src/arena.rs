@@ -147,7 +147,7 @@ impl<'a> Arena<'a> {
         Row {
             scenario: spec.scenario,
             variant: spec.variant.clone(),
-            engine: self.engine,
+            engine: Some(self.engine),
             keys: spec.keys,
             workers: match spec.concurrency {
                 0 => format!("lodeway 1 process, reference {reference}"),
@@ -157,6 +157,7 @@ impl<'a> Arena<'a> {
             lodeway: None,
             reference: None,
             reference_name: reference.to_owned(),
+            others: Vec::new(),
             verdicts: Vec::new(),
             notes: Vec::new(),
         }

@@ -4,7 +4,8 @@
 //! never fails on a number: a figure is a figure. How to read it: `docs/benchmarks.md`.
 //!
 //! A tour: [`servers`] starts both sides and their databases, [`load`] runs connections ([`client`]) against one and
-//! reads its cost ([`proc`]), [`scenarios`] says what they do, [`report`] compares and writes it down.
+//! reads its cost ([`proc`]), [`scenarios`] says what they do, [`serving`] does all this for models being served,
+//! [`report`] compares and writes it down.
 #![expect(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
 mod arena;
@@ -14,11 +15,12 @@ mod proc;
 mod report;
 mod scenarios;
 mod servers;
+mod serving;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::{
     report::Report,
@@ -58,9 +60,30 @@ pub struct Options {
         default_value = "target/venv/bin/mlflow"
     )]
     mlflow: PathBuf,
+    /// The Python environment of the serving rows: MLServer, Envoy, ONNX Runtime, what makes the models.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "LODEWAY_BENCH_PEERS",
+        default_value = "target/bench-venv"
+    )]
+    peers: PathBuf,
     /// Where the report goes.
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     out: PathBuf,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+/// What this program is for itself, in a process of its own.
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Answers every call of the Open Inference Protocol with its own input: what gRPC alone costs.
+    #[command(hide = true)]
+    Echo {
+        /// Where it listens.
+        listen: SocketAddr,
+    },
 }
 
 impl Options {
@@ -68,6 +91,17 @@ impl Options {
     pub fn wants(&self, scenario: &str, variant: &str) -> bool {
         let name = format!("{scenario} {variant}");
         self.only.is_empty() || self.only.iter().any(|text| name.contains(text.as_str()))
+    }
+
+    /// Whether anything of tracking and registry is wanted.
+    fn wants_platform(&self) -> bool {
+        self.only.is_empty() || self.only.iter().any(|text| !text.starts_with(serving::GROUP))
+    }
+
+    /// Whether models are to be served: not where one engine is asked for, because no row of theirs depends on it.
+    fn wants_serving(&self) -> bool {
+        let named = self.only.iter().any(|text| text.starts_with(serving::GROUP));
+        self.runs(Side::Lodeway) && (named || self.engine.is_none())
     }
 
     /// Whether a side is wanted.
@@ -92,6 +126,9 @@ impl Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
+    if let Some(Role::Echo { listen }) = options.role {
+        return serving::echo(listen);
+    }
     let work = options.out.join("work");
     let _ = fs::remove_dir_all(&work);
     fs::create_dir_all(&work)?;
@@ -99,13 +136,17 @@ fn main() -> Result<()> {
     let places = Places {
         lodeway: absolute(&options.lodeway)?,
         mlflow: absolute(&options.mlflow)?,
+        peers: absolute(&options.peers)?,
         work: absolute(&work)?,
     };
     let mut report = Report::new(&options.out)?;
     for engine in [Engine::Sqlite, Engine::Postgres] {
-        if options.engine.is_none_or(|only| only == engine) {
+        if options.wants_platform() && options.engine.is_none_or(|only| only == engine) {
             arena::run(&options, &places, engine, &mut report)?;
         }
+    }
+    if options.wants_serving() {
+        serving::run(&options, &places, &mut report)?;
     }
     println!(
         "{}\nreport: {}",

@@ -70,12 +70,22 @@ pub fn cpu_seconds(root: u32) -> f64 {
 
 /// Proportional set size of the tree in MiB: shared pages count once, divided among those who share them.
 pub fn pss_mib(root: u32) -> f64 {
-    tree(root).into_iter().map(pss_kib).sum::<f64>() / 1024.0
+    held_mib(root, "Pss:")
 }
 
-fn pss_kib(pid: u32) -> f64 {
+/// Resident set sizes of the tree in MiB, added up: shared pages count with each process that has them.
+pub fn rss_mib(root: u32) -> f64 {
+    held_mib(root, "Rss:")
+}
+
+fn held_mib(root: u32, field: &str) -> f64 {
+    let held = tree(root).into_iter().map(|pid| held_kib(pid, field));
+    held.sum::<f64>() / 1024.0
+}
+
+fn held_kib(pid: u32, field: &str) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
     line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse().ok())
         .unwrap_or(0.0)
 }

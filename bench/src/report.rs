@@ -99,6 +99,15 @@ impl Verdict {
     }
 }
 
+/// A side beside Lodeway and its reference.
+#[derive(Debug, Clone, Serialize)]
+pub struct Other {
+    /// What it is.
+    pub name: String,
+    /// What it did.
+    pub stats: Stats,
+}
+
 /// One scenario on one engine.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
@@ -106,8 +115,8 @@ pub struct Row {
     pub scenario: &'static str,
     /// Batch shape, size, concurrency.
     pub variant: String,
-    /// The database of both sides.
-    pub engine: Engine,
+    /// The database of both sides, where there is one.
+    pub engine: Option<Engine>,
     /// Different metric keys in it; 0 where that means nothing.
     pub keys: usize,
     /// Processes and connections on both sides.
@@ -120,6 +129,8 @@ pub struct Row {
     pub reference: Option<Stats>,
     /// What the other side is.
     pub reference_name: String,
+    /// Further sides, in the order of the report.
+    pub others: Vec<Other>,
     /// The bars.
     pub verdicts: Vec<Verdict>,
     /// What else a reader has to know; what failed.
@@ -137,7 +148,7 @@ impl Row {
             Bar::Rate(bar) => Verdict::at_least("rate", ours.per_second / theirs.per_second, *bar, "×"),
         });
         self.verdicts.extend(verdicts);
-        if self.engine == Engine::Postgres && bars.iter().any(|bar| matches!(bar, Bar::Cpu(_))) {
+        if self.engine == Some(Engine::Postgres) && bars.iter().any(|bar| matches!(bar, Bar::Cpu(_))) {
             let all = theirs.all_cpu_ms() / ours.all_cpu_ms().max(1e-6);
             self.notes.push(format!(
                 "with PostgreSQL's own CPU on both sides: {}×",
@@ -146,26 +157,50 @@ impl Row {
         }
     }
 
+    /// Every side that was run, Lodeway first.
+    pub fn sides(&self) -> impl Iterator<Item = (&str, &Stats)> {
+        let ours = self.lodeway.iter().map(|stats| ("lodeway", stats));
+        let theirs = self
+            .reference
+            .iter()
+            .map(|stats| (self.reference_name.as_str(), stats));
+        let others = self
+            .others
+            .iter()
+            .map(|other| (other.name.as_str(), &other.stats));
+        ours.chain(theirs).chain(others)
+    }
+
+    /// What a side did.
+    pub fn stats(&self, name: &str) -> Option<&Stats> {
+        self.sides()
+            .find(|(side, _)| *side == name)
+            .map(|(_, stats)| stats)
+    }
+
+    /// Scenario, variant and, where there is one, engine.
+    fn title(&self) -> String {
+        let engine = self
+            .engine
+            .map(|engine| format!(" · {engine}"))
+            .unwrap_or_default();
+        format!("{} · {}{engine}", self.scenario, self.variant)
+    }
+
     fn line(&self) -> String {
-        let sides = [
-            ("lodeway", &self.lodeway),
-            (self.reference_name.as_str(), &self.reference),
-        ];
-        let mut out = format!("{} · {} · {}", self.scenario, self.variant, self.engine);
-        for (name, stats) in sides {
-            if let Some(s) = stats {
-                let _ = write!(
-                    out,
-                    "\n    {name:<22} {:>9}/s  p50 {:>8}  p95 {:>8}  p99 {:>8} ms   CPU/op {:>8} + db {:>7} ms   {:>7} MiB",
-                    short(s.per_second),
-                    short(s.p50_ms),
-                    short(s.p95_ms),
-                    short(s.p99_ms),
-                    short(s.cpu_ms),
-                    short(s.db_cpu_ms),
-                    short(s.pss_mib)
-                );
-            }
+        let mut out = self.title();
+        for (name, s) in self.sides() {
+            let _ = write!(
+                out,
+                "\n    {name:<28} {:>9}/s  p50 {:>8}  p95 {:>8}  p99 {:>8} ms   CPU/op {:>8} + db {:>7} ms   {:>7} MiB",
+                short(s.per_second),
+                short(s.p50_ms),
+                short(s.p95_ms),
+                short(s.p99_ms),
+                short(s.cpu_ms),
+                short(s.db_cpu_ms),
+                short(s.pss_mib)
+            );
         }
         for text in self.verdicts.iter().map(|v| &v.text).chain(&self.notes) {
             let _ = write!(out, "\n    {text}");
@@ -175,12 +210,10 @@ impl Row {
 
     fn markdown(&self) -> String {
         let mut out = String::new();
-        let sides = [
-            ("lodeway", &self.lodeway),
-            (self.reference_name.as_str(), &self.reference),
-        ];
-        for (name, stats) in sides {
-            let Some(s) = stats else { continue };
+        let engine = self
+            .engine
+            .map_or_else(|| "–".to_owned(), |engine| engine.to_string());
+        for (name, s) in self.sides() {
             let verdicts: Vec<&str> = self.verdicts.iter().map(|v| v.text.as_str()).collect();
             let bars = if name == "lodeway" {
                 verdicts.join("; ")
@@ -194,10 +227,9 @@ impl Row {
             };
             let _ = writeln!(
                 out,
-                "| {} | {} | {} | {name} | {keys} | {} | {} | {} | {} | {} | {} | {} | {bars} |",
+                "| {} | {} | {engine} | {name} | {keys} | {} | {} | {} | {} | {} | {} | {} | {bars} |",
                 self.scenario,
                 self.variant,
-                self.engine,
                 short(s.per_second),
                 short(s.p50_ms),
                 short(s.p95_ms),
@@ -253,11 +285,7 @@ impl Report {
         let mut out = format!("{met} of {} bars met", verdicts().count());
         for row in &self.rows {
             for verdict in row.verdicts.iter().filter(|v| !v.met) {
-                let _ = write!(
-                    out,
-                    "\n  {} · {} · {}: {}",
-                    row.scenario, row.variant, row.engine, verdict.text
-                );
+                let _ = write!(out, "\n  {}: {}", row.title(), verdict.text);
             }
         }
         out
@@ -282,8 +310,10 @@ impl Report {
             let notes: String = row.notes.iter().map(|note| format!("; {note}")).collect();
             let _ = writeln!(
                 out,
-                "- {} · {} · {}: {}; {}{notes}",
-                row.scenario, row.variant, row.engine, row.workers, row.durability
+                "- {}: {}; {}{notes}",
+                row.title(),
+                row.workers,
+                row.durability
             );
         }
         let _ = writeln!(out, "\n{}", self.summary().replace("\n  ", "\n- "));
@@ -316,7 +346,7 @@ pub fn count(n: usize) -> f64 {
 }
 
 /// Three significant digits or so.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     match value.abs() {
         v if v >= 100.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),

@@ -12,6 +12,10 @@ pub fn run(args: &[OsString]) -> Result<()> {
         Some(path) => PathBuf::from(path),
         None => Venv::main()?.bin("mlflow"),
     };
+    let peers = match std::env::var_os("LODEWAY_BENCH_PEERS").filter(|path| !path.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => Venv::bench()?.dir().to_owned(),
+    };
     setup::postgres()?;
     run_command(cargo().args([
         "build",
@@ -27,6 +31,8 @@ pub fn run(args: &[OsString]) -> Result<()> {
             .arg(target().join("release/lodeway"))
             .arg("--mlflow")
             .arg(mlflow)
+            .arg("--peers")
+            .arg(peers)
             .arg("--out")
             .arg(target().join("bench"))
             .args(args),

@@ -29,6 +29,11 @@ impl Venv {
         )
     }
 
+    /// What the serving rows of the benchmark are compared with and make their models by.
+    pub fn bench() -> Result<Self> {
+        Self::ensure("bench-venv", &root().join("bench/fixtures/requirements.txt"))
+    }
+
     fn ensure(name: &str, requirements: &Path) -> Result<Self> {
         let dir = target().join(name);
         let stamp = dir.join("installed-requirements.txt");

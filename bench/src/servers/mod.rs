@@ -73,6 +73,8 @@ pub struct Places {
     pub lodeway: PathBuf,
     /// The `mlflow` command.
     pub mlflow: PathBuf,
+    /// The Python environment with the peers of the serving rows and the library of ONNX Runtime.
+    pub peers: PathBuf,
     /// Databases, artifacts, logs; emptied at start.
     pub work: PathBuf,
 }
@@ -121,10 +123,23 @@ pub fn free_addr() -> Result<SocketAddr> {
 
 /// Waits until the API gives an answer from its database.
 fn first_answer(child: &mut Child, addr: SocketAddr, started: Instant) -> Result<Duration> {
+    wait_until(child, addr, started, |client| {
+        client.get("experiments/get?experiment_id=0").map(drop)
+    })
+}
+
+/// Waits until `probe` succeeds on a new connection, at most two minutes; how long that took since `started`.
+pub fn wait_until(
+    child: &mut Child,
+    addr: SocketAddr,
+    started: Instant,
+    probe: impl Fn(&mut Client) -> Result<()>,
+) -> Result<Duration> {
     while started.elapsed() < Duration::from_secs(120) {
-        let answered = Client::connect(addr)
-            .and_then(|mut client| Ok(client.get("experiments/get?experiment_id=0")?.len()));
-        if answered.is_ok() {
+        if Client::connect(addr)
+            .and_then(|mut client| probe(&mut client))
+            .is_ok()
+        {
             return Ok(started.elapsed());
         }
         if let Some(log) = child.ended()? {
