@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write as _},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -149,9 +149,9 @@ fn an_interpreter_that_dies_is_started_again() {
 #[test]
 fn nothing_outlives_a_host_that_is_killed() {
     // The test starts itself again as the host that is killed.
-    match std::env::var(HOST) {
-        Ok(kernel) => be_a_host(&kernel),
-        Err(_) => KERNELS.into_iter().for_each(nothing_outlives_on),
+    match std::env::var_os(HOST) {
+        Some(kernel) => be_a_host(kernel.to_str().unwrap()),
+        None => KERNELS.into_iter().for_each(nothing_outlives_on),
     }
 }
 
@@ -191,7 +191,7 @@ fn be_a_host(kernel: &str) {
         pool.predict(told(&["stray"]), &none(), soon()).await.unwrap();
         let busy = pool.clone();
         runtime().spawn(async move { busy.predict(told(&["hang"]), &none(), soon()).await });
-        println!("the host is ready");
+        std::io::stdout().write_all(b"the host is ready\n").unwrap();
         tokio::time::sleep(Duration::from_secs(120)).await;
     });
 }
