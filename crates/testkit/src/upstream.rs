@@ -23,6 +23,9 @@ use tokio::sync::{oneshot, watch};
 use tokio_stream::{Stream, wrappers::TcpListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
+/// How long a call may take to come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// From an input value to a score.
 type Score = Arc<dyn Fn(f64) -> f64 + Send + Sync>;
 
@@ -175,10 +178,11 @@ impl Upstream {
         self.shared.behaviour().calls
     }
 
-    /// Waits until `calls` have come in all.
+    /// Waits until `calls` have come in all. Errors: they do not come.
     pub async fn arrived(&self, calls: u64) -> Result<()> {
         let mut arrived = self.shared.arrived.subscribe();
-        arrived.wait_for(|so_far| *so_far >= calls).await?;
+        let come = arrived.wait_for(|so_far| *so_far >= calls);
+        tokio::time::timeout(PATIENCE, come).await??;
         Ok(())
     }
 

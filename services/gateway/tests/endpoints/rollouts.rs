@@ -70,14 +70,30 @@ impl Candidate {
         rollout(&self.bench, id).await
     }
 
-    /// Waits for a step whose traffic is set.
+    /// Waits for a step whose traffic is set, and seen by calls of this gateway.
     async fn at_step(&self, id: &str, step: i32) {
         let is_there = |of: &wire::Rollout| {
             of.step == step
                 && of.state() == State::Running
                 && of.events.last().unwrap().message == "traffic is set"
         };
-        until(async || Some(self.rollout(id).await).filter(is_there)).await;
+        let of = until(async || Some(self.rollout(id).await).filter(is_there)).await;
+        until(async || {
+            let answer = self.bench.call(Request::new(input("a", 0.0))).await.ok()?;
+            let request = wire::ExplainPredictionRequest {
+                prediction_id: prediction_id(&answer),
+            };
+            let explained = self
+                .bench
+                .monitor
+                .clone()
+                .explain_prediction(request)
+                .await
+                .unwrap();
+            let number = explained.into_inner().revision.unwrap().number;
+            (number == of.current_revision).then_some(())
+        })
+        .await;
     }
 
     /// Sends calls and turns the clock until the rollout ends.
@@ -167,12 +183,12 @@ async fn a_good_candidate_gets_everything_step_by_step() {
     c.new.score(|value| value + 0.25);
     assert_eq!(c.bench.score("a", 3.0).await.unwrap(), 3.0);
     c.new.score(|value| value);
-    c.new.arrived(1).await.unwrap();
+    c.new.arrived(2).await.unwrap();
     // Neither time alone nor calls alone are enough.
     c.bench.turn(Duration::from_secs(120));
     let few = until(async || {
         let of = c.rollout(&id).await;
-        of.reason.contains("has had 1 of 10 calls").then_some(of)
+        of.reason.contains("of 10 calls").then_some(of)
     });
     assert_eq!(few.await.step, 0);
     let ended = c.end(&id).await;
