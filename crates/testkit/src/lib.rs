@@ -1,6 +1,7 @@
-//! What tests share: real databases, a real bucket, a scripted model server, and the whole platform as
+//! What tests share: real databases, a real bucket, real models, a scripted model server, and the whole platform as
 //! processes.
 
+pub mod models;
 pub mod platform;
 pub mod postgres;
 pub mod s3;
