@@ -22,13 +22,15 @@ fn flip(path: PathBuf) {
     fs::write(path, bytes).unwrap();
 }
 
-/// The folder of fetched models with one model in it.
+/// The only fetched model.
 fn fetched(bench: &Bench) -> PathBuf {
-    let mut found: Vec<_> = fs::read_dir(bench.folder.path().join("models"))
-        .unwrap()
+    let entries = fs::read_dir(bench.folder.path().join("models")).unwrap();
+    let mut found: Vec<_> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
         .collect();
     assert_eq!(found.len(), 1, "{found:?}");
-    found.pop().unwrap().unwrap().path()
+    found.pop().unwrap()
 }
 
 #[tokio::test]
