@@ -1,5 +1,8 @@
-//! What tests share: real databases, a real bucket, and the whole platform as processes.
+//! What tests share: real databases, a real bucket, real models, a scripted model server, and the whole platform as
+//! processes.
 
+pub mod models;
 pub mod platform;
 pub mod postgres;
 pub mod s3;
+pub mod upstream;

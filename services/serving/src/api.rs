@@ -45,7 +45,7 @@ impl DeploymentService for Serving {
         let (cx, message) = context::split(request)?;
         let found = self
             .host
-            .known(&message.deployment_id)
+            .known(&cx.caller.workspace, &message.deployment_id)
             .await
             .map_err(|e| cx.status(e))?;
         Ok(Response::new(wire::GetDeploymentResponse {
@@ -84,7 +84,11 @@ impl DeploymentService for Serving {
     ) -> Result<Response<wire::LoadDeploymentResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let found = self.host.known(&message.deployment_id).await.map_err(fail)?;
+        let found = self
+            .host
+            .known(&cx.caller.workspace, &message.deployment_id)
+            .await
+            .map_err(fail)?;
         self.host.reload(&found).await.map_err(fail)?;
         Ok(Response::new(wire::LoadDeploymentResponse {
             deployment: Some(convert::deployment(&found)),
@@ -98,7 +102,7 @@ impl DeploymentService for Serving {
         let (cx, message) = context::split(request)?;
         let found = self
             .host
-            .known(&message.deployment_id)
+            .known(&cx.caller.workspace, &message.deployment_id)
             .await
             .map_err(|e| cx.status(e))?;
         self.host.unload(&found).await;
@@ -113,7 +117,7 @@ impl DeploymentService for Serving {
     ) -> Result<Response<wire::DeleteDeploymentResponse>, Status> {
         let (cx, message) = context::split(request)?;
         self.host
-            .delete(&message.deployment_id)
+            .delete(&cx.caller.workspace, &message.deployment_id)
             .await
             .map_err(|e| cx.status(e))?;
         Ok(Response::new(wire::DeleteDeploymentResponse {}))
@@ -125,7 +129,11 @@ impl DeploymentService for Serving {
     ) -> Result<Response<wire::ScoreResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let deployment = self.host.known(&message.deployment_id).await.map_err(fail)?;
+        let deployment = self
+            .host
+            .known(&cx.caller.workspace, &message.deployment_id)
+            .await
+            .map_err(fail)?;
         let model = self.host.model(&deployment).await.map_err(fail)?;
         let call = Call {
             payload: Payload::Document(Document {

@@ -66,8 +66,8 @@ pub(crate) struct Deployment {
     state: Mutex<Standing>,
     /// Taken by whoever loads or unloads it.
     load: tokio::sync::Mutex<()>,
-    /// Milliseconds of the host's life at the last call.
-    used_ms: AtomicU64,
+    /// The host's microseconds at the last call.
+    used_us: AtomicU64,
 }
 
 /// Where a deployment stands, and since when.
@@ -91,7 +91,7 @@ impl Deployment {
                 failed: None,
             }),
             load: tokio::sync::Mutex::default(),
-            used_ms: AtomicU64::new(0),
+            used_us: AtomicU64::new(0),
         }
     }
 
@@ -169,13 +169,13 @@ impl Host {
         u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A deployment by its id, also one that another host made. Errors: `RESOURCE_NOT_FOUND`.
-    pub(crate) async fn known(&self, id: &str) -> Result<Arc<Deployment>> {
-        match self.by_id(id) {
+    /// A deployment of a workspace by its id, also one that another host made. Errors: `RESOURCE_NOT_FOUND`.
+    pub(crate) async fn known(&self, workspace: &Workspace, id: &str) -> Result<Arc<Deployment>> {
+        match self.by_id(workspace, id) {
             Ok(found) => Ok(found),
             Err(_) => {
                 self.refresh().await?;
-                self.by_id(id)
+                self.by_id(workspace, id)
             }
         }
     }
@@ -196,9 +196,10 @@ impl Host {
         }
     }
 
-    /// A deployment by its id. Errors: `RESOURCE_NOT_FOUND`.
-    fn by_id(&self, id: &str) -> Result<Arc<Deployment>> {
+    /// A deployment of a workspace by its id. Errors: `RESOURCE_NOT_FOUND`.
+    fn by_id(&self, workspace: &Workspace, id: &str) -> Result<Arc<Deployment>> {
         let found = self.0.table.load().get(id).cloned();
+        let found = found.filter(|found| found.record.workspace == workspace.as_str());
         found.ok_or_else(|| Error::not_found(ResourceKind::Deployment, id))
     }
 
@@ -206,6 +207,7 @@ impl Host {
     pub(crate) fn find(&self, workspace: &Workspace, name: &str, version: &str) -> Result<Arc<Deployment>> {
         let table = self.0.table.load();
         if let Some(found) = table.get(name)
+            && found.record.workspace == workspace.as_str()
             && (version.is_empty() || found.record.model_version == version)
         {
             return Ok(found.clone());
@@ -290,7 +292,7 @@ impl Host {
         }
         // Two references to one version are one deployment.
         let identity = match record.model_version.as_str() {
-            "" => record.artifact_uri.clone(),
+            "" => format!("{}/{}", record.workspace, record.artifact_uri),
             version => format!("{}/{}/{version}", record.workspace, record.model_uid),
         };
         record.deployment_id = deployment_id(&identity, &record.content_digest, &record.settings)?;
@@ -317,32 +319,41 @@ impl Host {
 
     /// The model of a deployment, loaded if it is not in memory.
     ///
+    /// A load that has begun goes on without the caller who began it, so that one who gives up early does not make
+    /// everybody begin anew.
+    ///
     /// Errors: `MODEL_NOT_READY`, `RUNTIME_MISSING`, `DATA_LOSS`. One that failed a moment ago is not tried again.
     pub(crate) async fn model(&self, deployment: &Arc<Deployment>) -> Result<Arc<Model>> {
-        deployment.used_ms.store(self.now_ms(), Ordering::Relaxed);
+        let now_us = u64::try_from(self.0.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        deployment.used_us.store(now_us, Ordering::Relaxed);
         if let Some(model) = deployment.model.load_full() {
             return Ok(model);
         }
-        let _held = deployment.load.lock().await;
-        if let Some(model) = deployment.model.load_full() {
-            return Ok(model);
-        }
-        let standing = deployment.standing();
-        if let (DeploymentState::Failed(why), Some((at, reason))) = (&standing.state, standing.failed)
-            && at.elapsed() < RETRY_AFTER
-        {
-            return Err(Error::precondition(reason, why.clone(), Vec::new()));
-        }
-        self.load_now(deployment).await
+        self.load_once(deployment, RETRY_AFTER).await
     }
 
     /// Loads a deployment again even if it failed a moment ago.
     pub(crate) async fn reload(&self, deployment: &Arc<Deployment>) -> Result<Arc<Model>> {
-        let _held = deployment.load.lock().await;
-        match deployment.model.load_full() {
-            Some(model) => Ok(model),
-            None => self.load_now(deployment).await,
-        }
+        self.load_once(deployment, Duration::ZERO).await
+    }
+
+    /// Loads unless somebody else did so meanwhile, or tried and failed less than `patience` ago.
+    async fn load_once(&self, deployment: &Arc<Deployment>, patience: Duration) -> Result<Arc<Model>> {
+        let (host, deployment) = (self.clone(), deployment.clone());
+        let load = self.0.tasks.spawn(async move {
+            let _held = deployment.load.lock().await;
+            if let Some(model) = deployment.model.load_full() {
+                return Ok(model);
+            }
+            let standing = deployment.standing();
+            if let (DeploymentState::Failed(why), Some((at, reason))) = (&standing.state, standing.failed)
+                && at.elapsed() < patience
+            {
+                return Err(Error::precondition(reason, why.clone(), Vec::new()));
+            }
+            host.load_now(&deployment).await
+        });
+        load.await.map_err(Error::internal)?
     }
 
     /// Loads; the caller holds the lock of the deployment.
@@ -424,7 +435,7 @@ impl Host {
             .values()
             .filter_map(|d| {
                 Some((
-                    d.used_ms.load(Ordering::Relaxed),
+                    d.used_us.load(Ordering::Relaxed),
                     d.clone(),
                     d.model.load_full()?.memory_bytes(),
                 ))
@@ -460,7 +471,14 @@ impl Host {
     }
 
     /// Forgets a deployment; its calls end first.
-    pub(crate) async fn delete(&self, id: &str) -> Result<()> {
+    ///
+    /// One that is not there, or not in this workspace, is forgotten already.
+    pub(crate) async fn delete(&self, workspace: &Workspace, id: &str) -> Result<()> {
+        match self.known(workspace, id).await {
+            Ok(_) => {}
+            Err(Error::NotFound(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
         let gone = {
             let _held = self.0.change.lock().await;
             self.0.store.delete(id).await?;

@@ -190,7 +190,9 @@ impl GrpcInferenceService for Serving {
         let versions = versions
             .values()
             .filter(|d| {
-                d.record.model_name == deployment.record.model_name && !d.record.model_version.is_empty()
+                d.record.workspace == deployment.record.workspace
+                    && d.record.model_name == deployment.record.model_name
+                    && !d.record.model_version.is_empty()
             })
             .map(|d| d.record.model_version.clone());
         Ok(Response::new(wire::ModelMetadataResponse {

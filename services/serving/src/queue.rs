@@ -18,6 +18,9 @@ use tokio::sync::oneshot;
 
 use crate::runtime::{Call, Runtime};
 
+#[cfg(test)]
+mod tests;
+
 /// The queue of one loaded model. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Queue(Arc<Inner>);

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use lodeway_domain::{
     Error, Result,
-    serving::{Pass, StickyKey},
+    serving::{CallOutcome, Pass, StickyKey},
     time::Timestamp,
 };
 
@@ -24,7 +24,24 @@ pub(crate) struct Chosen {
     pub(crate) place: usize,
     pub(crate) target: std::sync::Arc<TargetRoute>,
     pub(crate) ready: std::sync::Arc<Ready>,
-    pub(crate) pass: Pass,
+    pass: Option<Pass>,
+    chosen: Timestamp,
+}
+
+impl Chosen {
+    /// How the call went. True if that changed whether the target gets calls.
+    pub(crate) fn settle(&mut self, now: Timestamp, outcome: CallOutcome) -> bool {
+        self.pass
+            .take()
+            .is_some_and(|pass| self.target.record(now, pass, outcome))
+    }
+}
+
+impl Drop for Chosen {
+    /// A call that was not made, or whose caller has left, says nothing; a probe must not be waited for then.
+    fn drop(&mut self) {
+        self.settle(self.chosen, CallOutcome::Unknown);
+    }
 }
 
 impl Route {
@@ -74,7 +91,8 @@ impl Route {
             place,
             target: target.clone(),
             ready,
-            pass,
+            pass: Some(pass),
+            chosen: now,
         })
     }
 

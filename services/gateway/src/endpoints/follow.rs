@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::StreamExt as _;
 use lodeway_domain::{Error, Result, caller::Workspace, serving::TargetRef};
 use lodeway_proto::registry::v1::WatchModelVersionsRequest;
 use lodeway_rpc::status;
 use lodeway_store::{
-    gateway::{GatewayEvent, Resolution},
+    gateway::{EndpointRecord, GatewayEvent, Resolution},
     registry::Write,
 };
 use tokio::sync::Notify;
@@ -23,17 +24,20 @@ const BATCH: usize = 256;
 const LOAD_WAIT: Duration = Duration::from_secs(300);
 /// How often old changes and windows are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
+/// Endpoints that are looked at side by side.
+const AT_ONCE: usize = 16;
 const CHANGE_RETENTION: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 impl Endpoints {
     /// Reads what was left, then goes on in the background.
     pub(crate) async fn begin_following(&self) -> Result<()> {
         let (head, all) = self.0.store.all_endpoints().await?;
-        for (workspace, record) in all {
-            let route = self.0.table.put(&workspace, record, self.0.clock.now());
-            self.restore(&route).await;
-            self.declare(&route).await;
-        }
+        // Side by side: one that does not answer holds up nobody else.
+        futures::stream::iter(all)
+            .for_each_concurrent(AT_ONCE, async |(workspace, record)| {
+                self.adopt(&workspace, record).await
+            })
+            .await;
         let this = self.clone();
         self.0
             .tasks
@@ -54,20 +58,26 @@ impl Endpoints {
         Ok(())
     }
 
-    /// Makes what was ready before a restart ready again.
-    async fn restore(&self, route: &Arc<Route>) {
-        for target in &route.targets {
-            let known = route
-                .record
-                .resolutions
-                .iter()
-                .find(|known| known.target == target.target.name);
-            let Some(known) = known else { continue };
-            match self.ready_again(&route.workspace, &target.target, known).await {
-                Ok(ready) => target.set_ready(ready),
-                Err(error) => target.set_trouble(error.to_string()),
+    /// Puts an endpoint into the table as it was written, before a restart or by another gateway. What serves goes on
+    /// serving until its targets are ready; those that are not by then are looked at again.
+    async fn adopt(&self, workspace: &Workspace, record: EndpointRecord) {
+        let missing = self.0.table.missing(workspace, &record);
+        let each = missing.iter().map(async |target| {
+            let known = record.resolutions.iter().find(|known| known.target == target.name)?;
+            match self.ready_again(workspace, target, known).await {
+                Ok(ready) => Some(ready),
+                Err(error) => {
+                    tracing::warn!(endpoint.name = %record.endpoint.name, target = %target.name, %error, "a target is not ready");
+                    None
+                }
             }
-        }
+        });
+        let ready = futures::future::join_all(each)
+            .await
+            .into_iter()
+            .flatten()
+            .collect();
+        self.publish(workspace, record, ready).await;
     }
 
     /// Takes over what other gateways wrote, and this one.
@@ -89,8 +99,10 @@ impl Endpoints {
                 Err(Error::OutOfRange { .. }) => match self.0.store.all_endpoints().await {
                     Ok((head, all)) => {
                         cursor = head;
+                        let keys = all.iter().map(|(_, record)| record.endpoint.uid.key()).collect();
+                        self.0.table.keep_only(&keys);
                         for (workspace, record) in all {
-                            self.0.table.put(&workspace, record, self.0.clock.now());
+                            self.take(&workspace, GatewayEvent::Endpoint(Box::new(record)));
                         }
                     }
                     Err(error) => tracing::warn!(%error, "endpoints cannot be read again"),
@@ -106,24 +118,11 @@ impl Endpoints {
         match event {
             GatewayEvent::Deleted { key, .. } => self.0.table.remove(key),
             GatewayEvent::Endpoint(record) => {
-                let route = self.0.table.put(workspace, *record, self.0.clock.now());
-                let this = self.clone();
-                // Targets that another gateway made ready are known to the host already.
-                self.0.tasks.spawn_until_stop(async move {
-                    this.declare(&route).await;
-                    for target in route.targets.iter().filter(|target| target.ready().is_none()) {
-                        let known = route
-                            .record
-                            .resolutions
-                            .iter()
-                            .find(|k| k.target == target.target.name);
-                        if let Some(known) = known
-                            && let Ok(ready) = this.ready_again(&route.workspace, &target.target, known).await
-                        {
-                            target.set_ready(ready);
-                        }
-                    }
-                });
+                let (this, workspace) = (self.clone(), workspace.clone());
+                // The table knows which of two records is newer, whichever is ready first.
+                self.0
+                    .tasks
+                    .spawn_until_stop(async move { this.adopt(&workspace, *record).await });
             }
         }
     }
@@ -181,11 +180,11 @@ impl Endpoints {
         let cx = super::own_context(&route.workspace);
         let now = self.0.clock.now();
         let before = target.ready();
+        let known = route.known(&target.target).map(|known| known.model_uid.clone());
         if let (TargetRef::Model(reference), Some(before)) = (&target.target.reference, &before) {
             match self.means(&route.workspace, &reference.to_string()).await {
                 Ok((uid, _)) if uid != before.resolution.model_uid => {
-                    // A name that was given to another model: the endpoint follows a uid, not a name.
-                    target.set_trouble(format!("`{reference}` is another model now; make a new revision"));
+                    target.set_trouble(another_model(&target.target.reference));
                     return;
                 }
                 Ok((_, version)) if version == before.resolution.model_version => return,
@@ -197,6 +196,9 @@ impl Endpoints {
             .ready(&cx, route.revision().number, &target.target, now, LOAD_WAIT)
             .await;
         match found {
+            Ok(ready) if known.is_some_and(|known| known != ready.resolution.model_uid) => {
+                target.set_trouble(another_model(&target.target.reference));
+            }
             Ok(ready) => {
                 let changed = before.is_none_or(|b| !is_same(&b.resolution, &ready.resolution));
                 let resolution = ready.resolution.clone();
@@ -265,6 +267,11 @@ impl Endpoints {
             }
         }
     }
+}
+
+/// A name that was given to another model: the endpoint follows a uid, not a name.
+fn another_model(reference: &TargetRef) -> String {
+    format!("`{reference}` is another model now; make a new revision")
 }
 
 fn is_same(one: &Resolution, other: &Resolution) -> bool {

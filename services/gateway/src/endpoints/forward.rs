@@ -137,6 +137,8 @@ impl Endpoints {
             .call(now);
 
         let mut tried = Vec::new();
+        // Hedged attempts are retries too: what a call may cost its targets is one number.
+        let mut left = resilience.max_retries;
         loop {
             let chosen = match route.choose(asked, &tried, now) {
                 Ok(chosen) => chosen,
@@ -158,11 +160,16 @@ impl Endpoints {
                     {
                         Either::Left((outcome, _)) => outcome,
                         Either::Right(((), first)) => {
-                            let second = route
-                                .choose(asked, &tried, now)
-                                .or_else(|_| route.choose(asked, &[], now));
+                            let second = || {
+                                route
+                                    .choose(asked, &tried, now)
+                                    .or_else(|_| route.choose(asked, &[], now))
+                            };
+                            let second = (left > 0).then(second).and_then(Result::ok);
                             match second {
-                                Ok(second) if may_retry() => {
+                                Some(second) if may_retry() => {
+                                    left -= 1;
+                                    tried.push(second.place);
                                     let second = self.attempt(cx, route, second, &work, deadline);
                                     first_success(first, std::pin::pin!(second)).await
                                 }
@@ -174,10 +181,10 @@ impl Endpoints {
             };
             match outcome {
                 Err(error)
-                    if is_worth_retrying(&error)
-                        && tried.len() <= usize::try_from(resilience.max_retries).unwrap_or(0)
-                        && Instant::now() < deadline
-                        && may_retry() => {}
+                    if is_worth_retrying(&error) && left > 0 && Instant::now() < deadline && may_retry() =>
+                {
+                    left -= 1;
+                }
                 outcome => return outcome,
             }
         }
@@ -188,7 +195,7 @@ impl Endpoints {
         &self,
         cx: &CallContext,
         route: &Route,
-        chosen: Chosen,
+        mut chosen: Chosen,
         work: &Work<'_>,
         deadline: Instant,
     ) -> Result<(Done, Chosen)> {
@@ -219,7 +226,7 @@ impl Endpoints {
             Err(Error::Exhausted { .. }) => CallOutcome::Unknown,
             Err(_) => CallOutcome::Success,
         };
-        if chosen.target.record(now, chosen.pass, verdict) {
+        if chosen.settle(now, verdict) {
             self.breaker_moved(route, &chosen.target);
         }
         let seen = Seen {

@@ -78,10 +78,9 @@ impl Endpoints {
         let uid = EndpointUid::generate();
         let revision = spec.first(&uid, self.author(cx, comment, RevisionReason::Created))?;
         let endpoint = new.create(uid, revision.created)?;
-        if repeat.id.is_none()
-            && let Ok(there) = self.0.table.find(&cx.caller.workspace, endpoint.name.as_str())
-        {
-            return Err(Error::exists(ResourceKind::Endpoint, &there.record.endpoint.name));
+        // Before targets are loaded in vain; the store asks again.
+        if repeat.id.is_none() && self.get(cx, &endpoint.name).await.is_ok() {
+            return Err(Error::exists(ResourceKind::Endpoint, &endpoint.name));
         }
         let ready = self.ready_targets(cx, &revision, wait).await?;
         let resolutions = ready.iter().map(|one| one.resolution.clone()).collect();
@@ -97,13 +96,10 @@ impl Endpoints {
 
     /// Puts a record into the table with its targets ready.
     pub(crate) async fn publish(&self, workspace: &Workspace, record: EndpointRecord, ready: Vec<Ready>) {
-        let route = self.0.table.put(workspace, record, self.0.clock.now());
-        for one in ready {
-            if let Some((_, target)) = route.target(&one.resolution.target) {
-                target.set_ready(one);
-            }
+        let route = self.0.table.put(workspace, record, ready, self.0.clock.now());
+        if let Some(route) = route {
+            self.declare(&route).await;
         }
-        self.declare(&route).await;
     }
 
     /// The next revision of an endpoint, once its targets are ready. Errors: `ETAG_MISMATCH` unless `expected` serves.
@@ -120,11 +116,21 @@ impl Endpoints {
         }: How,
     ) -> Result<EndpointRecord> {
         let record = self.0.store.endpoint(&cx.caller.workspace, name).await?;
-        if expected.is_some_and(|expected| expected != record.revision.number) && repeat.id.is_none() {
-            return Err(Error::Conflict(Resource::new(ResourceKind::Endpoint, name)));
-        }
+        let stale = || Error::Conflict(Resource::new(ResourceKind::Endpoint, name));
+        let base = match expected.filter(|expected| *expected != record.revision.number) {
+            None => record.revision.clone(),
+            // A repeated request gets its old answer from the store, which refuses any other.
+            Some(expected) if repeat.id.is_some() => {
+                let before = self.0.store.revision(record.endpoint.uid.key(), expected).await;
+                before.map_err(|error| match error {
+                    Error::NotFound(_) => stale(),
+                    other => other,
+                })?
+            }
+            Some(_) => return Err(stale()),
+        };
         let author = self.author(cx, comment, RevisionReason::Updated);
-        let revision = spec.following(&record.revision, author)?;
+        let revision = spec.following(&base, author)?;
         self.serve(cx, &record, revision, "CreateRevision", wait, repeat)
             .await
     }
@@ -288,7 +294,7 @@ pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 /// A target whose signature takes other inputs than the endpoint's does not fit behind it: its callers would break.
 ///
 /// Compared are the names of required inputs; more optional ones, other outputs and models without a signature fit.
-fn fits(record: &EndpointRecord, ready: &[Ready]) -> Result<()> {
+pub(crate) fn fits(record: &EndpointRecord, ready: &[Ready]) -> Result<()> {
     let required = |signature: &lodeway_domain::signature::ModelSignature| {
         let columns = signature
             .inputs

@@ -41,7 +41,7 @@ use lodeway_proto::{
     serving::v1::deployment_service_client::DeploymentServiceClient,
 };
 use lodeway_rpc::{CallContext, Tasks, Transport};
-use lodeway_store::gateway::GatewayStore;
+use lodeway_store::gateway::{GatewayStore, Window};
 
 use self::table::Table;
 
@@ -60,7 +60,7 @@ pub struct EndpointPeers {
 /// What endpoints may be told.
 #[derive(Debug, Clone)]
 pub struct EndpointConfig {
-    /// This process among several gateways.
+    /// This process among several gateways; the same after a restart, it goes on with its rollouts at once.
     pub replica: String,
     /// How long one window of measurements is.
     pub window: Duration,
@@ -102,6 +102,10 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
     pub(crate) config: EndpointConfig,
+    /// Who measures: this process, so that another one under the same name does not write over its windows.
+    pub(crate) measurer: String,
+    /// Windows that the store did not take; held while windows are written.
+    pub(crate) unsent: tokio::sync::Mutex<Vec<Window>>,
 }
 
 /// The model host as the gateway calls it.
@@ -141,7 +145,9 @@ impl Endpoints {
             events: events::Events::default(),
             clock,
             tasks,
+            measurer: format!("{}/{}", config.replica, lodeway_domain::id::new_hex()),
             config,
+            unsent: tokio::sync::Mutex::default(),
         }));
         endpoints.begin_following().await?;
         endpoints.begin_flushing();

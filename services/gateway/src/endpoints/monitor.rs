@@ -28,6 +28,8 @@ use super::{EndpointConfig, Endpoints};
 const SAMPLED_ROWS: usize = 16;
 /// Windows that wait for the store at most, a target; while it is down the oldest are lost.
 const MAX_WAITING: usize = 360;
+/// Windows of all targets that wait for the store at most.
+const MAX_UNSENT: usize = 10_000;
 /// Windows that one question reads.
 const MAX_WINDOWS: i64 = 100_000;
 
@@ -144,7 +146,13 @@ pub(crate) enum Mirrored<'a> {
 impl State {
     fn window(&mut self, of: Of<'_>, now: Timestamp, length: Duration) -> &mut Open {
         let length = i64::try_from(length.as_millis()).unwrap_or(10_000).max(1);
-        let start_ms = now.millis() - now.millis().rem_euclid(length);
+        let mut start_ms = now.millis() - now.millis().rem_euclid(length);
+        // Calls that end together come in any order. One that is late by a window counts into the window that has begun:
+        // opened again, the old one would be written over what is known of it.
+        let newest = self.open.iter().map(|window| window.start_ms).max();
+        if let Some(newest) = newest.filter(|newest| (1..=length).contains(&(newest - start_ms))) {
+            start_ms = newest;
+        }
         // Few are open at a time: a revision and a version, two while either changes.
         while let Some(place) = self.open.iter().position(|window| window.start_ms != start_ms) {
             let over = self.open.swap_remove(place);
@@ -252,22 +260,26 @@ impl Endpoints {
         });
     }
 
-    /// Writes what was measured to the store.
+    /// Writes what was measured to the store. What cannot be written waits for the next time.
     pub(crate) async fn flush(&self) -> Result<()> {
-        let mut windows = Vec::new();
-        for route in self.0.table.all() {
+        // One at a time: a window must not be written over by what it was a moment before.
+        let mut windows = self.0.unsent.lock().await;
+        for route in self.0.table.measuring() {
             for target in &route.targets {
-                windows.extend(
-                    target
-                        .monitor
-                        .take(route.key, &target.target.name, &self.0.config.replica),
-                );
+                let taken = target
+                    .monitor
+                    .take(route.key, &target.target.name, &self.0.measurer);
+                windows.extend(taken);
             }
         }
         if windows.is_empty() {
             return Ok(());
         }
-        self.0.store.put_windows(windows).await
+        let surplus = windows.len().saturating_sub(MAX_UNSENT);
+        windows.drain(..surplus);
+        self.0.store.put_windows(windows.clone()).await?;
+        windows.clear();
+        Ok(())
     }
 
     /// What all gateways measured over a span, merged by revision, target and version.

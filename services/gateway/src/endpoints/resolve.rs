@@ -70,6 +70,7 @@ impl Endpoints {
                 resolution.signature_json = declared_signature(&metadata);
                 resolution.platform = metadata.platform;
                 Ok(Ready {
+                    of: target.clone(),
                     resolution,
                     upstream,
                     signature: None,
@@ -90,7 +91,7 @@ impl Endpoints {
                     .await;
                 let deployment = reply.map_err(|s| status::into_error(&s))?.into_inner().deployment;
                 let deployment = deployment.ok_or_else(|| Error::internal("a peer gave no deployment"))?;
-                of_deployment(clients, resolution, deployment)
+                of_deployment(clients, target, resolution, deployment)
             }
         }
     }
@@ -103,10 +104,15 @@ impl Endpoints {
         known: &Resolution,
     ) -> Result<Ready> {
         let cx = super::own_context(workspace);
-        if let TargetRef::External(_) = &target.reference {
-            return self
-                .ready(&cx, known.revision, target, known.from, Duration::ZERO)
-                .await;
+        if let TargetRef::External(external) = &target.reference {
+            // It was ready once. Whether it answers now is seen when it is called: nobody waits for one that does not.
+            return Ok(Ready {
+                of: target.clone(),
+                resolution: known.clone(),
+                upstream: Upstream::external(external)?,
+                signature: None,
+                profile: None,
+            });
         }
         let clients = self.serving()?;
         let message = GetDeploymentRequest {
@@ -124,6 +130,7 @@ impl Endpoints {
             .unwrap_or_default();
         // In memory or not: it is loaded when it is asked for.
         Ok(Ready {
+            of: target.clone(),
             signature: signature(&known.signature_json),
             profile: profile(&deployment.profile),
             resolution: known.clone(),
@@ -207,6 +214,7 @@ impl Endpoints {
 
 fn of_deployment(
     clients: Arc<ServingClients>,
+    target: &Target,
     resolution: Resolution,
     deployment: wire::Deployment,
 ) -> Result<Ready> {
@@ -230,6 +238,7 @@ fn of_deployment(
         ..resolution
     };
     Ok(Ready {
+        of: target.clone(),
         signature: signature(&resolution.signature_json),
         profile,
         resolution,
@@ -297,9 +306,13 @@ fn settings(of: &DeploymentSettings) -> wire::DeploymentSettings {
 }
 
 /// The error of a change that would send traffic to a target that is not ready.
-fn not_ready(target: &Target, error: Error) -> Error {
+///
+/// A model host that does not answer is asked again and says nothing of the target; another server is the target.
+pub(crate) fn not_ready(target: &Target, error: Error) -> Error {
+    let is_elsewhere = matches!(target.reference, TargetRef::External(_));
     match error {
-        Error::Internal(_) | Error::Unavailable { .. } | Error::Invalid(_) | Error::Denied(_) => error,
+        Error::Unavailable { .. } if !is_elsewhere => error,
+        Error::Internal(_) | Error::Invalid(_) | Error::Denied(_) => error,
         other => Error::precondition(
             Reason::TargetNotReady,
             format!(

@@ -7,29 +7,41 @@
 use std::time::Duration;
 
 use lodeway_domain::{
-    Error, Reason, Result,
+    Error, Reason, Resource, ResourceKind, Result,
+    caller::Workspace,
     monitor::{Distribution, TrafficSummary},
     page::{Page, PageRequest},
     registry::{AliasName, ModelName, Stage},
     serving::{
         Authorship, Decision, EndpointName, Measured as GuardMeasured, Observation, OnSuccess, Revision,
         RevisionReason, Rollout, RolloutEvent, RolloutId, RolloutPlan, RolloutSpec, RolloutState,
-        RolloutStatus, ShadowStats, Stats, Target, decide, step_spec,
+        RolloutStatus, ShadowStats, Stats, Target, TargetName, decide, step_spec,
     },
     time::Timestamp,
 };
 use lodeway_proto::registry::v1 as registry;
 use lodeway_rpc::{CallContext, status};
 use lodeway_store::{
-    gateway::{EndpointRecord, NewRevision, RolloutRecord, RolloutStep},
+    gateway::{EndpointRecord, NewRevision, Resolution, RolloutRecord, RolloutStep},
     registry::Write,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoints, events::Happened, manage::Repeat, monitor::Measured, table::Ready};
+use super::{
+    Endpoints,
+    events::Happened,
+    manage::{Repeat, fits},
+    monitor::Measured,
+    resolve::not_ready,
+    table::Ready,
+};
 
 /// How long a candidate may take to get ready.
 const CANDIDATE_WAIT: Duration = Duration::from_secs(60);
+/// How long a target from before may take to get ready once more, so that traffic goes back to it.
+const BASE_WAIT: Duration = Duration::from_secs(5);
+/// How often a person's word is tried while others write.
+const ATTEMPTS: usize = 20;
 /// Events of a rollout that are kept.
 const MAX_EVENTS: usize = 200;
 
@@ -48,12 +60,23 @@ pub(crate) struct Stored {
     pub(crate) rollout: Rollout,
     pub(crate) endpoint_name: EndpointName,
     pub(crate) current_revision: u32,
-    /// The baseline's figures of the last step that had some.
-    baseline: Option<Stats>,
+    /// The last step in which the baseline had calls.
+    baseline: Option<Baseline>,
     /// What was seen last.
     pub(crate) observation: Observation,
     pub(crate) holds: String,
     pub(crate) events: Vec<(Timestamp, String)>,
+}
+
+/// What the candidate is compared with once it gets everything.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Baseline {
+    /// The baseline's figures.
+    stats: Stats,
+    /// The revision in which it had them.
+    revision: u32,
+    /// When that began.
+    since: Timestamp,
 }
 
 /// A stored rollout with what its next step must match.
@@ -85,7 +108,8 @@ impl Endpoints {
         let ready = self
             .ready(cx, record.revision.number, &candidate, now, CANDIDATE_WAIT)
             .await
-            .map_err(|error| candidate_not_ready(&candidate, error))?;
+            .map_err(|error| not_ready(&candidate, error))?;
+        fits(&record, std::slice::from_ref(&ready))?;
         let on_success = completion
             .map(|completion| of_version(completion, &ready))
             .transpose()?;
@@ -185,12 +209,17 @@ impl Endpoints {
         }
     }
 
+    /// The controller writes again and again what it sees, so what a person wants is tried against each state it leaves.
     async fn by_a_person(&self, cx: &CallContext, id: &str, event: RolloutEvent) -> Result<Stored> {
-        let standing = Standing::read(self.0.store.rollout(&cx.caller.workspace, id).await?)?;
-        let now = self.0.clock.now();
-        self.step(standing, event, None, None, now)
-            .await
-            .map(|standing| standing.stored)
+        for _ in 0..ATTEMPTS {
+            let standing = Standing::read(self.0.store.rollout(&cx.caller.workspace, id).await?)?;
+            let now = self.0.clock.now();
+            match self.step(standing, event.clone(), None, None, now).await {
+                Err(Error::Conflict(_)) => {}
+                done => return done.map(|standing| standing.stored),
+            }
+        }
+        Err(Error::Conflict(Resource::new(ResourceKind::Rollout, id)))
     }
 
     /// Looks at rollouts again and again.
@@ -250,7 +279,15 @@ impl Endpoints {
                 }
                 let spec = step_spec(&base, &standing.stored.rollout.candidate, kind)?;
                 let next = spec.following(&record.revision, author(&standing.stored.rollout, now, reason))?;
-                self.publish_step(standing, RolloutEvent::Published, next, holder, now)
+                let ready = match self.step_targets(&standing, &next).await {
+                    Ok(ready) => (ready, Vec::new()),
+                    Err(error) => {
+                        tracing::warn!(rollout.id = %standing.stored.rollout.id, %error, "a rollout holds");
+                        standing.stored.holds = error.to_string();
+                        return self.note(standing, holder, now).await;
+                    }
+                };
+                self.publish_step(standing, RolloutEvent::Published, next, ready, holder, now)
                     .await
             }
             RolloutStatus::RollingBack { .. } => {
@@ -268,7 +305,8 @@ impl Endpoints {
                 let next = record
                     .revision
                     .restore(&base, author(&standing.stored.rollout, now, reason))?;
-                self.publish_step(standing, RolloutEvent::Restored, next, holder, now)
+                let ready = self.base_targets(&standing, &record, &next).await?;
+                self.publish_step(standing, RolloutEvent::Restored, next, ready, holder, now)
                     .await
             }
             RolloutStatus::Completing => match self.complete(&standing).await {
@@ -314,7 +352,7 @@ impl Endpoints {
 
     /// The endpoint as it stands, and the revision that the rollout began with.
     async fn revisions_of(&self, standing: &Standing) -> Result<(EndpointRecord, Revision)> {
-        let workspace = lodeway_domain::caller::Workspace::parse(&standing.record.workspace)?;
+        let workspace = Workspace::parse(&standing.record.workspace)?;
         let record = self
             .0
             .store
@@ -328,21 +366,105 @@ impl Endpoints {
         Ok((record, base))
     }
 
+    /// The targets of a step. What answers calls now goes on as it is; what gets its first calls must be ready.
+    async fn step_targets(&self, standing: &Standing, revision: &Revision) -> Result<Vec<Ready>> {
+        let workspace = Workspace::parse(&standing.record.workspace)?;
+        let cx = super::own_context(&workspace);
+        let each = revision.targets.iter().map(async |target| {
+            if let Some(ready) = self.serving_now(&workspace, standing, revision, target) {
+                return Ok(ready);
+            }
+            self.ready(&cx, revision.number, target, revision.created, CANDIDATE_WAIT)
+                .await
+                .map_err(|error| not_ready(target, error))
+        });
+        futures::future::try_join_all(each).await
+    }
+
+    /// The targets of the way back, those that are ready: one that is not, perhaps without any traffic, must not keep
+    /// calls at a candidate that failed.
+    async fn base_targets(
+        &self,
+        standing: &Standing,
+        record: &EndpointRecord,
+        revision: &Revision,
+    ) -> Result<(Vec<Ready>, Vec<Resolution>)> {
+        let workspace = Workspace::parse(&standing.record.workspace)?;
+        let cx = super::own_context(&workspace);
+        let each = revision.targets.iter().map(async |target| {
+            match self.serving_now(&workspace, standing, revision, target) {
+                Some(ready) => Ok(ready),
+                None => {
+                    self.ready(&cx, revision.number, target, revision.created, BASE_WAIT)
+                        .await
+                }
+            }
+        });
+        let mut found = (Vec::new(), Vec::new());
+        for (target, outcome) in revision.targets.iter().zip(futures::future::join_all(each).await) {
+            match outcome {
+                Ok(ready) => found.0.push(ready),
+                Err(error) => {
+                    tracing::warn!(target = %target.name, %error, "a target is not ready that gets its traffic back");
+                    // It means what it meant, so that it is found again when it is back.
+                    let meant = record
+                        .resolutions
+                        .iter()
+                        .find(|known| known.target == target.name);
+                    found.1.extend(meant.map(|known| Resolution {
+                        revision: revision.number,
+                        from: revision.created,
+                        ..known.clone()
+                    }));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// A target that answers calls of this gateway now, as one of the next revision.
+    fn serving_now(
+        &self,
+        workspace: &Workspace,
+        standing: &Standing,
+        revision: &Revision,
+        target: &Target,
+    ) -> Option<Ready> {
+        let route = self
+            .0
+            .table
+            .find(workspace, standing.stored.endpoint_name.as_str())
+            .ok()?;
+        let same = route.targets.iter().find(|route| route.target == *target);
+        let ready = same.filter(|_| route.key == standing.record.key)?.ready()?;
+        Some(Ready {
+            of: target.clone(),
+            resolution: Resolution {
+                revision: revision.number,
+                from: revision.created,
+                ..ready.resolution.clone()
+            },
+            upstream: ready.upstream.clone(),
+            signature: ready.signature.clone(),
+            profile: ready.profile.clone(),
+        })
+    }
+
     async fn publish_step(
         &self,
         standing: Standing,
         event: RolloutEvent,
         revision: Revision,
+        (ready, others): (Vec<Ready>, Vec<Resolution>),
         holder: Option<&str>,
         now: Timestamp,
     ) -> Result<()> {
-        let workspace = lodeway_domain::caller::Workspace::parse(&standing.record.workspace)?;
-        let cx = super::own_context(&workspace);
-        let ready = self.ready_targets(&cx, &revision, CANDIDATE_WAIT).await?;
+        let workspace = Workspace::parse(&standing.record.workspace)?;
+        let resolutions = ready.iter().map(|one| one.resolution.clone());
         let new = NewRevision {
             key: standing.record.key,
             revision,
-            resolutions: ready.iter().map(|one| one.resolution.clone()).collect(),
+            resolutions: resolutions.chain(others).collect(),
         };
         let name = standing.stored.endpoint_name.clone();
         self.step(standing, event, Some(new), holder, now).await?;
@@ -399,7 +521,7 @@ impl Endpoints {
         holder: Option<&str>,
         now: Timestamp,
     ) -> Result<Standing> {
-        let workspace = lodeway_domain::caller::Workspace::parse(&standing.record.workspace)?;
+        let workspace = Workspace::parse(&standing.record.workspace)?;
         let record = RolloutRecord {
             body: serde_json::to_string(&standing.stored).map_err(Error::internal)?,
             is_open,
@@ -440,25 +562,23 @@ impl Endpoints {
             .await?;
         let stored = &mut standing.stored;
         let candidate = &stored.rollout.candidate.name;
-        let of_step = |one: &&Measured| one.revision == stored.current_revision;
-        let whole = |is_candidate: bool| {
-            let mut sum = TrafficSummary::default();
-            let wanted = |one: &&Measured| (one.target == *candidate) == is_candidate;
-            measured
-                .iter()
-                .filter(of_step)
-                .filter(wanted)
-                .for_each(|one| sum.merge(&one.summary));
-            sum
-        };
-        let (ours, theirs) = (whole(true), whole(false));
-        let baseline = match stats(&theirs) {
-            figures if figures.calls > 0 => {
-                stored.baseline = Some(figures);
-                figures
-            }
-            none => stored.baseline.unwrap_or(none),
-        };
+        let revision = stored.current_revision;
+        let (ours, mut theirs) = (
+            whole(&measured, revision, |target| target == candidate),
+            whole(&measured, revision, |target| target != candidate),
+        );
+        let mut baseline = stats(&theirs);
+        if baseline.calls > 0 {
+            stored.baseline = Some(Baseline {
+                stats: baseline,
+                revision,
+                since,
+            });
+        } else if let Some(last) = stored.baseline {
+            baseline = last.stats;
+            let then = self.measured(standing.record.key, last.since, now, true).await?;
+            theirs = whole(&then, last.revision, |target| target != candidate);
+        }
         let shadow = ours.shadow();
         Ok(Observation {
             candidate: stats(&ours),
@@ -477,7 +597,7 @@ impl Endpoints {
         let Some(wanted) = standing.stored.rollout.plan.on_success() else {
             return Ok(());
         };
-        let workspace = lodeway_domain::caller::Workspace::parse(&standing.record.workspace)?;
+        let workspace = Workspace::parse(&standing.record.workspace)?;
         let cx = super::own_context(&workspace);
         let client = self.0.registry.clone();
         let mut client =
@@ -548,20 +668,6 @@ fn author(rollout: &Rollout, now: Timestamp, reason: RevisionReason) -> Authorsh
     }
 }
 
-fn candidate_not_ready(candidate: &Target, error: Error) -> Error {
-    match error {
-        Error::Precondition { .. } | Error::NotFound(_) | Error::DataLoss(_) => Error::precondition(
-            Reason::TargetNotReady,
-            format!(
-                "target `{}` ({}) is not ready: {error}",
-                candidate.name, candidate.reference
-            ),
-            vec![("resource_name", candidate.name.to_string())],
-        ),
-        other => other,
-    }
-}
-
 /// What is to be done in the registry, for the version that the candidate means.
 fn of_version(completion: Completion, ready: &Ready) -> Result<OnSuccess> {
     let (name, version) = (&ready.resolution.model_name, &ready.resolution.model_version);
@@ -592,6 +698,16 @@ fn stage_out(stage: Stage) -> registry::Stage {
         Stage::Production => registry::Stage::Production,
         Stage::Archived => registry::Stage::Archived,
     }
+}
+
+/// What was measured in a revision, of some targets together.
+fn whole(measured: &[Measured], revision: u32, wanted: impl Fn(&TargetName) -> bool) -> TrafficSummary {
+    let mut sum = TrafficSummary::default();
+    measured
+        .iter()
+        .filter(|one| one.revision == revision && wanted(&one.target))
+        .for_each(|one| sum.merge(&one.summary));
+    sum
 }
 
 fn stats(of: &TrafficSummary) -> Stats {

@@ -52,7 +52,6 @@ impl Endpoints {
         );
         let (message, answer, prediction_id) = (message.clone(), answer.clone(), prediction_id.clone());
         let timeout = Duration::from_millis(route.revision().timeout_ms(&target.target).into());
-        let now = self.0.clock.now();
         self.0.tasks.spawn_until_stop(async move {
             let ready = target.ready();
             let version = ready
@@ -65,7 +64,10 @@ impl Endpoints {
                 revision: route.revision().number,
                 version: &version,
             };
-            let tell = |outcome: Mirrored<'_>| target.monitor.shadow(of, now, &this.0.config, outcome);
+            let tell = |outcome: Mirrored<'_>| {
+                let now = this.0.clock.now();
+                target.monitor.shadow(of, now, &this.0.config, outcome);
+            };
             let Some(_place) = Place::take(&target.shadows, bound) else {
                 return tell(Mirrored::Dropped);
             };
@@ -84,7 +86,9 @@ impl Endpoints {
                 input: Some(&message),
                 answer: outcome.as_ref().ok(),
             };
-            target.monitor.record(of, now, &seen, &this.0.config);
+            target
+                .monitor
+                .record(of, this.0.clock.now(), &seen, &this.0.config);
             let (Ok(theirs), Ok(ours)) = (
                 outcome.and_then(inference::answer_of),
                 inference::answer_of(answer),

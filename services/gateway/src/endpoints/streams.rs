@@ -37,7 +37,7 @@ impl Drop for Under {
             .outcome
             .err()
             .map_or(CallOutcome::Success, |(_, verdict)| verdict);
-        self.chosen.target.record(now, self.chosen.pass, verdict);
+        self.chosen.settle(now, verdict);
         let of = Of {
             endpoint: self.route.record.endpoint.name.as_str(),
             target: &self.chosen.target.target.name,

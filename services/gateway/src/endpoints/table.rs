@@ -1,7 +1,7 @@
 //! The route table: an immutable snapshot of all endpoints, swapped whole.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -14,8 +14,8 @@ use lodeway_domain::{
     caller::Workspace,
     monitor::Profile,
     serving::{
-        BreakerState, CallOutcome, CircuitBreaker, EndpointKey, Pass, RetryBudget, Revision, Target,
-        TargetName,
+        BreakerState, CallOutcome, CircuitBreaker, EndpointKey, OutlierEjection, Pass, Resilience,
+        RetryBudget, Revision, Target, TargetName,
     },
     signature::ModelSignature,
     time::Timestamp,
@@ -26,12 +26,34 @@ use super::{monitor::TargetMonitor, typed::Declared, upstream::Upstream};
 
 type Name = (String, String);
 
+/// Endpoints that are gone, of which something late may still be heard.
+const MAX_GONE: usize = 4_096;
+
 /// All endpoints of this process.
 #[derive(Default)]
 pub(crate) struct Table {
     routes: ArcSwap<HashMap<Name, Arc<Route>>>,
     /// Taken by whoever changes the table.
-    change: Mutex<()>,
+    change: Mutex<Left>,
+}
+
+/// What has left the table.
+#[derive(Default)]
+struct Left {
+    /// Deleted endpoints, oldest first: news of one that come late must not bring it back over one of the same name.
+    gone: VecDeque<EndpointKey>,
+    /// Routes with targets that nobody took over: what was measured of them is still to be written.
+    retired: Vec<Arc<Route>>,
+}
+
+impl Left {
+    fn bury(&mut self, route: &Route) {
+        if !self.gone.contains(&route.key) {
+            self.gone.push_back(route.key);
+        }
+        let surplus = self.gone.len().saturating_sub(MAX_GONE);
+        self.gone.drain(..surplus);
+    }
 }
 
 /// One endpoint as calls see it. What may change while a revision serves (health, what a followed target means, what was
@@ -42,8 +64,8 @@ pub(crate) struct Route {
     pub(crate) record: EndpointRecord,
     /// In the order of the revision's targets.
     pub(crate) targets: Vec<Arc<TargetRoute>>,
-    pub(crate) active: AtomicUsize,
-    pub(crate) retries: Mutex<RetryBudget>,
+    pub(crate) active: Arc<AtomicUsize>,
+    pub(crate) retries: Arc<Mutex<RetryBudget>>,
     pub(crate) sequence: AtomicU64,
     /// The typed service, of the endpoint's first revision and not of this one: callers compile against it.
     typed: ArcSwapOption<Declared>,
@@ -65,6 +87,8 @@ pub(crate) struct TargetRoute {
 
 /// A target that can be called.
 pub(crate) struct Ready {
+    /// The target that was made ready.
+    pub(crate) of: Target,
     pub(crate) resolution: Resolution,
     pub(crate) upstream: Upstream,
     pub(crate) signature: Option<ModelSignature>,
@@ -93,31 +117,88 @@ impl Table {
         mine.next().is_none().then_some(first)
     }
 
-    /// Puts an endpoint as it is now into the table, unless a newer state of it is there. What was ready stays ready where
-    /// a target is the same as before.
-    pub(crate) fn put(&self, workspace: &Workspace, record: EndpointRecord, now: Timestamp) -> Arc<Route> {
-        let _held = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Puts an endpoint as it is now into the table, with the targets that are ready, unless a newer state of it is there.
+    /// What was ready stays ready where a target is the same as before. None for an endpoint that is gone.
+    ///
+    /// Calls come as soon as a route is in the table, so what they need must be ready by then.
+    pub(crate) fn put(
+        &self,
+        workspace: &Workspace,
+        record: EndpointRecord,
+        ready: Vec<Ready>,
+        now: Timestamp,
+    ) -> Option<Arc<Route>> {
+        let mut left = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.gone.contains(&record.endpoint.uid.key()) {
+            return None;
+        }
         let name = (workspace.as_str().to_owned(), record.endpoint.name.to_string());
         let before = self.routes.load().get(&name).cloned();
-        if let Some(before) = before.as_ref()
-            && before.key == record.endpoint.uid.key()
-            && before.record.version >= record.version
-        {
-            return before.clone();
+        if let Some(before) = before.as_ref() {
+            if before.key != record.endpoint.uid.key() {
+                left.bury(before);
+            } else if before.record.version >= record.version {
+                // A newer one may have another model under the name of a target: that one stays as it is.
+                before.take_ready(ready, |old| old.ready().is_none());
+                return Some(before.clone());
+            }
         }
         let route = Arc::new(Route::new(workspace.clone(), record, before.as_deref(), now));
+        route.take_ready(ready, |_| true);
         let mut routes = (**self.routes.load()).clone();
         routes.insert(name, route.clone());
         self.routes.store(Arc::new(routes));
-        route
+        let is_kept = |target: &Arc<TargetRoute>| route.targets.iter().any(|new| Arc::ptr_eq(new, target));
+        if let Some(before) = before.filter(|before| !before.targets.iter().all(is_kept)) {
+            left.retired.push(before);
+        }
+        Some(route)
     }
 
-    /// Takes an endpoint out of the table.
+    /// The targets of a record that are not ready here.
+    pub(crate) fn missing(&self, workspace: &Workspace, record: &EndpointRecord) -> Vec<Target> {
+        let here = self.find(workspace, record.endpoint.name.as_str()).ok();
+        let here = here.filter(|route| route.key == record.endpoint.uid.key());
+        let is_ready = |target: &&Target| {
+            let mut routes = here.iter().flat_map(|route| &route.targets);
+            routes.any(|route| route.target == **target && route.ready().is_some())
+        };
+        let targets = record.revision.targets.iter();
+        targets.filter(|target| !is_ready(target)).cloned().collect()
+    }
+
+    /// Takes an endpoint out of the table for good.
     pub(crate) fn remove(&self, key: EndpointKey) {
-        let _held = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        self.retain(|route| route.key != key);
+    }
+
+    /// Takes every endpoint out of the table that is not among these.
+    pub(crate) fn keep_only(&self, keys: &HashSet<EndpointKey>) {
+        self.retain(|route| keys.contains(&route.key));
+    }
+
+    fn retain(&self, stays: impl Fn(&Route) -> bool) {
+        let mut left = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let mut routes = (**self.routes.load()).clone();
-        routes.retain(|_, route| route.key != key);
+        for (_, route) in routes.extract_if(|_, route| !stays(route)) {
+            left.bury(&route);
+            left.retired.push(route);
+        }
         self.routes.store(Arc::new(routes));
+    }
+
+    /// Every route that measures: those of the table, and those that have left it since. One that no call uses any more
+    /// is given for the last time.
+    pub(crate) fn measuring(&self) -> Vec<Arc<Route>> {
+        let mut left = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.all();
+        for route in std::mem::take(&mut left.retired) {
+            if Arc::strong_count(&route) > 1 {
+                left.retired.push(route.clone());
+            }
+            found.push(route);
+        }
+        found
     }
 }
 
@@ -126,17 +207,32 @@ impl Route {
         let key = record.endpoint.uid.key();
         let before = before.filter(|before| before.key == key);
         let revision = &record.revision;
+        let resilience = &revision.resilience;
+        let old = before.map(|before| &before.revision().resilience);
         let targets = revision.targets.iter().map(|target| {
             let kept = before.and_then(|before| before.targets.iter().find(|old| old.target == *target));
-            kept.cloned()
-                .unwrap_or_else(|| Arc::new(TargetRoute::new(target.clone(), revision, now)))
+            let Some(kept) = kept else {
+                return Arc::new(TargetRoute::new(target.clone(), revision, now));
+            };
+            if old.is_some_and(|old| old.outlier != resilience.outlier) {
+                kept.set_outlier(resilience.outlier, now);
+            }
+            kept.clone()
         });
+        let is_same = |old: &&Resilience| {
+            (old.retry_percent, old.retry_min_per_second)
+                == (resilience.retry_percent, resilience.retry_min_per_second)
+        };
+        let budget = before.filter(|_| old.as_ref().is_some_and(is_same));
         Self {
             workspace,
             key,
             targets: targets.collect(),
-            active: AtomicUsize::new(0),
-            retries: Mutex::new(RetryBudget::new(&revision.resilience, now)),
+            active: before.map(|before| before.active.clone()).unwrap_or_default(),
+            retries: budget.map_or_else(
+                || Arc::new(Mutex::new(RetryBudget::new(resilience, now))),
+                |before| before.retries.clone(),
+            ),
             sequence: AtomicU64::new(
                 before.map_or_else(random_start, |b| b.sequence.load(Ordering::Relaxed)),
             ),
@@ -157,6 +253,22 @@ impl Route {
             .typed
             .compare_and_swap(&None::<Arc<Declared>>, Some(typed.clone()));
         before.clone().unwrap_or(typed)
+    }
+
+    /// Makes those of these targets ready that it has, if they may be.
+    fn take_ready(&self, ready: Vec<Ready>, may: impl Fn(&TargetRoute) -> bool) {
+        for one in ready {
+            let same = self.targets.iter().find(|target| target.target == one.of);
+            if let Some(target) = same.filter(|target| may(target)) {
+                target.set_ready(one);
+            }
+        }
+    }
+
+    /// What a target meant when this was written, if it was ready once.
+    pub(crate) fn known(&self, target: &Target) -> Option<&Resolution> {
+        let mut resolutions = self.record.resolutions.iter();
+        resolutions.find(|known| known.target == target.name)
     }
 
     /// The revision that serves.
@@ -216,6 +328,11 @@ impl TargetRoute {
             shadows: AtomicUsize::new(0),
             monitor: TargetMonitor::default(),
         }
+    }
+
+    /// It is left alone under other rules from now on.
+    fn set_outlier(&self, rules: OutlierEjection, now: Timestamp) {
+        *self.breaker.lock().unwrap_or_else(PoisonError::into_inner) = CircuitBreaker::new(rules, now);
     }
 
     /// How it is called now, if it can be.

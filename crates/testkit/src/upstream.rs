@@ -1,0 +1,347 @@
+//! A server of the Open Inference Protocol v2 that answers, waits, fails and dies as a test says.
+//!
+//! It speaks real gRPC on a free port of this machine and lives in a thread with a runtime of its own, so that [`die`]
+//! closes every connection at once, as the end of a process does.
+//!
+//! [`die`]: Upstream::die
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use lodeway_proto::inference::{
+    self as wire, InferTensorContents,
+    grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer},
+    model_infer_response::InferOutputTensor,
+};
+use tokio::sync::{oneshot, watch};
+use tokio_stream::{Stream, wrappers::TcpListenerStream};
+use tonic::{Code, Request, Response, Status, Streaming, async_trait};
+
+/// How long a call may take to come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// From an input value to a score.
+type Score = Arc<dyn Fn(f64) -> f64 + Send + Sync>;
+
+/// What the server does with a call.
+struct Behaviour {
+    score: Score,
+    failure: Option<Code>,
+    /// Of the next calls, with what each fails; before `failure`.
+    next_failures: Vec<Code>,
+    delay: Duration,
+    is_ready: bool,
+    calls: u64,
+    last: Option<wire::ModelInferRequest>,
+}
+
+/// What the server and its test share.
+struct Shared {
+    behaviour: Mutex<Behaviour>,
+    /// True while calls are held back.
+    held: watch::Sender<bool>,
+    /// How many calls have come.
+    arrived: watch::Sender<u64>,
+}
+
+impl Shared {
+    fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
+        self.behaviour.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running server. Dropping it ends it.
+pub struct Upstream {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Upstream {
+    /// A server that is ready and gives each input value back as its score.
+    pub fn start() -> Result<Self> {
+        let behaviour = Behaviour {
+            score: Arc::new(|value| value),
+            failure: None,
+            next_failures: Vec::new(),
+            delay: Duration::ZERO,
+            is_ready: true,
+            calls: 0,
+            last: None,
+        };
+        let shared = Shared {
+            behaviour: Mutex::new(behaviour),
+            held: watch::Sender::new(false),
+            arrived: watch::Sender::new(0),
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let mut upstream = Self {
+            address: listener.local_addr()?,
+            shared: Arc::new(shared),
+            running: None,
+        };
+        upstream.run(listener)?;
+        Ok(upstream)
+    }
+
+    /// A server whose every score is `value`, so that an answer says who gave it.
+    pub fn constant(value: f64) -> Result<Self> {
+        let upstream = Self::start()?;
+        upstream.score(move |_| value);
+        Ok(upstream)
+    }
+
+    fn run(&mut self, listener: TcpListener) -> Result<()> {
+        listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("a runtime for the upstream")?;
+        let (stop, stopped) = oneshot::channel();
+        let service = GrpcInferenceServiceServer::new(Service(self.shared.clone()))
+            .max_decoding_message_size(64 << 20)
+            .max_encoding_message_size(64 << 20);
+        let thread = std::thread::spawn(move || {
+            // Whichever ends first: the runtime is dropped with all its connections then.
+            runtime.block_on(async move {
+                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+                    return;
+                };
+                let server = tonic::transport::Server::builder()
+                    .add_service(service)
+                    .serve_with_incoming(TcpListenerStream::new(listener));
+                tokio::select! {
+                    _ = server => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        self.running = Some((stop, thread));
+        Ok(())
+    }
+
+    /// The address of a model on this server, as a target's reference.
+    pub fn reference(&self, model: &str) -> String {
+        format!("grpc://{}/{model}", self.address)
+    }
+
+    /// From now on scores are `score` of each input value.
+    pub fn score(&self, score: impl Fn(f64) -> f64 + Send + Sync + 'static) {
+        self.shared.behaviour().score = Arc::new(score);
+    }
+
+    /// From now on every call fails with this code.
+    pub fn fail(&self, code: Code) {
+        self.shared.behaviour().failure = Some(code);
+    }
+
+    /// The next `times` calls fail with this code.
+    pub fn fail_next(&self, times: usize, code: Code) {
+        self.shared.behaviour().next_failures = vec![code; times];
+    }
+
+    /// From now on calls are answered again.
+    pub fn heal(&self) {
+        let mut behaviour = self.shared.behaviour();
+        behaviour.failure = None;
+        behaviour.next_failures.clear();
+    }
+
+    /// From now on every call takes so long.
+    pub fn delay(&self, delay: Duration) {
+        self.shared.behaviour().delay = delay;
+    }
+
+    /// Whether the model says that it is ready.
+    pub fn set_ready(&self, is_ready: bool) {
+        self.shared.behaviour().is_ready = is_ready;
+    }
+
+    /// From now on calls wait until [`Upstream::release`].
+    pub fn hold(&self) {
+        self.shared.held.send_replace(true);
+    }
+
+    /// Lets the calls go on that wait.
+    pub fn release(&self) {
+        self.shared.held.send_replace(false);
+    }
+
+    /// How many calls have come.
+    pub fn calls(&self) -> u64 {
+        self.shared.behaviour().calls
+    }
+
+    /// Waits until `calls` have come in all. Errors: they do not come.
+    pub async fn arrived(&self, calls: u64) -> Result<()> {
+        let mut arrived = self.shared.arrived.subscribe();
+        let come = arrived.wait_for(|so_far| *so_far >= calls);
+        tokio::time::timeout(PATIENCE, come).await??;
+        Ok(())
+    }
+
+    /// The last call that came.
+    pub fn last(&self) -> Option<wire::ModelInferRequest> {
+        self.shared.behaviour().last.clone()
+    }
+
+    /// Ends the server and every connection to it; its port refuses connections then.
+    pub fn die(&mut self) {
+        if let Some((stop, thread)) = self.running.take() {
+            // One that has ended already is as dead as can be.
+            let _ = stop.send(());
+            drop(thread.join());
+        }
+    }
+
+    /// Starts a dead server again, on the same port.
+    pub fn revive(&mut self) -> Result<()> {
+        if self.running.is_some() {
+            return Err(anyhow!("the upstream is alive"));
+        }
+        let listener = TcpListener::bind(self.address).context("the upstream's old port")?;
+        self.run(listener)
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.die();
+    }
+}
+
+struct Service(Arc<Shared>);
+
+impl Service {
+    async fn infer(&self, request: wire::ModelInferRequest) -> Result<wire::ModelInferResponse, Status> {
+        let (score, failure, delay) = {
+            let mut behaviour = self.0.behaviour();
+            behaviour.calls += 1;
+            behaviour.last = Some(request.clone());
+            let failure = behaviour.next_failures.pop().or(behaviour.failure);
+            (behaviour.score.clone(), failure, behaviour.delay)
+        };
+        self.0.arrived.send_modify(|arrived| *arrived += 1);
+        let mut held = self.0.held.subscribe();
+        held.wait_for(|is_held| !is_held)
+            .await
+            .map_err(|e| Status::internal(e.to_string()))?;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        if let Some(code) = failure {
+            return Err(Status::new(code, "as the script says"));
+        }
+        let input = request.inputs.first();
+        let values = input.and_then(|input| input.contents.as_ref());
+        let values = values
+            .map(|contents| contents.fp64_contents.as_slice())
+            .unwrap_or_default();
+        let scores: Vec<f64> = values.iter().map(|value| score(*value)).collect();
+        let output = InferOutputTensor {
+            name: "score".to_owned(),
+            datatype: "FP64".to_owned(),
+            shape: vec![i64::try_from(scores.len()).unwrap_or(i64::MAX)],
+            contents: Some(InferTensorContents {
+                fp64_contents: scores,
+                ..InferTensorContents::default()
+            }),
+            ..InferOutputTensor::default()
+        };
+        Ok(wire::ModelInferResponse {
+            model_name: request.model_name,
+            model_version: request.model_version,
+            id: request.id,
+            outputs: vec![output],
+            ..wire::ModelInferResponse::default()
+        })
+    }
+}
+
+type Answers = Pin<Box<dyn Stream<Item = Result<wire::ModelStreamInferResponse, Status>> + Send>>;
+
+#[async_trait]
+impl GrpcInferenceService for Service {
+    type ModelStreamInferStream = Answers;
+
+    async fn server_live(
+        &self,
+        _: Request<wire::ServerLiveRequest>,
+    ) -> Result<Response<wire::ServerLiveResponse>, Status> {
+        Ok(Response::new(wire::ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _: Request<wire::ServerReadyRequest>,
+    ) -> Result<Response<wire::ServerReadyResponse>, Status> {
+        Ok(Response::new(wire::ServerReadyResponse { ready: true }))
+    }
+
+    async fn model_ready(
+        &self,
+        _: Request<wire::ModelReadyRequest>,
+    ) -> Result<Response<wire::ModelReadyResponse>, Status> {
+        let ready = self.0.behaviour().is_ready;
+        Ok(Response::new(wire::ModelReadyResponse { ready }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _: Request<wire::ServerMetadataRequest>,
+    ) -> Result<Response<wire::ServerMetadataResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: Request<wire::ModelMetadataRequest>,
+    ) -> Result<Response<wire::ModelMetadataResponse>, Status> {
+        Ok(Response::new(wire::ModelMetadataResponse {
+            name: request.into_inner().name,
+            platform: "scripted".to_owned(),
+            ..wire::ModelMetadataResponse::default()
+        }))
+    }
+
+    async fn model_infer(
+        &self,
+        request: Request<wire::ModelInferRequest>,
+    ) -> Result<Response<wire::ModelInferResponse>, Status> {
+        self.infer(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn model_stream_infer(
+        &self,
+        _: Request<Streaming<wire::ModelInferRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn repository_index(
+        &self,
+        _: Request<wire::RepositoryIndexRequest>,
+    ) -> Result<Response<wire::RepositoryIndexResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn repository_model_load(
+        &self,
+        _: Request<wire::RepositoryModelLoadRequest>,
+    ) -> Result<Response<wire::RepositoryModelLoadResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn repository_model_unload(
+        &self,
+        _: Request<wire::RepositoryModelUnloadRequest>,
+    ) -> Result<Response<wire::RepositoryModelUnloadResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+}
