@@ -233,6 +233,26 @@ impl Column {
         self
     }
 
+    /// Adds the rows of a column of the same type; rows of another type are not added.
+    pub(crate) fn append(&mut self, more: Self) {
+        let rows = self.len();
+        let added = more.len();
+        match (&mut self.values, more.values) {
+            (Values::Bool(ours), Values::Bool(theirs)) => ours.extend(theirs),
+            (Values::Int(ours), Values::Int(theirs)) => ours.extend(theirs),
+            (Values::Uint(ours), Values::Uint(theirs)) => ours.extend(theirs),
+            (Values::Single(ours), Values::Single(theirs)) => ours.extend(theirs),
+            (Values::Double(ours), Values::Double(theirs)) => ours.extend(theirs),
+            (Values::Text(ours), Values::Text(theirs)) => theirs.iter().for_each(|text| ours.push(text)),
+            (Values::Binary(ours), Values::Binary(theirs)) => theirs.iter().for_each(|blob| ours.push(blob)),
+            _ => return,
+        }
+        if self.nulls.is_some() || more.nulls.is_some() {
+            let nulls = self.nulls.get_or_insert_with(|| vec![false; rows]);
+            nulls.extend(more.nulls.unwrap_or_else(|| vec![false; added]));
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -15,6 +15,7 @@ mod arrow;
 mod batch;
 mod error;
 mod format;
+mod frame;
 mod guard;
 mod json;
 mod options;
@@ -22,6 +23,7 @@ mod packed;
 mod parquet;
 mod reader;
 mod schema;
+mod scoring;
 mod source;
 mod text;
 mod time;
@@ -33,6 +35,7 @@ pub use self::{
     options::Options,
     packed::{Blobs, Texts},
     reader::{Position, Reader},
+    scoring::{ScoringTable, frame_of_parquet},
     schema::{Field, MAX_COLUMNS, Schema, Type},
     source::Source,
 };
