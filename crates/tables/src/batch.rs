@@ -2,11 +2,11 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use crate::{Result, TableError};
 pub use crate::{
     packed::{Blobs, Texts},
     schema::{Field, Schema, Type},
 };
-use crate::{Result, TableError};
 
 /// The values of a column, one a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +69,9 @@ impl Values {
     pub fn of(dtype: Type) -> Self {
         match dtype {
             Type::Bool => Self::Bool(Vec::new()),
-            Type::Int8 | Type::Int16 | Type::Int32 | Type::Int64 | Type::Timestamp { .. } => Self::Int(Vec::new()),
+            Type::Int8 | Type::Int16 | Type::Int32 | Type::Int64 | Type::Timestamp { .. } => {
+                Self::Int(Vec::new())
+            }
             Type::Uint8 | Type::Uint16 | Type::Uint32 | Type::Uint64 => Self::Uint(Vec::new()),
             Type::Float16 | Type::Float32 => Self::Single(Vec::new()),
             Type::Float64 => Self::Double(Vec::new()),
@@ -183,7 +185,10 @@ impl Column {
             return Err(TableError::in_column(&name, "must have one null flag a row"));
         }
         if std::mem::discriminant(&Values::of(dtype)) != std::mem::discriminant(&values) {
-            return Err(TableError::in_column(&name, format!("has values that are not {dtype}")));
+            return Err(TableError::in_column(
+                &name,
+                format!("has values that are not {dtype}"),
+            ));
         }
         let nulls = nulls.filter(|nulls| nulls.contains(&true));
         if let Some(nulls) = &nulls {
@@ -195,9 +200,9 @@ impl Column {
             }
         }
         let beyond = match (&values, dtype.int_range()) {
-            (Values::Int(values), Some((least, most))) => {
-                values.iter().position(|&value| i128::from(value) < least || i128::from(value) > most)
-            }
+            (Values::Int(values), Some((least, most))) => values
+                .iter()
+                .position(|&value| i128::from(value) < least || i128::from(value) > most),
             (Values::Uint(values), Some((_, most))) => {
                 values.iter().position(|&value| i128::from(value) > most)
             }
@@ -231,6 +236,31 @@ impl Column {
             self.nulls = self.nulls.filter(|nulls| nulls.contains(&true));
         }
         self
+    }
+
+    /// Without the first rows.
+    #[cfg(test)]
+    pub(crate) fn without(&self, rows: usize) -> Self {
+        let mut rest = Self::unchecked(self.name.clone(), self.dtype, Values::of(self.dtype), None);
+        for row in rows..self.len() {
+            let values = match self.value(row) {
+                Value::Null => {
+                    let mut blank = Values::of(self.dtype);
+                    blank.push_blank();
+                    blank
+                }
+                Value::Bool(value) => Values::Bool(vec![value]),
+                Value::Int(value) => Values::Int(vec![value]),
+                Value::Uint(value) => Values::Uint(vec![value]),
+                Value::Single(value) => Values::Single(vec![value]),
+                Value::Double(value) => Values::Double(vec![value]),
+                Value::Text(value) => Values::Text([value].into_iter().collect()),
+                Value::Binary(value) => Values::Binary([value].into_iter().collect()),
+            };
+            let nulls = self.is_null(row).then(|| vec![true]);
+            rest.append(Self::unchecked(self.name.clone(), self.dtype, values, nulls));
+        }
+        rest
     }
 
     /// Adds the rows of a column of the same type; rows of another type are not added.
@@ -285,12 +315,18 @@ impl Column {
 
     /// Whether the value of a row is null.
     pub fn is_null(&self, row: usize) -> bool {
-        self.nulls.as_ref().is_some_and(|nulls| nulls.get(row) == Some(&true))
+        self.nulls
+            .as_ref()
+            .is_some_and(|nulls| nulls.get(row) == Some(&true))
     }
 
     /// The value of a row; null beyond the last one.
     pub fn value(&self, row: usize) -> Value<'_> {
-        if self.is_null(row) { Value::Null } else { self.values.get(row) }
+        if self.is_null(row) {
+            Value::Null
+        } else {
+            self.values.get(row)
+        }
     }
 
     /// Its parts: name, type, values, null flags.

@@ -57,11 +57,6 @@ impl Fault {
         self.column = Some(name.to_owned());
         self
     }
-
-    pub(crate) fn at(mut self, place: Place) -> Self {
-        self.place = Some(place);
-        self
-    }
 }
 
 impl fmt::Display for Fault {

@@ -35,7 +35,10 @@ impl Format {
     ///
     /// A text beginning with `{` is taken for JSON Lines. CSV has no mark and is never the answer.
     pub fn of_bytes(head: &[u8]) -> Option<Self> {
-        let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+        let text = head
+            .strip_prefix(b"\xef\xbb\xbf")
+            .unwrap_or(head)
+            .trim_ascii_start();
         match head {
             [b'P', b'A', b'R', b'1' | b'E', ..] => Some(Self::Parquet),
             [b'A', b'R', b'R', b'O', b'W', b'1', ..] | [0xff, 0xff, 0xff, 0xff, ..] => Some(Self::Arrow),
@@ -91,6 +94,10 @@ mod tests {
         ] {
             assert_eq!(Format::detect(name, head), wanted, "{name} {head:?}");
         }
-        assert!(Format::ALL.iter().all(|format| Format::of_name(&format!("x.{format}")) == Some(*format)));
+        assert!(
+            Format::ALL
+                .iter()
+                .all(|format| Format::of_name(&format!("x.{format}")) == Some(*format))
+        );
     }
 }

@@ -49,20 +49,37 @@ fn values_of(tensor: &Tensor) -> (Type, Values) {
     let uints = Values::Uint;
     match tensor.datatype() {
         DataType::Bool => (Type::Bool, Values::Bool(bits(tensor, |[byte]| byte != 0))),
-        DataType::Int8 => (Type::Int8, ints(bits(tensor, |byte| i8::from_le_bytes(byte).into()))),
-        DataType::Int16 => (Type::Int16, ints(bits(tensor, |bytes| i16::from_le_bytes(bytes).into()))),
-        DataType::Int32 => (Type::Int32, ints(bits(tensor, |bytes| i32::from_le_bytes(bytes).into()))),
+        DataType::Int8 => (
+            Type::Int8,
+            ints(bits(tensor, |byte| i8::from_le_bytes(byte).into())),
+        ),
+        DataType::Int16 => (
+            Type::Int16,
+            ints(bits(tensor, |bytes| i16::from_le_bytes(bytes).into())),
+        ),
+        DataType::Int32 => (
+            Type::Int32,
+            ints(bits(tensor, |bytes| i32::from_le_bytes(bytes).into())),
+        ),
         DataType::Int64 => (Type::Int64, ints(bits(tensor, i64::from_le_bytes))),
         DataType::Uint8 => (Type::Uint8, uints(bits(tensor, |[byte]| byte.into()))),
-        DataType::Uint16 => (Type::Uint16, uints(bits(tensor, |bytes| u16::from_le_bytes(bytes).into()))),
-        DataType::Uint32 => (Type::Uint32, uints(bits(tensor, |bytes| u32::from_le_bytes(bytes).into()))),
+        DataType::Uint16 => (
+            Type::Uint16,
+            uints(bits(tensor, |bytes| u16::from_le_bytes(bytes).into())),
+        ),
+        DataType::Uint32 => (
+            Type::Uint32,
+            uints(bits(tensor, |bytes| u32::from_le_bytes(bytes).into())),
+        ),
         DataType::Uint64 => (Type::Uint64, uints(bits(tensor, u64::from_le_bytes))),
-        DataType::Fp16 => {
-            (Type::Float16, Values::Single(bits(tensor, |bytes| f16::from_le_bytes(bytes).to_f32())))
-        }
-        DataType::Bf16 => {
-            (Type::Float32, Values::Single(bits(tensor, |bytes| bf16::from_le_bytes(bytes).to_f32())))
-        }
+        DataType::Fp16 => (
+            Type::Float16,
+            Values::Single(bits(tensor, |bytes| f16::from_le_bytes(bytes).to_f32())),
+        ),
+        DataType::Bf16 => (
+            Type::Float32,
+            Values::Single(bits(tensor, |bytes| bf16::from_le_bytes(bytes).to_f32())),
+        ),
         DataType::Fp32 => (Type::Float32, Values::Single(bits(tensor, f32::from_le_bytes))),
         DataType::Fp64 => (Type::Float64, Values::Double(bits(tensor, f64::from_le_bytes))),
         DataType::Bytes => {
@@ -103,12 +120,17 @@ fn tensor_of(name: &str, dtype: Type, values: &Values) -> Result<Tensor> {
         (Values::Int(ints), Type::Int32) => (DataType::Int32, pack(ints, |int| (int as i32).to_le_bytes())),
         (Values::Int(ints), _) => (DataType::Int64, pack(ints, i64::to_le_bytes)),
         (Values::Uint(ints), Type::Uint8) => (DataType::Uint8, pack(ints, |int| (int as u8).to_le_bytes())),
-        (Values::Uint(ints), Type::Uint16) => (DataType::Uint16, pack(ints, |int| (int as u16).to_le_bytes())),
-        (Values::Uint(ints), Type::Uint32) => (DataType::Uint32, pack(ints, |int| (int as u32).to_le_bytes())),
-        (Values::Uint(ints), _) => (DataType::Uint64, pack(ints, u64::to_le_bytes)),
-        (Values::Single(floats), Type::Float16) => {
-            (DataType::Fp16, pack(floats, |float| f16::from_f32(float).to_le_bytes()))
+        (Values::Uint(ints), Type::Uint16) => {
+            (DataType::Uint16, pack(ints, |int| (int as u16).to_le_bytes()))
         }
+        (Values::Uint(ints), Type::Uint32) => {
+            (DataType::Uint32, pack(ints, |int| (int as u32).to_le_bytes()))
+        }
+        (Values::Uint(ints), _) => (DataType::Uint64, pack(ints, u64::to_le_bytes)),
+        (Values::Single(floats), Type::Float16) => (
+            DataType::Fp16,
+            pack(floats, |float| f16::from_f32(float).to_le_bytes()),
+        ),
         (Values::Single(floats), _) => (DataType::Fp32, pack(floats, f32::to_le_bytes)),
         (Values::Double(floats), _) => (DataType::Fp64, pack(floats, f64::to_le_bytes)),
         (Values::Text(texts), _) => {
@@ -133,6 +155,9 @@ fn text_of(ms: i64, is_utc: bool) -> String {
 
 /// The same texts, empty where they are null.
 fn blanked(name: &str, texts: &Tensor, nulls: &[bool]) -> Result<Tensor> {
-    let kept = texts.texts().zip(nulls).map(|(text, null)| if *null { bytes::Bytes::new() } else { text });
+    let kept = texts
+        .texts()
+        .zip(nulls)
+        .map(|(text, null)| if *null { bytes::Bytes::new() } else { text });
     Tensor::of_texts(name, texts.shape().to_vec(), kept).map_err(too_long(name))
 }

@@ -17,7 +17,10 @@ pub(crate) fn guarded<T, E: fmt::Display>(what: &str, step: impl FnOnce() -> Res
         Ok(Err(error)) => {
             // one line, not a page
             let error: String = error.to_string().chars().take(300).collect();
-            Err(TableError::invalid(format!("{what}: {}", error.replace('\n', " "))))
+            Err(TableError::invalid(format!(
+                "{what}: {}",
+                error.replace('\n', " ")
+            )))
         }
         Err(_) => Err(TableError::invalid(format!("{what}: it contradicts itself"))),
     }

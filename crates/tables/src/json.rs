@@ -84,7 +84,11 @@ mod tests {
         for number in [0.0, -0.0, 1.0, 0.1, 1e300, 5e-324, f64::MAX, 123_456_789.125] {
             let mut out = String::new();
             write_number(&mut out, number);
-            assert_eq!(serde_json::from_str::<f64>(&out).unwrap().to_bits(), number.to_bits(), "{out}");
+            assert_eq!(
+                serde_json::from_str::<f64>(&out).unwrap().to_bits(),
+                number.to_bits(),
+                "{out}"
+            );
         }
         let mut out = String::new();
         write_number(&mut out, f32::NAN);

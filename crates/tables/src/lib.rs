@@ -5,7 +5,8 @@
 //! (everything blocks), queries, changing tables.
 //!
 //! A tour: [`Format`] tells formats apart, [`Source`] is where bytes come from, [`Options`] say how to read, and
-//! [`Reader`] gives [`Batch`]es of [`Column`]s by a [`Schema`].
+//! [`Reader`] gives [`Batch`]es of [`Column`]s by a [`Schema`]; a [`Writer`] takes them. [`frame_of_parquet`] reads a scoring
+//! document, a [`TableProfile`] says what a table holds and fingerprints its data with a [`Digester`].
 //!
 //! **Hostile files.** A file may say anything; what is set aside in memory is checked against [`Options::max_bytes`]
 //! before. Errors name the column and the row or row group. Nothing panics; where a library might, it is caught and
@@ -13,6 +14,7 @@
 
 mod arrow;
 mod batch;
+mod digest;
 mod error;
 mod format;
 mod frame;
@@ -21,21 +23,26 @@ mod json;
 mod options;
 mod packed;
 mod parquet;
+mod profile;
 mod reader;
 mod schema;
 mod scoring;
 mod source;
 mod text;
 mod time;
+mod write;
 
 pub use self::{
     batch::{Batch, Column, Value, Values},
+    digest::{DIGEST_VERSION, DataDigest, Digester},
     error::{Fault, Place, Result, TableError},
     format::Format,
     options::Options,
     packed::{Blobs, Texts},
+    profile::{ColumnProfile, MAX_PROFILED, Profiler, TOP_VALUES, TableProfile},
     reader::{Position, Reader},
-    scoring::{ScoringTable, frame_of_parquet},
     schema::{Field, MAX_COLUMNS, Schema, Type},
+    scoring::{ScoringTable, frame_of_parquet},
     source::Source,
+    write::{Compression, WriteOptions, Writer, Written},
 };

@@ -53,7 +53,8 @@ macro_rules! packed {
             /// Keeps the first `rows`.
             pub(crate) fn truncate(&mut self, rows: usize) {
                 self.ends.truncate(rows);
-                self.data.truncate(self.ends.last().copied().unwrap_or_default());
+                self.data
+                    .truncate(self.ends.last().copied().unwrap_or_default());
             }
 
             /// Empties those that are null.
@@ -64,20 +65,29 @@ macro_rules! packed {
                 }
                 let mut blanked = Self::default();
                 for (row, item) in self.iter().enumerate() {
-                    blanked.push(if nulls.get(row) == Some(&true) { Default::default() } else { item });
+                    blanked.push(if nulls.get(row) == Some(&true) {
+                        Default::default()
+                    } else {
+                        item
+                    });
                 }
                 *self = blanked;
             }
 
             fn start(&self, row: usize) -> usize {
-                row.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or_default()
+                row.checked_sub(1)
+                    .and_then(|before| self.ends.get(before))
+                    .copied()
+                    .unwrap_or_default()
             }
         }
 
         impl<T: AsRef<$item>> FromIterator<T> for $name {
             fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
                 let mut packed = Self::default();
-                items.into_iter().for_each(|item| packed.push(item.as_ref()));
+                items
+                    .into_iter()
+                    .for_each(|item| packed.push(item.as_ref()));
                 packed
             }
         }

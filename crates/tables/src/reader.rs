@@ -103,7 +103,8 @@ impl Iterator for Reader {
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = f.debug_struct("Reader");
-        text.field("format", &self.format).field("position", &self.position());
+        text.field("format", &self.format)
+            .field("position", &self.position());
         text.finish_non_exhaustive()
     }
 }

@@ -5,7 +5,8 @@ use lodeway_inference::Frame;
 use serde::Deserialize;
 
 use crate::{
-    Batch, Column, Options, Result, TableError, Type, Values, parquet::Parquet, reader::Decode, schema::Schema,
+    Batch, Column, Options, Result, TableError, Type, Values, parquet::Parquet, reader::Decode,
+    schema::Schema,
 };
 
 /// What reading a document may take in memory, and what its frame may.
@@ -57,7 +58,10 @@ pub fn frame_of_parquet(document: Bytes, max_rows: u64) -> Result<ScoringTable> 
         ..Options::default()
     };
     let mut table = Parquet::open(document.clone().into(), &options)?;
-    let note: Pandas = table.note("pandas").and_then(|note| serde_json::from_str(note).ok()).unwrap_or_default();
+    let note: Pandas = table
+        .note("pandas")
+        .and_then(|note| serde_json::from_str(note).ok())
+        .unwrap_or_default();
     let mut has_index = false;
     let mut indexes = Vec::new();
     for index in &note.index_columns {
@@ -75,20 +79,35 @@ pub fn frame_of_parquet(document: Bytes, max_rows: u64) -> Result<ScoringTable> 
         options.columns = Some(names.filter(|name| !indexes.contains(&name)).collect());
         table = Parquet::open(document.into(), &options)?;
     }
-    if let Some(nested) = table.schema().fields().iter().find(|field| field.dtype == Type::Json) {
-        return Err(TableError::in_column(&nested.name, "holds lists or records, which have no type of their own"));
+    if let Some(nested) = table
+        .schema()
+        .fields()
+        .iter()
+        .find(|field| field.dtype == Type::Json)
+    {
+        return Err(TableError::in_column(
+            &nested.name,
+            "holds lists or records, which have no type of their own",
+        ));
     }
     let mut parts = Parts::new(table.schema());
     while let Some(batch) = table.next()? {
         parts.add(batch)?;
     }
     let keeps_whole = |name: &str| {
-        let noted = note.columns.iter().find(|noted| noted.field_name.as_deref() == Some(name));
+        let noted = note
+            .columns
+            .iter()
+            .find(|noted| noted.field_name.as_deref() == Some(name));
         // `Int64`, `UInt8` …; numpy's own are lower case
         let numpy = noted.and_then(|noted| noted.numpy_type.as_deref());
         numpy.is_some_and(|numpy| numpy.starts_with(['I', 'U']))
     };
-    let columns = parts.columns.into_iter().map(|column| as_pandas(column, keeps_whole)).collect::<Result<_>>()?;
+    let columns = parts
+        .columns
+        .into_iter()
+        .map(|column| as_pandas(column, keeps_whole))
+        .collect::<Result<_>>()?;
     Ok(ScoringTable {
         frame: Batch::new(columns)?.to_frame()?,
         has_index,
@@ -103,7 +122,11 @@ fn as_pandas(column: Column, keeps_whole: impl Fn(&str) -> bool) -> Result<Colum
     };
     let holes = |floats: Vec<f64>| {
         let float = floats.into_iter().zip(&nulls);
-        Values::Double(float.map(|(float, null)| if *null { f64::NAN } else { float }).collect())
+        Values::Double(
+            float
+                .map(|(float, null)| if *null { f64::NAN } else { float })
+                .collect(),
+        )
     };
     let (dtype, values) = match values {
         Values::Double(floats) => (dtype, holes(floats)),
@@ -112,12 +135,14 @@ fn as_pandas(column: Column, keeps_whole: impl Fn(&str) -> bool) -> Result<Colum
             let floats = floats.map(|(float, null)| if *null { f32::NAN } else { float });
             (dtype, Values::Single(floats.collect()))
         }
-        Values::Int(ints) if !matches!(dtype, Type::Timestamp { .. }) && !keeps_whole(&name) => {
-            (Type::Float64, holes(ints.into_iter().map(|int| int as f64).collect()))
-        }
-        Values::Uint(ints) if !keeps_whole(&name) => {
-            (Type::Float64, holes(ints.into_iter().map(|int| int as f64).collect()))
-        }
+        Values::Int(ints) if !matches!(dtype, Type::Timestamp { .. }) && !keeps_whole(&name) => (
+            Type::Float64,
+            holes(ints.into_iter().map(|int| int as f64).collect()),
+        ),
+        Values::Uint(ints) if !keeps_whole(&name) => (
+            Type::Float64,
+            holes(ints.into_iter().map(|int| int as f64).collect()),
+        ),
         values => return Ok(Column::unchecked(name, dtype, values, Some(nulls))),
     };
     Ok(Column::unchecked(name, dtype, values, None))
@@ -132,7 +157,8 @@ struct Parts {
 impl Parts {
     fn new(schema: &Schema) -> Self {
         let empty = schema.fields().iter();
-        let empty = empty.map(|field| Column::unchecked(field.name.clone(), field.dtype, Values::of(field.dtype), None));
+        let empty = empty
+            .map(|field| Column::unchecked(field.name.clone(), field.dtype, Values::of(field.dtype), None));
         Self {
             columns: empty.collect(),
             size_bytes: 0,
@@ -142,7 +168,9 @@ impl Parts {
     fn add(&mut self, batch: Batch) -> Result<()> {
         self.size_bytes += batch.size_bytes() as u64;
         if self.size_bytes > MAX_BYTES {
-            return Err(TableError::too_large(format!("takes more than {MAX_BYTES} bytes; send fewer rows")));
+            return Err(TableError::too_large(format!(
+                "takes more than {MAX_BYTES} bytes; send fewer rows"
+            )));
         }
         for (column, more) in self.columns.iter_mut().zip(batch.into_columns()) {
             column.append(more);

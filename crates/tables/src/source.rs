@@ -99,6 +99,8 @@ impl TryFrom<File> for Source {
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Source")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }

@@ -18,7 +18,10 @@ pub(crate) fn write(out: &mut String, ms: i64, is_utc: bool) {
         0..=9999 => write!(out, "{year:04}"),
         _ => write!(out, "{year:+07}"),
     };
-    let _ = write!(out, "-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}");
+    let _ = write!(
+        out,
+        "-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}"
+    );
     if is_utc {
         out.push('Z');
     }
@@ -40,7 +43,9 @@ pub(crate) fn parse(text: &str) -> Option<(i64, bool)> {
         return rest.is_empty().then_some((days * DAY_MS, false));
     };
     let (clock, offset) = match rest.find(['Z', 'z', '+', '-']) {
-        Some(at) => rest.split_at_checked(at).map(|(clock, offset)| (clock, Some(offset)))?,
+        Some(at) => rest
+            .split_at_checked(at)
+            .map(|(clock, offset)| (clock, Some(offset)))?,
         None => (rest, None),
     };
     let ms = days * DAY_MS + parse_clock(clock.trim_end())?;
@@ -90,12 +95,20 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let (month, carry) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
     (cycle * 400 + year + carry, month, day)
 }
 
 fn days(year: i64, month: i64, day: i64) -> Option<i64> {
-    let counted = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let counted = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let (cycle, year_of_cycle) = (counted.0.div_euclid(400), counted.0.rem_euclid(400));
     let day_of_year = (153 * counted.1 + 2) / 5 + day - 1;
     let days = year_of_cycle * 365 + year_of_cycle / 4 - year_of_cycle / 100 + day_of_year;

@@ -8,8 +8,8 @@ use arrow_array::{
     types::{
         Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Float16Type,
         Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
-        TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
-        UInt64Type,
+        TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
+        UInt32Type, UInt64Type,
     },
 };
 use arrow_buffer::i256;
@@ -55,7 +55,11 @@ fn rows_of_documents(rows: &Rows) -> Vec<(&dyn Array, Option<usize>)> {
         Some(keys) => keys.get(row).copied(),
         None => Some(row),
     };
-    let is_null = |row: usize| rows.nulls.as_ref().is_some_and(|nulls| nulls.get(row) == Some(&true));
+    let is_null = |row: usize| {
+        rows.nulls
+            .as_ref()
+            .is_some_and(|nulls| nulls.get(row) == Some(&true))
+    };
     let document = |row| (rows.values.as_ref(), at(row).filter(|_| !is_null(row)));
     (0..rows.len).map(document).collect()
 }
@@ -75,7 +79,11 @@ impl Rows {
         let values = dictionary.values();
         let nulls = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
         // without values all rows are null, and the keys point nowhere
-        let keys = if values.is_empty() { vec![usize::MAX; len] } else { dictionary.normalized_keys() };
+        let keys = if values.is_empty() {
+            vec![usize::MAX; len]
+        } else {
+            dictionary.normalized_keys()
+        };
         Self {
             values: values.clone(),
             keys: Some(keys),
@@ -111,7 +119,9 @@ impl Rows {
             (DataType::Decimal64(_, scale), _) => {
                 self.floats::<Decimal64Type>(|value| decimal(value.into(), *scale))?
             }
-            (DataType::Decimal128(_, scale), _) => self.floats::<Decimal128Type>(|value| decimal(value, *scale))?,
+            (DataType::Decimal128(_, scale), _) => {
+                self.floats::<Decimal128Type>(|value| decimal(value, *scale))?
+            }
             (DataType::Decimal256(_, scale), _) => {
                 self.floats::<Decimal256Type>(|value| wide_decimal(value, *scale))?
             }
@@ -120,7 +130,9 @@ impl Rows {
             (DataType::Timestamp(TimeUnit::Second, _), _) => {
                 self.ints::<TimestampSecondType>(|seconds| seconds.saturating_mul(1000))?
             }
-            (DataType::Timestamp(TimeUnit::Millisecond, _), _) => self.ints::<TimestampMillisecondType>(|ms| ms)?,
+            (DataType::Timestamp(TimeUnit::Millisecond, _), _) => {
+                self.ints::<TimestampMillisecondType>(|ms| ms)?
+            }
             (DataType::Timestamp(TimeUnit::Microsecond, _), _) => {
                 self.ints::<TimestampMicrosecondType>(|us| us.div_euclid(1000))?
             }
@@ -161,7 +173,9 @@ impl Rows {
     }
 
     fn is_null(&self, row: usize) -> bool {
-        self.nulls.as_ref().is_some_and(|nulls| nulls.get(row) == Some(&true))
+        self.nulls
+            .as_ref()
+            .is_some_and(|nulls| nulls.get(row) == Some(&true))
     }
 
     /// Where the value of a row stands among the values; `None` if it is null.
@@ -197,7 +211,9 @@ impl Rows {
 
     fn blobs(&self) -> Option<Blobs> {
         fn blobs<'a>(rows: &Rows, get: impl Fn(usize) -> &'a [u8]) -> Blobs {
-            (0..rows.len).map(|row| rows.at(row).map_or(&[][..], &get)).collect()
+            (0..rows.len)
+                .map(|row| rows.at(row).map_or(&[][..], &get))
+                .collect()
         }
         Some(match self.values.data_type() {
             DataType::Binary => {
@@ -223,7 +239,11 @@ impl Rows {
 /// How many of the first `rows` rows have texts and bytes of no more than `target` bytes together; at least one.
 ///
 /// Categories count as often as they occur: a short file may repeat a long text very often.
-pub(super) fn rows_within<'a>(arrays: impl Iterator<Item = &'a dyn Array>, rows: usize, target: usize) -> usize {
+pub(super) fn rows_within<'a>(
+    arrays: impl Iterator<Item = &'a dyn Array>,
+    rows: usize,
+    target: usize,
+) -> usize {
     let lengths: Vec<_> = arrays.filter_map(lengths).collect();
     let mut sum = 0_usize;
     for row in 0..rows {
@@ -243,7 +263,11 @@ fn lengths(array: &dyn Array) -> Option<Length<'_>> {
     if let Some(dictionary) = array.as_any_dictionary_opt() {
         let values = dictionary.values();
         let inner = lengths(values.as_ref())?;
-        let keys = if values.is_empty() { Vec::new() } else { dictionary.normalized_keys() };
+        let keys = if values.is_empty() {
+            Vec::new()
+        } else {
+            dictionary.normalized_keys()
+        };
         return Some(Box::new(move |row| keys.get(row).map_or(0, |&key| inner(key))));
     }
     let view = |view: u128| usize::try_from(view as u32).unwrap_or_default();
@@ -286,13 +310,17 @@ pub(super) fn decimal(value: i128, scale: i8) -> f64 {
     const EXACT: u128 = 1 << f64::MANTISSA_DIGITS;
     match scale {
         0..=22 if value.unsigned_abs() <= EXACT => value as f64 / 10_f64.powi(scale.into()),
-        _ => format!("{value}e{}", -i32::from(scale)).parse().unwrap_or(f64::NAN),
+        _ => format!("{value}e{}", -i32::from(scale))
+            .parse()
+            .unwrap_or(f64::NAN),
     }
 }
 
 pub(super) fn wide_decimal(value: i256, scale: i8) -> f64 {
     match value.to_i128() {
         Some(value) => decimal(value, scale),
-        None => format!("{value}e{}", -i32::from(scale)).parse().unwrap_or(f64::NAN),
+        None => format!("{value}e{}", -i32::from(scale))
+            .parse()
+            .unwrap_or(f64::NAN),
     }
 }

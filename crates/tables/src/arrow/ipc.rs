@@ -18,7 +18,9 @@ use arrow_schema::Schema as ArrowSchema;
 use bytes::Bytes;
 
 use super::{Part, Plan};
-use crate::{Batch, Options, Place, Position, Result, Schema, Source, TableError, guard::guarded, reader::Decode};
+use crate::{
+    Batch, Options, Place, Position, Result, Schema, Source, TableError, guard::guarded, reader::Decode,
+};
 
 const MARK: &[u8] = b"ARROW1";
 /// The mark and what fills it up to 8 bytes.
@@ -73,8 +75,13 @@ impl Head {
 impl Arrow {
     pub(crate) fn open(source: Source, options: &Options) -> Result<Self> {
         let is_file = source.read_up_to(0, MARK.len())?.starts_with(MARK);
-        let (start, end) = if is_file { (MARK_BYTES, file_end(&source)?) } else { (0, source.len()) };
-        let head = read_head(&source, start, end)?.ok_or_else(|| TableError::invalid("is empty; it has no schema"))?;
+        let (start, end) = if is_file {
+            (MARK_BYTES, file_end(&source)?)
+        } else {
+            (0, source.len())
+        };
+        let head = read_head(&source, start, end)?
+            .ok_or_else(|| TableError::invalid("is empty; it has no schema"))?;
         let schema = guarded("has a schema that cannot be read", || {
             let message = head.message()?;
             let schema = message
@@ -170,14 +177,23 @@ impl Arrow {
     fn decode(&self, head: &Head) -> Result<arrow_array::RecordBatch> {
         let body = self.body(head)?;
         let message = head.message()?;
-        let batch = message.header_as_record_batch().ok_or_else(|| damaged(head.body))?;
+        let batch = message
+            .header_as_record_batch()
+            .ok_or_else(|| damaged(head.body))?;
         let size = size(&batch, &body).ok_or_else(|| damaged(head.body))?;
         if size > self.max_bytes {
             return Err(self.too_large(size));
         }
         let decoded = guarded("cannot be decoded", || {
             let (schema, dictionaries) = (self.schema.clone(), &self.dictionaries);
-            read_record_batch(&body, batch, schema, dictionaries, Some(&self.roots), &message.version())
+            read_record_batch(
+                &body,
+                batch,
+                schema,
+                dictionaries,
+                Some(&self.roots),
+                &message.version(),
+            )
         });
         decoded.map_err(|error| error.at(Place::Group(self.number)))
     }
@@ -185,17 +201,34 @@ impl Arrow {
     fn learn(&mut self, head: &Head) -> Result<()> {
         let body = self.body(head)?;
         let message = head.message()?;
-        let dictionary = message.header_as_dictionary_batch().ok_or_else(|| damaged(head.body))?;
+        let dictionary = message
+            .header_as_dictionary_batch()
+            .ok_or_else(|| damaged(head.body))?;
         let batch = dictionary.data().ok_or_else(|| damaged(head.body))?;
-        let size = size(&batch, &body).ok_or_else(|| damaged(head.body))?.max(head.body_bytes);
+        let size = size(&batch, &body)
+            .ok_or_else(|| damaged(head.body))?
+            .max(head.body_bytes);
         let known = self.dictionary_bytes.entry(dictionary.id()).or_default();
-        *known = if dictionary.isDelta() { known.saturating_add(size) } else { size };
-        let sum = self.dictionary_bytes.values().fold(0, |sum: u64, size| sum.saturating_add(*size));
+        *known = if dictionary.isDelta() {
+            known.saturating_add(size)
+        } else {
+            size
+        };
+        let sum = self
+            .dictionary_bytes
+            .values()
+            .fold(0, |sum: u64, size| sum.saturating_add(*size));
         if sum > self.max_bytes {
             return Err(self.too_large(sum));
         }
         guarded("has categories that cannot be decoded", || {
-            read_dictionary(&body, dictionary, &self.schema, &mut self.dictionaries, &message.version())
+            read_dictionary(
+                &body,
+                dictionary,
+                &self.schema,
+                &mut self.dictionaries,
+                &message.version(),
+            )
         })
     }
 }
@@ -274,7 +307,9 @@ fn file_end(source: &Source) -> Result<u64> {
     let start = source.len().checked_sub(TAIL_BYTES).ok_or_else(cut)?;
     let tail = source.read(start, 10)?;
     match tail.split_first_chunk::<4>() {
-        Some((length, MARK)) => start.checked_sub(u32::from_le_bytes(*length).into()).ok_or_else(cut),
+        Some((length, MARK)) => start
+            .checked_sub(u32::from_le_bytes(*length).into())
+            .ok_or_else(cut),
         _ => Err(cut()),
     }
 }
@@ -295,7 +330,9 @@ fn read_head(source: &Source, at: u64, end: u64) -> Result<Option<Head>> {
     if length == 0 {
         return Ok(None);
     }
-    let length = usize::try_from(length).ok().filter(|length| *length <= HEAD_BYTES);
+    let length = usize::try_from(length)
+        .ok()
+        .filter(|length| *length <= HEAD_BYTES);
     let length = length.ok_or_else(|| damaged(at))?;
     let bytes = source.read(at + marker, length).map_err(|_| damaged(at))?;
     let body = at + marker + length as u64;

@@ -6,8 +6,8 @@ use arrow_array::{
     types::{
         Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Float16Type,
         Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
-        TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
-        UInt64Type,
+        TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
+        UInt32Type, UInt64Type,
     },
 };
 use arrow_schema::{DataType, TimeUnit};
@@ -63,7 +63,11 @@ fn write_value(out: &mut String, array: &dyn Array, row: usize) -> Option<()> {
     }
     let is_utc = matches!(array.data_type(), DataType::Timestamp(_, Some(_)));
     match array.data_type() {
-        DataType::Boolean => out.push_str(if array.as_boolean_opt()?.value(row) { "true" } else { "false" }),
+        DataType::Boolean => out.push_str(if array.as_boolean_opt()?.value(row) {
+            "true"
+        } else {
+            "false"
+        }),
         DataType::Int8 => write_number(out, number!(Int8Type)),
         DataType::Int16 => write_number(out, number!(Int16Type)),
         DataType::Int32 => write_number(out, number!(Int32Type)),
@@ -91,7 +95,11 @@ fn write_value(out: &mut String, array: &dyn Array, row: usize) -> Option<()> {
             write_time(out, number!(TimestampMicrosecondType).div_euclid(1000), is_utc);
         }
         DataType::Timestamp(TimeUnit::Nanosecond, _) => {
-            write_time(out, number!(TimestampNanosecondType).div_euclid(1_000_000), is_utc);
+            write_time(
+                out,
+                number!(TimestampNanosecondType).div_euclid(1_000_000),
+                is_utc,
+            );
         }
         DataType::Utf8 => write_text(out, array.as_string_opt::<i32>()?.value(row)),
         DataType::LargeUtf8 => write_text(out, array.as_string_opt::<i64>()?.value(row)),
@@ -108,26 +116,39 @@ fn write_value(out: &mut String, array: &dyn Array, row: usize) -> Option<()> {
             let members = fields.iter().zip(columns);
             write_object(
                 out,
-                members.map(|(field, column)| (field.name().clone(), column.as_ref(), row)).collect(),
+                members
+                    .map(|(field, column)| (field.name().clone(), column.as_ref(), row))
+                    .collect(),
             );
         }
         DataType::Map(..) => {
             let entries = array.as_map_opt()?.value(row);
-            let [keys, values] = entries.columns() else { return None };
+            let [keys, values] = entries.columns() else {
+                return None;
+            };
             let key = |at: usize| {
                 let mut key = String::new();
                 write(&mut key, keys.as_ref(), at);
                 // keys that are no texts become their JSON
                 serde_json::from_str::<String>(&key).unwrap_or(key)
             };
-            write_object(out, (0..entries.len()).map(|at| (key(at), values.as_ref(), at)).collect());
+            write_object(
+                out,
+                (0..entries.len())
+                    .map(|at| (key(at), values.as_ref(), at))
+                    .collect(),
+            );
         }
         DataType::Dictionary(..) => {
             let dictionary = array.as_any_dictionary_opt()?;
             if dictionary.values().is_empty() {
                 return None;
             }
-            let key = *array.slice(row, 1).as_any_dictionary_opt()?.normalized_keys().first()?;
+            let key = *array
+                .slice(row, 1)
+                .as_any_dictionary_opt()?
+                .normalized_keys()
+                .first()?;
             return write_value(out, dictionary.values().as_ref(), key);
         }
         _ => return None,

@@ -74,11 +74,17 @@ impl Plan {
     /// Place in the file and name of each column.
     pub(crate) fn columns(&self) -> impl Iterator<Item = (usize, &str)> {
         let fields = self.schema.fields().iter();
-        self.places.iter().zip(fields).map(|(&(root, _), field)| (root, &*field.name))
+        self.places
+            .iter()
+            .zip(fields)
+            .map(|(&(root, _), field)| (root, &*field.name))
     }
 
     pub(crate) fn refused(name: &str, what: &str) -> TableError {
-        TableError::in_column(name, format!("holds {what}, which are not read; leave it out or convert it"))
+        TableError::in_column(
+            name,
+            format!("holds {what}, which are not read; leave it out or convert it"),
+        )
     }
 }
 
@@ -102,7 +108,9 @@ impl Part {
         let arrays = self.rows.slice(self.from, rows);
         let fields = || plan.places.iter().zip(plan.schema.fields());
         let array = |at: usize| arrays.columns().get(at).map(|array| array.as_ref() as &dyn Array);
-        let columns: Vec<_> = fields().filter_map(|((_, at), field)| Some((field, array(*at)?))).collect();
+        let columns: Vec<_> = fields()
+            .filter_map(|((_, at), field)| Some((field, array(*at)?)))
+            .collect();
         let target = usize::try_from(TARGET_BYTES).unwrap_or(usize::MAX);
         rows = convert::rows_within(columns.iter().map(|(_, array)| *array), rows, target);
         let mut converted = Vec::with_capacity(columns.len());
@@ -115,7 +123,10 @@ impl Part {
         if converted.len() != plan.places.len() {
             return Err(TableError::invalid("has not all columns"));
         }
-        let columns = converted.into_iter().map(|column| column.truncated(rows)).collect();
+        let columns = converted
+            .into_iter()
+            .map(|column| column.truncated(rows))
+            .collect();
         self.from += rows;
         Ok(Some(Batch::unchecked(columns, rows)))
     }

@@ -77,20 +77,34 @@ mod tests {
         gzip.write_all(&data).unwrap();
         for (compression, packed) in [
             (Compression::UNCOMPRESSED, data.clone()),
-            (Compression::SNAPPY, snap::raw::Encoder::new().compress_vec(&data).unwrap()),
+            (
+                Compression::SNAPPY,
+                snap::raw::Encoder::new().compress_vec(&data).unwrap(),
+            ),
             (Compression::GZIP(Default::default()), gzip.finish().unwrap()),
             (Compression::LZ4_RAW, lz4_flex::block::compress(&data)),
-            (Compression::ZSTD(Default::default()), zstd::bulk::compress(&data, 1).unwrap()),
+            (
+                Compression::ZSTD(Default::default()),
+                zstd::bulk::compress(&data, 1).unwrap(),
+            ),
         ] {
             let mut codec = Codec::new(compression).unwrap();
             let mut out = vec![9];
             codec.decompress(&packed, &mut out, data.len()).unwrap();
             assert_eq!((out[0], &out[1..]), (9, &data[..]), "{compression}");
             for wrong in [data.len() - 1, data.len() + 1] {
-                assert_eq!(codec.decompress(&packed, &mut Vec::new(), wrong), None, "{compression} {wrong}");
+                assert_eq!(
+                    codec.decompress(&packed, &mut Vec::new(), wrong),
+                    None,
+                    "{compression} {wrong}"
+                );
             }
             let cut = &packed[..packed.len() / 2];
-            assert_eq!(codec.decompress(cut, &mut Vec::new(), data.len()), None, "{compression}");
+            assert_eq!(
+                codec.decompress(cut, &mut Vec::new(), data.len()),
+                None,
+                "{compression}"
+            );
         }
         assert!(Codec::new(Compression::LZ4).is_err());
     }

@@ -33,19 +33,28 @@ pub(super) fn check(metadata: &ParquetMetaData, max_rows: u64) -> Result<u64> {
             return Err(wrong("has not all columns"));
         }
         let rows = u64::try_from(group.num_rows()).map_err(|_| wrong("has less than no rows"))?;
-        sum = sum.checked_add(rows).ok_or_else(|| wrong("has more rows than can be counted"))?;
+        sum = sum
+            .checked_add(rows)
+            .ok_or_else(|| wrong("has more rows than can be counted"))?;
     }
     if u64::try_from(metadata.file_metadata().num_rows()) != Ok(sum) {
         return Err(TableError::invalid("has another number of rows than its groups"));
     }
     if sum > max_rows {
-        return Err(TableError::too_large(format!("has {sum} rows; at most {max_rows} are read")));
+        return Err(TableError::too_large(format!(
+            "has {sum} rows; at most {max_rows} are read"
+        )));
     }
     Ok(sum)
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn new(source: &'a Source, metadata: &'a ParquetMetaData, at: usize, budget: Arc<Budget>) -> Self {
+    pub(super) fn new(
+        source: &'a Source,
+        metadata: &'a ParquetMetaData,
+        at: usize,
+        budget: Arc<Budget>,
+    ) -> Self {
         Self {
             source,
             metadata,
@@ -69,8 +78,12 @@ impl<'a> Group<'a> {
                 continue;
             }
             let fixed = u64::try_from(chunk.column_descr().type_length()).unwrap_or_default();
-            let values = u64::try_from(chunk.num_values()).unwrap_or_default().div_ceil(rows);
-            let packed = u64::try_from(chunk.uncompressed_size()).unwrap_or_default().div_ceil(rows);
+            let values = u64::try_from(chunk.num_values())
+                .unwrap_or_default()
+                .div_ceil(rows);
+            let packed = u64::try_from(chunk.uncompressed_size())
+                .unwrap_or_default()
+                .div_ceil(rows);
             let decoded = values.max(1).saturating_mul(VALUE_BYTES.max(fixed));
             per_row = per_row.saturating_add(packed.max(decoded));
         }
@@ -81,7 +94,8 @@ impl<'a> Group<'a> {
 impl RowGroups for Group<'_> {
     fn num_rows(&self) -> usize {
         let rows = self.group().map(RowGroupMetaData::num_rows);
-        rows.and_then(|rows| usize::try_from(rows).ok()).unwrap_or_default()
+        rows.and_then(|rows| usize::try_from(rows).ok())
+            .unwrap_or_default()
     }
 
     fn column_chunks(&self, leaf: usize) -> ParquetResult<Box<dyn PageIterator>> {

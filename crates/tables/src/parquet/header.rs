@@ -92,7 +92,11 @@ impl Header {
         }
         let numbers = inner?;
         let number = |at: usize| numbers.get(at).copied().flatten();
-        let count = |at: usize| u32::try_from(number(at)?).ok().filter(|count| i32::try_from(*count).is_ok());
+        let count = |at: usize| {
+            u32::try_from(number(at)?)
+                .ok()
+                .filter(|count| i32::try_from(*count).is_ok())
+        };
         let (kind, coded) = match wanted {
             7 => (
                 Kind::Dictionary {
@@ -159,7 +163,9 @@ mod tests {
     #[test]
     fn headers_are_read() {
         // type 0, unpacked 40, packed 30, v1 {values 5, plain, rle, rle}
-        let bytes = [0x15, 0, 0x15, 80, 0x15, 60, 0x2c, 0x15, 10, 0x15, 0, 0x15, 6, 0x15, 6, 0, 0];
+        let bytes = [
+            0x15, 0, 0x15, 80, 0x15, 60, 0x2c, 0x15, 10, 0x15, 0, 0x15, 6, 0x15, 6, 0, 0,
+        ];
         let (header, length) = Header::read(&bytes).unwrap();
         assert_eq!(length, bytes.len());
         let kind = Kind::V1 {

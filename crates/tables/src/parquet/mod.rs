@@ -86,7 +86,9 @@ impl Parquet {
 
     fn group_rows(&self, group: usize) -> Option<u64> {
         let groups = self.metadata.row_groups();
-        groups.get(group).and_then(|group| u64::try_from(group.num_rows()).ok())
+        groups
+            .get(group)
+            .and_then(|group| u64::try_from(group.num_rows()).ok())
     }
 
     /// A reader of a group from a row on.
@@ -98,7 +100,9 @@ impl Parquet {
             let rest = RowSelector::select(count(rows.saturating_sub(skip)));
             RowSelection::from(vec![RowSelector::skip(count(skip)), rest])
         });
-        let batch_rows = self.batch_rows.min(group.rows_within(TARGET_BYTES, &self.plan.roots()));
+        let batch_rows = self
+            .batch_rows
+            .min(group.rows_within(TARGET_BYTES, &self.plan.roots()));
         guarded("cannot be decoded", || {
             ParquetRecordBatchReader::try_new_with_row_groups(levels, &group, batch_rows, selection)
         })

@@ -74,7 +74,10 @@ impl Budget {
 
     fn spend(&self, bytes: u64) -> Result<()> {
         let spend = |left: u64| Some(left.saturating_sub(bytes));
-        let before = self.left.fetch_update(Relaxed, Relaxed, spend).unwrap_or_default();
+        let before = self
+            .left
+            .fetch_update(Relaxed, Relaxed, spend)
+            .unwrap_or_default();
         if before > bytes {
             return Ok(());
         }
@@ -92,7 +95,9 @@ impl Pages {
         budget: Arc<Budget>,
     ) -> Result<Self, String> {
         let data = chunk.data_page_offset();
-        let first = chunk.dictionary_page_offset().map_or(data, |dictionary| dictionary.min(data));
+        let first = chunk
+            .dictionary_page_offset()
+            .map_or(data, |dictionary| dictionary.min(data));
         // 0 stands for no dictionary in some files
         let first = if first > 0 { first } else { data };
         let (at, left) = match (u64::try_from(first), u64::try_from(chunk.compressed_size())) {
@@ -181,15 +186,28 @@ impl Pages {
 
     fn read_page(&mut self, header: Header) -> Result<Page> {
         let is_listed = self.max_rep > 0;
-        let values = if is_listed { u64::from(header.values).saturating_mul(LISTED_BYTES) } else { 0 };
+        let values = if is_listed {
+            u64::from(header.values).saturating_mul(LISTED_BYTES)
+        } else {
+            0
+        };
         self.budget.spend(values.saturating_add(header.unpacked as u64))?;
         let packed = self.take(header.packed)?;
         let damaged = || fault("has a page that is damaged");
         let plain = match header.kind {
-            Kind::V2 { def_bytes, rep_bytes, .. } => def_bytes.saturating_add(rep_bytes),
+            Kind::V2 {
+                def_bytes, rep_bytes, ..
+            } => def_bytes.saturating_add(rep_bytes),
             _ => 0,
         };
-        let is_plain = self.codec.is_plain() || matches!(header.kind, Kind::V2 { is_compressed: false, .. });
+        let is_plain = self.codec.is_plain()
+            || matches!(
+                header.kind,
+                Kind::V2 {
+                    is_compressed: false,
+                    ..
+                }
+            );
         let bytes = if is_plain {
             packed
         } else {
@@ -197,7 +215,9 @@ impl Pages {
             let size = header.unpacked.checked_sub(plain).ok_or_else(damaged)?;
             let mut bytes = Vec::with_capacity(header.unpacked);
             bytes.extend_from_slice(levels);
-            self.codec.decompress(rest, &mut bytes, size).ok_or_else(damaged)?;
+            self.codec
+                .decompress(rest, &mut bytes, size)
+                .ok_or_else(damaged)?;
             bytes.into()
         };
         if plain > bytes.len() {
@@ -214,7 +234,9 @@ impl Pages {
             Kind::Dictionary { is_sorted } => {
                 // room is made for all its values at once
                 if std::mem::replace(&mut self.has_dictionary, true)
-                    || count.checked_mul(self.least_size()).is_none_or(|least| least > buf.len())
+                    || count
+                        .checked_mul(self.least_size())
+                        .is_none_or(|least| least > buf.len())
                 {
                     return Err(too_many());
                 }
@@ -359,7 +381,9 @@ impl PageIterator for Chunk {}
 fn levels_end(page: &[u8], at: usize, coding: Encoding, max: i16, count: usize) -> Option<usize> {
     let end = if coding == Encoding::RLE {
         let length = page.get(at..)?.first_chunk::<4>()?;
-        usize::try_from(u32::from_le_bytes(*length)).ok()?.checked_add(at + 4)?
+        usize::try_from(u32::from_le_bytes(*length))
+            .ok()?
+            .checked_add(at + 4)?
     } else {
         let bits = usize::try_from(u16::BITS - max.unsigned_abs().leading_zeros()).ok()?;
         count.checked_mul(bits)?.div_ceil(8).checked_add(at)?

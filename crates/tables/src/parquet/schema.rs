@@ -28,16 +28,23 @@ impl File {
         let file = metadata.file_metadata();
         let schema = file.schema_descr();
         if schema.num_columns() > MAX_COLUMNS {
-            let why = format!("has {} columns; at most {MAX_COLUMNS} are read", schema.num_columns());
+            let why = format!(
+                "has {} columns; at most {MAX_COLUMNS} are read",
+                schema.num_columns()
+            );
             return Err(TableError::too_large(why));
         }
         // the types that the file itself states: what it says about its writer's types is not to be trusted
-        let stated = guarded("has columns that cannot be read", || parquet_to_arrow_schema(schema, None))?;
+        let stated = guarded("has columns that cannot be read", || {
+            parquet_to_arrow_schema(schema, None)
+        })?;
         let written = guarded("", || parquet_to_arrow_schema(schema, file.key_value_metadata()));
         let written: HashMap<_, _> = written
             .map(|written| {
                 let fields = written.fields.iter();
-                fields.map(|field| (field.name().clone(), field.data_type().clone())).collect()
+                fields
+                    .map(|field| (field.name().clone(), field.data_type().clone()))
+                    .collect()
             })
             .unwrap_or_default();
         let mut physical = HashMap::new();
@@ -54,7 +61,9 @@ impl File {
         let fields = stated.fields.iter().enumerate().map(|(root, field)| {
             let dtype = match (field.data_type(), written.get(field.name()), physical.get(&root)) {
                 // types that Parquet has no word for
-                (DataType::Int64, Some(hint @ (DataType::Timestamp(..) | DataType::Date64)), _) => hint.clone(),
+                (DataType::Int64, Some(hint @ (DataType::Timestamp(..) | DataType::Date64)), _) => {
+                    hint.clone()
+                }
                 // nanoseconds would end in the year 2262
                 (DataType::Timestamp(..), _, Some(Physical::INT96)) => {
                     DataType::Timestamp(TimeUnit::Millisecond, None)

@@ -43,10 +43,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Calls `each` with number and kind of every field of a struct; `each` walks over the value or returns false.
-    pub(super) fn fields(
-        &mut self,
-        mut each: impl FnMut(&mut Self, i64, u8) -> Option<bool>,
-    ) -> Option<()> {
+    pub(super) fn fields(&mut self, mut each: impl FnMut(&mut Self, i64, u8) -> Option<bool>) -> Option<()> {
         self.depth += 1;
         if self.depth > DEEPEST {
             return None;
@@ -165,7 +162,9 @@ mod tests {
     #[test]
     fn values_are_walked_over() {
         // fields: 1 i32 = -3; 3 list of two i32; 4 bool; 5 struct {}; 6 binary "ab"
-        let bytes = [0x15, 5, 0x29, 0x25, 2, 4, 0x11, 0x1c, 0, 0x18, 2, b'a', b'b', 0, 99];
+        let bytes = [
+            0x15, 5, 0x29, 0x25, 2, 4, 0x11, 0x1c, 0, 0x18, 2, b'a', b'b', 0, 99,
+        ];
         let mut walk = Walk::new(&bytes);
         let mut met = Vec::new();
         walk.fields(|walk, number, kind| {

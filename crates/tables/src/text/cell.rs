@@ -23,8 +23,8 @@ pub(super) enum Cell<'a> {
 
 /// What pandas takes for a missing value, beside nothing.
 pub(crate) const MISSING: [&str; 18] = [
-    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
-    "NULL", "NaN", "None", "n/a", "nan", "null",
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
+    "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
 ];
 
 /// Whether a field stands for a missing value. A field in quotes never does, unless it is empty and no text is wanted.
@@ -32,7 +32,9 @@ pub(crate) fn is_missing(field: &str) -> bool {
     match field.as_bytes() {
         [] => true,
         // most numbers and texts are told from the words by their first letters
-        [b'#' | b'-' | b'<' | b'N' | b'n', ..] | [b'1', b'.', b'#', ..] => MISSING.binary_search(&field).is_ok(),
+        [b'#' | b'-' | b'<' | b'N' | b'n', ..] | [b'1', b'.', b'#', ..] => {
+            MISSING.binary_search(&field).is_ok()
+        }
         _ => false,
     }
 }

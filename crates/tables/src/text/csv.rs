@@ -50,7 +50,8 @@ impl Csv {
             fields: Vec::new(),
         };
         let length = csv.cut(feed)?;
-        let length = length.ok_or_else(|| TableError::invalid("is empty; it must begin with the line of names"))?;
+        let length =
+            length.ok_or_else(|| TableError::invalid("is empty; it must begin with the line of names"))?;
         let row = feed.rest().get(..length).unwrap_or_default();
         let mut names = Vec::with_capacity(csv.fields.len());
         for (at, piece) in csv.fields.iter().enumerate() {
@@ -76,12 +77,24 @@ impl Csv {
             return Ok(false);
         };
         if self.fields.len() > self.width {
-            let why = format!("has {} fields, and the first line {}", self.fields.len(), self.width);
+            let why = format!(
+                "has {} fields, and the first line {}",
+                self.fields.len(),
+                self.width
+            );
             return Err(TableError::invalid(why));
         }
         let row = feed.rest().get(..length).unwrap_or_default();
-        for (at, piece) in self.fields.iter().enumerate().filter(|(at, _)| take.wants(*at)).collect::<Vec<_>>() {
-            let text = piece.text(row).ok_or_else(|| TableError::invalid(format!("is not UTF-8 in field {at}")))?;
+        for (at, piece) in self
+            .fields
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| take.wants(*at))
+            .collect::<Vec<_>>()
+        {
+            let text = piece
+                .text(row)
+                .ok_or_else(|| TableError::invalid(format!("is not UTF-8 in field {at}")))?;
             take.cell(at, Cell::Field(&text, piece.is_quoted))?;
         }
         feed.pass(length);
@@ -135,7 +148,10 @@ impl Piece {
 
 fn cut(bytes: &[u8], delimiter: u8, is_last: bool, fields: &mut Vec<Piece>) -> Cut {
     fields.clear();
-    let blank = bytes.iter().take_while(|&&byte| matches!(byte, b' ' | b'\t') && byte != delimiter).count();
+    let blank = bytes
+        .iter()
+        .take_while(|&&byte| matches!(byte, b' ' | b'\t') && byte != delimiter)
+        .count();
     match bytes.get(blank) {
         Some(b'\n' | b'\r') => return Cut::Blank(blank + 1),
         None if is_last => return Cut::Blank(blank),
@@ -214,7 +230,12 @@ mod tests {
             match cut(&text.as_bytes()[at..], b',', true, &mut fields) {
                 Cut::Row(length) => {
                     let row = &text.as_bytes()[at..at + length];
-                    rows.push(fields.iter().map(|piece| piece.text(row).unwrap().into_owned()).collect());
+                    rows.push(
+                        fields
+                            .iter()
+                            .map(|piece| piece.text(row).unwrap().into_owned())
+                            .collect(),
+                    );
                     at += length;
                 }
                 Cut::Blank(length) => at += length,

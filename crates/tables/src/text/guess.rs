@@ -88,7 +88,9 @@ impl Guess {
             _ if is_csv => Kind::Text,
             (before, now) => {
                 let (before, now) = (before.as_str(), now.as_str());
-                return Err(format!("holds {now} after {before}; hint its type or make them the same"));
+                return Err(format!(
+                    "holds {now} after {before}; hint its type or make them the same"
+                ));
             }
         };
         self.kind = joined;

@@ -67,7 +67,9 @@ impl Json {
             take,
             refused: &mut refused,
         };
-        let read = deserializer.deserialize_map(row).and_then(|()| deserializer.end());
+        let read = deserializer
+            .deserialize_map(row)
+            .and_then(|()| deserializer.end());
         match (refused, read) {
             (Some(error), _) => Err(error),
             (None, Ok(())) => Ok(()),
@@ -234,7 +236,7 @@ impl<'de> Visitor<'de> for Member<'_> {
 }
 
 /// Appends a value without white space, names sorted. It is no deeper than the parser allows.
-pub(super) fn write(out: &mut String, value: &Value) {
+pub(crate) fn write(out: &mut String, value: &Value) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),

@@ -13,6 +13,7 @@ mod json;
 mod tests;
 
 use self::{build::Builder, cell::Cell, csv::Csv, feed::Feed, guess::Guess, json::Json};
+pub(crate) use self::{cell::is_missing, json::write as write_json};
 use crate::{
     Batch, Field, Format, MAX_COLUMNS, Options, Place, Position, Result, Schema, Source, TableError,
     options::TARGET_BYTES, reader::Decode,
@@ -124,9 +125,16 @@ impl Lines {
 }
 
 /// The columns that are read, in the order that is asked for.
-fn plan(names: &[String], guesses: &[Guess], count: Option<u64>, options: &Options) -> Result<(Schema, Places)> {
+fn plan(
+    names: &[String],
+    guesses: &[Guess],
+    count: Option<u64>,
+    options: &Options,
+) -> Result<(Schema, Places)> {
     if names.len() > MAX_COLUMNS {
-        return Err(TableError::too_large(format!("has more than {MAX_COLUMNS} columns")));
+        return Err(TableError::too_large(format!(
+            "has more than {MAX_COLUMNS} columns"
+        )));
     }
     let wanted = options.columns.as_deref().unwrap_or(names);
     let mut reads = vec![None; names.len()];
@@ -172,7 +180,11 @@ impl Decode for Lines {
     }
 
     fn seek(&mut self, to: Position) -> Result<()> {
-        let at = if to == Position::default() { self.first } else { to.part };
+        let at = if to == Position::default() {
+            self.first
+        } else {
+            to.part
+        };
         if at < self.first || at > self.feed.len() || to.skip != 0 {
             return Err(TableError::invalid(format!("has no position {to}")));
         }
@@ -226,16 +238,23 @@ impl<'a> Look<'a> {
 
     fn add(&mut self, name: &str) {
         let hint = self.options.hint(name);
-        let wanted = self.options.columns.as_ref().is_none_or(|columns| columns.iter().any(|column| column == name));
+        let wanted = self
+            .options
+            .columns
+            .as_ref()
+            .is_none_or(|columns| columns.iter().any(|column| column == name));
         self.names.push(name.to_owned());
-        self.guesses.push(Guess::new(wanted && hint.is_none(), self.row > 0));
+        self.guesses
+            .push(Guess::new(wanted && hint.is_none(), self.row > 0));
     }
 }
 
 impl Take for Look<'_> {
     fn name(&mut self, name: &str) -> Result<()> {
         if self.names.len() >= MAX_COLUMNS {
-            return Err(TableError::too_large(format!("has more than {MAX_COLUMNS} columns")));
+            return Err(TableError::too_large(format!(
+                "has more than {MAX_COLUMNS} columns"
+            )));
         }
         self.add(name);
         Ok(())
@@ -267,11 +286,16 @@ struct Fill<'a> {
 impl Fill<'_> {
     fn end_row(&mut self) {
         self.rows += 1;
-        self.builders.iter_mut().for_each(|builder| builder.pad(self.rows));
+        self.builders
+            .iter_mut()
+            .for_each(|builder| builder.pad(self.rows));
     }
 
     fn size_bytes(&self) -> u64 {
-        self.builders.iter().map(|builder| builder.size_bytes() as u64).sum()
+        self.builders
+            .iter()
+            .map(|builder| builder.size_bytes() as u64)
+            .sum()
     }
 }
 
@@ -280,7 +304,10 @@ impl Take for Fill<'_> {
         if self.is_partial {
             return Ok(());
         }
-        Err(TableError::in_column(name, "did not come in the rows from which columns were inferred; hint it"))
+        Err(TableError::in_column(
+            name,
+            "did not come in the rows from which columns were inferred; hint it",
+        ))
     }
 
     fn wants(&self, place: usize) -> bool {

@@ -53,7 +53,11 @@ fn every_type_in_every_layout() {
                 assert_eq!(field.dtype, dtype(&field.name), "{file} {}", field.name);
             }
             let batches = all(file, &options);
-            assert!(batches.iter().all(|batch| (1..=batch_rows).contains(&batch.rows())));
+            assert!(
+                batches
+                    .iter()
+                    .all(|batch| (1..=batch_rows).contains(&batch.rows()))
+            );
             for (name, wanted) in cases["values"].as_object().unwrap() {
                 if columns.is_none_or(|columns| columns.contains(&json!(name))) {
                     let found = values(&batches, name);
@@ -79,7 +83,11 @@ fn same(one: &Value, other: &Value) -> bool {
 #[test]
 fn columns_come_in_the_order_asked_for() {
     for file in ["plain.parquet", "lz4.feather", "simple.csv", "simple.jsonl"] {
-        let names = if file.starts_with("simple") { ["text", "flag"] } else { ["record", "bool"] };
+        let names = if file.starts_with("simple") {
+            ["text", "flag"]
+        } else {
+            ["record", "bool"]
+        };
         let options = Options {
             columns: Some(names.map(str::to_owned).to_vec()),
             ..Options::default()
@@ -102,7 +110,15 @@ fn columns_come_in_the_order_asked_for() {
 
 #[test]
 fn reading_goes_on_where_it_stopped() {
-    let files = ["plain.parquet", "delta.parquet", "stream.arrows", "lz4.feather", "simple.csv", "simple.tsv", "simple.jsonl"];
+    let files = [
+        "plain.parquet",
+        "delta.parquet",
+        "stream.arrows",
+        "lz4.feather",
+        "simple.csv",
+        "simple.tsv",
+        "simple.jsonl",
+    ];
     for file in files {
         let options = Options {
             batch_rows: 37,
@@ -147,17 +163,32 @@ fn texts_hold_what_parquet_holds() {
         let reader = open(file, &options).unwrap();
         assert_eq!(reader.rows(), Some(50));
         let types: Vec<_> = reader.schema().fields().iter().map(|field| field.dtype).collect();
-        assert_eq!(types, [Type::Bool, Type::Int64, Type::Uint64, Type::Float64, Type::Text], "{file}");
-        let nullable: Vec<_> = reader.schema().fields().iter().map(|field| field.is_nullable).collect();
+        assert_eq!(
+            types,
+            [Type::Bool, Type::Int64, Type::Uint64, Type::Float64, Type::Text],
+            "{file}"
+        );
+        let nullable: Vec<_> = reader
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.is_nullable)
+            .collect();
         assert_eq!(nullable, [false, false, false, true, true], "{file}");
         let batches = all(file, &options);
         for name in ["flag", "whole", "big", "float", "text"] {
             let (found, wanted) = (values(&batches, name), values(&parquet, name));
             for (found, wanted) in found.iter().zip(&wanted) {
                 // JSON of pandas has 15 digits; in the other file a missing text is quoted, as an empty one would be
-                let close = found.as_f64().zip(wanted.as_f64()).is_some_and(|(x, y)| (x - y).abs() < 1e-12);
+                let close = found
+                    .as_f64()
+                    .zip(wanted.as_f64())
+                    .is_some_and(|(x, y)| (x - y).abs() < 1e-12);
                 let is_quoted_hole = file.ends_with("tsv") && wanted.is_null() && found == &json!("");
-                assert!(found == wanted || close || is_quoted_hole, "{file} {name}: {found} {wanted}");
+                assert!(
+                    found == wanted || close || is_quoted_hole,
+                    "{file} {name}: {found} {wanted}"
+                );
             }
         }
     }
@@ -173,7 +204,11 @@ fn scoring(name: &str) -> (Frame, bool) {
 fn scoring_documents_are_as_pandas_has_them() {
     let (frame, has_index) = scoring("scoring.parquet");
     assert!(!has_index);
-    let types: Vec<_> = frame.columns().iter().map(|c| (c.values.name(), c.values.datatype(), c.nulls.is_some())).collect();
+    let types: Vec<_> = frame
+        .columns()
+        .iter()
+        .map(|c| (c.values.name(), c.values.datatype(), c.nulls.is_some()))
+        .collect();
     let wanted = [
         ("i8", DataType::Int8, false),
         ("u16", DataType::Uint16, false),
@@ -196,7 +231,13 @@ fn scoring_documents_are_as_pandas_has_them() {
     let nulls = |at: usize| (0..6).map(|row| row == at).collect::<Vec<_>>();
     assert_eq!(column("text").nulls, Some(nulls(1)));
     assert_eq!(column("when").nulls, Some(nulls(5)));
-    let texts = |name: &str| column(name).values.texts().map(|t| String::from_utf8(t.to_vec()).unwrap()).collect::<Vec<_>>();
+    let texts = |name: &str| {
+        column(name)
+            .values
+            .texts()
+            .map(|t| String::from_utf8(t.to_vec()).unwrap())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(texts("text"), ["a", "", "c", "d", "é", ""]);
     assert_eq!(texts("category"), ["x", "y", "", "x", "x", "y"]);
     assert_eq!(texts("when")[0], "2024-01-01T10:00:00.123");
@@ -211,16 +252,27 @@ fn scoring_documents_are_as_pandas_has_them() {
     assert_eq!(frame.rows(), 3);
 
     let (frame, _) = scoring("holes.parquet");
-    let floats: Vec<u8> = [1.0, f64::NAN, 3.0].iter().flat_map(|float: &f64| float.to_le_bytes()).collect();
+    let floats: Vec<u8> = [1.0, f64::NAN, 3.0]
+        .iter()
+        .flat_map(|float: &f64| float.to_le_bytes())
+        .collect();
     assert_eq!(frame.columns()[0].values.data().as_ref(), floats);
-    assert_eq!((frame.columns()[1].values.datatype(), &frame.columns()[1].nulls), (DataType::Bool, &Some(vec![false, true, false])));
+    assert_eq!(
+        (frame.columns()[1].values.datatype(), &frame.columns()[1].nulls),
+        (DataType::Bool, &Some(vec![false, true, false]))
+    );
 }
 
 #[test]
 fn scoring_documents_have_bounds() {
     let bytes = std::fs::read(files().join("plain.parquet")).unwrap();
-    let error = frame_of_parquet(bytes.clone().into(), 999).unwrap_err().to_string();
+    let error = frame_of_parquet(bytes.clone().into(), 999)
+        .unwrap_err()
+        .to_string();
     assert_eq!(error, "has 1000 rows; at most 999 are read");
     let error = frame_of_parquet(bytes.into(), 1000).unwrap_err().to_string();
-    assert_eq!(error, "column `list`: holds lists or records, which have no type of their own");
+    assert_eq!(
+        error,
+        "column `list`: holds lists or records, which have no type of their own"
+    );
 }

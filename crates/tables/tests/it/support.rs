@@ -15,7 +15,12 @@ pub fn files() -> &'static Path {
     let folder = FILES.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/write.py");
-        let output = Command::new(python()).args(["-W", "ignore"]).arg(script).arg(folder.path()).output().unwrap();
+        let output = Command::new(python())
+            .args(["-W", "ignore"])
+            .arg(script)
+            .arg(folder.path())
+            .output()
+            .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{errors}");
         println!("{}", String::from_utf8_lossy(&output.stdout).trim());
@@ -26,7 +31,9 @@ pub fn files() -> &'static Path {
 
 /// The Python environment for tests: `cargo xtask test` makes it, `LODEWAY_TEST_VENV` names another.
 pub fn python() -> PathBuf {
-    let venv = std::env::var_os("LODEWAY_TEST_VENV").filter(|venv| !venv.is_empty()).map(PathBuf::from);
+    let venv = std::env::var_os("LODEWAY_TEST_VENV")
+        .filter(|venv| !venv.is_empty())
+        .map(PathBuf::from);
     let venv = venv.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/venv"));
     let python = venv.join("bin/python");
     assert!(
@@ -38,7 +45,10 @@ pub fn python() -> PathBuf {
 }
 
 pub fn source(name: &str) -> Source {
-    std::fs::File::open(files().join(name)).unwrap().try_into().unwrap()
+    std::fs::File::open(files().join(name))
+        .unwrap()
+        .try_into()
+        .unwrap()
 }
 
 pub fn open(name: &str, options: &Options) -> Result<Reader> {
@@ -49,19 +59,35 @@ pub fn open(name: &str, options: &Options) -> Result<Reader> {
 
 pub fn all(name: &str, options: &Options) -> Vec<Batch> {
     let batches = open(name, options).unwrap_or_else(|error| panic!("{name}: {error}"));
-    batches.map(|batch| batch.unwrap_or_else(|error| panic!("{name}: {error}"))).collect()
+    batches
+        .map(|batch| batch.unwrap_or_else(|error| panic!("{name}: {error}")))
+        .collect()
 }
 
 /// The values of a column over all batches, as JSON has them.
 pub fn values(batches: &[Batch], name: &str) -> Vec<serde_json::Value> {
-    let columns = batches.iter().map(|batch| batch.column(name).unwrap_or_else(|| panic!("{name}")));
-    columns.flat_map(|column| (0..column.len()).map(|row| plain(column.value(row)))).collect()
+    let columns = batches
+        .iter()
+        .map(|batch| batch.column(name).unwrap_or_else(|| panic!("{name}")));
+    columns
+        .flat_map(|column| (0..column.len()).map(|row| plain(column.value(row))))
+        .collect()
 }
 
 pub fn plain(value: Value<'_>) -> serde_json::Value {
     let float = |value: f64| {
-        let word = if value.is_nan() { "nan" } else if value > 0.0 { "inf" } else { "-inf" };
-        if value.is_finite() { json!(value) } else { json!(word) }
+        let word = if value.is_nan() {
+            "nan"
+        } else if value > 0.0 {
+            "inf"
+        } else {
+            "-inf"
+        };
+        if value.is_finite() {
+            json!(value)
+        } else {
+            json!(word)
+        }
     };
     match value {
         Value::Null => serde_json::Value::Null,
