@@ -83,11 +83,12 @@ enum Put {
 
 /// Adds a cell to the values, or says that it is null; `None` if it is of another type.
 fn put(values: &mut Values, dtype: Type, cell: &Cell<'_>) -> Option<Put> {
-    let is_text = matches!(dtype, Type::Text);
+    let is_text = dtype == Type::Text;
+    let may_be_empty = is_text || dtype == Type::Binary;
     match *cell {
         Cell::Null => return Some(Put::Null),
         Cell::Field(field, is_quoted)
-            if (is_missing(field) && !is_quoted) || (field.is_empty() && !is_text) =>
+            if (is_missing(field) && !is_quoted) || (field.is_empty() && !may_be_empty) =>
         {
             return Some(Put::Null);
         }

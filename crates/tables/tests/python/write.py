@@ -153,6 +153,37 @@ with ipc.new_file(folder / "file.arrow", table.schema) as file:
     file.write_table(table, max_chunksize=400)
 case("file.arrow", "arrow")
 
+# the same, small and not compressed, to be damaged
+small = folder / "small"
+small.mkdir()
+for way, options in ways.items():
+    options = {**options, "compression": "none", "data_page_size": 64, "row_group_size": 25}
+    pq.write_table(parquet_table.slice(0, 40), small / f"{way}.parquet", **options)
+pq.write_table(parquet_table.slice(0, 40), small / "snappy.parquet", compression="snappy")
+feather.write_feather(table.slice(0, 40), small / "plain.feather", compression="uncompressed")
+feather.write_feather(table.slice(0, 40), small / "lz4.feather", compression="lz4")
+with ipc.new_stream(small / "stream.arrows", table.schema) as stream:
+    for batch in table.slice(0, 40).to_batches(max_chunksize=13):
+        stream.write_batch(batch)
+
+# short files that stand for much
+text = pa.array(["x" * 4_000_000])
+repeated = pa.DictionaryArray.from_arrays(pa.array(np.zeros(100_000, dtype=np.int32)), text)
+repeated = pa.table({"text": repeated, "row": pa.array(range(100_000))})
+pq.write_table(repeated, folder / "repeated.parquet", compression="zstd")
+feather.write_feather(repeated, folder / "repeated.feather", compression="zstd")
+pq.write_table(pa.table({"text": ["x" * 100_000_000]}), folder / "one_text.parquet", compression="zstd")
+feather.write_feather(pa.table({"text": ["x" * 100_000_000]}), folder / "one_text.feather", compression="zstd")
+listed = pa.ListArray.from_arrays([0, 30_000_000], pa.array(np.zeros(30_000_000, dtype=np.int8)))
+pq.write_table(pa.table({"list": listed}), folder / "one_list.parquet", compression="zstd")
+nothing = pa.ListArray.from_arrays([0, 2_000_000_000], pa.nulls(2_000_000_000))
+with ipc.new_stream(folder / "nothing.arrows", pa.schema({"list": nothing.type})) as stream:
+    stream.write_batch(pa.record_batch({"list": nothing}))
+pq.write_table(
+    pa.table({"zeros": pa.array(np.zeros(20_000_000, dtype=np.int64))}), folder / "zeros.parquet", compression="zstd",
+    row_group_size=20_000_000,
+)
+
 # what pandas itself writes and reads
 frame = pd.DataFrame(
     {
