@@ -25,3 +25,9 @@ pub(crate) fn guarded<T, E: fmt::Display>(what: &str, step: impl FnOnce() -> Res
         Err(_) => Err(TableError::invalid(format!("{what}: it contradicts itself"))),
     }
 }
+
+/// Runs all that reads a file from outside; a panic becomes an error.
+pub(crate) fn caught<T>(step: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(step))
+        .unwrap_or_else(|_| Err(TableError::invalid("cannot be read: it contradicts itself")))
+}

@@ -8,6 +8,25 @@
 //! [`Reader`] gives [`Batch`]es of [`Column`]s by a [`Schema`]; a [`Writer`] takes them. [`frame_of_parquet`] reads a scoring
 //! document, a [`TableProfile`] says what a table holds and fingerprints its data with a [`Digester`].
 //!
+//! ```
+//! use lodeway_tables::{Format, Options, Reader, TableProfile, Writer, WriteOptions};
+//!
+//! let csv = b"age,label\n31,yes\n,no\n".to_vec();
+//! let mut reader = Reader::open(csv.clone(), Format::Csv, &Options::default())?;
+//! let mut parquet = Vec::new();
+//! let mut writer = Writer::new(&mut parquet, Format::Parquet, reader.schema(), &WriteOptions::default())?;
+//! for batch in reader.by_ref() {
+//!     writer.write(&batch?)?;
+//! }
+//! assert_eq!(writer.finish()?.rows, 2);
+//!
+//! let profile = |file, format| TableProfile::read(&mut Reader::open(file, format, &Options::default())?);
+//! let (one, other) = (profile(csv, Format::Csv)?, profile(parquet, Format::Parquet)?);
+//! assert_eq!(one.columns[0].missing, 1);
+//! assert_eq!(one.digest, other.digest);
+//! # Ok::<(), lodeway_tables::TableError>(())
+//! ```
+//!
 //! **Hostile files.** A file may say anything; what is set aside in memory is checked against [`Options::max_bytes`]
 //! before. Errors name the column and the row or row group. Nothing panics; where a library might, it is caught and
 //! becomes an error.

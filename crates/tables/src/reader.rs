@@ -5,7 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Batch, Format, Options, Result, Schema, Source, TableError, arrow::Arrow, parquet::Parquet, text::Lines,
+    Batch, Format, Options, Result, Schema, Source, TableError, arrow::Arrow, guard::caught,
+    parquet::Parquet, text::Lines,
 };
 
 /// A place between two rows of a file from which reading can go on, as long as the file is the same.
@@ -47,11 +48,13 @@ impl Reader {
     /// this format, a column asked for that it does not have, a type that is not read, more than the bounds of `options`.
     pub fn open(source: impl Into<Source>, format: Format, options: &Options) -> Result<Self> {
         let source = source.into();
-        let decoder: Box<dyn Decode + Send> = match format {
-            Format::Parquet => Box::new(Parquet::open(source, options)?),
-            Format::Arrow => Box::new(Arrow::open(source, options)?),
-            Format::Csv | Format::JsonLines => Box::new(Lines::open(source, format, options)?),
-        };
+        let decoder = caught(|| -> Result<Box<dyn Decode + Send>> {
+            Ok(match format {
+                Format::Parquet => Box::new(Parquet::open(source, options)?),
+                Format::Arrow => Box::new(Arrow::open(source, options)?),
+                Format::Csv | Format::JsonLines => Box::new(Lines::open(source, format, options)?),
+            })
+        })?;
         Ok(Self {
             decoder,
             format,
@@ -81,9 +84,9 @@ impl Reader {
 
     /// Goes on from a position that a reader of the same file gave. Errors: a position that the file cannot have.
     pub fn seek(&mut self, to: Position) -> Result<()> {
-        self.decoder.seek(to)?;
-        self.has_failed = false;
-        Ok(())
+        let sought = caught(|| self.decoder.seek(to));
+        self.has_failed = sought.is_err();
+        sought
     }
 }
 
@@ -94,7 +97,7 @@ impl Iterator for Reader {
         if self.has_failed {
             return None;
         }
-        let next = self.decoder.next();
+        let next = caught(|| self.decoder.next());
         self.has_failed = next.is_err();
         next.transpose()
     }

@@ -5,8 +5,8 @@ use lodeway_inference::Frame;
 use serde::Deserialize;
 
 use crate::{
-    Batch, Column, Options, Result, TableError, Type, Values, parquet::Parquet, reader::Decode,
-    schema::Schema,
+    Batch, Column, Options, Result, TableError, Type, Values, guard::caught, parquet::Parquet,
+    reader::Decode, schema::Schema,
 };
 
 /// What reading a document may take in memory, and what its frame may.
@@ -51,6 +51,10 @@ struct Noted {
 /// decimals FP64. Errors: a damaged file, more than `max_rows` rows or 256 MiB, lists and structs and whatever else has no
 /// tensor; those name the column.
 pub fn frame_of_parquet(document: Bytes, max_rows: u64) -> Result<ScoringTable> {
+    caught(|| read(document, max_rows))
+}
+
+fn read(document: Bytes, max_rows: u64) -> Result<ScoringTable> {
     let mut options = Options {
         max_rows,
         max_bytes: MAX_BYTES,

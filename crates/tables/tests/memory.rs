@@ -62,8 +62,8 @@ fn peak_mb() -> u64 {
     peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
 }
 
-/// Writes so many rows, reads them and returns the digest.
-fn run(format: Format, total: i64) -> DataDigest {
+/// Writes so many rows, reads them and returns the digest and how long it took.
+fn run(format: Format, total: i64) -> (DataDigest, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("table");
     // the first rows have all that others have
@@ -115,7 +115,7 @@ fn run(format: Format, total: i64) -> DataDigest {
     assert!((sum - wanted).abs() < 1e-6);
     let profile = TableProfile::read(&mut open()).unwrap();
     let profiled = start.elapsed();
-    println!(
+    let times = format!(
         "{total} rows of {format}: {:.1} MB, {} groups, written in {wrote:.2?}, read in {read:.2?}, profiled in {profiled:.2?}; peak {} MB",
         written.size_bytes as f64 / 1e6,
         written.groups,
@@ -130,15 +130,19 @@ fn run(format: Format, total: i64) -> DataDigest {
     );
     assert_eq!(column("flag").top_values().len(), 2);
     assert_eq!(profile.distributions().len(), 5);
-    profile.digest
+    (profile.digest, times)
 }
 
 #[test]
 fn a_million_rows_take_little_memory() {
     // more in a release build by hand
     let rows = if cfg!(debug_assertions) { 100_000 } else { ROWS };
-    run(Format::Parquet, ROWS);
-    let digests = [Format::Parquet, Format::Csv, Format::JsonLines].map(|format| run(format, rows));
+    println!("{}", run(Format::Parquet, ROWS).1);
+    let digests = [Format::Parquet, Format::Csv, Format::JsonLines].map(|format| {
+        let (digest, times) = run(format, rows);
+        println!("{times}");
+        digest
+    });
     assert!(digests.iter().all(|digest| *digest == digests[0]));
     assert!(peak_mb() < PEAK_MB, "{} MB", peak_mb());
 }

@@ -230,6 +230,11 @@ impl Pages {
         let (num_values, encoding) = (header.values, header.encoding);
         let count = usize::try_from(num_values).unwrap_or(usize::MAX);
         let too_many = || fault("has a page that claims more values than it holds");
+        let is_coded = matches!(encoding, Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
+        let is_dictionary = matches!(header.kind, Kind::Dictionary { .. });
+        if is_coded && !is_dictionary && !self.has_dictionary {
+            return Err(fault("has a page of categories and no dictionary"));
+        }
         Ok(match header.kind {
             Kind::Dictionary { is_sorted } => {
                 // room is made for all its values at once

@@ -114,7 +114,7 @@ impl Kind {
             Cell::Float(_) => Self::Float,
             Cell::Text(_) => Self::Text,
             Cell::Nested(_) => Self::Json,
-            Cell::Field(field, _) if field.is_empty() => Self::Nothing,
+            Cell::Field("", _) => Self::Nothing,
             Cell::Field(field, false) if is_missing(field) => Self::Nothing,
             // nothing makes another type of a text
             Cell::Field(..) if known == Self::Text => Self::Text,

@@ -276,3 +276,66 @@ fn scoring_documents_have_bounds() {
         "column `list`: holds lists or records, which have no type of their own"
     );
 }
+
+#[test]
+fn what_is_not_read_is_named() {
+    for (columns, wanted) in [
+        (
+            None,
+            "column `span`: holds durations, which are not read; leave it out or convert it",
+        ),
+        (
+            Some("clock"),
+            "column `clock`: holds times of day, which are not read; leave it out or convert it",
+        ),
+    ] {
+        let options = Options {
+            columns: columns.map(|name| vec![name.to_owned()]),
+            ..Options::default()
+        };
+        let error = open("refused.parquet", &options).unwrap_err().to_string();
+        // either of the two is met first
+        assert!(
+            error == wanted || columns.is_none() && error.contains("clock"),
+            "{error}"
+        );
+    }
+    let span = Options {
+        columns: Some(vec!["span".to_owned()]),
+        ..Options::default()
+    };
+    assert!(
+        open("refused.parquet", &span)
+            .unwrap_err()
+            .to_string()
+            .contains("durations")
+    );
+    let error = open("twice.parquet", &Options::default())
+        .unwrap_err()
+        .to_string();
+    assert_eq!(error, "column `a`: comes twice");
+}
+
+#[test]
+fn tables_without_rows_have_a_schema() {
+    for file in ["empty.parquet", "empty.feather"] {
+        let mut reader = open(file, &Options::default()).unwrap();
+        assert_eq!(
+            (reader.rows(), reader.schema().fields()[0].dtype),
+            (Some(0), Type::Int8),
+            "{file}"
+        );
+        assert!(reader.next().is_none());
+    }
+    let seconds = all("seconds.parquet", &Options::default());
+    assert_eq!(seconds[0].columns()[0].dtype(), NAIVE);
+    assert_eq!(values(&seconds, "seconds"), [json!(5000), json!(null)]);
+    let nothing = Options {
+        columns: Some(Vec::new()),
+        ..Options::default()
+    };
+    for file in ["plain.parquet", "lz4.feather", "simple.csv"] {
+        let rows: usize = all(file, &nothing).iter().map(lodeway_tables::Batch::rows).sum();
+        assert_eq!(rows, if file.starts_with("simple") { 50 } else { 1000 }, "{file}");
+    }
+}

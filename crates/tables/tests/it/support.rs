@@ -23,7 +23,6 @@ pub fn files() -> &'static Path {
             .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{errors}");
-        println!("{}", String::from_utf8_lossy(&output.stdout).trim());
         folder
     });
     folder.path()

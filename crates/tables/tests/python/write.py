@@ -184,6 +184,13 @@ pq.write_table(
     row_group_size=20_000_000,
 )
 
+refused = pa.table({"n": [1], "span": pa.array([5], type=pa.duration("ms")), "clock": pa.array([5], type=pa.time32("s"))})
+pq.write_table(refused, folder / "refused.parquet")
+pq.write_table(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), folder / "twice.parquet")
+pq.write_table(pa.table({"seconds": pa.array([5, None], type=pa.timestamp("s"))}), folder / "seconds.parquet")
+pq.write_table(pa.table({"a": pa.array([], type=pa.int8())}), folder / "empty.parquet")
+feather.write_feather(pa.table({"a": pa.array([], type=pa.int8())}), folder / "empty.feather")
+
 # what pandas itself writes and reads
 frame = pd.DataFrame(
     {
