@@ -85,17 +85,12 @@ impl Csv {
             return Err(TableError::invalid(why));
         }
         let row = feed.rest().get(..length).unwrap_or_default();
-        for (at, piece) in self
-            .fields
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| take.wants(*at))
-            .collect::<Vec<_>>()
-        {
-            let text = piece
-                .text(row)
-                .ok_or_else(|| TableError::invalid(format!("is not UTF-8 in field {at}")))?;
-            take.cell(at, Cell::Field(&text, piece.is_quoted))?;
+        for (at, piece) in self.fields.iter().enumerate() {
+            if take.wants(at) {
+                let fault = || TableError::invalid(format!("is not UTF-8 in field {at}"));
+                let text = piece.text(row).ok_or_else(fault)?;
+                take.cell(at, Cell::Field(&text, piece.is_quoted))?;
+            }
         }
         feed.pass(length);
         Ok(true)
