@@ -1,0 +1,201 @@
+//! Intervals from resamples, the same for a seed on every machine.
+
+use lodeway_domain::{Error, Result};
+
+use crate::{Estimate, Method, Random};
+
+/// How often a row occurs in a resample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Resampling {
+    /// As many draws with replacement as there are rows: Efron's bootstrap.
+    Multinomial,
+    /// Each row by itself, with mean 1: needs no total, and is the same in the limit. Below 100 rows draws are multinomial
+    /// all the same, for there the number of rows would vary too much.
+    ///
+    /// Source: Chamandy et al. 2012, "Estimating Uncertainty for Massive Data Streams".
+    #[default]
+    Poisson,
+}
+
+/// A plan of resamples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bootstrap {
+    /// Same seed, same rows in the same order: same interval.
+    pub seed: u64,
+    /// How many resamples, 1 to [`Bootstrap::MAX_REPLICATES`].
+    pub replicates: u32,
+    /// How rows are drawn.
+    pub resampling: Resampling,
+}
+
+impl Default for Bootstrap {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            replicates: 1000,
+            resampling: Resampling::default(),
+        }
+    }
+}
+
+impl Bootstrap {
+    /// The most resamples of one plan.
+    pub const MAX_REPLICATES: u32 = 100_000;
+
+    /// Fills `counts` with how often each row occurs in resample number `replicate`.
+    pub fn draw(&self, replicate: u32, counts: &mut [u32]) {
+        let mut random = Random::new(self.seed, u64::from(replicate));
+        if self.resampling == Resampling::Poisson && counts.len() >= 100 {
+            for pair in counts.chunks_mut(2) {
+                pair.copy_from_slice(&random.poisson_pair()[..pair.len()]);
+            }
+            return;
+        }
+        counts.fill(0);
+        let rows = counts.len() as u64;
+        for _ in 0..rows {
+            if let Some(count) = counts.get_mut(random.below(rows) as usize) {
+                *count += 1;
+            }
+        }
+    }
+
+    /// Computes `metrics` numbers on every resample: `compute` gets the counts of the rows and fills in the numbers, NaN
+    /// where one is not defined.
+    ///
+    /// Errors: `INVALID_FIELD` for no or too many replicates.
+    pub fn run(
+        &self,
+        rows: usize,
+        metrics: usize,
+        mut compute: impl FnMut(&[u32], &mut [f64]),
+    ) -> Result<Replicates> {
+        if self.replicates == 0 || self.replicates > Self::MAX_REPLICATES {
+            return Err(Error::invalid(
+                "replicates",
+                format!("is not between 1 and {}", Self::MAX_REPLICATES),
+            ));
+        }
+        let mut counts = vec![0; rows];
+        let mut values = vec![f64::NAN; metrics];
+        let mut columns = vec![Vec::with_capacity(self.replicates as usize); metrics];
+        for replicate in 0..self.replicates {
+            self.draw(replicate, &mut counts);
+            values.fill(f64::NAN);
+            compute(&counts, &mut values);
+            for (column, &value) in columns.iter_mut().zip(&values) {
+                if !value.is_nan() {
+                    column.push(value);
+                }
+            }
+        }
+        columns
+            .iter_mut()
+            .for_each(|column| column.sort_unstable_by(f64::total_cmp));
+        Ok(Replicates {
+            replicates: self.replicates as usize,
+            columns,
+        })
+    }
+}
+
+/// The sorted values of each metric on all resamples.
+#[derive(Debug, Clone)]
+pub struct Replicates {
+    replicates: usize,
+    columns: Vec<Vec<f64>>,
+}
+
+impl Replicates {
+    /// `value` with the percentile interval of a metric. None if the metric was not defined on half of the resamples, or
+    /// was the same on all (as a share of 0 or 1 is), which says nothing about its uncertainty.
+    ///
+    /// Source: Efron and Tibshirani, "An Introduction to the Bootstrap", chapter 13.
+    pub fn estimate(&self, metric: usize, value: f64, confidence: f64) -> Option<Estimate> {
+        let values = self.columns.get(metric)?;
+        if value.is_nan() || values.len() * 2 <= self.replicates || values.first() == values.last() {
+            return None;
+        }
+        let tail = 0.5 * (1.0 - confidence);
+        let (low, high) = (quantile(values, tail)?, quantile(values, 1.0 - tail)?);
+        Some(Estimate::between(value, low, high, Method::Bootstrap))
+    }
+
+    /// The sorted values of a metric where it was defined.
+    pub fn values(&self, metric: usize) -> &[f64] {
+        self.columns.get(metric).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Between order statistics, as `numpy.quantile`.
+fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+    let place = share * sorted.len().checked_sub(1)? as f64;
+    let low = *sorted.get(place.floor() as usize)?;
+    let high = *sorted.get(place.ceil() as usize)?;
+    // Equal ends first: infinite ones would give NaN.
+    Some(if low == high {
+        low
+    } else {
+        low + place.fract() * (high - low)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_of_a_mean_is_that_of_theory() {
+        let rows: Vec<f64> = (0..400).map(|i| f64::from(i % 20)).collect();
+        let mean = rows.iter().sum::<f64>() / 400.0;
+        let theory =
+            1.959_964 * (rows.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / 400.0 / 400.0).sqrt();
+        for resampling in [Resampling::Poisson, Resampling::Multinomial] {
+            let plan = Bootstrap {
+                seed: 3,
+                replicates: 4000,
+                resampling,
+            };
+            let replicates = plan.run(400, 1, |counts, values| {
+                let total: u32 = counts.iter().sum();
+                let sum: f64 = rows.iter().zip(counts).map(|(r, &c)| r * f64::from(c)).sum();
+                values[0] = sum / f64::from(total);
+            });
+            let replicates = replicates.unwrap();
+            let estimate = replicates.estimate(0, mean, 0.95).unwrap();
+            assert!(
+                ((estimate.high - estimate.low) / 2.0 / theory - 1.0).abs() < 0.05,
+                "{estimate:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_seed_repeats_and_another_does_not() {
+        let draw = |seed, replicate| {
+            let mut counts = vec![0; 501];
+            let plan = Bootstrap {
+                seed,
+                ..Bootstrap::default()
+            };
+            plan.draw(replicate, &mut counts);
+            counts
+        };
+        assert_eq!(draw(1, 5), draw(1, 5));
+        assert_ne!(draw(1, 5), draw(2, 5));
+        assert_ne!(draw(1, 5), draw(1, 6));
+    }
+
+    #[test]
+    fn what_never_varies_has_no_interval() {
+        let plan = Bootstrap::default();
+        let replicates = plan.run(10, 2, |_, values| values[0] = 1.0).unwrap();
+        assert!(replicates.estimate(0, 1.0, 0.95).is_none());
+        assert!(replicates.estimate(1, 1.0, 0.95).is_none());
+        let none = Bootstrap {
+            replicates: 0,
+            ..plan
+        };
+        assert!(none.run(1, 1, |_, _| ()).is_err());
+    }
+}

@@ -1,0 +1,28 @@
+//! Metrics of classifiers: of labels, of probabilities, of the order of scores.
+
+mod confusion;
+mod curves;
+mod labels;
+mod margins;
+mod multiclass;
+mod part;
+mod probability;
+mod ranking;
+mod scores;
+mod spec;
+mod state;
+
+pub use confusion::{Confusion, ConfusionState};
+pub use curves::{Curve, CurvePoints, Point, lift_curve, precision_recall_curve, roc_curve};
+pub use labels::Average;
+pub use multiclass::{ClassScores, MulticlassAuc};
+pub use probability::{CalibrationBin, Probabilities, ProbabilityShape, ProbabilityState};
+pub use ranking::{Group, Ranked, Ranking};
+pub use scores::Scores;
+pub use spec::{ClassificationSpec, MultiAverage, ProbabilityClasses, default_positive};
+pub use state::{ClassificationBatch, ClassificationState};
+
+pub(crate) use margins::{Margins, Over, Part};
+pub(crate) use part::{ProbabilityPart, most_probable};
+pub(crate) use probability::{RowScore, bin_of, row_log_loss};
+pub(crate) use state::{AVERAGES, MARGIN_METRICS, PARTS};

@@ -1,0 +1,255 @@
+//! ROC AUC and average precision, with their variances, in one pass over ordered scores and constant memory.
+
+use lodeway_domain::{Error, Result};
+
+use crate::{Estimate, Method, ScoredRow, Sum};
+
+/// Rows of one score: sums of weights and of their squares, per class.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Group {
+    /// The score they share.
+    pub score: f64,
+    /// Weight of the positive rows.
+    pub positives: f64,
+    /// Squared weights of the positive rows.
+    pub positives_squared: f64,
+    /// Weight of the negative rows.
+    pub negatives: f64,
+    /// Squared weights of the negative rows.
+    pub negatives_squared: f64,
+}
+
+/// Sums over rows in descending order of their score.
+///
+/// Feed it groups ([`Scores::groups`](crate::Scores::groups)) or single rows ([`merge_runs`](crate::merge_runs)).
+#[derive(Debug, Clone, Default)]
+pub struct Ranking {
+    open: Option<Group>,
+    positives: Sum,
+    negatives: Sum,
+    positives_squared: f64,
+    negatives_squared: f64,
+    /// Σ over positives of the negatives ranked above, ties half.
+    inversions: Sum,
+    precision: Sum,
+    placed_positive: Placements,
+    placed_negative: Placements,
+    slopes: PrecisionSlopes,
+}
+
+/// Σ v·x and Σ v·x² of squared weights v and placements x.
+#[derive(Debug, Clone, Copy, Default)]
+struct Placements {
+    first: Sum,
+    second: Sum,
+}
+
+impl Placements {
+    fn add(&mut self, placement: f64, squared_weight: f64) {
+        self.first.add(placement * squared_weight);
+        self.second.add(placement * placement * squared_weight);
+    }
+
+    /// Σ v·(x / scale − mean)².
+    fn spread(&self, scale: f64, mean: f64, squared_weights: f64) -> f64 {
+        let second = self.second.value() / (scale * scale);
+        let first = self.first.value() / scale;
+        (second - 2.0 * mean * first + mean * mean * squared_weights).max(0.0)
+    }
+}
+
+/// What the linear part of average precision needs: how each positive row's precision changes with one more row above.
+#[derive(Debug, Clone, Copy, Default)]
+struct PrecisionSlopes {
+    by_positive: f64,
+    by_negative: f64,
+    own: [f64; 2],
+    above: [f64; 2],
+}
+
+impl Ranking {
+    /// No rows yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one row. Errors: `INVALID_FIELD` if its score is above the one before.
+    pub fn push(&mut self, row: ScoredRow) -> Result<()> {
+        let squared = row.weight * row.weight;
+        if self.open.is_none_or(|open| row.score < open.score) {
+            self.close();
+            self.open = Some(Group {
+                score: row.score,
+                ..Group::default()
+            });
+        }
+        match &mut self.open {
+            Some(open) if open.score == row.score => {
+                if row.is_positive {
+                    open.positives += row.weight;
+                    open.positives_squared += squared;
+                } else {
+                    open.negatives += row.weight;
+                    open.negatives_squared += squared;
+                }
+                Ok(())
+            }
+            _ => Err(Error::invalid("score", "is not in descending order")),
+        }
+    }
+
+    /// Adds the rows of the next lower score.
+    pub fn push_group(&mut self, group: &Group) {
+        let (above_positives, above_negatives) = (self.positives.value(), self.negatives.value());
+        self.positives.add(group.positives);
+        self.negatives.add(group.negatives);
+        self.positives_squared += group.positives_squared;
+        self.negatives_squared += group.negatives_squared;
+
+        let placement = above_negatives + 0.5 * group.negatives;
+        self.inversions.add_product(group.positives, placement);
+        self.placed_positive.add(placement, group.positives_squared);
+        self.placed_negative
+            .add(above_positives + 0.5 * group.positives, group.negatives_squared);
+
+        let hits = self.positives.value();
+        let taken = hits + self.negatives.value();
+        let precision = hits / taken;
+        self.precision.add_product(group.positives, precision);
+        self.slopes.add(group, precision, taken);
+    }
+
+    fn close(&mut self) {
+        if let Some(group) = self.open.take() {
+            self.push_group(&group);
+        }
+    }
+
+    /// Adds all rows of a stream. Errors: those of the stream and of [`Ranking::push`].
+    pub fn extend(&mut self, rows: impl IntoIterator<Item = Result<ScoredRow>>) -> Result<()> {
+        rows.into_iter().try_for_each(|row| self.push(row?))
+    }
+
+    /// The metrics of all rows.
+    pub fn finish(mut self) -> Ranked {
+        self.close();
+        let (positives, negatives) = (self.positives.value(), self.negatives.value());
+        let wrong = (self.inversions / (self.positives * self.negatives)).value();
+        let average_precision = if positives > 0.0 {
+            (self.precision / self.positives).value().max(0.0)
+        } else {
+            0.0
+        };
+        Ranked {
+            positives,
+            negatives,
+            roc_auc: if positives > 0.0 && negatives > 0.0 {
+                1.0 - wrong
+            } else {
+                f64::NAN
+            },
+            average_precision,
+            roc_auc_variance: self.area_variance(wrong),
+            average_precision_variance: self.slopes.variance(
+                average_precision,
+                positives,
+                self.positives_squared,
+                self.negatives_squared,
+            ),
+            effective_positives: positives * positives / self.positives_squared,
+        }
+    }
+
+    /// DeLong's variance, from the distance of each row's placement to their mean.
+    fn area_variance(&self, wrong: f64) -> f64 {
+        let (positives, negatives) = (self.positives.value(), self.negatives.value());
+        let side = |placements: &Placements, own: f64, other: f64, squared: f64| {
+            let effective = own * own / squared;
+            let spread = placements.spread(other, wrong, squared) / (own * own);
+            if effective > 1.0 {
+                spread * effective / (effective - 1.0)
+            } else {
+                f64::NAN
+            }
+        };
+        side(
+            &self.placed_positive,
+            positives,
+            negatives,
+            self.positives_squared,
+        ) + side(
+            &self.placed_negative,
+            negatives,
+            positives,
+            self.negatives_squared,
+        )
+    }
+}
+
+impl PrecisionSlopes {
+    /// Rows of one score see each other, so their own group counts with them.
+    fn add(&mut self, group: &Group, precision: f64, taken: f64) {
+        let from_own = precision - self.by_positive;
+        self.own[0] += group.positives_squared * from_own;
+        self.own[1] += group.positives_squared * from_own * from_own;
+        self.above[0] += group.negatives_squared * self.by_negative;
+        self.above[1] += group.negatives_squared * self.by_negative * self.by_negative;
+        self.by_positive += group.positives * (1.0 - precision) / taken;
+        self.by_negative += group.positives * precision / taken;
+    }
+
+    fn variance(&self, value: f64, positives: f64, positives_squared: f64, negatives_squared: f64) -> f64 {
+        let shift = self.by_positive - value;
+        let own = self.own[1] + 2.0 * shift * self.own[0] + shift * shift * positives_squared;
+        let total = self.by_negative;
+        let above = self.above[1] - 2.0 * total * self.above[0] + total * total * negatives_squared;
+        (own.max(0.0) + above.max(0.0)) / (positives * positives)
+    }
+}
+
+/// The metrics of an order of scores.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ranked {
+    /// Weight of the positive rows.
+    pub positives: f64,
+    /// Weight of the negative rows.
+    pub negatives: f64,
+    /// Area under the ROC curve in [0, 1]: the chance that a positive row has a higher score than a negative one, ties
+    /// half. NaN if one class has no rows or no weight; scikit-learn warns there and returns NaN too.
+    ///
+    /// Source: `sklearn.metrics.roc_auc_score`.
+    pub roc_auc: f64,
+    /// Average precision in [0, 1]: the sum of precisions at each threshold, weighted by the step in recall, without
+    /// interpolation. 0 if there are no positive rows, as scikit-learn (which warns). Source:
+    /// `sklearn.metrics.average_precision_score`.
+    pub average_precision: f64,
+    /// The variance of `roc_auc`; NaN with fewer than two rows of a class. Source: DeLong et al. 1988, "Comparing the Areas
+    /// under Two or More Correlated Receiver Operating Characteristic Curves", <https://doi.org/10.2307/2531595>; rows
+    /// with weights by their squares.
+    pub roc_auc_variance: f64,
+    /// The variance of `average_precision`'s linear part; NaN without positive rows.
+    pub average_precision_variance: f64,
+    /// (Σw)² / Σw² of the positive rows.
+    pub effective_positives: f64,
+}
+
+impl Ranked {
+    /// ROC AUC with DeLong's interval, `z` standard errors to each side.
+    pub fn roc_auc_estimate(&self, z: f64) -> Estimate {
+        let error = self.roc_auc_variance.sqrt();
+        Estimate::around(self.roc_auc, error, z, (0.0, 1.0), Method::DeLong)
+    }
+
+    /// Average precision with the interval of the delta method on the logit scale, which stays in [0, 1].
+    pub fn average_precision_estimate(&self, z: f64) -> Estimate {
+        let value = self.average_precision;
+        let error = self.average_precision_variance.sqrt();
+        if !(value > 0.0 && value < 1.0) {
+            return Estimate::around(value, error, z, (0.0, 1.0), Method::Delta);
+        }
+        let logit = (value / (1.0 - value)).ln();
+        let half = z * error / (value * (1.0 - value));
+        let expit = |x: f64| 1.0 / (1.0 + (-x).exp());
+        Estimate::between(value, expit(logit - half), expit(logit + half), Method::Delta)
+    }
+}

@@ -1,0 +1,300 @@
+//! Everything about a classifier in one mergeable state.
+
+use std::collections::BTreeMap;
+
+use lodeway_domain::{Error, Result};
+
+use super::{
+    Average, ClassScores, ClassificationSpec, ConfusionState, Margins, Over, Part, ProbabilityState, Ranked,
+    Scores, default_positive,
+    part::{Order, ProbabilityPart, most_probable},
+};
+use crate::{
+    Column, Estimate, Label, ScoreSink,
+    bytes::{Reader, Writer},
+    check,
+    normal::z_of,
+};
+
+/// One batch of rows of a classifier.
+#[derive(Debug, Clone, Copy)]
+pub struct ClassificationBatch<'a> {
+    /// True classes.
+    pub target: Column<'a>,
+    /// Predicted classes; where there are none, the most probable class (of equals the first).
+    pub prediction: Option<Column<'a>>,
+    /// `[rows]` or `[rows, classes]` row-major, as the spec says; needed if it names classes.
+    pub probability: Option<&'a [f64]>,
+    /// Sample weights.
+    pub weights: Option<&'a [f64]>,
+}
+
+/// Sums and scores of all rows of a classifier. Parts merge, in any order, into the state of the whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassificationState {
+    spec: ClassificationSpec,
+    confusion: ConfusionState,
+    probability: Option<ProbabilityPart>,
+}
+
+impl ClassificationState {
+    pub(crate) const KIND: u8 = 5;
+    const WHAT: &'static str = "classification";
+
+    /// No rows yet. Errors: `INVALID_FIELD` if the spec contradicts itself.
+    pub fn new(spec: ClassificationSpec) -> Result<Self> {
+        let probability = match &spec.probabilities {
+            None => None,
+            Some(classes) => Some(ProbabilityPart::new(&spec, classes)?),
+        };
+        let mut confusion = ConfusionState::new();
+        for label in probability.iter().flat_map(|p| &p.labels) {
+            confusion.classes_mut().code("classes", label.clone())?;
+        }
+        if let Some(probability) = &probability
+            && confusion.classes().len() != probability.labels.len()
+        {
+            return Err(Error::invalid("classes", "names a class twice"));
+        }
+        Ok(Self {
+            spec,
+            // Only labels that occur belong in the matrix; the codes given above were a check.
+            confusion: ConfusionState::new(),
+            probability,
+        })
+    }
+
+    /// Adds a batch, all of it in memory.
+    ///
+    /// Errors: `INVALID_FIELD` for columns that do not fit together or bad values, naming column and row;
+    /// `LIMIT_EXCEEDED` above [`ClassificationSpec::max_rows`]. After an error the state is not to be used.
+    pub fn update(&mut self, batch: &ClassificationBatch<'_>) -> Result<()> {
+        self.add(batch, None)
+    }
+
+    /// Adds a batch; scores of a binary problem that exceed the bound go to `sink`.
+    ///
+    /// At the end the caller calls [`ClassificationState::spill`], merges the runs and gives the result to
+    /// [`ClassificationState::finish`]. Errors: as [`ClassificationState::update`], and those of the sink.
+    pub fn update_or_spill(
+        &mut self,
+        batch: &ClassificationBatch<'_>,
+        sink: &mut dyn ScoreSink,
+    ) -> Result<()> {
+        self.add(batch, Some(sink))
+    }
+
+    fn add(&mut self, batch: &ClassificationBatch<'_>, sink: Option<&mut dyn ScoreSink>) -> Result<()> {
+        let classes = self.confusion.classes_mut();
+        let truth = classes.encode("target", batch.target)?;
+        check::weights(batch.weights, truth.len())?;
+        let predicted = match (batch.prediction, &self.probability) {
+            (Some(column), _) => {
+                let codes = classes.encode("prediction", column)?;
+                check::same_length("prediction", codes.len(), truth.len())?;
+                codes
+            }
+            (None, Some(probability)) => {
+                let values = probability.values(batch, truth.len())?;
+                let columns = probability.labels.len();
+                let codes = probability.labels.iter();
+                let codes: Vec<u32> = codes
+                    .map(|label| classes.code("classes", label.clone()))
+                    .collect::<Result<_>>()?;
+                let predicted = most_probable(values, columns, probability.is_one_column());
+                predicted
+                    .map(|place| codes.get(place).copied().unwrap_or_default())
+                    .collect()
+            }
+            (None, None) => {
+                return Err(Error::invalid(
+                    "prediction",
+                    "is missing, and so are probabilities",
+                ));
+            }
+        };
+        if let Some(probability) = &mut self.probability {
+            let places = probability.places(self.confusion.classes().labels(), &truth)?;
+            probability.add(&places, batch, sink)?;
+        }
+        self.confusion.update_codes(&truth, &predicted, batch.weights)
+    }
+
+    /// Adds the rows of another state. Errors: `INVALID_FIELD` for another spec; `LIMIT_EXCEEDED`.
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        if self.spec != other.spec {
+            return Err(Error::invalid(
+                "state",
+                "was told other classes or settings and cannot be merged",
+            ));
+        }
+        self.confusion.merge(&other.confusion)?;
+        match (&mut self.probability, &other.probability) {
+            (Some(own), Some(other)) => {
+                own.sums.merge(&other.sums)?;
+                match (&mut own.order, &other.order) {
+                    (Order::Binary(own), Order::Binary(other)) => own.merge(other),
+                    (Order::Multi(own), Order::Multi(other)) => own.merge(other),
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the scores still held to `sink`, if any went there before.
+    pub fn spill(&mut self, sink: &mut dyn ScoreSink) -> Result<()> {
+        match self.probability.as_mut().map(|p| &mut p.order) {
+            Some(Order::Binary(scores)) if scores.spilled() > 0 => scores.spill(sink),
+            _ => Ok(()),
+        }
+    }
+
+    /// The confusion matrix so far.
+    pub fn confusion(&self) -> &ConfusionState {
+        &self.confusion
+    }
+
+    /// The sums over probabilities so far.
+    pub fn probability(&self) -> Option<&ProbabilityState> {
+        self.probability.as_ref().map(|p| &p.sums)
+    }
+
+    /// The scores of a binary problem so far, for its curves.
+    pub fn scores(&self) -> Option<&Scores> {
+        match &self.probability.as_ref()?.order {
+            Order::Binary(scores) => Some(scores),
+            Order::Multi(_) => None,
+        }
+    }
+
+    pub(crate) fn class_scores(&self) -> Option<&ClassScores> {
+        match &self.probability.as_ref()?.order {
+            Order::Binary(_) => None,
+            Order::Multi(scores) => Some(scores),
+        }
+    }
+
+    /// Every metric by its short name, with analytic intervals of `confidence` (0.95, say).
+    ///
+    /// `ranked` is what the merged runs gave, if scores were spilled. Errors: `INVALID_FIELD` for no rows or no weight, a
+    /// positive class that is neither of two, or spilled scores without `ranked`.
+    pub fn finish(&self, confidence: f64, ranked: Option<Ranked>) -> Result<BTreeMap<String, Estimate>> {
+        let z = z_of(confidence);
+        let confusion = self.confusion.finish()?;
+        let mut metrics = BTreeMap::new();
+        let mut put = |name: &str, estimate| {
+            metrics.insert(name.to_owned(), estimate);
+        };
+        put("accuracy", confusion.share(confusion.accuracy(), z));
+        for (name, metric, range) in MARGIN_METRICS {
+            put(name, confusion.delta(metric, *range, z));
+        }
+        let unit = (0.0, 1.0);
+        if let Some(positive) = self.positive(confusion.labels()) {
+            let over = confusion.over(&Average::Binary(positive))?;
+            let Over::One(class) = over else {
+                return Err(Error::internal("a binary average is over one class"));
+            };
+            put("precision", confusion.share_of_class(Part::Precision, class, z));
+            put("recall", confusion.share_of_class(Part::Recall, class, z));
+            put("f1", confusion.delta(|m| m.part(Part::FBeta(1.0), over), unit, z));
+        } else {
+            for (part, part_name) in PARTS {
+                for (over, over_name) in AVERAGES {
+                    let estimate = match over {
+                        Over::Micro => confusion.share(confusion.accuracy(), z),
+                        _ => confusion.delta(|m| m.part(*part, *over), unit, z),
+                    };
+                    put(&format!("{part_name}_{over_name}"), estimate);
+                    if *over == self.spec.average.over() {
+                        put(part_name, estimate);
+                    }
+                }
+            }
+        }
+        if let Some(probability) = &self.probability {
+            probability.put_metrics(self.spec.top_k, z, ranked, &mut put)?;
+        }
+        Ok(metrics)
+    }
+
+    /// The positive class, if there are at most two classes.
+    pub(crate) fn positive(&self, labels: &[Label]) -> Option<Label> {
+        let is_multi = labels.len() > 2 || self.probability.as_ref().is_some_and(|p| p.labels.len() > 2);
+        match (&self.spec.positive, &self.probability) {
+            _ if is_multi => None,
+            (Some(positive), _) => Some(positive.clone()),
+            (None, Some(probability)) => probability.labels.get(probability.positive).cloned(),
+            (None, None) => default_positive(labels),
+        }
+    }
+
+    pub(crate) fn part(&self) -> Option<&ProbabilityPart> {
+        self.probability.as_ref()
+    }
+
+    /// The versioned byte form; the spec is part of it.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new(Self::KIND);
+        self.spec.write(&mut writer);
+        writer.bytes(&self.confusion.encode());
+        if let Some(probability) = &self.probability {
+            writer.bytes(&probability.sums.encode());
+            writer.bytes(&match &probability.order {
+                Order::Binary(scores) => scores.encode(),
+                Order::Multi(scores) => scores.encode(),
+            });
+        }
+        writer.finish()
+    }
+
+    /// From the byte form. Errors: [`Error::DataLoss`] for bytes that are damaged or of another version.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes, Self::KIND, Self::WHAT)?;
+        let spec = ClassificationSpec::read(&mut reader)?;
+        let Ok(mut state) = Self::new(spec) else {
+            return Err(reader.damaged("has an impossible spec"));
+        };
+        state.confusion = ConfusionState::decode(reader.bytes()?)?;
+        if let Some(probability) = &mut state.probability {
+            let sums = ProbabilityState::decode(reader.bytes()?)?;
+            reader.check(
+                sums.shape() == probability.sums.shape(),
+                "has sums of other classes",
+            )?;
+            probability.sums = sums;
+            let order = reader.bytes()?;
+            match &mut probability.order {
+                Order::Binary(scores) => *scores = Scores::decode(order)?,
+                Order::Multi(scores) => {
+                    *scores = ClassScores::decode(order)?;
+                    reader.check(
+                        scores.classes() == probability.labels.len(),
+                        "has rows of other classes",
+                    )?;
+                }
+            }
+        }
+        reader.finish()?;
+        Ok(state)
+    }
+}
+
+/// The metrics of all classes together: name, function, range.
+type MarginMetric = (&'static str, fn(&Margins) -> f64, (f64, f64));
+pub(crate) const MARGIN_METRICS: &[MarginMetric] = &[
+    ("balanced_accuracy", Margins::balanced_accuracy, (0.0, 1.0)),
+    ("cohen_kappa", Margins::cohen_kappa, (-1.0, 1.0)),
+    ("matthews", Margins::matthews, (-1.0, 1.0)),
+];
+pub(crate) const PARTS: &[(Part, &str)] = &[
+    (Part::Precision, "precision"),
+    (Part::Recall, "recall"),
+    (Part::FBeta(1.0), "f1"),
+];
+pub(crate) const AVERAGES: &[(Over, &str)] = &[
+    (Over::Micro, "micro"),
+    (Over::Macro, "macro"),
+    (Over::Weighted, "weighted"),
+];

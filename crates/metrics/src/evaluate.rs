@@ -1,0 +1,112 @@
+//! One call from columns to named metrics with intervals.
+
+mod classification;
+mod regression;
+mod task;
+
+use std::collections::BTreeMap;
+
+use lodeway_domain::{Error, Result};
+
+pub use task::{Task, infer_task};
+
+use crate::{Bootstrap, Column, Estimate, Label, MedianRule, MultiAverage, check};
+
+/// The columns of an evaluation, all with as many rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Columns<'a> {
+    /// What is true.
+    pub target: Column<'a>,
+    /// What was predicted; may be absent in classification if there are probabilities.
+    pub prediction: Option<Column<'a>>,
+    /// Predicted probabilities: `[rows]`, of the positive class, or `[rows, classes]`, row-major.
+    pub probability: Option<&'a [f64]>,
+    /// The classes of the columns of `probability`, in order, two for one column (negative, positive); by default the
+    /// sorted labels of the target, as in scikit-learn.
+    pub classes: Option<&'a [Label]>,
+    /// Sample weights, finite and not negative.
+    pub weights: Option<&'a [f64]>,
+}
+
+impl<'a> Columns<'a> {
+    /// Target and prediction only.
+    pub fn new(target: Column<'a>, prediction: Column<'a>) -> Self {
+        Self {
+            target,
+            prediction: Some(prediction),
+            probability: None,
+            classes: None,
+            weights: None,
+        }
+    }
+}
+
+/// How to evaluate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Coverage of the intervals, in (0, 1).
+    pub confidence: f64,
+    /// Resamples of the bootstrap.
+    pub bootstrap: Bootstrap,
+    /// Up to so many rows intervals are from the bootstrap, above they are analytic.
+    pub analytic_above: usize,
+    /// The positive class of two; by default that of [`default_positive`](crate::default_positive).
+    pub positive: Option<Label>,
+    /// What `precision`, `recall` and `f1` are for more than two classes.
+    pub average: MultiAverage,
+    /// Bins of the calibration error.
+    pub bins: usize,
+    /// The k of top-k accuracy.
+    pub top_k: usize,
+    /// The quantile of the pinball loss.
+    pub quantile: f64,
+    /// How a weighted median is taken.
+    pub median: MedianRule,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            confidence: 0.95,
+            bootstrap: Bootstrap::default(),
+            analytic_above: 100_000,
+            positive: None,
+            average: MultiAverage::default(),
+            bins: 15,
+            top_k: 2,
+            quantile: 0.5,
+            median: MedianRule::default(),
+        }
+    }
+}
+
+/// Every metric of the task by its short name.
+///
+/// **Classification**: accuracy, balanced_accuracy, cohen_kappa, matthews; with two classes precision, recall and f1 of the
+/// positive one, with more also `_micro`, `_macro` and `_weighted` of each, the plain name being [`Options::average`]; with
+/// probabilities log_loss, brier, calibration_error, roc_auc, and average_precision (two classes) or top_K_accuracy,
+/// roc_auc_ovr, roc_auc_ovo and their `_weighted` (more; roc_auc is roc_auc_ovr).
+///
+/// **Regression**: mae, mse, rmse, r2, mape, smape, max_error, median_absolute_error, explained_variance,
+/// mean_pinball_loss, and mean_poisson_deviance where targets and predictions have one.
+///
+/// A metric that is not defined on the rows is NaN with [`Method::Undefined`](crate::Method::Undefined), where
+/// scikit-learn warns and returns NaN. Intervals: percentiles of the bootstrap up to [`Options::analytic_above`] rows, and
+/// where resamples never differ (accuracy of 1, say) or above, Wilson, DeLong or the delta method. The largest error of a
+/// sample has no interval. ROC AUC over classes keeps its analytic interval where rows × classes × resamples exceed 10⁹.
+///
+/// Errors: `INVALID_FIELD` for no rows, columns of different length, labels of mixed kinds, values that are NaN or infinite,
+/// probabilities outside [0, 1], unknown classes, bad weights or options; it names column and row.
+pub fn evaluate(task: Task, columns: &Columns<'_>, options: &Options) -> Result<BTreeMap<String, Estimate>> {
+    if !(options.confidence > 0.0 && options.confidence < 1.0) {
+        return Err(Error::invalid("confidence", "is not between 0 and 1"));
+    }
+    let rows = columns.target.len();
+    if let Some(prediction) = columns.prediction {
+        check::same_length("prediction", prediction.len(), rows)?;
+    }
+    match task {
+        Task::Classification => classification::evaluate(columns, options),
+        Task::Regression => regression::evaluate(columns, options),
+    }
+}

@@ -1,0 +1,101 @@
+//! A weighted mean with what its interval needs.
+
+use lodeway_domain::Result;
+
+use crate::{
+    Estimate, Method, Sum,
+    bytes::{Reader, Writer},
+};
+
+/// Sums of w, w², w·x and w·x² over rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Mean {
+    rows: u64,
+    weight: Sum,
+    squared_weight: Sum,
+    first: Sum,
+    second: Sum,
+}
+
+impl Mean {
+    #[inline]
+    pub(crate) fn add(&mut self, value: f64, weight: f64) {
+        self.rows += 1;
+        self.weight.add(weight);
+        self.squared_weight.add(weight * weight);
+        self.first.add_product(value, weight);
+        // Only the interval looks at it, so the product's last bit does not matter.
+        self.second.add(value * value * weight);
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.weight.merge(other.weight);
+        self.squared_weight.merge(other.squared_weight);
+        self.first.merge(other.first);
+        self.second.merge(other.second);
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(crate) fn weight(&self) -> f64 {
+        self.weight.value()
+    }
+
+    pub(crate) fn weight_sum(&self) -> Sum {
+        self.weight
+    }
+
+    /// Σ w·x.
+    pub(crate) fn first_sum(&self) -> Sum {
+        self.first
+    }
+
+    /// (Σw)² / Σw², 0 without rows.
+    pub(crate) fn effective_rows(&self) -> f64 {
+        let weight = self.weight();
+        let squared = self.squared_weight.value();
+        if squared > 0.0 {
+            weight * weight / squared
+        } else {
+            0.0
+        }
+    }
+
+    pub(crate) fn value(&self) -> f64 {
+        self.first.value() / self.weight()
+    }
+
+    pub(crate) fn second_moment(&self) -> f64 {
+        self.second.value() / self.weight()
+    }
+
+    pub(crate) fn estimate(&self, z: f64, range: (f64, f64)) -> Estimate {
+        let value = self.value();
+        let variance = (self.second_moment() - value * value).max(0.0);
+        let error = (variance / self.effective_rows()).sqrt();
+        Estimate::around(value, error, z, range, Method::Delta)
+    }
+
+    pub(crate) fn write(&self, writer: &mut Writer) {
+        writer.u64(self.rows);
+        for sum in [self.weight, self.squared_weight, self.first, self.second] {
+            writer.sum(sum);
+        }
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let mean = Self {
+            rows: reader.u64()?,
+            weight: reader.sum()?,
+            squared_weight: reader.sum()?,
+            first: reader.sum()?,
+            second: reader.sum()?,
+        };
+        let sound = mean.weight.value() >= 0.0 && mean.squared_weight.value() >= 0.0;
+        reader.check(sound, "has a weight that is not a number of at least 0")?;
+        Ok(mean)
+    }
+}

@@ -1,0 +1,215 @@
+//! The median of absolute errors, which needs all of them.
+
+use lodeway_domain::{Error, Result};
+
+use crate::{Estimate, Method, ScoreSink, ScoredRow, Scores, check};
+
+/// What the median is where half of the weight lies exactly between two values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MedianRule {
+    /// The lower value if there are weights, the mean of both if there are none: scikit-learn up to 1.7.
+    #[default]
+    LowerIfWeighted,
+    /// Always the mean of both: scikit-learn from 1.8 on.
+    Mean,
+}
+
+/// Absolute errors with weights, in memory up to a bound, beyond it in the caller's sorted runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Errors {
+    values: Scores,
+    has_weights: bool,
+}
+
+impl Errors {
+    /// Holds at most `limit` rows.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            values: Scores::new(limit),
+            has_weights: false,
+        }
+    }
+
+    /// Adds |target − predicted| of a batch; with a `sink`, what does not fit goes there.
+    ///
+    /// Errors: `INVALID_FIELD` as [`Scores::update`]; `LIMIT_EXCEEDED` without a sink.
+    pub fn update(
+        &mut self,
+        target: &[f64],
+        predicted: &[f64],
+        weights: Option<&[f64]>,
+        sink: Option<&mut dyn ScoreSink>,
+    ) -> Result<()> {
+        check::same_length("prediction", predicted.len(), target.len())?;
+        self.has_weights |= weights.is_some();
+        let errors: Vec<f64> = target.iter().zip(predicted).map(|(t, p)| (t - p).abs()).collect();
+        let classes = vec![false; errors.len()];
+        match sink {
+            None => self.values.update(&errors, &classes, weights),
+            Some(sink) => self.values.update_or_spill(&errors, &classes, weights, sink),
+        }
+    }
+
+    /// Adds the rows of another state. Errors: `LIMIT_EXCEEDED` if they do not fit.
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        self.has_weights |= other.has_weights;
+        self.values.merge(&other.values)
+    }
+
+    /// How many rows went to a sink.
+    pub fn spilled(&self) -> u64 {
+        self.values.spilled()
+    }
+
+    /// Gives the rows held to `sink` as one sorted run.
+    pub fn spill(&mut self, sink: &mut dyn ScoreSink) -> Result<()> {
+        self.values.spill(sink)
+    }
+
+    /// Some batch had weights.
+    pub fn has_weights(&self) -> bool {
+        self.has_weights
+    }
+
+    /// The median of the rows held with an interval from the order statistics; NaN without rows.
+    ///
+    /// Source: `sklearn.metrics.median_absolute_error`.
+    pub fn median(&self, rule: MedianRule, z: f64) -> Estimate {
+        if !self.has_weights
+            && let Some(mut values) = self.values.unweighted_negatives()
+        {
+            return median_of(&mut values, z);
+        }
+        let (mut weight, mut squared) = (0.0, 0.0);
+        self.values.groups(|group| {
+            weight += group.negatives;
+            squared += group.negatives_squared;
+        });
+        let mut search = MedianSearch::new(weight, squared, self.has_weights, rule, z);
+        self.values
+            .groups(|group| search.add(group.score, group.negatives));
+        search.finish()
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.values.encode();
+        bytes.push(u8::from(self.has_weights));
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+        let damaged = || Error::DataLoss("the stored errors state is cut off".into());
+        let (&last, bytes) = bytes.split_last().ok_or_else(damaged)?;
+        Ok(Self {
+            values: Scores::decode(bytes)?,
+            has_weights: last == 1,
+        })
+    }
+}
+
+/// By selection, without sorting: the median and the two order statistics around it.
+fn median_of(values: &mut [f64], z: f64) -> Estimate {
+    let rows = values.len();
+    if rows == 0 {
+        return Estimate::point(f64::NAN);
+    }
+    let at = |values: &mut [f64], place: usize| *values.select_nth_unstable_by(place, f64::total_cmp).1;
+    let upper = at(values, rows / 2);
+    let value = if rows % 2 == 1 {
+        upper
+    } else {
+        // What lies below the selected place is already on its left.
+        let lower = values[..rows / 2]
+            .iter()
+            .copied()
+            .fold(f64::NEG_INFINITY, f64::max);
+        0.5 * (lower + upper)
+    };
+    let (low, high) = order_ranks(rows as f64, z);
+    let low = at(values, (low as usize).min(rows - 1));
+    let high = at(values, (high as usize).min(rows - 1));
+    Estimate::between(value, low.min(value), high.max(value), Method::Delta)
+}
+
+/// The ranks, from 0, between which the median of a population lies: the binomial distribution by its normal limit.
+///
+/// Source: Conover, "Practical Nonparametric Statistics", section 3.2.
+fn order_ranks(rows: f64, z: f64) -> (f64, f64) {
+    let half = 0.5 * z * rows.sqrt();
+    (
+        ((0.5 * rows - half).floor() - 1.0).max(0.0),
+        (0.5 * rows + half).ceil(),
+    )
+}
+
+/// Finds the weighted median in one pass over values in descending order, for merged runs.
+#[derive(Debug, Clone)]
+pub struct MedianSearch {
+    half: f64,
+    averaged: bool,
+    ranks: (f64, f64),
+    above: f64,
+    current: Option<f64>,
+    value: Option<f64>,
+    high: Option<f64>,
+    low: Option<f64>,
+}
+
+impl MedianSearch {
+    /// `weight` and `squared_weight` are the sums over all rows of w and w².
+    pub fn new(weight: f64, squared_weight: f64, has_weights: bool, rule: MedianRule, z: f64) -> Self {
+        let effective = weight * weight / squared_weight;
+        // Ranks from the top, as shares of the weight.
+        let half = 0.5 * z / effective.sqrt();
+        Self {
+            half: 0.5 * weight,
+            averaged: !has_weights || rule == MedianRule::Mean,
+            ranks: ((0.5 - half) * weight, (0.5 + half) * weight),
+            above: 0.0,
+            current: None,
+            value: None,
+            high: None,
+            low: None,
+        }
+    }
+
+    /// Adds one row. Errors: `INVALID_FIELD` if it is above the one before.
+    pub fn push(&mut self, row: ScoredRow) -> Result<()> {
+        if self.current.is_some_and(|before| row.score > before) {
+            return Err(Error::invalid("score", "is not in descending order"));
+        }
+        self.add(row.score, row.weight);
+        Ok(())
+    }
+
+    /// The median is the last value, going down, that has at most half of the weight above it.
+    fn add(&mut self, value: f64, weight: f64) {
+        let reached = |share: f64| self.above + weight > share;
+        if self.high.is_none() && reached(self.ranks.0) {
+            self.high = Some(value);
+        }
+        if self.low.is_none() && reached(self.ranks.1) {
+            self.low = Some(value);
+        }
+        // Rounding in the sum must not hide that half is met exactly.
+        let tolerance = 4.0 * f64::EPSILON * self.half;
+        if (self.above - self.half).abs() <= tolerance {
+            self.value = match self.current {
+                Some(upper) if self.averaged => Some(0.5 * (upper + value)),
+                _ => Some(value),
+            };
+        } else if self.above < self.half {
+            self.value = Some(value);
+        }
+        self.above += weight;
+        self.current = Some(value);
+    }
+
+    /// The median with its interval; NaN without rows.
+    pub fn finish(self) -> Estimate {
+        let value = self.value.unwrap_or(f64::NAN);
+        let high = self.high.or(self.current).unwrap_or(f64::NAN);
+        let low = self.low.or(self.current).unwrap_or(f64::NAN);
+        Estimate::between(value, low.min(value), high.max(value), Method::Delta)
+    }
+}
