@@ -1,6 +1,7 @@
 //! One call from columns to named metrics with intervals.
 
 mod classification;
+mod compare;
 mod regression;
 mod task;
 
@@ -8,6 +9,7 @@ use std::collections::BTreeMap;
 
 use lodeway_domain::{Error, Result};
 
+pub use compare::{Comparison, compare};
 pub use task::{Task, infer_task};
 
 use crate::{Bootstrap, Column, Estimate, Label, MedianRule, MultiAverage, check};
@@ -80,6 +82,16 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    fn check(&self) -> Result<()> {
+        if self.confidence > 0.0 && self.confidence < 1.0 {
+            Ok(())
+        } else {
+            Err(Error::invalid("confidence", "is not between 0 and 1"))
+        }
+    }
+}
+
 /// Every metric of the task by its short name.
 ///
 /// **Classification**: accuracy, balanced_accuracy, cohen_kappa, matthews; with two classes precision, recall and f1 of the
@@ -98,15 +110,49 @@ impl Default for Options {
 /// Errors: `INVALID_FIELD` for no rows, columns of different length, labels of mixed kinds, values that are NaN or infinite,
 /// probabilities outside [0, 1], unknown classes, bad weights or options; it names column and row.
 pub fn evaluate(task: Task, columns: &Columns<'_>, options: &Options) -> Result<BTreeMap<String, Estimate>> {
-    if !(options.confidence > 0.0 && options.confidence < 1.0) {
-        return Err(Error::invalid("confidence", "is not between 0 and 1"));
+    options.check()?;
+    let is_resampled = columns.target.len() <= options.analytic_above;
+    let (mut metrics, rows) = prepare(task, columns, options, is_resampled)?;
+    if let Some(rows) = rows {
+        let names = rows.names();
+        let compute = |counts: &[u32], values: &mut [f64]| rows.resample(counts, values);
+        let replicates = options
+            .bootstrap
+            .run(columns.target.len(), names.len(), compute)?;
+        for (at, name) in names.iter().enumerate() {
+            if let Some(estimate) = metrics.get_mut(name) {
+                let resampled = replicates.estimate(at, estimate.value, options.confidence);
+                *estimate = resampled.unwrap_or(*estimate);
+            }
+        }
     }
-    let rows = columns.target.len();
+    Ok(metrics)
+}
+
+/// Rows that metrics can be computed from again and again, each row as often as a resample says.
+trait Resample {
+    /// The names of the values, in their order.
+    fn names(&self) -> &[String];
+
+    /// Computes all values with each row as often as `counts` says, NaN where one is not defined. A metric that `names` has
+    /// but the evaluation has not may hold anything.
+    fn resample(&self, counts: &[u32], values: &mut [f64]);
+}
+
+type Prepared = (BTreeMap<String, Estimate>, Option<Box<dyn Resample>>);
+
+fn prepare(task: Task, columns: &Columns<'_>, options: &Options, is_resampled: bool) -> Result<Prepared> {
     if let Some(prediction) = columns.prediction {
-        check::same_length("prediction", prediction.len(), rows)?;
+        check::same_length("prediction", prediction.len(), columns.target.len())?;
     }
     match task {
-        Task::Classification => classification::evaluate(columns, options),
-        Task::Regression => regression::evaluate(columns, options),
+        Task::Classification => {
+            let (metrics, rows) = classification::evaluate(columns, options, is_resampled)?;
+            Ok((metrics, rows.map(|rows| Box::new(rows) as Box<dyn Resample>)))
+        }
+        Task::Regression => {
+            let (metrics, rows) = regression::evaluate(columns, options, is_resampled)?;
+            Ok((metrics, rows.map(|rows| Box::new(rows) as Box<dyn Resample>)))
+        }
     }
 }

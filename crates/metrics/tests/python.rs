@@ -3,7 +3,10 @@
 //! One Python process makes thousands of small cases with ties, weights and degenerate classes. The environment is the
 //! one for tests: `cargo xtask test` makes it, `LODEWAY_TEST_VENV` names another.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-#![expect(clippy::print_stdout, reason = "how much was compared belongs in the log of the test")]
+#![expect(
+    clippy::print_stdout,
+    reason = "how much was compared belongs in the log of the test"
+)]
 
 use std::{
     fs,

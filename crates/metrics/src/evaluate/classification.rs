@@ -15,7 +15,12 @@ use crate::{
     ProbabilityClasses, check, default_positive,
 };
 
-pub(super) fn evaluate(columns: &Columns<'_>, options: &Options) -> Result<BTreeMap<String, Estimate>> {
+/// Values and analytic intervals, and the rows to resample if `is_resampled`.
+pub(super) fn evaluate(
+    columns: &Columns<'_>,
+    options: &Options,
+    is_resampled: bool,
+) -> Result<(BTreeMap<String, Estimate>, Option<Rows>)> {
     let (target, prediction) = numbers_for_bools(columns);
     let batch = ClassificationBatch {
         target: column(&target),
@@ -32,24 +37,13 @@ pub(super) fn evaluate(columns: &Columns<'_>, options: &Options) -> Result<BTree
         max_rows: batch.target.len(),
     })?;
     state.update(&batch)?;
-    let mut metrics = state.finish(options.confidence, None)?;
-    if batch.target.len() > options.analytic_above {
-        return Ok(metrics);
-    }
-    let rows = Rows::new(&state, &batch, options)?;
-    let names = rows.names();
-    let replicates = options
-        .bootstrap
-        .run(batch.target.len(), names.len(), |counts, values| {
-            rows.resample(counts, values);
-        })?;
-    for (at, name) in names.iter().enumerate() {
-        if let Some(estimate) = metrics.get_mut(name) {
-            let resampled = replicates.estimate(at, estimate.value, options.confidence);
-            *estimate = resampled.unwrap_or(*estimate);
-        }
-    }
-    Ok(metrics)
+    let metrics = state.finish(options.confidence, None)?;
+    let rows = if is_resampled {
+        Some(Rows::new(&state, &batch, options)?)
+    } else {
+        None
+    };
+    Ok((metrics, rows))
 }
 
 /// A column that may have been made here.

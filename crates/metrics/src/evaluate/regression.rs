@@ -4,13 +4,18 @@ use std::collections::BTreeMap;
 
 use lodeway_domain::{Error, Result};
 
-use super::{Columns, Options};
+use super::{Columns, Options, Resample};
 use crate::{
     Estimate, MedianRule, RegressionSpec, RegressionState, check,
     regression::{ape, poisson_deviance, smape},
 };
 
-pub(super) fn evaluate(columns: &Columns<'_>, options: &Options) -> Result<BTreeMap<String, Estimate>> {
+/// Values and analytic intervals, and the rows to resample if `is_resampled`.
+pub(super) fn evaluate(
+    columns: &Columns<'_>,
+    options: &Options,
+    is_resampled: bool,
+) -> Result<(BTreeMap<String, Estimate>, Option<Rows>)> {
     let Some(prediction) = columns.prediction else {
         return Err(Error::invalid("prediction", "is missing"));
     };
@@ -22,34 +27,9 @@ pub(super) fn evaluate(columns: &Columns<'_>, options: &Options) -> Result<BTree
         max_rows: target.len(),
     })?;
     state.update(&target, &predicted, columns.weights)?;
-    let mut metrics = state.finish(options.confidence, None)?;
-    if target.len() > options.analytic_above {
-        return Ok(metrics);
-    }
-    let mut rows: Vec<Row> = (0..target.len())
-        .map(|row| {
-            Row::new(
-                target[row],
-                predicted[row],
-                check::weight_of(columns.weights, row),
-                &state,
-                options,
-            )
-        })
-        .collect();
-    // In the order of the errors, so that the median of a resample is one walk.
-    rows.sort_by(|a, b| a.terms[ABSOLUTE].total_cmp(&b.terms[ABSOLUTE]));
-    let averaged = columns.weights.is_none() || options.median == MedianRule::Mean;
-    let replicates = options.bootstrap.run(rows.len(), NAMES.len(), |counts, values| {
-        resample(&rows, counts, averaged, values);
-    })?;
-    for (at, name) in NAMES.iter().enumerate() {
-        if let Some(estimate) = metrics.get_mut(*name) {
-            let resampled = replicates.estimate(at, estimate.value, options.confidence);
-            *estimate = resampled.unwrap_or(*estimate);
-        }
-    }
-    Ok(metrics)
+    let metrics = state.finish(options.confidence, None)?;
+    let rows = is_resampled.then(|| Rows::new(&target, &predicted, columns.weights, &state, options));
+    Ok((metrics, rows))
 }
 
 /// In the order of the values of a resample.
@@ -70,94 +50,126 @@ const SQUARED: usize = 1;
 /// Plain means come first, at the places of their names.
 const MEANS: usize = 6;
 const ERROR: usize = 6;
-const TARGET: usize = 7;
-const TARGET_SQUARED: usize = 8;
-const TERMS: usize = 9;
+const ERROR_SQUARED: usize = 7;
+const TARGET: usize = 8;
+const TARGET_SQUARED: usize = 9;
+const TERMS: usize = 10;
+
+/// Rows in the order of their absolute errors, so that the median of a resample is one walk.
+pub(super) struct Rows {
+    rows: Vec<Row>,
+    averaged: bool,
+    names: Vec<String>,
+}
 
 struct Row {
+    /// Its place in the columns.
+    at: u32,
     weight: f64,
     terms: [f64; TERMS],
 }
 
-impl Row {
-    fn new(target: f64, predicted: f64, weight: f64, state: &RegressionState, options: &Options) -> Self {
-        let error = target - predicted;
-        let distance = error.abs();
-        let slope = if error >= 0.0 {
-            options.quantile
-        } else {
-            1.0 - options.quantile
+impl Rows {
+    fn new(
+        target: &[f64],
+        predicted: &[f64],
+        weights: Option<&[f64]>,
+        state: &RegressionState,
+        options: &Options,
+    ) -> Self {
+        // Around the whole sample's means, where little cancels.
+        let (bias, mean) = (state.sums().bias(), state.sums().target_mean());
+        let row = |(at, (&target, &predicted)): (usize, (&f64, &f64))| {
+            let error = target - predicted;
+            let distance = error.abs();
+            let slope = if error >= 0.0 {
+                options.quantile
+            } else {
+                1.0 - options.quantile
+            };
+            let has_deviance = target >= 0.0 && predicted > 0.0;
+            let (centred, from_mean) = (error - bias, target - mean);
+            Row {
+                at: at as u32,
+                weight: check::weight_of(weights, at),
+                terms: [
+                    distance,
+                    error * error,
+                    ape(target, distance),
+                    smape(target, predicted),
+                    slope * distance,
+                    if has_deviance {
+                        poisson_deviance(target, predicted)
+                    } else {
+                        0.0
+                    },
+                    centred,
+                    centred * centred,
+                    from_mean,
+                    from_mean * from_mean,
+                ],
+            }
         };
-        let from_mean = target - state.sums().target_mean();
-        let has_deviance = target >= 0.0 && predicted > 0.0;
+        let mut rows: Vec<Row> = target.iter().zip(predicted).enumerate().map(row).collect();
+        rows.sort_by(|a, b| a.terms[ABSOLUTE].total_cmp(&b.terms[ABSOLUTE]));
         Self {
-            weight,
-            terms: [
-                distance,
-                error * error,
-                ape(target, distance),
-                smape(target, predicted),
-                slope * distance,
-                if has_deviance {
-                    poisson_deviance(target, predicted)
-                } else {
-                    0.0
-                },
-                // Around the whole sample's mean, where little cancels.
-                error - state.sums().bias(),
-                from_mean,
-                from_mean * from_mean,
-            ],
+            rows,
+            averaged: weights.is_none() || options.median == MedianRule::Mean,
+            names: NAMES.map(str::to_owned).to_vec(),
         }
+    }
+
+    fn median(&self, weights: &[f64], total: f64) -> f64 {
+        let half = 0.5 * total;
+        let mut below = 0.0;
+        let mut lower = None;
+        for (row, &weight) in self.rows.iter().zip(weights).filter(|(_, weight)| **weight > 0.0) {
+            let value = row.terms[ABSOLUTE];
+            if let Some(lower) = lower {
+                return 0.5 * (lower + value);
+            }
+            below += weight;
+            if below > half || below >= half && !self.averaged {
+                return value;
+            }
+            if below >= half {
+                lower = Some(value);
+            }
+        }
+        lower.unwrap_or(f64::NAN)
     }
 }
 
-fn resample(rows: &[Row], counts: &[u32], averaged: bool, values: &mut [f64]) {
-    let mut total = 0.0;
-    let mut sums = [0.0; TERMS];
-    let mut centred_squares = 0.0;
-    for (row, &count) in rows.iter().zip(counts) {
-        let weight = row.weight * f64::from(count);
-        total += weight;
-        for (sum, term) in sums.iter_mut().zip(&row.terms) {
-            *sum += weight * term;
-        }
-        centred_squares += weight * row.terms[ERROR] * row.terms[ERROR];
+impl Resample for Rows {
+    fn names(&self) -> &[String] {
+        &self.names
     }
-    if total <= 0.0 {
-        return;
-    }
-    let means = sums.map(|sum| sum / total);
-    values[..MEANS].copy_from_slice(&means[..MEANS]);
-    values[6] = means[SQUARED].sqrt();
-    let spread = means[TARGET_SQUARED] - means[TARGET] * means[TARGET];
-    if spread > 1e-14 * means[TARGET_SQUARED] {
-        values[7] = 1.0 - means[SQUARED] / spread;
-        let residual = centred_squares / total - means[ERROR] * means[ERROR];
-        values[8] = 1.0 - residual / spread;
-    }
-    values[9] = median(rows, counts, total, averaged);
-}
 
-fn median(rows: &[Row], counts: &[u32], total: f64, averaged: bool) -> f64 {
-    let half = 0.5 * total;
-    let mut below = 0.0;
-    let mut lower = None;
-    for (row, &count) in rows.iter().zip(counts) {
-        let weight = row.weight * f64::from(count);
-        if weight <= 0.0 {
-            continue;
+    fn resample(&self, counts: &[u32], values: &mut [f64]) {
+        let mut total = 0.0;
+        let mut sums = [0.0; TERMS];
+        let mut weights = Vec::with_capacity(self.rows.len());
+        for row in &self.rows {
+            let weight = row.weight * f64::from(counts[row.at as usize]);
+            weights.push(weight);
+            total += weight;
+            for (sum, term) in sums.iter_mut().zip(&row.terms) {
+                *sum += weight * term;
+            }
         }
-        if let Some(lower) = lower {
-            return 0.5 * (lower + row.terms[ABSOLUTE]);
+        if total <= 0.0 {
+            return;
         }
-        below += weight;
-        if below > half || below >= half && !averaged {
-            return row.terms[ABSOLUTE];
+        let means = sums.map(|sum| sum / total);
+        values[..MEANS].copy_from_slice(&means[..MEANS]);
+        values[MEANS] = means[SQUARED].sqrt();
+        let spread = means[TARGET_SQUARED] - means[TARGET] * means[TARGET];
+        // Else the resample holds a single target, and rounding would decide.
+        if spread > 1e-14 * means[TARGET_SQUARED] {
+            values[MEANS + 1] = 1.0 - means[SQUARED] / spread;
+            let residual = means[ERROR_SQUARED] - means[ERROR] * means[ERROR];
+            values[MEANS + 2] = 1.0 - residual / spread;
         }
-        if below >= half {
-            lower = Some(row.terms[ABSOLUTE]);
-        }
+        values[MEANS + 3] = self.median(&weights, total);
     }
-    lower.unwrap_or(f64::NAN)
 }

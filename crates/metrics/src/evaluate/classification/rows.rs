@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use lodeway_domain::Result;
 
 use super::{
-    super::Options,
+    super::{Options, Resample},
     areas::{BinaryWalk, ClassWalks},
     losses::Losses,
 };
@@ -18,6 +18,8 @@ use crate::{
 const MULTICLASS_STEPS: f64 = 1e9;
 
 pub(super) struct Rows {
+    /// The rows in the order of their scores, with their weights.
+    order: Vec<u32>,
     weights: Vec<f64>,
     /// The pair (true class, predicted class) of each row, as a place in `pairs`.
     cells: Vec<u32>,
@@ -27,11 +29,11 @@ pub(super) struct Rows {
     over: Over,
     is_multi: bool,
     losses: Option<Losses>,
-    order: Order,
+    walks: Walks,
     names: Vec<String>,
 }
 
-enum Order {
+enum Walks {
     None,
     /// The rows themselves are in the order of the walk.
     Binary(BinaryWalk),
@@ -78,15 +80,15 @@ impl Rows {
         let mut order: Vec<u32> = (0..rows as u32).collect();
         let steps = rows as f64 * f64::from(options.bootstrap.replicates);
         let walks = match (probabilities, state.class_scores()) {
-            (Some((part, values)), None) => Order::Binary(sort_by_score(&mut order, part, values, &places)),
+            (Some((part, values)), None) => Walks::Binary(sort_by_score(&mut order, part, values, &places)),
             (Some((part, _)), Some(scores)) if steps * part.labels.len() as f64 <= MULTICLASS_STEPS => {
-                Order::Multi(ClassWalks::new(
+                Walks::Multi(ClassWalks::new(
                     scores,
                     part.labels.len(),
                     batch.weights.is_some(),
                 ))
             }
-            _ => Order::None,
+            _ => Walks::None,
         };
 
         let place = |label: &Label| confusion.labels().binary_search(label).unwrap_or_default();
@@ -115,16 +117,12 @@ impl Rows {
             },
             losses: probabilities
                 .map(|(part, values)| Losses::new(&places, values, &order, part.labels.len(), options)),
-            order: walks,
+            order,
+            walks,
             names: Vec::new(),
         };
         laid_out.names = laid_out.all_names(options.top_k);
         Ok(laid_out)
-    }
-
-    /// The names of the values of a resample, in their order.
-    pub(super) fn names(&self) -> &[String] {
-        &self.names
     }
 
     fn all_names(&self, top_k: usize) -> Vec<String> {
@@ -142,17 +140,39 @@ impl Rows {
                 names.push(format!("top_{top_k}_accuracy"));
             }
         }
-        let of_order: &[&str] = match &self.order {
-            Order::None => &[],
-            Order::Binary(_) => &BINARY_NAMES,
-            Order::Multi(_) => &MULTI_NAMES,
+        let of_order: &[&str] = match &self.walks {
+            Walks::None => &[],
+            Walks::Binary(_) => &BINARY_NAMES,
+            Walks::Multi(_) => &MULTI_NAMES,
         };
         names.extend(of_order.iter().map(|name| (*name).to_owned()));
         names
     }
 
-    /// Computes all metrics with each row as often as `counts` says.
-    pub(super) fn resample(&self, counts: &[u32], values: &mut [f64]) {
+    fn margins(&self, weights: &[f64]) -> Margins {
+        let mut cells = vec![0.0; self.pairs.len()];
+        for (&cell, &weight) in self.cells.iter().zip(weights) {
+            cells[cell as usize] += weight;
+        }
+        let mut margins = Margins::zero(self.classes);
+        for (&(truth, predicted), weight) in self.pairs.iter().zip(cells) {
+            if truth == predicted {
+                margins.hits[truth] += weight;
+            }
+            margins.truth[truth] += weight;
+            margins.predicted[predicted] += weight;
+            margins.total += weight;
+        }
+        margins
+    }
+}
+
+impl Resample for Rows {
+    fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    fn resample(&self, counts: &[u32], values: &mut [f64]) {
         let mut values = values.iter_mut();
         let mut put = |value| {
             if let Some(slot) = values.next() {
@@ -182,28 +202,11 @@ impl Rows {
         if let Some(losses) = &self.losses {
             losses.resample(&weights, margins.total, &mut put);
         }
-        match &self.order {
-            Order::None => {}
-            Order::Binary(walk) => walk.areas(&weights).into_iter().for_each(put),
-            Order::Multi(walks) => walks.areas(&weights).into_iter().for_each(put),
+        match &self.walks {
+            Walks::None => {}
+            Walks::Binary(walk) => walk.areas(&weights).into_iter().for_each(put),
+            Walks::Multi(walks) => walks.areas(&weights).into_iter().for_each(put),
         }
-    }
-
-    fn margins(&self, weights: &[f64]) -> Margins {
-        let mut cells = vec![0.0; self.pairs.len()];
-        for (&cell, &weight) in self.cells.iter().zip(weights) {
-            cells[cell as usize] += weight;
-        }
-        let mut margins = Margins::zero(self.classes);
-        for (&(truth, predicted), weight) in self.pairs.iter().zip(cells) {
-            if truth == predicted {
-                margins.hits[truth] += weight;
-            }
-            margins.truth[truth] += weight;
-            margins.predicted[predicted] += weight;
-            margins.total += weight;
-        }
-        margins
     }
 }
 
