@@ -146,13 +146,7 @@ fn prepare(task: Task, columns: &Columns<'_>, options: &Options, is_resampled: b
         check::same_length("prediction", prediction.len(), columns.target.len())?;
     }
     match task {
-        Task::Classification => {
-            let (metrics, rows) = classification::evaluate(columns, options, is_resampled)?;
-            Ok((metrics, rows.map(|rows| Box::new(rows) as Box<dyn Resample>)))
-        }
-        Task::Regression => {
-            let (metrics, rows) = regression::evaluate(columns, options, is_resampled)?;
-            Ok((metrics, rows.map(|rows| Box::new(rows) as Box<dyn Resample>)))
-        }
+        Task::Classification => classification::evaluate(columns, options, is_resampled),
+        Task::Regression => regression::evaluate(columns, options, is_resampled),
     }
 }

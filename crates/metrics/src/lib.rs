@@ -1,4 +1,24 @@
-//! Kernels of evaluation.
+//! Evaluation's kernels: what a model is worth, as a number with an interval. No I/O, no async.
+//!
+//! [`evaluate`] turns columns into named metrics, [`compare`] sets two models on the same rows side by side. Data that
+//! does not fit in memory goes batch by batch into a [`ClassificationState`] or [`RegressionState`]; parts of it, on other
+//! machines perhaps, merge and travel as bytes. What needs all scores in order (ROC AUC, average precision, medians) spills
+//! sorted runs into the caller's [`ScoreSink`], and [`merge_runs`] brings them back as one stream.
+//!
+//! Definitions are scikit-learn's (1.7), each with its source; where it raises, this says what happens instead.
+//!
+//! ```
+//! use lodeway_metrics::{Column, Columns, Options, evaluate, infer_task};
+//!
+//! let columns = Columns::new(
+//!     Column::Texts(&["spam", "ham", "ham", "spam"]),
+//!     Column::Texts(&["spam", "ham", "spam", "spam"]),
+//! );
+//! let metrics = evaluate(infer_task(&columns), &columns, &Options::default())?;
+//! assert_eq!(metrics["accuracy"].value, 0.75);
+//! assert!(metrics["accuracy"].low < 0.75);
+//! # Ok::<(), lodeway_domain::Error>(())
+//! ```
 
 mod bootstrap;
 mod bytes;

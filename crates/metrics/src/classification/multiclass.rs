@@ -84,14 +84,11 @@ impl ClassScores {
                 retry_after: None,
             });
         }
-        if !weights.is_empty() && self.weights.is_empty() {
-            self.weights = vec![1.0; self.truth.len()];
-        }
         self.truth.extend_from_slice(truth);
         self.values.extend_from_slice(values);
-        if !weights.is_empty() {
+        if !weights.is_empty() || !self.weights.is_empty() {
+            self.weights.resize(self.truth.len() - truth.len(), 1.0);
             self.weights.extend_from_slice(weights);
-        } else if !self.weights.is_empty() {
             self.weights.resize(self.truth.len(), 1.0);
         }
         Ok(())

@@ -163,26 +163,31 @@ impl Ranking {
     /// DeLong's variance, from the distance of each row's placement to their mean.
     fn area_variance(&self, wrong: f64) -> f64 {
         let (positives, negatives) = (self.positives.value(), self.negatives.value());
-        let side = |placements: &Placements, own: f64, other: f64, squared: f64| {
+        let side = |placements: &Placements, mean: f64, own: f64, other: f64, squared: f64| {
             let effective = own * own / squared;
-            let spread = placements.spread(other, wrong, squared) / (own * own);
+            let spread = placements.spread(other, mean, squared) / (own * own);
             if effective > 1.0 {
                 spread * effective / (effective - 1.0)
             } else {
                 f64::NAN
             }
         };
-        side(
+        // Negatives above a positive row are wrong, positives above a negative row are right.
+        let of_positives = side(
             &self.placed_positive,
+            wrong,
             positives,
             negatives,
             self.positives_squared,
-        ) + side(
+        );
+        let of_negatives = side(
             &self.placed_negative,
+            1.0 - wrong,
             negatives,
             positives,
             self.negatives_squared,
-        )
+        );
+        of_positives + of_negatives
     }
 }
 

@@ -276,10 +276,9 @@ impl Side {
     }
 
     fn merge(&mut self, other: &Self) {
-        if self.weights.is_empty() && !other.weights.is_empty() {
-            self.weights = vec![1.0; self.keys.len()];
-        }
-        if !self.weights.is_empty() {
+        // A side without rows has no weights either, so one list alone does not tell.
+        if !self.weights.is_empty() || !other.weights.is_empty() {
+            self.weights.resize(self.keys.len(), 1.0);
             self.weights
                 .extend((0..other.keys.len()).map(|at| other.weight(at)));
         }

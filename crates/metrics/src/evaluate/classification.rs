@@ -4,23 +4,19 @@ mod areas;
 mod losses;
 mod rows;
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use lodeway_domain::{Error, Result};
 
 use self::rows::Rows;
-use super::{Columns, Options};
+use super::{Columns, Options, Prepared, Resample};
 use crate::{
-    Classes, ClassificationBatch, ClassificationSpec, ClassificationState, Column, Estimate, Label,
-    ProbabilityClasses, check, default_positive,
+    Classes, ClassificationBatch, ClassificationSpec, ClassificationState, Column, Label, ProbabilityClasses,
+    check, default_positive,
 };
 
 /// Values and analytic intervals, and the rows to resample if `is_resampled`.
-pub(super) fn evaluate(
-    columns: &Columns<'_>,
-    options: &Options,
-    is_resampled: bool,
-) -> Result<(BTreeMap<String, Estimate>, Option<Rows>)> {
+pub(super) fn evaluate(columns: &Columns<'_>, options: &Options, is_resampled: bool) -> Result<Prepared> {
     let (target, prediction) = numbers_for_bools(columns);
     let batch = ClassificationBatch {
         target: column(&target),
@@ -38,12 +34,11 @@ pub(super) fn evaluate(
     })?;
     state.update(&batch)?;
     let metrics = state.finish(options.confidence, None)?;
-    let rows = if is_resampled {
-        Some(Rows::new(&state, &batch, options)?)
-    } else {
-        None
-    };
-    Ok((metrics, rows))
+    if !is_resampled {
+        return Ok((metrics, None));
+    }
+    let rows: Box<dyn Resample> = Box::new(Rows::new(&state, &batch, options)?);
+    Ok((metrics, Some(rows)))
 }
 
 /// A column that may have been made here.

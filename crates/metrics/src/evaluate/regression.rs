@@ -1,21 +1,15 @@
 //! Regression: the state for values and analytic intervals, resamples below the bound.
 
-use std::collections::BTreeMap;
-
 use lodeway_domain::{Error, Result};
 
-use super::{Columns, Options, Resample};
+use super::{Columns, Options, Prepared, Resample};
 use crate::{
-    Estimate, MedianRule, RegressionSpec, RegressionState, check,
+    MedianRule, RegressionSpec, RegressionState, check,
     regression::{ape, poisson_deviance, smape},
 };
 
 /// Values and analytic intervals, and the rows to resample if `is_resampled`.
-pub(super) fn evaluate(
-    columns: &Columns<'_>,
-    options: &Options,
-    is_resampled: bool,
-) -> Result<(BTreeMap<String, Estimate>, Option<Rows>)> {
+pub(super) fn evaluate(columns: &Columns<'_>, options: &Options, is_resampled: bool) -> Result<Prepared> {
     let Some(prediction) = columns.prediction else {
         return Err(Error::invalid("prediction", "is missing"));
     };
@@ -28,8 +22,11 @@ pub(super) fn evaluate(
     })?;
     state.update(&target, &predicted, columns.weights)?;
     let metrics = state.finish(options.confidence, None)?;
-    let rows = is_resampled.then(|| Rows::new(&target, &predicted, columns.weights, &state, options));
-    Ok((metrics, rows))
+    if !is_resampled {
+        return Ok((metrics, None));
+    }
+    let rows = Rows::new(&target, &predicted, columns.weights, &state, options);
+    Ok((metrics, Some(Box::new(rows))))
 }
 
 /// In the order of the values of a resample.
@@ -56,7 +53,7 @@ const TARGET_SQUARED: usize = 9;
 const TERMS: usize = 10;
 
 /// Rows in the order of their absolute errors, so that the median of a resample is one walk.
-pub(super) struct Rows {
+struct Rows {
     rows: Vec<Row>,
     averaged: bool,
     names: Vec<String>,

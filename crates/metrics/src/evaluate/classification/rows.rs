@@ -179,10 +179,10 @@ impl Resample for Rows {
                 *slot = value;
             }
         };
-        // Counts are of rows in their new order; as good as any, and the same for every metric.
-        let weights = self.weights.iter().zip(counts);
-        let weights: Vec<f64> = weights
-            .map(|(weight, &count)| weight * f64::from(count))
+        // Counts are of rows as they came, so that two models can be compared on the same resample.
+        let rows = self.order.iter().zip(&self.weights);
+        let weights: Vec<f64> = rows
+            .map(|(&row, weight)| weight * f64::from(counts[row as usize]))
             .collect();
         let margins = self.margins(&weights);
         put(margins.accuracy());

@@ -1,0 +1,217 @@
+//! Parts merge into the whole, in any order; bytes give back what was written, damaged bytes an error.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+
+use lodeway_metrics::{
+    ClassificationBatch, ClassificationSpec, ClassificationState, Column, Estimate, Label, MedianRule,
+    MedianSearch, ProbabilityClasses, Ranking, RegressionSpec, RegressionState, ScoredRow, merge_runs,
+};
+use proptest::prelude::*;
+
+/// How far a split may move a value, relative, or absolute near 0.
+const TOLERANCE: f64 = 1e-12;
+
+fn same(a: &BTreeMap<String, Estimate>, b: &BTreeMap<String, Estimate>) {
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+    for (name, one) in a {
+        let other = &b[name];
+        let near = |x: f64, y: f64, tolerance: f64| {
+            x.to_bits() == y.to_bits() || (x - y).abs() <= tolerance * y.abs().max(1.0)
+        };
+        assert!(
+            near(one.value, other.value, TOLERANCE),
+            "{name}: {one:?} {other:?}"
+        );
+        // The moments behind intervals are plain sums.
+        let nan = one.low.is_nan() && other.low.is_nan();
+        assert!(
+            nan || near(one.low, other.low, 1e-6) && near(one.high, other.high, 1e-6),
+            "{name}: {one:?} {other:?}"
+        );
+    }
+}
+
+type Row = (u8, u8, f64, f64);
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let weight = prop_oneof![Just(1.0), Just(0.0), 0.01..3.0];
+    // Few scores, so that ties are common.
+    let score = prop_oneof![(0_u8..=8).prop_map(|s| f64::from(s) / 8.0), 0.0..=1.0];
+    prop::collection::vec((0_u8..3, 0_u8..3, score, weight), 1..120)
+}
+
+fn classifier(classes: usize) -> ClassificationSpec {
+    let labels = (0..classes as i64).map(Label::Int).collect();
+    ClassificationSpec {
+        probabilities: Some(if classes == 2 {
+            ProbabilityClasses::Binary {
+                negative: Label::Int(0),
+                positive: Label::Int(1),
+            }
+        } else {
+            ProbabilityClasses::PerClass(labels)
+        }),
+        ..ClassificationSpec::default()
+    }
+}
+
+fn classify(rows: &[Row], classes: u8, weighted: bool) -> ClassificationState {
+    let mut state = ClassificationState::new(classifier(usize::from(classes))).unwrap();
+    let y: Vec<i64> = rows.iter().map(|row| i64::from(row.0 % classes)).collect();
+    let p: Vec<i64> = rows.iter().map(|row| i64::from(row.1 % classes)).collect();
+    let w: Vec<f64> = rows.iter().map(|row| row.3).collect();
+    let scores: Vec<f64> = match classes {
+        2 => rows.iter().map(|row| row.2).collect(),
+        _ => rows
+            .iter()
+            .flat_map(|row| {
+                [
+                    row.2 / 2.0,
+                    (1.0 - row.2) / 4.0,
+                    1.0 - row.2 / 2.0 - (1.0 - row.2) / 4.0,
+                ]
+            })
+            .collect(),
+    };
+    let batch = ClassificationBatch {
+        target: Column::Ints(&y),
+        prediction: Some(Column::Ints(&p)),
+        probability: Some(&scores),
+        weights: weighted.then_some(&w),
+    };
+    state.update(&batch).unwrap();
+    state
+}
+
+fn regress(rows: &[Row], weighted: bool) -> RegressionState {
+    let mut state = RegressionState::new(RegressionSpec::default()).unwrap();
+    let y: Vec<f64> = rows.iter().map(|row| 1e4 + f64::from(row.0) + row.2).collect();
+    let p: Vec<f64> = rows
+        .iter()
+        .map(|row| 1e4 + f64::from(row.1) + row.2 * row.2)
+        .collect();
+    let w: Vec<f64> = rows.iter().map(|row| row.3).collect();
+    state.update(&y, &p, weighted.then_some(&w)).unwrap();
+    state
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn parts_of_a_classifier_merge(rows in rows(), cuts in prop::collection::vec(0_usize..120, 0..4), classes in 2_u8..4, weighted: bool) {
+        let whole = classify(&rows, classes, weighted);
+        let mut parts = split(&rows, cuts).into_iter().rev().map(|part| classify(part, classes, weighted));
+        let mut merged = parts.next().unwrap();
+        for part in parts {
+            let part = ClassificationState::decode(&part.encode()).unwrap();
+            merged.merge(&part).unwrap();
+        }
+        match (whole.finish(0.95, None), merged.finish(0.95, None)) {
+            (Ok(a), Ok(b)) => same(&a, &b),
+            (a, b) => prop_assert!(a.is_err() && b.is_err()),
+        }
+    }
+
+    #[test]
+    fn parts_of_a_regression_merge(rows in rows(), cuts in prop::collection::vec(0_usize..120, 0..4), weighted: bool) {
+        let whole = regress(&rows, weighted);
+        let mut parts = split(&rows, cuts).into_iter().rev().map(|part| regress(part, weighted));
+        let mut merged = parts.next().unwrap();
+        for part in parts {
+            let part = RegressionState::decode(&part.encode()).unwrap();
+            merged.merge(&part).unwrap();
+        }
+        match (whole.finish(0.95, None), merged.finish(0.95, None)) {
+            (Ok(a), Ok(b)) => same(&a, &b),
+            (a, b) => prop_assert!(a.is_err() && b.is_err()),
+        }
+    }
+
+    #[test]
+    fn sorted_runs_give_the_metrics_of_memory(rows in rows(), limit in 1_usize..30, weighted: bool) {
+        let whole = classify(&rows, 2, weighted);
+        let mut runs: Vec<Vec<ScoredRow>> = Vec::new();
+        let mut state = ClassificationState::new(ClassificationSpec { max_rows: limit, ..classifier(2) }).unwrap();
+        for part in rows.chunks(7) {
+            let y: Vec<i64> = part.iter().map(|row| i64::from(row.0 % 2)).collect();
+            let p: Vec<i64> = part.iter().map(|row| i64::from(row.1 % 2)).collect();
+            let scores: Vec<f64> = part.iter().map(|row| row.2).collect();
+            let w: Vec<f64> = part.iter().map(|row| row.3).collect();
+            let batch = ClassificationBatch {
+                target: Column::Ints(&y),
+                prediction: Some(Column::Ints(&p)),
+                probability: Some(&scores),
+                weights: weighted.then_some(&w),
+            };
+            state.update_or_spill(&batch, &mut runs).unwrap();
+        }
+        state.spill(&mut runs).unwrap();
+        let spilled = state.scores().unwrap().spilled() > 0;
+        prop_assert!(runs.iter().all(|run| run.len() <= limit));
+        let mut ranking = Ranking::new();
+        ranking.extend(merge_runs(runs.into_iter().map(|run| run.into_iter().map(Ok)).collect())).unwrap();
+        let ranked = spilled.then(|| ranking.finish());
+        match (whole.finish(0.95, None), state.finish(0.95, ranked)) {
+            (Ok(a), Ok(b)) => same(&a, &b),
+            (a, b) => prop_assert!(a.is_err() && b.is_err()),
+        }
+    }
+
+    #[test]
+    fn a_median_of_runs_is_that_of_memory(rows in rows(), limit in 1_usize..30, weighted: bool) {
+        let whole = regress(&rows, weighted);
+        let mut runs: Vec<Vec<ScoredRow>> = Vec::new();
+        let mut state = RegressionState::new(RegressionSpec { max_rows: limit, ..RegressionSpec::default() }).unwrap();
+        let y: Vec<f64> = rows.iter().map(|row| 1e4 + f64::from(row.0) + row.2).collect();
+        let p: Vec<f64> = rows.iter().map(|row| 1e4 + f64::from(row.1) + row.2 * row.2).collect();
+        let w: Vec<f64> = rows.iter().map(|row| row.3).collect();
+        state.update_or_spill(&y, &p, weighted.then_some(&w), &mut runs).unwrap();
+        state.spill(&mut runs).unwrap();
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let weights = || runs.iter().flatten().map(|row| row.weight);
+        let (weight, squared) = (weights().sum(), weights().map(|w| w * w).sum());
+        let mut search = MedianSearch::new(weight, squared, weighted, MedianRule::default(), 1.96);
+        for row in merge_runs(runs.into_iter().map(|run| run.into_iter().map(Ok)).collect()) {
+            search.push(row.unwrap()).unwrap();
+        }
+        let expected = whole.finish(0.95, None).unwrap();
+        prop_assert!((search.finish().value - expected["median_absolute_error"].value).abs() < 1e-12);
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error(rows in rows(), at in 0_usize..1_000_000, flip in 1_u8..=255, weighted: bool) {
+        let states = [classify(&rows, 2, weighted).encode(), classify(&rows, 3, weighted).encode()];
+        for bytes in states {
+            let mut damaged = bytes.clone();
+            let place = at % bytes.len();
+            damaged[place] ^= flip;
+            prop_assert!(ClassificationState::decode(&damaged).is_err());
+            prop_assert!(ClassificationState::decode(&bytes[..place]).is_err());
+            prop_assert!(RegressionState::decode(&bytes).is_err());
+        }
+        let bytes = regress(&rows, weighted).encode();
+        let mut damaged = bytes.clone();
+        let place = at % bytes.len();
+        damaged[place] ^= flip;
+        prop_assert!(RegressionState::decode(&damaged).is_err());
+        prop_assert!(RegressionState::decode(&bytes[..place]).is_err());
+    }
+}
+
+/// Consecutive parts, cut at the places that lie inside, some of them empty perhaps.
+fn split(rows: &[Row], mut cuts: Vec<usize>) -> Vec<&[Row]> {
+    cuts.retain(|cut| *cut <= rows.len());
+    cuts.sort_unstable();
+    let mut parts = Vec::new();
+    let mut from = 0;
+    for cut in cuts {
+        parts.push(&rows[from..cut]);
+        from = cut;
+    }
+    parts.push(&rows[from..]);
+    parts
+}
