@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use lodeway_domain::{Error, Result};
 
+pub(crate) use compare::plan;
 pub use compare::{Comparison, compare};
 pub use task::{Task, infer_task};
 
@@ -83,7 +84,7 @@ impl Default for Options {
 }
 
 impl Options {
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if self.confidence > 0.0 && self.confidence < 1.0 {
             Ok(())
         } else {

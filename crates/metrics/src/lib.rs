@@ -33,7 +33,9 @@ pub mod normal;
 mod paired;
 mod random;
 pub mod regression;
+pub mod retrieval;
 mod sum;
+pub mod text;
 
 pub use bootstrap::{Bootstrap, Replicates, Resampling};
 pub use classification::*;
@@ -44,4 +46,5 @@ pub use label::{Classes, Column, Label};
 pub use paired::{McNemar, Paired, delong_paired};
 pub use random::Random;
 pub use regression::*;
+pub use retrieval::{Query, RetrievalState};
 pub use sum::Sum;

@@ -16,7 +16,8 @@ use std::{
 
 use lodeway_metrics::{
     Average, ClassScores, Column, Confusion, CurvePoints, Label, MedianRule, Probabilities, ProbabilityShape,
-    ProbabilityState, RegressionSpec, RegressionState, Scores, precision_recall_curve, roc_curve,
+    ProbabilityState, Query, RegressionSpec, RegressionState, Scores, precision_recall_curve, roc_curve,
+    text::{BleuStats, ChrfStats, rouge, tokenize_13a},
 };
 use serde_json::Value;
 
@@ -122,6 +123,73 @@ fn classic_metrics_are_those_of_scikit_learn() {
         _ => MedianRule::Mean,
     };
     regression(&cases.read("regression"), median);
+    rankings(&cases.read("ranking"));
+}
+
+#[test]
+fn text_metrics_are_those_of_rouge_score_and_sacrebleu() {
+    let cases = Cases::make("texts.py");
+    let mut comparison = Comparison::default();
+    for case in cases.read("texts") {
+        let text = case["text"].as_str().unwrap();
+        let references = texts(&case["references"]);
+        assert_eq!(tokenize_13a(text), case["tokens"].as_str().unwrap(), "{text:?}");
+        let found = rouge(text, references[0]);
+        let kinds = [found.rouge1, found.rouge2, found.rouge_l, found.rouge_lsum];
+        for (overlap, expected) in kinds.iter().zip(case["rouge"].as_array().unwrap()) {
+            let overlap = [overlap.precision, overlap.recall, overlap.f1];
+            comparison.numbers("rouge", &overlap, expected, &case);
+        }
+        let stats = BleuStats::of(text, &references);
+        comparison.number("bleu", stats.score(false), &case["bleu"], &case);
+        comparison.number(
+            "effective bleu",
+            stats.score(true),
+            &case["bleu_effective"],
+            &case,
+        );
+        let stats = ChrfStats::of(text, &references);
+        comparison.number("chrf", stats.score(), &case["chrf"], &case);
+    }
+    for case in cases.read("corpora") {
+        let (mut bleu, mut chrf) = (BleuStats::default(), ChrfStats::default());
+        for (text, reference) in texts(&case["texts"]).iter().zip(texts(&case["references"])) {
+            bleu += BleuStats::of(text, &[reference]);
+            chrf += ChrfStats::of(text, &[reference]);
+        }
+        comparison.number("corpus bleu", bleu.score(false), &case["bleu"], &case);
+        comparison.number("corpus chrf", chrf.score(), &case["chrf"], &case);
+    }
+    comparison.finish("texts", 20_000);
+}
+
+fn rankings(cases: &[Value]) {
+    let mut comparison = Comparison::default();
+    for case in cases {
+        let queries = |scores: &Value| -> Vec<Query> {
+            let rows = case["y"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .zip(scores.as_array().unwrap());
+            rows.map(|(y, s)| Query::new(&doubles(y), &doubles(s)).unwrap())
+                .collect()
+        };
+        let (tied, distinct) = (queries(&case["s"]), queries(&case["distinct"]));
+        let mean = |queries: &[Query], value: &dyn Fn(&Query) -> f64| {
+            queries.iter().map(value).sum::<f64>() / queries.len() as f64
+        };
+        for (name, expected) in case["found"].as_object().unwrap() {
+            let k = name.strip_prefix("ndcg ").map(|k| k.parse::<usize>().unwrap());
+            let value = match name.as_str() {
+                "map" => mean(&distinct, &Query::average_precision),
+                "mrr" => mean(&distinct, &Query::reciprocal_rank),
+                _ => mean(&tied, &|query| query.ndcg(k)),
+            };
+            comparison.number(name, value, expected, case);
+        }
+    }
+    comparison.finish("rankings", 2_000);
 }
 
 fn labels(cases: &[Value]) {
