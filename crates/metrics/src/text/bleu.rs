@@ -1,6 +1,6 @@
 //! BLEU, as sacrebleu computes it.
 
-use std::ops::AddAssign;
+use std::{borrow::Cow, ops::AddAssign};
 
 use super::{
     grams::{Grams, Vocabulary},
@@ -109,14 +109,16 @@ impl AddAssign for BleuStats {
 /// Punctuation and symbols stand alone, but full stops and commas between digits, apostrophes, and hyphens not after a
 /// digit. Source: sacrebleu's tokenizer `13a`.
 pub fn tokenize_13a(text: &str) -> String {
-    let mut line = text
-        .trim_end_matches(is_space)
-        .replace("<skipped>", "")
-        .replace("-\n", "")
-        .replace('\n', " ");
+    let mut line = Cow::Borrowed(text.trim_end_matches(is_space));
+    // Most texts have none of these, and then nothing is copied.
+    for (found, replacement) in [("<skipped>", ""), ("-\n", ""), ("\n", " ")] {
+        if line.contains(found) {
+            line = Cow::Owned(line.replace(found, replacement));
+        }
+    }
     if line.contains('&') {
         for (entity, symbol) in [("&quot;", "\""), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")] {
-            line = line.replace(entity, symbol);
+            line = Cow::Owned(line.replace(entity, symbol));
         }
     }
     // All that is looked for is ASCII, so bytes do; whole characters of other scripts pass through.
@@ -158,9 +160,9 @@ pub fn tokenize_13a(text: &str) -> String {
     words
 }
 
-/// `{` to `~`, `[` to `` ` ``, space to `&`, `(` to `+`, `:` to `@`, and `/`.
+/// `{` to `~`, `[` to `` ` ``, `!` to `&`, `(` to `+`, `:` to `@`, and `/`. The space is one too, but a space more is none.
 fn is_symbol(byte: u8) -> bool {
-    matches!(byte, b'{'..=b'~' | b'['..=b'`' | b' '..=b'&' | b'('..=b'+' | b':'..=b'@' | b'/')
+    matches!(byte, b'{'..=b'~' | b'['..=b'`' | b'!'..=b'&' | b'('..=b'+' | b':'..=b'@' | b'/')
 }
 
 /// Rewrites each pair of neighbours that fits, from the left, no byte in two pairs.

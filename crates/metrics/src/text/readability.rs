@@ -110,6 +110,12 @@ mod tests {
         let automated = 4.71 * 56.0 / 13.0 + 0.5 * 6.5 - 21.43;
         assert!((found.automated - automated).abs() < 1e-12);
         assert!(found.flesch > 60.0 && found.flesch_kincaid < 8.0);
+        // What textstat 0.7.13 gives.
+        assert!((found.automated - 2.109_230_769_230_77).abs() < 1e-9);
+        let text = "To be, or not to be. Yes. That is the question, my friend: 3.5 percent of it - really?";
+        let found = readability(text);
+        assert_eq!((found.words, found.sentences), (18, 3));
+        assert!((found.automated + 1.573_157_894_736_841).abs() < 1e-9);
         assert_eq!(readability("").sentences, 0);
         assert_eq!(readability("... !").flesch, 0.0);
     }
