@@ -43,7 +43,7 @@ pub fn native(hall: &Hall<'_>, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// JSON to a Python worker whose calls share batches, as the probe found, and to one that is told not to.
+/// JSON to a Python worker whose calls share batches, as the probe found, and to two that are told not to.
 pub fn python(hall: &Hall<'_>, report: &mut Report) -> Result<()> {
     let rows = [
         ("calls batched", 1, 1.5),
@@ -56,13 +56,15 @@ pub fn python(hall: &Hall<'_>, report: &mut Report) -> Result<()> {
             continue;
         }
         let single = hall.single()?;
-        let (name, row_independent) = match kind {
-            "calls batched" => ("iris-python", None),
-            _ => ("iris-python-alone", Some(false)),
+        // Calls that may not share a batch only gain by a second process, which is what the pool is for.
+        let (name, row_independent, workers) = match kind {
+            "calls batched" => ("iris-python", None, 1),
+            _ => ("iris-python-alone", Some(false), 2),
         };
         let settings = TargetSettings {
             runtime: "python".to_owned(),
             row_independent,
+            workers,
             ..TargetSettings::default()
         };
         hall.endpoint(single.target.addr, name, &[(PYTHON_MODEL, 1)], &settings)?;
@@ -92,10 +94,10 @@ fn against_mlflow(
     }
     let workers = format!(
         "{concurrency} connection(s), HTTP/1.1; lodeway: model host and gateway in 1 process{}; mlflow: one worker",
-        if scenario == PYTHON {
-            ", one Python worker"
-        } else {
-            ""
+        match (scenario == PYTHON, variant.contains("alone")) {
+            (true, true) => ", two Python workers",
+            (true, false) => ", one Python worker",
+            _ => "",
         }
     );
     let mut row = contest::row(scenario, variant, &workers);
