@@ -8,7 +8,8 @@ use tokio::time::timeout;
 
 use crate::{
     AnswerCache, CallError, Chat, ChatAnswer, ChatRequest, Classify, Digest, Embed, FinishReason, JudgeId,
-    LabelScore, Limits, Message, Outcome, Prompt, Role, Stop, Totals, Transcript, TranscriptSink, pace::Pace,
+    LabelScore, Limits, Message, Outcome, Prompt, Role, Stop, Totals, Transcript, TranscriptSink,
+    pace::{Pace, Paces},
     parse,
 };
 
@@ -31,7 +32,7 @@ pub struct Models {
 pub struct Asking<'a> {
     pub(crate) models: &'a Models,
     pub(crate) limits: &'a Limits,
-    pub(crate) pace: &'a Arc<Pace>,
+    pub(crate) paces: &'a Paces,
     pub(crate) judge: &'a JudgeId,
     pub(crate) row: &'a str,
     pub(crate) repeat: u32,
@@ -42,7 +43,7 @@ pub struct Asking<'a> {
 /// The most of a faulty answer that is shown to the model again, in bytes.
 const REPAIR_BYTES: usize = 8 << 10;
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
     /// Puts a question and reads the answer as `T`, which `check` may refuse with what is wrong about it.
     ///
     /// An answer that does not fit is shown to the model with what is wrong, as often as the limits allow.
@@ -89,7 +90,9 @@ impl Asking<'_> {
         let Some(model) = self.models.embed.clone() else {
             return Err(Stop::error("no embedding model is set"));
         };
-        let vectors = self.retried(None, || model.embed(texts)).await?;
+        let vectors = self
+            .retried(&self.paces.embed, None, || model.embed(texts))
+            .await?;
         let length = vectors.first().map_or(0, Vec::len);
         let is_sound = vectors.len() == texts.len()
             && length > 0
@@ -110,7 +113,9 @@ impl Asking<'_> {
             return Err(Stop::error("no classifier model is set"));
         };
         let texts = [text];
-        let mut scores = self.retried(None, || model.classify(&texts)).await?;
+        let mut scores = self
+            .retried(&self.paces.classify, None, || model.classify(&texts))
+            .await?;
         let is_sound = scores.len() == 1
             && scores
                 .iter()
@@ -134,7 +139,7 @@ impl Asking<'_> {
             None => (self.called(chat.as_ref(), request).await?, false),
             Some(cache) => {
                 let key = request.key(&judge, chat.model());
-                let _alone = self.pace.alone(key).await;
+                let _alone = self.paces.chat.alone(key).await;
                 let kept = cache.get(&key).await?;
                 match kept.as_deref().and_then(ChatAnswer::from_bytes) {
                     Some(answer) => (answer, true),
@@ -166,22 +171,33 @@ impl Asking<'_> {
 
     async fn called(&mut self, chat: &dyn Chat, request: &ChatRequest) -> Result<ChatAnswer, CallError> {
         let key = request.key("", "");
-        self.retried(Some(key), || chat.chat(request)).await
+        self.retried(&self.paces.chat, Some(key), || chat.chat(request))
+            .await
     }
 
     /// Calls until there is an answer, the limits are reached, or asking again is of no use.
-    async fn retried<T, F>(&mut self, key: Option<Digest>, call: impl Fn() -> F) -> Result<T, CallError>
+    async fn retried<T, F>(
+        &mut self,
+        pace: &'a Pace,
+        key: Option<Digest>,
+        call: impl Fn() -> F,
+    ) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, CallError>>,
     {
         let (mut failed, mut late) = (0, 0);
+        let mut answers = pace.answers();
         loop {
-            self.pace.wait().await;
+            let slot = pace.slot().await;
             let error = match timeout(self.limits.call_timeout, call()).await {
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => {
+                    pace.answered();
+                    return Ok(answer);
+                }
                 Ok(Err(error)) => error,
                 Err(_) => CallError::Timeout,
             };
+            drop(slot);
             self.totals.failed_calls += 1;
             match &error {
                 CallError::Timeout => {
@@ -191,12 +207,15 @@ impl Asking<'_> {
                     }
                 }
                 CallError::RateLimited { retry_after } => {
-                    failed += 1;
+                    // While others get through, this one will; only a standstill counts.
+                    let now = pace.answers();
+                    failed = if now > answers { 1 } else { failed + 1 };
+                    answers = now;
                     let wait = retry_after.unwrap_or_else(|| self.backoff(failed, key));
                     if wait > self.limits.max_wait || failed >= self.limits.attempts {
                         return Err(error);
                     }
-                    self.pace.quiet(wait);
+                    pace.quiet(wait);
                 }
                 CallError::Unavailable { .. } => {
                     failed += 1;

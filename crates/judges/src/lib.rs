@@ -10,6 +10,32 @@
 //! - A rerun is free and the same: answers are kept by what was asked ([`AnswerCache`]), every word goes to a
 //!   [`TranscriptSink`] under its digest, and a prompt's text never changes within a [`JudgeId`].
 //!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use futures::{StreamExt, stream};
+//! use lodeway_judges::{Custom, Judge, JudgeId, Limits, Models, OutcomeKind, Row, Runner, ScoreKind, Template, own};
+//!
+//! # fn main() -> lodeway_domain::Result<()> {
+//! let template = Template::new("Does the answer name a source? {{answer}}")?;
+//! let sourced = Custom::new(JudgeId::new("sourced", 1)?, template, ScoreKind::Boolean, true)?;
+//! let judges: Vec<Arc<dyn Judge>> = own("faithfulness").into_iter().chain([Arc::new(sourced) as _]).collect();
+//! // With no models set, whatever must ask is an error of its row.
+//! let runner = Runner::new(judges, Models::default(), Limits::default())?;
+//! let row = Row {
+//!     key: "7".to_owned(),
+//!     answer: Some("Paris.".to_owned()),
+//!     ..Row::default()
+//! };
+//! let results = runner.judge_rows(stream::iter([Ok(row)]), |_, _| false).collect::<Vec<_>>();
+//! let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+//! let results = runtime.map_err(lodeway_domain::Error::internal)?.block_on(results);
+//! let kinds: Vec<OutcomeKind> = results.into_iter().flatten().map(|result| result.outcome.kind()).collect();
+//! assert_eq!(kinds, [OutcomeKind::NotApplicable, OutcomeKind::Error]);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Whether a model judges well is not known here: that needs labels by people, on one's own data.
 
 mod asking;

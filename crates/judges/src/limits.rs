@@ -18,6 +18,8 @@ pub struct Limits {
     /// How long one call may take.
     pub call_timeout: Duration,
     /// How often one question is put in all while calls are rate limited or the other side is unavailable, 1 to 20.
+    ///
+    /// A rate limit does not count while other rows get answers.
     pub attempts: u32,
     /// How often one question is put in all while calls time out, 1 to 20.
     pub timeout_attempts: u32,

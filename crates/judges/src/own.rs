@@ -56,12 +56,18 @@ fn share(findings: &[Finding], good: Verdict) -> Option<f64> {
     (!findings.is_empty()).then(|| count as f64 / findings.len() as f64)
 }
 
-/// Texts one below the other, numbered from 1.
+/// Texts one below the other, numbered from 1; each is one line, so that none can pretend to be two.
 fn numbered<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     texts
         .into_iter()
         .enumerate()
-        .map(|(place, text)| format!("{}. {}", place + 1, text.replace(['\n', '\r'], " ")))
+        .map(|(place, text)| {
+            format!(
+                "{}. {}",
+                place + 1,
+                text.split_whitespace().collect::<Vec<_>>().join(" ")
+            )
+        })
         .collect::<Vec<_>>()
         .join("\n")
 }

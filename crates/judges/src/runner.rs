@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Asking, Digest, Field, Judge, JudgeId, Limits, Models, Outcome, Row, Spread, Stop, Totals,
-    asking::seed_of, pace::Pace, vote,
+    asking::seed_of, pace::Paces, vote,
 };
 
 /// What one judge makes of one row.
@@ -45,7 +45,7 @@ pub struct Runner {
     judges: Arc<[Arc<dyn Judge>]>,
     models: Models,
     limits: Limits,
-    pace: Arc<Pace>,
+    paces: Arc<Paces>,
 }
 
 impl Runner {
@@ -68,8 +68,8 @@ impl Runner {
         Ok(Self {
             judges: judges.into(),
             models,
+            paces: Arc::new(Paces::new(limits.concurrency)),
             limits,
-            pace: Arc::default(),
         })
     }
 
@@ -125,7 +125,7 @@ impl Runner {
             let mut asking = Asking {
                 models: &self.models,
                 limits: &self.limits,
-                pace: &self.pace,
+                paces: &self.paces,
                 judge: judge.id(),
                 row: &row.key,
                 repeat,

@@ -12,7 +12,7 @@ pub struct Citation {
 /// All citations of an answer in their order; a sentence that cites several passages comes once for each.
 ///
 /// A mark belongs to the sentence it stands in, or, after the full stop, to the sentence before it. A bracket holds numbers
-/// of at most six digits, with commas between them; any other bracket is text.
+/// of at most six digits, with commas between them; any other bracket is text. A mark without a sentence cites nothing.
 pub fn citations(answer: &str) -> Vec<Citation> {
     let mut found = Vec::new();
     let (mut sentence, mut cited) = (String::new(), Vec::new());
@@ -56,7 +56,7 @@ fn close(sentence: &mut String, cited: &mut Vec<u32>, found: &mut Vec<Citation>)
             sentence: text.clone(),
             passage,
         };
-        if !found.contains(&citation) {
+        if !text.is_empty() && !found.contains(&citation) {
             found.push(citation);
         }
     }
@@ -107,7 +107,8 @@ mod tests {
             .collect();
         assert_eq!(cited(answer), expected);
         assert_eq!(cited("None. [] [1;2] [-1] [1234567]"), []);
-        assert_eq!(cited("[0]"), [(String::new(), 0)]);
+        assert_eq!(cited("Zero [0]"), [("Zero".to_owned(), 0)]);
+        assert_eq!(cited("[1] [2]\n"), []);
         assert_eq!(
             cited("Twice [1] the same [1]."),
             [("Twice the same .".to_owned(), 1)]

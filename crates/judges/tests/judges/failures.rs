@@ -119,6 +119,35 @@ async fn one_rows_rate_limit_holds_back_the_others() {
     );
 }
 
+/// The upstream bears one call each 100 ms, and 32 rows are under way.
+#[tokio::test(start_paused = true)]
+async fn a_narrow_upstream_gets_through_all_rows() {
+    let (start, last) = (Instant::now(), std::sync::atomic::AtomicU64::new(0));
+    let rate = Scripted::new(move |_, _| {
+        let slot = start.elapsed().as_millis() as u64 / 100 + 1;
+        let taken = last.swap(slot, std::sync::atomic::Ordering::SeqCst);
+        let wait = Duration::from_millis(10);
+        match taken == slot {
+            true => Reply::Limit(Some(Duration::from_millis(100))),
+            false => Reply::Late(wait, json!({"reason": "", "score": 3}).to_string()),
+        }
+    });
+    let limits = Limits {
+        concurrency: 32,
+        ..Limits::default()
+    };
+    let runner = runner(vec![relevance()], models(&rate), limits);
+    let results = all(&runner, (0..200).map(row).collect()).await.unwrap();
+    assert!(
+        results
+            .iter()
+            .all(|result| result.outcome.kind() == OutcomeKind::Scored)
+    );
+    let turned_away = rate.calls() - 200;
+    assert!(turned_away < 300, "{turned_away} calls were turned away");
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_may_pass_is_tried_again_and_what_cannot_is_not() {
     let (kind, calls, _) = kind_of(vec![Reply::Down, Reply::Down, good()]).await;
