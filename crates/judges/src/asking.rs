@@ -145,8 +145,10 @@ impl<'a> Asking<'a> {
                     Some(answer) => (answer, true),
                     None => {
                         let answer = self.called(chat.as_ref(), request).await?;
-                        cache.put(&key, &answer.to_bytes()).await?;
-                        (answer, false)
+                        // Another process may have been quicker; its answer is the one that a rerun will see.
+                        let earlier = cache.put(&key, &answer.to_bytes()).await?;
+                        let earlier = earlier.as_deref().and_then(ChatAnswer::from_bytes);
+                        (earlier.unwrap_or(answer), false)
                     }
                 }
             }

@@ -19,8 +19,9 @@ pub trait AnswerCache: Send + Sync {
     /// The bytes under `key`.
     async fn get(&self, key: &Digest) -> Result<Option<Vec<u8>>>;
 
-    /// Keeps `answer` under `key`. What is there already may stay or go: both were answers to the same question.
-    async fn put(&self, key: &Digest, answer: &[u8]) -> Result<()>;
+    /// Keeps `answer` under `key` unless there is one already; then that one stays and is given back, so that runs side by
+    /// side go by the same answer. A cache with bounds may also keep nothing.
+    async fn put(&self, key: &Digest, answer: &[u8]) -> Result<Option<Vec<u8>>>;
 }
 
 /// A cache in memory with a bound; the oldest answers go first.
@@ -68,13 +69,13 @@ impl AnswerCache for MemoryCache {
         Ok(kept.answers.get(key).cloned())
     }
 
-    async fn put(&self, key: &Digest, answer: &[u8]) -> Result<()> {
+    async fn put(&self, key: &Digest, answer: &[u8]) -> Result<Option<Vec<u8>>> {
         if answer.len() > self.max_bytes {
-            return Ok(());
+            return Ok(None);
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.answers.contains_key(key) {
-            return Ok(());
+        if let Some(earlier) = kept.answers.get(key) {
+            return Ok(Some(earlier.clone()));
         }
         kept.answers.insert(*key, answer.to_vec());
         kept.order.push_back(*key);
@@ -86,7 +87,7 @@ impl AnswerCache for MemoryCache {
             let freed = kept.answers.remove(&oldest).map_or(0, |answer| answer.len());
             kept.bytes -= freed;
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -101,7 +102,8 @@ mod tests {
         for n in 0..4 {
             cache.put(&key(n), &[n; 4]).await.unwrap();
         }
-        cache.put(&key(9), &[9; 11]).await.unwrap();
+        assert_eq!(cache.put(&key(9), &[9; 11]).await.unwrap(), None);
+        assert_eq!(cache.put(&key(3), &[7; 4]).await.unwrap(), Some(vec![3; 4]));
         assert_eq!(cache.len(), 2);
         assert_eq!(cache.get(&key(1)).await.unwrap(), None);
         assert_eq!(cache.get(&key(3)).await.unwrap(), Some(vec![3; 4]));

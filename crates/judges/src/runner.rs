@@ -1,6 +1,6 @@
 //! Judges rows as they come, some at once, results in the order of the rows.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use lodeway_domain::{Error, Result};
@@ -42,40 +42,60 @@ pub struct Repeat {
 /// Judges rows.
 #[derive(Clone)]
 pub struct Runner {
-    judges: Arc<[Arc<dyn Judge>]>,
-    models: Models,
+    seats: Vec<Seat>,
     limits: Limits,
+}
+
+/// A judge with the models it asks.
+#[derive(Clone)]
+struct Seat {
+    judge: Arc<dyn Judge>,
+    models: Models,
     paces: Arc<Paces>,
 }
 
 impl Runner {
-    /// Checks the limits, and that no judge is there twice. Errors: `INVALID_FIELD` with `judges` or a limit.
+    /// Judges that all ask `models`. Errors: `INVALID_FIELD` with `judges` (none, or a name twice) or a limit.
     pub fn new(judges: Vec<Arc<dyn Judge>>, models: Models, limits: Limits) -> Result<Self> {
         limits.check()?;
         if judges.is_empty() {
             return Err(Error::invalid("judges", "are none"));
         }
-        let mut names = HashMap::new();
+        let mut names = HashSet::new();
         for judge in &judges {
-            if names.insert(&judge.id().name, ()).is_some() {
-                return Err(Error::invalid(
-                    "judges",
-                    format!("hold `{}` twice", judge.id().name),
-                ));
+            let name = &judge.id().name;
+            if !names.insert(name.clone()) {
+                return Err(Error::invalid("judges", format!("hold `{name}` twice")));
             }
         }
-        drop(names);
+        let paces = Arc::new(Paces::new(limits.concurrency));
+        let seats = judges.into_iter().map(|judge| Seat {
+            judge,
+            models: models.clone(),
+            paces: Arc::clone(&paces),
+        });
         Ok(Self {
-            judges: judges.into(),
-            models,
-            paces: Arc::new(Paces::new(limits.concurrency)),
+            seats: seats.collect(),
             limits,
         })
     }
 
+    /// Lets the judge of this name ask other models than the rest; a rate limit of theirs holds back this judge alone.
+    ///
+    /// Errors: `INVALID_FIELD` with `judges` if there is no such judge.
+    pub fn with_models(mut self, judge: &str, models: Models) -> Result<Self> {
+        let seat = self.seats.iter_mut().find(|seat| seat.judge.id().name == judge);
+        let Some(seat) = seat else {
+            return Err(Error::invalid("judges", format!("hold no `{judge}`")));
+        };
+        seat.models = models;
+        seat.paces = Arc::new(Paces::new(self.limits.concurrency));
+        Ok(self)
+    }
+
     /// The judges, in the order of a row's results.
-    pub fn judges(&self) -> &[Arc<dyn Judge>] {
-        &self.judges
+    pub fn judges(&self) -> Vec<&Arc<dyn Judge>> {
+        self.seats.iter().map(|seat| &seat.judge).collect()
     }
 
     /// Judges each row by each judge: results come in the order of the rows, and for a row in the order of the judges.
@@ -96,36 +116,35 @@ impl Runner {
         S: Stream<Item = Result<Row>> + Send,
         D: Fn(&str, &JudgeId) -> bool + Send + Sync,
     {
-        let runner = self.clone();
+        let runner = Arc::new(self.clone());
         let concurrency = self.limits.concurrency;
         rows.map_ok(move |row| {
             let row = Arc::new(row);
-            let open: Vec<_> = runner
-                .judges
-                .iter()
-                .filter(|judge| !is_done(&row.key, judge.id()))
-                .map(|judge| (runner.clone(), Arc::clone(&row), Arc::clone(judge)))
+            let open: Vec<_> = (0..runner.seats.len())
+                .filter(|&place| !is_done(&row.key, runner.seats[place].judge.id()))
+                .map(|place| Ok((Arc::clone(&runner), Arc::clone(&row), place)))
                 .collect();
-            stream::iter(open.into_iter().map(Ok))
+            stream::iter(open)
         })
         .try_flatten()
-        .map(|open: Result<(Self, Arc<Row>, Arc<dyn Judge>)>| async move {
-            let (runner, row, judge) = open?;
-            runner.judge_row(&row, judge.as_ref()).await
+        .map(|open: Result<(Arc<Self>, Arc<Row>, usize)>| async move {
+            let (runner, row, place) = open?;
+            runner.judge_row(&row, &runner.seats[place]).await
         })
         .buffered(concurrency)
     }
 
     /// Judges one row by one judge, with its repeats one after the other.
-    pub async fn judge_row(&self, row: &Row, judge: &dyn Judge) -> Result<RowResult> {
+    async fn judge_row(&self, row: &Row, seat: &Seat) -> Result<RowResult> {
+        let judge = seat.judge.as_ref();
         let count = if judge.varies() { self.limits.repeats } else { 1 };
         let mut repeats = Vec::with_capacity(count as usize);
         let mut totals = Totals::default();
         for repeat in 0..count {
             let mut asking = Asking {
-                models: &self.models,
+                models: &seat.models,
                 limits: &self.limits,
-                paces: &self.paces,
+                paces: &seat.paces,
                 judge: judge.id(),
                 row: &row.key,
                 repeat,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lodeway_domain::Result;
+use lodeway_domain::{Error, Result};
 use lodeway_metrics::{Bootstrap, Estimate, Method, normal, wilson};
 use serde::{Deserialize, Serialize};
 
@@ -130,8 +130,11 @@ impl Summary {
         }
     }
 
-    /// The report. Errors: `INVALID_FIELD` with `replicates`.
+    /// The report. Errors: `INVALID_FIELD` with `confidence` or `replicates`.
     pub fn finish(&self, intervals: &Intervals) -> Result<Aggregate> {
+        if !(intervals.confidence > 0.0 && intervals.confidence < 1.0) {
+            return Err(Error::invalid("confidence", "is not between 0 and 1"));
+        }
         let count = |kind| self.outcomes.get(&kind).copied().unwrap_or_default();
         let scored = count(OutcomeKind::Scored);
         let rows: u64 = self.outcomes.values().sum();

@@ -125,10 +125,10 @@ async fn a_damaged_answer_in_the_cache_is_asked_again() {
         async fn get(&self, _: &Digest) -> Result<Option<Vec<u8>>> {
             Ok(Some(b"\x01{\"text\":".to_vec()))
         }
-        async fn put(&self, _: &Digest, answer: &[u8]) -> Result<()> {
+        async fn put(&self, _: &Digest, answer: &[u8]) -> Result<Option<Vec<u8>>> {
             assert!(ChatAnswer::from_bytes(answer).is_some_and(|answer| answer.finish == FinishReason::Stop));
             self.0.fetch_add(1, Ordering::SeqCst);
-            Ok(())
+            Ok(None)
         }
     }
     let chat = Scripted::turns(vec![say(json!({"reason": "", "score": 2}))]);
@@ -157,8 +157,8 @@ async fn a_cache_that_fails_ends_the_run_and_it_can_be_resumed() {
                 _ => Ok(None),
             }
         }
-        async fn put(&self, _: &Digest, _: &[u8]) -> Result<()> {
-            Ok(())
+        async fn put(&self, _: &Digest, _: &[u8]) -> Result<Option<Vec<u8>>> {
+            Ok(None)
         }
     }
     let chat = Scripted::turns(vec![say(json!({"reason": "", "score": 2}))]);
@@ -278,7 +278,7 @@ async fn failures_are_counted_and_never_part_of_the_mean() {
     let mut rows: Vec<Row> = (0..80).map(row).collect();
     rows.push(Row::default());
     let results = all(&runner, rows).await.unwrap();
-    let judge = &runner.judges()[0];
+    let judge = runner.judges()[0];
     let mut summary = Summary::new(judge.id().clone(), judge.kind());
     results.iter().for_each(|result| summary.push(result));
     let report = summary.finish(&Intervals::default()).unwrap();
@@ -318,7 +318,7 @@ async fn shares_have_wilsons_interval() {
     });
     let runner = runner(judges(&["toxicity"]), models(&chat), limits(1, 1));
     let results = all(&runner, (0..20).map(row).collect()).await.unwrap();
-    let judge = &runner.judges()[0];
+    let judge = runner.judges()[0];
     let mut summary = Summary::new(judge.id().clone(), judge.kind());
     results.iter().for_each(|result| summary.push(result));
     let mean = summary.finish(&Intervals::default()).unwrap().mean.unwrap();
@@ -328,6 +328,128 @@ async fn shares_have_wilsons_interval() {
         (mean.low.unwrap() - 0.111_86).abs() < 1e-4 && (mean.high.unwrap() - 0.468_70).abs() < 1e-4,
         "{mean:?}"
     );
+}
+
+#[tokio::test]
+async fn an_answer_that_was_there_first_wins() {
+    /// Another process puts its answer between our look and our own.
+    struct Raced;
+    #[async_trait]
+    impl AnswerCache for Raced {
+        async fn get(&self, _: &Digest) -> Result<Option<Vec<u8>>> {
+            Ok(None)
+        }
+        async fn put(&self, _: &Digest, answer: &[u8]) -> Result<Option<Vec<u8>>> {
+            let mut theirs = ChatAnswer::from_bytes(answer).unwrap();
+            theirs.text = json!({"reason": "theirs", "score": 1}).to_string();
+            Ok(Some(theirs.to_bytes()))
+        }
+    }
+    let chat = Scripted::turns(vec![say(json!({"reason": "ours", "score": 5}))]);
+    let models = Models {
+        cache: Some(Arc::new(Raced)),
+        ..models(&chat)
+    };
+    let results = all(
+        &runner(judges(&["relevance"]), models, Limits::default()),
+        vec![row(1)],
+    )
+    .await;
+    assert_eq!(results.unwrap()[0].outcome.judgement().unwrap().reason, "theirs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_judge_may_ask_models_of_its_own() {
+    let (one, other) = (
+        Scripted::turns(vec![
+            Reply::Limit(Some(Duration::from_secs(30))),
+            say(json!({"reason": "", "score": 1})),
+        ]),
+        Scripted::turns(vec![say(json!({"reason": "", "score": 2}))]),
+    );
+    let runner = runner(judges(&["relevance", "conciseness"]), models(&one), limits(4, 1));
+    assert!(runner.clone().with_models("toxicity", Models::default()).is_err());
+    let runner = runner.with_models("conciseness", models(&other)).unwrap();
+    let results = all(&runner, (0..3).map(row).collect()).await.unwrap();
+    let values: Vec<f64> = results
+        .iter()
+        .map(|one| one.outcome.judgement().unwrap().value.unwrap())
+        .collect();
+    assert_eq!(values, [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]);
+    assert_eq!((one.calls(), other.calls()), (4, 3));
+}
+
+/// What `summary` says of rows with these scores of a category judge.
+#[test]
+fn categories_have_shares_and_a_mean_where_all_have_weights() {
+    use lodeway_judges::{Category, Judgement, Outcome, RowResult, ScoreKind, Totals};
+    let category = |name: &str, weight| Category {
+        name: name.to_owned(),
+        weight,
+    };
+    let report = |weight: Option<f64>, intervals: &Intervals| {
+        let id = JudgeId::new("tone", 1).unwrap();
+        let categories = vec![
+            category("warm", Some(1.0)),
+            category("cold", weight),
+            category("none", Some(0.5)),
+        ];
+        let mut summary = Summary::new(id.clone(), ScoreKind::Category { categories });
+        for place in 0..40 {
+            let (name, value) = if place % 4 == 0 {
+                ("cold", weight)
+            } else {
+                ("warm", Some(1.0))
+            };
+            let judgement = Judgement {
+                score: Score::Category(name.to_owned()),
+                value,
+                reason: String::new(),
+                findings: Vec::new(),
+            };
+            summary.push(&RowResult {
+                row: place.to_string(),
+                judge: id.clone(),
+                outcome: Outcome::Scored(judgement),
+                spread: None,
+                repeats: Vec::new(),
+                totals: Totals::default(),
+            });
+        }
+        summary.finish(intervals)
+    };
+    let weighted = report(Some(0.0), &Intervals::default()).unwrap();
+    assert_eq!(weighted.categories["warm"].value, 0.75);
+    assert_eq!(
+        (weighted.categories["none"].value, weighted.categories["none"].low),
+        (0.0, Some(0.0))
+    );
+    let drawn = weighted.mean.unwrap();
+    assert_eq!(drawn.value, 0.75);
+
+    let always_normal = Intervals {
+        normal_from: 0,
+        ..Intervals::default()
+    };
+    let normal = report(Some(0.0), &always_normal).unwrap().mean.unwrap();
+    assert_eq!(normal.method, "delta");
+    let half = |mean: &lodeway_judges::Mean| (mean.high.unwrap() - mean.low.unwrap()) / 2.0;
+    // √(0.75 · 0.25 / 39) · 1.959964
+    assert!((half(&normal) - 0.135_90).abs() < 1e-4, "{normal:?}");
+    assert!((half(&normal) - half(&drawn)).abs() < 0.02, "{drawn:?}");
+
+    let unweighted = report(None, &Intervals::default()).unwrap();
+    assert_eq!(
+        (unweighted.mean, unweighted.categories["cold"].value),
+        (None, 0.25)
+    );
+    for confidence in [0.0, 1.0, f64::NAN] {
+        let wrong = Intervals {
+            confidence,
+            ..Intervals::default()
+        };
+        assert!(report(None, &wrong).is_err());
+    }
 }
 
 #[test]
