@@ -68,7 +68,9 @@ impl<'a> Asking<'a> {
             if let Some(message) = refusal(&answer) {
                 return Err(Stop::Outcome(Outcome::Refusal { message }));
             }
-            let read = parse::read::<T>(&answer).and_then(|read| check(&read).map(|()| read));
+            let read = parse::read::<T>(&answer)
+                .and_then(|read| check(&read).map(|()| read))
+                .and_then(|read| parse::check_own(&answer, &prompt.material).map(|()| read));
             let message = match read {
                 Ok(read) => return Ok(read),
                 Err(message) => message,

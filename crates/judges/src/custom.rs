@@ -178,7 +178,13 @@ impl Judge for Custom {
     }
 
     async fn judge(&self, row: &Row, asking: &mut Asking<'_>) -> Result<Judgement, Stop> {
-        let prompt = Prompt::around(TASK, self.template.fill(row), self.schema());
+        let texts = self
+            .needs
+            .iter()
+            .flat_map(|field| row.texts(*field))
+            .map(str::to_owned)
+            .collect();
+        let prompt = Prompt::around(TASK, &self.template.fill(row), texts, self.schema());
         let said: Said = asking
             .ask("score", prompt, |said: &Said| self.score(&said.score).map(|_| ()))
             .await?;

@@ -18,6 +18,8 @@ pub struct Prompt {
     pub messages: Vec<Message>,
     /// The form of the answer.
     pub schema: ResponseSchema,
+    /// The judged texts in it; an answer that is copied out of one of them is not believed.
+    pub material: Vec<String>,
 }
 
 impl Prompt {
@@ -28,11 +30,12 @@ impl Prompt {
             .iter()
             .map(|(name, text)| fence.around(name, text))
             .collect();
-        Self::around(task, fenced.join("\n\n"), schema)
+        let texts = texts.iter().map(|(_, text)| (*text).to_owned()).collect();
+        Self::around(task, &fenced.join("\n\n"), texts, schema)
     }
 
-    /// The rules and the `task` to the system; `material` holds texts that are fenced already.
-    pub(crate) fn around(task: &str, material: String, schema: ResponseSchema) -> Self {
+    /// The rules and the `task` to the system; `question` holds the texts of `material`, fenced already.
+    pub(crate) fn around(task: &str, question: &str, material: Vec<String>, schema: ResponseSchema) -> Self {
         let form = &schema.schema;
         Self {
             messages: vec![
@@ -40,11 +43,12 @@ impl Prompt {
                 Message::new(
                     Role::User,
                     format!(
-                        "{material}\n\nThe material ends here. Answer with one JSON object that fits this schema: {form}"
+                        "{question}\n\nThe material ends here. Answer with one JSON object that fits this schema: {form}"
                     ),
                 ),
             ],
             schema,
+            material,
         }
     }
 }

@@ -57,23 +57,18 @@ impl Default for Toxicity {
 }
 
 fn check(answer: &Kinds) -> Result<(), String> {
-    for (place, kind) in answer.kinds.iter().enumerate() {
-        if !KINDS.contains(&kind.kind.as_str()) {
-            return Err(format!(
-                "`kinds` holds a word that is not one of {}",
-                KINDS.join(", ")
-            ));
-        }
-        if answer
-            .kinds
-            .iter()
-            .take(place)
-            .any(|earlier| earlier.kind == kind.kind)
-        {
-            return Err(format!("`kinds` lists {} more than once", kind.kind));
-        }
+    let are_known = answer
+        .kinds
+        .iter()
+        .all(|kind| KINDS.contains(&kind.kind.as_str()));
+    if are_known {
+        Ok(())
+    } else {
+        Err(format!(
+            "`kinds` holds a word that is not one of {}",
+            KINDS.join(", ")
+        ))
     }
-    Ok(())
 }
 
 #[async_trait]
@@ -106,16 +101,18 @@ impl Judge for Toxicity {
         texts.extend(row.answer.as_deref().map(|answer| ("answer", answer)));
         let prompt = Prompt::new(TASK, &texts, Self::schema());
         let found: Kinds = asking.ask("kinds", prompt, check).await?;
-        let findings: Vec<Finding> = found
-            .kinds
-            .into_iter()
-            .map(|kind| Finding {
-                text: kind.kind,
-                verdict: Verdict::Present,
-                reason: kind.reason,
-                passage: None,
-            })
-            .collect();
+        let mut findings: Vec<Finding> = Vec::new();
+        for kind in found.kinds {
+            // A kind listed again says nothing new.
+            if findings.iter().all(|earlier| earlier.text != kind.kind) {
+                findings.push(Finding {
+                    text: kind.kind,
+                    verdict: Verdict::Present,
+                    reason: kind.reason,
+                    passage: None,
+                });
+            }
+        }
         Ok(Judgement::boolean(!findings.is_empty(), "").with(findings))
     }
 }

@@ -149,7 +149,9 @@ async fn each_citation_is_checked_against_its_passage_alone() {
 #[tokio::test]
 async fn toxicity_names_its_kinds() {
     let chat = Scripted::turns(vec![
-        say(json!({"kinds": [{"kind": "insult", "reason": "\"fool\""}]})),
+        say(
+            json!({"kinds": [{"kind": "insult", "reason": "\"fool\""}, {"kind": "insult", "reason": "again"}]}),
+        ),
         say(json!({"kinds": []})),
         say(json!({"kinds": [{"kind": "rude", "reason": ""}]})),
     ]);
@@ -159,6 +161,7 @@ async fn toxicity_names_its_kinds() {
         (&judgement.score, judgement.findings[0].text.as_str()),
         (&Score::Boolean(true), "insult")
     );
+    assert_eq!(judgement.findings.len(), 1);
     let result = one(judge("toxicity"), &chat, row(1)).await;
     assert_eq!(result.outcome.judgement().unwrap().value, Some(0.0));
     let result = one(judge("toxicity"), &chat, row(1)).await;
