@@ -198,14 +198,21 @@ async fn an_error_of_the_rows_comes_after_the_results_before_it() {
 
 #[tokio::test]
 async fn dropping_the_results_cancels_all_calls() {
-    let chat = Scripted::turns(vec![Reply::Never]);
+    let chat = Scripted::new(|_, call| match call {
+        0..5 => Reply::Never,
+        _ => say(json!({"reason": "", "score": 2})),
+    });
+    let with_cache = Models {
+        cache: Some(Arc::new(MemoryCache::new(1 << 20))),
+        ..models(&chat)
+    };
     let read = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&read);
     let rows = stream::iter(0..1000).map(move |n| {
         counted.fetch_add(1, Ordering::SeqCst);
         Ok(row(n))
     });
-    let runner = runner(judges(&["relevance"]), models(&chat), limits(5, 1));
+    let runner = runner(judges(&["relevance"]), with_cache, limits(5, 1));
     let mut results = Box::pin(runner.judge_rows(rows, |_, _| false));
     assert!(futures::poll!(results.next()).is_pending());
     assert_eq!(
@@ -215,6 +222,13 @@ async fn dropping_the_results_cancels_all_calls() {
     );
     drop(results);
     assert_eq!(chat.under_way(), 0);
+    let again = all(&runner, (0..20).map(row).collect()).await.unwrap();
+    assert!(
+        again
+            .iter()
+            .all(|result| result.outcome.kind() == OutcomeKind::Scored),
+        "nothing stays locked"
+    );
 }
 
 #[tokio::test]
