@@ -1,0 +1,67 @@
+//! What judging cost.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ChatAnswer, Usage};
+
+/// Answers, tokens and cost; sums of a row, a judge or a run.
+///
+/// `answers`, `usage` and `cost` are the same at every rerun; `cached` and what was spent tell how much of it came free.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Totals {
+    /// Answers of models.
+    pub answers: u64,
+    /// Those of them that were in the cache.
+    pub cached: u64,
+    /// Calls that gave no answer.
+    pub failed_calls: u64,
+    /// Tokens of all answers.
+    pub usage: Usage,
+    /// Cost of all answers that have one.
+    pub cost: f64,
+    /// Answers without a cost.
+    pub unpriced: u64,
+    /// Tokens of answers that were not in the cache.
+    pub spent_usage: Usage,
+    /// Cost of answers that were not in the cache.
+    pub spent_cost: f64,
+}
+
+impl Totals {
+    pub(crate) fn count(&mut self, answer: &ChatAnswer, is_cached: bool) {
+        let cost = answer.cost.filter(|cost| cost.is_finite());
+        let mut one = Self {
+            answers: 1,
+            cached: u64::from(is_cached),
+            usage: answer.usage,
+            cost: cost.unwrap_or(0.0),
+            unpriced: u64::from(cost.is_none()),
+            ..Self::default()
+        };
+        if !is_cached {
+            one.spent_usage = one.usage;
+            one.spent_cost = one.cost;
+        }
+        self.add(&one);
+    }
+
+    /// Adds the sums of another part.
+    pub fn add(&mut self, other: &Self) {
+        self.answers += other.answers;
+        self.cached += other.cached;
+        self.failed_calls += other.failed_calls;
+        self.usage = sum(self.usage, other.usage);
+        self.cost += other.cost;
+        self.unpriced += other.unpriced;
+        self.spent_usage = sum(self.spent_usage, other.spent_usage);
+        self.spent_cost += other.spent_cost;
+    }
+}
+
+/// A provider may count any number of tokens, so sums saturate.
+fn sum(left: Usage, right: Usage) -> Usage {
+    Usage {
+        input_tokens: left.input_tokens.saturating_add(right.input_tokens),
+        output_tokens: left.output_tokens.saturating_add(right.output_tokens),
+    }
+}
