@@ -1,0 +1,1 @@
+//! Datasets: files in versions, read to their end before a version exists.

@@ -1,0 +1,1 @@
+//! Evaluations: durable jobs that measure a target on a dataset.

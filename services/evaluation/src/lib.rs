@@ -1,0 +1,65 @@
+//! Evaluation: what a model is worth, before it is deployed and after.
+//!
+//! Its job: keep datasets in versions; measure versions, endpoints and LLMs on them as durable jobs that leave a run and
+//! a report; join outcomes that become known later with the predictions that were given. Not its job: the mathematics
+//! (`lodeway-metrics`), tables in files (`lodeway-tables`), loading models (the model host), or deciding who is promoted:
+//! it records verdicts, and the registry's rules read them.
+//!
+//! A tour: [`Evaluation`] is what the binary composes; `datasets/`, `evaluations/` and `outcomes/` are the three services,
+//! each with its generated trait in `api.rs`, wire and domain in `convert.rs`, and one use case a file; [`Peers`] are the
+//! services it asks.
+
+mod config;
+mod datasets;
+mod evaluations;
+mod outcomes;
+mod peers;
+
+use std::sync::Arc;
+
+use lodeway_domain::{Result, time::Clock};
+use lodeway_rpc::Tasks;
+use lodeway_store::evaluation::SqlEvaluation;
+use tonic::service::Routes;
+
+pub use self::{config::EvaluationConfig, peers::Peers};
+
+/// The services, ready to be mounted. Clones share them.
+#[derive(Clone)]
+pub struct Evaluation {
+    site: Arc<Site>,
+}
+
+/// What the three services share.
+struct Site {
+    store: SqlEvaluation,
+    peers: Peers,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    config: EvaluationConfig,
+}
+
+impl Evaluation {
+    /// Opens the services; jobs that were cut off go on in the background.
+    pub async fn start(
+        store: SqlEvaluation,
+        peers: Peers,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+        config: EvaluationConfig,
+    ) -> Result<Self> {
+        let site = Site {
+            store,
+            peers,
+            clock,
+            tasks,
+            config,
+        };
+        Ok(Self { site: Arc::new(site) })
+    }
+
+    /// Each service by its full name.
+    pub fn services(&self) -> Vec<(&'static str, Routes)> {
+        Vec::new()
+    }
+}
