@@ -76,6 +76,8 @@ pub enum Reason {
     RuntimeMissing,
     /// A rollout is under way, or in a state that does not allow this.
     RolloutState,
+    /// An evaluation is in a state that does not allow this.
+    EvaluationState,
     /// A fault of the server itself.
     ServerFault,
 }
@@ -115,6 +117,7 @@ impl Reason {
             Self::TargetNotReady => "TARGET_NOT_READY",
             Self::RuntimeMissing => "RUNTIME_MISSING",
             Self::RolloutState => "ROLLOUT_STATE",
+            Self::EvaluationState => "EVALUATION_STATE",
             Self::ServerFault => "SERVER_FAULT",
         }
     }
@@ -152,6 +155,8 @@ pub enum ResourceKind {
     Rollout,
     /// A prediction, by id.
     Prediction,
+    /// An evaluation, by id.
+    Evaluation,
 }
 
 impl ResourceKind {
@@ -172,6 +177,7 @@ impl ResourceKind {
             Self::Revision => "revision",
             Self::Rollout => "rollout",
             Self::Prediction => "prediction",
+            Self::Evaluation => "evaluation",
         }
     }
 }

@@ -3,8 +3,11 @@
 //! A tour: each part has its contract (a trait) and its SQL in a file of its own; [`SqlEvaluation`] keeps all on both
 //! engines.
 
+mod evaluations;
+
 use lodeway_domain::time::Timestamp;
 
+pub use self::evaluations::{EvaluationQuery, EvaluationStore, Lease};
 use crate::{
     migrate::{self, Migrations, Step},
     sql::{Db, OpenError},

@@ -1,0 +1,20 @@
+//! Evaluations: what is measured on which data, what must hold, and where a measurement stands.
+//!
+//! A tour: `spec` is what was asked for, checked once; `job` is the durable job with its states, parts and results.
+
+mod job;
+mod roles;
+mod spec;
+
+pub use self::{
+    job::{
+        Clause, EvaluatedModel, EvaluationRecord, EvaluationState, MetricValue, Part, PartOf, Phase,
+        Progress, Usage, Verdict,
+    },
+    roles::{ColumnRoles, ProbabilityColumn},
+    spec::{
+        Baseline, Bound, ClassifierScorer, Embedder, EndpointTarget, EvaluationOptions, EvaluationSpec,
+        JudgeKind, JudgeScorer, LlmTarget, MAX_NAME_LEN, MAX_SCORERS, MAX_THRESHOLDS, ScoreKind, Scorer,
+        ScorerKind, Target, Task, Threshold,
+    },
+};
