@@ -18,16 +18,18 @@ mod peers;
 use std::sync::Arc;
 
 use lodeway_domain::{Result, time::Clock};
+use lodeway_proto::evaluation::v1::evaluation_service_server;
 use lodeway_rpc::Tasks;
 use lodeway_store::evaluation::SqlEvaluation;
 use tonic::service::Routes;
 
+use self::evaluations::Evaluations;
 pub use self::{config::EvaluationConfig, peers::Peers};
 
 /// The services, ready to be mounted. Clones share them.
 #[derive(Clone)]
 pub struct Evaluation {
-    site: Arc<Site>,
+    evaluations: Evaluations,
 }
 
 /// What the three services share.
@@ -55,11 +57,17 @@ impl Evaluation {
             tasks,
             config,
         };
-        Ok(Self { site: Arc::new(site) })
+        let site = Arc::new(site);
+        Ok(Self {
+            evaluations: Evaluations::start(site)?,
+        })
     }
 
     /// Each service by its full name.
     pub fn services(&self) -> Vec<(&'static str, Routes)> {
-        Vec::new()
+        vec![(
+            evaluation_service_server::SERVICE_NAME,
+            Routes::new(self.evaluations.service()),
+        )]
     }
 }

@@ -1,10 +1,12 @@
 //! Evaluations: what is measured on which data, what must hold, and where a measurement stands.
 //!
-//! A tour: `spec` is what was asked for, checked once; `job` is the durable job with its states, parts and results.
+//! A tour: `spec` is what was asked for, checked once; `job` is the durable job with its states, parts and results;
+//! `verdict` decides.
 
 mod job;
 mod roles;
 mod spec;
+mod verdict;
 
 pub use self::{
     job::{
@@ -17,4 +19,5 @@ pub use self::{
         JudgeKind, JudgeScorer, LlmTarget, MAX_NAME_LEN, MAX_SCORERS, MAX_THRESHOLDS, ScoreKind, Scorer,
         ScorerKind, Target, Task, Threshold,
     },
+    verdict::more_is_better,
 };
