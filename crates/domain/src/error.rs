@@ -78,6 +78,8 @@ pub enum Reason {
     RolloutState,
     /// An evaluation is in a state that does not allow this.
     EvaluationState,
+    /// No record was added to the dataset since its newest version.
+    NoRecordsPending,
     /// A fault of the server itself.
     ServerFault,
 }
@@ -118,6 +120,7 @@ impl Reason {
             Self::RuntimeMissing => "RUNTIME_MISSING",
             Self::RolloutState => "ROLLOUT_STATE",
             Self::EvaluationState => "EVALUATION_STATE",
+            Self::NoRecordsPending => "NO_RECORDS_PENDING",
             Self::ServerFault => "SERVER_FAULT",
         }
     }
@@ -157,6 +160,10 @@ pub enum ResourceKind {
     Prediction,
     /// An evaluation, by id.
     Evaluation,
+    /// A dataset, by name.
+    Dataset,
+    /// A version of a dataset, by `name@number`.
+    DatasetVersion,
 }
 
 impl ResourceKind {
@@ -178,6 +185,8 @@ impl ResourceKind {
             Self::Rollout => "rollout",
             Self::Prediction => "prediction",
             Self::Evaluation => "evaluation",
+            Self::Dataset => "dataset",
+            Self::DatasetVersion => "dataset version",
         }
     }
 }
