@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lodeway_proto::{
     artifacts::v1::artifact_service_client::ArtifactServiceClient,
+    evaluation::v1::evaluation_service_client::EvaluationServiceClient,
     gateway::v1::{
         endpoint_service_client::EndpointServiceClient, monitor_service_client::MonitorServiceClient,
     },
@@ -57,6 +58,8 @@ pub struct Client {
     pub monitor: MonitorServiceClient<Link>,
     /// The model host.
     pub deployments: DeploymentServiceClient<Link>,
+    /// Evaluations.
+    pub evaluations: EvaluationServiceClient<Link>,
     /// Where the platform is, as the user wrote it.
     pub address: String,
     /// How results look.
@@ -86,6 +89,8 @@ impl Client {
             artifacts: ArtifactServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             endpoints: EndpointServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             monitor: MonitorServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            evaluations: EvaluationServiceClient::new(link.clone())
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
             deployments: DeploymentServiceClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
             address: common.address.clone(),
             format: common.output,

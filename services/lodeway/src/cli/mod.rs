@@ -9,6 +9,7 @@ mod artifact;
 mod connect;
 mod deployment;
 mod endpoint;
+mod evaluation;
 mod experiment;
 mod health;
 mod model;
@@ -90,6 +91,20 @@ pub enum Command {
     Deployment {
         #[command(subcommand)]
         verb: deployment::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Measures a model version, an endpoint, an LLM or predictions on a dataset, on the platform.
+    Evaluate {
+        #[command(flatten)]
+        what: Box<evaluation::Create>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Evaluations: list, show, watch, report, cancel, compare, verify.
+    Evaluation {
+        #[command(subcommand)]
+        verb: evaluation::Verb,
         #[command(flatten)]
         common: Common,
     },
@@ -189,6 +204,8 @@ pub fn run(command: Command) -> ExitCode {
             Command::Endpoint { verb, common } => endpoint::run(verb, &Client::connect(&common)?).await,
             Command::Rollout { verb, common } => rollout::run(verb, &Client::connect(&common)?).await,
             Command::Deployment { verb, common } => deployment::run(verb, &Client::connect(&common)?).await,
+            Command::Evaluate { what, common } => what.run(&Client::connect(&common)?).await,
+            Command::Evaluation { verb, common } => evaluation::run(verb, &Client::connect(&common)?).await,
             Command::Prediction { verb, common } => prediction::run(verb, &Client::connect(&common)?).await,
         }
     });
