@@ -9,6 +9,7 @@ mod artifact;
 mod connect;
 mod deployment;
 mod endpoint;
+mod evaluate;
 mod experiment;
 mod health;
 mod model;
@@ -93,6 +94,8 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Measures predictions: metrics with intervals, slices, comparison with a baseline, thresholds.
+    Evaluate(Box<evaluate::Arguments>),
     /// Single answers of endpoints: explain.
     Prediction {
         #[command(subcommand)]
@@ -171,6 +174,11 @@ pub type Done = Result<(), Failure>;
 
 /// Runs one administration command.
 pub fn run(command: Command) -> ExitCode {
+    let command = match command {
+        // Needs neither the platform nor a runtime.
+        Command::Evaluate(arguments) => return evaluate::run(&arguments),
+        other => other,
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -180,6 +188,8 @@ pub fn run(command: Command) -> ExitCode {
     };
     let done = runtime.block_on(async {
         match command {
+            // Done above.
+            Command::Evaluate(_) => Ok(()),
             Command::Experiment { verb, common } => experiment::run(verb, &Client::connect(&common)?).await,
             Command::Run { verb, common } => run::run(verb, &Client::connect(&common)?).await,
             Command::Model { verb, common } => model::run(verb, &Client::connect(&common)?).await,
