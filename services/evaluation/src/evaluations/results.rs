@@ -25,9 +25,17 @@ const AHEAD: usize = 4;
 
 /// The columns that tell of a row without its features.
 fn told(batch: &Batch, wanted: &Wanted, first: u64) -> Result<Batch> {
-    let mut names: Vec<&str> = vec![&wanted.target];
+    let mut names: Vec<&str> = wanted.target.as_deref().into_iter().collect();
     names.extend(wanted.weight.as_deref());
     names.extend(wanted.slices.iter().map(String::as_str));
+    let texts = [
+        &wanted.query,
+        &wanted.prompt,
+        &wanted.answer,
+        &wanted.context,
+        &wanted.expected,
+    ];
+    names.extend(texts.into_iter().filter_map(|name| name.as_deref()));
     names.extend(wanted.prediction.as_deref());
     names.extend(wanted.probabilities.iter().map(|(_, column)| column.as_str()));
     if let Some((prediction, probabilities)) = &wanted.baseline {

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use lodeway_domain::id::{RequestId, new_hex};
 use lodeway_proto::evaluation::v1::{
     self as wire, Baseline, ColumnRoles, CreateEvaluationRequest, DatasetRef, EndpointTarget, Evaluation,
-    EvaluationOptions, EvaluationSpec, EvaluationTarget, JudgeKind, JudgeScorer, LlmTarget,
-    ProbabilityColumn, Scorer, Threshold, WatchEvaluationRequest, baseline, evaluation_target::Target,
-    scorer,
+    EvaluationOptions, EvaluationSpec, EvaluationTarget, JudgeKind, JudgeScorer, LlmTarget, Scorer,
+    WatchEvaluationRequest, baseline, evaluation_target::Target, scorer,
 };
 
 use super::{finished, threshold::threshold};
@@ -17,63 +16,31 @@ use crate::cli::{
     Done, Failure, artifact,
     connect::Client,
     output::{Format, key_value},
+    parse::share,
     refused,
 };
 
-/// What is measured, on what, and what must hold.
+/// What only the platform knows.
 #[derive(Args)]
-pub struct Create {
-    /// A model version: `models:/NAME/3`, `models:/NAME/Stage`, `models:/NAME@alias`. None, and neither `--endpoint` nor
-    /// `--llm`: the predictions in the data.
-    #[arg(value_name = "TARGET")]
-    model: Option<String>,
-    /// A file of Parquet, CSV, JSON Lines or Arrow; or `dataset:NAME[@VERSION]`.
-    #[arg(long, value_name = "FILE|DATASET")]
-    data: String,
-    /// The column with the truth.
-    #[arg(long, default_value = "", value_name = "COLUMN")]
-    target: String,
-    /// The column, or for a model the output, with predictions.
-    #[arg(long, default_value = "", value_name = "COLUMN")]
-    prediction: String,
-    /// The column with probabilities of the positive class, or one a class; repeatable.
-    #[arg(long = "probability", value_name = "[CLASS=]COLUMN")]
-    probabilities: Vec<String>,
-    /// The column with weights.
-    #[arg(long, default_value = "", value_name = "COLUMN")]
-    weight: String,
-    /// Also measure each value of this column; repeatable.
-    #[arg(long = "slice", value_name = "COLUMN")]
-    slices: Vec<String>,
+#[command(next_help_heading = "On the platform")]
+pub struct OnPlatform {
+    /// Ask this endpoint.
+    #[arg(long, conflicts_with_all = ["target_of", "llm"], value_name = "NAME")]
+    endpoint: Option<String>,
+    /// Ask the LLM behind this route.
+    #[arg(long, conflicts_with = "target_of", value_name = "ROUTE")]
+    llm: Option<String>,
     /// What goes into the model; default: what it declares; repeatable.
     #[arg(long = "feature", value_name = "COLUMN")]
     features: Vec<String>,
     /// The column that an LLM is asked with.
     #[arg(long, default_value = "", value_name = "COLUMN")]
     prompt: String,
-    /// The column with what an LLM answered.
-    #[arg(long, default_value = "", value_name = "COLUMN")]
-    answer: String,
     /// The column with what an LLM was given to answer from.
     #[arg(long, default_value = "", value_name = "COLUMN")]
     context: String,
-    /// The column with what an LLM should have answered.
-    #[arg(long, default_value = "", value_name = "COLUMN")]
-    expected_answer: String,
-    /// Ask this endpoint.
-    #[arg(long, conflicts_with_all = ["model", "llm"], value_name = "NAME")]
-    endpoint: Option<String>,
-    /// Ask the LLM behind this route.
-    #[arg(long, conflicts_with = "model", value_name = "ROUTE")]
-    llm: Option<String>,
-    /// What the target column is; default: told from the data.
-    #[arg(long, value_name = "TASK")]
-    task: Option<Task>,
-    /// What must hold, for example `accuracy>=0.9`, `accuracy.low>=0.85`, `f1>=baseline-0.01`; repeatable.
-    #[arg(long = "threshold", value_name = "METRIC>=LIMIT", value_parser = threshold)]
-    thresholds: Vec<Threshold>,
-    /// What `baseline` in a threshold means: `models:/NAME/3`, an evaluation's id, or a column with predictions.
-    #[arg(long, value_name = "BASELINE")]
+    /// What `baseline` in a threshold means: `models:/NAME/3`, or an evaluation's id.
+    #[arg(long, conflicts_with = "baseline_prediction", value_name = "BASELINE")]
     baseline: Option<String>,
     /// Have answers judged, for example `faithfulness=ROUTE`; repeatable.
     #[arg(long = "judge", value_name = "KIND=ROUTE", value_parser = key_value)]
@@ -84,12 +51,6 @@ pub struct Create {
     /// The experiment that holds the results.
     #[arg(long, default_value = "", value_name = "NAME")]
     experiment: String,
-    /// The class that counts as positive.
-    #[arg(long, default_value = "", value_name = "CLASS")]
-    positive: String,
-    /// Of resampling.
-    #[arg(long, default_value_t = 0)]
-    seed: i64,
     /// Rows a call of the target.
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     batch_size: i32,
@@ -99,29 +60,50 @@ pub struct Create {
     /// Only so many rows, from the beginning.
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     max_rows: i64,
+    /// The share of rows that may fail.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    max_failed: Option<f64>,
     /// Do not wait for the end.
     #[arg(long)]
     no_wait: bool,
 }
 
-/// What a target column is.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Task {
-    /// Classes.
-    Classification,
-    /// Numbers.
-    Regression,
-    /// Relevance of what was ranked.
-    Ranking,
-    /// Texts.
-    Text,
+/// What is measured, on what, and what must hold.
+pub struct Asked {
+    /// A model version.
+    pub model: Option<String>,
+    /// A file, a dataset or a URI.
+    pub data: String,
+    /// What the columns are for.
+    pub roles: ColumnRoles,
+    /// What the target column is.
+    pub task: wire::Task,
+    /// What must hold.
+    pub thresholds: Vec<String>,
+    /// A column that is compared with.
+    pub baseline_prediction: Option<String>,
+    /// The positive class.
+    pub positive: String,
+    /// Places of ranking.
+    pub ks: Vec<usize>,
+    /// Of all that is random.
+    pub seed: u64,
+    /// Of intervals.
+    pub confidence: f64,
+    /// The fewest rows of a slice.
+    pub slice_rows: u64,
 }
 
-impl Create {
+impl OnPlatform {
+    /// Whether something is asked that only the platform has.
+    pub fn is_asked(&self) -> bool {
+        self.endpoint.is_some() || self.llm.is_some() || !self.judges.is_empty()
+    }
+
     /// Asks for the evaluation, shows how far it is, and prints what came out. Errors: also a verdict that failed.
-    pub async fn run(self, client: &Client) -> Done {
+    pub async fn run(self, asked: Asked, client: &Client) -> Done {
         let no_wait = self.no_wait;
-        let spec = self.spec(client).await?;
+        let spec = self.spec(asked, client).await?;
         let request = CreateEvaluationRequest {
             spec: Some(spec),
             request_id: RequestId::generate().to_string(),
@@ -140,18 +122,21 @@ impl Create {
         finished(client, &ended)
     }
 
-    async fn spec(self, client: &Client) -> Result<EvaluationSpec, Failure> {
+    async fn spec(self, asked: Asked, client: &Client) -> Result<EvaluationSpec, Failure> {
         let mut scorers = self.judges.iter().map(judge).collect::<Result<Vec<_>, _>>()?;
-        if !self.positive.is_empty() {
-            scorers.push(Scorer {
-                name: String::new(),
-                scorer: Some(scorer::Scorer::Task(wire::TaskScorer {
-                    positive_class: self.positive.clone(),
-                    ..wire::TaskScorer::default()
-                })),
-            });
-        }
-        let target = match (self.model, self.endpoint, self.llm) {
+        scorers.push(Scorer {
+            name: String::new(),
+            scorer: Some(scorer::Scorer::Task(wire::TaskScorer {
+                positive_class: asked.positive,
+                k: asked
+                    .ks
+                    .iter()
+                    .map(|k| i32::try_from(*k).unwrap_or(i32::MAX))
+                    .collect(),
+                ..wire::TaskScorer::default()
+            })),
+        });
+        let target = match (asked.model, self.endpoint, self.llm) {
             (Some(uri), ..) => Some(Target::ModelUri(uri)),
             (_, Some(endpoint), _) => Some(Target::Endpoint(EndpointTarget {
                 endpoint,
@@ -163,56 +148,45 @@ impl Create {
             })),
             _ => None,
         };
-        let task = match self.task {
-            None => wire::Task::Unspecified,
-            Some(Task::Classification) => wire::Task::Classification,
-            Some(Task::Regression) => wire::Task::Regression,
-            Some(Task::Ranking) => wire::Task::Ranking,
-            Some(Task::Text) => wire::Task::Text,
-        };
-        let probability = |text: &String| match text.split_once('=') {
-            Some((class, column)) => ProbabilityColumn {
-                class: class.to_owned(),
-                column: column.to_owned(),
-            },
-            None => ProbabilityColumn {
-                class: String::new(),
-                column: text.clone(),
-            },
-        };
+        let thresholds = asked
+            .thresholds
+            .iter()
+            .map(|text| threshold(text).map_err(refused));
+        let thresholds = thresholds.collect::<Result<Vec<_>, _>>()?;
+        let column = asked
+            .baseline_prediction
+            .map(baseline::Baseline::PredictionColumn);
         let roles = ColumnRoles {
-            target: self.target,
-            prediction: self.prediction,
-            probabilities: self.probabilities.iter().map(probability).collect(),
-            weight: self.weight,
-            slices: self.slices,
             features: self.features,
             prompt: self.prompt,
-            answer: self.answer,
             context: self.context,
-            expected_answer: self.expected_answer,
-            query: String::new(),
+            ..asked.roles
         };
         let options = EvaluationOptions {
-            seed: self.seed,
+            seed: i64::from_ne_bytes(asked.seed.to_ne_bytes()),
+            confidence: asked.confidence,
+            min_slice_rows: i64::try_from(asked.slice_rows).unwrap_or(i64::MAX),
             batch_size: self.batch_size,
             max_concurrency: self.concurrency,
             max_rows: self.max_rows,
+            max_failed_share: self.max_failed,
             ..EvaluationOptions::default()
         };
         let name = match self.name.as_str() {
-            "" => stem(&self.data),
+            "" => stem(&asked.data),
             name => name.to_owned(),
         };
         Ok(EvaluationSpec {
             name,
-            dataset: Some(dataset(client, &self.data).await?),
+            dataset: Some(dataset(client, &asked.data).await?),
             roles: Some(roles),
             target: target.map(|target| EvaluationTarget { target: Some(target) }),
-            task: task.into(),
+            task: asked.task.into(),
             scorers,
-            thresholds: self.thresholds,
-            baseline: self.baseline.map(baseline),
+            thresholds,
+            baseline: self.baseline.map(baseline).or(column).map(|baseline| Baseline {
+                baseline: Some(baseline),
+            }),
             options: Some(options),
             experiment: self.experiment,
         })
@@ -229,15 +203,12 @@ fn stem(data: &str) -> String {
         .unwrap_or_default()
 }
 
-fn baseline(text: String) -> Baseline {
-    let kind = if text.starts_with("models:/") {
+fn baseline(text: String) -> baseline::Baseline {
+    if text.starts_with("models:/") {
         baseline::Baseline::ModelUri(text)
-    } else if text.starts_with("e-") {
-        baseline::Baseline::EvaluationId(text)
     } else {
-        baseline::Baseline::PredictionColumn(text)
-    };
-    Baseline { baseline: Some(kind) }
+        baseline::Baseline::EvaluationId(text)
+    }
 }
 
 fn judge((kind, route): &(String, String)) -> Result<Scorer, Failure> {

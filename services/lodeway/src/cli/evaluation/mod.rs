@@ -12,7 +12,7 @@ use lodeway_proto::evaluation::v1::{
 use serde_json::{Value, json};
 use tonic::Status;
 
-pub use self::create::Create;
+pub use self::create::{Asked, OnPlatform};
 use super::{
     Done, Failure,
     connect::Client,
@@ -241,7 +241,7 @@ fn finished(client: &Client, evaluation: &Evaluation) -> Done {
         EvaluationState::Cancelled => Err(Status::failed_precondition("it was stopped").into()),
         _ => match &evaluation.verdict {
             Some(verdict) if !verdict.passed => {
-                Err(Status::failed_precondition("the verdict: what was demanded does not hold").into())
+                Err(anyhow::anyhow!("the verdict: what was demanded does not hold").into())
             }
             _ => Ok(()),
         },
