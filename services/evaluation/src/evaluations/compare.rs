@@ -69,21 +69,11 @@ impl Evaluations {
             }
         };
         wanted.slices.clear();
-        let compute = move || {
-            let (task, options) = (alone.task, &alone.options);
-            measure::measure(
-                replay,
-                &wanted,
-                task,
-                &alone.scorers,
-                options,
-                &CancellationToken::new(),
-            )
-        };
+        let spill = folder.clone();
+        let compute = move || measure::measure(replay, &wanted, &alone, &spill, &CancellationToken::new());
         let measured = tokio::task::spawn_blocking(compute)
             .await
             .map_err(Error::internal)??;
-        let is_weighted = data.roles.weight.is_some();
         let wanted = |name: &String| message.metrics.is_empty() || message.metrics.contains(name);
         if let Some(unknown) = message
             .metrics
@@ -97,29 +87,23 @@ impl Evaluations {
         }
         let comparisons = measured.comparisons.iter().filter(|(name, _)| wanted(name));
         let comparisons = comparisons.map(|(name, found)| {
-            let difference = found.difference;
             let sign = if more_is_better(name) { 1.0 } else { -1.0 };
-            let (low, high) = (difference.low, difference.high);
+            let (low, high) = (found.low, found.high);
             // NaN compares with nothing: without an interval nothing is decided.
             let conclusion = match (low * sign, high * sign) {
                 (a, b) if a > 0.0 && b > 0.0 => "better",
                 (a, b) if a < 0.0 && b < 0.0 => "worse",
                 _ => "undecided",
             };
-            let test = if name == "accuracy" && !is_weighted {
-                "mcnemar"
-            } else {
-                "bootstrap"
-            };
             wire::MetricComparison {
                 metric: name.clone(),
                 value: found.first,
                 baseline: found.second,
-                difference: difference.value,
+                difference: found.difference,
                 low,
                 high,
                 p_value: found.p_value,
-                test: test.to_owned(),
+                test: found.test.clone(),
                 conclusion: conclusion.to_owned(),
             }
         });

@@ -203,7 +203,7 @@ impl Job {
         let record = self.keeper.record().await;
         let baseline = self.baseline(cx, &record, &measured).await?;
         let verdict = Verdict::of(&record.spec.thresholds, &measured.metrics, &baseline);
-        let report = record::report(&record, &measured, verdict.as_ref(), kept.failures());
+        let report = record::report(&record, &measured, verdict.as_ref(), kept.failures())?;
         self.keeper.note(|record| record.progress.phase = Phase::Record);
         let overall: Vec<_> = measured
             .metrics
@@ -220,7 +220,7 @@ impl Job {
             .await?;
         let results = self.work.join("results.parquet");
         write_results(&record.spec, data, kept, results.clone(), self.stop.clone()).await?;
-        record::artifacts(&self.site, cx, &record, &report, &results).await?;
+        record::artifacts(&self.site, cx, &record, &report, &measured, &results).await?;
         record::log(&self.site, &record, data, &measured).await?;
         let is_recorded = record::verdict(&self.site, &record, &measured).await?;
         record::close_run(&self.site, &record, EvaluationState::Succeeded).await?;
@@ -268,7 +268,7 @@ impl Job {
 /// What parts keep, on this machine.
 pub(super) struct Kept {
     parts: Vec<Part>,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
 }
 
 impl Kept {
@@ -321,25 +321,37 @@ impl Kept {
     pub(super) fn replay(&self, spec: &EvaluationSpec, data: &Data) -> Result<(Replay, Wanted)> {
         let roles = &data.roles;
         let mut replay = Replay::new(data)?;
-        let target = roles.target.clone();
-        let target = target
-            .ok_or_else(|| Error::invalid("spec.roles.target", "must say which column is the truth"))?;
         let mut wanted = Wanted {
-            target,
+            target: roles.target.clone(),
             weight: roles.weight.clone(),
             slices: roles.slices.clone(),
+            query: roles.query.clone(),
+            prompt: roles.prompt.clone(),
+            answer: roles.answer.clone(),
+            context: roles.context.clone(),
+            expected: roles.expected_answer.clone(),
             ..Wanted::default()
         };
+        let is_text = wanted.target.is_none() && wanted.expected.is_some();
+        if wanted.target.is_none() && wanted.expected.is_none() {
+            let why = "must say which column is the truth, or `spec.roles.expected_answer` which text is";
+            return Err(Error::invalid("spec.roles.target", why));
+        }
         match self.open(PartOf::Target)? {
             Some(parts) => {
                 if !parts.has_predictions() {
                     return Err(Error::invalid("spec.target", "answered no row"));
                 }
                 let names = replay.with(data, &parts, "");
-                wanted.prediction = Some(names.prediction);
-                wanted.probabilities = names.probabilities;
+                if is_text || matches!(spec.target, Target::Llm(_)) {
+                    wanted.answer = Some(names.prediction);
+                } else {
+                    wanted.prediction = Some(names.prediction);
+                    wanted.probabilities = names.probabilities;
+                }
                 wanted.failures.push(names.failure);
             }
+            None if is_text => {}
             None => {
                 wanted.prediction.clone_from(&roles.prediction);
                 let all = roles
@@ -376,8 +388,8 @@ pub(super) async fn measured(
     stop: &CancellationToken,
 ) -> Result<Measured> {
     let (replay, wanted) = kept.replay(spec, data)?;
-    let (spec, stop) = (spec.clone(), stop.clone());
-    let compute = move || measure::measure(replay, &wanted, spec.task, &spec.scorers, &spec.options, &stop);
+    let (spec, stop, spill) = (spec.clone(), stop.clone(), kept.folder.clone());
+    let compute = move || measure::measure(replay, &wanted, &spec, &spill, &stop);
     tokio::task::spawn_blocking(compute)
         .await
         .map_err(Error::internal)?

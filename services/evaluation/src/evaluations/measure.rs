@@ -1,29 +1,24 @@
 //! Metrics of rows and answers: all together, by slice, and against a baseline.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use lodeway_domain::{
     Error, Result,
-    evaluation::{EvaluationOptions, MetricValue, Scorer, ScorerKind, Task},
+    evaluation::{EvaluationSpec, MetricValue, ScorerKind, Task},
 };
-use lodeway_metrics::{
-    Bootstrap, Column as Labels, Columns, Comparison, Confusion, Estimate, Label, Options,
+use lodeway_scorers::{
+    BadRows, Comparator, Compared, Evaluator, Metric, Plan, PlanOptions, Probability, Report, Roles,
 };
-use lodeway_tables::{Batch, Column, Type, Value};
+use lodeway_tables::{Batch, Schema};
 use serde_json::{Value as Json, json};
 use tokio_util::sync::CancellationToken;
 
-/// At most so many values of one slice column get metrics, the most frequent ones.
-const MAX_SLICES: usize = 50;
-/// Different values of a slice column that are counted at most; a column with more is no slice.
-const MAX_SLICE_VALUES: usize = 10_000;
-/// Classes of a confusion matrix in the report at most.
-const MAX_MATRIX: usize = 100;
+use super::replay::answered;
 
 /// Which columns of the replay are measured.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wanted {
-    pub(super) target: String,
+    pub(super) target: Option<String>,
     pub(super) prediction: Option<String>,
     /// Class and column; one without a class is of the positive one.
     pub(super) probabilities: Vec<(String, String)>,
@@ -31,6 +26,11 @@ pub(super) struct Wanted {
     pub(super) baseline: Option<(Option<String>, Vec<(String, String)>)>,
     pub(super) weight: Option<String>,
     pub(super) slices: Vec<String>,
+    pub(super) query: Option<String>,
+    pub(super) prompt: Option<String>,
+    pub(super) answer: Option<String>,
+    pub(super) context: Option<String>,
+    pub(super) expected: Option<String>,
     /// Columns that say that a row failed.
     pub(super) failures: Vec<String>,
 }
@@ -40,528 +40,279 @@ pub(super) struct Wanted {
 pub(super) struct Measured {
     pub(super) metrics: Vec<MetricValue>,
     pub(super) baseline: Vec<MetricValue>,
-    pub(super) comparisons: BTreeMap<String, Comparison>,
+    pub(super) comparisons: BTreeMap<String, Compared>,
+    /// Rows that counted.
     pub(super) rows: u64,
-    pub(super) report: Json,
+    /// The report of the task.
+    pub(super) report: Report,
+    /// Reports of further scorers, by their names.
+    pub(super) others: BTreeMap<String, Report>,
+    /// Rows on which a target failed.
+    pub(super) failed: u64,
 }
 
-/// Labels or numbers of a column.
-enum Cells {
-    Bools(Vec<bool>),
-    Ints(Vec<i64>),
-    Floats(Vec<f64>),
-    Texts(Vec<String>),
+/// Everything that takes the rows.
+struct Takers {
+    main: Evaluator,
+    others: Vec<(String, Evaluator)>,
+    baseline: Option<(Evaluator, Option<Comparator>)>,
 }
 
-impl Cells {
-    fn of(dtype: Type) -> Self {
-        match dtype {
-            Type::Bool => Self::Bools(Vec::new()),
-            Type::Float16 | Type::Float32 | Type::Float64 => Self::Floats(Vec::new()),
-            Type::Text | Type::Json | Type::Binary | Type::Timestamp { .. } => Self::Texts(Vec::new()),
-            _ => Self::Ints(Vec::new()),
-        }
-    }
+fn probabilities(all: &[(String, String)]) -> Vec<Probability> {
+    let one = |(class, column): &(String, String)| Probability {
+        class: Some(class.clone()).filter(|class| !class.is_empty()),
+        column: column.clone(),
+    };
+    all.iter().map(one).collect()
+}
 
-    fn push(&mut self, value: Value<'_>) {
-        match self {
-            Self::Bools(all) => all.push(matches!(value, Value::Bool(true))),
-            Self::Ints(all) => all.push(match value {
-                Value::Int(n) => n,
-                Value::Uint(n) => i64::try_from(n).unwrap_or(i64::MAX),
-                _ => 0,
-            }),
-            Self::Floats(all) => all.push(number(value)),
-            Self::Texts(all) => all.push(text(value)),
-        }
+fn task(task: Task) -> lodeway_scorers::Task {
+    match task {
+        Task::Classification => lodeway_scorers::Task::Classification,
+        Task::Regression => lodeway_scorers::Task::Regression,
+        Task::Ranking => lodeway_scorers::Task::Ranking,
+        Task::Text => lodeway_scorers::Task::Text,
     }
 }
 
-fn number(value: Value<'_>) -> f64 {
-    match value {
-        Value::Bool(flag) => f64::from(u8::from(flag)),
-        Value::Int(n) => n as f64,
-        Value::Uint(n) => n as f64,
-        Value::Single(n) => n.into(),
-        Value::Double(n) => n,
-        _ => f64::NAN,
-    }
-}
-
-/// A value as it stands in the name of a slice.
-fn text(value: Value<'_>) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Int(n) => n.to_string(),
-        Value::Uint(n) => n.to_string(),
-        Value::Single(n) => n.to_string(),
-        Value::Double(n) => n.to_string(),
-        Value::Text(text) => text.to_owned(),
-        Value::Binary(bytes) => hex::encode(bytes),
-    }
-}
-
-/// One model's answers.
-#[derive(Default)]
-struct Answers {
-    prediction: Option<Cells>,
-    probabilities: Vec<f64>,
-    width: usize,
-}
-
-/// The rows that count, column by column.
-struct Rows {
-    target: Option<Cells>,
-    first: Answers,
-    second: Answers,
-    weights: Vec<f64>,
-    slices: Vec<Vec<u32>>,
-    values: Vec<HashMap<String, u32>>,
-    count: usize,
-    left_out: BTreeMap<&'static str, u64>,
-}
-
-/// Reads all rows and computes everything. It blocks, and ends early when `stop` is cancelled.
-///
-/// Errors: a column that is missing, and what the metrics cannot be computed from; they name column and row.
-pub(super) fn measure(
-    batches: impl Iterator<Item = Result<Batch>>,
-    wanted: &Wanted,
-    task: Option<Task>,
-    scorers: &[Scorer],
-    how: &EvaluationOptions,
-    stop: &CancellationToken,
-) -> Result<Measured> {
-    let mut rows = Rows::new(wanted);
-    for batch in batches {
-        if stop.is_cancelled() {
-            return Err(Error::DeadlineExceeded);
-        }
-        rows.add(&batch?, wanted)?;
-    }
-    if rows.count == 0 {
-        return Err(Error::invalid("spec.dataset", "has no row that can be measured"));
-    }
-    rows.finish(wanted, task, scorers, how, stop)
-}
-
-impl Rows {
-    fn new(wanted: &Wanted) -> Self {
-        Self {
-            target: None,
-            first: Answers::default(),
-            second: Answers::default(),
-            weights: Vec::new(),
-            slices: vec![Vec::new(); wanted.slices.len()],
-            values: vec![HashMap::new(); wanted.slices.len()],
-            count: 0,
-            left_out: BTreeMap::new(),
-        }
-    }
-
-    fn add(&mut self, batch: &Batch, wanted: &Wanted) -> Result<()> {
-        let column = |name: &String| {
-            let found = batch.column(name);
-            found.ok_or_else(|| Error::invalid("spec.roles", format!("the data have no column `{name}`")))
-        };
-        let all = |names: &[(String, String)]| {
-            names
-                .iter()
-                .map(|(_, name)| column(name))
-                .collect::<Result<Vec<_>>>()
-        };
-        let target = column(&wanted.target)?;
-        let weight = wanted.weight.as_ref().map(column).transpose()?;
-        let slices = wanted.slices.iter().map(column).collect::<Result<Vec<_>>>()?;
-        let failures: Vec<_> = wanted
-            .failures
-            .iter()
-            .filter_map(|name| batch.column(name))
-            .collect();
-        let mut models = vec![(
-            wanted.prediction.as_ref().map(column).transpose()?,
-            all(&wanted.probabilities)?,
-        )];
-        if let Some((prediction, probabilities)) = &wanted.baseline {
-            models.push((prediction.as_ref().map(column).transpose()?, all(probabilities)?));
-        }
-        let target_cells = self.target.get_or_insert_with(|| Cells::of(target.dtype()));
-        for row in 0..batch.rows() {
-            let missing = if failures.iter().any(|column| !column.is_null(row)) {
-                Some("the target failed")
-            } else if target.is_null(row) {
-                Some("no target")
-            } else if models
-                .iter()
-                .any(|(prediction, _)| prediction.is_some_and(|column| column.is_null(row)))
-            {
-                Some("no prediction")
-            } else if weight.is_some_and(|column| column.is_null(row)) {
-                Some("no weight")
-            } else {
-                None
-            };
-            if let Some(why) = missing {
-                *self.left_out.entry(why).or_default() += 1;
-                continue;
+/// The plan of the task's own metrics.
+fn plan(wanted: &Wanted, spec: &EvaluationSpec) -> Plan {
+    let how = &spec.options;
+    let mut options = PlanOptions {
+        seed: u64::from_ne_bytes(how.seed.to_ne_bytes()),
+        confidence: how.confidence,
+        slice_rows: how.min_slice_rows,
+        bad_rows: BadRows::Skip,
+        digest: false,
+        ..PlanOptions::default()
+    };
+    for scorer in &spec.scorers {
+        if let ScorerKind::Task {
+            positive_class, k, ..
+        } = &scorer.kind
+        {
+            options.positive = Some(positive_class.clone()).filter(|class| !class.is_empty());
+            if !k.is_empty() {
+                options.ks = k.iter().map(|k| *k as usize).collect();
             }
-            self.count += 1;
-            target_cells.push(target.value(row));
-            if let Some(weight) = weight {
-                self.weights.push(number(weight.value(row)));
-            }
-            for (model, answers) in models.iter().zip([&mut self.first, &mut self.second]) {
-                answers.push(model, row);
-            }
-            for ((column, codes), values) in slices.iter().zip(&mut self.slices).zip(&mut self.values) {
-                let value = text(column.value(row));
-                let next = u32::try_from(values.len()).unwrap_or(u32::MAX);
-                let code = match values.get(&value) {
-                    Some(code) => *code,
-                    None if values.len() < MAX_SLICE_VALUES => {
-                        values.insert(value, next);
-                        next
-                    }
-                    None => u32::MAX,
+        }
+    }
+    Plan {
+        task: spec.task.map(task),
+        roles: Roles {
+            target: wanted.target.clone(),
+            prediction: wanted.prediction.clone(),
+            probabilities: probabilities(&wanted.probabilities),
+            weight: wanted.weight.clone(),
+            slices: wanted.slices.clone(),
+            query: wanted.query.clone(),
+            prompt: wanted.prompt.clone(),
+            answer: wanted.answer.clone(),
+            context: wanted.context.clone(),
+            expected: wanted.expected.clone(),
+        },
+        options,
+    }
+}
+
+impl Takers {
+    fn new(wanted: &Wanted, spec: &EvaluationSpec, schema: &Schema, spill: &PathBuf) -> Result<Self> {
+        let plan = plan(wanted, spec);
+        let mut others = Vec::new();
+        for scorer in &spec.scorers {
+            if matches!(scorer.kind, ScorerKind::Text { .. }) {
+                let of_text = Plan {
+                    task: Some(lodeway_scorers::Task::Text),
+                    ..plan.clone()
                 };
-                codes.push(code);
+                let evaluator = Evaluator::new(of_text, schema)?.spill_into(spill);
+                others.push((scorer.name.clone(), evaluator));
+            }
+        }
+        let baseline = match &wanted.baseline {
+            None => None,
+            Some((prediction, other)) => {
+                let mut second = plan.clone();
+                second.roles.prediction.clone_from(prediction);
+                second.roles.probabilities = probabilities(other);
+                second.roles.slices.clear();
+                let evaluator = Evaluator::new(second, schema)?.spill_into(spill);
+                let comparator = Comparator::new(&plan, prediction.clone(), probabilities(other), schema)?;
+                Some((evaluator, Some(comparator)))
+            }
+        };
+        Ok(Self {
+            main: Evaluator::new(plan, schema)?.spill_into(spill),
+            others,
+            baseline,
+        })
+    }
+
+    fn push(&mut self, batch: &Batch) -> Result<()> {
+        self.main.push(batch)?;
+        for (_, other) in &mut self.others {
+            other.push(batch)?;
+        }
+        if let Some((baseline, comparator)) = &mut self.baseline {
+            baseline.push(batch)?;
+            if let Some(paired) = comparator {
+                match paired.push(batch) {
+                    Ok(()) => {}
+                    // There are more rows than are held for paired tests: both are measured, and not paired.
+                    Err(Error::Exhausted { .. }) => *comparator = None,
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(())
     }
+}
 
-    fn finish(
-        self,
-        wanted: &Wanted,
-        task: Option<Task>,
-        scorers: &[Scorer],
-        how: &EvaluationOptions,
-        stop: &CancellationToken,
-    ) -> Result<Measured> {
-        let everything: Vec<usize> = (0..self.count).collect();
-        let target = self
-            .target
-            .as_ref()
-            .ok_or_else(|| Error::invalid("spec.dataset", "is empty"))?;
-        let whole = self.model(target, &self.first, &everything);
-        let task = match task {
-            Some(Task::Classification) => lodeway_metrics::Task::Classification,
-            Some(Task::Regression) => lodeway_metrics::Task::Regression,
-            Some(Task::Ranking | Task::Text) => {
-                return Err(Error::invalid(
-                    "spec.task",
-                    "cannot be measured by the metrics of classes and numbers",
-                ));
-            }
-            None => whole.with(&[], |columns| lodeway_metrics::infer_task(&columns)),
+/// Reads all rows and computes everything. It blocks, and ends early when `stop` is cancelled.
+///
+/// A row that cannot be scored is left out and counted. Errors: more of those than the share of rows that may fail; a
+/// column that is missing, and what the metrics cannot be computed from; they name column and row.
+pub(super) fn measure(
+    batches: impl Iterator<Item = Result<Batch>>,
+    wanted: &Wanted,
+    spec: &EvaluationSpec,
+    spill: &PathBuf,
+    stop: &CancellationToken,
+) -> Result<Measured> {
+    let (mut takers, mut failed) = (None, 0_u64);
+    for batch in batches {
+        if stop.is_cancelled() {
+            return Err(Error::DeadlineExceeded);
+        }
+        let mut batch = batch?;
+        for column in &wanted.failures {
+            let (rest, left_out) = answered(batch, column)?;
+            batch = rest;
+            failed += left_out as u64;
+        }
+        let takers = match &mut takers {
+            Some(takers) => takers,
+            none => none.insert(Takers::new(wanted, spec, &batch.schema(), spill)?),
         };
-        let (metrics_wanted, positive) = scorers
-            .iter()
-            .find_map(|scorer| match &scorer.kind {
-                ScorerKind::Task {
-                    metrics,
-                    positive_class,
-                    ..
-                } => Some((metrics.as_slice(), positive_class.as_str())),
-                _ => None,
-            })
-            .unwrap_or((&[], ""));
-        let options = Options {
-            confidence: how.confidence,
-            bootstrap: Bootstrap {
-                seed: u64::from_ne_bytes(how.seed.to_ne_bytes()),
-                ..Bootstrap::default()
-            },
-            positive: label(positive, target),
-            ..Options::default()
-        };
-        let classes = class_labels(&wanted.probabilities, target);
-        let found = whole.with(&classes, |columns| {
-            lodeway_metrics::evaluate(task, &columns, &options)
-        })?;
-        let keep = |name: &String| metrics_wanted.is_empty() || metrics_wanted.contains(name);
-        let mut metrics = values(&found, "", self.count, &keep);
-        let mut left_out_slices = Vec::new();
-        for (at, column) in wanted.slices.iter().enumerate() {
-            for (value, rows) in self.frequent(at, how.min_slice_rows, &mut left_out_slices, column) {
-                if stop.is_cancelled() {
-                    return Err(Error::DeadlineExceeded);
-                }
-                let part = self.model(target, &self.first, &rows);
-                // A slice may lack what a metric needs, such as a second class; then it has no such metric.
-                match part.with(&classes, |columns| {
-                    lodeway_metrics::evaluate(task, &columns, &options)
-                }) {
-                    Ok(found) => {
-                        metrics.extend(values(&found, &format!("{column}={value}"), rows.len(), &keep))
-                    }
-                    Err(error) => left_out_slices
-                        .push(json!({ "slice": format!("{column}={value}"), "why": error.to_string() })),
-                }
-            }
-        }
-        let (mut baseline, mut comparisons) = (Vec::new(), BTreeMap::new());
-        if let Some((_, probabilities)) = &wanted.baseline {
-            let other = self.model(target, &self.second, &everything);
-            let other_classes = class_labels(probabilities, target);
-            let found = other.with(&other_classes, |columns| {
-                lodeway_metrics::evaluate(task, &columns, &options)
-            })?;
-            baseline = values(&found, "", self.count, &keep);
-            comparisons = whole.with(&classes, |first| {
-                other.with(&other_classes, |second| {
-                    lodeway_metrics::compare(task, &first, &second, &options)
-                })
-            })?;
-        }
-        let confusion = match (task, &self.first.prediction) {
-            (lodeway_metrics::Task::Classification, Some(_)) => whole.confusion()?,
-            _ => Json::Null,
-        };
-        let report = json!({
-            "version": 1,
-            "task": task.to_string(),
-            "rows": self.count,
-            "left_out": self.left_out,
-            "metrics": by_name(&metrics, ""),
-            "slices": by_slice(&metrics),
-            "slices_left_out": left_out_slices,
-            "baseline": by_name(&baseline, ""),
-            "comparison": comparisons.iter().map(|(name, c)| (name.clone(), comparison(c))).collect::<serde_json::Map<_, _>>(),
-            "confusion_matrix": confusion,
-            "seed": how.seed,
-            "confidence": how.confidence,
-        });
-        Ok(Measured {
-            metrics,
-            baseline,
-            comparisons,
-            rows: self.count as u64,
-            report,
-        })
-    }
-
-    /// The values of a slice column with enough rows, the most frequent first, and their rows.
-    fn frequent(
-        &self,
-        at: usize,
-        least: u64,
-        left_out: &mut Vec<Json>,
-        column: &str,
-    ) -> Vec<(String, Vec<usize>)> {
-        let (Some(codes), Some(values)) = (self.slices.get(at), self.values.get(at)) else {
-            return Vec::new();
-        };
-        let mut rows: Vec<Vec<usize>> = vec![Vec::new(); values.len()];
-        for (row, code) in codes.iter().enumerate() {
-            if let Some(rows) = rows.get_mut(*code as usize) {
-                rows.push(row);
-            }
-        }
-        let mut found = Vec::new();
-        for (value, code) in values {
-            let rows = rows
-                .get_mut(*code as usize)
-                .map(std::mem::take)
-                .unwrap_or_default();
-            found.push((value.clone(), rows));
-        }
-        found.sort_by(|a, b| b.1.len().cmp(&a.1.len()).then_with(|| a.0.cmp(&b.0)));
-        let few = found
-            .iter()
-            .filter(|(_, rows)| (rows.len() as u64) < least)
-            .count();
-        if few > 0 {
-            left_out.push(
-                json!({ "slice": column, "why": format!("{few} values have fewer than {least} rows") }),
-            );
-        }
-        found.retain(|(_, rows)| rows.len() as u64 >= least);
-        found.truncate(MAX_SLICES);
-        found
-    }
-
-    fn model<'a>(&'a self, target: &'a Cells, answers: &'a Answers, rows: &[usize]) -> Model<'a> {
-        let all = rows.len() == self.count;
-        let weights = (!self.weights.is_empty()).then(|| pick(&self.weights, rows));
-        let probability = (answers.width > 0).then(|| {
-            let width = answers.width;
-            if all {
-                return answers.probabilities.clone();
-            }
-            let some = rows
-                .iter()
-                .flat_map(|row| answers.probabilities.iter().skip(row * width).take(width));
-            some.copied().collect()
-        });
-        Model {
-            target: Picked::of(target, rows),
-            prediction: answers.prediction.as_ref().map(|cells| Picked::of(cells, rows)),
-            probability,
-            weights,
+        if batch.rows() > 0 {
+            takers.push(&batch)?;
         }
     }
-}
-
-impl Answers {
-    fn push(&mut self, (prediction, probabilities): &(Option<&Column>, Vec<&Column>), row: usize) {
-        if let Some(column) = prediction {
-            let cells = self.prediction.get_or_insert_with(|| Cells::of(column.dtype()));
-            cells.push(column.value(row));
-        }
-        self.width = probabilities.len();
-        self.probabilities
-            .extend(probabilities.iter().map(|column| number(column.value(row))));
+    let takers = takers.ok_or_else(|| Error::invalid("spec.dataset", "has no rows"))?;
+    let mut report = takers.main.finish()?;
+    check(&report, spec)?;
+    keep_wanted(&mut report, spec);
+    let mut metrics = values(&report, "");
+    let mut others = BTreeMap::new();
+    for (name, evaluator) in takers.others {
+        let other = evaluator.finish()?;
+        metrics.extend(values(&other, &format!("{name}/")));
+        others.insert(name, other);
     }
-}
-
-fn pick<T: Clone>(all: &[T], rows: &[usize]) -> Vec<T> {
-    rows.iter().filter_map(|row| all.get(*row).cloned()).collect()
-}
-
-/// Some rows of a column.
-enum Picked<'a> {
-    Bools(Vec<bool>),
-    Ints(Vec<i64>),
-    Floats(Vec<f64>),
-    Texts(Vec<&'a str>),
-}
-
-impl<'a> Picked<'a> {
-    fn of(cells: &'a Cells, rows: &[usize]) -> Self {
-        match cells {
-            Cells::Bools(all) => Self::Bools(pick(all, rows)),
-            Cells::Ints(all) => Self::Ints(pick(all, rows)),
-            Cells::Floats(all) => Self::Floats(pick(all, rows)),
-            Cells::Texts(all) => Self::Texts(
-                rows.iter()
-                    .filter_map(|row| all.get(*row).map(String::as_str))
-                    .collect(),
-            ),
-        }
+    let (mut baseline, mut comparisons) = (Vec::new(), BTreeMap::new());
+    if let Some((evaluator, comparator)) = takers.baseline {
+        baseline = values(&evaluator.finish()?, "");
+        comparisons = comparator
+            .map(Comparator::finish)
+            .transpose()?
+            .unwrap_or_default();
+        report.comparison = Some(comparisons.clone()).filter(|all| !all.is_empty());
     }
-
-    fn labels(&self) -> Labels<'_> {
-        match self {
-            Self::Bools(all) => Labels::Bools(all),
-            Self::Ints(all) => Labels::Ints(all),
-            Self::Floats(all) => Labels::Floats(all),
-            Self::Texts(all) => Labels::Texts(all),
-        }
-    }
-}
-
-/// What the metrics of one model are computed from.
-struct Model<'a> {
-    target: Picked<'a>,
-    prediction: Option<Picked<'a>>,
-    probability: Option<Vec<f64>>,
-    weights: Option<Vec<f64>>,
-}
-
-impl Model<'_> {
-    fn with<T>(&self, classes: &[Label], compute: impl FnOnce(Columns<'_>) -> T) -> T {
-        compute(Columns {
-            target: self.target.labels(),
-            prediction: self.prediction.as_ref().map(Picked::labels),
-            probability: self.probability.as_deref(),
-            classes: Some(classes).filter(|classes| !classes.is_empty()),
-            weights: self.weights.as_deref(),
-        })
-    }
-
-    fn confusion(&self) -> Result<Json> {
-        let Some(prediction) = &self.prediction else {
-            return Ok(Json::Null);
-        };
-        let confusion = Confusion::of(self.target.labels(), prediction.labels(), self.weights.as_deref())?;
-        let labels: Vec<_> = confusion.labels().iter().map(Label::to_string).collect();
-        if labels.len() > MAX_MATRIX {
-            return Ok(Json::Null);
-        }
-        let matrix = confusion.matrix()?;
-        let rows: Vec<_> = matrix.chunks(labels.len().max(1)).collect();
-        Ok(json!({ "labels": labels, "counts": rows }))
-    }
-}
-
-/// The class in the words of the target; none if the text is empty.
-fn label(class: &str, target: &Cells) -> Option<Label> {
-    if class.is_empty() {
-        return None;
-    }
-    Some(match target {
-        Cells::Bools(_) => Label::Bool(class.eq_ignore_ascii_case("true") || class == "1"),
-        Cells::Ints(_) | Cells::Floats(_) => match class.parse() {
-            Ok(number) => Label::Int(number),
-            Err(_) => Label::from(class),
-        },
-        Cells::Texts(_) => Label::from(class),
+    Ok(Measured {
+        metrics,
+        baseline,
+        comparisons,
+        rows: report.scored,
+        report,
+        others,
+        failed,
     })
 }
 
-/// The classes of probability columns, if each column says its class.
-fn class_labels(probabilities: &[(String, String)], target: &Cells) -> Vec<Label> {
-    if probabilities.len() < 2 {
-        return Vec::new();
+/// Errors: more rows were left out than may fail.
+fn check(report: &Report, spec: &EvaluationSpec) -> Result<()> {
+    let left_out: u64 = report.skipped.values().sum();
+    if left_out as f64 <= spec.options.max_failed_share * report.rows as f64 {
+        return Ok(());
     }
-    let labels = probabilities.iter().map(|(class, _)| label(class, target));
-    labels.collect::<Option<_>>().unwrap_or_default()
+    let reasons: Vec<_> = report
+        .skipped
+        .iter()
+        .map(|(why, count)| format!("{why} ({count} rows)"))
+        .collect();
+    Err(Error::invalid(
+        "",
+        format!(
+            "{left_out} of {} rows cannot be scored, more than the share of {} that may fail: {}",
+            report.rows,
+            spec.options.max_failed_share,
+            reasons.join("; ")
+        ),
+    ))
 }
 
-fn values(
-    found: &BTreeMap<String, Estimate>,
-    slice: &str,
-    rows: usize,
-    keep: &impl Fn(&String) -> bool,
-) -> Vec<MetricValue> {
+/// Leaves out metrics that the task's scorer does not want.
+fn keep_wanted(report: &mut Report, spec: &EvaluationSpec) {
+    let wanted = spec.scorers.iter().find_map(|scorer| match &scorer.kind {
+        ScorerKind::Task { metrics, .. } if !metrics.is_empty() => Some(metrics),
+        _ => None,
+    });
+    if let Some(wanted) = wanted {
+        report.metrics.retain(|name, _| wanted.contains(name));
+        for slice in &mut report.slices {
+            slice.metrics.retain(|name, _| wanted.contains(name));
+        }
+    }
+}
+
+/// Every metric that is defined, slices included.
+fn values(report: &Report, stem: &str) -> Vec<MetricValue> {
+    let mut all = of_slice(&report.metrics, stem, "");
+    for slice in report.slices.iter().filter(|slice| !slice.is_rest) {
+        all.extend(of_slice(
+            &slice.metrics,
+            stem,
+            &format!("{}={}", slice.column, slice.value),
+        ));
+    }
+    all
+}
+
+fn of_slice(metrics: &BTreeMap<String, Metric>, stem: &str, slice: &str) -> Vec<MetricValue> {
     let finite = |number: f64| Some(number).filter(|number| number.is_finite());
-    found
+    metrics
         .iter()
-        .filter(|(name, estimate)| keep(name) && estimate.value.is_finite())
-        .map(|(name, estimate)| MetricValue {
-            metric: name.clone(),
+        .filter(|(_, metric)| metric.value.is_finite())
+        .map(|(name, metric)| MetricValue {
+            metric: format!("{stem}{name}"),
             slice: slice.to_owned(),
-            value: estimate.value,
-            low: finite(estimate.low),
-            high: finite(estimate.high),
-            samples: rows as u64,
-            method: estimate.method.as_str().to_owned(),
+            value: metric.value,
+            low: finite(metric.low),
+            high: finite(metric.high),
+            samples: metric.samples,
+            method: metric.method.clone(),
         })
         .collect()
 }
 
-fn by_name(metrics: &[MetricValue], slice: &str) -> Json {
-    let of_slice = metrics.iter().filter(|metric| metric.slice == slice);
-    let entries = of_slice.map(|metric| {
-        let value = json!({
-            "value": metric.value,
-            "low": metric.low,
-            "high": metric.high,
-            "method": metric.method,
-            "samples": metric.samples,
-        });
-        (metric.metric.clone(), value)
-    });
-    Json::Object(entries.collect())
-}
-
-fn by_slice(metrics: &[MetricValue]) -> Json {
-    let mut slices: Vec<&str> = metrics.iter().map(|metric| metric.slice.as_str()).collect();
-    slices.dedup();
-    let all = slices.into_iter().filter(|slice| !slice.is_empty());
-    let all = all.map(|slice| json!({ "slice": slice, "metrics": by_name(metrics, slice) }));
-    Json::Array(all.collect())
-}
-
-fn comparison(comparison: &Comparison) -> Json {
-    json!({
-        "value": comparison.first,
-        "baseline": comparison.second,
-        "difference": comparison.difference.value,
-        "low": comparison.difference.low,
-        "high": comparison.difference.high,
-        "p_value": comparison.p_value,
-    })
+impl Measured {
+    /// The report as JSON, with those of further scorers beside it.
+    pub(super) fn json(&self) -> Result<Json> {
+        let mut report: Json = serde_json::from_str(&self.report.to_json()?).map_err(Error::internal)?;
+        if let Json::Object(fields) = &mut report {
+            fields.insert("failed".to_owned(), json!(self.failed));
+            if !self.others.is_empty() {
+                let others = self.others.iter().map(|(name, other)| {
+                    let text = other.to_json()?;
+                    Ok((
+                        name.clone(),
+                        serde_json::from_str(&text).map_err(Error::internal)?,
+                    ))
+                });
+                let others = others.collect::<Result<serde_json::Map<_, _>>>()?;
+                fields.insert("scorers".to_owned(), Json::Object(others));
+            }
+        }
+        Ok(report)
+    }
 }

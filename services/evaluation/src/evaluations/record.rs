@@ -11,6 +11,7 @@ use lodeway_proto::tracking::v1::{
     tracking_service_client::TrackingServiceClient,
 };
 use lodeway_rpc::{CallContext, Transport, status};
+use lodeway_scorers::plots;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
@@ -160,8 +161,8 @@ pub(super) fn report(
     measured: &Measured,
     verdict: Option<&Verdict>,
     failures: Vec<(String, u64)>,
-) -> Json {
-    let mut report = measured.report.clone();
+) -> Result<Json> {
+    let mut report = measured.json()?;
     let failures: serde_json::Map<_, _> = failures
         .into_iter()
         .map(|(why, count)| (why, count.into()))
@@ -182,7 +183,7 @@ pub(super) fn report(
         fields.insert("verdict".to_owned(), json!(verdict));
         fields.insert("usage".to_owned(), json!(record.usage));
     }
-    report
+    Ok(report)
 }
 
 /// Sends report and tables to the run, or to the evaluation's own place.
@@ -191,9 +192,17 @@ pub(super) async fn artifacts(
     cx: &CallContext,
     record: &EvaluationRecord,
     report: &Json,
+    measured: &Measured,
     results: &std::path::Path,
 ) -> Result<()> {
     let location = &record.artifact_uri;
+    let title = format!("{} of {}", record.spec.name, subject(record));
+    let page = plots::html(&title, &measured.report);
+    files::put_bytes(site, cx, location, "report.html", page.into_bytes()).await?;
+    for plot in plots::plots(&measured.report) {
+        let path = format!("plots/{}.svg", plot.name);
+        files::put_bytes(site, cx, location, &path, plot.svg.into_bytes()).await?;
+    }
     let text = serde_json::to_vec_pretty(report).map_err(Error::internal)?;
     files::put_bytes(site, cx, location, "report.json", text).await?;
     files::put_file(site, cx, location, "results.parquet", results).await?;

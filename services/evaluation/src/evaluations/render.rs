@@ -277,13 +277,20 @@ pub(super) fn metrics_of(report: &str) -> Vec<wire::MetricValue> {
     let mut found = metrics_of_slice("", report.get("metrics"));
     let slices = report.get("slices").and_then(serde_json::Value::as_array);
     for slice in slices.into_iter().flatten() {
-        let name = slice
-            .get("slice")
-            .and_then(serde_json::Value::as_str)
-            .unwrap_or_default();
-        found.extend(metrics_of_slice(name, slice.get("metrics")));
+        found.extend(metrics_of_slice(&slice_name(slice), slice.get("metrics")));
     }
     found
+}
+
+/// `column=value` of a slice in a report.
+pub(super) fn slice_name(slice: &serde_json::Value) -> String {
+    let text = |key: &str| {
+        slice
+            .get(key)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+    };
+    format!("{}={}", text("column"), text("value"))
 }
 
 fn metrics_of_slice(slice: &str, metrics: Option<&serde_json::Value>) -> Vec<wire::MetricValue> {

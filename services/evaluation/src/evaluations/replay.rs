@@ -248,3 +248,36 @@ impl Cursor {
         Ok(columns)
     }
 }
+
+/// The rows of a batch on which the target did not fail, and how many it left out.
+pub(super) fn answered(batch: Batch, failure: &str) -> Result<(Batch, usize)> {
+    let Some(column) = batch.column(failure) else {
+        return Ok((batch, 0));
+    };
+    let failed: Vec<bool> = (0..batch.rows()).map(|row| !column.is_null(row)).collect();
+    let count = failed.iter().filter(|failed| **failed).count();
+    if count == 0 {
+        return Ok((batch, 0));
+    }
+    // Runs of rows that were answered, put together again.
+    let (mut pieces, mut from) = (Vec::new(), 0);
+    for (row, failed) in failed.iter().chain([&true]).enumerate() {
+        if *failed {
+            if from < row {
+                pieces.push(batch.slice(from..row).map_err(Error::internal)?);
+            }
+            from = row + 1;
+        }
+    }
+    let columns = batch.columns().iter().map(|column| {
+        let mut parts: Vec<_> = pieces
+            .iter()
+            .map(|piece| (piece.rows(), piece.column(column.name())))
+            .collect();
+        let shape = column.slice(0..0).map_err(Error::internal)?;
+        parts.push((0, Some(&shape)));
+        joined(column.name(), &parts)
+    });
+    let rest = Batch::new(columns.collect::<Result<_>>()?).map_err(Error::internal)?;
+    Ok((rest, count))
+}

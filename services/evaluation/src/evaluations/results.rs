@@ -5,7 +5,7 @@ use std::{io::BufWriter, path::Path};
 use lodeway_domain::{Error, Result};
 use lodeway_proto::evaluation::v1 as wire;
 use lodeway_rpc::CallContext;
-use lodeway_tables::{Batch, Column, Format, Type, Value, Values, WriteOptions, Writer};
+use lodeway_tables::{Batch, Column, Field, Format, Schema, Type, Value, Values, WriteOptions, Writer};
 use prost_types::{Struct, Value as Json, value::Kind};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -25,9 +25,17 @@ const AHEAD: usize = 4;
 
 /// The columns that tell of a row without its features.
 fn told(batch: &Batch, wanted: &Wanted, first: u64) -> Result<Batch> {
-    let mut names: Vec<&str> = vec![&wanted.target];
+    let mut names: Vec<&str> = wanted.target.as_deref().into_iter().collect();
     names.extend(wanted.weight.as_deref());
     names.extend(wanted.slices.iter().map(String::as_str));
+    let texts = [
+        &wanted.query,
+        &wanted.prompt,
+        &wanted.answer,
+        &wanted.context,
+        &wanted.expected,
+    ];
+    names.extend(texts.into_iter().filter_map(|name| name.as_deref()));
     names.extend(wanted.prediction.as_deref());
     names.extend(wanted.probabilities.iter().map(|(_, column)| column.as_str()));
     if let Some((prediction, probabilities)) = &wanted.baseline {
@@ -65,8 +73,14 @@ pub(super) fn write(replay: Replay, wanted: &Wanted, file: &Path, stop: &Cancell
         row += batch.rows() as u64;
         if let Some(out) = out.take() {
             let options = WriteOptions::default();
-            writer =
-                Some(Writer::new(out, Format::Parquet, &batch.schema(), &options).map_err(Error::internal)?);
+            // A later batch may have nulls where the first has none.
+            let fields = batch.schema().fields().to_vec().into_iter();
+            let fields = fields.map(|field| Field {
+                is_nullable: true,
+                ..field
+            });
+            let schema = Schema::new(fields.collect()).map_err(Error::internal)?;
+            writer = Some(Writer::new(out, Format::Parquet, &schema, &options).map_err(Error::internal)?);
         }
         if let Some(writer) = &mut writer {
             writer.write(&batch).map_err(Error::internal)?;

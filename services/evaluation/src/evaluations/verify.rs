@@ -15,6 +15,7 @@ use super::{
     Evaluations,
     data::{self, Data},
     job::{self, Kept, measured},
+    render,
     replay::Replay,
     results::Folder,
     target::{self, Asker},
@@ -120,10 +121,21 @@ fn metrics_differ(report: &Json, again: &[MetricValue]) -> Vec<String> {
     let overall = report.get("metrics").and_then(Json::as_object);
     let slices = report.get("slices").and_then(Json::as_array);
     let find = |metric: &MetricValue| {
+        if let Some((scorer, name)) = metric.metric.split_once('/') {
+            let of_scorer = report.get("scorers")?.get(scorer)?;
+            if metric.slice.is_empty() {
+                return of_scorer.get("metrics")?.get(name);
+            }
+            let slices = of_scorer.get("slices")?.as_array()?;
+            let slice = slices
+                .iter()
+                .find(|slice| render::slice_name(slice) == metric.slice)?;
+            return slice.get("metrics")?.get(name);
+        }
         if metric.slice.is_empty() {
             return overall?.get(&metric.metric);
         }
-        let is_slice = |slice: &&Json| slice.get("slice").and_then(Json::as_str) == Some(&metric.slice);
+        let is_slice = |slice: &&Json| render::slice_name(slice) == metric.slice;
         slices?.iter().find(is_slice)?.get("metrics")?.get(&metric.metric)
     };
     for metric in again {
@@ -153,8 +165,10 @@ fn metrics_differ(report: &Json, again: &[MetricValue]) -> Vec<String> {
             }
         }
     }
-    let known = overall.map_or(0, serde_json::Map::len);
-    let found = again.iter().filter(|metric| metric.slice.is_empty()).count();
+    let is_defined = |metric: &&Json| metric.get("value").is_some_and(Json::is_number);
+    let known = overall.map_or(0, |all| all.values().filter(is_defined).count());
+    let of_task = |metric: &&MetricValue| metric.slice.is_empty() && !metric.metric.contains('/');
+    let found = again.iter().filter(of_task).count();
     if known != found {
         differences.push(format!("{found} metrics were computed, the report has {known}"));
     }

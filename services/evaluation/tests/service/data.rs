@@ -70,7 +70,9 @@ async fn predictions_in_the_data_are_measured_and_recorded() {
         .artifacts;
     let names: Vec<_> = files.iter().map(|file| file.path.as_str()).collect();
     assert!(
-        names.contains(&"report.json") && names.contains(&"results.parquet"),
+        ["report.json", "report.html", "results.parquet", "plots"]
+            .iter()
+            .all(|name| names.contains(name)),
         "{names:?}"
     );
 
@@ -86,7 +88,7 @@ async fn predictions_in_the_data_are_measured_and_recorded() {
     assert!((of_a.value - 0.9).abs() < 1e-12, "{of_a:?}");
     let json: serde_json::Value = serde_json::from_str(&report.report_json).unwrap();
     assert_eq!(json["dataset"]["data_digest"], done.data_digest);
-    assert_eq!(json["confusion_matrix"]["labels"], serde_json::json!(["0", "1"]));
+    assert_eq!(json["confusion"]["labels"], serde_json::json!(["0", "1"]));
 
     let rows = bench.rows(&done.evaluation_id, 190, 7).await;
     assert_eq!(rows.len(), 7);
@@ -211,4 +213,57 @@ async fn two_evaluations_of_the_same_rows_are_compared() {
         (accuracy.test.as_str(), accuracy.conclusion.as_str()),
         ("mcnemar", "better")
     );
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_scored_are_counted_until_there_are_too_many() {
+    let bench = Bench::new(None).await;
+    let mut text = "y,yhat\n".to_owned();
+    for row in 0..400 {
+        let said = if row == 123 {
+            "NaN".to_owned()
+        } else {
+            format!("{row}.5")
+        };
+        text.push_str(&format!("{row},{said}\n"));
+    }
+    let dataset = bench.put("0/data/numbers.csv", text).await;
+    let mut wanted = spec(&dataset, "y");
+    wanted.roles.as_mut().unwrap().prediction = "yhat".to_owned();
+    wanted.task = wire::Task::Regression.into();
+    let done = bench.evaluate(wanted.clone()).await;
+    assert_eq!(
+        (metric(&done, "mae").value, metric(&done, "mae").samples),
+        (0.5, 399)
+    );
+    wanted.options = Some(wire::EvaluationOptions {
+        max_failed_share: Some(0.0),
+        ..wire::EvaluationOptions::default()
+    });
+    let made = bench.create(wanted).await.unwrap();
+    let failed = bench.ended(&made.evaluation_id).await;
+    assert_eq!(failed.state(), State::Failed);
+    assert!(
+        failed.error.contains("1 of 400 rows cannot be scored"),
+        "{}",
+        failed.error
+    );
+}
+
+#[tokio::test]
+async fn texts_are_measured_beside_expected_texts() {
+    let bench = Bench::new(None).await;
+    let lines = "question,said,right\nq1,the cat sat,the cat sat\nq2,a dog,the dog ran\n";
+    let dataset = bench.put("0/data/texts.csv", lines).await;
+    let mut wanted = spec(&dataset, "");
+    let roles = wanted.roles.as_mut().unwrap();
+    roles.prompt = "question".to_owned();
+    roles.answer = "said".to_owned();
+    roles.expected_answer = "right".to_owned();
+    wanted.thresholds = vec![at_least("exact_match", 0.5)];
+    let done = bench.evaluate(wanted).await;
+    assert_eq!(metric(&done, "exact_match").value, 0.5);
+    assert!(done.verdict.clone().unwrap().passed);
+    let verified = bench.verify(&done.evaluation_id, false).await;
+    assert!(verified.reproduced, "{:?}", verified.differences);
 }
