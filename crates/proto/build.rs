@@ -15,6 +15,9 @@ const FILES: &[&str] = &[
     "lodeway/serving/v1/deployment_service.proto",
     "lodeway/gateway/v1/endpoint_service.proto",
     "lodeway/gateway/v1/monitor.proto",
+    "lodeway/evaluation/v1/dataset_service.proto",
+    "lodeway/evaluation/v1/evaluation_service.proto",
+    "lodeway/evaluation/v1/outcome_service.proto",
     "inference/grpc_service.proto",
     // Typed services of endpoints import them.
     "google/protobuf/struct.proto",

@@ -16,6 +16,8 @@ mod durability;
 #[cfg(test)]
 mod endpoint_commands;
 #[cfg(test)]
+mod evaluations;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod happy;

@@ -76,6 +76,10 @@ pub enum Reason {
     RuntimeMissing,
     /// A rollout is under way, or in a state that does not allow this.
     RolloutState,
+    /// An evaluation is in a state that does not allow this.
+    EvaluationState,
+    /// No record was added to the dataset since its newest version.
+    NoRecordsPending,
     /// A fault of the server itself.
     ServerFault,
 }
@@ -115,6 +119,8 @@ impl Reason {
             Self::TargetNotReady => "TARGET_NOT_READY",
             Self::RuntimeMissing => "RUNTIME_MISSING",
             Self::RolloutState => "ROLLOUT_STATE",
+            Self::EvaluationState => "EVALUATION_STATE",
+            Self::NoRecordsPending => "NO_RECORDS_PENDING",
             Self::ServerFault => "SERVER_FAULT",
         }
     }
@@ -152,6 +158,12 @@ pub enum ResourceKind {
     Rollout,
     /// A prediction, by id.
     Prediction,
+    /// An evaluation, by id.
+    Evaluation,
+    /// A dataset, by name.
+    Dataset,
+    /// A version of a dataset, by `name@number`.
+    DatasetVersion,
 }
 
 impl ResourceKind {
@@ -172,6 +184,9 @@ impl ResourceKind {
             Self::Revision => "revision",
             Self::Rollout => "rollout",
             Self::Prediction => "prediction",
+            Self::Evaluation => "evaluation",
+            Self::Dataset => "dataset",
+            Self::DatasetVersion => "dataset version",
         }
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod caller;
 pub mod error;
+pub mod evaluation;
 pub mod filter;
 pub mod float;
 pub mod id;

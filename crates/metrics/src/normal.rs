@@ -33,7 +33,7 @@ pub fn normal_quantile(probability: f64) -> f64 {
 }
 
 /// The number of standard errors to each side of an interval with `confidence`, for example 1.96 for 0.95.
-pub(crate) fn z_of(confidence: f64) -> f64 {
+pub fn z_of(confidence: f64) -> f64 {
     normal_quantile(0.5 + 0.5 * confidence)
 }
 

@@ -54,6 +54,14 @@ pub mod gateway {
     }
 }
 
+/// Evaluation.
+pub mod evaluation {
+    /// `lodeway.evaluation.v1`.
+    pub mod v1 {
+        tonic::include_proto!("lodeway.evaluation.v1");
+    }
+}
+
 /// The Open Inference Protocol, version 2.
 pub mod inference {
     tonic::include_proto!("inference");

@@ -5,13 +5,14 @@
 //! A tour: [`sql`] is the only door to SQLite and PostgreSQL, [`migrate`] brings a database to the schema of this
 //! program, [`ledger`] holds the tables that every service's database has: requests seen, changes, outbox,
 //! [`search`] turns filters and orders into SQL, [`artifacts`] keeps the bytes of files, [`tracking`], [`registry`],
-//! [`serving`] and [`gateway`] are the stores of the services.
+//! [`serving`], [`gateway`] and [`evaluation`] are the stores of the services.
 
 // Tests inside the crate share code with those beside it.
 #[cfg(test)]
 extern crate self as lodeway_store;
 
 pub mod artifacts;
+pub mod evaluation;
 pub mod gateway;
 pub mod ledger;
 pub mod migrate;

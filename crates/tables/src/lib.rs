@@ -46,6 +46,7 @@ mod profile;
 mod reader;
 mod schema;
 mod scoring;
+mod slice;
 mod source;
 mod text;
 mod time;

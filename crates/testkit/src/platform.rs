@@ -154,12 +154,16 @@ impl Platform {
                 let (tracking, registry, serving) = (free_address()?, free_address()?, free_address()?);
                 let files = [("--artifacts-peer", tracking), ("--tracking", tracking)];
                 let models = [files[0], ("--registry", registry)];
+                let (gateway, evaluation) = (free_address()?, free_address()?);
                 let all = [files[0], files[1], models[1], ("--serving", serving)];
+                let asked = [all[0], all[1], all[2], all[3], ("--gateway", gateway)];
+                let edge = [all[0], all[1], all[2], all[3], ("--evaluation", evaluation)];
                 vec![
                     node("tracking", &["serve", "artifacts", "tracking"], tracking, &[]),
                     node("registry", &["serve", "registry"], registry, &files),
                     node("serving", &["serve", "serving"], serving, &models),
-                    node("gateway", &["serve", "gateway"], free_address()?, &all),
+                    node("evaluation", &["serve", "evaluation"], evaluation, &asked),
+                    node("gateway", &["serve", "gateway"], gateway, &edge),
                 ]
             }
         };
@@ -183,12 +187,12 @@ impl Platform {
         self.folder.path()
     }
 
-    /// The processes in the order tracking, registry, serving, gateway; or the only one.
+    /// The processes in the order tracking, registry, serving, evaluation, gateway; or the only one.
     pub fn nodes(&mut self) -> &mut [Node] {
         &mut self.nodes
     }
 
-    /// One process by the service that it runs: `tracking`, `registry`, `serving` or `gateway`; embedded all are one.
+    /// One process by the service that it runs: `tracking`, `registry`, `serving`, `evaluation` or `gateway`; embedded all are one.
     pub fn node(&mut self, service: &str) -> &mut Node {
         let found = self.nodes.iter().position(|node| node.name == service);
         &mut self.nodes[found.unwrap_or(0)]

@@ -32,6 +32,8 @@ type Score = Arc<dyn Fn(f64) -> f64 + Send + Sync>;
 /// What the server does with a call.
 struct Behaviour {
     score: Score,
+    /// The values that a call may not hold.
+    refuses: Arc<dyn Fn(f64) -> bool + Send + Sync>,
     failure: Option<Code>,
     /// Of the next calls, with what each fails; before `failure`.
     next_failures: Vec<Code>,
@@ -68,6 +70,7 @@ impl Upstream {
     pub fn start() -> Result<Self> {
         let behaviour = Behaviour {
             score: Arc::new(|value| value),
+            refuses: Arc::new(|_| false),
             failure: None,
             next_failures: Vec::new(),
             delay: Duration::ZERO,
@@ -126,6 +129,11 @@ impl Upstream {
         Ok(())
     }
 
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The address of a model on this server, as a target's reference.
     pub fn reference(&self, model: &str) -> String {
         format!("grpc://{}/{model}", self.address)
@@ -134,6 +142,11 @@ impl Upstream {
     /// From now on scores are `score` of each input value.
     pub fn score(&self, score: impl Fn(f64) -> f64 + Send + Sync + 'static) {
         self.shared.behaviour().score = Arc::new(score);
+    }
+
+    /// From now on a call with an input value that `refuses` is true of fails as a whole.
+    pub fn refuse(&self, refuses: impl Fn(f64) -> bool + Send + Sync + 'static) {
+        self.shared.behaviour().refuses = Arc::new(refuses);
     }
 
     /// From now on every call fails with this code.
@@ -220,12 +233,13 @@ struct Service(Arc<Shared>);
 
 impl Service {
     async fn infer(&self, request: wire::ModelInferRequest) -> Result<wire::ModelInferResponse, Status> {
-        let (score, failure, delay) = {
+        let (score, refuses, failure, delay) = {
             let mut behaviour = self.0.behaviour();
             behaviour.calls += 1;
             behaviour.last = Some(request.clone());
             let failure = behaviour.next_failures.pop().or(behaviour.failure);
-            (behaviour.score.clone(), failure, behaviour.delay)
+            let refuses = behaviour.refuses.clone();
+            (behaviour.score.clone(), refuses, failure, behaviour.delay)
         };
         self.0.arrived.send_modify(|arrived| *arrived += 1);
         let mut held = self.0.held.subscribe();
@@ -240,9 +254,19 @@ impl Service {
         }
         let input = request.inputs.first();
         let values = input.and_then(|input| input.contents.as_ref());
-        let values = values
-            .map(|contents| contents.fp64_contents.as_slice())
-            .unwrap_or_default();
+        let values = match (values, request.raw_input_contents.first()) {
+            (Some(contents), _) => contents.fp64_contents.clone(),
+            (None, Some(raw)) => raw
+                .as_chunks::<8>()
+                .0
+                .iter()
+                .map(|bytes| f64::from_le_bytes(*bytes))
+                .collect(),
+            (None, None) => Vec::new(),
+        };
+        if let Some(value) = values.iter().find(|value| refuses(**value)) {
+            return Err(Status::invalid_argument(format!("{value} is refused")));
+        }
         let scores: Vec<f64> = values.iter().map(|value| score(*value)).collect();
         let output = InferOutputTensor {
             name: "score".to_owned(),

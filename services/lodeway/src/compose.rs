@@ -9,10 +9,12 @@ use anyhow::{Context as _, Result};
 use axum::Router;
 use lodeway_artifacts::Artifacts;
 use lodeway_domain::time::{Clock, SystemClock};
+use lodeway_evaluation::Evaluation;
 use lodeway_gateway::{EndpointConfig, EndpointPeers, Endpoints, Gateway};
 use lodeway_proto::{
     DESCRIPTOR_SET,
     artifacts::v1::{artifact_service_client::ArtifactServiceClient, artifact_service_server},
+    evaluation::v1::{dataset_service_server, evaluation_service_server, outcome_service_server},
     gateway::v1::{endpoint_service_server, monitor_service_server},
     inference::grpc_inference_service_server,
     registry::v1::{registry_service_client::RegistryServiceClient, registry_service_server},
@@ -30,6 +32,7 @@ use lodeway_rpc::{
 use lodeway_serving::{Runtimes, Serving, runtime::OnnxLibrary};
 use lodeway_store::{
     artifacts::{self, ArtifactStore, RootSettings, Roots, SqlDigestIndex},
+    evaluation::SqlEvaluation,
     gateway::SqlGateway,
     migrate,
     registry::SqlRegistry,
@@ -53,6 +56,9 @@ const REGISTRY_SERVICE: &str = registry_service_server::SERVICE_NAME;
 const DEPLOYMENT_SERVICE: &str = deployment_service_server::SERVICE_NAME;
 const INFERENCE_SERVICE: &str = grpc_inference_service_server::SERVICE_NAME;
 const ENDPOINT_SERVICE: &str = endpoint_service_server::SERVICE_NAME;
+const DATASET_SERVICE: &str = dataset_service_server::SERVICE_NAME;
+const EVALUATION_SERVICE: &str = evaluation_service_server::SERVICE_NAME;
+const OUTCOME_SERVICE: &str = outcome_service_server::SERVICE_NAME;
 const MONITOR_SERVICE: &str = monitor_service_server::SERVICE_NAME;
 
 /// Everything that runs in this process.
@@ -94,10 +100,19 @@ impl House {
         let tracking = site.tracking(artifacts.clone()).await?;
         let registry = site.registry(tracking.clone(), artifacts.clone()).await?;
         let serving = site.serving(edge, registry.clone(), artifacts.clone()).await?;
-        let endpoints = site.endpoints(serving.clone(), registry.clone()).await?;
+        let (endpoints, gateway) = site.endpoints(serving.clone(), registry.clone()).await?;
+        let evaluation = site
+            .evaluation(lodeway_evaluation::Peers {
+                artifacts: artifacts.clone(),
+                tracking: tracking.clone(),
+                registry: registry.clone(),
+                serving: serving.clone(),
+                gateway,
+            })
+            .await?;
         let rest = site.edge(
             edge,
-            [tracking, registry, artifacts, serving],
+            [tracking, registry, artifacts, serving, evaluation],
             store,
             endpoints.clone(),
             metrics,
@@ -264,14 +279,14 @@ impl Site<'_> {
         Ok(Some(Transport::local(self.column.wrap(peer))))
     }
 
-    /// Endpoints, where the gateway runs.
+    /// Endpoints, where the gateway runs, and what evaluation asks of them.
     async fn endpoints(
         &mut self,
         serving: Option<Transport>,
         registry: Option<Transport>,
-    ) -> Result<Option<Endpoints>> {
+    ) -> Result<(Option<Endpoints>, Option<Transport>)> {
         if !self.config.runs(ServiceName::Gateway) {
-            return Ok(None);
+            return Ok((None, self.elsewhere(&self.config.peers.gateway)?));
         }
         let db = self.database("gateway").await?;
         let store = SqlGateway::open(db, self.clock.now()).await?;
@@ -290,20 +305,46 @@ impl Site<'_> {
         let peers = EndpointPeers { serving, registry };
         let tasks = self.tasks.clone();
         let endpoints = Endpoints::start(Arc::new(store), peers, self.clock.clone(), tasks, settings).await?;
-        self.routes.push(Routes::new(endpoints.endpoint_service()));
-        self.routes.push(Routes::new(endpoints.monitor_service()));
-        self.routes.push(Routes::new(endpoints.inference_service()));
+        let asked = merge([
+            Routes::new(endpoints.endpoint_service()),
+            Routes::new(endpoints.monitor_service()),
+            Routes::new(endpoints.inference_service()),
+        ]);
+        self.routes.push(asked.clone());
         self.routes.push(endpoints.typed_services());
         self.served
             .extend([ENDPOINT_SERVICE, MONITOR_SERVICE, INFERENCE_SERVICE]);
-        Ok(Some(endpoints))
+        Ok((Some(endpoints), Some(Transport::local(self.column.wrap(asked)))))
+    }
+
+    /// Datasets, evaluations and outcomes. It stands after the gateway, which only passes its calls on.
+    async fn evaluation(&mut self, peers: lodeway_evaluation::Peers) -> Result<Option<Transport>> {
+        if !self.config.runs(ServiceName::Evaluation) {
+            return self.elsewhere(&self.config.peers.evaluation);
+        }
+        let db = self.database("evaluation").await?;
+        let store = SqlEvaluation::open(db, self.clock.now()).await?;
+        let settings = lodeway_evaluation::EvaluationConfig {
+            work_dir: self.config.data_dir.join("evaluation"),
+            max_running: usize::try_from(self.config.evaluation.max_running)?,
+            max_upload_bytes: self.config.evaluation.max_upload.0,
+        };
+        let (clock, tasks) = (self.clock.clone(), self.tasks.clone());
+        let service = Evaluation::start(store, peers, clock, tasks, settings).await?;
+        let mut all = Vec::new();
+        for (name, routes) in service.services() {
+            self.routes.push(routes.clone());
+            self.served.push(name);
+            all.push(routes);
+        }
+        Ok(Some(Transport::local(self.column.wrap(merge(all)))))
     }
 
     /// The REST side of the listener; with the gateway also every service that runs elsewhere, passed through.
     fn edge(
         &mut self,
         edge: &EdgeEnvironment,
-        [tracking, registry, artifacts, serving]: [Option<Transport>; 4],
+        [tracking, registry, artifacts, serving, evaluation]: [Option<Transport>; 5],
         store: Option<ArtifactStore>,
         endpoints: Option<Endpoints>,
         metrics: Metrics,
@@ -316,6 +357,9 @@ impl Site<'_> {
             (REGISTRY_SERVICE, &registry),
             (ARTIFACT_SERVICE, &artifacts),
             (DEPLOYMENT_SERVICE, &serving),
+            (DATASET_SERVICE, &evaluation),
+            (EVALUATION_SERVICE, &evaluation),
+            (OUTCOME_SERVICE, &evaluation),
         ];
         for (name, peer) in passed {
             if let Some(peer) = peer.as_ref().filter(|peer| !peer.is_local()) {
@@ -359,13 +403,21 @@ impl Site<'_> {
 pub async fn migrate(config: &Config) -> Result<Vec<(&'static str, String)>> {
     let now = SystemClock.now();
     let mut done = Vec::new();
-    for service in ["artifacts", "tracking", "registry", "serving", "gateway"] {
+    for service in [
+        "artifacts",
+        "tracking",
+        "registry",
+        "serving",
+        "gateway",
+        "evaluation",
+    ] {
         let db = open_database(config, service).await?;
         match service {
             "artifacts" => migrate::apply(&db, artifacts::MIGRATIONS, now).await?,
             "tracking" => drop(SqlTracking::open(db.clone(), now).await?),
             "serving" => drop(SqlDeployments::open(db.clone(), now).await?),
             "gateway" => drop(SqlGateway::open(db.clone(), now).await?),
+            "evaluation" => drop(SqlEvaluation::open(db.clone(), now).await?),
             _ => drop(SqlRegistry::open(db.clone(), now).await?),
         }
         db.close().await;

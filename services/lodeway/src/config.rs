@@ -29,6 +29,8 @@ pub enum ServiceName {
     Serving,
     /// The edge: MLflow's REST API, endpoints, and every service passed through.
     Gateway,
+    /// Datasets, evaluations, outcomes.
+    Evaluation,
 }
 
 /// Where a peer is.
@@ -99,6 +101,8 @@ pub struct Config {
     pub serving: ServingConfig,
     /// The endpoints' own.
     pub endpoints: EndpointsConfig,
+    /// Evaluation's own.
+    pub evaluation: EvaluationConfig,
     /// Bounds on calls.
     pub calls: ColumnConfig,
     /// Bounds on connections.
@@ -116,6 +120,7 @@ impl Default for Config {
                 ServiceName::Registry,
                 ServiceName::Serving,
                 ServiceName::Gateway,
+                ServiceName::Evaluation,
             ],
             data_dir: "./lodeway-data".into(),
             listen: "127.0.0.1:5000".to_owned(),
@@ -128,6 +133,7 @@ impl Default for Config {
             registry: RegistryConfig::default(),
             serving: ServingConfig::default(),
             endpoints: EndpointsConfig::default(),
+            evaluation: EvaluationConfig::default(),
             calls: ColumnConfig::default(),
             server: ServeConfig::default(),
             telemetry: TelemetryConfig::default(),
@@ -180,6 +186,10 @@ pub struct Peers {
     pub registry: Peer,
     /// The model host.
     pub serving: Peer,
+    /// Endpoints and LLM routes, which evaluation asks.
+    pub gateway: Peer,
+    /// Datasets and evaluations, which the gateway passes on to.
+    pub evaluation: Peer,
 }
 
 /// Who may call.
@@ -263,6 +273,25 @@ impl Default for EndpointsConfig {
     }
 }
 
+/// Evaluation's own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Evaluations at a time; the others wait.
+    pub max_running: u32,
+    /// The largest file that may be uploaded as a dataset.
+    pub max_upload: ByteSize,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self {
+            max_running: 2,
+            max_upload: ByteSize::mib(64 << 10),
+        }
+    }
+}
+
 impl Config {
     /// True if `service` runs in this process.
     pub fn runs(&self, service: ServiceName) -> bool {
@@ -285,6 +314,12 @@ impl Config {
             faults.push((
                 "endpoints.window".to_owned(),
                 "must be longer than nothing".to_owned(),
+            ));
+        }
+        if self.evaluation.max_running == 0 {
+            faults.push((
+                "evaluation.max_running".to_owned(),
+                "must be at least 1".to_owned(),
             ));
         }
         if self.store.pool_size == 0 {

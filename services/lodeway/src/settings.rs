@@ -59,6 +59,12 @@ pub struct Flags {
     /// Where the model host is: `local`, an address, or `none`.
     #[arg(long, value_name = "PEER")]
     serving: Option<String>,
+    /// Where endpoints and LLM routes are, for evaluation.
+    #[arg(long, value_name = "PEER")]
+    gateway: Option<String>,
+    /// Where evaluation is: the gateway passes its calls on.
+    #[arg(long, value_name = "PEER")]
+    evaluation: Option<String>,
     /// A file of users and hashed tokens; without it everybody may call, unverified.
     #[arg(long, value_name = "FILE")]
     token_table: Option<String>,
@@ -95,6 +101,8 @@ pub fn load(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config>
         .flag("--tracking", "peers.tracking", flags.tracking.clone())
         .flag("--registry", "peers.registry", flags.registry.clone())
         .flag("--serving", "peers.serving", flags.serving.clone())
+        .flag("--gateway", "peers.gateway", flags.gateway.clone())
+        .flag("--evaluation", "peers.evaluation", flags.evaluation.clone())
         .flag("--token-table", "auth.token_table", flags.token_table.clone());
     let mut config: Config = loader.load_valid(Config::faults)?;
     if let Some(services) = services {

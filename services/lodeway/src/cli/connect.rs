@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lodeway_proto::{
     artifacts::v1::artifact_service_client::ArtifactServiceClient,
+    evaluation::v1::evaluation_service_client::EvaluationServiceClient,
     gateway::v1::{
         endpoint_service_client::EndpointServiceClient, monitor_service_client::MonitorServiceClient,
     },
@@ -18,7 +19,7 @@ use tonic::{
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
 
-use super::{Common, output::Format};
+use super::{Common, Place, output::Format};
 
 /// A connection that says with every call who makes it.
 type Link = InterceptedService<Channel, Identity>;
@@ -57,6 +58,8 @@ pub struct Client {
     pub monitor: MonitorServiceClient<Link>,
     /// The model host.
     pub deployments: DeploymentServiceClient<Link>,
+    /// Evaluations.
+    pub evaluations: EvaluationServiceClient<Link>,
     /// Where the platform is, as the user wrote it.
     pub address: String,
     /// How results look.
@@ -69,6 +72,11 @@ const MAX_MESSAGE_BYTES: usize = 512 << 20;
 impl Client {
     /// Prepares the connection; it is made with the first call.
     pub fn connect(common: &Common) -> anyhow::Result<Self> {
+        Self::at(&common.place, common.output)
+    }
+
+    /// As [`Client::connect`].
+    pub fn at(common: &Place, format: Format) -> anyhow::Result<Self> {
         let mut endpoint = Endpoint::from_shared(common.address.clone())
             .with_context(|| format!("`{}` is no address such as http://127.0.0.1:5000", common.address))?
             .connect_timeout(std::time::Duration::from_secs(5));
@@ -86,14 +94,16 @@ impl Client {
             artifacts: ArtifactServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             endpoints: EndpointServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             monitor: MonitorServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            evaluations: EvaluationServiceClient::new(link.clone())
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
             deployments: DeploymentServiceClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
             address: common.address.clone(),
-            format: common.output,
+            format,
         })
     }
 }
 
-fn authorization(common: &Common) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
+fn authorization(common: &Place) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
     let text = match &common.token {
         Some(token) => format!("Bearer {token}"),
         None => {
@@ -109,7 +119,7 @@ fn authorization(common: &Common) -> anyhow::Result<Option<MetadataValue<Ascii>>
     Ok(Some(value))
 }
 
-fn workspace(common: &Common) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
+fn workspace(common: &Place) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
     let parsed = common.workspace.as_ref().map(|name| name.parse());
     parsed
         .transpose()

@@ -10,11 +10,11 @@ use super::{Common, Done, Failure};
 /// Ends well only if `service` (none: the process) answers SERVING within five seconds.
 pub async fn run(service: Option<String>, common: &Common) -> Done {
     let wait = std::time::Duration::from_secs(5);
-    let mut endpoint = Endpoint::from_shared(common.address.clone())
+    let mut endpoint = Endpoint::from_shared(common.place.address.clone())
         .map_err(anyhow::Error::from)?
         .connect_timeout(wait)
         .timeout(wait);
-    if common.address.starts_with("https://") {
+    if common.place.address.starts_with("https://") {
         endpoint = endpoint
             .tls_config(ClientTlsConfig::new().with_native_roots())
             .map_err(anyhow::Error::from)?;
@@ -27,7 +27,7 @@ pub async fn run(service: Option<String>, common: &Common) -> Done {
     if status != ServingStatus::Serving {
         return Err(Failure::Here(anyhow::anyhow!(
             "{}: {}",
-            common.address,
+            common.place.address,
             status.as_str_name()
         )));
     }

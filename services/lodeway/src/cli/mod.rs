@@ -9,6 +9,8 @@ mod artifact;
 mod connect;
 mod deployment;
 mod endpoint;
+mod evaluate;
+mod evaluation;
 mod experiment;
 mod health;
 mod model;
@@ -93,6 +95,15 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Measures predictions in a file, without a platform; or a model version, an endpoint, an LLM or a dataset on it.
+    Evaluate(Box<evaluate::Arguments>),
+    /// Evaluations on the platform: list, show, watch, report, cancel, compare, verify.
+    Evaluation {
+        #[command(subcommand)]
+        verb: evaluation::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Single answers of endpoints: explain.
     Prediction {
         #[command(subcommand)]
@@ -105,6 +116,16 @@ pub enum Command {
 /// What every administration command takes.
 #[derive(Args)]
 pub struct Common {
+    #[command(flatten)]
+    place: Place,
+    /// How results look.
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Where the platform is and who calls.
+#[derive(Args)]
+pub struct Place {
     /// Where the platform is.
     #[arg(
         long,
@@ -114,9 +135,6 @@ pub struct Common {
         value_name = "URL"
     )]
     address: String,
-    /// How results look.
-    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
-    output: Format,
     /// A token that says who calls.
     #[arg(
         long,
@@ -171,6 +189,11 @@ pub type Done = Result<(), Failure>;
 
 /// Runs one administration command.
 pub fn run(command: Command) -> ExitCode {
+    let command = match command {
+        // Needs neither the platform nor a runtime.
+        Command::Evaluate(arguments) if !arguments.is_on_platform() => return evaluate::run(&arguments),
+        other => other,
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -189,6 +212,8 @@ pub fn run(command: Command) -> ExitCode {
             Command::Endpoint { verb, common } => endpoint::run(verb, &Client::connect(&common)?).await,
             Command::Rollout { verb, common } => rollout::run(verb, &Client::connect(&common)?).await,
             Command::Deployment { verb, common } => deployment::run(verb, &Client::connect(&common)?).await,
+            Command::Evaluate(arguments) => evaluate::on_platform(*arguments).await,
+            Command::Evaluation { verb, common } => evaluation::run(verb, &Client::connect(&common)?).await,
             Command::Prediction { verb, common } => prediction::run(verb, &Client::connect(&common)?).await,
         }
     });

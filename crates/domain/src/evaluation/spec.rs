@@ -1,0 +1,642 @@
+//! What an evaluation is asked to do, every value in its bounds.
+
+use std::{collections::HashSet, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::roles::ColumnRoles;
+use crate::{Result, error::Violations, id::clip, registry::ModelRef};
+
+/// The longest name of an evaluation or a scorer, in characters.
+pub const MAX_NAME_LEN: usize = 250;
+/// The most scorers of an evaluation.
+pub const MAX_SCORERS: usize = 50;
+/// The most thresholds of an evaluation.
+pub const MAX_THRESHOLDS: usize = 200;
+/// The longest template of a judge or an LLM target, in bytes.
+const MAX_TEMPLATE_LEN: usize = 100_000;
+
+/// What is wanted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvaluationSpec {
+    /// What the evaluation is called; promotion rules demand evaluations by this name.
+    pub name: String,
+    /// On which dataset.
+    pub dataset: String,
+    /// On which version of it; none: the newest when the evaluation begins.
+    pub dataset_version: Option<i64>,
+    /// What the columns are for, where it differs from what the dataset version says.
+    pub roles: ColumnRoles,
+    /// What is measured.
+    pub target: Target,
+    /// What the target column is; none: told from the data.
+    pub task: Option<Task>,
+    /// With what; none: with the scorer of the task.
+    pub scorers: Vec<Scorer>,
+    /// What must hold.
+    pub thresholds: Vec<Threshold>,
+    /// What relative thresholds compare with.
+    pub baseline: Option<Baseline>,
+    /// How.
+    pub options: EvaluationOptions,
+    /// The experiment of the run.
+    pub experiment: String,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// The predictions or answers in the data.
+    Data,
+    /// A model version, by its URI; the model host loads it.
+    Model(String),
+    /// An endpoint, called as anybody calls it.
+    Endpoint(EndpointTarget),
+    /// An LLM.
+    Llm(LlmTarget),
+}
+
+/// An endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointTarget {
+    /// Its name.
+    pub endpoint: String,
+    /// Only this target; empty: by the split.
+    pub target: String,
+}
+
+/// An LLM behind a chat route of the gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LlmTarget {
+    /// The route.
+    pub route: String,
+    /// What the LLM is told first; empty: nothing.
+    pub system_prompt: String,
+    /// The text that is sent, with columns as `{{column}}`; empty: the prompt column.
+    pub template: String,
+    /// None: the route's.
+    pub temperature: Option<f64>,
+    /// None: the route's.
+    pub max_tokens: Option<i32>,
+}
+
+/// What a target column is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Classes.
+    Classification,
+    /// Numbers.
+    Regression,
+    /// Relevance of what was ranked for a query.
+    Ranking,
+    /// Texts.
+    Text,
+}
+
+/// Something that measures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scorer {
+    /// Names its metrics in the report; unique within an evaluation.
+    pub name: String,
+    /// Which.
+    pub kind: ScorerKind,
+}
+
+/// What measures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScorerKind {
+    /// Metrics of the task from target, prediction and probability.
+    Task {
+        /// Only these; none: all that the columns allow.
+        metrics: Vec<String>,
+        /// The positive class of two; empty: the greater one.
+        positive_class: String,
+        /// Places for top-k metrics and ranking.
+        k: Vec<u32>,
+    },
+    /// Metrics of texts that need no model.
+    Text {
+        /// Only these; none: all that the columns allow.
+        metrics: Vec<String>,
+    },
+    /// A judgement by an LLM.
+    Judge(JudgeScorer),
+    /// Similarity of answer and expected answer by an embedding model.
+    Similarity(Embedder),
+    /// A score from a model that classifies texts.
+    Classifier(ClassifierScorer),
+}
+
+/// What a judge is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JudgeKind {
+    /// Whether the answer is toxic.
+    Toxicity,
+    /// Whether the answer is about what was asked.
+    Relevance,
+    /// The share of the answer's claims that the context supports.
+    Faithfulness,
+    /// Agreement of facts with the expected answer.
+    Correctness,
+    /// Whether what is cited supports what it is cited for.
+    Groundedness,
+    /// Whether the answer is free of what was not asked.
+    Conciseness,
+    /// By a template of one's own.
+    Custom,
+}
+
+impl JudgeKind {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Toxicity => "toxicity",
+            Self::Relevance => "relevance",
+            Self::Faithfulness => "faithfulness",
+            Self::Correctness => "correctness",
+            Self::Groundedness => "groundedness",
+            Self::Conciseness => "conciseness",
+            Self::Custom => "custom",
+        }
+    }
+}
+
+/// What a custom judge may give.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScoreKind {
+    /// A number from `min` to `max`, whole or not.
+    Range {
+        /// The least.
+        min: f64,
+        /// The greatest.
+        max: f64,
+        /// Only whole numbers.
+        whole: bool,
+    },
+    /// One of these words.
+    Categories(Vec<String>),
+    /// Yes or no.
+    Boolean,
+}
+
+/// A judgement by an LLM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JudgeScorer {
+    /// What is asked.
+    pub kind: JudgeKind,
+    /// The chat route of the gateway that judges.
+    pub route: String,
+    /// Of a custom judge.
+    pub template: String,
+    /// Of a custom judge.
+    pub score: ScoreKind,
+    /// How often each row is judged.
+    pub repeats: u32,
+    /// How long one call may take.
+    pub timeout: Duration,
+    /// Calls at a time.
+    pub max_concurrency: usize,
+}
+
+/// Where texts become vectors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Embedder {
+    /// An embeddings route of the gateway.
+    Route(String),
+    /// A model version, by its URI.
+    Model(String),
+}
+
+/// A score from a model that classifies texts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassifierScorer {
+    /// The model version, by its URI.
+    pub model_uri: String,
+    /// The output, or the class of an output with probabilities; empty: the only number there is.
+    pub output: String,
+    /// Whether the prompt is scored instead of the answer.
+    pub of_prompt: bool,
+}
+
+/// How an evaluation is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EvaluationOptions {
+    /// Of bootstrap, sampling and judges.
+    pub seed: i64,
+    /// Of intervals, between 0 and 1.
+    pub confidence: f64,
+    /// Rows a call of the target.
+    pub batch_size: usize,
+    /// Calls of the target at a time.
+    pub max_concurrency: usize,
+    /// Only so many rows, from the beginning; none: all.
+    pub max_rows: Option<u64>,
+    /// The share of rows on which the target may fail before the evaluation is given up.
+    pub max_failed_share: f64,
+    /// A slice gets metrics from so many rows on.
+    pub min_slice_rows: u64,
+    /// Whether the verdict is recorded on the model version in the registry.
+    pub record_verdict: bool,
+}
+
+impl Default for EvaluationOptions {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            confidence: 0.95,
+            batch_size: 256,
+            max_concurrency: 4,
+            max_rows: None,
+            max_failed_share: 0.01,
+            min_slice_rows: 30,
+            record_verdict: true,
+        }
+    }
+}
+
+/// What relative thresholds compare with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Baseline {
+    /// Another version, scored on the same rows.
+    Model(String),
+    /// A finished evaluation of the same data.
+    Evaluation(String),
+    /// A column with another model's predictions.
+    Column(String),
+}
+
+/// Which end of an interval counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    /// The value itself.
+    #[default]
+    Value,
+    /// The lower end.
+    Low,
+    /// The upper end.
+    High,
+}
+
+/// One thing that must hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Threshold {
+    /// The metric; of a scorer other than the task's: `scorer/metric`.
+    pub metric: String,
+    /// `column=value`; empty: over all rows.
+    pub slice: String,
+    /// Which end of the interval is compared.
+    pub bound: Bound,
+    /// At least this.
+    pub min: Option<f64>,
+    /// At most this.
+    pub max: Option<f64>,
+    /// Not worse than the baseline by more than this, in the metric's unit.
+    pub max_loss: Option<f64>,
+    /// Not worse than the baseline by more than this share of its value.
+    pub max_relative_loss: Option<f64>,
+}
+
+impl Threshold {
+    /// Whether it compares with a baseline.
+    pub fn is_relative(&self) -> bool {
+        self.max_loss.is_some() || self.max_relative_loss.is_some()
+    }
+}
+
+impl EvaluationSpec {
+    /// The same if all its values are in their bounds. Errors: `INVALID_FIELD` at each path that is not, below `spec`.
+    pub fn checked(self) -> Result<Self> {
+        let mut bad = Violations::new();
+        check_name(&mut bad, "spec.name", &self.name);
+        check_name(&mut bad, "spec.dataset.name", &self.dataset);
+        check_name(&mut bad, "spec.experiment", &self.experiment);
+        if self.dataset_version.is_some_and(|version| version < 1) {
+            bad.add("spec.dataset.version", "must be at least 1, or 0 for the newest");
+        }
+        self.check_target(&mut bad);
+        self.check_scorers(&mut bad);
+        self.check_thresholds(&mut bad);
+        match &self.baseline {
+            Some(Baseline::Model(uri)) => check_model(&mut bad, "spec.baseline.model_uri", uri),
+            Some(Baseline::Evaluation(id)) => check_name(&mut bad, "spec.baseline.evaluation_id", id),
+            Some(Baseline::Column(name)) => check_name(&mut bad, "spec.baseline.prediction_column", name),
+            None => {}
+        }
+        self.options.check(&mut bad);
+        bad.finish()?;
+        Ok(self)
+    }
+
+    /// Whether a model, an endpoint or an LLM is asked.
+    pub fn asks_target(&self) -> bool {
+        self.target != Target::Data
+    }
+
+    fn check_target(&self, bad: &mut Violations) {
+        match &self.target {
+            Target::Data => {}
+            Target::Model(uri) => check_model(bad, "spec.target.model_uri", uri),
+            Target::Endpoint(endpoint) => {
+                check_name(bad, "spec.target.endpoint.endpoint", &endpoint.endpoint);
+            }
+            Target::Llm(llm) => {
+                check_name(bad, "spec.target.llm.route", &llm.route);
+                for (field, text) in [("template", &llm.template), ("system_prompt", &llm.system_prompt)] {
+                    check_text(bad, &format!("spec.target.llm.{field}"), text);
+                }
+                if llm.temperature.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
+                    bad.add("spec.target.llm.temperature", "must be from 0 to 2");
+                }
+                if llm.max_tokens.is_some_and(|n| n < 1) {
+                    bad.add("spec.target.llm.max_tokens", "must be at least 1");
+                }
+            }
+        }
+    }
+
+    fn check_scorers(&self, bad: &mut Violations) {
+        if self.scorers.len() > MAX_SCORERS {
+            bad.add("spec.scorers", format!("must be at most {MAX_SCORERS}"));
+        }
+        let mut names = HashSet::new();
+        for (at, scorer) in self.scorers.iter().enumerate() {
+            let field = |rest: &str| format!("spec.scorers[{at}].{rest}");
+            check_name(bad, &field("name"), &scorer.name);
+            if !names.insert(&scorer.name) {
+                let why = format!(
+                    "`{}` comes twice; give each scorer a name of its own",
+                    clip(&scorer.name)
+                );
+                bad.add(field("name"), why);
+            }
+            match &scorer.kind {
+                ScorerKind::Task { k, .. } if k.contains(&0) => {
+                    bad.add(field("task.k"), "must be at least 1")
+                }
+                ScorerKind::Task { .. } | ScorerKind::Text { .. } => {}
+                ScorerKind::Judge(judge) => judge.check(bad, &field("judge")),
+                ScorerKind::Similarity(Embedder::Route(route)) => {
+                    check_name(bad, &field("similarity.route"), route);
+                }
+                ScorerKind::Similarity(Embedder::Model(uri)) => {
+                    check_model(bad, &field("similarity.model_uri"), uri);
+                }
+                ScorerKind::Classifier(classifier) => {
+                    check_model(bad, &field("classifier.model_uri"), &classifier.model_uri);
+                }
+            }
+        }
+    }
+
+    fn check_thresholds(&self, bad: &mut Violations) {
+        if self.thresholds.len() > MAX_THRESHOLDS {
+            bad.add("spec.thresholds", format!("must be at most {MAX_THRESHOLDS}"));
+        }
+        for (at, threshold) in self.thresholds.iter().enumerate() {
+            let field = |rest: &str| format!("spec.thresholds[{at}].{rest}");
+            check_name(bad, &field("metric"), &threshold.metric);
+            if !threshold.slice.is_empty() && !threshold.slice.contains('=') {
+                bad.add(field("slice"), "must be `column=value`");
+            }
+            let limits = [
+                ("min", threshold.min),
+                ("max", threshold.max),
+                ("max_loss", threshold.max_loss),
+                ("max_relative_loss", threshold.max_relative_loss),
+            ];
+            for (name, limit) in limits {
+                if limit.is_some_and(|limit| !limit.is_finite()) {
+                    bad.add(field(name), "must be a finite number");
+                }
+            }
+            if limits.iter().all(|(_, limit)| limit.is_none()) {
+                let why = "must demand something: set `min`, `max`, `max_loss` or `max_relative_loss`";
+                bad.add(format!("spec.thresholds[{at}]"), why);
+            }
+            if threshold.is_relative() && self.baseline.is_none() {
+                bad.add(field("max_loss"), "compares with a baseline; set `spec.baseline`");
+            }
+        }
+    }
+}
+
+impl EvaluationOptions {
+    fn check(&self, bad: &mut Violations) {
+        if !(self.confidence > 0.0 && self.confidence < 1.0) {
+            bad.add(
+                "spec.options.confidence",
+                "must be between 0 and 1, for example 0.95",
+            );
+        }
+        if !(1..=100_000).contains(&self.batch_size) {
+            bad.add("spec.options.batch_size", "must be from 1 to 100,000");
+        }
+        if !(1..=256).contains(&self.max_concurrency) {
+            bad.add("spec.options.max_concurrency", "must be from 1 to 256");
+        }
+        if !(0.0..=1.0).contains(&self.max_failed_share) {
+            bad.add("spec.options.max_failed_share", "must be from 0 to 1");
+        }
+        if self.min_slice_rows < 1 {
+            bad.add("spec.options.min_slice_rows", "must be at least 1");
+        }
+    }
+}
+
+impl JudgeScorer {
+    fn check(&self, bad: &mut Violations, field: &str) {
+        check_name(bad, &format!("{field}.route"), &self.route);
+        check_text(bad, &format!("{field}.template"), &self.template);
+        if !(1..=9).contains(&self.repeats) {
+            bad.add(format!("{field}.repeats"), "must be from 1 to 9");
+        }
+        if !(1..=64).contains(&self.max_concurrency) {
+            bad.add(format!("{field}.max_concurrency"), "must be from 1 to 64");
+        }
+        if self.timeout.is_zero() || self.timeout > Duration::from_secs(3_600) {
+            bad.add(
+                format!("{field}.timeout"),
+                "must be more than 0 and at most one hour",
+            );
+        }
+        if self.kind != JudgeKind::Custom {
+            if !self.template.is_empty() {
+                bad.add(format!("{field}.template"), "is for custom judges only");
+            }
+            return;
+        }
+        if self.template.is_empty() {
+            bad.add(format!("{field}.template"), "must be given for a custom judge");
+        }
+        match &self.score {
+            ScoreKind::Range { min, max, .. } if !(min.is_finite() && max.is_finite() && min < max) => {
+                bad.add(
+                    format!("{field}.range"),
+                    "must go from a smaller to a greater number",
+                );
+            }
+            ScoreKind::Categories(words) if words.len() < 2 => {
+                bad.add(format!("{field}.categories"), "must be at least two");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn check_name(bad: &mut Violations, field: &str, text: &str) {
+    if text.is_empty() {
+        bad.add(field, "must be given");
+    } else if text.chars().count() > MAX_NAME_LEN || text.contains('\0') {
+        bad.add(
+            field,
+            format!("must be at most {MAX_NAME_LEN} characters, without NUL"),
+        );
+    }
+}
+
+fn check_text(bad: &mut Violations, field: &str, text: &str) {
+    if text.len() > MAX_TEMPLATE_LEN || text.contains('\0') {
+        bad.add(
+            field,
+            format!("must be at most {MAX_TEMPLATE_LEN} bytes, without NUL"),
+        );
+    }
+}
+
+/// Only URIs of registered versions: a verdict binds a version.
+fn check_model(bad: &mut Violations, field: &str, uri: &str) {
+    match bad.take(field, ModelRef::parse(field, uri)) {
+        Some(ModelRef::Run { .. } | ModelRef::LoggedModel(_)) => {
+            bad.add(field, "must name a registered version, such as `models:/NAME/3`");
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    fn spec() -> EvaluationSpec {
+        EvaluationSpec {
+            name: "holdout".to_owned(),
+            dataset: "churn".to_owned(),
+            dataset_version: None,
+            roles: ColumnRoles::default(),
+            target: Target::Data,
+            task: None,
+            scorers: Vec::new(),
+            thresholds: Vec::new(),
+            baseline: None,
+            options: EvaluationOptions::default(),
+            experiment: "evaluations".to_owned(),
+        }
+    }
+
+    fn threshold() -> Threshold {
+        Threshold {
+            metric: "accuracy".to_owned(),
+            slice: String::new(),
+            bound: Bound::Value,
+            min: Some(0.9),
+            max: None,
+            max_loss: None,
+            max_relative_loss: None,
+        }
+    }
+
+    fn faults(spec: EvaluationSpec) -> Vec<String> {
+        match spec.checked() {
+            Err(Error::Invalid(violations)) => violations.into_iter().map(|v| v.field).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_fault_is_named_by_its_field() {
+        assert!(spec().checked().is_ok());
+        let mut wrong = spec();
+        wrong.name = String::new();
+        wrong.dataset_version = Some(-1);
+        wrong.target = Target::Model("runs:/abc/model".to_owned());
+        wrong.options.confidence = 1.0;
+        wrong.options.batch_size = 0;
+        wrong.thresholds = vec![
+            threshold(),
+            Threshold {
+                metric: String::new(),
+                min: None,
+                ..threshold()
+            },
+            Threshold {
+                max_loss: Some(f64::NAN),
+                slice: "plan".to_owned(),
+                ..threshold()
+            },
+        ];
+        assert_eq!(
+            faults(wrong),
+            [
+                "spec.name",
+                "spec.dataset.version",
+                "spec.target.model_uri",
+                "spec.thresholds[1].metric",
+                "spec.thresholds[1]",
+                "spec.thresholds[2].slice",
+                "spec.thresholds[2].max_loss",
+                "spec.thresholds[2].max_loss",
+                "spec.options.confidence",
+                "spec.options.batch_size",
+            ]
+        );
+    }
+
+    #[test]
+    fn scorers_have_names_of_their_own() {
+        let judge = |name: &str, kind, template: &str| Scorer {
+            name: name.to_owned(),
+            kind: ScorerKind::Judge(JudgeScorer {
+                kind,
+                route: "judge".to_owned(),
+                template: template.to_owned(),
+                score: ScoreKind::Boolean,
+                repeats: 1,
+                timeout: Duration::from_secs(60),
+                max_concurrency: 4,
+            }),
+        };
+        let mut wrong = spec();
+        wrong.scorers = vec![
+            judge("a", JudgeKind::Relevance, ""),
+            judge("a", JudgeKind::Custom, ""),
+            judge("b", JudgeKind::Toxicity, "is {{answer}} rude?"),
+        ];
+        assert_eq!(
+            faults(wrong),
+            [
+                "spec.scorers[1].name",
+                "spec.scorers[1].judge.template",
+                "spec.scorers[2].judge.template"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_spec_comes_back_from_json() {
+        let mut one = spec();
+        one.target = Target::Model("models:/churn/7".to_owned());
+        one.thresholds = vec![threshold()];
+        let text = serde_json::to_string(&one).unwrap();
+        assert_eq!(serde_json::from_str::<EvaluationSpec>(&text).unwrap(), one);
+    }
+}

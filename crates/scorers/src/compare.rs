@@ -1,0 +1,196 @@
+//! Two predictions of the same rows.
+
+use std::collections::{BTreeMap, HashSet};
+
+use lodeway_domain::{Error, Result};
+use lodeway_metrics::{Classes, Comparison, delong_paired, normal::z_of};
+use lodeway_tables::{Batch, Schema};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    evaluator::{located, with_columns},
+    intake::Intake,
+    plan::{Plan, Probability, Task},
+    rows::{Rows, View},
+    setting::Setting,
+};
+
+/// A metric of two models on the same rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    /// The first model's value.
+    #[serde(with = "crate::number")]
+    pub first: f64,
+    /// The second model's value.
+    #[serde(with = "crate::number")]
+    pub second: f64,
+    /// First minus second.
+    #[serde(with = "crate::number")]
+    pub difference: f64,
+    /// The lower end of the difference's interval.
+    #[serde(with = "crate::number")]
+    pub low: f64,
+    /// The upper end of the difference's interval.
+    #[serde(with = "crate::number")]
+    pub high: f64,
+    /// How the interval was found.
+    pub method: String,
+    /// Two-sided, for "no difference"; `null` where there is none.
+    #[serde(with = "crate::number")]
+    pub p_value: f64,
+    /// `mcnemar` (accuracy), `delong` (ROC AUC of two classes) or `bootstrap`; `none` where there is no p-value.
+    pub test: String,
+}
+
+/// Compares two predictions row by row. It holds the rows that it compares, at most [`Comparator::ROWS`].
+pub struct Comparator {
+    plans: [Plan; 2],
+    intakes: [Intake; 2],
+    rows: [Rows; 2],
+}
+
+impl Comparator {
+    /// The most rows.
+    pub const ROWS: usize = 5_000_000;
+
+    /// `plan` says what is compared; its prediction and probabilities are the first model's, the others the second's.
+    ///
+    /// Errors: those of [`Plan::check`] for either; `INVALID_FIELD` for text and ranking, which have no paired tests here.
+    pub fn new(
+        plan: &Plan,
+        prediction: Option<String>,
+        probabilities: Vec<Probability>,
+        schema: &Schema,
+    ) -> Result<Self> {
+        if matches!(plan.told_task(), Some(Task::Text | Task::Ranking)) {
+            let why = "has no paired tests; compare classification or regression";
+            return Err(Error::invalid("task", why));
+        }
+        let mut first = plan.clone();
+        first.roles.slices.clear();
+        let mut second = first.clone();
+        second.roles.prediction = prediction;
+        second.roles.probabilities = probabilities;
+        first.check(schema)?;
+        second.check(schema)?;
+        Ok(Self {
+            intakes: [Intake::new(&first, schema)?, Intake::new(&second, schema)?],
+            plans: [first, second],
+            rows: [Rows::default(), Rows::default()],
+        })
+    }
+
+    /// Adds the next rows. Errors: as [`Evaluator::push`](crate::Evaluator::push); `LIMIT_EXCEEDED` for too many rows.
+    pub fn push(&mut self, batch: &Batch) -> Result<()> {
+        for ((plan, intake), rows) in self.plans.iter().zip(&mut self.intakes).zip(&mut self.rows) {
+            intake.take(plan, batch, rows)?;
+            if rows.len() > Self::ROWS {
+                return Err(Error::Exhausted {
+                    message: format!("more than {} rows; compare fewer", Self::ROWS),
+                    retry_after: None,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Every metric of both models with their difference, over the rows that can be scored for both.
+    ///
+    /// Errors: `INVALID_FIELD` for no such rows, or tasks that differ.
+    pub fn finish(mut self) -> Result<BTreeMap<String, Compared>> {
+        let [first, second] = &mut self.rows;
+        if first.numbers != second.numbers {
+            let shared = (shared(first, second), shared(second, first));
+            (*first, *second) = shared;
+        }
+        if first.len() == 0 {
+            return Err(Error::invalid(
+                "data",
+                "has no rows that can be scored for both predictions",
+            ));
+        }
+        let [plan, other] = &self.plans;
+        let (a, b) = (first.all(), second.all());
+        let one = Setting::resolve(plan, a)?;
+        let told = Plan {
+            task: Some(one.task),
+            ..other.clone()
+        };
+        let two = Setting::resolve(&told, b)?;
+        let options = plan.options.kernel(one.positive.clone());
+        let task = match one.task {
+            Task::Classification => lodeway_metrics::Task::Classification,
+            _ => lodeway_metrics::Task::Regression,
+        };
+        let comparisons = with_columns(a, &one, |first| {
+            with_columns(b, &two, |second| {
+                lodeway_metrics::compare(task, first, second, &options)
+            })
+        });
+        let comparisons = comparisons.map_err(|error| located(error, plan, a))?;
+        let is_mcnemar = plan.roles.weight.is_none() && a.prediction().is_some() && b.prediction().is_some();
+        let mut compared: BTreeMap<String, Compared> = comparisons
+            .iter()
+            .map(|(name, comparison)| {
+                let is_mcnemar = name == "accuracy" && is_mcnemar;
+                let test = if is_mcnemar { "mcnemar" } else { "bootstrap" };
+                (name.clone(), Compared::of(comparison, test))
+            })
+            .collect();
+        if let (Some(areas), Some(area)) = (areas(plan, &one, a, b)?, compared.get_mut("roc_auc")) {
+            *area = areas;
+        }
+        Ok(compared)
+    }
+}
+
+/// The rows of `own` that `other` has too.
+fn shared(own: &Rows, other: &Rows) -> Rows {
+    let known: HashSet<u64> = other.numbers.iter().copied().collect();
+    let places = own
+        .numbers
+        .iter()
+        .enumerate()
+        .filter(|(_, number)| known.contains(number));
+    own.select(&places.map(|(at, _)| at).collect::<Vec<_>>())
+}
+
+/// ROC AUC by DeLong's test, for two classes with one column of probabilities and no weights.
+fn areas(plan: &Plan, setting: &Setting, a: View<'_>, b: View<'_>) -> Result<Option<Compared>> {
+    let is_one = a.rows.width == 1 && b.rows.width == 1 && plan.roles.weight.is_none();
+    let (Some([_, positive]), true) = (setting.classes.as_deref(), is_one) else {
+        return Ok(None);
+    };
+    let mut classes = Classes::default();
+    let truth = classes.encode("target", a.target().column())?;
+    let positive = classes.find(positive);
+    let truth: Vec<bool> = truth.iter().map(|code| Some(*code) == positive).collect();
+    let (Some(first), Some(second)) = (a.probability(), b.probability()) else {
+        return Ok(None);
+    };
+    let paired = delong_paired(first, second, &truth, z_of(plan.options.confidence))?;
+    let comparison = Comparison {
+        first: paired.first,
+        second: paired.second,
+        difference: paired.difference,
+        p_value: paired.p_value,
+    };
+    Ok(Some(Compared::of(&comparison, "delong")))
+}
+
+impl Compared {
+    fn of(comparison: &Comparison, test: &str) -> Self {
+        let difference = comparison.difference;
+        let test = if comparison.p_value.is_nan() { "none" } else { test };
+        Self {
+            first: comparison.first,
+            second: comparison.second,
+            difference: difference.value,
+            low: difference.low,
+            high: difference.high,
+            method: difference.method.as_str().to_owned(),
+            p_value: comparison.p_value,
+            test: test.to_owned(),
+        }
+    }
+}

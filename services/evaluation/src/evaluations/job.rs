@@ -1,0 +1,427 @@
+//! One job, phase by phase: what is there already is not done again.
+
+use std::{path::PathBuf, sync::Arc};
+
+use lodeway_domain::{
+    Caller, Error, Reason, ResourceKind, Result,
+    caller::Workspace,
+    evaluation::{
+        Baseline, EvaluatedModel, EvaluationRecord, EvaluationSpec, EvaluationState, MetricValue, Part,
+        PartOf, Phase, Target, Verdict,
+    },
+};
+use lodeway_rpc::CallContext;
+use lodeway_store::evaluation::EvaluationStore as _;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    data::{self, Data},
+    files,
+    keeper::Keeper,
+    measure::{self, Measured, Wanted},
+    predict::Predict,
+    record,
+    replay::{Parts, Replay},
+    target::{self, Asker},
+};
+use crate::Site;
+
+/// A job that this replica has the lease of.
+pub(super) struct Job {
+    site: Arc<Site>,
+    keeper: Arc<Keeper>,
+    stop: CancellationToken,
+    work: PathBuf,
+}
+
+/// The context of a job: it acts for who asked for it.
+pub(super) fn context(record: &EvaluationRecord) -> Result<CallContext> {
+    Ok(CallContext::new(Caller {
+        principal: record.principal.clone(),
+        verified: record.verified,
+        workspace: Workspace::parse(&record.workspace)?,
+    }))
+}
+
+impl Job {
+    pub(super) fn new(site: Arc<Site>, keeper: Arc<Keeper>) -> Self {
+        let work = site
+            .config
+            .work_dir
+            .join("jobs")
+            .join(&keeper.lease().evaluation_id);
+        Self {
+            site,
+            keeper,
+            stop: CancellationToken::new(),
+            work,
+        }
+    }
+
+    /// Ends work that blocks.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Removes the files at work.
+    pub(super) async fn clean(&self) {
+        // What stays is removed with the next start.
+        drop(tokio::fs::remove_dir_all(&self.work).await);
+    }
+
+    /// Does what is still to be done.
+    pub(super) async fn run(&self) -> Result<()> {
+        let io = |e: std::io::Error| Error::internal(format!("cannot make a folder to work in: {e}"));
+        tokio::fs::create_dir_all(&self.work).await.map_err(io)?;
+        let record = self.keeper.record().await;
+        let cx = context(&record)?;
+        let data = self.data(&cx, &record).await?;
+        let (asker, baseline) = self.models(&cx, &data).await?;
+        record::open_run(&self.site, &self.keeper, &data).await?;
+        if let Some(asker) = &asker {
+            self.predict(&cx, &data, asker, PartOf::Target).await?;
+        }
+        if let Some(asker) = &baseline {
+            self.predict(&cx, &data, asker, PartOf::Baseline).await?;
+        }
+        self.keeper
+            .save(None, |record| record.progress.phase = Phase::Measure)
+            .await?;
+        self.keeper.note(|record| record.progress.phase = Phase::Measure);
+        let kept = self.kept(&cx).await?;
+        let record = self.keeper.record().await;
+        let measured = self.measure(&record.spec, &data, &kept).await?;
+        self.finish(&cx, &data, &kept, measured).await
+    }
+
+    async fn data(&self, cx: &CallContext, record: &EvaluationRecord) -> Result<Data> {
+        let data = data::open(&self.site, cx, &record.spec, record.dataset_version).await?;
+        if !record.data_digest.is_empty() && record.data_digest != data.digest {
+            return Err(Error::DataLoss(
+                "the dataset is not what it was when the evaluation began".to_owned(),
+            ));
+        }
+        self.keeper.note(|record| record.progress.rows_total = data.rows);
+        self.keeper
+            .save(None, |record| {
+                record.dataset_version = data.version;
+                record.data_digest.clone_from(&data.digest);
+                record.progress.rows_total = data.rows;
+            })
+            .await?;
+        Ok(data)
+    }
+
+    /// What is asked, with the version pinned the first time.
+    async fn models(&self, cx: &CallContext, data: &Data) -> Result<(Option<Asker>, Option<Asker>)> {
+        let record = self.keeper.record().await;
+        let asker = match &record.spec.target {
+            Target::Data => None,
+            Target::Model(uri) => {
+                let (asker, model) = self.model(cx, uri, record.model.as_ref(), data).await?;
+                self.keeper
+                    .save(None, |record| record.model = Some(model))
+                    .await?;
+                Some(asker)
+            }
+            other => Some(target::other(&self.site, cx, other, &data.roles).await?),
+        };
+        let baseline = match &record.spec.baseline {
+            Some(Baseline::Model(uri)) => {
+                let (asker, model) = self.model(cx, uri, record.baseline_model.as_ref(), data).await?;
+                self.keeper
+                    .save(None, |record| record.baseline_model = Some(model))
+                    .await?;
+                Some(asker)
+            }
+            _ => None,
+        };
+        Ok((asker, baseline))
+    }
+
+    async fn model(
+        &self,
+        cx: &CallContext,
+        uri: &str,
+        pinned: Option<&EvaluatedModel>,
+        data: &Data,
+    ) -> Result<(Asker, EvaluatedModel)> {
+        let known = match pinned {
+            None => target::resolve(&self.site, cx, uri).await?,
+            // What the name means may have changed since; the version that was begun with counts.
+            Some(pinned) => pinned.clone(),
+        };
+        target::model(&self.site, cx, &known, &data.roles).await
+    }
+
+    async fn predict(&self, cx: &CallContext, data: &Data, asker: &Asker, of: PartOf) -> Result<()> {
+        let record = self.keeper.record().await;
+        let id = &record.evaluation_id;
+        let done = self.site.store.parts(id).await?;
+        self.keeper.note(|record| {
+            record.progress.phase = Phase::Predict;
+            record.usage = lodeway_domain::evaluation::Usage::default();
+            done.iter().for_each(|part| record.usage.add(&part.usage));
+            if of == PartOf::Target {
+                let own = done.iter().filter(|part| part.of == of);
+                record.progress.rows_done = own.clone().map(|part| part.rows - part.failed_rows).sum();
+                record.progress.rows_failed = own.map(|part| part.failed_rows).sum();
+            }
+        });
+        let predict = Predict {
+            site: self.site.clone(),
+            cx: cx.clone(),
+            lease: self.keeper.lease().clone(),
+            asker: asker.clone(),
+            of,
+            options: record.spec.options.clone(),
+            location: files::location(id),
+            work: self.work.clone(),
+        };
+        let kept = |part: &Part| {
+            self.keeper.note(|record| {
+                record.usage.add(&part.usage);
+                if of == PartOf::Target {
+                    record.progress.rows_done += part.rows - part.failed_rows;
+                    record.progress.rows_failed += part.failed_rows;
+                }
+            });
+        };
+        Arc::new(predict).run(data, &done, kept).await
+    }
+
+    /// Everything that parts keep, on this machine.
+    async fn kept(&self, cx: &CallContext) -> Result<Kept> {
+        Kept::fetch(&self.site, cx, &self.keeper.lease().evaluation_id, &self.work).await
+    }
+
+    async fn measure(&self, spec: &EvaluationSpec, data: &Data, kept: &Kept) -> Result<Measured> {
+        measured(spec, data, kept, &self.stop).await
+    }
+
+    async fn finish(&self, cx: &CallContext, data: &Data, kept: &Kept, measured: Measured) -> Result<()> {
+        let record = self.keeper.record().await;
+        let baseline = self.baseline(cx, &record, &measured).await?;
+        let verdict = Verdict::of(&record.spec.thresholds, &measured.metrics, &baseline);
+        let report = record::report(&record, &measured, verdict.as_ref(), kept.failures())?;
+        self.keeper.note(|record| record.progress.phase = Phase::Record);
+        let overall: Vec<_> = measured
+            .metrics
+            .iter()
+            .filter(|metric| metric.slice.is_empty())
+            .cloned()
+            .collect();
+        let record = self
+            .keeper
+            .save(Some(report.to_string()), |record| {
+                record.metrics = overall;
+                record.verdict = verdict;
+            })
+            .await?;
+        let results = self.work.join("results.parquet");
+        write_results(&record.spec, data, kept, results.clone(), self.stop.clone()).await?;
+        record::artifacts(&self.site, cx, &record, &report, &measured, &results).await?;
+        record::log(&self.site, &record, data, &measured).await?;
+        let is_recorded = record::verdict(&self.site, &record, &measured).await?;
+        record::close_run(&self.site, &record, EvaluationState::Succeeded).await?;
+        let ended = self.site.clock.now();
+        self.keeper
+            .save(None, |record| {
+                if let Some(verdict) = &mut record.verdict {
+                    verdict.recorded = is_recorded;
+                }
+                record.state = EvaluationState::Succeeded;
+                record.ended = Some(ended);
+            })
+            .await
+            .map(drop)
+    }
+
+    /// The metrics that relative thresholds compare with.
+    async fn baseline(
+        &self,
+        cx: &CallContext,
+        record: &EvaluationRecord,
+        measured: &Measured,
+    ) -> Result<Vec<MetricValue>> {
+        let Some(Baseline::Evaluation(id)) = &record.spec.baseline else {
+            return Ok(measured.baseline.clone());
+        };
+        let other = self.site.store.evaluation(&cx.caller.workspace, id).await?;
+        if other.state != EvaluationState::Succeeded {
+            return Err(Error::precondition(
+                Reason::EvaluationState,
+                format!("evaluation `{id}` has not succeeded, so nothing can be compared with it"),
+                vec![("resource_name", id.clone())],
+            ));
+        }
+        if other.data_digest != record.data_digest {
+            return Err(Error::invalid(
+                "spec.baseline.evaluation_id",
+                format!("evaluation `{id}` was made on other data"),
+            ));
+        }
+        Ok(other.metrics)
+    }
+}
+
+/// What parts keep, on this machine.
+pub(super) struct Kept {
+    parts: Vec<Part>,
+    pub(super) folder: PathBuf,
+}
+
+impl Kept {
+    /// Fetches the parts that are not in the folder.
+    pub(super) async fn fetch(site: &Site, cx: &CallContext, id: &str, folder: &PathBuf) -> Result<Self> {
+        let io = |e: std::io::Error| Error::internal(format!("cannot make a folder to work in: {e}"));
+        tokio::fs::create_dir_all(folder).await.map_err(io)?;
+        let parts = site.store.parts(id).await?;
+        for part in &parts {
+            let place = folder.join(&part.path);
+            let is_here = tokio::fs::try_exists(&place).await.unwrap_or(false)
+                && files::digest_of(&place)
+                    .await
+                    .is_ok_and(|digest| digest == part.sha256);
+            if !is_here {
+                files::fetch(site, cx, &files::location(id), &part.path, &part.sha256, &place).await?;
+            }
+        }
+        Ok(Self {
+            parts,
+            folder: folder.clone(),
+        })
+    }
+
+    /// The parts of a kind, by row.
+    pub(super) fn of(&self, of: PartOf) -> Vec<Part> {
+        self.parts.iter().filter(|part| part.of == of).cloned().collect()
+    }
+
+    /// Why rows failed, the most frequent reasons first.
+    fn failures(&self) -> Vec<(String, u64)> {
+        let mut all = std::collections::BTreeMap::new();
+        for (why, count) in self.of(PartOf::Target).iter().flat_map(|part| &part.failures) {
+            *all.entry(why.clone()).or_insert(0) += count;
+        }
+        let mut all: Vec<_> = all.into_iter().collect();
+        all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        all
+    }
+
+    pub(super) fn open(&self, of: PartOf) -> Result<Option<Parts>> {
+        let parts = self.of(of);
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        Parts::open(&parts, |part| self.folder.join(&part.path)).map(Some)
+    }
+
+    /// Rows beside their answers, and which columns are to be measured.
+    pub(super) fn replay(&self, spec: &EvaluationSpec, data: &Data) -> Result<(Replay, Wanted)> {
+        let roles = &data.roles;
+        let mut replay = Replay::new(data)?;
+        let mut wanted = Wanted {
+            target: roles.target.clone(),
+            weight: roles.weight.clone(),
+            slices: roles.slices.clone(),
+            query: roles.query.clone(),
+            prompt: roles.prompt.clone(),
+            answer: roles.answer.clone(),
+            context: roles.context.clone(),
+            expected: roles.expected_answer.clone(),
+            ..Wanted::default()
+        };
+        let is_text = wanted.target.is_none() && wanted.expected.is_some();
+        if wanted.target.is_none() && wanted.expected.is_none() {
+            let why = "must say which column is the truth, or `spec.roles.expected_answer` which text is";
+            return Err(Error::invalid("spec.roles.target", why));
+        }
+        match self.open(PartOf::Target)? {
+            Some(parts) => {
+                if !parts.has_predictions() {
+                    return Err(Error::invalid("spec.target", "answered no row"));
+                }
+                let names = replay.with(data, &parts, "");
+                if is_text || matches!(spec.target, Target::Llm(_)) {
+                    wanted.answer = Some(names.prediction);
+                } else {
+                    wanted.prediction = Some(names.prediction);
+                    wanted.probabilities = names.probabilities;
+                }
+                wanted.failures.push(names.failure);
+            }
+            None if is_text => {}
+            None => {
+                wanted.prediction.clone_from(&roles.prediction);
+                let all = roles
+                    .probabilities
+                    .iter()
+                    .map(|role| (role.class.clone(), role.column.clone()));
+                wanted.probabilities = all.collect();
+                if wanted.prediction.is_none() && wanted.probabilities.is_empty() {
+                    let why = "must be given, or `spec.roles.probabilities`: the data hold what is measured";
+                    return Err(Error::invalid("spec.roles.prediction", why));
+                }
+            }
+        }
+        match (&spec.baseline, self.open(PartOf::Baseline)?) {
+            (_, Some(parts)) => {
+                let names = replay.with(data, &parts, "baseline_");
+                wanted.baseline = Some((Some(names.prediction), names.probabilities));
+                wanted.failures.push(names.failure);
+            }
+            (Some(Baseline::Column(column)), None) => {
+                wanted.baseline = Some((Some(column.clone()), Vec::new()));
+            }
+            _ => {}
+        }
+        Ok((replay, wanted))
+    }
+}
+
+/// Computes everything from the rows and what parts keep, on a thread of its own.
+pub(super) async fn measured(
+    spec: &EvaluationSpec,
+    data: &Data,
+    kept: &Kept,
+    stop: &CancellationToken,
+) -> Result<Measured> {
+    let (replay, wanted) = kept.replay(spec, data)?;
+    let (spec, stop, spill) = (spec.clone(), stop.clone(), kept.folder.clone());
+    let compute = move || measure::measure(replay, &wanted, &spec, &spill, &stop);
+    tokio::task::spawn_blocking(compute)
+        .await
+        .map_err(Error::internal)?
+}
+
+/// Writes every row with its answers, without features, as Parquet.
+async fn write_results(
+    spec: &EvaluationSpec,
+    data: &Data,
+    kept: &Kept,
+    file: PathBuf,
+    stop: CancellationToken,
+) -> Result<()> {
+    let (replay, wanted) = kept.replay(spec, data)?;
+    let write = move || -> Result<()> { super::results::write(replay, &wanted, &file, &stop) };
+    tokio::task::spawn_blocking(write)
+        .await
+        .map_err(Error::internal)?
+}
+
+/// The evaluation if it can be read again. Errors: `NOT_FOUND`; `EVALUATION_STATE` while it waits or runs.
+pub(super) async fn ended(site: &Site, cx: &CallContext, id: &str) -> Result<EvaluationRecord> {
+    if id.is_empty() {
+        return Err(Error::not_found(ResourceKind::Evaluation, id));
+    }
+    let record = site.store.evaluation(&cx.caller.workspace, id).await?;
+    if record.state.has_ended() {
+        return Ok(record);
+    }
+    Err(Error::precondition(
+        Reason::EvaluationState,
+        format!("evaluation `{id}` is {}; wait for its end", record.state.as_str()),
+        vec![("resource_name", id.to_owned())],
+    ))
+}

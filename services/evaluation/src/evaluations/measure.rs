@@ -1,0 +1,318 @@
+//! Metrics of rows and answers: all together, by slice, and against a baseline.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use lodeway_domain::{
+    Error, Result,
+    evaluation::{EvaluationSpec, MetricValue, ScorerKind, Task},
+};
+use lodeway_scorers::{
+    BadRows, Comparator, Compared, Evaluator, Metric, Plan, PlanOptions, Probability, Report, Roles,
+};
+use lodeway_tables::{Batch, Schema};
+use serde_json::{Value as Json, json};
+use tokio_util::sync::CancellationToken;
+
+use super::replay::answered;
+
+/// Which columns of the replay are measured.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wanted {
+    pub(super) target: Option<String>,
+    pub(super) prediction: Option<String>,
+    /// Class and column; one without a class is of the positive one.
+    pub(super) probabilities: Vec<(String, String)>,
+    /// Another prediction of the same rows, and its probabilities.
+    pub(super) baseline: Option<(Option<String>, Vec<(String, String)>)>,
+    pub(super) weight: Option<String>,
+    pub(super) slices: Vec<String>,
+    pub(super) query: Option<String>,
+    pub(super) prompt: Option<String>,
+    pub(super) answer: Option<String>,
+    pub(super) context: Option<String>,
+    pub(super) expected: Option<String>,
+    /// Columns that say that a row failed.
+    pub(super) failures: Vec<String>,
+}
+
+/// What was measured.
+#[derive(Debug, Clone)]
+pub(super) struct Measured {
+    pub(super) metrics: Vec<MetricValue>,
+    pub(super) baseline: Vec<MetricValue>,
+    pub(super) comparisons: BTreeMap<String, Compared>,
+    /// Rows that counted.
+    pub(super) rows: u64,
+    /// The report of the task.
+    pub(super) report: Report,
+    /// Reports of further scorers, by their names.
+    pub(super) others: BTreeMap<String, Report>,
+    /// Rows on which a target failed.
+    pub(super) failed: u64,
+}
+
+/// Everything that takes the rows.
+struct Takers {
+    main: Evaluator,
+    others: Vec<(String, Evaluator)>,
+    baseline: Option<(Evaluator, Option<Comparator>)>,
+}
+
+fn probabilities(all: &[(String, String)]) -> Vec<Probability> {
+    let one = |(class, column): &(String, String)| Probability {
+        class: Some(class.clone()).filter(|class| !class.is_empty()),
+        column: column.clone(),
+    };
+    all.iter().map(one).collect()
+}
+
+fn task(task: Task) -> lodeway_scorers::Task {
+    match task {
+        Task::Classification => lodeway_scorers::Task::Classification,
+        Task::Regression => lodeway_scorers::Task::Regression,
+        Task::Ranking => lodeway_scorers::Task::Ranking,
+        Task::Text => lodeway_scorers::Task::Text,
+    }
+}
+
+/// The plan of the task's own metrics.
+fn plan(wanted: &Wanted, spec: &EvaluationSpec) -> Plan {
+    let how = &spec.options;
+    let mut options = PlanOptions {
+        seed: u64::from_ne_bytes(how.seed.to_ne_bytes()),
+        confidence: how.confidence,
+        slice_rows: how.min_slice_rows,
+        bad_rows: BadRows::Skip,
+        digest: false,
+        ..PlanOptions::default()
+    };
+    for scorer in &spec.scorers {
+        if let ScorerKind::Task {
+            positive_class, k, ..
+        } = &scorer.kind
+        {
+            options.positive = Some(positive_class.clone()).filter(|class| !class.is_empty());
+            if !k.is_empty() {
+                options.ks = k.iter().map(|k| *k as usize).collect();
+            }
+        }
+    }
+    Plan {
+        task: spec.task.map(task),
+        roles: Roles {
+            target: wanted.target.clone(),
+            prediction: wanted.prediction.clone(),
+            probabilities: probabilities(&wanted.probabilities),
+            weight: wanted.weight.clone(),
+            slices: wanted.slices.clone(),
+            query: wanted.query.clone(),
+            prompt: wanted.prompt.clone(),
+            answer: wanted.answer.clone(),
+            context: wanted.context.clone(),
+            expected: wanted.expected.clone(),
+        },
+        options,
+    }
+}
+
+impl Takers {
+    fn new(wanted: &Wanted, spec: &EvaluationSpec, schema: &Schema, spill: &PathBuf) -> Result<Self> {
+        let plan = plan(wanted, spec);
+        let mut others = Vec::new();
+        for scorer in &spec.scorers {
+            if matches!(scorer.kind, ScorerKind::Text { .. }) {
+                let of_text = Plan {
+                    task: Some(lodeway_scorers::Task::Text),
+                    ..plan.clone()
+                };
+                let evaluator = Evaluator::new(of_text, schema)?.spill_into(spill);
+                others.push((scorer.name.clone(), evaluator));
+            }
+        }
+        let baseline = match &wanted.baseline {
+            None => None,
+            Some((prediction, other)) => {
+                let mut second = plan.clone();
+                second.roles.prediction.clone_from(prediction);
+                second.roles.probabilities = probabilities(other);
+                second.roles.slices.clear();
+                let evaluator = Evaluator::new(second, schema)?.spill_into(spill);
+                let comparator = Comparator::new(&plan, prediction.clone(), probabilities(other), schema)?;
+                Some((evaluator, Some(comparator)))
+            }
+        };
+        Ok(Self {
+            main: Evaluator::new(plan, schema)?.spill_into(spill),
+            others,
+            baseline,
+        })
+    }
+
+    fn push(&mut self, batch: &Batch) -> Result<()> {
+        self.main.push(batch)?;
+        for (_, other) in &mut self.others {
+            other.push(batch)?;
+        }
+        if let Some((baseline, comparator)) = &mut self.baseline {
+            baseline.push(batch)?;
+            if let Some(paired) = comparator {
+                match paired.push(batch) {
+                    Ok(()) => {}
+                    // There are more rows than are held for paired tests: both are measured, and not paired.
+                    Err(Error::Exhausted { .. }) => *comparator = None,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads all rows and computes everything. It blocks, and ends early when `stop` is cancelled.
+///
+/// A row that cannot be scored is left out and counted. Errors: more of those than the share of rows that may fail; a
+/// column that is missing, and what the metrics cannot be computed from; they name column and row.
+pub(super) fn measure(
+    batches: impl Iterator<Item = Result<Batch>>,
+    wanted: &Wanted,
+    spec: &EvaluationSpec,
+    spill: &PathBuf,
+    stop: &CancellationToken,
+) -> Result<Measured> {
+    let (mut takers, mut failed) = (None, 0_u64);
+    for batch in batches {
+        if stop.is_cancelled() {
+            return Err(Error::DeadlineExceeded);
+        }
+        let mut batch = batch?;
+        for column in &wanted.failures {
+            let (rest, left_out) = answered(batch, column)?;
+            batch = rest;
+            failed += left_out as u64;
+        }
+        let takers = match &mut takers {
+            Some(takers) => takers,
+            none => none.insert(Takers::new(wanted, spec, &batch.schema(), spill)?),
+        };
+        if batch.rows() > 0 {
+            takers.push(&batch)?;
+        }
+    }
+    let takers = takers.ok_or_else(|| Error::invalid("spec.dataset", "has no rows"))?;
+    let mut report = takers.main.finish()?;
+    check(&report, spec)?;
+    keep_wanted(&mut report, spec);
+    let mut metrics = values(&report, "");
+    let mut others = BTreeMap::new();
+    for (name, evaluator) in takers.others {
+        let other = evaluator.finish()?;
+        metrics.extend(values(&other, &format!("{name}/")));
+        others.insert(name, other);
+    }
+    let (mut baseline, mut comparisons) = (Vec::new(), BTreeMap::new());
+    if let Some((evaluator, comparator)) = takers.baseline {
+        baseline = values(&evaluator.finish()?, "");
+        comparisons = comparator
+            .map(Comparator::finish)
+            .transpose()?
+            .unwrap_or_default();
+        report.comparison = Some(comparisons.clone()).filter(|all| !all.is_empty());
+    }
+    Ok(Measured {
+        metrics,
+        baseline,
+        comparisons,
+        rows: report.scored,
+        report,
+        others,
+        failed,
+    })
+}
+
+/// Errors: more rows were left out than may fail.
+fn check(report: &Report, spec: &EvaluationSpec) -> Result<()> {
+    let left_out: u64 = report.skipped.values().sum();
+    if left_out as f64 <= spec.options.max_failed_share * report.rows as f64 {
+        return Ok(());
+    }
+    let reasons: Vec<_> = report
+        .skipped
+        .iter()
+        .map(|(why, count)| format!("{why} ({count} rows)"))
+        .collect();
+    Err(Error::invalid(
+        "",
+        format!(
+            "{left_out} of {} rows cannot be scored, more than the share of {} that may fail: {}",
+            report.rows,
+            spec.options.max_failed_share,
+            reasons.join("; ")
+        ),
+    ))
+}
+
+/// Leaves out metrics that the task's scorer does not want.
+fn keep_wanted(report: &mut Report, spec: &EvaluationSpec) {
+    let wanted = spec.scorers.iter().find_map(|scorer| match &scorer.kind {
+        ScorerKind::Task { metrics, .. } if !metrics.is_empty() => Some(metrics),
+        _ => None,
+    });
+    if let Some(wanted) = wanted {
+        report.metrics.retain(|name, _| wanted.contains(name));
+        for slice in &mut report.slices {
+            slice.metrics.retain(|name, _| wanted.contains(name));
+        }
+    }
+}
+
+/// Every metric that is defined, slices included.
+fn values(report: &Report, stem: &str) -> Vec<MetricValue> {
+    let mut all = of_slice(&report.metrics, stem, "");
+    for slice in report.slices.iter().filter(|slice| !slice.is_rest) {
+        all.extend(of_slice(
+            &slice.metrics,
+            stem,
+            &format!("{}={}", slice.column, slice.value),
+        ));
+    }
+    all
+}
+
+fn of_slice(metrics: &BTreeMap<String, Metric>, stem: &str, slice: &str) -> Vec<MetricValue> {
+    let finite = |number: f64| Some(number).filter(|number| number.is_finite());
+    metrics
+        .iter()
+        .filter(|(_, metric)| metric.value.is_finite())
+        .map(|(name, metric)| MetricValue {
+            metric: format!("{stem}{name}"),
+            slice: slice.to_owned(),
+            value: metric.value,
+            low: finite(metric.low),
+            high: finite(metric.high),
+            samples: metric.samples,
+            method: metric.method.clone(),
+        })
+        .collect()
+}
+
+impl Measured {
+    /// The report as JSON, with those of further scorers beside it.
+    pub(super) fn json(&self) -> Result<Json> {
+        let mut report: Json = serde_json::from_str(&self.report.to_json()?).map_err(Error::internal)?;
+        if let Json::Object(fields) = &mut report {
+            fields.insert("failed".to_owned(), json!(self.failed));
+            if !self.others.is_empty() {
+                let others = self.others.iter().map(|(name, other)| {
+                    let text = other.to_json()?;
+                    Ok((
+                        name.clone(),
+                        serde_json::from_str(&text).map_err(Error::internal)?,
+                    ))
+                });
+                let others = others.collect::<Result<serde_json::Map<_, _>>>()?;
+                fields.insert("scorers".to_owned(), Json::Object(others));
+            }
+        }
+        Ok(report)
+    }
+}

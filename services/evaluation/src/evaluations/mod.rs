@@ -1,0 +1,105 @@
+//! Evaluations: durable jobs that measure a target on a dataset.
+//!
+//! A tour: `api` is the generated trait, `convert` and `render` are wire and domain. `runner` takes jobs by lease and
+//! `job` does one, phase by phase: `data` opens the dataset, `target` is what is asked, `predict` asks it part by part,
+//! `answers` makes columns of what it says, `replay` puts rows and answers side by side again, `measure` computes,
+//! `record` writes to tracking and the registry. `verify` and `compare` work on what was kept.
+//!
+//! What is durable when: a part with the answers of its rows is in the artifact service, with its digest in the database,
+//! before the next one counts; a job that was cut off goes on with the parts that are there. Every write to another
+//! service has a request id made of the evaluation's id and the step, so that a step that is done again changes nothing.
+
+mod answers;
+mod api;
+mod compare;
+pub(crate) mod convert;
+mod data;
+pub(crate) mod files;
+mod job;
+mod keeper;
+mod measure;
+mod predict;
+mod record;
+pub(crate) mod render;
+mod replay;
+mod results;
+mod runner;
+mod target;
+mod verify;
+mod watch;
+
+use std::sync::Arc;
+
+use lodeway_domain::{
+    Error, Result,
+    evaluation::{EvaluationRecord, EvaluationSpec, EvaluationState, Progress, Usage},
+    id,
+};
+use lodeway_proto::evaluation::v1::evaluation_service_server::EvaluationServiceServer;
+use lodeway_rpc::CallContext;
+use lodeway_store::{evaluation::EvaluationStore as _, registry::Write};
+
+use crate::Site;
+
+/// The largest request: a spec with templates.
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// The service. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Evaluations {
+    site: Arc<Site>,
+}
+
+impl Evaluations {
+    /// Opens the service and goes on with the jobs that were cut off. Errors: a folder to work in that cannot be used.
+    pub(crate) fn start(site: Arc<Site>) -> Result<Self> {
+        for folder in ["jobs", "read"] {
+            let left = site.config.work_dir.join(folder);
+            match std::fs::remove_dir_all(&left) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let place = left.display();
+                    return Err(Error::internal(format!("`{place}` cannot be emptied: {error}")));
+                }
+            }
+        }
+        runner::start(site.clone());
+        Ok(Self { site })
+    }
+
+    /// The service, to be mounted.
+    pub(crate) fn service(&self) -> EvaluationServiceServer<Self> {
+        EvaluationServiceServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Keeps a new evaluation; the runner takes it on.
+    async fn create(&self, cx: &CallContext, spec: EvaluationSpec, write: Write) -> Result<EvaluationRecord> {
+        data::check(&self.site, cx, &spec).await?;
+        let record = EvaluationRecord {
+            evaluation_id: format!("e-{}", id::new_hex()),
+            workspace: cx.caller.workspace.as_str().to_owned(),
+            spec,
+            state: EvaluationState::Pending,
+            progress: Progress::default(),
+            error: String::new(),
+            dataset_version: 0,
+            data_digest: String::new(),
+            model: None,
+            baseline_model: None,
+            run_id: String::new(),
+            artifact_uri: String::new(),
+            metrics: Vec::new(),
+            verdict: None,
+            principal: cx.caller.principal.clone(),
+            verified: cx.caller.verified,
+            created: write.now,
+            started: None,
+            ended: None,
+            usage: Usage::default(),
+            cancel_requested: false,
+            version: 0,
+        };
+        self.site.store.create_evaluation(write, record).await
+    }
+}

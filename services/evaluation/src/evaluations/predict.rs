@@ -1,0 +1,483 @@
+//! Asking a target about every row, part by part. A part that is kept is never asked again.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::Range,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
+use lodeway_domain::{
+    Error, Result,
+    evaluation::{EvaluationOptions, Part, PartOf, Usage},
+};
+use lodeway_rpc::CallContext;
+use lodeway_store::evaluation::{EvaluationStore as _, Lease};
+use lodeway_tables::{Batch, Column, Format, Texts, Type, Value, Values, WriteOptions, Writer};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{
+    data::Data,
+    files,
+    target::{Answer, Asker},
+};
+use crate::Site;
+
+/// About so many parts there are at most, so that a large dataset does not make a file of every call.
+const MAX_PARTS: u64 = 1_000;
+/// Attempts of one call on a target that does not answer now.
+const ATTEMPTS: u32 = 8;
+/// The longest pause between two attempts.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// How many reasons of failures a part keeps.
+const MAX_REASONS: usize = 20;
+/// How often a part's calls are cut in two to find the rows that fail.
+const MAX_CUTS: u32 = 64;
+
+/// The column of row numbers in a part.
+pub(super) const ROW: &str = "row";
+/// The column that says why a row failed; null where it did not.
+pub(super) const FAILURE: &str = "failure";
+/// The column of the gateway's ids.
+pub(super) const PREDICTION_ID: &str = "prediction_id";
+
+/// Rows of a part: whole calls, and as many of them as keep the number of parts bounded.
+fn part_rows(rows: u64, batch_size: usize) -> u64 {
+    let batch = batch_size.max(1) as u64;
+    batch * rows.div_ceil(batch * MAX_PARTS).max(1)
+}
+
+/// What is needed to ask.
+pub(super) struct Predict {
+    pub(super) site: Arc<Site>,
+    pub(super) cx: CallContext,
+    pub(super) lease: Lease,
+    pub(super) asker: Asker,
+    pub(super) of: PartOf,
+    pub(super) options: EvaluationOptions,
+    pub(super) location: String,
+    /// Where files are while they are at work.
+    pub(super) work: PathBuf,
+}
+
+impl Predict {
+    /// Asks about every row that no part holds, and calls `kept` with each part that was added.
+    ///
+    /// Errors: too many rows failed, in words; what was asked until then is kept.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        data: &Data,
+        done: &[Part],
+        kept: impl Fn(&Part) + Send,
+    ) -> Result<()> {
+        let size = part_rows(data.rows, self.options.batch_size);
+        let known: HashSet<u64> = done
+            .iter()
+            .filter(|part| part.of == self.of)
+            .map(|part| part.start_row)
+            .collect();
+        let mut tally = Tally::default();
+        for part in done.iter().filter(|part| part.of == self.of) {
+            tally.add(part);
+        }
+        self.check(&tally, data.rows)?;
+        let parts = parts(data, size, known)?;
+        let this = self.clone();
+        let mut asked = ReceiverStream::new(parts)
+            .map(move |part| -> BoxFuture<'static, Result<Part>> {
+                let this = this.clone();
+                Box::pin(async move {
+                    let (start, batches) = part?;
+                    this.part(start, batches).await
+                })
+            })
+            .buffer_unordered(self.options.max_concurrency);
+        while let Some(part) = asked.try_next().await? {
+            tally.add(&part);
+            kept(&part);
+            self.check(&tally, data.rows)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up where more rows failed than may.
+    fn check(&self, tally: &Tally, rows: u64) -> Result<()> {
+        let allowed = self.options.max_failed_share * rows as f64;
+        if tally.failed as f64 <= allowed {
+            return Ok(());
+        }
+        let reasons: Vec<_> = tally
+            .most_frequent(3)
+            .map(|(why, count)| format!("{why} ({count} rows)"))
+            .collect();
+        Err(Error::invalid(
+            "",
+            format!(
+                "the target failed on {} of {rows} rows, more than the share of {} that may fail: {}",
+                tally.failed,
+                self.options.max_failed_share,
+                reasons.join("; ")
+            ),
+        ))
+    }
+
+    async fn part(&self, start: u64, batches: Vec<Batch>) -> Result<Part> {
+        let mut answered = Answered::default();
+        for batch in &batches {
+            let size = self.options.batch_size;
+            for from in (0..batch.rows()).step_by(size) {
+                let rows = from..(from + size).min(batch.rows());
+                self.ask(batch, rows, &mut answered).await?;
+            }
+        }
+        let part = self.keep(start, answered).await?;
+        self.site.store.add_part(&self.lease, part.clone()).await?;
+        Ok(part)
+    }
+
+    /// Asks about some rows; where the target refuses them, about each half, until the rows that fail are found.
+    fn ask<'s>(
+        &'s self,
+        batch: &'s Batch,
+        rows: Range<usize>,
+        answered: &'s mut Answered,
+    ) -> BoxFuture<'s, Result<()>> {
+        Box::pin(async move {
+            let some = batch.slice(rows.clone()).map_err(Error::internal)?;
+            match self.patiently(&some).await {
+                Ok(answer) => answered.answer(rows.len(), answer),
+                Err(Error::Internal(cause)) => {
+                    tracing::warn!(error = %cause, "a target failed");
+                    answered.failure(rows.len(), "internal error of the target");
+                }
+                Err(error) if rows.len() > 1 && answered.cuts < MAX_CUTS && !is_passing(&error) => {
+                    answered.cuts += 1;
+                    let middle = rows.start + rows.len() / 2;
+                    self.ask(batch, rows.start..middle, answered).await?;
+                    self.ask(batch, middle..rows.end, answered).await?;
+                }
+                Err(error) => answered.failure(rows.len(), &error.to_string()),
+            }
+            Ok(())
+        })
+    }
+
+    /// Asks, and again after a while as long as the target does not answer.
+    async fn patiently(&self, rows: &Batch) -> Result<Answer> {
+        let mut pause = Duration::from_millis(100);
+        for attempt in 1.. {
+            match self.asker.ask(&self.cx, rows).await {
+                Err(error) if is_passing(&error) && attempt < ATTEMPTS => {
+                    tracing::debug!(%error, attempt, "a target does not answer now");
+                    let wanted = match &error {
+                        Error::Exhausted { retry_after, .. } => retry_after.unwrap_or(pause),
+                        _ => pause,
+                    };
+                    tokio::time::sleep(wanted.min(MAX_PAUSE)).await;
+                    pause = (pause * 2).min(MAX_PAUSE);
+                }
+                other => return other,
+            }
+        }
+        Err(Error::DeadlineExceeded)
+    }
+
+    /// Writes a part and sends it to the artifact service.
+    async fn keep(&self, start: u64, answered: Answered) -> Result<Part> {
+        let (rows, failed_rows, usage) = (answered.rows() as u64, answered.failed, answered.usage);
+        let failures = answered.reasons();
+        let batch = answered.into_batch(start)?;
+        let path = format!("{}-{start:012}.parquet", self.of.as_str());
+        let write = move || -> Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            let mut writer = Writer::new(
+                &mut bytes,
+                Format::Parquet,
+                &batch.schema(),
+                &WriteOptions::default(),
+            )
+            .map_err(Error::internal)?;
+            writer.write(&batch).map_err(Error::internal)?;
+            writer.finish().map_err(Error::internal)?;
+            Ok(bytes)
+        };
+        let bytes = tokio::task::spawn_blocking(write)
+            .await
+            .map_err(Error::internal)??;
+        // A copy here spares the way back; without it the part is fetched.
+        if let Err(error) = tokio::fs::write(self.work.join(&path), &bytes).await {
+            tracing::debug!(%error, "a part is not kept on this machine");
+        }
+        let sha256 = files::put_bytes(&self.site, &self.cx, &self.location, &path, bytes).await?;
+        Ok(Part {
+            of: self.of,
+            start_row: start,
+            rows,
+            failed_rows,
+            failures,
+            path,
+            sha256,
+            usage,
+        })
+    }
+}
+
+/// Whether asking again can help.
+fn is_passing(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unavailable { .. } | Error::DeadlineExceeded | Error::Exhausted { .. } | Error::Conflict(_)
+    )
+}
+
+/// The rows of the dataset in parts, but for those that are known; read on a thread of its own.
+fn parts(data: &Data, size: u64, known: HashSet<u64>) -> Result<mpsc::Receiver<Result<(u64, Vec<Batch>)>>> {
+    let (sender, receiver) = mpsc::channel(1);
+    let mut batches = data.batches()?;
+    tokio::task::spawn_blocking(move || {
+        let (mut start, mut filled, mut part) = (0_u64, 0_u64, Vec::new());
+        let mut read = || -> Result<()> {
+            for batch in batches.by_ref() {
+                let batch = batch?;
+                let mut from = 0;
+                while from < batch.rows() {
+                    let left = usize::try_from(size - filled).unwrap_or(usize::MAX);
+                    let until = batch.rows().min(from.saturating_add(left));
+                    if !known.contains(&start) {
+                        part.push(batch.slice(from..until).map_err(Error::internal)?);
+                    }
+                    filled += (until - from) as u64;
+                    from = until;
+                    if filled == size {
+                        let whole = std::mem::take(&mut part);
+                        if !known.contains(&start) && sender.blocking_send(Ok((start, whole))).is_err() {
+                            return Ok(());
+                        }
+                        start += size;
+                        filled = 0;
+                    }
+                }
+            }
+            if filled > 0 && !known.contains(&start) {
+                // Whoever does not listen any more needs nothing.
+                let _ = sender.blocking_send(Ok((start, std::mem::take(&mut part))));
+            }
+            Ok(())
+        };
+        if let Err(error) = read() {
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    Ok(receiver)
+}
+
+/// What failed so far.
+#[derive(Default)]
+struct Tally {
+    failed: u64,
+    reasons: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    fn add(&mut self, part: &Part) {
+        self.failed += part.failed_rows;
+        for (why, count) in &part.failures {
+            *self.reasons.entry(why.clone()).or_default() += count;
+        }
+    }
+
+    fn most_frequent(&self, most: usize) -> impl Iterator<Item = (&String, u64)> {
+        let mut all: Vec<_> = self.reasons.iter().map(|(why, count)| (why, *count)).collect();
+        all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        all.into_iter().take(most)
+    }
+}
+
+/// The answers of consecutive rows, call by call.
+#[derive(Default)]
+struct Answered {
+    calls: Vec<(usize, Result<Answer, String>)>,
+    failed: u64,
+    cuts: u32,
+    usage: Usage,
+}
+
+impl Answered {
+    fn answer(&mut self, rows: usize, answer: Answer) {
+        self.usage.add(&answer.usage);
+        self.calls.push((rows, Ok(answer)));
+    }
+
+    fn failure(&mut self, rows: usize, why: &str) {
+        self.failed += rows as u64;
+        self.calls.push((rows, Err(clip_long(why))));
+    }
+
+    fn rows(&self) -> usize {
+        self.calls.iter().map(|(rows, _)| rows).sum()
+    }
+
+    fn reasons(&self) -> Vec<(String, u64)> {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for (rows, outcome) in &self.calls {
+            if let Err(why) = outcome {
+                *counts.entry(why).or_default() += *rows as u64;
+            }
+        }
+        let mut all: Vec<_> = counts
+            .into_iter()
+            .map(|(why, count)| (why.to_owned(), count))
+            .collect();
+        all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        all.truncate(MAX_REASONS);
+        all
+    }
+
+    /// Row, answers, why it failed, id: one line a row.
+    fn into_batch(self, start: u64) -> Result<Batch> {
+        let rows = self.rows();
+        let first = i64::try_from(start).map_err(Error::internal)?;
+        let numbers = (first..).take(rows).collect();
+        let mut columns =
+            vec![Column::new(ROW, Type::Int64, Values::Int(numbers), None).map_err(Error::internal)?];
+        let mut names: Vec<String> = Vec::new();
+        for (_, answer) in &self.calls {
+            for column in answer.iter().flat_map(|answer| &answer.columns) {
+                if !names.iter().any(|name| name == column.name()) {
+                    names.push(column.name().to_owned());
+                }
+            }
+        }
+        for name in &names {
+            let pieces = self.calls.iter().map(|(rows, answer)| {
+                let column = answer.as_ref().ok();
+                let column =
+                    column.and_then(|answer| answer.columns.iter().find(|column| column.name() == name));
+                (*rows, column)
+            });
+            columns.push(joined(name, &pieces.collect::<Vec<_>>())?);
+        }
+        let texts = |name: &str, of: &dyn Fn(&Result<Answer, String>) -> Option<String>| {
+            let (mut texts, mut nulls) = (Texts::default(), Vec::with_capacity(rows));
+            for (rows, outcome) in &self.calls {
+                let text = of(outcome);
+                for _ in 0..*rows {
+                    texts.push(text.as_deref().unwrap_or_default());
+                    nulls.push(text.is_none());
+                }
+            }
+            Column::new(name, Type::Text, Values::Text(texts), Some(nulls)).map_err(Error::internal)
+        };
+        columns.push(texts(FAILURE, &|outcome| outcome.as_ref().err().cloned())?);
+        let id = |outcome: &Result<Answer, String>| {
+            let answer = outcome.as_ref().ok()?;
+            Some(answer.prediction_id.clone()).filter(|id| !id.is_empty())
+        };
+        if self.calls.iter().any(|(_, outcome)| id(outcome).is_some()) {
+            columns.push(texts(PREDICTION_ID, &id)?);
+        }
+        Batch::new(columns).map_err(Error::internal)
+    }
+}
+
+/// One column of several pieces, null where there is none: of their type if that is the same, else floats if all are
+/// numbers, else texts.
+pub(super) fn joined(name: &str, pieces: &[(usize, Option<&Column>)]) -> Result<Column> {
+    let types: HashSet<Type> = pieces
+        .iter()
+        .filter_map(|(_, column)| column.map(Column::dtype))
+        .collect();
+    let is_number = |dtype: &Type| {
+        !matches!(
+            dtype,
+            Type::Text | Type::Json | Type::Binary | Type::Timestamp { .. }
+        )
+    };
+    let dtype = match types.iter().next() {
+        Some(only) if types.len() == 1 => *only,
+        Some(_) if types.iter().all(is_number) => Type::Float64,
+        _ => Type::Text,
+    };
+    let mut nulls = Vec::new();
+    let mut values = Values::of(dtype);
+    for (rows, column) in pieces {
+        for row in 0..*rows {
+            let value = column.map_or(Value::Null, |column| column.value(row));
+            nulls.push(value == Value::Null);
+            push(&mut values, value);
+        }
+    }
+    Column::new(name, dtype, values, Some(nulls)).map_err(Error::internal)
+}
+
+/// Adds a value in the kind of the column.
+fn push(values: &mut Values, value: Value<'_>) {
+    match (values, value) {
+        (Values::Bool(all), value) => all.push(matches!(value, Value::Bool(true))),
+        (Values::Int(all), Value::Int(n)) => all.push(n),
+        (Values::Int(all), _) => all.push(0),
+        (Values::Uint(all), Value::Uint(n)) => all.push(n),
+        (Values::Uint(all), _) => all.push(0),
+        (Values::Single(all), Value::Single(n)) => all.push(n),
+        (Values::Single(all), _) => all.push(0.0),
+        (Values::Double(all), value) => all.push(match value {
+            Value::Int(n) => n as f64,
+            Value::Uint(n) => n as f64,
+            Value::Single(n) => n.into(),
+            Value::Double(n) => n,
+            Value::Bool(flag) => f64::from(u8::from(flag)),
+            _ => 0.0,
+        }),
+        (Values::Text(all), value) => match value {
+            Value::Text(text) => all.push(text),
+            Value::Bool(flag) => all.push(if flag { "true" } else { "false" }),
+            Value::Int(n) => all.push(&n.to_string()),
+            Value::Uint(n) => all.push(&n.to_string()),
+            Value::Single(n) => all.push(&n.to_string()),
+            Value::Double(n) => all.push(&n.to_string()),
+            Value::Null | Value::Binary(_) => all.push(""),
+        },
+        (Values::Binary(all), Value::Binary(bytes)) => all.push(bytes),
+        (Values::Binary(all), _) => all.push(&[]),
+    }
+}
+
+/// At most 500 characters.
+fn clip_long(why: &str) -> String {
+    if why.chars().count() <= 500 {
+        return why.to_owned();
+    }
+    format!("{}…", why.chars().take(499).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_whole_calls_and_bounded_in_number() {
+        assert_eq!(part_rows(0, 256), 256);
+        assert_eq!(part_rows(100_000, 256), 256);
+        assert_eq!(part_rows(256_001, 256), 512);
+        let rows = part_rows(100_000_000, 256);
+        assert!(rows % 256 == 0 && 100_000_000_u64.div_ceil(rows) <= MAX_PARTS);
+    }
+
+    #[test]
+    fn pieces_of_different_types_are_joined() {
+        let ints = Column::new("a", Type::Int64, Values::Int(vec![1, 2]), None).unwrap();
+        let floats = Column::new("a", Type::Float64, Values::Double(vec![0.5]), None).unwrap();
+        let column = joined("a", &[(2, Some(&ints)), (1, None), (1, Some(&floats))]).unwrap();
+        assert_eq!(column.values(), &Values::Double(vec![1.0, 2.0, 0.0, 0.5]));
+        assert_eq!(column.nulls(), Some(&[false, false, true, false][..]));
+        let texts = Column::new("a", Type::Text, Values::Text(["x"].into_iter().collect()), None).unwrap();
+        let column = joined("a", &[(2, Some(&ints)), (1, Some(&texts))]).unwrap();
+        assert_eq!(
+            column.values(),
+            &Values::Text(["1", "2", "x"].into_iter().collect())
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! Measuring again from what was kept.
+
+use lodeway_domain::{
+    Error, Result,
+    evaluation::{EvaluationRecord, EvaluationState, MetricValue, PartOf, Target},
+};
+use lodeway_proto::evaluation::v1 as wire;
+use lodeway_rpc::CallContext;
+use lodeway_store::evaluation::EvaluationStore as _;
+use lodeway_tables::Column;
+use serde_json::Value as Json;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Evaluations,
+    data::{self, Data},
+    job::{self, Kept, measured},
+    render,
+    replay::Replay,
+    results::Folder,
+    target::{self, Asker},
+};
+
+/// Differences that are told at most.
+const MAX_DIFFERENCES: usize = 100;
+
+impl Evaluations {
+    /// Compares data, files of the model, kept answers and metrics with the report; and asks again if that is wanted.
+    ///
+    /// Errors: `EVALUATION_STATE` for an evaluation that did not succeed.
+    pub(super) async fn verify(
+        &self,
+        cx: &CallContext,
+        id: &str,
+        predict_again: bool,
+    ) -> Result<wire::VerifyEvaluationResponse> {
+        let site = &self.site;
+        let record = job::ended(site, cx, id).await?;
+        let report = site.store.report(id).await?;
+        let (EvaluationState::Succeeded, Some(report)) = (record.state, report) else {
+            return Err(Error::precondition(
+                lodeway_domain::Reason::EvaluationState,
+                format!("evaluation `{id}` did not succeed, so there is nothing to compare with"),
+                vec![("resource_name", id.to_owned())],
+            ));
+        };
+        let folder = site
+            .config
+            .work_dir
+            .join("read")
+            .join(lodeway_domain::id::new_hex());
+        let _guard = Folder(folder.clone());
+        let mut differences = Vec::new();
+        let data = data::open(site, cx, &record.spec, record.dataset_version).await?;
+        if data.digest != record.data_digest {
+            differences.push(format!(
+                "the data have the digest {}, not {}",
+                data.digest, record.data_digest
+            ));
+        }
+        let kept = match Kept::fetch(site, cx, id, &folder).await {
+            Ok(kept) => kept,
+            Err(Error::DataLoss(why)) => {
+                differences.push(why);
+                return Ok(told(differences));
+            }
+            Err(error) => return Err(error),
+        };
+        let again = measured(&record.spec, &data, &kept, &CancellationToken::new()).await?;
+        let report: Json = serde_json::from_str(&report).map_err(Error::internal)?;
+        differences.extend(metrics_differ(&report, &again.metrics));
+        let model = self.model(cx, &record, &data, &mut differences).await?;
+        if predict_again && record.spec.asks_target() {
+            let asker = match model {
+                Some(asker) => Some(asker),
+                None if matches!(record.spec.target, Target::Model(_)) => None,
+                None => Some(target::other(site, cx, &record.spec.target, &data.roles).await?),
+            };
+            if let Some(asker) = asker {
+                differences.extend(answers_differ(cx, &record, &data, &kept, &asker).await?);
+            }
+        }
+        Ok(told(differences))
+    }
+
+    /// The model version as it was scored, if it is still that.
+    async fn model(
+        &self,
+        cx: &CallContext,
+        record: &EvaluationRecord,
+        data: &Data,
+        differences: &mut Vec<String>,
+    ) -> Result<Option<Asker>> {
+        let Some(model) = &record.model else {
+            return Ok(None);
+        };
+        match target::model(&self.site, cx, model, &data.roles).await {
+            Ok((asker, _)) => Ok(Some(asker)),
+            Err(error @ (Error::Unavailable { .. } | Error::Exhausted { .. } | Error::DeadlineExceeded)) => {
+                Err(error)
+            }
+            Err(error) => {
+                differences.push(error.to_string());
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn told(mut differences: Vec<String>) -> wire::VerifyEvaluationResponse {
+    differences.truncate(MAX_DIFFERENCES);
+    wire::VerifyEvaluationResponse {
+        reproduced: differences.is_empty(),
+        differences,
+    }
+}
+
+/// What a report says of a metric, against what was computed again.
+fn metrics_differ(report: &Json, again: &[MetricValue]) -> Vec<String> {
+    let mut differences = Vec::new();
+    let overall = report.get("metrics").and_then(Json::as_object);
+    let slices = report.get("slices").and_then(Json::as_array);
+    let find = |metric: &MetricValue| {
+        if let Some((scorer, name)) = metric.metric.split_once('/') {
+            let of_scorer = report.get("scorers")?.get(scorer)?;
+            if metric.slice.is_empty() {
+                return of_scorer.get("metrics")?.get(name);
+            }
+            let slices = of_scorer.get("slices")?.as_array()?;
+            let slice = slices
+                .iter()
+                .find(|slice| render::slice_name(slice) == metric.slice)?;
+            return slice.get("metrics")?.get(name);
+        }
+        if metric.slice.is_empty() {
+            return overall?.get(&metric.metric);
+        }
+        let is_slice = |slice: &&Json| render::slice_name(slice) == metric.slice;
+        slices?.iter().find(is_slice)?.get("metrics")?.get(&metric.metric)
+    };
+    for metric in again {
+        let name = match metric.slice.as_str() {
+            "" => format!("`{}`", metric.metric),
+            slice => format!("`{}` of `{slice}`", metric.metric),
+        };
+        let Some(before) = find(metric) else {
+            differences.push(format!("{name} is not in the report"));
+            continue;
+        };
+        let ends = [
+            ("", Some(metric.value)),
+            ("low", metric.low),
+            ("high", metric.high),
+        ];
+        for (end, now) in ends {
+            let key = if end.is_empty() { "value" } else { end };
+            let then = before.get(key).and_then(Json::as_f64);
+            if then.map(f64::to_bits) != now.map(f64::to_bits) {
+                let words = |number: Option<f64>| number.map_or("nothing".to_owned(), |n| n.to_string());
+                differences.push(format!(
+                    "{name} {end} is {}, the report has {}",
+                    words(now),
+                    words(then)
+                ));
+            }
+        }
+    }
+    let is_defined = |metric: &&Json| metric.get("value").is_some_and(Json::is_number);
+    let known = overall.map_or(0, |all| all.values().filter(is_defined).count());
+    let of_task = |metric: &&MetricValue| metric.slice.is_empty() && !metric.metric.contains('/');
+    let found = again.iter().filter(of_task).count();
+    if known != found {
+        differences.push(format!("{found} metrics were computed, the report has {known}"));
+    }
+    differences
+}
+
+/// Asks about every row again and compares with what was kept.
+async fn answers_differ(
+    cx: &CallContext,
+    record: &EvaluationRecord,
+    data: &Data,
+    kept: &Kept,
+    asker: &Asker,
+) -> Result<Vec<String>> {
+    let mut differences = Vec::new();
+    let mut replay = Replay::new(data)?;
+    let Some(parts) = kept.open(PartOf::Target)? else {
+        return Ok(differences);
+    };
+    let names = replay.with(data, &parts, "");
+    let mut row = 0_u64;
+    loop {
+        let (next, rest) = tokio::task::spawn_blocking(move || (replay.next(), replay))
+            .await
+            .map_err(Error::internal)?;
+        replay = rest;
+        let Some(batch) = next else { break };
+        let batch = batch?;
+        for from in (0..batch.rows()).step_by(record.spec.options.batch_size) {
+            let until = (from + record.spec.options.batch_size).min(batch.rows());
+            let some = batch.slice(from..until).map_err(Error::internal)?;
+            let has_failed = some
+                .column(&names.failure)
+                .is_some_and(|column| column.nulls().is_none_or(|n| n.contains(&false)));
+            if has_failed {
+                row += some.rows() as u64;
+                continue;
+            }
+            let answer = asker.ask(cx, &some).await?;
+            let again = answer.columns.first();
+            if let (Some(before), Some(again)) = (some.column(&names.prediction), again) {
+                differences.extend(first_difference(before, again, row));
+            }
+            row += some.rows() as u64;
+            if differences.len() >= MAX_DIFFERENCES {
+                return Ok(differences);
+            }
+        }
+    }
+    Ok(differences)
+}
+
+fn first_difference(before: &Column, again: &Column, first: u64) -> Option<String> {
+    let words = |column: &Column, row: usize| match column.value(row) {
+        lodeway_tables::Value::Double(n) => n.to_string(),
+        lodeway_tables::Value::Single(n) => f64::from(n).to_string(),
+        lodeway_tables::Value::Int(n) => n.to_string(),
+        lodeway_tables::Value::Uint(n) => n.to_string(),
+        lodeway_tables::Value::Bool(flag) => flag.to_string(),
+        lodeway_tables::Value::Text(text) => text.to_owned(),
+        other => format!("{other:?}"),
+    };
+    let row = (0..before.len()).find(|row| words(before, *row) != words(again, *row))?;
+    let (then, now) = (words(before, row), words(again, row));
+    Some(format!(
+        "row {} was answered {then}, and now {now}",
+        first + row as u64
+    ))
+}

@@ -1,0 +1,1 @@
+//! Outcomes that become known later, live metrics, schedules.

@@ -1,0 +1,269 @@
+//! Predictions in the data.
+
+use super::*;
+
+/// 200 rows, 160 of them right; plan `a` is right more often than plan `b`.
+fn predictions() -> String {
+    let mut text = "y,yhat,p,plan,other\n".to_owned();
+    for row in 0..200 {
+        let truth = row % 2;
+        let is_right = if row < 100 { row % 10 != 0 } else { row % 10 < 7 };
+        let said = if is_right { truth } else { 1 - truth };
+        let p = if said == 1 { 0.8 } else { 0.3 };
+        let plan = if row < 100 { "a" } else { "b" };
+        text.push_str(&format!("{truth},{said},{p},{plan},{truth}\n"));
+    }
+    text
+}
+
+fn with_predictions(dataset: &str) -> wire::EvaluationSpec {
+    let mut spec = spec(dataset, "y");
+    let roles = spec.roles.as_mut().unwrap();
+    roles.prediction = "yhat".to_owned();
+    roles.slices = vec!["plan".to_owned()];
+    roles.probabilities = vec![wire::ProbabilityColumn {
+        class: String::new(),
+        column: "p".to_owned(),
+    }];
+    spec
+}
+
+#[tokio::test]
+async fn predictions_in_the_data_are_measured_and_recorded() {
+    let bench = Bench::new(None).await;
+    let dataset = bench.put("0/data/churn.csv", predictions()).await;
+    let mut wanted = with_predictions(&dataset);
+    wanted.thresholds = vec![at_least("accuracy", 0.75), at_least("accuracy", 0.95)];
+    let done = bench.evaluate(wanted).await;
+    let accuracy = metric(&done, "accuracy");
+    assert!((accuracy.value - 0.8).abs() < 1e-12, "{accuracy:?}");
+    assert!(
+        accuracy.low < 0.8 && accuracy.high > 0.8 && accuracy.samples == 200,
+        "{accuracy:?}"
+    );
+    assert!(done.metrics.iter().any(|metric| metric.metric == "roc_auc"));
+    let verdict = done.verdict.clone().unwrap();
+    assert!(
+        !verdict.passed && verdict.clauses[0].passed && !verdict.clauses[1].passed,
+        "{verdict:?}"
+    );
+
+    let run = bench.run(&done.run_id).await;
+    assert_eq!(run.status(), tracking::RunStatus::Finished);
+    let logged = |key: &str| run.metrics.iter().find(|metric| metric.key == key).unwrap().value;
+    assert_eq!(logged("accuracy"), accuracy.value);
+    assert_eq!(logged("accuracy_low"), accuracy.low);
+    assert_eq!(run.tags["lodeway.evaluation.id"], done.evaluation_id);
+    assert_eq!(run.tags["lodeway.evaluation.verdict"], "failed");
+    assert_eq!(run.dataset_inputs.len(), 1);
+    let list = lodeway_proto::artifacts::v1::ListArtifactsRequest {
+        location: run.artifact_uri.clone(),
+        ..Default::default()
+    };
+    let files = bench
+        .artifacts
+        .clone()
+        .list_artifacts(list)
+        .await
+        .unwrap()
+        .into_inner()
+        .artifacts;
+    let names: Vec<_> = files.iter().map(|file| file.path.as_str()).collect();
+    assert!(
+        ["report.json", "report.html", "results.parquet", "plots"]
+            .iter()
+            .all(|name| names.contains(name)),
+        "{names:?}"
+    );
+
+    let request = wire::GetReportRequest {
+        evaluation_id: done.evaluation_id.clone(),
+    };
+    let report = bench.api().get_report(request).await.unwrap().into_inner();
+    let of_a = report
+        .metrics
+        .iter()
+        .find(|m| m.metric == "accuracy" && m.slice == "plan=a")
+        .unwrap();
+    assert!((of_a.value - 0.9).abs() < 1e-12, "{of_a:?}");
+    let json: serde_json::Value = serde_json::from_str(&report.report_json).unwrap();
+    assert_eq!(json["dataset"]["data_digest"], done.data_digest);
+    assert_eq!(json["confusion"]["labels"], serde_json::json!(["0", "1"]));
+
+    let rows = bench.rows(&done.evaluation_id, 190, 7).await;
+    assert_eq!(rows.len(), 7);
+    assert_eq!((number(&rows[0], "row"), number(&rows[1], "y")), (190.0, 1.0));
+    let verified = bench.verify(&done.evaluation_id, true).await;
+    assert!(verified.reproduced, "{:?}", verified.differences);
+}
+
+#[tokio::test]
+async fn a_repeated_request_makes_one_evaluation_and_lists_page() {
+    let bench = Bench::new(None).await;
+    let dataset = bench.put("0/data/churn.csv", predictions()).await;
+    let request = wire::CreateEvaluationRequest {
+        spec: Some(with_predictions(&dataset)),
+        request_id: lodeway_domain::id::RequestId::generate().to_string(),
+    };
+    let one = bench
+        .api()
+        .create_evaluation(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    let two = bench.api().create_evaluation(request).await.unwrap().into_inner();
+    assert_eq!(one, two);
+    for _ in 0..2 {
+        bench.create(with_predictions(&dataset)).await.unwrap();
+    }
+    let (mut token, mut found) = (String::new(), 0);
+    loop {
+        let request = wire::ListEvaluationsRequest {
+            dataset: dataset.clone(),
+            page_size: 2,
+            page_token: token,
+            ..wire::ListEvaluationsRequest::default()
+        };
+        let page = bench.api().list_evaluations(request).await.unwrap().into_inner();
+        found += page.evaluations.len();
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(found, 3);
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_by_its_field() {
+    let bench = Bench::new(None).await;
+    let missing = bench
+        .create(spec("mlflow-artifacts:/0/data/none.csv", "y"))
+        .await
+        .unwrap_err();
+    assert_eq!(missing.code(), Code::NotFound, "{missing:?}");
+    let dataset = bench.put("0/data/churn.csv", predictions()).await;
+    let mut wrong = spec(&dataset, "y");
+    wrong.thresholds = vec![wire::Threshold {
+        metric: "accuracy".to_owned(),
+        max_loss: Some(0.1),
+        ..wire::Threshold::default()
+    }];
+    wrong.options = Some(wire::EvaluationOptions {
+        batch_size: -1,
+        confidence: 2.0,
+        ..wire::EvaluationOptions::default()
+    });
+    let refused = bench.create(wrong).await.unwrap_err();
+    for field in ["spec.thresholds[0].max_loss", "spec.options.batch_size"] {
+        assert!(refused.message().contains(field), "{refused:?}");
+    }
+    // What only the data tell is told by the job, with the column.
+    let made = bench.create(spec(&dataset, "churned")).await.unwrap();
+    let failed = bench.ended(&made.evaluation_id).await;
+    assert_eq!(failed.state(), State::Failed);
+    assert!(failed.error.contains("`churned`"), "{}", failed.error);
+    let broken = bench.put("0/data/broken.csv", "y,yhat\n1,0\n1,0,0\n").await;
+    let mut wanted = spec(&broken, "y");
+    wanted.roles.as_mut().unwrap().prediction = "yhat".to_owned();
+    let made = bench.create(wanted).await.unwrap();
+    let failed = bench.ended(&made.evaluation_id).await;
+    assert!(
+        failed.error.contains("row 1") || failed.error.contains("line 3"),
+        "{}",
+        failed.error
+    );
+}
+
+#[tokio::test]
+async fn two_evaluations_of_the_same_rows_are_compared() {
+    let bench = Bench::new(None).await;
+    let dataset = bench.put("0/data/churn.csv", predictions()).await;
+    let one = bench.evaluate(with_predictions(&dataset)).await;
+    let mut better = spec(&dataset, "y");
+    better.roles.as_mut().unwrap().prediction = "other".to_owned();
+    better.baseline = Some(wire::Baseline {
+        baseline: Some(wire::baseline::Baseline::EvaluationId(one.evaluation_id.clone())),
+    });
+    better.thresholds = vec![wire::Threshold {
+        metric: "accuracy".to_owned(),
+        max_loss: Some(-0.1),
+        ..wire::Threshold::default()
+    }];
+    let two = bench.evaluate(better).await;
+    assert!(two.verdict.clone().unwrap().passed, "{:?}", two.verdict);
+    let request = wire::CompareEvaluationsRequest {
+        evaluation_id: two.evaluation_id.clone(),
+        baseline_evaluation_id: one.evaluation_id.clone(),
+        metrics: vec!["accuracy".to_owned()],
+    };
+    let compared = bench
+        .api()
+        .compare_evaluations(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let accuracy = &compared.comparisons[0];
+    assert_eq!(compared.samples, 200);
+    assert!(
+        (accuracy.difference - 0.2).abs() < 1e-12 && accuracy.p_value < 1e-6,
+        "{accuracy:?}"
+    );
+    assert_eq!(
+        (accuracy.test.as_str(), accuracy.conclusion.as_str()),
+        ("mcnemar", "better")
+    );
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_scored_are_counted_until_there_are_too_many() {
+    let bench = Bench::new(None).await;
+    let mut text = "y,yhat\n".to_owned();
+    for row in 0..400 {
+        let said = if row == 123 {
+            "NaN".to_owned()
+        } else {
+            format!("{row}.5")
+        };
+        text.push_str(&format!("{row},{said}\n"));
+    }
+    let dataset = bench.put("0/data/numbers.csv", text).await;
+    let mut wanted = spec(&dataset, "y");
+    wanted.roles.as_mut().unwrap().prediction = "yhat".to_owned();
+    wanted.task = wire::Task::Regression.into();
+    let done = bench.evaluate(wanted.clone()).await;
+    assert_eq!(
+        (metric(&done, "mae").value, metric(&done, "mae").samples),
+        (0.5, 399)
+    );
+    wanted.options = Some(wire::EvaluationOptions {
+        max_failed_share: Some(0.0),
+        ..wire::EvaluationOptions::default()
+    });
+    let made = bench.create(wanted).await.unwrap();
+    let failed = bench.ended(&made.evaluation_id).await;
+    assert_eq!(failed.state(), State::Failed);
+    assert!(
+        failed.error.contains("1 of 400 rows cannot be scored"),
+        "{}",
+        failed.error
+    );
+}
+
+#[tokio::test]
+async fn texts_are_measured_beside_expected_texts() {
+    let bench = Bench::new(None).await;
+    let lines = "question,said,right\nq1,the cat sat,the cat sat\nq2,a dog,the dog ran\n";
+    let dataset = bench.put("0/data/texts.csv", lines).await;
+    let mut wanted = spec(&dataset, "");
+    let roles = wanted.roles.as_mut().unwrap();
+    roles.prompt = "question".to_owned();
+    roles.answer = "said".to_owned();
+    roles.expected_answer = "right".to_owned();
+    wanted.thresholds = vec![at_least("exact_match", 0.5)];
+    let done = bench.evaluate(wanted).await;
+    assert_eq!(metric(&done, "exact_match").value, 0.5);
+    assert!(done.verdict.clone().unwrap().passed);
+    let verified = bench.verify(&done.evaluation_id, false).await;
+    assert!(verified.reproduced, "{:?}", verified.differences);
+}

@@ -1,0 +1,121 @@
+//! Model versions, loaded by the model host.
+
+use lodeway_proto::registry::v1 as registry;
+use lodeway_testkit::models::Models;
+
+use super::*;
+
+/// Registers a model of the testkit as a version; what the library itself says of some rows.
+pub async fn register(bench: &Bench, model: &str, name: &str) -> lodeway_testkit::models::Expected {
+    let models = tokio::task::spawn_blocking(Models::get).await.unwrap().unwrap();
+    let folder = models.folder(model);
+    let mut files = vec![folder.clone()];
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(
+                std::fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+            continue;
+        }
+        let below = path.strip_prefix(&folder).unwrap().display().to_string();
+        bench
+            .put(&format!("0/models/{name}/{below}"), std::fs::read(&path).unwrap())
+            .await;
+    }
+    let request = registry::CreateRegisteredModelRequest {
+        name: name.to_owned(),
+        ..Default::default()
+    };
+    let _ = bench.registry.clone().create_registered_model(request).await;
+    let request = registry::CreateModelVersionRequest {
+        name: name.to_owned(),
+        source: format!("mlflow-artifacts:/0/models/{name}"),
+        ..Default::default()
+    };
+    bench
+        .registry
+        .clone()
+        .create_model_version(request)
+        .await
+        .unwrap();
+    models.expected(model).unwrap()
+}
+
+fn of_model(dataset: &str, uri: &str) -> wire::EvaluationSpec {
+    wire::EvaluationSpec {
+        target: Some(wire::EvaluationTarget {
+            target: Some(wire::evaluation_target::Target::ModelUri(uri.to_owned())),
+        }),
+        ..spec(dataset, "y")
+    }
+}
+
+#[tokio::test]
+async fn a_version_is_loaded_asked_and_pinned() {
+    let bench = Bench::new(None).await;
+    let expected = register(&bench, "xgboost", "sign").await;
+    let mut text = "a,b,c,y\n".to_owned();
+    for ([a, b, c], y) in expected.inputs.iter().zip(&expected.predictions) {
+        text.push_str(&format!("{a},{b},{c},{y}\n"));
+    }
+    let dataset = bench.put("0/data/rows.csv", text).await;
+    let mut wanted = of_model(&dataset, "models:/sign/latest");
+    wanted.thresholds = vec![at_least("accuracy", 1.0)];
+    wanted.options = Some(wire::EvaluationOptions {
+        batch_size: 3,
+        ..wire::EvaluationOptions::default()
+    });
+    wanted.baseline = Some(wire::Baseline {
+        baseline: Some(wire::baseline::Baseline::ModelUri("models:/sign/1".to_owned())),
+    });
+    wanted.thresholds.push(wire::Threshold {
+        metric: "accuracy".to_owned(),
+        max_loss: Some(0.0),
+        ..wire::Threshold::default()
+    });
+    let done = bench.evaluate(wanted).await;
+    let model = done.model.clone().unwrap();
+    assert_eq!((model.name.as_str(), model.version), ("sign", 1));
+    assert!(
+        !model.model_uid.is_empty() && model.content_digest.len() == 64,
+        "{model:?}"
+    );
+    // What the library predicts is the truth here, so that the host must be right everywhere.
+    assert_eq!(metric(&done, "accuracy").value, 1.0);
+    assert!(done.verdict.clone().unwrap().passed, "{:?}", done.verdict);
+    let progress = done.progress.clone().unwrap();
+    assert_eq!((progress.rows_done, progress.rows_failed), (20, 0));
+    let rows = bench.rows(&done.evaluation_id, 0, 0).await;
+    assert_eq!(rows.len(), 20);
+    assert!(
+        rows.iter()
+            .all(|row| number(row, "prediction") == number(row, "y"))
+    );
+    let verified = bench.verify(&done.evaluation_id, true).await;
+    assert!(verified.reproduced, "{:?}", verified.differences);
+    let request = wire::ListEvaluationsRequest {
+        model_name: "sign".to_owned(),
+        model_version: 1,
+        ..wire::ListEvaluationsRequest::default()
+    };
+    let listed = bench.api().list_evaluations(request).await.unwrap().into_inner();
+    assert_eq!(listed.evaluations.len(), 1);
+}
+
+#[tokio::test]
+async fn a_column_that_the_model_takes_and_the_data_lack_is_named() {
+    let bench = Bench::new(None).await;
+    register(&bench, "xgboost", "sign").await;
+    let dataset = bench.put("0/data/rows.csv", "a,b,y\n1,2,0\n2,3,1\n").await;
+    let made = bench.create(of_model(&dataset, "models:/sign/1")).await.unwrap();
+    let failed = bench.ended(&made.evaluation_id).await;
+    assert_eq!(failed.state(), State::Failed);
+    assert!(failed.error.contains("`c`"), "{}", failed.error);
+    let run = bench.run(&failed.run_id).await;
+    assert_eq!(run.status(), tracking::RunStatus::Failed);
+    let made = bench.create(of_model(&dataset, "models:/sign/9")).await.unwrap();
+    let failed = bench.ended(&made.evaluation_id).await;
+    assert!(failed.error.contains("sign"), "{}", failed.error);
+}

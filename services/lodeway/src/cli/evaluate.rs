@@ -1,0 +1,616 @@
+//! `lodeway evaluate`: predictions in a file become a report, with no platform; everything else goes to the platform.
+//!
+//! Exit codes without a platform: 0 done, 1 a threshold is missed, 2 the data or the command line is wrong.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{Arc, Mutex},
+};
+
+use clap::Args;
+use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
+use lodeway_domain::Error;
+use lodeway_proto::evaluation::v1 as wire;
+use lodeway_scorers::{
+    Average, BadRows, Clause, Comparator, Evaluator, Metric, Plan, PlanOptions, Probability, Report, Roles,
+    Task, Thresholds, plots,
+};
+use lodeway_tables::{Format, Options, Reader, Source, WriteOptions, Writer};
+
+use super::{
+    Done, Place,
+    connect::Client,
+    evaluation::{Asked, OnPlatform},
+    output, refused,
+};
+
+/// What is evaluated, and how.
+#[derive(Args)]
+pub struct Arguments {
+    /// A model version on the platform, `models:/NAME/3`, `models:/NAME/Stage` or `models:/NAME@alias`; predictions that
+    /// are in the data need none.
+    #[arg(value_name = "MODEL")]
+    target_of: Option<String>,
+    /// The table: Parquet, CSV, JSON Lines or Arrow; on the platform also `dataset:NAME[@VERSION]`.
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// The format of the table, if neither name nor first bytes say it.
+    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    format: Option<Format>,
+    #[command(flatten)]
+    roles: RoleArguments,
+    /// What the model does; inferred from the columns unless given.
+    #[arg(long, value_parser = task, value_name = "classification|regression|ranking|text")]
+    task: Option<Task>,
+    #[command(flatten)]
+    how: How,
+    /// A demand such as `accuracy>=0.9`, `roc_auc.low>=0.8` or `log_loss<=baseline*1.05`; several are all demanded.
+    /// On the platform also of a slice, `accuracy[plan=basic]>=0.8`.
+    #[arg(long = "threshold", value_name = "CLAUSE")]
+    thresholds: Vec<String>,
+    /// The column of another model's predictions for the same rows.
+    #[arg(long, value_name = "COLUMN")]
+    baseline_prediction: Option<String>,
+    /// The column of another model's probabilities, as `--probability`.
+    #[arg(long, value_name = "COLUMN", value_parser = probability)]
+    baseline_probability: Vec<Probability>,
+    /// How the report looks.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    /// A folder for `report.json`, `report.html`, `rows.parquet` and the plots.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    platform: OnPlatform,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Which column is what.
+#[derive(Args)]
+struct RoleArguments {
+    /// The column with what is true; in ranking how relevant an answer is.
+    #[arg(long, value_name = "COLUMN")]
+    target: Option<String>,
+    /// The column with what was predicted; in ranking the score.
+    #[arg(long, value_name = "COLUMN")]
+    prediction: Option<String>,
+    /// The column with the probability of the positive class, or one for each class as `CLASS=COLUMN`.
+    #[arg(long, value_name = "[CLASS=]COLUMN", value_parser = probability)]
+    probability: Vec<Probability>,
+    /// The column with the weights of rows.
+    #[arg(long, value_name = "COLUMN")]
+    weight: Option<String>,
+    /// A column whose values are also evaluated one by one.
+    #[arg(long, value_name = "COLUMN")]
+    slice: Vec<String>,
+    /// The column that says which answers are ranked together.
+    #[arg(long, value_name = "COLUMN")]
+    query: Option<String>,
+    /// The column with the text that is evaluated.
+    #[arg(long, value_name = "COLUMN")]
+    answer: Option<String>,
+    /// The column with the text that the answer should be.
+    #[arg(long, value_name = "COLUMN")]
+    expected: Option<String>,
+}
+
+/// How it is evaluated.
+#[derive(Args)]
+struct How {
+    /// Of all that is random.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Coverage of the intervals.
+    #[arg(long, default_value_t = 0.95, value_name = "SHARE")]
+    confidence: f64,
+    /// Resamples of the bootstrap.
+    #[arg(long, default_value_t = 1000, value_name = "COUNT")]
+    replicates: u32,
+    /// The positive class.
+    #[arg(long, value_name = "CLASS")]
+    positive: Option<String>,
+    /// Both classes, if the first 100,000 rows have only one.
+    #[arg(long, value_name = "CLASS", value_delimiter = ',')]
+    classes: Vec<String>,
+    /// What precision, recall and F1 of more than two classes are: micro, macro or weighted.
+    #[arg(long, value_parser = average, default_value = "macro")]
+    average: Average,
+    /// The k of NDCG, precision and recall of ranked answers.
+    #[arg(long = "k", value_name = "K", default_values_t = [10])]
+    ks: Vec<usize>,
+    /// The k of top-k accuracy.
+    #[arg(long, default_value_t = 2, value_name = "K")]
+    top_k: usize,
+    /// The quantile of the pinball loss.
+    #[arg(long, default_value_t = 0.5, value_name = "SHARE")]
+    quantile: f64,
+    /// Leaves rows out that cannot be scored, and counts them, instead of ending with an error.
+    #[arg(long)]
+    skip_bad_rows: bool,
+    /// A slice with fewer rows has no metrics.
+    #[arg(long, default_value_t = 30, value_name = "ROWS")]
+    slice_rows: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// A table.
+    Table,
+    /// JSON.
+    Json,
+    /// A page.
+    Html,
+}
+
+impl Arguments {
+    /// Whether the platform is needed: for a model, an endpoint, an LLM, or data that are there.
+    pub fn is_on_platform(&self) -> bool {
+        let data = self.data.to_string_lossy();
+        self.target_of.is_some()
+            || self.platform.is_asked()
+            || data.starts_with("dataset:")
+            || data.contains(":/")
+    }
+}
+
+/// Evaluates on the platform.
+pub async fn on_platform(arguments: Arguments) -> Done {
+    let format = match arguments.output {
+        Output::Table => output::Format::Table,
+        Output::Json => output::Format::Json,
+        Output::Html => {
+            return Err(refused(
+                "on the platform the page is an artifact of the run; use table or json",
+            ));
+        }
+    };
+    if arguments.out.is_some() || arguments.format.is_some() {
+        return Err(refused("`--out` and `--format` are for files without a platform"));
+    }
+    let client = Client::at(&arguments.place, format)?;
+    let (roles, how) = (arguments.roles, arguments.how);
+    let probabilities = roles
+        .probability
+        .into_iter()
+        .map(|probability| wire::ProbabilityColumn {
+            class: probability.class.unwrap_or_default(),
+            column: probability.column,
+        });
+    let given = |text: Option<String>| text.unwrap_or_default();
+    let asked = Asked {
+        model: arguments.target_of,
+        data: arguments.data.to_string_lossy().into_owned(),
+        roles: wire::ColumnRoles {
+            target: given(roles.target),
+            prediction: given(roles.prediction),
+            probabilities: probabilities.collect(),
+            weight: given(roles.weight),
+            slices: roles.slice,
+            query: given(roles.query),
+            answer: given(roles.answer),
+            expected_answer: given(roles.expected),
+            ..wire::ColumnRoles::default()
+        },
+        task: match arguments.task {
+            None => wire::Task::Unspecified,
+            Some(Task::Classification) => wire::Task::Classification,
+            Some(Task::Regression) => wire::Task::Regression,
+            Some(Task::Ranking) => wire::Task::Ranking,
+            Some(Task::Text) => wire::Task::Text,
+        },
+        thresholds: arguments.thresholds,
+        baseline_prediction: arguments.baseline_prediction,
+        positive: given(how.positive),
+        ks: how.ks,
+        seed: how.seed,
+        confidence: how.confidence,
+        slice_rows: how.slice_rows,
+    };
+    arguments.platform.run(asked, &client).await
+}
+
+/// The data or the command line is wrong.
+const WRONG: u8 = 2;
+
+/// Evaluates.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    match evaluate(arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            crate::complain(&format!("lodeway: {why}"));
+            ExitCode::from(WRONG)
+        }
+    }
+}
+
+/// Whether all thresholds hold. Errors: one line for the user.
+fn evaluate(arguments: &Arguments) -> Result<bool, String> {
+    let clauses = arguments.thresholds.iter().map(|text| clause(text));
+    let clauses = clauses.collect::<Result<Vec<_>, _>>()?;
+    let plan = plan(arguments);
+    let has_baseline = arguments.baseline_prediction.is_some() || !arguments.baseline_probability.is_empty();
+    if !has_baseline && clauses.iter().any(Clause::is_relative) {
+        return Err(
+            "a threshold names the baseline; give --baseline-prediction or --baseline-probability".to_owned(),
+        );
+    }
+    let table = Opened::of(arguments)?;
+    let mut report = table.report(&plan, arguments.out.as_deref())?;
+    let mut baseline = None;
+    if has_baseline {
+        let mut other = plan.clone();
+        other.roles.prediction.clone_from(&arguments.baseline_prediction);
+        other
+            .roles
+            .probabilities
+            .clone_from(&arguments.baseline_probability);
+        other.task = Some(report.task);
+        baseline = Some(table.report(&other, None)?);
+        let told = Plan {
+            task: Some(report.task),
+            ..plan.clone()
+        };
+        report.comparison = Some(table.compare(&told, &other.roles)?);
+    }
+    if !clauses.is_empty() {
+        let thresholds = Thresholds { clauses };
+        report.verdict = Some(thresholds.judge(&report, baseline.as_ref()));
+    }
+    if let Some(folder) = &arguments.out {
+        write(folder, &title(&arguments.data), &report)?;
+    }
+    let text = match arguments.output {
+        Output::Json => report.to_json().map_err(|error| said(&error))?,
+        Output::Html => plots::html(&title(&arguments.data), &report),
+        Output::Table => table_of(&report),
+    };
+    // Whether a reader takes it is not ours to say.
+    let _ = crate::say(text.trim_end());
+    Ok(report.verdict.is_none_or(|verdict| verdict.passed))
+}
+
+fn plan(arguments: &Arguments) -> Plan {
+    let (roles, how) = (&arguments.roles, &arguments.how);
+    Plan {
+        task: arguments.task,
+        roles: Roles {
+            target: roles.target.clone(),
+            prediction: roles.prediction.clone(),
+            probabilities: roles.probability.clone(),
+            weight: roles.weight.clone(),
+            slices: roles.slice.clone(),
+            query: roles.query.clone(),
+            answer: roles.answer.clone(),
+            expected: roles.expected.clone(),
+            ..Roles::default()
+        },
+        options: PlanOptions {
+            seed: how.seed,
+            confidence: how.confidence,
+            replicates: how.replicates,
+            positive: how.positive.clone(),
+            classes: how.classes.clone(),
+            average: how.average,
+            ks: how.ks.clone(),
+            top_k: how.top_k,
+            quantile: how.quantile,
+            slice_rows: how.slice_rows,
+            bad_rows: if how.skip_bad_rows {
+                BadRows::Skip
+            } else {
+                BadRows::Fail
+            },
+            ..PlanOptions::default()
+        },
+    }
+}
+
+/// The table of the command.
+struct Opened<'a> {
+    path: &'a Path,
+    source: Source,
+    format: Format,
+    options: Options,
+}
+
+impl<'a> Opened<'a> {
+    fn of(arguments: &'a Arguments) -> Result<Self, String> {
+        let path = arguments.data.as_path();
+        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+        if path.is_dir() {
+            return Err(format!("{}: is a folder; name a file", path.display()));
+        }
+        let source = File::open(path).and_then(Source::try_from).map_err(failed)?;
+        let head = source.read_up_to(0, 64).map_err(failed)?;
+        let name = path.to_string_lossy();
+        let format = arguments.format.or_else(|| Format::detect(&name, &head));
+        let format = format.ok_or_else(|| format!("{name}: is no table that can be read; say --format"))?;
+        let is_tabs = name.to_ascii_lowercase().ends_with(".tsv");
+        Ok(Self {
+            path,
+            source,
+            format,
+            options: Options {
+                delimiter: if is_tabs { b'\t' } else { b',' },
+                batch_rows: 1 << 14,
+                ..Options::default()
+            },
+        })
+    }
+
+    fn said(&self, error: impl Into<Error>) -> String {
+        format!("{}: {}", self.path.display(), said(&error.into()))
+    }
+
+    /// A reader of the columns of a plan, and of all of them first where that says better which one is missing.
+    fn read(&self, plan: &Plan) -> Result<Reader, String> {
+        let columns = Options {
+            columns: Some(plan.columns()),
+            ..self.options.clone()
+        };
+        let opened = Reader::open(self.source.clone(), self.format, &columns);
+        let error = match opened {
+            Ok(reader) => return Ok(reader),
+            Err(error) => error,
+        };
+        if let Ok(reader) = Reader::open(self.source.clone(), self.format, &self.options) {
+            plan.check(reader.schema()).map_err(|error| self.said(error))?;
+        }
+        Err(self.said(error))
+    }
+
+    fn report(&self, plan: &Plan, rows_into: Option<&Path>) -> Result<Report, String> {
+        let mut reader = self.read(plan)?;
+        let mut evaluator =
+            Evaluator::new(plan.clone(), reader.schema()).map_err(|error| self.said(error))?;
+        let rows = rows_into.map(RowsFile::begin).transpose()?;
+        if let Some(rows) = &rows {
+            let rows = rows.clone();
+            evaluator = evaluator.rows_to(move |batch| rows.put(batch));
+        }
+        for batch in reader.by_ref() {
+            let batch = batch.map_err(|error| self.said(error))?;
+            evaluator.push(&batch).map_err(|error| self.said(error))?;
+        }
+        let report = evaluator.finish().map_err(|error| self.said(error))?;
+        if let Some(rows) = rows {
+            rows.end().map_err(|error| said(&error))?;
+        }
+        Ok(report)
+    }
+
+    fn compare(
+        &self,
+        plan: &Plan,
+        other: &Roles,
+    ) -> Result<std::collections::BTreeMap<String, lodeway_scorers::Compared>, String> {
+        let mut both = plan.clone();
+        both.roles
+            .slices
+            .clone_from(&other.prediction.iter().cloned().collect());
+        both.roles.slices.extend(
+            other
+                .probabilities
+                .iter()
+                .map(|probability| probability.column.clone()),
+        );
+        let mut reader = self.read(&both)?;
+        let comparator = Comparator::new(
+            plan,
+            other.prediction.clone(),
+            other.probabilities.clone(),
+            reader.schema(),
+        );
+        let mut comparator = comparator.map_err(|error| self.said(error))?;
+        for batch in reader.by_ref() {
+            let batch = batch.map_err(|error| self.said(error))?;
+            comparator.push(&batch).map_err(|error| self.said(error))?;
+        }
+        comparator.finish().map_err(|error| self.said(error))
+    }
+}
+
+/// `rows.parquet`, begun with the first rows.
+#[derive(Clone)]
+struct RowsFile {
+    folder: PathBuf,
+    writer: Arc<Mutex<Option<Writer<File>>>>,
+}
+
+impl RowsFile {
+    fn begin(folder: &Path) -> Result<Self, String> {
+        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            writer: Arc::default(),
+        })
+    }
+
+    fn put(&self, batch: &lodeway_tables::Batch) -> Result<(), Error> {
+        let mut writer = self
+            .writer
+            .lock()
+            .map_err(|_| Error::internal("a writer panicked"))?;
+        let writer = match &mut *writer {
+            Some(writer) => writer,
+            none => {
+                let file = File::create(self.folder.join("rows.parquet")).map_err(Error::internal)?;
+                let options = WriteOptions::default();
+                none.insert(Writer::new(file, Format::Parquet, &batch.schema(), &options)?)
+            }
+        };
+        Ok(writer.write(batch)?)
+    }
+
+    fn end(&self) -> Result<(), Error> {
+        let mut writer = self
+            .writer
+            .lock()
+            .map_err(|_| Error::internal("a writer panicked"))?;
+        if let Some(writer) = writer.take() {
+            writer.finish()?;
+        }
+        Ok(())
+    }
+}
+
+fn write(folder: &Path, title: &str, report: &Report) -> Result<(), String> {
+    let put = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    put("report.json", &report.to_json().map_err(|error| said(&error))?)?;
+    put("report.html", &plots::html(title, report))?;
+    for plot in plots::plots(report) {
+        put(&format!("{}.svg", plot.name), &plot.svg)?;
+    }
+    Ok(())
+}
+
+fn title(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    format!("Evaluation of {}", name.to_string_lossy())
+}
+
+/// An error in one line.
+fn said(error: &Error) -> String {
+    match error {
+        Error::Invalid(violations) => {
+            let each = violations.iter().map(|violation| {
+                let column = violation
+                    .field
+                    .strip_prefix("columns[\"")
+                    .and_then(|field| field.strip_suffix("\"]"));
+                match column {
+                    Some(column) => format!("column `{column}`: {}", violation.description),
+                    None => format!("{}: {}", violation.field, violation.description),
+                }
+            });
+            each.collect::<Vec<_>>().join("; ")
+        }
+        Error::Internal(cause) => cause.to_string(),
+        other => other.to_string(),
+    }
+    .replace('\n', " ")
+}
+
+fn table_of(report: &Report) -> String {
+    let mut text = format!("{}, {} of {} rows\n", report.task, report.scored, report.rows);
+    for (reason, rows) in &report.skipped {
+        text.push_str(&format!("{rows} rows left out: {reason}\n"));
+    }
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY);
+    table.set_header(["metric", "value", "low", "high", "interval"]);
+    for (name, metric) in &report.metrics {
+        table.add_row(row(name, metric));
+    }
+    for slice in &report.slices {
+        let value = if slice.is_rest { "(rest)" } else { &slice.value };
+        for (name, metric) in &slice.metrics {
+            table.add_row(row(&format!("{}={value} {name}", slice.column), metric));
+        }
+    }
+    text.push_str(&table.to_string());
+    if let Some(comparison) = &report.comparison {
+        let mut table = Table::new();
+        table.load_preset(UTF8_HORIZONTAL_ONLY);
+        table.set_header([
+            "metric",
+            "value",
+            "baseline",
+            "difference",
+            "low",
+            "high",
+            "p",
+            "test",
+        ]);
+        for (name, row) in comparison {
+            let numbers = [
+                row.first,
+                row.second,
+                row.difference,
+                row.low,
+                row.high,
+                row.p_value,
+            ];
+            let cells = std::iter::once(name.clone()).chain(numbers.map(number));
+            table.add_row(cells.chain([row.test.clone()]));
+        }
+        text.push_str(&format!("\n\n{table}"));
+    }
+    for clause in report.verdict.iter().flat_map(|verdict| &verdict.clauses) {
+        let word = if clause.passed { "passed" } else { "failed" };
+        text.push_str(&format!("\n{word}: {} ({}", clause.clause, number(clause.actual)));
+        text.push_str(
+            &clause
+                .why
+                .as_ref()
+                .map_or(")".to_owned(), |why| format!(", {why})")),
+        );
+    }
+    text
+}
+
+fn row(name: &str, metric: &Metric) -> [String; 5] {
+    let [value, low, high] = [metric.value, metric.low, metric.high].map(number);
+    [name.to_owned(), value, low, high, metric.method.clone()]
+}
+
+fn number(value: f64) -> String {
+    if value.is_nan() {
+        String::new()
+    } else if value != 0.0 && !(1e-4..1e9).contains(&value.abs()) {
+        format!("{value:.4e}")
+    } else {
+        format!("{value:.6}")
+    }
+}
+
+fn probability(text: &str) -> Result<Probability, String> {
+    Ok(match text.split_once('=') {
+        Some((class, column)) => Probability {
+            class: Some(class.to_owned()),
+            column: column.to_owned(),
+        },
+        None => Probability {
+            class: None,
+            column: text.to_owned(),
+        },
+    })
+}
+
+fn clause(text: &str) -> Result<Clause, String> {
+    text.parse().map_err(|error| said(&error))
+}
+
+fn task(text: &str) -> Result<Task, String> {
+    Ok(match text {
+        "classification" => Task::Classification,
+        "regression" => Task::Regression,
+        "ranking" => Task::Ranking,
+        "text" => Task::Text,
+        _ => return Err("is none of classification, regression, ranking and text".to_owned()),
+    })
+}
+
+fn average(text: &str) -> Result<Average, String> {
+    Ok(match text {
+        "micro" => Average::Micro,
+        "macro" => Average::Macro,
+        "weighted" => Average::Weighted,
+        _ => return Err("is none of micro, macro and weighted".to_owned()),
+    })
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    let known = Format::ALL.iter().copied();
+    known
+        .into_iter()
+        .find(|format| format.as_str() == text)
+        .ok_or_else(|| "is none of parquet, csv, jsonl and arrow".to_owned())
+}

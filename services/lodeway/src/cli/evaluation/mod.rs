@@ -1,0 +1,376 @@
+//! `lodeway evaluate` against the platform, and `lodeway evaluation`.
+
+mod create;
+mod threshold;
+
+use clap::Subcommand;
+use lodeway_domain::id::RequestId;
+use lodeway_proto::evaluation::v1::{
+    CancelEvaluationRequest, CompareEvaluationsRequest, Evaluation, EvaluationState, GetEvaluationRequest,
+    GetReportRequest, ListEvaluationsRequest, MetricValue, VerdictClause, VerifyEvaluationRequest,
+};
+use serde_json::{Value, json};
+use tonic::Status;
+
+pub use self::create::{Asked, OnPlatform};
+use super::{
+    Done, Failure,
+    connect::Client,
+    output::{self, Format},
+    paging,
+};
+
+/// What can be done with evaluations.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Lists evaluations, newest first.
+    List {
+        /// Only of this registered model.
+        #[arg(long, default_value = "")]
+        model: String,
+        /// Only of this version of it.
+        #[arg(long, default_value_t = 0, hide_default_value = true)]
+        version: i64,
+        /// Only on this dataset.
+        #[arg(long, default_value = "")]
+        dataset: String,
+        /// Only those called so.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// At most this many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Shows one evaluation: where it stands, its metrics, its verdict.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Follows one evaluation to its end, then shows it.
+    Watch {
+        /// Its id.
+        id: String,
+    },
+    /// Prints the whole report, as JSON.
+    Report {
+        /// Its id.
+        id: String,
+    },
+    /// Stops an evaluation; what was scored is kept.
+    Cancel {
+        /// Its id.
+        id: String,
+    },
+    /// Says whether one evaluation is better than another of the same rows.
+    Compare {
+        /// The one that may be better.
+        id: String,
+        /// The one it is compared with.
+        baseline: String,
+        /// Only this metric; repeatable.
+        #[arg(long = "metric", value_name = "METRIC")]
+        metrics: Vec<String>,
+    },
+    /// Measures again from what was kept and compares with the report; ends with an error if something differs.
+    Verify {
+        /// Its id.
+        id: String,
+        /// Also ask the target again.
+        #[arg(long)]
+        predict_again: bool,
+    },
+}
+
+/// Does it.
+pub async fn run(verb: Verb, client: &Client) -> Done {
+    match verb {
+        Verb::List {
+            model,
+            version,
+            dataset,
+            name,
+            limit,
+        } => {
+            let page = |page_token| {
+                let request = ListEvaluationsRequest {
+                    model_name: model.clone(),
+                    model_version: version,
+                    dataset: dataset.clone(),
+                    name: name.clone(),
+                    page_size: paging::page_size(limit, 1_000),
+                    page_token,
+                };
+                let mut api = client.evaluations.clone();
+                async move {
+                    let reply = api.list_evaluations(request).await?.into_inner();
+                    let found = reply.evaluations.iter().map(short).collect();
+                    Ok::<_, Status>((found, reply.next_page_token))
+                }
+            };
+            let found = paging::collect(limit, page).await?;
+            let columns = [
+                "evaluation_id",
+                "name",
+                "state",
+                "target",
+                "dataset",
+                "verdict",
+                "create_time",
+            ];
+            output::list(client.format, &columns, &found)
+        }
+        Verb::Show { id } => show(client, &get(client, id).await?),
+        Verb::Watch { id } => {
+            let evaluation = get(client, id).await?;
+            finished(client, &create::watch(client, evaluation).await?)
+        }
+        Verb::Report { id } => {
+            let reply = client
+                .evaluations
+                .clone()
+                .get_report(GetReportRequest { evaluation_id: id })
+                .await?;
+            let report: Value =
+                serde_json::from_str(&reply.into_inner().report_json).map_err(anyhow::Error::from)?;
+            output::one(Format::Json, &report)
+        }
+        Verb::Cancel { id } => {
+            let request = CancelEvaluationRequest {
+                evaluation_id: id,
+                request_id: RequestId::generate().to_string(),
+            };
+            let reply = client
+                .evaluations
+                .clone()
+                .cancel_evaluation(request)
+                .await?
+                .into_inner();
+            let evaluation = reply.evaluation.unwrap_or_default();
+            let message = format!("evaluation {} is stopped", evaluation.evaluation_id);
+            output::done(client.format, &message, &short(&evaluation))
+        }
+        Verb::Compare {
+            id,
+            baseline,
+            metrics,
+        } => compare(client, id, baseline, metrics).await,
+        Verb::Verify { id, predict_again } => verify(client, id, predict_again).await,
+    }
+}
+
+async fn get(client: &Client, evaluation_id: String) -> Result<Evaluation, Failure> {
+    let request = GetEvaluationRequest { evaluation_id };
+    let reply = client.evaluations.clone().get_evaluation(request).await?;
+    Ok(reply.into_inner().evaluation.unwrap_or_default())
+}
+
+async fn compare(client: &Client, id: String, baseline: String, metrics: Vec<String>) -> Done {
+    let request = CompareEvaluationsRequest {
+        evaluation_id: id,
+        baseline_evaluation_id: baseline,
+        metrics,
+    };
+    let reply = client
+        .evaluations
+        .clone()
+        .compare_evaluations(request)
+        .await?
+        .into_inner();
+    let found: Vec<_> = reply
+        .comparisons
+        .iter()
+        .map(|found| {
+            json!({
+                "metric": found.metric,
+                "value": output::number(found.value),
+                "baseline": output::number(found.baseline),
+                "difference": output::number(found.difference),
+                "low": output::number(found.low),
+                "high": output::number(found.high),
+                "p_value": output::number(found.p_value),
+                "test": found.test,
+                "conclusion": found.conclusion,
+                "samples": reply.samples,
+            })
+        })
+        .collect();
+    let columns = [
+        "metric",
+        "value",
+        "baseline",
+        "difference",
+        "low",
+        "high",
+        "p_value",
+        "test",
+        "conclusion",
+    ];
+    output::list(client.format, &columns, &found)
+}
+
+async fn verify(client: &Client, evaluation_id: String, predict_again: bool) -> Done {
+    let request = VerifyEvaluationRequest {
+        evaluation_id,
+        predict_again,
+    };
+    let reply = client
+        .evaluations
+        .clone()
+        .verify_evaluation(request)
+        .await?
+        .into_inner();
+    let item = json!({ "reproduced": reply.reproduced, "differences": reply.differences });
+    let message = match reply.reproduced {
+        true => "everything came out as before".to_owned(),
+        false => reply.differences.join("\n"),
+    };
+    output::done(client.format, &message, &item)?;
+    if reply.reproduced {
+        return Ok(());
+    }
+    Err(Status::failed_precondition("something differs").into())
+}
+
+/// Shows an evaluation that was waited for. Errors: it failed, or what was demanded does not hold.
+fn finished(client: &Client, evaluation: &Evaluation) -> Done {
+    show(client, evaluation)?;
+    match evaluation.state() {
+        EvaluationState::Failed => {
+            Err(Status::failed_precondition(format!("it failed: {}", evaluation.error)).into())
+        }
+        EvaluationState::Cancelled => Err(Status::failed_precondition("it was stopped").into()),
+        _ => match &evaluation.verdict {
+            Some(verdict) if !verdict.passed => {
+                Err(anyhow::anyhow!("the verdict: what was demanded does not hold").into())
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
+fn show(client: &Client, evaluation: &Evaluation) -> Done {
+    if client.format == Format::Json {
+        return output::one(client.format, &whole(evaluation));
+    }
+    output::one(client.format, &short(evaluation))?;
+    if !evaluation.metrics.is_empty() {
+        let metrics: Vec<_> = evaluation.metrics.iter().map(metric).collect();
+        output::list(
+            client.format,
+            &["metric", "value", "low", "high", "samples", "method"],
+            &metrics,
+        )?;
+    }
+    if let Some(verdict) = &evaluation.verdict {
+        let clauses: Vec<_> = verdict.clauses.iter().map(clause).collect();
+        output::list(client.format, &["passed", "message"], &clauses)?;
+    }
+    Ok(())
+}
+
+fn state(evaluation: &Evaluation) -> Value {
+    output::word(evaluation.state().as_str_name(), "EVALUATION_STATE_")
+}
+
+fn verdict(evaluation: &Evaluation) -> &'static str {
+    match &evaluation.verdict {
+        None => "",
+        Some(verdict) if verdict.passed => "passed",
+        Some(_) => "failed",
+    }
+}
+
+/// What was measured.
+fn target(evaluation: &Evaluation) -> String {
+    use lodeway_proto::evaluation::v1::evaluation_target::Target;
+    if let Some(model) = &evaluation.model {
+        return format!("models:/{}/{}", model.name, model.version);
+    }
+    let target = evaluation.spec.as_ref().and_then(|spec| spec.target.as_ref());
+    match target.and_then(|target| target.target.as_ref()) {
+        None => "predictions in the data".to_owned(),
+        Some(Target::ModelUri(uri)) => uri.clone(),
+        Some(Target::Endpoint(endpoint)) => format!("endpoint {}", endpoint.endpoint),
+        Some(Target::Llm(llm)) => format!("llm {}", llm.route),
+    }
+}
+
+fn short(evaluation: &Evaluation) -> Value {
+    let spec = evaluation.spec.clone().unwrap_or_default();
+    let dataset = spec.dataset.unwrap_or_default();
+    let progress = evaluation.progress.clone().unwrap_or_default();
+    output::object([
+        ("evaluation_id", json!(evaluation.evaluation_id)),
+        ("name", json!(spec.name)),
+        ("state", state(evaluation)),
+        ("error", json!(evaluation.error)),
+        ("target", json!(target(evaluation))),
+        ("dataset", json!(dataset.name)),
+        ("dataset_version", json!(evaluation.dataset_version)),
+        ("rows", json!(progress.rows_total)),
+        ("rows_failed", json!(progress.rows_failed)),
+        ("verdict", json!(verdict(evaluation))),
+        ("run_id", json!(evaluation.run_id)),
+        ("report", json!(report(evaluation))),
+        ("principal", json!(evaluation.principal)),
+        ("create_time", output::time(evaluation.create_time.as_ref())),
+        ("end_time", output::time(evaluation.end_time.as_ref())),
+    ])
+}
+
+fn report(evaluation: &Evaluation) -> String {
+    match (evaluation.state(), evaluation.artifact_uri.as_str()) {
+        (EvaluationState::Succeeded, location) if !location.is_empty() => format!("{location}/report.json"),
+        _ => String::new(),
+    }
+}
+
+fn whole(evaluation: &Evaluation) -> Value {
+    let mut item = short(evaluation);
+    let metrics = evaluation
+        .metrics
+        .iter()
+        .map(|found| (found.metric.clone(), metric(found)));
+    let metrics = Value::Object(metrics.collect());
+    if let Value::Object(fields) = &mut item {
+        fields.insert("data_digest".to_owned(), json!(evaluation.data_digest));
+        if let Some(model) = &evaluation.model {
+            fields.insert("content_digest".to_owned(), json!(model.content_digest));
+        }
+        fields.insert("metrics".to_owned(), metrics);
+        if let Some(verdict) = &evaluation.verdict {
+            let clauses: Vec<_> = verdict.clauses.iter().map(clause).collect();
+            let recorded =
+                json!({ "passed": verdict.passed, "recorded": verdict.recorded, "clauses": clauses });
+            fields.insert("verdict".to_owned(), recorded);
+        }
+    }
+    item
+}
+
+fn metric(metric: &MetricValue) -> Value {
+    let end = |number: f64| {
+        if number.is_nan() {
+            Value::Null
+        } else {
+            output::number(number)
+        }
+    };
+    json!({
+        "metric": metric.metric,
+        "value": output::number(metric.value),
+        "low": end(metric.low),
+        "high": end(metric.high),
+        "samples": metric.samples,
+        "method": metric.method,
+    })
+}
+
+fn clause(clause: &VerdictClause) -> Value {
+    json!({
+        "passed": clause.passed,
+        "value": clause.value.map(output::number),
+        "baseline": clause.baseline.map(output::number),
+        "message": clause.message,
+    })
+}
