@@ -18,6 +18,7 @@ SERVICES = {
     "tracking": "lodeway.tracking.v1.TrackingService",
     "registry": "lodeway.registry.v1.RegistryService",
     "serving": "lodeway.serving.v1.DeploymentService",
+    "evaluation": "lodeway.evaluation.v1.EvaluationService",
     "gateway": None,
 }
 

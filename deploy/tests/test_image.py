@@ -6,7 +6,7 @@ import stat
 import pytest
 from conftest import DEPLOY, ROOT, compose
 
-OURS = ("tracking", "registry", "serving", "gateway")
+OURS = ("tracking", "registry", "serving", "evaluation", "gateway")
 
 
 def dockerfile() -> list[tuple[str, str]]:

@@ -63,7 +63,7 @@ app.kubernetes.io/part-of: lodeway
 {{/* Where the other services are, for the service `component`. */}}
 {{- define "lodeway.peers" -}}
 {{- $root := .root -}}
-{{- $needs := dict "artifacts" (list) "tracking" (list "artifacts") "registry" (list "artifacts" "tracking") "serving" (list "artifacts" "registry") "gateway" (list "artifacts" "tracking" "registry" "serving") "embedded" (list) -}}
+{{- $needs := dict "artifacts" (list) "tracking" (list "artifacts") "registry" (list "artifacts" "tracking") "serving" (list "artifacts" "registry") "evaluation" (list "artifacts" "tracking" "registry" "serving" "gateway") "gateway" (list "artifacts" "tracking" "registry" "serving" "evaluation") "embedded" (list) -}}
 {{- range get $needs .component }}
 - name: LODEWAY_PEERS__{{ upper . }}
   value: http://{{ include "lodeway.fullname" $root }}-{{ . }}:{{ $root.Values.service.port }}
@@ -274,7 +274,7 @@ timeoutSeconds: 3
 
 {{/* The gRPC service by whose health a component is ready; the gateway has none of its own. */}}
 {{- define "lodeway.healthService" -}}
-{{- get (dict "artifacts" "lodeway.artifacts.v1.ArtifactService" "tracking" "lodeway.tracking.v1.TrackingService" "registry" "lodeway.registry.v1.RegistryService" "serving" "lodeway.serving.v1.DeploymentService" "gateway" "") . -}}
+{{- get (dict "artifacts" "lodeway.artifacts.v1.ArtifactService" "tracking" "lodeway.tracking.v1.TrackingService" "registry" "lodeway.registry.v1.RegistryService" "serving" "lodeway.serving.v1.DeploymentService" "evaluation" "lodeway.evaluation.v1.EvaluationService" "gateway" "") . -}}
 {{- end -}}
 
 {{/* Ports of a Service: one that speaks gRPC without TLS; in front of the gateway also one for plain HTTP. */}}
