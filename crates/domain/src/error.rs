@@ -78,6 +78,12 @@ pub enum Reason {
     RolloutState,
     /// An evaluation is in a state that does not allow this.
     EvaluationState,
+    /// A promotion rule is not fulfilled; every clause that failed is listed.
+    PromotionRefused,
+    /// The call needs a caller whose credential proved who it is.
+    CallerNotVerified,
+    /// The author of a version cannot approve it.
+    OwnVersion,
     /// A fault of the server itself.
     ServerFault,
 }
@@ -118,6 +124,9 @@ impl Reason {
             Self::RuntimeMissing => "RUNTIME_MISSING",
             Self::RolloutState => "ROLLOUT_STATE",
             Self::EvaluationState => "EVALUATION_STATE",
+            Self::PromotionRefused => "PROMOTION_REFUSED",
+            Self::CallerNotVerified => "CALLER_NOT_VERIFIED",
+            Self::OwnVersion => "OWN_VERSION",
             Self::ServerFault => "SERVER_FAULT",
         }
     }
@@ -157,6 +166,10 @@ pub enum ResourceKind {
     Prediction,
     /// An evaluation, by id.
     Evaluation,
+    /// A promotion rule, by `model:name`; of every model by `:name`.
+    PromotionRule,
+    /// An approval, by id.
+    Approval,
 }
 
 impl ResourceKind {
@@ -178,6 +191,8 @@ impl ResourceKind {
             Self::Rollout => "rollout",
             Self::Prediction => "prediction",
             Self::Evaluation => "evaluation",
+            Self::PromotionRule => "promotion rule",
+            Self::Approval => "approval",
         }
     }
 }
@@ -229,6 +244,15 @@ impl FieldViolation {
     }
 }
 
+/// One demand that a state does not fulfil.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmet {
+    /// What is concerned, for example `churn/7`.
+    pub subject: String,
+    /// What was demanded and what was found, lower case, no full stop.
+    pub description: String,
+}
+
 /// Why a request failed; the variant is what the caller can do, [`Error::reason`] what happened.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -247,6 +271,17 @@ pub enum Error {
         message: String,
         /// Every value in the message, by name.
         metadata: Vec<(&'static str, String)>,
+    },
+    /// As [`Error::Precondition`], where several demands of a state are judged at once.
+    Refused {
+        /// What judged.
+        reason: Reason,
+        /// The thing whose state it is, and the first demands that failed.
+        message: String,
+        /// Every value in the message, by name.
+        metadata: Vec<(&'static str, String)>,
+        /// Every demand that failed.
+        unmet: Vec<Unmet>,
     },
     /// Somebody else changed it meanwhile; read it again and repeat.
     Conflict(Resource),
@@ -268,6 +303,8 @@ pub enum Error {
     Unauthenticated(String),
     /// The caller may not do this.
     Denied(String),
+    /// No credential proved who the caller is, and this needs to be known.
+    Unverified(String),
     /// Not possible with this server or store.
     Unimplemented {
         /// Why not.
@@ -342,12 +379,14 @@ impl Error {
             Self::AlreadyExists(_) => Reason::ResourceExists,
             Self::Invalid(violations) => violations.first().map_or(Reason::InvalidField, |v| v.reason),
             Self::Precondition { reason, .. }
+            | Self::Refused { reason, .. }
             | Self::OutOfRange { reason, .. }
             | Self::Unimplemented { reason, .. } => *reason,
             Self::Conflict(_) => Reason::EtagMismatch,
             Self::Exhausted { .. } => Reason::LimitExceeded,
             Self::Unauthenticated(_) => Reason::CredentialsMissing,
             Self::Denied(_) => Reason::AccessDenied,
+            Self::Unverified(_) => Reason::CallerNotVerified,
             Self::DeadlineExceeded => Reason::DeadlinePassed,
             Self::DataLoss(_) => Reason::DigestMismatch,
             Self::Unavailable { .. } => Reason::BackendUnavailable,
@@ -378,12 +417,14 @@ impl fmt::Display for Error {
                 f.write_str(&texts.collect::<Vec<_>>().join("; "))
             }
             Self::Precondition { message, .. }
+            | Self::Refused { message, .. }
             | Self::Exhausted { message, .. }
             | Self::OutOfRange { message, .. }
             | Self::Unimplemented { message, .. }
             | Self::Unavailable { message, .. }
             | Self::Unauthenticated(message)
             | Self::Denied(message)
+            | Self::Unverified(message)
             | Self::DataLoss(message) => f.write_str(message),
             Self::Conflict(r) => write!(
                 f,
