@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     "lodeway/artifacts/v1/artifact_service.proto",
     "lodeway/tracking/v1/tracking_service.proto",
     "lodeway/registry/v1/registry_service.proto",
+    "lodeway/registry/v1/promotion_service.proto",
     "lodeway/serving/v1/deployment_service.proto",
     "lodeway/gateway/v1/endpoint_service.proto",
     "lodeway/gateway/v1/monitor.proto",

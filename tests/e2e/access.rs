@@ -65,6 +65,9 @@ fn domain_reasons() -> Vec<Reason> {
         R::TargetNotReady,
         R::RuntimeMissing,
         R::RolloutState,
+        R::PromotionRefused,
+        R::CallerNotVerified,
+        R::OwnVersion,
     ]
 }
 

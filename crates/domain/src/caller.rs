@@ -8,6 +8,18 @@ pub const DEFAULT_WORKSPACE: &str = "default";
 /// The principal of callers who give no name.
 pub const ANONYMOUS: &str = "anonymous";
 
+/// How the principals of the platform's own services begin; no credential and no basic user can have such a name.
+pub const SERVICE_PREFIX: &str = "service:";
+
+/// The principal of the evaluation service, the only one whose verdicts are recorded.
+pub const EVALUATION: &str = "service:evaluation";
+
+/// Whether only a service of the platform can have this principal.
+pub fn is_reserved(principal: &str) -> bool {
+    let head = principal.trim_start().as_bytes().get(..SERVICE_PREFIX.len());
+    head.is_some_and(|head| head.eq_ignore_ascii_case(SERVICE_PREFIX.as_bytes()))
+}
+
 /// Who makes a request and in which workspace; every ledger entry stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Caller {
@@ -27,6 +39,31 @@ impl Caller {
             verified: false,
             workspace: Workspace::default(),
         }
+    }
+
+    /// The evaluation service itself, for the calls that it makes to its peers.
+    pub fn evaluation(workspace: Workspace) -> Self {
+        Self {
+            principal: EVALUATION.to_owned(),
+            verified: true,
+            workspace,
+        }
+    }
+
+    /// Whether this is the evaluation service: only a peer in this process, or one that holds the peer token, can be.
+    pub fn is_evaluation(&self) -> bool {
+        self.verified && self.principal == EVALUATION
+    }
+
+    /// Refuses a caller whose credential did not prove who it is. Errors: `CALLER_NOT_VERIFIED`, naming `what` it needs.
+    pub fn require_verified(&self, what: &str) -> crate::Result<()> {
+        if self.verified {
+            return Ok(());
+        }
+        Err(crate::Error::Unverified(format!(
+            "{what} needs a verified caller, and `{}` is not; call with a token of the server's token table",
+            crate::id::clip(&self.principal)
+        )))
     }
 }
 

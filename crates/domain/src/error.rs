@@ -80,6 +80,12 @@ pub enum Reason {
     EvaluationState,
     /// No record was added to the dataset since its newest version.
     NoRecordsPending,
+    /// A promotion rule is not fulfilled; every clause that failed is listed.
+    PromotionRefused,
+    /// The call needs a caller whose credential proved who it is.
+    CallerNotVerified,
+    /// The author of a version cannot approve it.
+    OwnVersion,
     /// A fault of the server itself.
     ServerFault,
 }
@@ -121,6 +127,9 @@ impl Reason {
             Self::RolloutState => "ROLLOUT_STATE",
             Self::EvaluationState => "EVALUATION_STATE",
             Self::NoRecordsPending => "NO_RECORDS_PENDING",
+            Self::PromotionRefused => "PROMOTION_REFUSED",
+            Self::CallerNotVerified => "CALLER_NOT_VERIFIED",
+            Self::OwnVersion => "OWN_VERSION",
             Self::ServerFault => "SERVER_FAULT",
         }
     }
@@ -164,6 +173,10 @@ pub enum ResourceKind {
     Dataset,
     /// A version of a dataset, by `name@number`.
     DatasetVersion,
+    /// A promotion rule, by `model:name`; of every model by `:name`.
+    PromotionRule,
+    /// An approval, by id.
+    Approval,
 }
 
 impl ResourceKind {
@@ -187,6 +200,8 @@ impl ResourceKind {
             Self::Evaluation => "evaluation",
             Self::Dataset => "dataset",
             Self::DatasetVersion => "dataset version",
+            Self::PromotionRule => "promotion rule",
+            Self::Approval => "approval",
         }
     }
 }
@@ -238,6 +253,15 @@ impl FieldViolation {
     }
 }
 
+/// One demand that a state does not fulfil.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmet {
+    /// What is concerned, for example `churn/7`.
+    pub subject: String,
+    /// What was demanded and what was found, lower case, no full stop.
+    pub description: String,
+}
+
 /// Why a request failed; the variant is what the caller can do, [`Error::reason`] what happened.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -256,6 +280,17 @@ pub enum Error {
         message: String,
         /// Every value in the message, by name.
         metadata: Vec<(&'static str, String)>,
+    },
+    /// As [`Error::Precondition`], where several demands of a state are judged at once.
+    Refused {
+        /// What judged.
+        reason: Reason,
+        /// The thing whose state it is, and the first demands that failed.
+        message: String,
+        /// Every value in the message, by name.
+        metadata: Vec<(&'static str, String)>,
+        /// Every demand that failed.
+        unmet: Vec<Unmet>,
     },
     /// Somebody else changed it meanwhile; read it again and repeat.
     Conflict(Resource),
@@ -277,6 +312,8 @@ pub enum Error {
     Unauthenticated(String),
     /// The caller may not do this.
     Denied(String),
+    /// No credential proved who the caller is, and this needs to be known.
+    Unverified(String),
     /// Not possible with this server or store.
     Unimplemented {
         /// Why not.
@@ -351,12 +388,14 @@ impl Error {
             Self::AlreadyExists(_) => Reason::ResourceExists,
             Self::Invalid(violations) => violations.first().map_or(Reason::InvalidField, |v| v.reason),
             Self::Precondition { reason, .. }
+            | Self::Refused { reason, .. }
             | Self::OutOfRange { reason, .. }
             | Self::Unimplemented { reason, .. } => *reason,
             Self::Conflict(_) => Reason::EtagMismatch,
             Self::Exhausted { .. } => Reason::LimitExceeded,
             Self::Unauthenticated(_) => Reason::CredentialsMissing,
             Self::Denied(_) => Reason::AccessDenied,
+            Self::Unverified(_) => Reason::CallerNotVerified,
             Self::DeadlineExceeded => Reason::DeadlinePassed,
             Self::DataLoss(_) => Reason::DigestMismatch,
             Self::Unavailable { .. } => Reason::BackendUnavailable,
@@ -387,12 +426,14 @@ impl fmt::Display for Error {
                 f.write_str(&texts.collect::<Vec<_>>().join("; "))
             }
             Self::Precondition { message, .. }
+            | Self::Refused { message, .. }
             | Self::Exhausted { message, .. }
             | Self::OutOfRange { message, .. }
             | Self::Unimplemented { message, .. }
             | Self::Unavailable { message, .. }
             | Self::Unauthenticated(message)
             | Self::Denied(message)
+            | Self::Unverified(message)
             | Self::DataLoss(message) => f.write_str(message),
             Self::Conflict(r) => write!(
                 f,

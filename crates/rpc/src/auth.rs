@@ -12,7 +12,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
 use lodeway_domain::{
     Caller, Error,
-    caller::{ANONYMOUS, Workspace},
+    caller::{ANONYMOUS, Workspace, is_reserved},
 };
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
@@ -204,6 +204,10 @@ fn is_password(phc: &str, password: &str) -> bool {
 fn check_principal(principal: &str) -> Result<(), Error> {
     if principal.len() > MAX_PRINCIPAL || principal.chars().any(char::is_control) {
         let why = format!("the user name is longer than {MAX_PRINCIPAL} bytes or holds control characters");
+        return Err(Error::Unauthenticated(why));
+    }
+    if is_reserved(principal) {
+        let why = "user names that begin with `service:` belong to services of the platform".to_owned();
         return Err(Error::Unauthenticated(why));
     }
     Ok(())

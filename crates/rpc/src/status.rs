@@ -53,12 +53,12 @@ pub fn code_of(error: &Error) -> Code {
         Error::NotFound(_) => Code::NotFound,
         Error::AlreadyExists(_) => Code::AlreadyExists,
         Error::Invalid(_) => Code::InvalidArgument,
-        Error::Precondition { .. } => Code::FailedPrecondition,
+        Error::Precondition { .. } | Error::Refused { .. } => Code::FailedPrecondition,
         Error::Conflict(_) => Code::Aborted,
         Error::Exhausted { .. } => Code::ResourceExhausted,
         Error::OutOfRange { .. } => Code::OutOfRange,
         Error::Unauthenticated(_) => Code::Unauthenticated,
-        Error::Denied(_) => Code::PermissionDenied,
+        Error::Denied(_) | Error::Unverified(_) => Code::PermissionDenied,
         Error::Unimplemented { .. } => Code::Unimplemented,
         Error::DeadlineExceeded => Code::DeadlineExceeded,
         Error::DataLoss(_) => Code::DataLoss,
@@ -108,6 +108,27 @@ fn add_details(
                     .iter()
                     .map(|(key, value)| ((*key).to_owned(), clip_to(value, 300))),
             );
+        }
+        Error::Refused {
+            reason,
+            metadata: values,
+            unmet,
+            ..
+        } => {
+            let listed = unmet.iter().take(MAX_VIOLATIONS).map(|one| {
+                PreconditionViolation::new(
+                    reason.as_str(),
+                    clip(&one.subject),
+                    clip_to(&one.description, 300),
+                )
+            });
+            details.set_precondition_failure(listed.collect::<Vec<_>>());
+            if unmet.len() > MAX_VIOLATIONS {
+                let omitted = (unmet.len() - MAX_VIOLATIONS).to_string();
+                metadata.insert("violations_omitted".to_owned(), omitted);
+            }
+            let values = values.iter();
+            metadata.extend(values.map(|(key, value)| ((*key).to_owned(), clip_to(value, 300))));
         }
         Error::Exhausted {
             retry_after: Some(delay),

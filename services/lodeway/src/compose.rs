@@ -17,7 +17,9 @@ use lodeway_proto::{
     evaluation::v1::{dataset_service_server, evaluation_service_server, outcome_service_server},
     gateway::v1::{endpoint_service_server, monitor_service_server},
     inference::grpc_inference_service_server,
-    registry::v1::{registry_service_client::RegistryServiceClient, registry_service_server},
+    registry::v1::{
+        promotion_service_server, registry_service_client::RegistryServiceClient, registry_service_server,
+    },
     serving::v1::deployment_service_server,
     tracking::v1::{tracking_service_client::TrackingServiceClient, tracking_service_server},
 };
@@ -53,6 +55,7 @@ use crate::{
 const ARTIFACT_SERVICE: &str = artifact_service_server::SERVICE_NAME;
 const TRACKING_SERVICE: &str = tracking_service_server::SERVICE_NAME;
 const REGISTRY_SERVICE: &str = registry_service_server::SERVICE_NAME;
+const PROMOTION_SERVICE: &str = promotion_service_server::SERVICE_NAME;
 const DEPLOYMENT_SERVICE: &str = deployment_service_server::SERVICE_NAME;
 const INFERENCE_SERVICE: &str = grpc_inference_service_server::SERVICE_NAME;
 const ENDPOINT_SERVICE: &str = endpoint_service_server::SERVICE_NAME;
@@ -226,9 +229,10 @@ impl Site<'_> {
             artifacts: artifacts.map(ArtifactServiceClient::new),
         };
         let service = Registry::new(Arc::new(store), peers, self.clock.clone(), self.tasks.clone());
-        Ok(Some(
-            self.mount(REGISTRY_SERVICE, Routes::new(service.into_service())),
-        ))
+        let promotion = Routes::new(service.clone().into_promotion_service());
+        self.served.push(PROMOTION_SERVICE);
+        let routes = merge([Routes::new(service.into_service()), promotion]);
+        Ok(Some(self.mount(REGISTRY_SERVICE, routes)))
     }
 
     /// The model host. Its scoring service is on the listener only where no gateway is: with one, that scores.
@@ -355,6 +359,7 @@ impl Site<'_> {
         let passed = [
             (TRACKING_SERVICE, &tracking),
             (REGISTRY_SERVICE, &registry),
+            (PROMOTION_SERVICE, &registry),
             (ARTIFACT_SERVICE, &artifacts),
             (DEPLOYMENT_SERVICE, &serving),
             (DATASET_SERVICE, &evaluation),

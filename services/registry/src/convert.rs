@@ -49,7 +49,7 @@ pub(crate) fn repeat(message: &impl Message, request_id: &str) -> Result<Repeat>
 }
 
 /// The value, if nothing was noted.
-fn all<T>(violations: Violations, value: Option<T>) -> Result<T> {
+pub(crate) fn all<T>(violations: Violations, value: Option<T>) -> Result<T> {
     violations.finish()?;
     value.ok_or_else(|| Error::internal("a field was neither read nor refused"))
 }
@@ -167,7 +167,7 @@ pub(crate) fn version_tags(model: &str, version: i64, tags: Tags) -> Result<(Mod
     Ok((name, version, tags))
 }
 
-fn optional<T>(text: &str, parse: impl FnOnce(&str) -> Result<T>) -> Result<Option<T>> {
+pub(crate) fn optional<T>(text: &str, parse: impl FnOnce(&str) -> Result<T>) -> Result<Option<T>> {
     if text.is_empty() {
         Ok(None)
     } else {
@@ -253,7 +253,7 @@ pub(crate) fn version_update(message: wire::UpdateModelVersionRequest) -> Result
     })
 }
 
-fn stage_in(code: i32, field: &str) -> Result<Stage> {
+pub(crate) fn stage_in(code: i32, field: &str) -> Result<Stage> {
     match wire::Stage::try_from(code) {
         Ok(wire::Stage::None) => Ok(Stage::None),
         Ok(wire::Stage::Staging) => Ok(Stage::Staging),
@@ -467,7 +467,7 @@ pub(crate) fn watch(message: &wire::WatchModelVersionsRequest) -> Result<(Option
     all(bad, name.zip(cursor))
 }
 
-fn time_out(time: Timestamp) -> Option<prost_types::Timestamp> {
+pub(crate) fn time_out(time: Timestamp) -> Option<prost_types::Timestamp> {
     let (seconds, ms) = (time.millis().div_euclid(1_000), time.millis().rem_euclid(1_000));
     Some(prost_types::Timestamp {
         seconds,
@@ -475,7 +475,7 @@ fn time_out(time: Timestamp) -> Option<prost_types::Timestamp> {
     })
 }
 
-const fn stage_out(stage: Stage) -> wire::Stage {
+pub(crate) const fn stage_out(stage: Stage) -> wire::Stage {
     match stage {
         Stage::None => wire::Stage::None,
         Stage::Staging => wire::Stage::Staging,

@@ -114,6 +114,20 @@ impl Digests {
     /// Computes one digest; none if it must be tried again.
     async fn compute(&self, of: PendingDigest) -> Option<FoundDigest> {
         let manifest = self.0.peers.manifest(&of.workspace, &of.artifact_uri).await;
+        let mut formats = Vec::new();
+        if let Ok(Some(found)) = &manifest {
+            match self.0.peers.formats(&of.workspace, &of.artifact_uri, found).await {
+                Ok(known) => formats = known,
+                Err(error) if is_passing(&error) => {
+                    tracing::warn!(artifact.uri = of.artifact_uri, %error, "formats are read later");
+                    return None;
+                }
+                // A model file that nobody understands: its formats stay unknown.
+                Err(error) => {
+                    tracing::debug!(artifact.uri = of.artifact_uri, %error, "formats cannot be read")
+                }
+            }
+        }
         let (state, content_digest) = match manifest {
             Ok(Some(manifest)) if manifest.files > 0 => (DigestState::Recorded, manifest.content_digest),
             // Nothing is there, or nobody to ask.
@@ -139,17 +153,20 @@ impl Digests {
             of,
             state,
             content_digest,
+            formats,
         })
     }
 
     /// Compares the files of a version with the digest on record, if there is one.
     ///
-    /// Errors: `DIGEST_MISMATCH` if they differ. If they cannot be read within `wait`, that is logged and accepted.
+    /// Errors: `DIGEST_MISMATCH` if they differ. If they cannot be read within `wait`, that is `Unavailable` where a rule
+    /// stands (`is_gated`), and elsewhere logged and accepted.
     pub(crate) async fn verify(
         &self,
         workspace: &Workspace,
         version: &ModelVersion,
         wait: Duration,
+        is_gated: bool,
     ) -> Result<()> {
         if version.digest_state != DigestState::Recorded || self.0.peers.artifacts.is_none() {
             return Ok(());
@@ -164,6 +181,13 @@ impl Digests {
             }
             Ok(_) => Ok(()),
             Err(error @ Error::DataLoss(_)) => Err(error),
+            Err(error) if is_gated => Err(Error::unavailable(
+                format!(
+                    "the files of `{}` cannot be compared with its digest now",
+                    version.label()
+                ),
+                error,
+            )),
             Err(error) => {
                 let (name, number) = (version.name.as_str(), version.version);
                 tracing::warn!(model.name = name, model.version = number, %error, "promoted without comparing digests");

@@ -6,7 +6,7 @@
 //!
 //! A tour: `api.rs` is the generated trait, `convert.rs` and `peers.rs` know both wire and domain, `models.rs`,
 //! `versions.rs`, `transitions.rs` and `resolve.rs` are the use cases, `watch.rs` pushes changes, `outbox.rs` delivers
-//! references to tracking, `digests.rs` computes and checks content digests.
+//! references to tracking, `promotion/` says what may have a stage or an alias, `digests.rs` computes and checks content digests.
 //!
 //! 2026-11: background work lives in tables, never only in memory. The outbox and the pending digests are found again by
 //! whoever starts next, and doing either twice changes nothing.
@@ -18,6 +18,7 @@ mod digests;
 mod models;
 mod outbox;
 mod peers;
+mod promotion;
 mod resolve;
 mod transitions;
 mod versions;
@@ -26,7 +27,9 @@ mod watch;
 use std::sync::Arc;
 
 use lodeway_domain::{id::RequestId, time::Clock};
-use lodeway_proto::registry::v1::registry_service_server::RegistryServiceServer;
+use lodeway_proto::registry::v1::{
+    promotion_service_server::PromotionServiceServer, registry_service_server::RegistryServiceServer,
+};
 use lodeway_rpc::{CallContext, Tasks};
 use lodeway_store::registry::{RegistryStore, Write};
 
@@ -80,6 +83,11 @@ impl Registry {
     /// The service with its message limits.
     pub fn into_service(self) -> RegistryServiceServer<Self> {
         RegistryServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES)
+    }
+
+    /// The promotion service with its message limits.
+    pub fn into_promotion_service(self) -> PromotionServiceServer<Self> {
+        PromotionServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES)
     }
 
     fn write(&self, cx: &CallContext, repeat: Repeat) -> Write {

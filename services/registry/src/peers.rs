@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use lodeway_domain::{
-    Caller, Error, Reason, Result,
+    Caller, Error, Reason, Resource, ResourceKind, Result,
     caller::Workspace,
     id::{ModelId, RunId},
+    signature::{MAX_FILE_BYTES, ModelFile},
 };
 use lodeway_proto::{
-    artifacts::v1::{GetManifestRequest, artifact_service_client::ArtifactServiceClient},
+    artifacts::v1::{
+        DownloadArtifactRequest, GetManifestRequest, artifact_service_client::ArtifactServiceClient,
+        download_artifact_response::Kind,
+    },
     tracking::v1::{
         GetLoggedModelRequest, GetRunRequest, RecordModelVersionRequest,
         tracking_service_client::TrackingServiceClient,
@@ -16,6 +20,10 @@ use lodeway_proto::{
 };
 use lodeway_rpc::{CallContext, Transport, status};
 use lodeway_store::registry::Reference;
+use sha2::{Digest as _, Sha256};
+
+/// The file that says what a model folder holds.
+const MODEL_FILE: &str = "MLmodel";
 
 /// A manifest of 100,000 files.
 const MAX_MANIFEST_BYTES: usize = 64 << 20;
@@ -43,6 +51,8 @@ pub(crate) struct LoggedModel {
 pub(crate) struct Manifest {
     pub(crate) files: usize,
     pub(crate) content_digest: String,
+    /// SHA-256 of the `MLmodel` file, if there is one.
+    pub(crate) model_file: Option<String>,
 }
 
 /// The context of work that no caller waits for.
@@ -147,7 +157,9 @@ impl Peers {
         match tokio::time::timeout(MANIFEST_TIMEOUT, client.get_manifest(cx.request(message))).await {
             Ok(Ok(reply)) => {
                 let reply = reply.into_inner();
+                let model_file = reply.artifacts.iter().find(|file| file.path == MODEL_FILE);
                 Ok(Some(Manifest {
+                    model_file: model_file.map(|file| file.sha256.clone()),
                     files: reply.artifacts.len(),
                     content_digest: reply.content_digest,
                 }))
@@ -156,6 +168,59 @@ impl Peers {
             Err(_) => Err(Error::DeadlineExceeded),
         }
     }
+}
+
+impl Peers {
+    /// The flavors of the model whose manifest this is, sorted; empty without a model file.
+    ///
+    /// Errors: those of the peer, `INVALID_FIELD` for a file that is no model file, `Conflict` if it is not the file of the
+    /// manifest any more.
+    pub(crate) async fn formats(
+        &self,
+        workspace: &Workspace,
+        location: &str,
+        manifest: &Manifest,
+    ) -> Result<Vec<String>> {
+        let (Some(mut client), Some(sha256)) = (self.artifacts.clone(), &manifest.model_file) else {
+            return Ok(Vec::new());
+        };
+        let message = DownloadArtifactRequest {
+            location: location.to_owned(),
+            path: MODEL_FILE.to_owned(),
+            ..DownloadArtifactRequest::default()
+        };
+        let failed = |s: tonic::Status| status::into_error(&s);
+        let request = own_context(workspace).request(message);
+        let mut chunks = client
+            .download_artifact(request)
+            .await
+            .map_err(failed)?
+            .into_inner();
+        let mut bytes = Vec::new();
+        while let Some(part) = chunks.message().await.map_err(failed)? {
+            if let Some(Kind::Chunk(chunk)) = part.kind {
+                bytes.extend_from_slice(&chunk);
+            }
+            if bytes.len() > MAX_FILE_BYTES {
+                return Err(Error::invalid(MODEL_FILE, "is too long to be read"));
+            }
+        }
+        if hex(&Sha256::digest(&bytes)) != *sha256 {
+            let file = format!("{location}/{MODEL_FILE}");
+            return Err(Error::Conflict(Resource::new(ResourceKind::Artifact, file)));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| Error::invalid(MODEL_FILE, "is not UTF-8"))?;
+        Ok(ModelFile::parse(&text)?.flavors.into_keys().collect())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Whether repeating a call to a peer can help.

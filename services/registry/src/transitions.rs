@@ -3,29 +3,24 @@
 use lodeway_domain::{
     Result,
     page::Page,
-    registry::{Stage, Transition},
+    registry::{Transition, promotion::Target},
 };
 use lodeway_rpc::CallContext;
-use lodeway_store::registry::{AliasMove, LedgerQuery, Move, Moved, VersionBy};
+use lodeway_store::registry::{AliasMove, LedgerQuery, Move, Moved};
 
 use crate::{Registry, Repeat};
 
 impl Registry {
-    /// Moves a version; before it goes to Production, its files are compared with the digest on record.
+    /// Moves a version; before it goes to Production, or where a promotion rule stands, its files are compared with the digest on record.
     pub(crate) async fn transition_version(
         &self,
         cx: &CallContext,
         request: Move,
         repeat: Repeat,
     ) -> Result<Moved> {
-        if request.stage == Stage::Production && self.peers.artifacts.is_some() {
-            let workspace = &cx.caller.workspace;
-            let by = VersionBy::Number(request.version);
-            let version = self.store.version(workspace, &request.name, &by).await?;
-            self.digests
-                .verify(workspace, &version, self.config.digest_wait)
-                .await?;
-        }
+        let target = Target::Stage(request.stage);
+        self.check_files(cx, &request.name, request.version, &target)
+            .await?;
         self.store.transition(self.write(cx, repeat), request).await
     }
 
@@ -35,6 +30,10 @@ impl Registry {
         request: AliasMove,
         repeat: Repeat,
     ) -> Result<Option<Transition>> {
+        if let Some(version) = request.version {
+            let target = Target::Alias(request.alias.clone());
+            self.check_files(cx, &request.name, version, &target).await?;
+        }
         self.store.move_alias(self.write(cx, repeat), request).await
     }
 
@@ -46,7 +45,7 @@ impl Registry {
         self.store.transitions(&cx.caller.workspace, query).await
     }
 
-    /// Takes a step back; a version that this brings to Production again is looked at as on its first way there.
+    /// Takes a step back; a version that this brings there again is looked at as on its first way there.
     pub(crate) async fn take_back(
         &self,
         cx: &CallContext,
@@ -55,9 +54,8 @@ impl Registry {
     ) -> Result<Vec<Transition>> {
         if self.peers.artifacts.is_some() {
             let workspace = &cx.caller.workspace;
-            for version in self.store.back_to_production(workspace, transition_id).await? {
-                self.digests
-                    .verify(workspace, &version, self.config.digest_wait)
+            for (version, target) in self.store.brought_back(workspace, transition_id).await? {
+                self.check_files(cx, &version.name, version.version, &target)
                     .await?;
             }
         }

@@ -1,6 +1,6 @@
 //! What an evaluation is asked to do, every value in its bounds.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -309,6 +309,30 @@ impl Threshold {
     /// Whether it compares with a baseline.
     pub fn is_relative(&self) -> bool {
         self.max_loss.is_some() || self.max_relative_loss.is_some()
+    }
+}
+
+/// In words, for example `accuracy.low at least 0.9` or `f1 of plan=a at most 0.01 worse than the baseline`.
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.metric)?;
+        f.write_str(match self.bound {
+            Bound::Value => "",
+            Bound::Low => ".low",
+            Bound::High => ".high",
+        })?;
+        if !self.slice.is_empty() {
+            write!(f, " of {}", self.slice)?;
+        }
+        let demands = [
+            self.min.map(|min| format!(" at least {min}")),
+            self.max.map(|max| format!(" at most {max}")),
+            self.max_loss
+                .map(|loss| format!(" at most {loss} worse than the baseline")),
+            self.max_relative_loss
+                .map(|share| format!(" at most {share} of its value worse than the baseline")),
+        ];
+        f.write_str(&demands.into_iter().flatten().collect::<Vec<_>>().join(","))
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! A tour: [`names`] are the words a caller gives, [`Stage`] how far a version is, [`ModelRef`] what a model URI means,
 //! [`ModelVersion`] and [`RegisteredModel`] the nouns, [`Transition`] an entry of the ledger and [`rollback`] the rule of
-//! taking one back.
+//! taking one back; [`promotion`] are the rules of what may have a stage or an alias.
 
 pub mod model;
 pub mod names;
+pub mod promotion;
 pub mod reference;
 pub mod source;
 pub mod stage;

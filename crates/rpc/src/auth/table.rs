@@ -3,7 +3,10 @@
 use std::{collections::HashMap, path::Path};
 
 use argon2::{Argon2, PasswordHasher, password_hash::SaltString};
-use lodeway_domain::{Error, caller::Workspace};
+use lodeway_domain::{
+    Error,
+    caller::{Workspace, is_reserved},
+};
 use serde::Deserialize;
 
 use super::{Hash, sha256};
@@ -146,6 +149,9 @@ impl TokenTable {
 fn entry(row: Row) -> Result<Entry, String> {
     if row.principal.is_empty() {
         return Err("must have a name".to_owned());
+    }
+    if is_reserved(&row.principal) {
+        return Err("names that begin with `service:` belong to services of the platform".to_owned());
     }
     let credential = match (row.sha256, row.password) {
         (Some(text), None) => {

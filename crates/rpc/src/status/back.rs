@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use lodeway_domain::{Error, FieldViolation, Reason, Resource, ResourceKind};
+use lodeway_domain::{Error, FieldViolation, Reason, Resource, ResourceKind, error::Unmet};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -91,13 +91,16 @@ pub fn into_error(status: &Status) -> Error {
         Code::NotFound | Code::AlreadyExists | Code::Aborted => of_resource(&failure)
             .unwrap_or_else(|| Error::internal(format!("a peer answered {:?}: {message}", failure.code))),
         Code::InvalidArgument => Error::Invalid(violations_of(&failure)),
+        Code::FailedPrecondition if reason == Some(Reason::PromotionRefused) => Error::Refused {
+            reason: Reason::PromotionRefused,
+            message,
+            metadata: known_metadata(&failure),
+            unmet: unmet_of(status),
+        },
         Code::FailedPrecondition => Error::Precondition {
             reason: reason.unwrap_or(Reason::ServerFault),
             message,
-            metadata: KEYS
-                .iter()
-                .filter_map(|k| failure.value(k).map(|v| (*k, v.to_owned())))
-                .collect(),
+            metadata: known_metadata(&failure),
         },
         Code::ResourceExhausted => Error::Exhausted {
             message,
@@ -108,6 +111,7 @@ pub fn into_error(status: &Status) -> Error {
             message,
         },
         Code::Unauthenticated => Error::Unauthenticated(message),
+        Code::PermissionDenied if reason == Some(Reason::CallerNotVerified) => Error::Unverified(message),
         Code::PermissionDenied => Error::Denied(message),
         Code::Unimplemented => Error::Unimplemented {
             reason: reason.unwrap_or(Reason::NotImplemented),
@@ -125,6 +129,24 @@ pub fn into_error(status: &Status) -> Error {
             failure.request_id
         )),
     }
+}
+
+fn known_metadata(failure: &Failure) -> Vec<(&'static str, String)> {
+    let known = |key: &&'static str| failure.value(key).map(|value| (*key, value.to_owned()));
+    KEYS.iter().filter_map(known).collect()
+}
+
+/// The demands that a peer listed as failed.
+fn unmet_of(status: &Status) -> Vec<Unmet> {
+    let details = status.get_error_details();
+    let listed = details
+        .precondition_failure()
+        .map(|failure| &failure.violations[..]);
+    let one = |violation: &tonic_types::PreconditionViolation| Unmet {
+        subject: violation.subject.clone(),
+        description: violation.description.clone(),
+    };
+    listed.unwrap_or_default().iter().map(one).collect()
 }
 
 fn of_resource(failure: &Failure) -> Option<Error> {
@@ -191,6 +213,9 @@ const KINDS: &[ResourceKind] = &[
     ResourceKind::Revision,
     ResourceKind::Rollout,
     ResourceKind::Prediction,
+    ResourceKind::PromotionRule,
+    ResourceKind::Approval,
+    ResourceKind::Evaluation,
 ];
 
 pub(super) const REASONS: &[Reason] = &[
@@ -226,4 +251,8 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::TargetNotReady,
     Reason::RuntimeMissing,
     Reason::RolloutState,
+    Reason::PromotionRefused,
+    Reason::CallerNotVerified,
+    Reason::OwnVersion,
+    Reason::EvaluationState,
 ];

@@ -131,7 +131,7 @@ pub(super) async fn create(
 }
 
 /// Moves a version to another stage. None, and nothing done, if others are to be archived, it is there already, there is no
-/// such version, or somebody changed it or its model meanwhile.
+/// such version, a promotion rule guards the stage, or somebody changed it or its model meanwhile.
 pub(super) async fn stage(db: &Db, write: &Write, request: &Move) -> Result<Option<Moved>> {
     let (name, number) = (&request.name, request.version);
     if request.archives_existing {
@@ -165,7 +165,8 @@ pub(super) async fn stage(db: &Db, write: &Write, request: &Move) -> Result<Opti
     let entry = changes::entry(IS_RECORDED, ["$1", "$15", "$9", "$10", "$16", "$3"]);
     let sql = format!(
         "WITH m AS (UPDATE models SET updated_ms = $3 WHERE workspace = $1 AND name = $2 \
-         AND CAST(xmin AS TEXT) = $4 RETURNING model_key), \
+         AND CAST(xmin AS TEXT) = $4 AND NOT EXISTS (SELECT 1 FROM promotion_rules r WHERE r.workspace = $1 \
+         AND r.target_kind = 'stage' AND r.target = $5 AND r.model IN ('', $2)) RETURNING model_key), \
          v AS (UPDATE versions v SET stage = $5, updated_ms = $3, revision = v.revision + 1 FROM m \
          WHERE v.version_key = $6 AND v.model_key = m.model_key AND CAST(v.xmin AS TEXT) = $7 RETURNING v.version_key), \
          l AS (INSERT INTO transitions (workspace, kind, model_uid, name, version, from_stage, to_stage, from_version, \

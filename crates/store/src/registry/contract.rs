@@ -9,7 +9,7 @@ use lodeway_domain::{
     page::{Page, PageRequest},
     registry::{
         AliasName, DigestState, ModelName, ModelRef, ModelVersion, NewModel, NewVersion, RegisteredModel,
-        Stage, Tags, Transition, TransitionKind,
+        Stage, Tags, Transition, TransitionKind, promotion::Target,
     },
     time::Timestamp,
 };
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::sync::watch;
 
+use super::PromotionStore;
 use crate::ledger::outbox::Event;
 
 /// Who writes, when, and under which request id.
@@ -172,6 +173,8 @@ pub struct FoundDigest {
     pub state: DigestState,
     /// The digest; empty unless it is recorded.
     pub content_digest: String,
+    /// The formats of the files, by name; empty where they are not known.
+    pub formats: Vec<String>,
 }
 
 /// One thing that changed.
@@ -251,9 +254,10 @@ pub struct SnapshotPart {
 /// when repeated within 24 hours; errors: `REQUEST_ID_REUSED` with another body. A missing model is `NotFound` of kind
 /// registered model, a missing version of kind model version as `NAME/NUMBER`, a missing alias of kind alias as
 /// `NAME@ALIAS`. Every creation, renaming, deletion, change of a stage or an alias is an entry of the ledger, committed
-/// with its effect; entries are never changed.
+/// with its effect; entries are never changed. A stage or an alias that promotion rules guard is asked for in the same
+/// commit, whichever method would move it: `CALLER_NOT_VERIFIED`, `PROMOTION_REFUSED`.
 #[async_trait]
-pub trait RegistryStore: Send + Sync + 'static {
+pub trait RegistryStore: PromotionStore {
     /// Creates a model with a new uid. Errors: `AlreadyExists`.
     async fn create_model(&self, write: Write, new: NewModel) -> Result<RegisteredModel>;
     /// A model with aliases and the highest version of every stage.
@@ -315,15 +319,16 @@ pub trait RegistryStore: Send + Sync + 'static {
     async fn move_alias(&self, write: Write, request: AliasMove) -> Result<Option<Transition>>;
     /// A page of the ledger, newest first.
     async fn transitions(&self, workspace: &Workspace, query: &LedgerQuery) -> Result<Page<Transition>>;
-    /// Takes back the whole group of an entry; the new entries. Errors: as [`lodeway_domain::registry::rollback`].
+    /// Takes back the whole group of an entry; the new entries. Where a rule guards what something goes back to, it must
+    /// fulfil the rule or have been let in there before with the same content. Errors: as [`lodeway_domain::registry::rollback`].
     async fn rollback(&self, write: Write, transition_id: i64, comment: String) -> Result<Vec<Transition>>;
-    /// The versions that taking an entry's group back would bring to Production, as they are now; those deleted since are
-    /// left out. Errors: `NotFound` for the entry.
-    async fn back_to_production(
+    /// The versions that taking an entry's group back would bring to a stage or an alias again, as they are now; those
+    /// deleted since are left out. Errors: `NotFound` for the entry.
+    async fn brought_back(
         &self,
         workspace: &Workspace,
         transition_id: i64,
-    ) -> Result<Vec<ModelVersion>>;
+    ) -> Result<Vec<(ModelVersion, Target)>>;
     /// The version that a reference meant at a past time, as it is now. Computed from the ledger, the name of that time
     /// included. Errors: `NotFound` if it meant nothing then or the version has been deleted since.
     async fn resolve_at(

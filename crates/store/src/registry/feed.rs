@@ -245,6 +245,7 @@ pub(super) async fn record_digests(tx: &mut Tx, found: &[FoundDigest], now: Time
     for of_workspace in found.chunk_by(|a, b| a.of.workspace == b.of.workspace) {
         let changed = put_digests(tx, of_workspace).await?;
         let workspace = of_workspace[0].of.workspace.as_str();
+        put_formats(tx, of_workspace, &changed).await?;
         let mut events = Vec::with_capacity(changed.len());
         for row in rows::versions(tx, &changed).await? {
             let event = RegistryEvent::Version(Box::new(row.version));
@@ -258,6 +259,22 @@ pub(super) async fn record_digests(tx: &mut Tx, found: &[FoundDigest], now: Time
         changes::append_many(tx, &told, now).await?;
     }
     Ok(())
+}
+
+/// Writes the formats of versions whose digest was written.
+async fn put_formats(tx: &mut Tx, found: &[&FoundDigest], changed: &[i64]) -> Result<()> {
+    let known = |one: &&&FoundDigest| !one.formats.is_empty() && changed.contains(&one.of.key);
+    let mut rows: Vec<Arg<'_>> = Vec::new();
+    for one in found.iter().filter(known) {
+        let formats = serde_json::to_string(&one.formats).map_err(Error::internal)?;
+        rows.extend(args![one.of.workspace.as_str(), one.of.key, formats]);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let into = "INSERT INTO version_formats (workspace, version_key, formats)";
+    let end = "ON CONFLICT (version_key) DO UPDATE SET formats = excluded.formats";
+    tx.insert_many(into, 3, end, &rows).await.map(|_| ())
 }
 
 /// Writes digests of versions that wait for one, sorted by key; the keys of those that did.

@@ -4,7 +4,7 @@
 //! so that writes to one model follow each other, on PostgreSQL too.
 //!
 //! A tour: `models`, `versions` and `moves` (stages, aliases, rollback) are the writes, `ledger` writes and lists
-//! entries, `past` computes from them what a URI meant, `search` turns filters into SQL, `feed` is what watchers and
+//! entries, `promotion` keeps the rules that gate moves, `past` computes from them what a URI meant, `search` turns filters into SQL, `feed` is what watchers and
 //! background work read, `rows` makes nouns of rows; `at_once` does the most frequent writes in one statement on PostgreSQL.
 
 mod at_once;
@@ -14,6 +14,7 @@ mod ledger;
 mod models;
 mod moves;
 mod past;
+mod promotion;
 mod rows;
 mod search;
 mod versions;
@@ -28,7 +29,7 @@ use lodeway_domain::{
     page::Page,
     registry::{
         AliasName, ModelName, ModelRef, ModelVersion, NewModel, NewVersion, RegisteredModel, Stage, Tags,
-        Transition,
+        Transition, promotion::Target,
     },
     time::Timestamp,
 };
@@ -40,6 +41,7 @@ pub use self::contract::{
     REFERENCE, Reference, RegistryEvent, RegistryStore, Search, SnapshotPart, VersionBy, VersionUpdate,
     Write,
 };
+pub use self::promotion::{NewApproval, PromotionStore, RecordQuery, RuleQuery};
 use crate::{
     args,
     ledger::{
@@ -53,10 +55,16 @@ use crate::{
 
 const MIGRATIONS: Migrations = Migrations {
     component: "registry",
-    steps: &[Step {
-        name: "registry",
-        sql: include_str!("../../migrations/registry/0001_registry.sql"),
-    }],
+    steps: &[
+        Step {
+            name: "registry",
+            sql: include_str!("../../migrations/registry/0001_registry.sql"),
+        },
+        Step {
+            name: "promotion",
+            sql: include_str!("../../migrations/registry/0002_promotion.sql"),
+        },
+    ],
 };
 
 /// The registry store on SQLite or PostgreSQL. Cheap to clone.
@@ -301,12 +309,12 @@ impl RegistryStore for SqlRegistry {
         .await
     }
 
-    async fn back_to_production(
+    async fn brought_back(
         &self,
         workspace: &Workspace,
         transition_id: i64,
-    ) -> Result<Vec<ModelVersion>> {
-        moves::back_to_production(&mut *self.db.snapshot().await?, workspace.as_str(), transition_id).await
+    ) -> Result<Vec<(ModelVersion, Target)>> {
+        moves::brought_back(&mut *self.db.snapshot().await?, workspace.as_str(), transition_id).await
     }
 
     async fn resolve_at(

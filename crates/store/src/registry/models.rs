@@ -10,6 +10,7 @@ use super::{
     ModelUpdate, RegistryEvent, Write,
     feed::{self, Referrer},
     ledger::{self, Entry},
+    promotion::gate,
     rows::{self, MODEL, ModelRow, unset},
 };
 use crate::{
@@ -153,6 +154,7 @@ pub(super) async fn rename(
 ) -> Result<RegisteredModel> {
     let workspace = write.workspace();
     let found = hold(tx, write, from).await?;
+    gate::rename(tx, write, &found, to).await?;
     let sql = format!(
         "UPDATE models SET name = $3, updated_ms = $4, revision = revision + 1 \
          WHERE workspace = $1 AND model_key = $2 RETURNING {MODEL}"
@@ -209,6 +211,8 @@ pub(super) async fn delete(tx: &mut Tx, write: &Write, name: &ModelName, force: 
     }
     let referrers = feed::referrers(tx, workspace, key).await?;
     for sql in [
+        "DELETE FROM version_formats WHERE workspace = $1 AND version_key IN \
+         (SELECT version_key FROM versions WHERE workspace = $1 AND model_key = $2)",
         "DELETE FROM aliases WHERE workspace = $1 AND model_key = $2",
         "DELETE FROM model_tags WHERE workspace = $1 AND model_key = $2",
         "DELETE FROM version_tags WHERE workspace = $1 AND version_key IN \

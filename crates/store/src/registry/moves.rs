@@ -2,13 +2,17 @@
 
 use lodeway_domain::{
     Result,
-    registry::{self, AliasName, Change, ModelVersion, Stage, Transition},
+    registry::{
+        self, AliasName, Change, ModelVersion, Stage, Transition,
+        promotion::{Report, Target},
+    },
 };
 
 use super::{
     AliasMove, Move, Moved, Write,
     ledger::{self, Entry},
     models,
+    promotion::gate,
     rows::{self, ModelRow, VERSION, VersionRow},
     versions,
 };
@@ -40,7 +44,9 @@ pub(super) async fn stage(tx: &mut Tx, write: &Write, request: &Move) -> Result<
     let before = versions::find(tx, workspace, name, *version).await?;
     let from = before.version.stage;
     let mut entries = Vec::new();
+    let mut report = None;
     if from != *stage {
+        report = gate::require(tx, write, &model, &before, &Target::Stage(*stage)).await?;
         entries.push(Entry::stage(*version, from, *stage));
     }
     let mut archived = Vec::new();
@@ -77,6 +83,9 @@ pub(super) async fn stage(tx: &mut Tx, write: &Write, request: &Move) -> Result<
         comment,
     )
     .await?;
+    if let (Some(report), Some(entry)) = (report, transitions.first()) {
+        gate::let_through(tx, write, &moved.version, &report, entry.id).await?;
+    }
     for row in archived {
         versions::announce(tx, write, row).await?;
     }
@@ -137,10 +146,21 @@ pub(super) async fn alias(tx: &mut Tx, write: &Write, request: &AliasMove) -> Re
     if from == to {
         return Ok(None);
     }
+    let promoted = match to {
+        0 => None,
+        to => {
+            let found = versions::find(tx, write.workspace(), name, to).await?;
+            let report = gate::require(tx, write, &held, &found, &Target::Alias(alias.clone())).await?;
+            report.map(|report| (found.version, report))
+        }
+    };
     put_alias(tx, write, &held, alias, to).await?;
     let model = models::touch(tx, write, name).await?;
     let entry = Entry::alias(alias, from, to);
     let written = ledger::record(tx, write, &model.model.uid, name, &[entry], comment).await?;
+    if let (Some((version, report)), Some(entry)) = (promoted, written.first()) {
+        gate::let_through(tx, write, &version, &report, entry.id).await?;
+    }
     models::announce(tx, write, model).await?;
     Ok(written.into_iter().next())
 }
@@ -159,10 +179,17 @@ pub(super) async fn rollback(tx: &mut Tx, write: &Write, id: i64, comment: &str)
     let Some(model) = model else {
         return Err(models::missing(&entry.name));
     };
+    let promoted = ask_again(tx, write, &model, &changes).await?;
     apply(tx, write, &model, &changes).await?;
     let name = model.model.name.clone();
     let entries: Vec<Entry<'_>> = changes.iter().map(entry_of).collect();
     let written = ledger::record(tx, write, &entry.model_uid, &name, &entries, comment).await?;
+    for (version, report, undoes) in &promoted {
+        let entry = written.iter().find(|entry| entry.rollback_of == *undoes);
+        if let Some(entry) = entry {
+            gate::let_through(tx, write, version, report, entry.id).await?;
+        }
+    }
     if changes
         .iter()
         .any(|change| matches!(change, Change::Alias { .. }))
@@ -172,24 +199,61 @@ pub(super) async fn rollback(tx: &mut Tx, write: &Write, id: i64, comment: &str)
     Ok(written)
 }
 
-/// The versions that leaving Production in this step concerned; by uid, for the model may have another name now.
-pub(super) async fn back_to_production(
+/// Asks the gates of everything that something goes back to: the version, what they said, and the entry taken back.
+async fn ask_again(
+    tx: &mut Tx,
+    write: &Write,
+    model: &ModelRow,
+    changes: &[Change],
+) -> Result<Vec<(ModelVersion, Report, i64)>> {
+    let mut promoted = Vec::new();
+    for change in changes {
+        let (version, target, undoes) = match change {
+            Change::Stage {
+                version,
+                stages: (_, to),
+                undoes,
+            } => (*version, Target::Stage(*to), *undoes),
+            Change::Alias { version: 0, .. } => continue,
+            Change::Alias {
+                alias,
+                version,
+                undoes,
+                ..
+            } => (*version, Target::Alias(alias.clone()), *undoes),
+        };
+        let found = versions::find(tx, write.workspace(), &model.model.name, version).await?;
+        if let Some(report) = gate::require_again(tx, write, model, &found, &target).await? {
+            promoted.push((found.version, report, undoes));
+        }
+    }
+    Ok(promoted)
+}
+
+/// The versions that this step took a stage or an alias from; by uid, for the model may have another name now.
+pub(super) async fn brought_back(
     conn: &mut Conn,
     workspace: &str,
     id: i64,
-) -> Result<Vec<ModelVersion>> {
+) -> Result<Vec<(ModelVersion, Target)>> {
     let entry = ledger::find(conn, workspace, id).await?;
     let group = ledger::group(conn, workspace, entry.group_id).await?;
-    let left = |entry: &&Transition| entry.stages.is_some_and(|(from, _)| from == Stage::Production);
     let mut found = Vec::new();
-    for entry in group.iter().filter(left) {
+    for entry in &group {
+        let (version, target) = match (entry.stages, &entry.alias) {
+            (Some((from, _)), _) => (entry.version, Target::Stage(from)),
+            (None, Some(alias)) if entry.from_version > 0 => {
+                (entry.from_version, Target::Alias(alias.clone()))
+            }
+            _ => continue,
+        };
         let sql = format!(
             "SELECT {VERSION} FROM versions WHERE workspace = $1 AND version = $3 \
              AND model_key = (SELECT m.model_key FROM models m WHERE m.workspace = $1 AND m.uid = $2)"
         );
-        let args = args![workspace, entry.model_uid.as_str(), entry.version];
+        let args = args![workspace, entry.model_uid.as_str(), version];
         if let Some(row) = conn.query_opt(&sql, &args).await? {
-            found.push(rows::version(&row)?.version);
+            found.push((rows::version(&row)?.version, target));
         }
     }
     Ok(found)

@@ -279,6 +279,7 @@ pub(super) async fn delete(
         .collect::<Result<Vec<AliasName>>>()?;
     aliases.sort();
     for sql in [
+        "DELETE FROM version_formats WHERE workspace = $1 AND version_key = $2",
         "DELETE FROM version_tags WHERE workspace = $1 AND version_key = $2",
         "DELETE FROM versions WHERE workspace = $1 AND version_key = $2",
     ] {

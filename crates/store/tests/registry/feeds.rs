@@ -218,6 +218,7 @@ async fn digests_are_pending_until_recorded() {
                 of: pending[0].clone(),
                 state,
                 content_digest: digest.to_owned(),
+                formats: vec!["onnx".to_owned()],
             };
             let head = store.snapshot(&ws(), None, 0, 10).await.unwrap().head;
             let first = vec![found(DigestState::Recorded, "abc")];

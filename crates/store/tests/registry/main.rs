@@ -6,6 +6,7 @@ mod feeds;
 mod history;
 mod models;
 mod moves;
+mod promotion;
 mod versions;
 
 use std::{sync::Arc, time::Duration};

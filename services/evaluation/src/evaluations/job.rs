@@ -222,7 +222,8 @@ impl Job {
         write_results(&record.spec, data, kept, results.clone(), self.stop.clone()).await?;
         record::artifacts(&self.site, cx, &record, &report, &measured, &results).await?;
         record::log(&self.site, &record, data, &measured).await?;
-        let is_recorded = record::verdict(&self.site, &record, &measured).await?;
+        let is_recorded =
+            record::verdict(&self.site, &record, &measured.metrics, record.verdict.as_ref()).await?;
         record::close_run(&self.site, &record, EvaluationState::Succeeded).await?;
         let ended = self.site.clock.now();
         self.keeper

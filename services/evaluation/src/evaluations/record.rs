@@ -1,10 +1,14 @@
 //! Results in tracking and in the registry. Each write has a request id made of the evaluation and the step, so that a step
 //! that is done again after a crash changes nothing.
 
+use std::time::Duration;
+
 use lodeway_domain::{
-    Error, Result,
-    evaluation::{EvaluationRecord, EvaluationState, Target, Verdict},
+    Caller, Error, Result,
+    caller::Workspace,
+    evaluation::{EvaluationRecord, EvaluationState, MetricValue, Target, Verdict},
 };
+use lodeway_proto::registry::v1::{self as registry, promotion_service_client::PromotionServiceClient};
 use lodeway_proto::tracking::v1::{
     self as tracking, CreateExperimentRequest, CreateRunRequest, GetExperimentRequest, LogBatchRequest,
     LogInputsRequest, UpdateRunRequest, get_experiment_request::By,
@@ -20,6 +24,12 @@ use crate::Site;
 
 /// Points of one batch at most, as tracking takes them.
 const MAX_POINTS: usize = 900;
+/// Metrics and words of a verdict at most, as the registry takes them.
+const MAX_VERDICT_METRICS: usize = 2_000;
+const MAX_WORDS: usize = 1_000;
+/// How often, and from which pause on, the registry is asked that does not know the digest of a version yet.
+const DIGEST_ATTEMPTS: u32 = 6;
+const DIGEST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest value of a param.
 const MAX_PARAM: usize = 6_000;
 
@@ -316,9 +326,83 @@ pub(super) async fn log(
     Ok(())
 }
 
-/// Records the verdict on the version in the registry; whether that was done.
-pub(super) async fn verdict(_site: &Site, _record: &EvaluationRecord, _measured: &Measured) -> Result<bool> {
+/// Records what was found on the version in the registry, as the evaluation service itself; whether the registry has it.
+///
+/// A version is told of without thresholds too: promotion rules have their own. A registry that refuses, because the
+/// version's files are not those that were evaluated any more, is no failure of the evaluation.
+pub(super) async fn verdict(
+    site: &Site,
+    record: &EvaluationRecord,
+    metrics: &[MetricValue],
+    verdict: Option<&Verdict>,
+) -> Result<bool> {
+    let (Some(model), Some(registry)) = (&record.model, site.peers.registry.clone()) else {
+        return Ok(false);
+    };
+    if !record.spec.options.record_verdict {
+        return Ok(false);
+    }
+    let cx = CallContext::new(Caller::evaluation(Workspace::parse(&record.workspace)?));
+    let metrics = metrics
+        .iter()
+        .take(MAX_VERDICT_METRICS)
+        .map(|metric| registry::VerdictMetric {
+            metric: metric.metric.clone(),
+            slice: metric.slice.clone(),
+            value: metric.value,
+            low: metric.low,
+            high: metric.high,
+            sample_count: i64::try_from(metric.samples).unwrap_or(i64::MAX),
+        });
+    let clauses = verdict.into_iter().flat_map(|verdict| &verdict.clauses);
+    let clauses = clauses.map(|clause| registry::VerdictClause {
+        demand: clause.threshold.to_string(),
+        value: clip_to(&clause.message, MAX_WORDS),
+        passed: clause.passed,
+    });
+    let verdict = registry::Verdict {
+        evaluation_id: record.evaluation_id.clone(),
+        evaluation: record.spec.name.clone(),
+        dataset: record.spec.dataset.clone(),
+        data_digest: record.data_digest.clone(),
+        content_digest: model.content_digest.clone(),
+        metrics: metrics.collect(),
+        clauses: clauses.collect(),
+        ..registry::Verdict::default()
+    };
+    let message = registry::RecordVerdictRequest {
+        name: model.name.clone(),
+        version: model.version,
+        verdict: Some(verdict),
+        request_id: request_id(&record.evaluation_id, "verdict"),
+    };
+    let mut client = PromotionServiceClient::new(registry);
+    let mut pause = DIGEST_PAUSE;
+    for _ in 0..DIGEST_ATTEMPTS {
+        match client
+            .record_verdict(cx.request(message.clone()))
+            .await
+            .map_err(from)
+        {
+            Ok(_) => return Ok(true),
+            // The registry may still be computing the digest of a version that was made just now.
+            Err(error @ Error::Precondition { .. }) => {
+                tracing::info!(evaluation.id = %record.evaluation_id, %error, "the registry does not take a verdict yet");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            Err(error @ (Error::NotFound(_) | Error::Unimplemented { .. })) => {
+                tracing::warn!(evaluation.id = %record.evaluation_id, %error, "a verdict is not recorded");
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+    }
     Ok(false)
+}
+
+fn clip_to(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
 }
 
 /// Closes the run of an evaluation that has ended.

@@ -19,7 +19,9 @@ use lodeway_proto::{
     evaluation::v1::{
         self as wire, EvaluationState as State, evaluation_service_client::EvaluationServiceClient,
     },
-    registry::v1::registry_service_client::RegistryServiceClient,
+    registry::v1::{
+        promotion_service_client::PromotionServiceClient, registry_service_client::RegistryServiceClient,
+    },
     tracking::v1::{self as tracking, tracking_service_client::TrackingServiceClient},
 };
 use lodeway_registry::Registry;
@@ -51,6 +53,7 @@ struct Bench {
     artifacts: ArtifactServiceClient<Transport>,
     tracking: TrackingServiceClient<Transport>,
     registry: RegistryServiceClient<Transport>,
+    promotion: PromotionServiceClient<Transport>,
 }
 
 async fn database(folder: &Path, service: &str) -> Db {
@@ -104,7 +107,9 @@ impl Bench {
         };
         let service = Registry::new(Arc::new(store), peers, clock.clone(), tasks.clone());
         let mut routes = RoutesBuilder::default();
-        routes.add_service(service.into_service());
+        routes
+            .add_service(service.clone().into_promotion_service())
+            .add_service(service.into_service());
         let versions = Transport::local(column().wrap(routes.routes()));
 
         let store = SqlDeployments::open(database(at, "serving").await, now)
@@ -158,7 +163,8 @@ impl Bench {
             api: EvaluationServiceClient::new(Transport::local(column().wrap(routes))),
             artifacts: ArtifactServiceClient::new(files),
             tracking: TrackingServiceClient::new(runs),
-            registry: RegistryServiceClient::new(versions),
+            registry: RegistryServiceClient::new(versions.clone()),
+            promotion: PromotionServiceClient::new(versions),
             folder,
             tasks,
         }

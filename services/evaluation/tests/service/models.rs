@@ -84,7 +84,27 @@ async fn a_version_is_loaded_asked_and_pinned() {
     );
     // What the library predicts is the truth here, so that the host must be right everywhere.
     assert_eq!(metric(&done, "accuracy").value, 1.0);
-    assert!(done.verdict.clone().unwrap().passed, "{:?}", done.verdict);
+    let verdict = done.verdict.clone().unwrap();
+    assert!(verdict.passed && verdict.recorded, "{verdict:?}");
+    let request = registry::ListVerdictsRequest {
+        name: "sign".to_owned(),
+        version: 1,
+        ..Default::default()
+    };
+    let verdicts = bench
+        .promotion
+        .clone()
+        .list_verdicts(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .verdicts;
+    assert_eq!(verdicts.len(), 1);
+    assert_eq!(
+        (verdicts[0].evaluation.as_str(), &verdicts[0].content_digest),
+        ("holdout", &model.content_digest)
+    );
+    assert!(verdicts[0].clauses.iter().all(|clause| clause.passed) && verdicts[0].clauses.len() == 2);
     let progress = done.progress.clone().unwrap();
     assert_eq!((progress.rows_done, progress.rows_failed), (20, 0));
     let rows = bench.rows(&done.evaluation_id, 0, 0).await;

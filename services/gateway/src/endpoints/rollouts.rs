@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use lodeway_domain::{
-    Error, Reason, Resource, ResourceKind, Result,
+    Caller, Error, Reason, Resource, ResourceKind, Result,
     caller::Workspace,
     monitor::{Distribution, TrafficSummary},
     page::{Page, PageRequest},
@@ -598,7 +598,12 @@ impl Endpoints {
             return Ok(());
         };
         let workspace = Workspace::parse(&standing.record.workspace)?;
-        let cx = super::own_context(&workspace);
+        // As whoever began the rollout: nobody gets past a promotion rule by letting the gateway ask.
+        let cx = CallContext::new(Caller {
+            principal: standing.stored.rollout.principal.clone(),
+            verified: standing.stored.rollout.principal_verified,
+            workspace,
+        });
         let client = self.0.registry.clone();
         let mut client =
             client.ok_or_else(|| Error::unavailable("there is no registry", "not configured"))?;
@@ -653,6 +658,8 @@ fn is_final(error: &Error) -> bool {
         Error::Invalid(_)
             | Error::NotFound(_)
             | Error::Precondition { .. }
+            | Error::Refused { .. }
+            | Error::Unverified(_)
             | Error::Denied(_)
             | Error::Unauthenticated(_)
     )

@@ -1,0 +1,151 @@
+//! Promotion: rules, verdicts, approvals, and what they say of a version.
+//!
+//! `api.rs` is the generated trait, `convert.rs` knows both wire and domain, this file has the use cases. The check itself
+//! is in the domain, and the store asks it in the commit that moves a version; nothing here decides.
+
+mod api;
+mod convert;
+
+use lodeway_domain::{
+    Error, Result,
+    page::Page,
+    registry::{
+        ModelName, ModelVersion, Stage,
+        promotion::{Approval, NewRule, NewVerdict, Report, Rule, RuleName, Target, Verdict},
+    },
+};
+use lodeway_rpc::CallContext;
+use lodeway_store::registry::{NewApproval, RecordQuery, RuleQuery, VersionBy};
+
+use crate::{Registry, Repeat};
+
+/// What a version would be told if it were moved now.
+struct DryRun {
+    report: Report,
+    /// Why the caller could not move it whatever the rules say.
+    refusal: String,
+}
+
+impl Registry {
+    async fn set_rule(&self, cx: &CallContext, rule: NewRule, repeat: Repeat) -> Result<Rule> {
+        cx.caller.require_verified("setting a promotion rule")?;
+        self.store.set_rule(self.write(cx, repeat), rule).await
+    }
+
+    async fn rule(
+        &self,
+        cx: &CallContext,
+        (model, name, version): (Option<ModelName>, RuleName, Option<i64>),
+    ) -> Result<Rule> {
+        let workspace = &cx.caller.workspace;
+        self.store.rule(workspace, model.as_ref(), &name, version).await
+    }
+
+    async fn rules(&self, cx: &CallContext, query: &RuleQuery) -> Result<Page<Rule>> {
+        self.store.rules(&cx.caller.workspace, query).await
+    }
+
+    async fn delete_rule(
+        &self,
+        cx: &CallContext,
+        (model, name, comment): (Option<ModelName>, RuleName, String),
+        repeat: Repeat,
+    ) -> Result<()> {
+        cx.caller.require_verified("deleting a promotion rule")?;
+        self.store
+            .delete_rule(self.write(cx, repeat), model, name, comment)
+            .await
+    }
+
+    /// Puts a verdict on record, of nobody but the evaluation service.
+    ///
+    /// Its principal cannot come from outside: the layers refuse names that begin with `service:` in credentials, and only a
+    /// peer in this process, or one that holds the peer token, says itself who calls.
+    async fn record_verdict(
+        &self,
+        cx: &CallContext,
+        (name, version, verdict): (ModelName, i64, NewVerdict),
+        repeat: Repeat,
+    ) -> Result<Verdict> {
+        if !cx.caller.is_evaluation() {
+            return Err(Error::Denied(
+                "verdicts are recorded by the evaluation service alone; create an evaluation there"
+                    .to_owned(),
+            ));
+        }
+        self.store
+            .record_verdict(self.write(cx, repeat), name, version, verdict)
+            .await
+    }
+
+    async fn verdicts(&self, cx: &CallContext, query: &RecordQuery) -> Result<Page<Verdict>> {
+        self.store.verdicts(&cx.caller.workspace, query).await
+    }
+
+    async fn approve(&self, cx: &CallContext, new: NewApproval, repeat: Repeat) -> Result<Approval> {
+        cx.caller.require_verified("approving a version")?;
+        self.store.approve(self.write(cx, repeat), new).await
+    }
+
+    async fn withdraw_approval(&self, cx: &CallContext, id: i64, repeat: Repeat) -> Result<Approval> {
+        cx.caller.require_verified("withdrawing an approval")?;
+        self.store.withdraw_approval(self.write(cx, repeat), id).await
+    }
+
+    async fn approvals(&self, cx: &CallContext, query: &RecordQuery) -> Result<Page<Approval>> {
+        self.store.approvals(&cx.caller.workspace, query).await
+    }
+
+    async fn try_promotion(
+        &self,
+        cx: &CallContext,
+        (name, version, target): (ModelName, i64, Target),
+    ) -> Result<DryRun> {
+        let nothing = Repeat {
+            id: None,
+            body_hash: Vec::new(),
+        };
+        let write = self.write(cx, nothing);
+        let report = self.store.try_promotion(&write, &name, version, &target).await?;
+        let mut refusal = String::new();
+        if !report.findings.is_empty() {
+            let verified = cx.caller.require_verified("promoting a version under rules");
+            let files = self.check_files(cx, &name, version, &target).await;
+            refusal = verified
+                .and(files)
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default();
+        }
+        Ok(DryRun { report, refusal })
+    }
+
+    /// Compares the files of a version that is to be promoted with its digest, where that matters: on the way to
+    /// Production, and wherever a rule stands.
+    pub(crate) async fn check_files(
+        &self,
+        cx: &CallContext,
+        name: &ModelName,
+        version: i64,
+        target: &Target,
+    ) -> Result<()> {
+        if self.peers.artifacts.is_none() {
+            return Ok(());
+        }
+        let workspace = &cx.caller.workspace;
+        let is_gated = self.store.is_gated(workspace, name, target).await?;
+        if !is_gated && *target != Target::Stage(Stage::Production) {
+            return Ok(());
+        }
+        let by = VersionBy::Number(version);
+        let version = self.store.version(workspace, name, &by).await?;
+        self.compare(cx, &version, is_gated).await
+    }
+
+    async fn compare(&self, cx: &CallContext, version: &ModelVersion, is_gated: bool) -> Result<()> {
+        let wait = self.config.digest_wait;
+        self.digests
+            .verify(&cx.caller.workspace, version, wait, is_gated)
+            .await
+    }
+}
