@@ -16,6 +16,7 @@ mod output;
 mod paging;
 mod parse;
 mod prediction;
+mod promotion;
 mod purge;
 mod rollout;
 mod run;
