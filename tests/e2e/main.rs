@@ -18,6 +18,8 @@ mod endpoint_commands;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod gates;
+#[cfg(test)]
 mod happy;
 #[cfg(test)]
 mod input;
