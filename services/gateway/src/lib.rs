@@ -27,7 +27,9 @@ use std::sync::Arc;
 
 use lodeway_proto::{
     artifacts::v1::artifact_service_client::ArtifactServiceClient,
-    registry::v1::registry_service_client::RegistryServiceClient,
+    registry::v1::{
+        promotion_service_client::PromotionServiceClient, registry_service_client::RegistryServiceClient,
+    },
     tracking::v1::tracking_service_client::TrackingServiceClient,
 };
 use lodeway_rpc::transport::Transport;
@@ -61,6 +63,7 @@ pub struct Gateway {
 pub(crate) struct Edge {
     pub(crate) tracking: TrackingServiceClient<Transport>,
     pub(crate) registry: RegistryServiceClient<Transport>,
+    pub(crate) promotion: PromotionServiceClient<Transport>,
     pub(crate) artifacts: ArtifactServiceClient<Transport>,
     pub(crate) bytes: Arc<dyn ArtifactBytes>,
     pub(crate) config: Config,
@@ -73,6 +76,7 @@ impl Gateway {
             ArtifactServiceClient::new(peers.artifacts).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let edge = Edge {
             tracking: TrackingServiceClient::new(peers.tracking).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            promotion: PromotionServiceClient::new(peers.registry.clone()),
             registry: RegistryServiceClient::new(peers.registry).max_decoding_message_size(MAX_MESSAGE_BYTES),
             bytes: Arc::new(RemoteBytes::new(artifacts.clone())),
             artifacts,
@@ -99,6 +103,7 @@ impl Gateway {
         let edge = Edge {
             tracking: self.edge.tracking.clone(),
             registry: self.edge.registry.clone(),
+            promotion: self.edge.promotion.clone(),
             artifacts: self.edge.artifacts.clone(),
             config: self.edge.config.clone(),
             bytes,

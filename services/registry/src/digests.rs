@@ -118,7 +118,8 @@ impl Digests {
         if let Ok(Some(found)) = &manifest {
             match self.0.peers.formats(&of.workspace, &of.artifact_uri, found).await {
                 Ok(known) => formats = known,
-                Err(error) if is_passing(&error) => {
+                // A fault of the peer itself may last, and the digest matters more than the formats.
+                Err(error) if is_passing(&error) && !matches!(error, Error::Internal(_)) => {
                     tracing::warn!(artifact.uri = of.artifact_uri, %error, "formats are read later");
                     return None;
                 }

@@ -10,8 +10,8 @@ use lodeway_domain::{
 };
 use lodeway_proto::{
     artifacts::v1::{
-        DownloadArtifactRequest, GetManifestRequest, artifact_service_client::ArtifactServiceClient,
-        download_artifact_response::Kind,
+        Artifact, DownloadArtifactRequest, GetManifestRequest,
+        artifact_service_client::ArtifactServiceClient, download_artifact_response::Kind,
     },
     tracking::v1::{
         GetLoggedModelRequest, GetRunRequest, RecordModelVersionRequest,
@@ -157,7 +157,8 @@ impl Peers {
         match tokio::time::timeout(MANIFEST_TIMEOUT, client.get_manifest(cx.request(message))).await {
             Ok(Ok(reply)) => {
                 let reply = reply.into_inner();
-                let model_file = reply.artifacts.iter().find(|file| file.path == MODEL_FILE);
+                let is_model_file = |file: &&Artifact| file.path == MODEL_FILE && !file.sha256.is_empty();
+                let model_file = reply.artifacts.iter().find(is_model_file);
                 Ok(Some(Manifest {
                     model_file: model_file.map(|file| file.sha256.clone()),
                     files: reply.artifacts.len(),

@@ -8,7 +8,9 @@ use lodeway_proto::{
     gateway::v1::{
         endpoint_service_client::EndpointServiceClient, monitor_service_client::MonitorServiceClient,
     },
-    registry::v1::registry_service_client::RegistryServiceClient,
+    registry::v1::{
+        promotion_service_client::PromotionServiceClient, registry_service_client::RegistryServiceClient,
+    },
     serving::v1::deployment_service_client::DeploymentServiceClient,
     tracking::v1::tracking_service_client::TrackingServiceClient,
 };
@@ -50,6 +52,8 @@ pub struct Client {
     pub tracking: TrackingServiceClient<Link>,
     /// The registry.
     pub registry: RegistryServiceClient<Link>,
+    /// Promotion rules and what they look at.
+    pub promotion: PromotionServiceClient<Link>,
     /// Files.
     pub artifacts: ArtifactServiceClient<Link>,
     /// Endpoints and rollouts.
@@ -91,6 +95,7 @@ impl Client {
         Ok(Self {
             tracking: TrackingServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             registry: RegistryServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            promotion: PromotionServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             artifacts: ArtifactServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             endpoints: EndpointServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             monitor: MonitorServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),

@@ -18,6 +18,7 @@ mod output;
 mod paging;
 mod parse;
 mod prediction;
+mod promotion;
 mod purge;
 mod rollout;
 mod run;

@@ -9,7 +9,7 @@ use lodeway_proto::registry::v1::{
 };
 use serde_json::{Value, json};
 
-use super::{Done, connect::Client, output, paging};
+use super::{Done, connect::Client, output, paging, promotion};
 
 /// What can be done with registered models.
 #[derive(Subcommand)]
@@ -93,6 +93,33 @@ pub enum Verb {
         /// Why.
         #[arg(long, default_value = "")]
         comment: String,
+    },
+    /// Promotion rules: set, list, show, delete.
+    Rule {
+        /// What to do.
+        #[command(subcommand)]
+        verb: promotion::RuleVerb,
+    },
+    /// Approves that a version gets a stage or an alias; needs a token, and not the author's.
+    Approve {
+        /// The version, NAME/VERSION.
+        #[arg(value_parser = promotion::version)]
+        version: (String, i64),
+        /// For what.
+        #[command(flatten)]
+        target: promotion::TargetArgs,
+        /// Why.
+        #[arg(long, default_value = "")]
+        comment: String,
+    },
+    /// Shows what the promotion rules find if a version were moved now, and changes nothing.
+    Check {
+        /// The version, NAME/VERSION.
+        #[arg(value_parser = promotion::version)]
+        version: (String, i64),
+        /// To what.
+        #[command(flatten)]
+        target: promotion::TargetArgs,
     },
     /// Says which version and files a URI means, such as `models:/iris@champion`.
     Resolve {
@@ -204,6 +231,13 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
                 .into_inner();
             changed(client, &name, &reply.transitions)
         }
+        Verb::Rule { verb } => promotion::rule(verb, client).await,
+        Verb::Approve {
+            version,
+            target,
+            comment,
+        } => promotion::approve(client, version, target, comment).await,
+        Verb::Check { version, target } => promotion::check(client, version, target).await,
         Verb::History { name, version, limit } => history(client, name, version, limit).await,
         Verb::Rollback {
             transition_id,

@@ -17,7 +17,9 @@ use http::{Method, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use lodeway_domain::Caller;
 use lodeway_proto::{
-    registry::v1::registry_service_client::RegistryServiceClient,
+    registry::v1::{
+        promotion_service_client::PromotionServiceClient, registry_service_client::RegistryServiceClient,
+    },
     tracking::v1::tracking_service_client::TrackingServiceClient,
 };
 use lodeway_rpc::{CallContext, Transport, access::Access};
@@ -39,6 +41,7 @@ mod metrics;
 mod misc;
 mod model_versions;
 mod paging;
+mod promotion;
 mod query;
 mod registered_models;
 mod runs;
@@ -311,6 +314,10 @@ impl Ask {
 
     pub(crate) fn registry(&self) -> RegistryServiceClient<Transport> {
         self.edge.registry.clone()
+    }
+
+    pub(crate) fn promotion(&self) -> PromotionServiceClient<Transport> {
+        self.edge.promotion.clone()
     }
 
     /// A message to a service on behalf of the caller.

@@ -12,7 +12,9 @@ use super::{
     done,
     error::{Code, RestError},
     experiments::blank_id,
-    get, logged_models, paging, patch, post, reply, source, validate,
+    get, logged_models, paging, patch, post,
+    promotion::is_protected,
+    reply, source, validate,
     wire::{IdText, Int, KeyValue, Label, filled, label_map, labels, millis, or_default},
 };
 
@@ -329,16 +331,17 @@ async fn update(mut call: Call) -> Answer {
     told(made.model_version)
 }
 
-/// Deletes also a version in Production: MLflow has no way to ask for that.
+/// Deletes also a version in Production, which MLflow has no way to ask for, unless a promotion rule protects it.
 async fn delete_version(mut call: Call) -> Answer {
     let m: Versioned = call.message().await?;
+    let (name, version) = (m.name.unwrap_or_default(), number(m.version)?);
+    let ask = call.ask();
     let request = pb::DeleteModelVersionRequest {
-        name: m.name.unwrap_or_default(),
-        version: number(m.version)?,
-        force: true,
+        force: !is_protected(&ask, &name).await?,
+        name,
+        version,
         request_id: String::new(),
     };
-    let ask = call.ask();
     ask.registry()
         .delete_model_version(ask.with(request))
         .await

@@ -14,7 +14,9 @@ use super::{
     error::{Code, RestError},
     get, look,
     model_versions::{self, ModelVersion, VersionReply},
-    paging, patch, post, reply, validate,
+    paging, patch, post,
+    promotion::is_protected,
+    reply, validate,
     wire::{IdText, Int, KeyValue, Label, filled, label_map, labels, millis, or_default},
 };
 
@@ -291,15 +293,15 @@ async fn update(mut call: Call) -> Answer {
     told(made.into_inner().model)
 }
 
-/// Deletes also while a version is in Production: MLflow has no way to ask for that.
+/// Deletes also while a version is in Production, which MLflow has no way to ask for, unless a promotion rule protects it.
 async fn delete_model(mut call: Call) -> Answer {
     let name = call.message::<Named>().await?.name.unwrap_or_default();
+    let ask = call.ask();
     let request = pb::DeleteRegisteredModelRequest {
+        force: !is_protected(&ask, &name).await?,
         name,
-        force: true,
         request_id: String::new(),
     };
-    let ask = call.ask();
     ask.registry()
         .delete_registered_model(ask.with(request))
         .await
