@@ -15,6 +15,7 @@ const FILES: &[&str] = &[
     "lodeway/serving/v1/deployment_service.proto",
     "lodeway/gateway/v1/endpoint_service.proto",
     "lodeway/gateway/v1/monitor.proto",
+    "lodeway/gateway/v1/llm_service.proto",
     "inference/grpc_service.proto",
     // Typed services of endpoints import them.
     "google/protobuf/struct.proto",

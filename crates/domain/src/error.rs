@@ -76,6 +76,8 @@ pub enum Reason {
     RuntimeMissing,
     /// A rollout is under way, or in a state that does not allow this.
     RolloutState,
+    /// A route to a language model names a key that the server does not have.
+    KeyMissing,
     /// A fault of the server itself.
     ServerFault,
 }
@@ -115,6 +117,7 @@ impl Reason {
             Self::TargetNotReady => "TARGET_NOT_READY",
             Self::RuntimeMissing => "RUNTIME_MISSING",
             Self::RolloutState => "ROLLOUT_STATE",
+            Self::KeyMissing => "KEY_MISSING",
             Self::ServerFault => "SERVER_FAULT",
         }
     }
@@ -152,6 +155,8 @@ pub enum ResourceKind {
     Rollout,
     /// A prediction, by id.
     Prediction,
+    /// A route to language models, by name.
+    LlmRoute,
 }
 
 impl ResourceKind {
@@ -172,6 +177,7 @@ impl ResourceKind {
             Self::Revision => "revision",
             Self::Rollout => "rollout",
             Self::Prediction => "prediction",
+            Self::LlmRoute => "llm route",
         }
     }
 }

@@ -191,6 +191,7 @@ const KINDS: &[ResourceKind] = &[
     ResourceKind::Revision,
     ResourceKind::Rollout,
     ResourceKind::Prediction,
+    ResourceKind::LlmRoute,
 ];
 
 pub(super) const REASONS: &[Reason] = &[
@@ -226,4 +227,5 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::TargetNotReady,
     Reason::RuntimeMissing,
     Reason::RolloutState,
+    Reason::KeyMissing,
 ];
