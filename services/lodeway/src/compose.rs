@@ -9,11 +9,11 @@ use anyhow::{Context as _, Result};
 use axum::Router;
 use lodeway_artifacts::Artifacts;
 use lodeway_domain::time::{Clock, SystemClock};
-use lodeway_gateway::{EndpointConfig, EndpointPeers, Endpoints, Gateway};
+use lodeway_gateway::{EndpointConfig, EndpointPeers, Endpoints, Gateway, Llm};
 use lodeway_proto::{
     DESCRIPTOR_SET,
     artifacts::v1::{artifact_service_client::ArtifactServiceClient, artifact_service_server},
-    gateway::v1::{endpoint_service_server, monitor_service_server},
+    gateway::v1::{endpoint_service_server, llm_service_server, monitor_service_server},
     inference::grpc_inference_service_server,
     registry::v1::{registry_service_client::RegistryServiceClient, registry_service_server},
     serving::v1::deployment_service_server,
@@ -44,7 +44,7 @@ use crate::{
     config::{Config, Peer, ServiceName},
     direct_files::DirectFiles,
     runtimes,
-    settings::EdgeEnvironment,
+    settings::{self, EdgeEnvironment},
 };
 
 const ARTIFACT_SERVICE: &str = artifact_service_server::SERVICE_NAME;
@@ -54,6 +54,7 @@ const DEPLOYMENT_SERVICE: &str = deployment_service_server::SERVICE_NAME;
 const INFERENCE_SERVICE: &str = grpc_inference_service_server::SERVICE_NAME;
 const ENDPOINT_SERVICE: &str = endpoint_service_server::SERVICE_NAME;
 const MONITOR_SERVICE: &str = monitor_service_server::SERVICE_NAME;
+const LLM_SERVICE: &str = llm_service_server::SERVICE_NAME;
 
 /// Everything that runs in this process.
 pub struct House {
@@ -94,12 +95,12 @@ impl House {
         let tracking = site.tracking(artifacts.clone()).await?;
         let registry = site.registry(tracking.clone(), artifacts.clone()).await?;
         let serving = site.serving(edge, registry.clone(), artifacts.clone()).await?;
-        let endpoints = site.endpoints(serving.clone(), registry.clone()).await?;
+        let (endpoints, llm) = site.endpoints(serving.clone(), registry.clone()).await?;
         let rest = site.edge(
             edge,
             [tracking, registry, artifacts, serving],
             store,
-            endpoints.clone(),
+            (endpoints.clone(), llm),
             metrics,
         )?;
 
@@ -264,17 +265,19 @@ impl Site<'_> {
         Ok(Some(Transport::local(self.column.wrap(peer))))
     }
 
-    /// Endpoints, where the gateway runs.
+    /// Endpoints and routes to language models, where the gateway runs.
     async fn endpoints(
         &mut self,
         serving: Option<Transport>,
         registry: Option<Transport>,
-    ) -> Result<Option<Endpoints>> {
+    ) -> Result<(Option<Endpoints>, Option<Llm>)> {
         if !self.config.runs(ServiceName::Gateway) {
-            return Ok(None);
+            return Ok((None, None));
         }
         let db = self.database("gateway").await?;
         let store = SqlGateway::open(db, self.clock.now()).await?;
+        let keys = settings::llm_keys(self.config)?;
+        let llm = Llm::new(Arc::new(store.clone()), keys, self.clock.clone())?;
         let own = &self.config.endpoints;
         let default = EndpointConfig::default();
         let settings = EndpointConfig {
@@ -293,10 +296,11 @@ impl Site<'_> {
         self.routes.push(Routes::new(endpoints.endpoint_service()));
         self.routes.push(Routes::new(endpoints.monitor_service()));
         self.routes.push(Routes::new(endpoints.inference_service()));
+        self.routes.push(Routes::new(llm.service()));
         self.routes.push(endpoints.typed_services());
         self.served
-            .extend([ENDPOINT_SERVICE, MONITOR_SERVICE, INFERENCE_SERVICE]);
-        Ok(Some(endpoints))
+            .extend([ENDPOINT_SERVICE, MONITOR_SERVICE, INFERENCE_SERVICE, LLM_SERVICE]);
+        Ok((Some(endpoints), Some(llm)))
     }
 
     /// The REST side of the listener; with the gateway also every service that runs elsewhere, passed through.
@@ -305,7 +309,7 @@ impl Site<'_> {
         edge: &EdgeEnvironment,
         [tracking, registry, artifacts, serving]: [Option<Transport>; 4],
         store: Option<ArtifactStore>,
-        endpoints: Option<Endpoints>,
+        (endpoints, llm): (Option<Endpoints>, Option<Llm>),
         metrics: Metrics,
     ) -> Result<Router> {
         if !self.config.runs(ServiceName::Gateway) {
@@ -347,6 +351,9 @@ impl Site<'_> {
         }
         if let Some(endpoints) = endpoints {
             gateway = gateway.with_endpoints(endpoints);
+        }
+        if let Some(llm) = llm {
+            gateway = gateway.with_llm(llm);
         }
         let metrics = Router::new().route("/metrics", axum::routing::get(async move || metrics.render()));
         Ok(self

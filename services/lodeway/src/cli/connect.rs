@@ -5,7 +5,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lodeway_proto::{
     artifacts::v1::artifact_service_client::ArtifactServiceClient,
     gateway::v1::{
-        endpoint_service_client::EndpointServiceClient, monitor_service_client::MonitorServiceClient,
+        endpoint_service_client::EndpointServiceClient, llm_service_client::LlmServiceClient,
+        monitor_service_client::MonitorServiceClient,
     },
     registry::v1::registry_service_client::RegistryServiceClient,
     serving::v1::deployment_service_client::DeploymentServiceClient,
@@ -55,6 +56,8 @@ pub struct Client {
     pub endpoints: EndpointServiceClient<Link>,
     /// What happened to traffic.
     pub monitor: MonitorServiceClient<Link>,
+    /// Routes to language models.
+    pub llm: LlmServiceClient<Link>,
     /// The model host.
     pub deployments: DeploymentServiceClient<Link>,
     /// Where the platform is, as the user wrote it.
@@ -86,6 +89,7 @@ impl Client {
             artifacts: ArtifactServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             endpoints: EndpointServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             monitor: MonitorServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            llm: LlmServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             deployments: DeploymentServiceClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
             address: common.address.clone(),
             format: common.output,

@@ -11,6 +11,7 @@ mod deployment;
 mod endpoint;
 mod experiment;
 mod health;
+mod llm;
 mod model;
 mod output;
 mod paging;
@@ -90,6 +91,13 @@ pub enum Command {
     Deployment {
         #[command(subcommand)]
         verb: deployment::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Routes to language models: create, list, show, delete, chat.
+    Llm {
+        #[command(subcommand)]
+        verb: llm::Verb,
         #[command(flatten)]
         common: Common,
     },
@@ -189,6 +197,7 @@ pub fn run(command: Command) -> ExitCode {
             Command::Endpoint { verb, common } => endpoint::run(verb, &Client::connect(&common)?).await,
             Command::Rollout { verb, common } => rollout::run(verb, &Client::connect(&common)?).await,
             Command::Deployment { verb, common } => deployment::run(verb, &Client::connect(&common)?).await,
+            Command::Llm { verb, common } => llm::run(verb, &Client::connect(&common)?).await,
             Command::Prediction { verb, common } => prediction::run(verb, &Client::connect(&common)?).await,
         }
     });
