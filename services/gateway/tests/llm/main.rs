@@ -1,6 +1,6 @@
 //! Routes to language models over a scripted server: real HTTP behind, a real store, both dialects.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod calls;
 mod rest;
