@@ -19,6 +19,7 @@ const FILES: &[&str] = &[
     "lodeway/evaluation/v1/dataset_service.proto",
     "lodeway/evaluation/v1/evaluation_service.proto",
     "lodeway/evaluation/v1/outcome_service.proto",
+    "lodeway/gateway/v1/llm_service.proto",
     "inference/grpc_service.proto",
     // Typed services of endpoints import them.
     "google/protobuf/struct.proto",

@@ -86,6 +86,8 @@ pub enum Reason {
     CallerNotVerified,
     /// The author of a version cannot approve it.
     OwnVersion,
+    /// A route to a language model names a key that the server does not have.
+    KeyMissing,
     /// A fault of the server itself.
     ServerFault,
 }
@@ -130,6 +132,7 @@ impl Reason {
             Self::PromotionRefused => "PROMOTION_REFUSED",
             Self::CallerNotVerified => "CALLER_NOT_VERIFIED",
             Self::OwnVersion => "OWN_VERSION",
+            Self::KeyMissing => "KEY_MISSING",
             Self::ServerFault => "SERVER_FAULT",
         }
     }
@@ -177,6 +180,8 @@ pub enum ResourceKind {
     PromotionRule,
     /// An approval, by id.
     Approval,
+    /// A route to language models, by name.
+    LlmRoute,
 }
 
 impl ResourceKind {
@@ -202,6 +207,7 @@ impl ResourceKind {
             Self::DatasetVersion => "dataset version",
             Self::PromotionRule => "promotion rule",
             Self::Approval => "approval",
+            Self::LlmRoute => "llm route",
         }
     }
 }

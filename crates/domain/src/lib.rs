@@ -7,7 +7,7 @@
 //! A tour: [`id`] and [`time`] are the small words, [`error`] is how anything fails, [`page`] how lists are paged,
 //! [`filter`] the search grammar, [`tracking`] and [`registry`] the nouns of the two services, [`signature`] what a
 //! saved model takes and gives, [`serving`] how traffic is divided, [`monitor`] what is measured of it, [`sketch`]
-//! summaries of values that were seen.
+//! summaries of values that were seen, [`llm`] routes to language models.
 
 pub mod caller;
 pub mod error;
@@ -15,6 +15,7 @@ pub mod evaluation;
 pub mod filter;
 pub mod float;
 pub mod id;
+pub mod llm;
 pub mod monitor;
 pub mod page;
 pub mod registry;

@@ -60,7 +60,7 @@ pub(crate) fn span(field: &str, value: Option<prost_types::Duration>) -> Result<
 }
 
 /// A duration in whole milliseconds; none if it is unset or zero.
-fn millis(field: &str, value: Option<prost_types::Duration>) -> Result<Option<u32>> {
+pub(crate) fn millis(field: &str, value: Option<prost_types::Duration>) -> Result<Option<u32>> {
     let Some(span) = span(field, value)? else {
         return Ok(None);
     };
@@ -75,7 +75,7 @@ pub(crate) fn span_out(span: Duration) -> Option<prost_types::Duration> {
     prost_types::Duration::try_from(span).ok()
 }
 
-fn millis_out(millis: u32) -> Option<prost_types::Duration> {
+pub(crate) fn millis_out(millis: u32) -> Option<prost_types::Duration> {
     span_out(Duration::from_millis(millis.into()))
 }
 

@@ -8,7 +8,8 @@
 //!
 //! A tour: [`Gateway`] is what the binary composes, [`Config`] what it may be told, [`artifact_bytes`] how files pass
 //! through; [`Endpoints`] is the other half: `endpoint_api.rs`, `monitor_api.rs` and `inference_api.rs` are the generated
-//! traits, `convert.rs` knows both wire and domain, `endpoints/` the way of a call, `rest/scoring.rs` its REST forms; `rest/mlflow/mod.rs` holds the table of routes, `body.rs` how requests are read, `validate.rs` MLflow's
+//! traits, `convert.rs` knows both wire and domain, `endpoints/` the way of a call, `rest/scoring.rs` its REST forms; [`Llm`] is routes to language models:
+//! `llm/`, `llm_api.rs`, `llm_convert.rs`, `rest/openai.rs`; `rest/mlflow/mod.rs` holds the table of routes, `body.rs` how requests are read, `validate.rs` MLflow's
 //! rules for names and lengths, `dialect/` its search grammar, `error.rs` its errors, and each remaining file one noun.
 //!
 //! Decision, 2026-11-23: requests are parsed straight into typed structs; only a body that does not fit is read again as
@@ -20,6 +21,9 @@ mod convert;
 mod endpoint_api;
 mod endpoints;
 mod inference_api;
+mod llm;
+mod llm_api;
+mod llm_convert;
 mod monitor_api;
 mod rest;
 
@@ -37,6 +41,7 @@ use lodeway_rpc::transport::Transport;
 pub use artifact_bytes::ArtifactBytes;
 pub use config::{Config, ConfigError};
 pub use endpoints::{EndpointConfig, EndpointPeers, Endpoints};
+pub use llm::{Llm, LlmKeys};
 pub use rest::{access_rules, refuse};
 
 use artifact_bytes::RemoteBytes;
@@ -57,6 +62,7 @@ pub struct Peers {
 pub struct Gateway {
     edge: Arc<Edge>,
     endpoints: Option<Endpoints>,
+    llm: Option<Llm>,
 }
 
 /// What every handler shares.
@@ -85,6 +91,7 @@ impl Gateway {
         Self {
             edge: Arc::new(edge),
             endpoints: None,
+            llm: None,
         }
     }
 
@@ -93,6 +100,15 @@ impl Gateway {
     pub fn with_endpoints(self, endpoints: Endpoints) -> Self {
         Self {
             endpoints: Some(endpoints),
+            ..self
+        }
+    }
+
+    /// The same gateway with these routes to language models.
+    #[must_use]
+    pub fn with_llm(self, llm: Llm) -> Self {
+        Self {
+            llm: Some(llm),
             ..self
         }
     }
@@ -111,12 +127,13 @@ impl Gateway {
         Self {
             edge: Arc::new(edge),
             endpoints: self.endpoints,
+            llm: self.llm,
         }
     }
 
     /// All routes of the REST edge; `lodeway_rpc::layers` goes round it and tells each request who calls.
     pub fn into_router(self) -> axum::Router {
-        rest::router(self.edge, self.endpoints)
+        rest::router(self.edge, self.endpoints, self.llm)
     }
 }
 

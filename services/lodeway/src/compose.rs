@@ -10,12 +10,12 @@ use axum::Router;
 use lodeway_artifacts::Artifacts;
 use lodeway_domain::time::{Clock, SystemClock};
 use lodeway_evaluation::Evaluation;
-use lodeway_gateway::{EndpointConfig, EndpointPeers, Endpoints, Gateway};
+use lodeway_gateway::{EndpointConfig, EndpointPeers, Endpoints, Gateway, Llm};
 use lodeway_proto::{
     DESCRIPTOR_SET,
     artifacts::v1::{artifact_service_client::ArtifactServiceClient, artifact_service_server},
     evaluation::v1::{dataset_service_server, evaluation_service_server, outcome_service_server},
-    gateway::v1::{endpoint_service_server, monitor_service_server},
+    gateway::v1::{endpoint_service_server, llm_service_server, monitor_service_server},
     inference::grpc_inference_service_server,
     registry::v1::{
         promotion_service_server, registry_service_client::RegistryServiceClient, registry_service_server,
@@ -49,7 +49,7 @@ use crate::{
     config::{Config, Peer, ServiceName},
     direct_files::DirectFiles,
     runtimes,
-    settings::EdgeEnvironment,
+    settings::{self, EdgeEnvironment},
 };
 
 const ARTIFACT_SERVICE: &str = artifact_service_server::SERVICE_NAME;
@@ -63,6 +63,7 @@ const DATASET_SERVICE: &str = dataset_service_server::SERVICE_NAME;
 const EVALUATION_SERVICE: &str = evaluation_service_server::SERVICE_NAME;
 const OUTCOME_SERVICE: &str = outcome_service_server::SERVICE_NAME;
 const MONITOR_SERVICE: &str = monitor_service_server::SERVICE_NAME;
+const LLM_SERVICE: &str = llm_service_server::SERVICE_NAME;
 
 /// Everything that runs in this process.
 pub struct House {
@@ -103,7 +104,8 @@ impl House {
         let tracking = site.tracking(artifacts.clone()).await?;
         let registry = site.registry(tracking.clone(), artifacts.clone()).await?;
         let serving = site.serving(edge, registry.clone(), artifacts.clone()).await?;
-        let (endpoints, gateway) = site.endpoints(serving.clone(), registry.clone()).await?;
+        let (front, gateway) = site.endpoints(serving.clone(), registry.clone()).await?;
+        let (endpoints, llm) = front.unzip();
         let evaluation = site
             .evaluation(lodeway_evaluation::Peers {
                 artifacts: artifacts.clone(),
@@ -117,7 +119,7 @@ impl House {
             edge,
             [tracking, registry, artifacts, serving, evaluation],
             store,
-            endpoints.clone(),
+            (endpoints.clone(), llm),
             metrics,
         )?;
 
@@ -283,17 +285,19 @@ impl Site<'_> {
         Ok(Some(Transport::local(self.column.wrap(peer))))
     }
 
-    /// Endpoints, where the gateway runs, and what evaluation asks of them.
+    /// Endpoints and routes to language models, where the gateway runs, and what evaluation asks of them.
     async fn endpoints(
         &mut self,
         serving: Option<Transport>,
         registry: Option<Transport>,
-    ) -> Result<(Option<Endpoints>, Option<Transport>)> {
+    ) -> Result<(Option<(Endpoints, Llm)>, Option<Transport>)> {
         if !self.config.runs(ServiceName::Gateway) {
             return Ok((None, self.elsewhere(&self.config.peers.gateway)?));
         }
         let db = self.database("gateway").await?;
         let store = SqlGateway::open(db, self.clock.now()).await?;
+        let keys = settings::llm_keys(self.config)?;
+        let llm = Llm::new(Arc::new(store.clone()), keys, self.clock.clone())?;
         let own = &self.config.endpoints;
         let default = EndpointConfig::default();
         let settings = EndpointConfig {
@@ -313,12 +317,13 @@ impl Site<'_> {
             Routes::new(endpoints.endpoint_service()),
             Routes::new(endpoints.monitor_service()),
             Routes::new(endpoints.inference_service()),
+            Routes::new(llm.service()),
         ]);
         self.routes.push(asked.clone());
         self.routes.push(endpoints.typed_services());
         self.served
-            .extend([ENDPOINT_SERVICE, MONITOR_SERVICE, INFERENCE_SERVICE]);
-        Ok((Some(endpoints), Some(Transport::local(self.column.wrap(asked)))))
+            .extend([ENDPOINT_SERVICE, MONITOR_SERVICE, INFERENCE_SERVICE, LLM_SERVICE]);
+        Ok((Some((endpoints, llm)), Some(Transport::local(self.column.wrap(asked)))))
     }
 
     /// Datasets, evaluations and outcomes. It stands after the gateway, which only passes its calls on.
@@ -350,7 +355,7 @@ impl Site<'_> {
         edge: &EdgeEnvironment,
         [tracking, registry, artifacts, serving, evaluation]: [Option<Transport>; 5],
         store: Option<ArtifactStore>,
-        endpoints: Option<Endpoints>,
+        (endpoints, llm): (Option<Endpoints>, Option<Llm>),
         metrics: Metrics,
     ) -> Result<Router> {
         if !self.config.runs(ServiceName::Gateway) {
@@ -396,6 +401,9 @@ impl Site<'_> {
         }
         if let Some(endpoints) = endpoints {
             gateway = gateway.with_endpoints(endpoints);
+        }
+        if let Some(llm) = llm {
+            gateway = gateway.with_llm(llm);
         }
         let metrics = Router::new().route("/metrics", axum::routing::get(async move || metrics.render()));
         Ok(self

@@ -103,6 +103,8 @@ pub struct Config {
     pub endpoints: EndpointsConfig,
     /// Evaluation's own.
     pub evaluation: EvaluationConfig,
+    /// Routes to language models.
+    pub llm: LlmConfig,
     /// Bounds on calls.
     pub calls: ColumnConfig,
     /// Bounds on connections.
@@ -134,6 +136,7 @@ impl Default for Config {
             serving: ServingConfig::default(),
             endpoints: EndpointsConfig::default(),
             evaluation: EvaluationConfig::default(),
+            llm: LlmConfig::default(),
             calls: ColumnConfig::default(),
             server: ServeConfig::default(),
             telemetry: TelemetryConfig::default(),
@@ -242,6 +245,14 @@ impl Default for ServingConfig {
     }
 }
 
+/// Routes to language models.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LlmConfig {
+    /// Keys of upstream servers by the names that routes use: `env:VARIABLE`, `file:/path`, or the key itself.
+    pub keys: BTreeMap<String, Secret<String>>,
+}
+
 /// The endpoints' own.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -321,6 +332,12 @@ impl Config {
                 "evaluation.max_running".to_owned(),
                 "must be at least 1".to_owned(),
             ));
+        }
+        for name in self.llm.keys.keys() {
+            if lodeway_domain::llm::LlmKeyName::parse("llm.keys", name).is_err() {
+                let why = "is not a name of a key; use a-z, 0-9, `-`, `_` and `.`, first a letter or digit";
+                faults.push((format!("llm.keys.{name}"), why.to_owned()));
+            }
         }
         if self.store.pool_size == 0 {
             faults.push(("store.pool_size".to_owned(), "must be at least 1".to_owned()));

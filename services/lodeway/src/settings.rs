@@ -159,6 +159,28 @@ pub fn edge() -> Result<EdgeEnvironment> {
     })
 }
 
+/// The keys of upstream servers, read from where the configuration says they are. Errors: a variable that is not set, a
+/// file that cannot be read, a key that is empty; never with a key in the text.
+pub fn llm_keys(config: &Config) -> Result<BTreeMap<String, Secret<String>>> {
+    let variables = environment();
+    let read = |(name, place): (&String, &Secret<String>)| {
+        let place = place.reveal();
+        let key = if let Some(variable) = place.strip_prefix("env:") {
+            let found = variables.get(variable).cloned();
+            found.with_context(|| format!("`llm.keys.{name}`: the variable `{variable}` is not set"))?
+        } else if let Some(path) = place.strip_prefix("file:") {
+            std::fs::read_to_string(path)
+                .with_context(|| format!("`llm.keys.{name}`: cannot read `{path}`"))?
+        } else {
+            place.clone()
+        };
+        let key = key.trim();
+        anyhow::ensure!(!key.is_empty(), "`llm.keys.{name}` is empty");
+        Ok((name.clone(), Secret::new(key.to_owned())))
+    };
+    config.llm.keys.iter().map(read).collect()
+}
+
 /// True for variables that look like configuration and are not: a Kubernetes service called `lodeway…` puts its address
 /// into the environment of every pod of its namespace (`LODEWAY_REGISTRY_SERVICE_HOST`, `LODEWAY_PORT_5000_TCP`, …).
 fn is_foreign(name: &str) -> bool {

@@ -216,6 +216,7 @@ const KINDS: &[ResourceKind] = &[
     ResourceKind::PromotionRule,
     ResourceKind::Approval,
     ResourceKind::Evaluation,
+    ResourceKind::LlmRoute,
 ];
 
 pub(super) const REASONS: &[Reason] = &[
@@ -255,4 +256,5 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::CallerNotVerified,
     Reason::OwnVersion,
     Reason::EvaluationState,
+    Reason::KeyMissing,
 ];

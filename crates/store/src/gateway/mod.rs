@@ -4,10 +4,11 @@
 //! that the id of an old answer still explains itself; its name is free at once.
 //!
 //! A tour: `contract` is the trait and what it speaks of, `endpoints` and `rollouts` are the writes, `windows` the
-//! measurements.
+//! measurements, `llm` routes to language models.
 
 mod contract;
 mod endpoints;
+mod llm;
 mod rollouts;
 mod windows;
 
@@ -25,6 +26,7 @@ pub use self::contract::{
     EndpointRecord, EndpointUpdate, Events, GatewayEvent, GatewayStore, NewRevision, Resolution,
     RolloutRecord, RolloutStep, Window, WindowKey, WindowQuery,
 };
+pub use self::llm::{LlmRouteRecord, LlmRouteUpdate, LlmStore};
 use crate::{
     ledger::{changes, once::once},
     migrate::{self, Migrations, Step},
@@ -34,10 +36,16 @@ use crate::{
 
 const MIGRATIONS: Migrations = Migrations {
     component: "gateway",
-    steps: &[Step {
-        name: "gateway",
-        sql: include_str!("../../migrations/gateway/0001_gateway.sql"),
-    }],
+    steps: &[
+        Step {
+            name: "gateway",
+            sql: include_str!("../../migrations/gateway/0001_gateway.sql"),
+        },
+        Step {
+            name: "llm",
+            sql: include_str!("../../migrations/gateway/0002_llm.sql"),
+        },
+    ],
 };
 
 /// The gateway's store on SQLite or PostgreSQL. Cheap to clone.

@@ -4,6 +4,7 @@
 
 mod changes;
 mod endpoints;
+mod llm;
 mod revisions;
 mod rollouts;
 mod windows;
@@ -40,6 +41,11 @@ fn options() -> DbOptions {
 
 /// Runs one check on a new SQLite file and on a new PostgreSQL database.
 async fn on_both(check: impl AsyncFn(Store)) {
+    on_engines(async |store: Arc<SqlGateway>| check(store).await).await;
+}
+
+/// The same for a check of another of its contracts.
+async fn on_engines(check: impl AsyncFn(Arc<SqlGateway>)) {
     let folder = tempfile::tempdir().unwrap();
     let url = StoreUrl::Sqlite(folder.path().join("gateway.db"));
     let db = Db::open(&url, "gateway", options()).await.unwrap();

@@ -10,15 +10,17 @@ use axum::{
 };
 use http::{Method, StatusCode};
 
-use crate::{Edge, Endpoints};
+use crate::{Edge, Endpoints, Llm};
 
 pub(crate) mod mlflow;
+pub(crate) mod openai;
 pub(crate) mod scoring;
 
-pub(crate) fn router(edge: Arc<Edge>, endpoints: Option<Endpoints>) -> Router {
+pub(crate) fn router(edge: Arc<Edge>, endpoints: Option<Endpoints>, llm: Option<Llm>) -> Router {
     let scoring = endpoints.map(scoring::router).unwrap_or_default();
     mlflow::router(edge)
         .merge(scoring)
+        .merge(llm.map(openai::router).unwrap_or_default())
         .route("/", get(|| async { Html(HOME) }))
         .fallback(unknown)
 }
@@ -27,6 +29,7 @@ pub(crate) fn router(edge: Arc<Edge>, endpoints: Option<Endpoints>) -> Router {
 pub fn access_rules() -> Vec<(&'static str, lodeway_rpc::access::Access)> {
     let mut rules = mlflow::access_rules();
     rules.extend_from_slice(scoring::RULES);
+    rules.extend_from_slice(openai::RULES);
     rules
 }
 

@@ -6,7 +6,8 @@ use lodeway_proto::{
     artifacts::v1::artifact_service_client::ArtifactServiceClient,
     evaluation::v1::evaluation_service_client::EvaluationServiceClient,
     gateway::v1::{
-        endpoint_service_client::EndpointServiceClient, monitor_service_client::MonitorServiceClient,
+        endpoint_service_client::EndpointServiceClient, llm_service_client::LlmServiceClient,
+        monitor_service_client::MonitorServiceClient,
     },
     registry::v1::{
         promotion_service_client::PromotionServiceClient, registry_service_client::RegistryServiceClient,
@@ -60,6 +61,8 @@ pub struct Client {
     pub endpoints: EndpointServiceClient<Link>,
     /// What happened to traffic.
     pub monitor: MonitorServiceClient<Link>,
+    /// Routes to language models.
+    pub llm: LlmServiceClient<Link>,
     /// The model host.
     pub deployments: DeploymentServiceClient<Link>,
     /// Evaluations.
@@ -101,6 +104,7 @@ impl Client {
             monitor: MonitorServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             evaluations: EvaluationServiceClient::new(link.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
+            llm: LlmServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             deployments: DeploymentServiceClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
             address: common.address.clone(),
             format,

@@ -13,6 +13,7 @@ mod evaluate;
 mod evaluation;
 mod experiment;
 mod health;
+mod llm;
 mod model;
 mod output;
 mod paging;
@@ -102,6 +103,13 @@ pub enum Command {
     Evaluation {
         #[command(subcommand)]
         verb: evaluation::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Routes to language models: create, list, show, delete, chat.
+    Llm {
+        #[command(subcommand)]
+        verb: llm::Verb,
         #[command(flatten)]
         common: Common,
     },
@@ -215,6 +223,7 @@ pub fn run(command: Command) -> ExitCode {
             Command::Deployment { verb, common } => deployment::run(verb, &Client::connect(&common)?).await,
             Command::Evaluate(arguments) => evaluate::on_platform(*arguments).await,
             Command::Evaluation { verb, common } => evaluation::run(verb, &Client::connect(&common)?).await,
+            Command::Llm { verb, common } => llm::run(verb, &Client::connect(&common)?).await,
             Command::Prediction { verb, common } => prediction::run(verb, &Client::connect(&common)?).await,
         }
     });
