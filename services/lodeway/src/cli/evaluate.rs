@@ -21,8 +21,9 @@ use lodeway_tables::{Format, Options, Reader, Source, WriteOptions, Writer};
 /// What is evaluated, and how.
 #[derive(Args)]
 pub struct Arguments {
-    /// What predicts; predictions that are in the data need none.
-    target_of: Option<String>,
+    /// What predicts: a model or an endpoint; predictions that are in the data need none.
+    #[arg(value_name = "TARGET")]
+    subject: Option<String>,
     /// The table: Parquet, CSV, JSON Lines or Arrow.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
@@ -147,9 +148,9 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 /// Whether all thresholds hold. Errors: one line for the user.
 fn evaluate(arguments: &Arguments) -> Result<bool, String> {
-    if let Some(target) = &arguments.target_of {
+    if let Some(subject) = &arguments.subject {
         return Err(format!(
-            "`{target}`: evaluating a model needs the platform; name --prediction instead"
+            "`{subject}`: evaluating a model needs the platform; name --prediction instead"
         ));
     }
     let plan = plan(arguments);
