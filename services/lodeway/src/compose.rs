@@ -323,7 +323,10 @@ impl Site<'_> {
         self.routes.push(endpoints.typed_services());
         self.served
             .extend([ENDPOINT_SERVICE, MONITOR_SERVICE, INFERENCE_SERVICE, LLM_SERVICE]);
-        Ok((Some((endpoints, llm)), Some(Transport::local(self.column.wrap(asked)))))
+        Ok((
+            Some((endpoints, llm)),
+            Some(Transport::local(self.column.wrap(asked))),
+        ))
     }
 
     /// Datasets, evaluations and outcomes. It stands after the gateway, which only passes its calls on.

@@ -58,11 +58,14 @@ impl<'a> Series<'a> {
     }
 }
 
+/// The ends of an axis.
+type Range = (f64, f64);
+
 /// Two axes with series.
 pub(super) struct Chart<'a> {
     title: &'a str,
     labels: (&'a str, &'a str),
-    ranges: (Option<(f64, f64)>, Option<(f64, f64)>),
+    ranges: [Option<Range>; 2],
     note: Option<String>,
     series: Vec<Series<'a>>,
 }
@@ -72,15 +75,15 @@ impl<'a> Chart<'a> {
         Self {
             title,
             labels: (x, y),
-            ranges: (None, None),
+            ranges: [None, None],
             note: None,
             series: Vec::new(),
         }
     }
 
     /// The ends of the axes; none: as the points need it.
-    pub(super) fn ranges(mut self, x: Option<(f64, f64)>, y: Option<(f64, f64)>) -> Self {
-        self.ranges = (x, y);
+    pub(super) fn ranges(mut self, x: Option<Range>, y: Option<Range>) -> Self {
+        self.ranges = [x, y];
         self
     }
 
@@ -99,8 +102,8 @@ impl<'a> Chart<'a> {
         let all = |pick: fn(&Series<'a>) -> &'a [f64]| {
             self.series.iter().flat_map(move |s| pick(s).iter().copied())
         };
-        let x = Axis::of(self.ranges.0, all(|series| series.x), false);
-        let y = Axis::of(self.ranges.1, all(|series| series.y), has_bars);
+        let x = Axis::of(self.ranges[0], all(|series| series.x), false);
+        let y = Axis::of(self.ranges[1], all(|series| series.y), has_bars);
         let (across, down) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
         let place =
             |at_x: f64, at_y: f64| (LEFT + across * x.share(at_x), TOP + down * (1.0 - y.share(at_y)));
@@ -199,7 +202,7 @@ struct Axis {
 }
 
 impl Axis {
-    fn of(said: Option<(f64, f64)>, values: impl Iterator<Item = f64>, from_zero: bool) -> Self {
+    fn of(said: Option<Range>, values: impl Iterator<Item = f64>, from_zero: bool) -> Self {
         if let Some((low, high)) = said {
             return Self { low, high };
         }

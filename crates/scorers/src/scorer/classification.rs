@@ -61,10 +61,7 @@ impl Classification {
 
     pub(crate) fn finish(mut self, confidence: f64) -> Result<Scored> {
         let (ranked, points) = self.rank()?;
-        let curves = Curves::of_classifier(
-            self.state.probability(),
-            points.as_ref().map(|points| points.as_slice()),
-        )?;
+        let curves = Curves::of_classifier(self.state.probability(), points.as_deref())?;
         let metrics = self.state.finish(confidence, ranked)?;
         let confusion = self.state.confusion().finish()?;
         Ok(Scored {

@@ -3,7 +3,8 @@
 //! `output.rs` says how results look, `connect.rs` how the platform is found; each other file is one noun.
 //!
 //! Exit codes: 0 done, 1 a fault of the platform, 2 a wrong command line, 3 not found, 4 refused as asked (bad value,
-//! wrong state, conflict), 5 not allowed, 6 the platform does not answer.
+//! wrong state, conflict), 5 not allowed, 6 the platform does not answer. `evaluate` on a file: 0 done, 1 a threshold is
+//! missed, 2 the data or the command line is wrong.
 
 mod artifact;
 mod connect;

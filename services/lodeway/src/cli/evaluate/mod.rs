@@ -2,6 +2,8 @@
 //!
 //! Exit codes without a platform: 0 done, 1 a threshold is missed, 2 the data or the command line is wrong.
 
+mod show;
+
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -10,12 +12,11 @@ use std::{
 };
 
 use clap::Args;
-use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use lodeway_domain::Error;
 use lodeway_proto::evaluation::v1 as wire;
 use lodeway_scorers::{
-    Average, BadRows, Clause, Comparator, Evaluator, Metric, Plan, PlanOptions, Probability, Report, Roles,
-    Task, Thresholds, plots,
+    Average, BadRows, Clause, Comparator, Evaluator, Plan, PlanOptions, Probability, Report, Roles, Task,
+    Thresholds, plots,
 };
 use lodeway_tables::{Format, Options, Reader, Source, WriteOptions, Writer};
 
@@ -266,7 +267,7 @@ fn evaluate(arguments: &Arguments) -> Result<bool, String> {
     let text = match arguments.output {
         Output::Json => report.to_json().map_err(|error| said(&error))?,
         Output::Html => plots::html(&title(&arguments.data), &report),
-        Output::Table => table_of(&report),
+        Output::Table => show::table(&report),
     };
     // Whether a reader takes it is not ours to say.
     let _ = crate::say(text.trim_end());
@@ -496,79 +497,6 @@ fn said(error: &Error) -> String {
         other => other.to_string(),
     }
     .replace('\n', " ")
-}
-
-fn table_of(report: &Report) -> String {
-    let mut text = format!("{}, {} of {} rows\n", report.task, report.scored, report.rows);
-    for (reason, rows) in &report.skipped {
-        text.push_str(&format!("{rows} rows left out: {reason}\n"));
-    }
-    let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY);
-    table.set_header(["metric", "value", "low", "high", "interval"]);
-    for (name, metric) in &report.metrics {
-        table.add_row(row(name, metric));
-    }
-    for slice in &report.slices {
-        let value = if slice.is_rest { "(rest)" } else { &slice.value };
-        for (name, metric) in &slice.metrics {
-            table.add_row(row(&format!("{}={value} {name}", slice.column), metric));
-        }
-    }
-    text.push_str(&table.to_string());
-    if let Some(comparison) = &report.comparison {
-        let mut table = Table::new();
-        table.load_preset(UTF8_HORIZONTAL_ONLY);
-        table.set_header([
-            "metric",
-            "value",
-            "baseline",
-            "difference",
-            "low",
-            "high",
-            "p",
-            "test",
-        ]);
-        for (name, row) in comparison {
-            let numbers = [
-                row.first,
-                row.second,
-                row.difference,
-                row.low,
-                row.high,
-                row.p_value,
-            ];
-            let cells = std::iter::once(name.clone()).chain(numbers.map(number));
-            table.add_row(cells.chain([row.test.clone()]));
-        }
-        text.push_str(&format!("\n\n{table}"));
-    }
-    for clause in report.verdict.iter().flat_map(|verdict| &verdict.clauses) {
-        let word = if clause.passed { "passed" } else { "failed" };
-        text.push_str(&format!("\n{word}: {} ({}", clause.clause, number(clause.actual)));
-        text.push_str(
-            &clause
-                .why
-                .as_ref()
-                .map_or(")".to_owned(), |why| format!(", {why})")),
-        );
-    }
-    text
-}
-
-fn row(name: &str, metric: &Metric) -> [String; 5] {
-    let [value, low, high] = [metric.value, metric.low, metric.high].map(number);
-    [name.to_owned(), value, low, high, metric.method.clone()]
-}
-
-fn number(value: f64) -> String {
-    if value.is_nan() {
-        String::new()
-    } else if value != 0.0 && !(1e-4..1e9).contains(&value.abs()) {
-        format!("{value:.4e}")
-    } else {
-        format!("{value:.6}")
-    }
 }
 
 fn probability(text: &str) -> Result<Probability, String> {
