@@ -84,6 +84,8 @@ pub enum Reason {
     CallerNotVerified,
     /// The author of a version cannot approve it.
     OwnVersion,
+    /// No record was added to the dataset since its newest version.
+    NoRecordsPending,
     /// A fault of the server itself.
     ServerFault,
 }
@@ -127,6 +129,7 @@ impl Reason {
             Self::PromotionRefused => "PROMOTION_REFUSED",
             Self::CallerNotVerified => "CALLER_NOT_VERIFIED",
             Self::OwnVersion => "OWN_VERSION",
+            Self::NoRecordsPending => "NO_RECORDS_PENDING",
             Self::ServerFault => "SERVER_FAULT",
         }
     }
@@ -170,6 +173,10 @@ pub enum ResourceKind {
     PromotionRule,
     /// An approval, by id.
     Approval,
+    /// A dataset, by name.
+    Dataset,
+    /// A version of a dataset, by `name@number`.
+    DatasetVersion,
 }
 
 impl ResourceKind {
@@ -193,6 +200,8 @@ impl ResourceKind {
             Self::Evaluation => "evaluation",
             Self::PromotionRule => "promotion rule",
             Self::Approval => "approval",
+            Self::Dataset => "dataset",
+            Self::DatasetVersion => "dataset version",
         }
     }
 }

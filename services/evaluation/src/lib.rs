@@ -18,17 +18,21 @@ mod peers;
 use std::sync::Arc;
 
 use lodeway_domain::{Result, time::Clock};
-use lodeway_proto::evaluation::v1::evaluation_service_server;
+use lodeway_proto::evaluation::v1::{dataset_service_server, evaluation_service_server};
 use lodeway_rpc::Tasks;
 use lodeway_store::evaluation::SqlEvaluation;
 use tonic::service::Routes;
 
-use self::evaluations::Evaluations;
 pub use self::{config::EvaluationConfig, peers::Peers};
+use self::{
+    datasets::{Cache, Datasets},
+    evaluations::Evaluations,
+};
 
 /// The services, ready to be mounted. Clones share them.
 #[derive(Clone)]
 pub struct Evaluation {
+    datasets: Datasets,
     evaluations: Evaluations,
 }
 
@@ -39,6 +43,8 @@ struct Site {
     clock: Arc<dyn Clock>,
     tasks: Tasks,
     config: EvaluationConfig,
+    /// Files of datasets on this machine.
+    datasets: Cache,
 }
 
 impl Evaluation {
@@ -51,6 +57,7 @@ impl Evaluation {
         config: EvaluationConfig,
     ) -> Result<Self> {
         let site = Site {
+            datasets: Cache::open(&config.work_dir)?,
             store,
             peers,
             clock,
@@ -59,15 +66,22 @@ impl Evaluation {
         };
         let site = Arc::new(site);
         Ok(Self {
+            datasets: Datasets::start(site.clone())?,
             evaluations: Evaluations::start(site)?,
         })
     }
 
     /// Each service by its full name.
     pub fn services(&self) -> Vec<(&'static str, Routes)> {
-        vec![(
-            evaluation_service_server::SERVICE_NAME,
-            Routes::new(self.evaluations.service()),
-        )]
+        vec![
+            (
+                dataset_service_server::SERVICE_NAME,
+                Routes::new(self.datasets.service()),
+            ),
+            (
+                evaluation_service_server::SERVICE_NAME,
+                Routes::new(self.evaluations.service()),
+            ),
+        ]
     }
 }

@@ -1,14 +1,19 @@
 //! Evaluations: what is measured on which data, what must hold, and where a measurement stands.
 //!
 //! A tour: `spec` is what was asked for, checked once; `job` is the durable job with its states, parts and results;
-//! `verdict` decides.
+//! `verdict` decides; `dataset` is the data that are measured on.
 
+mod dataset;
 mod job;
 mod roles;
 mod spec;
 mod verdict;
 
 pub use self::{
+    dataset::{
+        ColumnKind, Dataset, DatasetColumn, DatasetFormat, DatasetName, DatasetVersion, MAX_RECORDS,
+        MAX_RECORDS_BYTES, check_dataset_description, check_dataset_tags,
+    },
     job::{
         Clause, EvaluatedModel, EvaluationRecord, EvaluationState, MetricValue, Part, PartOf, Phase,
         Progress, Usage, Verdict,

@@ -216,6 +216,8 @@ const KINDS: &[ResourceKind] = &[
     ResourceKind::PromotionRule,
     ResourceKind::Approval,
     ResourceKind::Evaluation,
+    ResourceKind::Dataset,
+    ResourceKind::DatasetVersion,
 ];
 
 pub(super) const REASONS: &[Reason] = &[
@@ -255,4 +257,5 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::CallerNotVerified,
     Reason::OwnVersion,
     Reason::EvaluationState,
+    Reason::NoRecordsPending,
 ];

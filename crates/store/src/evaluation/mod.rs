@@ -3,11 +3,15 @@
 //! A tour: each part has its contract (a trait) and its SQL in a file of its own; [`SqlEvaluation`] keeps all on both
 //! engines.
 
+mod datasets;
 mod evaluations;
 
 use lodeway_domain::time::Timestamp;
 
-pub use self::evaluations::{EvaluationQuery, EvaluationStore, Lease};
+pub use self::{
+    datasets::{DatasetStore, DatasetUpdate, Leftover, NewDatasetVersion},
+    evaluations::{EvaluationQuery, EvaluationStore, Lease},
+};
 use crate::{
     migrate::{self, Migrations, Step},
     sql::{Db, OpenError},

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use lodeway_domain::{Caller, Error, FieldViolation, Reason, Result, id::RequestId, time::Timestamp};
 
-use crate::{args, sql::Tx};
+use crate::{
+    args,
+    sql::{Conn, Tx},
+};
 
 /// How long an answer is kept.
 pub const RETENTION: Duration = Duration::from_secs(24 * 3600);
@@ -59,12 +62,47 @@ pub async fn once(
         .query_one(find, &args![workspace, principal, method, &id])
         .await?;
     if row.blob(0)? != body_hash {
-        let text = format!("`{id}` was used for another request; make a new id for each request");
-        return Err(Error::Invalid(vec![
-            FieldViolation::new("request_id", text).because(Reason::RequestIdReused),
-        ]));
+        return Err(reused(&id));
     }
     Ok(Seen::Replay(row.opt_bytes(1)?.unwrap_or_default()))
+}
+
+/// The answer that `request` got before, if it did, without claiming it: saves work whose result would be thrown away.
+///
+/// Errors: as [`once`].
+pub async fn seen(
+    conn: &mut Conn,
+    caller: &Caller,
+    method: &str,
+    request: Option<RequestId>,
+    body_hash: &[u8],
+    now: Timestamp,
+) -> Result<Option<Vec<u8>>> {
+    let Some(request) = request else { return Ok(None) };
+    let find = "SELECT body_hash, response FROM requests WHERE workspace = $1 AND principal = $2 AND method = $3 \
+                AND request_id = $4 AND created_ms >= $5";
+    let id = request.to_string();
+    let args = args![
+        caller.workspace.as_str(),
+        &caller.principal,
+        method,
+        &id,
+        now.minus(RETENTION).millis()
+    ];
+    let Some(row) = conn.query_opt(find, &args).await? else {
+        return Ok(None);
+    };
+    if row.blob(0)? != body_hash {
+        return Err(reused(&id));
+    }
+    row.opt_bytes(1)
+}
+
+fn reused(id: &str) -> Error {
+    let text = format!("`{id}` was used for another request; make a new id for each request");
+    Error::Invalid(vec![
+        FieldViolation::new("request_id", text).because(Reason::RequestIdReused),
+    ])
 }
 
 /// Keeps the answer of a request that [`once`] called fresh, and takes away a few answers that are too old.

@@ -29,7 +29,7 @@ const PAGES: PageLimits = PageLimits {
 };
 
 /// A write of this caller's, with what tells a repetition of this message from another message.
-pub(super) fn write(
+pub(crate) fn write(
     cx: &CallContext,
     message: &impl Message,
     request_id: &str,
@@ -148,7 +148,7 @@ fn target(message: Option<wire::EvaluationTarget>) -> Target {
 }
 
 /// Roles as they come; whether the columns exist shows when the dataset is known.
-pub(super) fn roles(message: wire::ColumnRoles) -> ColumnRoles {
+pub(crate) fn roles(message: wire::ColumnRoles) -> ColumnRoles {
     ColumnRoles {
         target: given(&message.target),
         prediction: given(&message.prediction),

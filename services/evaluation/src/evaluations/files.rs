@@ -23,7 +23,7 @@ pub(super) fn location(evaluation_id: &str) -> String {
 }
 
 /// A client of the artifact service. Errors: `NOT_IMPLEMENTED` where there is none.
-fn artifacts(site: &Site) -> Result<ArtifactServiceClient<Transport>> {
+pub(crate) fn artifacts(site: &Site) -> Result<ArtifactServiceClient<Transport>> {
     let peer = site.peers.artifacts.clone().ok_or_else(|| Error::Unimplemented {
         reason: Reason::NotImplemented,
         message: "evaluation works without an artifact service here; set `peers.artifacts`".to_owned(),
@@ -61,7 +61,7 @@ pub(super) async fn put_bytes(
 }
 
 /// Sends a file of this machine; its SHA-256. It is read twice, so that it arrives whole or not at all.
-pub(super) async fn put_file(
+pub(crate) async fn put_file(
     site: &Site,
     cx: &CallContext,
     location: &str,
@@ -69,6 +69,19 @@ pub(super) async fn put_file(
     file: &Path,
 ) -> Result<String> {
     let sha256 = digest_of(file).await?;
+    send_file(site, cx, location, path, file, sha256.clone()).await?;
+    Ok(sha256)
+}
+
+/// Sends a file of this machine whose SHA-256 is known; it arrives whole or not at all.
+pub(crate) async fn send_file(
+    site: &Site,
+    cx: &CallContext,
+    location: &str,
+    path: &str,
+    file: &Path,
+    sha256: String,
+) -> Result<()> {
     let io = |e: std::io::Error| Error::internal(format!("cannot read a file at work: {e}"));
     let source = tokio::fs::File::open(file).await.map_err(io)?;
     let size = source.metadata().await.map_err(io)?.len();
@@ -76,7 +89,7 @@ pub(super) async fn put_file(
         location: location.to_owned(),
         path: path.to_owned(),
         size_bytes: i64::try_from(size).ok(),
-        sha256: sha256.clone(),
+        sha256,
     };
     let chunks = stream::unfold(source, |mut source| async move {
         let mut chunk = vec![0; CHUNK_BYTES];
@@ -93,12 +106,12 @@ pub(super) async fn put_file(
     client
         .upload_artifact(cx.request(messages))
         .await
-        .map_err(|s| status::into_error(&s))?;
-    Ok(sha256)
+        .map_err(|s| status::into_error(&s))
+        .map(drop)
 }
 
 /// Describes a file or folder. Errors: `NOT_FOUND`.
-pub(super) async fn describe(site: &Site, cx: &CallContext, location: &str, path: &str) -> Result<Artifact> {
+pub(crate) async fn describe(site: &Site, cx: &CallContext, location: &str, path: &str) -> Result<Artifact> {
     let message = GetArtifactRequest {
         location: location.to_owned(),
         path: path.to_owned(),
@@ -111,7 +124,7 @@ pub(super) async fn describe(site: &Site, cx: &CallContext, location: &str, path
 }
 
 /// Fetches a file. Errors: `DIGEST_MISMATCH` if its bytes are not those of the digest.
-pub(super) async fn fetch(
+pub(crate) async fn fetch(
     site: &Site,
     cx: &CallContext,
     location: &str,
@@ -148,7 +161,7 @@ pub(super) async fn fetch(
 }
 
 /// SHA-256 of a file, in hex.
-pub(super) async fn digest_of(file: &Path) -> Result<String> {
+pub(crate) async fn digest_of(file: &Path) -> Result<String> {
     let file = file.to_owned();
     let digest = move || -> std::io::Result<String> {
         let mut hash = Sha256::new();

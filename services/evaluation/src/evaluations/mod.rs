@@ -12,15 +12,15 @@
 mod answers;
 mod api;
 mod compare;
-mod convert;
+pub(crate) mod convert;
 mod data;
-mod files;
+pub(crate) mod files;
 mod job;
 mod keeper;
 mod measure;
 mod predict;
 mod record;
-mod render;
+pub(crate) mod render;
 mod replay;
 mod results;
 mod runner;

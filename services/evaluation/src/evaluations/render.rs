@@ -11,11 +11,11 @@ use lodeway_domain::{
 use lodeway_proto::evaluation::v1 as wire;
 
 /// A count on the wire.
-pub(super) fn count(number: u64) -> i64 {
+pub(crate) fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn time(at: Timestamp) -> prost_types::Timestamp {
+pub(crate) fn time(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: at.millis().div_euclid(1_000),
         nanos: i32::try_from(at.millis().rem_euclid(1_000) * 1_000_000).unwrap_or_default(),
@@ -123,7 +123,7 @@ fn wire_threshold(threshold: Threshold) -> wire::Threshold {
     }
 }
 
-fn wire_roles(roles: ColumnRoles) -> wire::ColumnRoles {
+pub(crate) fn wire_roles(roles: ColumnRoles) -> wire::ColumnRoles {
     wire::ColumnRoles {
         target: roles.target.unwrap_or_default(),
         prediction: roles.prediction.unwrap_or_default(),
