@@ -538,11 +538,9 @@ fn check_text(bad: &mut Violations, field: &str, text: &str) {
 
 /// Only URIs of registered versions: a verdict binds a version.
 fn check_model(bad: &mut Violations, field: &str, uri: &str) {
-    match bad.take(field, ModelRef::parse(field, uri)) {
-        Some(ModelRef::Run { .. } | ModelRef::LoggedModel(_)) => {
-            bad.add(field, "must name a registered version, such as `models:/NAME/3`");
-        }
-        _ => {}
+    let found = bad.take(field, ModelRef::parse(field, uri));
+    if let Some(ModelRef::Run { .. } | ModelRef::LoggedModel(_)) = found {
+        bad.add(field, "must name a registered version, such as `models:/NAME/3`");
     }
 }
 
