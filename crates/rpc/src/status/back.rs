@@ -217,6 +217,8 @@ const KINDS: &[ResourceKind] = &[
     ResourceKind::Approval,
     ResourceKind::Evaluation,
     ResourceKind::LlmRoute,
+    ResourceKind::Dataset,
+    ResourceKind::DatasetVersion,
 ];
 
 pub(super) const REASONS: &[Reason] = &[
@@ -257,4 +259,5 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::OwnVersion,
     Reason::EvaluationState,
     Reason::KeyMissing,
+    Reason::NoRecordsPending,
 ];

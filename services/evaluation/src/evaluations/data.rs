@@ -1,19 +1,26 @@
 //! The dataset of an evaluation: which version, and its rows.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use lodeway_domain::{
-    Error, ResourceKind, Result,
+    Error, Result,
     error::Violations,
-    evaluation::{ColumnRoles, EvaluationSpec, Target},
+    evaluation::{ColumnRoles, DatasetName, EvaluationSpec, Target},
 };
 use lodeway_proto::artifacts::v1::Artifact;
 use lodeway_rpc::CallContext;
+use lodeway_store::evaluation::DatasetStore as _;
 use lodeway_tables::{Batch, Format, Options, Reader, Schema, TableError, TableProfile};
 use serde::{Deserialize, Serialize};
 
 use super::files;
-use crate::Site;
+use crate::{
+    Site,
+    datasets::{self, OpenDataset},
+};
 
 /// A version of a dataset on this machine.
 #[derive(Debug, Clone)]
@@ -30,6 +37,8 @@ pub(super) struct Data {
     pub(super) schema: Schema,
     path: PathBuf,
     format: Format,
+    /// Keeps the file of a dataset on this machine.
+    _hold: Option<Arc<OpenDataset>>,
 }
 
 /// What reading a file to its end told.
@@ -44,22 +53,61 @@ fn is_uri(name: &str) -> bool {
     name.contains(":/")
 }
 
-/// Checks at once what can be checked without reading: that the dataset is there.
+/// Checks at once what can be checked without reading: that the dataset is there, and its columns where they are known.
 pub(super) async fn check(site: &Site, cx: &CallContext, spec: &EvaluationSpec) -> Result<()> {
     if is_uri(&spec.dataset) {
         return artifact(site, cx, &spec.dataset).await.map(drop);
     }
-    Err(Error::not_found(ResourceKind::Artifact, &spec.dataset))
+    let name = DatasetName::parse("spec.dataset.name", &spec.dataset)?;
+    let number = spec.dataset_version.unwrap_or_default();
+    let version = site
+        .store
+        .dataset_version(&cx.caller.workspace, &name, number)
+        .await?;
+    let roles = spec.roles.clone().or(&version.roles);
+    check_roles(&roles, spec, |name| {
+        version.columns.iter().any(|column| column.name == name)
+    })
 }
 
 /// Opens the dataset of a spec, in this version if it is not 0; its file is fetched once.
 ///
 /// Errors: `NOT_FOUND`; `INVALID_FIELD` for roles that name columns which there are not; `DATA_LOSS` for a file whose bytes
 /// are not those of its digest.
-pub(super) async fn open(site: &Site, cx: &CallContext, spec: &EvaluationSpec, _pinned: i64) -> Result<Data> {
-    if !is_uri(&spec.dataset) {
-        return Err(Error::not_found(ResourceKind::Artifact, &spec.dataset));
+pub(super) async fn open(site: &Site, cx: &CallContext, spec: &EvaluationSpec, pinned: i64) -> Result<Data> {
+    if is_uri(&spec.dataset) {
+        return file(site, cx, spec).await;
     }
+    let name = DatasetName::parse("spec.dataset.name", &spec.dataset)?;
+    let number = if pinned > 0 {
+        pinned
+    } else {
+        spec.dataset_version.unwrap_or_default()
+    };
+    let opened = Arc::new(datasets::open(site, cx, &name, number).await?);
+    let reading = opened.clone();
+    let schema = move || Ok::<_, Error>(reading.reader(&Options::default())?.schema().clone());
+    let schema: Schema = tokio::task::spawn_blocking(schema)
+        .await
+        .map_err(Error::internal)??;
+    let version = &opened.version;
+    let roles = spec.roles.clone().or(&version.roles);
+    check_roles(&roles, spec, |name| schema.field(name).is_some())?;
+    Ok(Data {
+        name: spec.dataset.clone(),
+        version: version.version,
+        digest: version.data_digest.clone(),
+        rows: spec.options.max_rows.unwrap_or(u64::MAX).min(version.rows),
+        roles,
+        schema,
+        path: opened.path.clone(),
+        format: opened.format,
+        _hold: Some(opened),
+    })
+}
+
+/// A file of the artifact service that is no dataset.
+async fn file(site: &Site, cx: &CallContext, spec: &EvaluationSpec) -> Result<Data> {
     let (location, artifact) = artifact(site, cx, &spec.dataset).await?;
     let folder = site.config.work_dir.join("files");
     let io = |e: std::io::Error| Error::internal(format!("cannot make a folder to work in: {e}"));
@@ -80,7 +128,7 @@ pub(super) async fn open(site: &Site, cx: &CallContext, spec: &EvaluationSpec, _
         .await
         .map_err(Error::internal)??;
     let roles = spec.roles.clone();
-    check_roles(&roles, &schema, spec)?;
+    check_roles(&roles, spec, |name| schema.field(name).is_some())?;
     Ok(Data {
         name: spec.dataset.clone(),
         version: 0,
@@ -90,6 +138,7 @@ pub(super) async fn open(site: &Site, cx: &CallContext, spec: &EvaluationSpec, _
         schema,
         path,
         format,
+        _hold: None,
     })
 }
 
@@ -148,10 +197,10 @@ fn told(path: &Path, name: &str) -> Result<(Format, Schema, Told)> {
 }
 
 /// Every role names a column that there is. Predictions of a target that is asked are no columns yet.
-fn check_roles(roles: &ColumnRoles, schema: &Schema, spec: &EvaluationSpec) -> Result<()> {
+fn check_roles(roles: &ColumnRoles, spec: &EvaluationSpec, has: impl Fn(&str) -> bool) -> Result<()> {
     let mut bad = Violations::new();
     let mut check = |field: &str, name: &str| {
-        if schema.field(name).is_none() {
+        if !has(name) {
             bad.add(
                 format!("spec.roles.{field}"),
                 format!("the data have no column `{name}`"),

@@ -15,15 +15,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::replay::answered;
 
+/// Class and column; one without a class is of the positive one.
+pub(super) type ClassColumns = Vec<(String, String)>;
+
 /// Which columns of the replay are measured.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wanted {
     pub(super) target: Option<String>,
     pub(super) prediction: Option<String>,
     /// Class and column; one without a class is of the positive one.
-    pub(super) probabilities: Vec<(String, String)>,
+    pub(super) probabilities: ClassColumns,
     /// Another prediction of the same rows, and its probabilities.
-    pub(super) baseline: Option<(Option<String>, Vec<(String, String)>)>,
+    pub(super) baseline: Option<(Option<String>, ClassColumns)>,
     pub(super) weight: Option<String>,
     pub(super) slices: Vec<String>,
     pub(super) query: Option<String>,

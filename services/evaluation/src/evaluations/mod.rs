@@ -31,8 +31,8 @@ mod watch;
 use std::sync::Arc;
 
 use lodeway_domain::{
-    Error, Result,
-    evaluation::{EvaluationRecord, EvaluationSpec, EvaluationState, Progress, Usage},
+    Error, Reason, Result,
+    evaluation::{EvaluationRecord, EvaluationSpec, EvaluationState, Progress, ScorerKind, Target, Usage},
     id,
 };
 use lodeway_proto::evaluation::v1::evaluation_service_server::EvaluationServiceServer;
@@ -75,6 +75,7 @@ impl Evaluations {
 
     /// Keeps a new evaluation; the runner takes it on.
     async fn create(&self, cx: &CallContext, spec: EvaluationSpec, write: Write) -> Result<EvaluationRecord> {
+        supported(&spec)?;
         data::check(&self.site, cx, &spec).await?;
         let record = EvaluationRecord {
             evaluation_id: format!("e-{}", id::new_hex()),
@@ -102,4 +103,32 @@ impl Evaluations {
         };
         self.site.store.create_evaluation(write, record).await
     }
+}
+
+/// Refuses at once what this version cannot do, so that nothing that was asked for is silently left out.
+fn supported(spec: &EvaluationSpec) -> Result<()> {
+    let refused = |message: String| {
+        Err(Error::Unimplemented {
+            reason: Reason::NotImplemented,
+            message,
+        })
+    };
+    if let Target::Llm(llm) = &spec.target {
+        return refused(format!(
+            "`spec.target.llm`: LLM route `{}` cannot be asked yet; put answers into the data",
+            llm.route
+        ));
+    }
+    for (at, scorer) in spec.scorers.iter().enumerate() {
+        let kind = match &scorer.kind {
+            ScorerKind::Task { .. } | ScorerKind::Text { .. } => continue,
+            ScorerKind::Judge(_) => "judge",
+            ScorerKind::Similarity(_) => "similarity",
+            ScorerKind::Classifier(_) => "classifier",
+        };
+        return refused(format!(
+            "`spec.scorers[{at}].{kind}`: scorers that ask a model are not run yet"
+        ));
+    }
+    Ok(())
 }

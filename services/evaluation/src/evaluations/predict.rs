@@ -233,8 +233,11 @@ fn is_passing(error: &Error) -> bool {
     )
 }
 
+/// A first row, and the rows of a part from it on.
+type RowsFrom = (u64, Vec<Batch>);
+
 /// The rows of the dataset in parts, but for those that are known; read on a thread of its own.
-fn parts(data: &Data, size: u64, known: HashSet<u64>) -> Result<mpsc::Receiver<Result<(u64, Vec<Batch>)>>> {
+fn parts(data: &Data, size: u64, known: HashSet<u64>) -> Result<mpsc::Receiver<Result<RowsFrom>>> {
     let (sender, receiver) = mpsc::channel(1);
     let mut batches = data.batches()?;
     tokio::task::spawn_blocking(move || {

@@ -57,7 +57,7 @@ pub(super) fn start(site: Arc<Site>) {
                     if let Some((lease, record)) = leased.into_iter().next() {
                         let site = site.clone();
                         site.tasks.clone().spawn(async move {
-                            run(site, lease, record).await;
+                            Box::pin(run(site, lease, record)).await;
                             drop(slot);
                         });
                         continue;

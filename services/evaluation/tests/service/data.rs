@@ -267,3 +267,39 @@ async fn texts_are_measured_beside_expected_texts() {
     let verified = bench.verify(&done.evaluation_id, false).await;
     assert!(verified.reproduced, "{:?}", verified.differences);
 }
+
+#[tokio::test]
+async fn a_version_of_a_dataset_is_pinned_with_its_roles() {
+    use wire::upload_dataset_version_request::Part;
+    let bench = Bench::new(None).await;
+    let roles = with_predictions("x").roles;
+    for text in [predictions(), predictions().replace("\n1,0,", "\n1,1,")] {
+        let header = wire::DatasetVersionHeader {
+            name: "churn/holdout".to_owned(),
+            file_name: "churn.csv".to_owned(),
+            roles: roles.clone(),
+            ..wire::DatasetVersionHeader::default()
+        };
+        let parts = [Part::Header(header), Part::Chunk(text.into_bytes().into())];
+        let messages = parts.map(|part| wire::UploadDatasetVersionRequest { part: Some(part) });
+        bench
+            .datasets
+            .clone()
+            .upload_dataset_version(tokio_stream::iter(messages))
+            .await
+            .unwrap();
+    }
+    let mut wanted = spec("churn/holdout", "");
+    let newest = bench.evaluate(wanted.clone()).await;
+    assert_eq!(newest.dataset_version, 2);
+    wanted.dataset.as_mut().unwrap().version = 1;
+    let first = bench.evaluate(wanted.clone()).await;
+    assert_eq!(first.dataset_version, 1);
+    assert!((metric(&first, "accuracy").value - 0.8).abs() < 1e-12);
+    assert!(metric(&newest, "accuracy").value > 0.85 && newest.data_digest != first.data_digest);
+    wanted.roles.as_mut().unwrap().weight = "none".to_owned();
+    let refused = bench.create(wanted.clone()).await.unwrap_err();
+    assert!(refused.message().contains("spec.roles.weight"), "{refused:?}");
+    wanted.dataset.as_mut().unwrap().version = 3;
+    assert_eq!(bench.create(wanted).await.unwrap_err().code(), Code::NotFound);
+}

@@ -17,7 +17,8 @@ use lodeway_proto::{
         upload_artifact_request::Kind,
     },
     evaluation::v1::{
-        self as wire, EvaluationState as State, evaluation_service_client::EvaluationServiceClient,
+        self as wire, EvaluationState as State, dataset_service_client::DatasetServiceClient,
+        evaluation_service_client::EvaluationServiceClient,
     },
     registry::v1::{
         promotion_service_client::PromotionServiceClient, registry_service_client::RegistryServiceClient,
@@ -50,6 +51,7 @@ struct Bench {
     folder: tempfile::TempDir,
     tasks: Tasks,
     api: EvaluationServiceClient<Transport>,
+    datasets: DatasetServiceClient<Transport>,
     artifacts: ArtifactServiceClient<Transport>,
     tracking: TrackingServiceClient<Transport>,
     registry: RegistryServiceClient<Transport>,
@@ -159,8 +161,10 @@ impl Bench {
             .unwrap();
         let routes = service.services().into_iter().map(|(_, routes)| routes);
         let routes = lodeway_rpc::serve::merge(routes.collect::<Vec<_>>());
+        let own = Transport::local(column().wrap(routes));
         Self {
-            api: EvaluationServiceClient::new(Transport::local(column().wrap(routes))),
+            api: EvaluationServiceClient::new(own.clone()),
+            datasets: DatasetServiceClient::new(own),
             artifacts: ArtifactServiceClient::new(files),
             tracking: TrackingServiceClient::new(runs),
             registry: RegistryServiceClient::new(versions.clone()),

@@ -320,19 +320,6 @@ async fn put(client: &Client, file: &Path, location: &str, path: &str) -> Done {
     )
 }
 
-/// Sends one file to a location under its own name, which is given back.
-pub(super) async fn send_file(client: &Client, file: &Path, location: &str) -> Result<String, Failure> {
-    let about = std::fs::metadata(file).with_context(|| file.display().to_string())?;
-    let name = file
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let bar = progress(client, i64::try_from(about.len()).unwrap_or(i64::MAX));
-    send(client, location, name.clone(), file, about.len(), &bar).await?;
-    bar.finish_and_clear();
-    Ok(name)
-}
-
 async fn send(
     client: &Client,
     location: &str,
@@ -380,7 +367,7 @@ fn collect(path: &Path, files: &mut Vec<(PathBuf, u64)>) -> anyhow::Result<()> {
 }
 
 /// A bar on the terminal for people; nothing for scripts, or where stderr is no terminal.
-fn progress(client: &Client, total: i64) -> ProgressBar {
+pub(super) fn progress(client: &Client, total: i64) -> ProgressBar {
     if client.format == output::Format::Json {
         return ProgressBar::hidden();
     }

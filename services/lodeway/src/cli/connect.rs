@@ -4,7 +4,9 @@ use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lodeway_proto::{
     artifacts::v1::artifact_service_client::ArtifactServiceClient,
-    evaluation::v1::evaluation_service_client::EvaluationServiceClient,
+    evaluation::v1::{
+        dataset_service_client::DatasetServiceClient, evaluation_service_client::EvaluationServiceClient,
+    },
     gateway::v1::{
         endpoint_service_client::EndpointServiceClient, llm_service_client::LlmServiceClient,
         monitor_service_client::MonitorServiceClient,
@@ -65,6 +67,8 @@ pub struct Client {
     pub llm: LlmServiceClient<Link>,
     /// The model host.
     pub deployments: DeploymentServiceClient<Link>,
+    /// Datasets.
+    pub datasets: DatasetServiceClient<Link>,
     /// Evaluations.
     pub evaluations: EvaluationServiceClient<Link>,
     /// Where the platform is, as the user wrote it.
@@ -102,6 +106,7 @@ impl Client {
             artifacts: ArtifactServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             endpoints: EndpointServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             monitor: MonitorServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            datasets: DatasetServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             evaluations: EvaluationServiceClient::new(link.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
             llm: LlmServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),

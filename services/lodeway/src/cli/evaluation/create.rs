@@ -2,14 +2,19 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use clap::Args;
+use futures::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use lodeway_domain::id::{RequestId, new_hex};
+use lodeway_domain::id::RequestId;
 use lodeway_proto::evaluation::v1::{
-    self as wire, Baseline, ColumnRoles, CreateEvaluationRequest, DatasetRef, EndpointTarget, Evaluation,
-    EvaluationOptions, EvaluationSpec, EvaluationTarget, JudgeKind, JudgeScorer, LlmTarget, Scorer,
-    WatchEvaluationRequest, baseline, evaluation_target::Target, scorer,
+    self as wire, Baseline, ColumnRoles, CreateEvaluationRequest, DatasetRef, DatasetVersionHeader,
+    EndpointTarget, Evaluation, EvaluationOptions, EvaluationSpec, EvaluationTarget, JudgeKind, JudgeScorer,
+    LlmTarget, Scorer, UploadDatasetVersionRequest, WatchEvaluationRequest, baseline,
+    evaluation_target::Target, scorer, upload_dataset_version_request::Part,
 };
+
+use tokio::io::AsyncReadExt as _;
 
 use super::{finished, threshold::threshold};
 use crate::cli::{
@@ -19,6 +24,8 @@ use crate::cli::{
     parse::share,
     refused,
 };
+
+const CHUNK_BYTES: usize = 512 << 10;
 
 /// What only the platform knows.
 #[derive(Args)]
@@ -178,7 +185,7 @@ impl OnPlatform {
         };
         Ok(EvaluationSpec {
             name,
-            dataset: Some(dataset(client, &asked.data).await?),
+            dataset: Some(dataset(client, &asked.data, &roles).await?),
             roles: Some(roles),
             target: target.map(|target| EvaluationTarget { target: Some(target) }),
             task: asked.task.into(),
@@ -232,7 +239,7 @@ fn judge((kind, route): &(String, String)) -> Result<Scorer, Failure> {
 }
 
 /// The dataset of a name or URI; a file of this machine is sent first.
-async fn dataset(client: &Client, data: &str) -> Result<DatasetRef, Failure> {
+async fn dataset(client: &Client, data: &str, roles: &ColumnRoles) -> Result<DatasetRef, Failure> {
     if let Some(name) = data.strip_prefix("dataset:") {
         let (name, version) = match name.rsplit_once('@') {
             None => (name, 0),
@@ -255,11 +262,57 @@ async fn dataset(client: &Client, data: &str) -> Result<DatasetRef, Failure> {
             version: 0,
         });
     }
-    let location = format!("mlflow-artifacts:/evaluations/data/{}", new_hex());
-    let name = artifact::send_file(client, Path::new(data), &location).await?;
+    upload(client, Path::new(data), roles).await
+}
+
+/// Sends a file as the next version of the dataset that has its name.
+async fn upload(client: &Client, file: &Path, roles: &ColumnRoles) -> Result<DatasetRef, Failure> {
+    let place = || file.display().to_string();
+    let size = std::fs::metadata(file).with_context(place)?.len();
+    let source = tokio::fs::File::open(file).await.with_context(place)?;
+    let header = DatasetVersionHeader {
+        name: stem(&file.to_string_lossy()),
+        file_name: file
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        // Outputs of a model are no columns of the file.
+        roles: Some(ColumnRoles {
+            target: roles.target.clone(),
+            weight: roles.weight.clone(),
+            slices: roles.slices.clone(),
+            ..ColumnRoles::default()
+        }),
+        request_id: RequestId::generate().to_string(),
+        size_bytes: i64::try_from(size).ok(),
+        ..DatasetVersionHeader::default()
+    };
+    let bar = artifact::progress(client, i64::try_from(size).unwrap_or(i64::MAX));
+    let sent = bar.clone();
+    let chunks = stream::unfold(source, move |mut source| {
+        let sent = sent.clone();
+        async move {
+            let mut chunk = vec![0; CHUNK_BYTES];
+            // A read that fails ends the stream early; the platform then refuses it, because the size is stated.
+            let read = source.read(&mut chunk).await.unwrap_or(0);
+            chunk.truncate(read);
+            sent.inc(read as u64);
+            (read > 0).then(|| (Part::Chunk(chunk.into()), source))
+        }
+    });
+    let parts = stream::once(std::future::ready(Part::Header(header))).chain(chunks);
+    let messages = parts.map(|part| UploadDatasetVersionRequest { part: Some(part) });
+    let reply = client
+        .datasets
+        .clone()
+        .upload_dataset_version(messages)
+        .await?
+        .into_inner();
+    bar.finish_and_clear();
+    let made = reply.dataset_version.unwrap_or_default();
     Ok(DatasetRef {
-        name: format!("{location}/{name}"),
-        version: 0,
+        name: made.name,
+        version: made.version,
     })
 }
 

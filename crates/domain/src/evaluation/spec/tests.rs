@@ -1,0 +1,117 @@
+//! What a spec refuses.
+
+use super::*;
+use crate::Error;
+
+fn spec() -> EvaluationSpec {
+    EvaluationSpec {
+        name: "holdout".to_owned(),
+        dataset: "churn".to_owned(),
+        dataset_version: None,
+        roles: ColumnRoles::default(),
+        target: Target::Data,
+        task: None,
+        scorers: Vec::new(),
+        thresholds: Vec::new(),
+        baseline: None,
+        options: EvaluationOptions::default(),
+        experiment: "evaluations".to_owned(),
+    }
+}
+
+fn threshold() -> Threshold {
+    Threshold {
+        metric: "accuracy".to_owned(),
+        slice: String::new(),
+        bound: Bound::Value,
+        min: Some(0.9),
+        max: None,
+        max_loss: None,
+        max_relative_loss: None,
+    }
+}
+
+fn faults(spec: EvaluationSpec) -> Vec<String> {
+    match spec.checked() {
+        Err(Error::Invalid(violations)) => violations.into_iter().map(|v| v.field).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_fault_is_named_by_its_field() {
+    assert!(spec().checked().is_ok());
+    let mut wrong = spec();
+    wrong.name = String::new();
+    wrong.dataset_version = Some(-1);
+    wrong.target = Target::Model("runs:/abc/model".to_owned());
+    wrong.options.confidence = 1.0;
+    wrong.options.batch_size = 0;
+    wrong.thresholds = vec![
+        threshold(),
+        Threshold {
+            metric: String::new(),
+            min: None,
+            ..threshold()
+        },
+        Threshold {
+            max_loss: Some(f64::NAN),
+            slice: "plan".to_owned(),
+            ..threshold()
+        },
+    ];
+    assert_eq!(
+        faults(wrong),
+        [
+            "spec.name",
+            "spec.dataset.version",
+            "spec.target.model_uri",
+            "spec.thresholds[1].metric",
+            "spec.thresholds[1]",
+            "spec.thresholds[2].slice",
+            "spec.thresholds[2].max_loss",
+            "spec.thresholds[2].max_loss",
+            "spec.options.confidence",
+            "spec.options.batch_size",
+        ]
+    );
+}
+
+#[test]
+fn scorers_have_names_of_their_own() {
+    let judge = |name: &str, kind, template: &str| Scorer {
+        name: name.to_owned(),
+        kind: ScorerKind::Judge(JudgeScorer {
+            kind,
+            route: "judge".to_owned(),
+            template: template.to_owned(),
+            score: ScoreKind::Boolean,
+            repeats: 1,
+            timeout: Duration::from_secs(60),
+            max_concurrency: 4,
+        }),
+    };
+    let mut wrong = spec();
+    wrong.scorers = vec![
+        judge("a", JudgeKind::Relevance, ""),
+        judge("a", JudgeKind::Custom, ""),
+        judge("b", JudgeKind::Toxicity, "is {{answer}} rude?"),
+    ];
+    assert_eq!(
+        faults(wrong),
+        [
+            "spec.scorers[1].name",
+            "spec.scorers[1].judge.template",
+            "spec.scorers[2].judge.template"
+        ]
+    );
+}
+
+#[test]
+fn a_spec_comes_back_from_json() {
+    let mut one = spec();
+    one.target = Target::Model("models:/churn/7".to_owned());
+    one.thresholds = vec![threshold()];
+    let text = serde_json::to_string(&one).unwrap();
+    assert_eq!(serde_json::from_str::<EvaluationSpec>(&text).unwrap(), one);
+}
