@@ -94,7 +94,9 @@ impl House {
         let tracking = site.tracking(artifacts.clone()).await?;
         let registry = site.registry(tracking.clone(), artifacts.clone()).await?;
         let serving = site.serving(edge, registry.clone(), artifacts.clone()).await?;
-        let endpoints = site.endpoints(serving.clone(), registry.clone()).await?;
+        let endpoints = site
+            .endpoints(serving.clone(), registry.clone(), artifacts.clone())
+            .await?;
         let rest = site.edge(
             edge,
             [tracking, registry, artifacts, serving],
@@ -269,6 +271,7 @@ impl Site<'_> {
         &mut self,
         serving: Option<Transport>,
         registry: Option<Transport>,
+        artifacts: Option<Transport>,
     ) -> Result<Option<Endpoints>> {
         if !self.config.runs(ServiceName::Gateway) {
             return Ok(None);
@@ -284,10 +287,17 @@ impl Site<'_> {
             window: own.window.get(),
             window_retention: own.window_retention.get(),
             sampled_calls_per_second: own.sampled_calls_per_second,
+            recorded_calls_per_second: own.recorded_calls_per_second,
+            record_flush: own.record_flush.get(),
+            record_retention: own.record_retention.get(),
             follow_every: own.follow_every.get(),
             rollout_every: own.rollout_every.get(),
         };
-        let peers = EndpointPeers { serving, registry };
+        let peers = EndpointPeers {
+            serving,
+            registry,
+            artifacts,
+        };
         let tasks = self.tasks.clone();
         let endpoints = Endpoints::start(Arc::new(store), peers, self.clock.clone(), tasks, settings).await?;
         self.routes.push(Routes::new(endpoints.endpoint_service()));

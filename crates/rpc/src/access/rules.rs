@@ -152,6 +152,7 @@ pub const RULES: &[(&str, Access)] = &[
     ("/lodeway.gateway.v1.MonitorService/WatchMonitor", Read),
     ("/lodeway.gateway.v1.MonitorService/ExplainPrediction", Read),
     ("/lodeway.gateway.v1.MonitorService/ServedAt", Read),
+    ("/lodeway.gateway.v1.MonitorService/ReadPredictions", Read),
     ("/inference.GRPCInferenceService/ServerLive", Public),
     ("/inference.GRPCInferenceService/ServerReady", Public),
     ("/inference.GRPCInferenceService/ServerMetadata", Public),

@@ -265,6 +265,9 @@ impl Endpoints {
             if let Err(error) = windows.and(changes.map(drop)) {
                 tracing::warn!(%error, "old measurements cannot be forgotten now");
             }
+            if let Err(error) = self.prune_records().await {
+                tracing::warn!(%error, "old predictions cannot be forgotten now");
+            }
         }
     }
 }
