@@ -239,10 +239,15 @@ impl Service {
             return Err(Status::new(code, "as the script says"));
         }
         let input = request.inputs.first();
-        let values = input.and_then(|input| input.contents.as_ref());
-        let values = values
-            .map(|contents| contents.fp64_contents.as_slice())
-            .unwrap_or_default();
+        let typed = input.and_then(|input| input.contents.as_ref());
+        let values = match (typed, request.raw_input_contents.first()) {
+            (Some(contents), _) => contents.fp64_contents.clone(),
+            (None, Some(raw)) => {
+                let (values, _) = raw.as_chunks::<8>();
+                values.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()
+            }
+            (None, None) => Vec::new(),
+        };
         let scores: Vec<f64> = values.iter().map(|value| score(*value)).collect();
         let output = InferOutputTensor {
             name: "score".to_owned(),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod calls;
+mod documents;
 mod health;
 mod manage;
 mod measured;
@@ -51,6 +52,7 @@ struct Bench {
     api: EndpointServiceClient<Transport>,
     monitor: MonitorServiceClient<Transport>,
     artifacts: Option<Transport>,
+    endpoints: Endpoints,
     scoring: GrpcInferenceServiceClient<Transport>,
 }
 
@@ -110,6 +112,7 @@ impl Bench {
             api: EndpointServiceClient::new(transport.clone()),
             monitor: MonitorServiceClient::new(transport.clone()),
             artifacts,
+            endpoints,
             scoring: GrpcInferenceServiceClient::new(transport),
         }
     }
