@@ -11,7 +11,7 @@ use lodeway_domain::{
     registry::{AliasName, ModelRef, Stage},
     serving::{
         Check, Condition, DeploymentSettings, EnvManager, ErrorLimit, Guard, HeaderName, LatencyLimit,
-        MatchRule, MetricLimit, OnSuccess, OutlierEjection, Resilience, Revision, RevisionReason,
+        MatchRule, MetricLimit, OnSuccess, OutlierEjection, RequestLog, Resilience, Revision, RevisionReason,
         RevisionSpec, RolloutPlan, RolloutSpec, RolloutStatus, RuntimeChoice, Shadow, Step, StepKind,
         StickyKey, Target, TargetName, TargetRef, Verdict, WHOLE_SHARE, WeightedTarget,
     },
@@ -27,6 +27,7 @@ use crate::endpoints::{
     events::Happened,
     manage::Repeat,
     monitor::Measured,
+    records::{Counts, Record},
     rollouts::{Completion, Stored},
     table::Route,
 };
@@ -43,6 +44,57 @@ pub(crate) fn repeat(message: &impl Message, request_id: &str) -> Result<Repeat>
         .map(|_| Sha256::digest(message.encode_to_vec()).to_vec())
         .unwrap_or_default();
     Ok(Repeat { id, body_hash })
+}
+
+/// Predictions on a page; evaluation reads many.
+const PREDICTION_PAGES: PageLimits = PageLimits {
+    default: 1_000,
+    max: 10_000,
+};
+
+/// A page of recorded predictions.
+pub(crate) fn predictions_page(
+    cx: &CallContext,
+    size: i32,
+    token: &str,
+    parts: &[&str],
+) -> Result<PageRequest> {
+    let mut query = vec![cx.caller.workspace.as_str(), "predictions"];
+    query.extend(parts);
+    PageRequest::parse(size, token, PREDICTION_PAGES, QueryHash::of(&query))
+}
+
+/// One recorded prediction.
+pub(crate) fn record(of: Record) -> wire::PredictionRecord {
+    wire::PredictionRecord {
+        prediction_id: of.id,
+        time: time_out(of.time),
+        revision: of.revision.into(),
+        target: of.target,
+        model_version: of.model_version,
+        latency: Duration::try_from_secs_f64(of.latency_ms / 1e3)
+            .ok()
+            .and_then(span_out),
+        rows: of.rows,
+        value: of.value,
+        class: of.class,
+        prediction_json: of.prediction.unwrap_or_default(),
+        slices: of.slices.into_iter().collect(),
+        request_json: of.request.unwrap_or_default(),
+        response_json: of.response.unwrap_or_default(),
+    }
+}
+
+/// What became of records.
+pub(crate) fn counts(of: Counts) -> wire::PredictionRecords {
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    wire::PredictionRecords {
+        recorded: count(of.recorded),
+        kept_whole: count(of.kept_whole),
+        over_budget: count(of.over_budget),
+        payloads_over_budget: count(of.payloads_over_budget),
+        lost: count(of.lost),
+    }
 }
 
 /// A page of the list that `parts` name.
@@ -129,12 +181,10 @@ pub(crate) fn spec(message: Option<wire::RevisionSpec>) -> Result<RevisionSpec> 
         "spec.resilience",
         resilience(message.resilience.unwrap_or_default()),
     );
-    if message.request_log.is_some_and(|log| log.sample_share > 0.0) {
-        bad.add(
-            "spec.request_log.sample_share",
-            "whole requests are not kept yet; leave it unset",
-        );
-    }
+    let request_log = bad.take(
+        "spec.request_log",
+        request_log(message.request_log.unwrap_or_default()),
+    );
     bad.finish()?;
     Ok(RevisionSpec {
         targets,
@@ -142,6 +192,31 @@ pub(crate) fn spec(message: Option<wire::RevisionSpec>) -> Result<RevisionSpec> 
         sticky: sticky.unwrap_or_default(),
         shadow: shadow.flatten(),
         resilience: resilience.unwrap_or_default(),
+        request_log: request_log.unwrap_or_default(),
+    })
+}
+
+fn request_log(m: wire::RequestLog) -> Result<RequestLog> {
+    let default = RequestLog::default();
+    let field = "spec.request_log.max_bytes_per_second";
+    Ok(RequestLog {
+        share: share("spec.request_log.sample_share", m.sample_share)?,
+        max_bytes_per_second: match m.max_bytes_per_second {
+            0 => default.max_bytes_per_second,
+            n => u64::try_from(n).map_err(|_| Error::invalid(field, "must be at least 0"))?,
+        },
+        redacted: m.redacted_fields,
+        slices: m.slice_fields,
+    })
+}
+
+fn request_log_out(of: &RequestLog) -> Option<wire::RequestLog> {
+    let default = RequestLog::default();
+    (*of != default).then(|| wire::RequestLog {
+        sample_share: share_out(of.share),
+        redacted_fields: of.redacted.clone(),
+        max_bytes_per_second: i64::try_from(of.max_bytes_per_second).unwrap_or(i64::MAX),
+        slice_fields: of.slices.clone(),
     })
 }
 
@@ -344,7 +419,7 @@ fn spec_out(of: &Revision) -> wire::RevisionSpec {
             max_ejection_time: millis_out(r.outlier.max_ejection_ms),
             max_active_calls: r.max_in_flight,
         }),
-        request_log: None,
+        request_log: request_log_out(&of.request_log),
     }
 }
 

@@ -50,6 +50,7 @@ impl EndpointService for Endpoints {
             .map_err(fail)?
             .unwrap_or(DEFAULT_WAIT);
         let spec = convert::spec(message.spec).map_err(fail)?;
+        self.0.records.takes(&spec.request_log).map_err(fail)?;
         let how = How {
             comment: message.comment,
             wait,
@@ -142,6 +143,7 @@ impl EndpointService for Endpoints {
             .map(|number| convert::number("expected_revision", number));
         let expected = expected.transpose().map_err(fail)?;
         let spec = convert::spec(message.spec).map_err(fail)?;
+        self.0.records.takes(&spec.request_log).map_err(fail)?;
         let how = How {
             comment: message.comment,
             wait,

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
     convert,
-    endpoints::{Endpoints, events::Happened, monitor::Measured, table::Route},
+    endpoints::{Endpoints, events::Happened, monitor::Measured, records::Wanted, table::Route},
 };
 
 type Watch = Pin<Box<dyn Stream<Item = Result<wire::WatchMonitorResponse, Status>> + Send>>;
@@ -29,7 +29,7 @@ impl Endpoints {
         &self,
         cx: &CallContext,
         message: wire::QueryMonitorRequest,
-    ) -> Result<Vec<wire::TargetMonitor>> {
+    ) -> Result<wire::QueryMonitorResponse> {
         let name = EndpointName::parse("endpoint", &message.endpoint)?;
         let now = self.0.clock.now();
         let end = message
@@ -46,10 +46,53 @@ impl Endpoints {
         let route = self.route(cx, name.as_str()).ok();
         let mut rendered = render(&found, route.as_deref());
         rendered.retain(|one| message.target.is_empty() || one.target == message.target);
-        Ok(rendered)
+        Ok(wire::QueryMonitorResponse {
+            targets: rendered,
+            records: Some(convert::counts(self.0.records.counts(key))),
+        })
     }
 
-    async fn explain(&self, id: &str) -> Result<wire::ExplainPredictionResponse> {
+    async fn read(
+        &self,
+        cx: &CallContext,
+        message: wire::ReadPredictionsRequest,
+    ) -> Result<wire::ReadPredictionsResponse> {
+        let name = EndpointName::parse("endpoint", &message.endpoint)?;
+        let now = self.0.clock.now();
+        let end = message
+            .end_time
+            .map_or(Ok(now.plus(Duration::from_millis(1))), |time| {
+                convert::time("end_time", time)
+            })?;
+        let start = message
+            .start_time
+            .map_or(Ok(end.minus(DEFAULT_SPAN)), |t| convert::time("start_time", t))?;
+        if start >= end {
+            return Err(Error::invalid("start_time", "must be before `end_time`"));
+        }
+        // Without a start or an end the span moves from page to page; the token keeps the place.
+        let span = format!("{:?} {:?}", message.start_time, message.end_time);
+        let only_whole = if message.only_whole { "whole" } else { "all" };
+        let parts = [name.as_str(), &span, &message.target, only_whole];
+        let page = convert::predictions_page(cx, message.page_size, &message.page_token, &parts)?;
+        let key = self.get(cx, &name).await?.endpoint.uid.key();
+        let wanted = Wanted {
+            start,
+            end,
+            target: message.target,
+            only_whole: message.only_whole,
+        };
+        let of = (key, name.as_str());
+        let found = self
+            .read_records(&cx.caller.workspace, of, &wanted, &page)
+            .await?;
+        Ok(wire::ReadPredictionsResponse {
+            next_page_token: found.token(page.query),
+            predictions: found.items.into_iter().map(convert::record).collect(),
+        })
+    }
+
+    async fn explain(&self, cx: &CallContext, id: &str) -> Result<wire::ExplainPredictionResponse> {
         let fields = self.0.keys.verify(id)?;
         let endpoint = self.0.store.endpoint_by_key(fields.endpoint).await?;
         let endpoint = endpoint.ok_or_else(|| Error::not_found(ResourceKind::Prediction, id))?;
@@ -62,6 +105,18 @@ impl Endpoints {
             .resolutions_at(fields.endpoint, fields.revision, fields.time)
             .await?;
         let known = known.into_iter().find(|known| known.target == target.name);
+        let of = (fields.endpoint, endpoint.name.as_str());
+        // What the id says is known without the store; a store that does not answer takes only the payload.
+        let record = self
+            .find_record(&cx.caller.workspace, of, (fields.time, id))
+            .await
+            .unwrap_or_else(|error| {
+                tracing::warn!(%error, "a recorded request cannot be read");
+                None
+            });
+        let (request_json, response_json) = record
+            .map(|record| (record.request, record.response))
+            .unwrap_or_default();
         Ok(wire::ExplainPredictionResponse {
             endpoint: endpoint.name.to_string(),
             target: target.name.to_string(),
@@ -74,8 +129,8 @@ impl Endpoints {
             content_digest: known.map(|k| k.content_digest).unwrap_or_default(),
             time: convert::time_out(fields.time),
             revision: Some(convert::revision(&revision, 0.0)),
-            request_json: String::new(),
-            response_json: String::new(),
+            request_json: request_json.unwrap_or_default(),
+            response_json: response_json.unwrap_or_default(),
         })
     }
 
@@ -135,8 +190,8 @@ impl MonitorService for Endpoints {
         request: Request<wire::QueryMonitorRequest>,
     ) -> Result<Response<wire::QueryMonitorResponse>, Status> {
         let (cx, message) = context::split(request)?;
-        let targets = self.query(&cx, message).await.map_err(|e| cx.status(e))?;
-        Ok(Response::new(wire::QueryMonitorResponse { targets }))
+        let found = self.query(&cx, message).await.map_err(|e| cx.status(e))?;
+        Ok(Response::new(found))
     }
 
     async fn watch_monitor(
@@ -192,9 +247,18 @@ impl MonitorService for Endpoints {
     ) -> Result<Response<wire::ExplainPredictionResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let found = self
-            .explain(&message.prediction_id)
+            .explain(&cx, &message.prediction_id)
             .await
             .map_err(|e| cx.status(e))?;
+        Ok(Response::new(found))
+    }
+
+    async fn read_predictions(
+        &self,
+        request: Request<wire::ReadPredictionsRequest>,
+    ) -> Result<Response<wire::ReadPredictionsResponse>, Status> {
+        let (cx, message) = context::split(request)?;
+        let found = self.read(&cx, message).await.map_err(|e| cx.status(e))?;
         Ok(Response::new(found))
     }
 

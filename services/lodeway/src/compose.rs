@@ -104,7 +104,9 @@ impl House {
         let tracking = site.tracking(artifacts.clone()).await?;
         let registry = site.registry(tracking.clone(), artifacts.clone()).await?;
         let serving = site.serving(edge, registry.clone(), artifacts.clone()).await?;
-        let (front, gateway) = site.endpoints(serving.clone(), registry.clone()).await?;
+        let (front, gateway) = site
+            .endpoints(serving.clone(), registry.clone(), artifacts.clone())
+            .await?;
         let (endpoints, llm) = front.unzip();
         let evaluation = site
             .evaluation(lodeway_evaluation::Peers {
@@ -290,6 +292,7 @@ impl Site<'_> {
         &mut self,
         serving: Option<Transport>,
         registry: Option<Transport>,
+        artifacts: Option<Transport>,
     ) -> Result<(Option<(Endpoints, Llm)>, Option<Transport>)> {
         if !self.config.runs(ServiceName::Gateway) {
             return Ok((None, self.elsewhere(&self.config.peers.gateway)?));
@@ -307,10 +310,17 @@ impl Site<'_> {
             window: own.window.get(),
             window_retention: own.window_retention.get(),
             sampled_calls_per_second: own.sampled_calls_per_second,
+            recorded_calls_per_second: own.recorded_calls_per_second,
+            record_flush: own.record_flush.get(),
+            record_retention: own.record_retention.get(),
             follow_every: own.follow_every.get(),
             rollout_every: own.rollout_every.get(),
         };
-        let peers = EndpointPeers { serving, registry };
+        let peers = EndpointPeers {
+            serving,
+            registry,
+            artifacts,
+        };
         let tasks = self.tasks.clone();
         let endpoints = Endpoints::start(Arc::new(store), peers, self.clock.clone(), tasks, settings).await?;
         let asked = merge([

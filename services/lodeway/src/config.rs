@@ -265,6 +265,12 @@ pub struct EndpointsConfig {
     pub window_retention: HumanDuration,
     /// Calls a second and target whose values go into distributions.
     pub sampled_calls_per_second: u32,
+    /// Calls a second and endpoint whose predictions are recorded; calls that are kept whole come on top.
+    pub recorded_calls_per_second: u32,
+    /// How long a recorded prediction waits at most until it is written.
+    pub record_flush: HumanDuration,
+    /// How long recorded predictions are kept.
+    pub record_retention: HumanDuration,
     /// How often what targets mean and whether they are ready is looked at.
     pub follow_every: HumanDuration,
     /// How often rollouts are looked at.
@@ -278,6 +284,9 @@ impl Default for EndpointsConfig {
             window: HumanDuration::secs(10),
             window_retention: HumanDuration::secs(30 * 24 * 3_600),
             sampled_calls_per_second: 200,
+            recorded_calls_per_second: 100,
+            record_flush: HumanDuration::secs(30),
+            record_retention: HumanDuration::secs(30 * 24 * 3_600),
             follow_every: HumanDuration::secs(2),
             rollout_every: HumanDuration::secs(1),
         }

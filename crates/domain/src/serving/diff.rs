@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{MatchRule, Revision, Shadow, StickyKey, TargetName, TargetRef};
+use super::{MatchRule, RequestLog, Revision, Shadow, StickyKey, TargetName, TargetRef};
 
 /// One difference between two revisions of an endpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +81,13 @@ pub enum RevisionChange {
         /// What it is.
         to: String,
     },
+    /// Other requests are kept, or other parts of them.
+    RequestLog {
+        /// What it was.
+        from: RequestLog,
+        /// What it is.
+        to: RequestLog,
+    },
     /// How many keys of the split get another target, by name.
     KeysMoved {
         /// A fraction of all keys, in (0, 1].
@@ -112,6 +119,12 @@ pub fn diff(from: &Revision, to: &Revision) -> Vec<RevisionChange> {
             .into_iter()
             .map(|(setting, from, to)| RevisionChange::Resilience { setting, from, to }),
     );
+    if from.request_log != to.request_log {
+        changes.push(RevisionChange::RequestLog {
+            from: from.request_log.clone(),
+            to: to.request_log.clone(),
+        });
+    }
     let share = from.split.moved(&to.split);
     if share > 0.0 {
         changes.push(RevisionChange::KeysMoved { share });
@@ -209,6 +222,7 @@ impl fmt::Display for RevisionChange {
             Self::RulesReordered => f.write_str("rules stand in another order"),
             Self::Sticky { from, to } => write!(f, "sticky by: {from} → {to}"),
             Self::Shadow { from, to } => write!(f, "copies: {} → {}", copies(from), copies(to)),
+            Self::RequestLog { from, to } => write!(f, "requests kept: {from} → {to}"),
             Self::Resilience { setting, from, to } => write!(f, "{setting}: {from} → {to}"),
             Self::KeysMoved { share } => {
                 write!(f, "{:.2} % of the keys get another target", share * 100.0)

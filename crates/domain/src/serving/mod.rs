@@ -21,6 +21,7 @@ mod interval;
 mod outlier;
 mod prediction_id;
 mod reference;
+mod request_log;
 mod resilience;
 mod retry_budget;
 mod revision;
@@ -48,6 +49,7 @@ pub use self::{
     outlier::{BreakerState, CallOutcome, CircuitBreaker, Pass},
     prediction_id::{PREDICTION_ID_CHARS, PredictionFields, PredictionId, PredictionKey, PredictionKeys},
     reference::{External, Scheme, TargetRef},
+    request_log::RequestLog,
     resilience::{OutlierEjection, Resilience},
     retry_budget::{RETRY_WINDOW_SECONDS, RetryBudget},
     revision::{

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DeploymentSettings, EndpointUid, MatchRule, Resilience, RolloutId, StickyKey, TargetName, TargetRef,
-    TrafficSplit, Weight, resilience::check_timeout,
+    DeploymentSettings, EndpointUid, MatchRule, RequestLog, Resilience, RolloutId, StickyKey, TargetName,
+    TargetRef, TrafficSplit, Weight, resilience::check_timeout,
 };
 use crate::{Error, Result, error::Violations, registry::check_comment, time::Timestamp};
 
@@ -109,6 +109,8 @@ pub struct RevisionSpec {
     pub shadow: Option<Shadow>,
     /// Timeouts, retries and bounds.
     pub resilience: Resilience,
+    /// What is kept of single calls.
+    pub request_log: RequestLog,
 }
 
 /// One numbered state of an endpoint; it never changes.
@@ -128,6 +130,9 @@ pub struct Revision {
     pub shadow: Option<Shadow>,
     /// Timeouts, retries and bounds.
     pub resilience: Resilience,
+    /// What is kept of single calls.
+    #[serde(default)]
+    pub request_log: RequestLog,
     /// When it was made.
     pub created: Timestamp,
     /// Who made it.
@@ -177,6 +182,7 @@ impl RevisionSpec {
             sticky: self.sticky,
             shadow: self.shadow,
             resilience: self.resilience,
+            request_log: self.request_log,
             created: author.created,
             principal: author.principal,
             principal_verified: author.principal_verified,
@@ -229,6 +235,7 @@ impl RevisionSpec {
             }
         }
         let _ = found.take("resilience", self.resilience.check());
+        self.request_log.check(found);
     }
 }
 
@@ -256,6 +263,7 @@ impl Revision {
             sticky: self.sticky.clone(),
             shadow: self.shadow.clone(),
             resilience: self.resilience,
+            request_log: self.request_log.clone(),
         }
     }
 

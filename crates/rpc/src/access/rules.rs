@@ -207,6 +207,7 @@ pub const RULES: &[(&str, Access)] = &[
     ("/lodeway.gateway.v1.LlmService/Chat", Read),
     ("/lodeway.gateway.v1.LlmService/StreamChat", Read),
     ("/lodeway.gateway.v1.LlmService/Embed", Read),
+    ("/lodeway.gateway.v1.MonitorService/ReadPredictions", Read),
     ("/inference.GRPCInferenceService/ServerLive", Public),
     ("/inference.GRPCInferenceService/ServerReady", Public),
     ("/inference.GRPCInferenceService/ServerMetadata", Public),

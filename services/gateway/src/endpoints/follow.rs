@@ -1,8 +1,8 @@
 //! Keeps the route table fresh: what this or another gateway changed, and what followed references mean now.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use lodeway_domain::{Error, Result, caller::Workspace, serving::TargetRef};
 use lodeway_proto::registry::v1::WatchModelVersionsRequest;
 use lodeway_rpc::status;
@@ -129,17 +129,25 @@ impl Endpoints {
 
     /// Hears at once when a stage or an alias moves. A registry that is down is asked again; until then all goes on as it is.
     async fn watch_registry(&self, moved: &Notify) {
-        let Some(registry) = &self.0.registry else { return };
+        let mut watched = HashSet::new();
+        let mut ended = FuturesUnordered::new();
         loop {
-            let workspaces: std::collections::HashSet<_> = self
-                .0
-                .table
-                .all()
-                .iter()
-                .map(|route| route.workspace.clone())
-                .collect();
-            // One stream a workspace would be exact; one for the default and the regular look for the rest is enough.
-            let workspace = workspaces.into_iter().next().unwrap_or_default();
+            for route in self.0.table.all() {
+                if watched.insert(route.workspace.clone()) {
+                    ended.push(self.watch_workspace(route.workspace.clone(), moved));
+                }
+            }
+            tokio::select! {
+                Some(workspace) = ended.next() => drop(watched.remove(&workspace)),
+                () = tokio::time::sleep(self.0.config.follow_every) => {}
+            }
+        }
+    }
+
+    /// Hears of one workspace until the stream breaks or no endpoint is left in it; gives the workspace back a moment
+    /// later.
+    async fn watch_workspace(&self, workspace: Workspace, moved: &Notify) -> Workspace {
+        if let Some(registry) = &self.0.registry {
             let cx = super::own_context(&workspace);
             let opened = registry
                 .clone()
@@ -150,14 +158,24 @@ impl Endpoints {
                     let mut stream = stream.into_inner();
                     while let Ok(Some(_)) = stream.message().await {
                         moved.notify_one();
+                        if self
+                            .0
+                            .table
+                            .all()
+                            .iter()
+                            .all(|route| route.workspace != workspace)
+                        {
+                            break;
+                        }
                     }
                 }
                 Err(error) => {
                     tracing::debug!(error = %status::into_error(&error), "the registry cannot be watched")
                 }
             }
-            tokio::time::sleep(self.0.config.follow_every).await;
         }
+        tokio::time::sleep(self.0.config.follow_every).await;
+        workspace
     }
 
     /// Looks at what is not ready or may have moved, now and whenever the registry says that something did.
@@ -264,6 +282,9 @@ impl Endpoints {
             let changes = self.0.store.prune_changes(now, CHANGE_RETENTION).await;
             if let Err(error) = windows.and(changes.map(drop)) {
                 tracing::warn!(%error, "old measurements cannot be forgotten now");
+            }
+            if let Err(error) = self.prune_records().await {
+                tracing::warn!(%error, "old predictions cannot be forgotten now");
             }
         }
     }

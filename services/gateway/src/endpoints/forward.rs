@@ -26,6 +26,7 @@ use super::{
     choose::{Asked, Chosen},
     events::Happened,
     monitor::{Of, Seen},
+    records::{Offer, Said},
     table::Route,
 };
 
@@ -69,12 +70,21 @@ impl Endpoints {
             version: &version,
             input: &input,
         };
+        let started = Instant::now();
         let (done, chosen) = self.call(cx, &route, &asked, Work::Tensors(&message)).await?;
         let Done::Tensors(mut response) = done else {
             return Err(Error::internal("tensors were answered by a document"));
         };
         let prediction_id = self.prediction_id(&route, &chosen);
         self.mirror(cx, &route, &chosen, &message, &response, &prediction_id);
+        let offer = Offer {
+            target: chosen.target.target.name.as_str(),
+            model_version: &chosen.ready.resolution.model_version,
+            id: &prediction_id,
+            latency: started.elapsed(),
+            said: Said::Tensors(&message, &response),
+        };
+        self.record(&route, &offer);
         response.model_name.clone_from(&message.model_name);
         response
             .model_version
@@ -102,13 +112,27 @@ impl Endpoints {
             input: &|_| None,
         };
         let work = Work::Document { content_type, body };
+        let started = Instant::now();
         let (done, chosen) = self.call(cx, route, &asked, work).await?;
         let Done::Document(answer) = done else {
             return Err(Error::internal("a document was answered by tensors"));
         };
+        let prediction_id = self.prediction_id(route, &chosen);
+        let offer = Offer {
+            target: chosen.target.target.name.as_str(),
+            model_version: &chosen.ready.resolution.model_version,
+            id: &prediction_id,
+            latency: started.elapsed(),
+            said: Said::Document {
+                content_type,
+                request: body,
+                answer: &answer.body,
+            },
+        };
+        self.record(route, &offer);
         Ok(Answered {
             answer,
-            prediction_id: self.prediction_id(route, &chosen),
+            prediction_id,
             model_version: chosen.ready.resolution.model_version.clone(),
         })
     }

@@ -271,8 +271,10 @@ impl Endpoints {
     ) -> Result<(Revision, Vec<lodeway_store::gateway::Resolution>)> {
         let key = self.get(cx, name).await?.endpoint.uid.key();
         let revision = self.0.store.revision_at(key, at).await?;
-        let revision = revision
-            .ok_or_else(|| Error::not_found(ResourceKind::Revision, format!("{name} at that time")))?;
+        let revision = revision.ok_or_else(|| {
+            let why = format!("is before endpoint `{name}` was created; nothing served then");
+            Error::invalid("time", why)
+        })?;
         let targets = self.0.store.resolutions_at(key, revision.number, at).await?;
         Ok((revision, targets))
     }

@@ -3,7 +3,7 @@
 //! The way of a call: `table` gives the endpoint's [`Route`] (an immutable snapshot, no lock, no database), `choose` says
 //! which target, `forward` calls it within its deadline, tries again where that is safe, stamps the answer with its
 //! prediction id, and tells `monitor` and `shadow`. Beside it: `manage` makes endpoints and revisions, `resolve` finds
-//! out what a target means and gets it ready, `follow` keeps the table fresh, `rollouts` moves traffic by steps, `typed`
+//! out what a target means and gets it ready, `records` keeps single predictions, `follow` keeps the table fresh, `rollouts` moves traffic by steps, `typed`
 //! gives each endpoint a gRPC service of its own.
 
 pub(crate) mod choose;
@@ -12,6 +12,7 @@ pub(crate) mod follow;
 pub(crate) mod forward;
 pub(crate) mod manage;
 pub(crate) mod monitor;
+pub(crate) mod records;
 pub(crate) mod resolve;
 pub(crate) mod rollouts;
 pub(crate) mod shadow;
@@ -55,6 +56,8 @@ pub struct EndpointPeers {
     pub serving: Option<Transport>,
     /// Says what references mean and when that changes; none: as above.
     pub registry: Option<Transport>,
+    /// Keeps records of single calls; none: none are kept.
+    pub artifacts: Option<Transport>,
 }
 
 /// What endpoints may be told.
@@ -68,6 +71,12 @@ pub struct EndpointConfig {
     pub window_retention: Duration,
     /// Calls a second and target whose values go into distributions; the rest is only counted.
     pub sampled_calls_per_second: u32,
+    /// Calls a second and endpoint whose predictions are recorded; calls that are kept whole come on top.
+    pub recorded_calls_per_second: u32,
+    /// How long a recorded prediction waits at most until it is written.
+    pub record_flush: Duration,
+    /// How long recorded predictions are kept.
+    pub record_retention: Duration,
     /// How often targets that are not ready are looked at again, and followed references compared with the registry.
     pub follow_every: Duration,
     /// How often rollouts are looked at.
@@ -81,6 +90,9 @@ impl Default for EndpointConfig {
             window: Duration::from_secs(10),
             window_retention: Duration::from_secs(30 * 24 * 3_600),
             sampled_calls_per_second: 200,
+            recorded_calls_per_second: 100,
+            record_flush: Duration::from_secs(30),
+            record_retention: Duration::from_secs(30 * 24 * 3_600),
             follow_every: Duration::from_secs(2),
             rollout_every: Duration::from_secs(1),
         }
@@ -104,6 +116,10 @@ pub(crate) struct Shared {
     pub(crate) config: EndpointConfig,
     /// Who measures: this process, so that another one under the same name does not write over its windows.
     pub(crate) measurer: String,
+    /// Records of single calls.
+    pub(crate) records: records::Records,
+    /// Who writes them, in names of files.
+    pub(crate) writer: String,
     /// Windows that the store did not take; held while windows are written.
     pub(crate) unsent: tokio::sync::Mutex<Vec<Window>>,
 }
@@ -136,6 +152,7 @@ impl Endpoints {
             })
         });
         let registry = peers.registry.map(RegistryServiceClient::new);
+        let (records, inbox) = records::Records::new(peers.artifacts);
         let endpoints = Self(Arc::new(Shared {
             store,
             table: Table::default(),
@@ -147,10 +164,15 @@ impl Endpoints {
             tasks,
             measurer: format!("{}/{}", config.replica, lodeway_domain::id::new_hex()),
             config,
+            records,
+            writer: lodeway_domain::id::new_hex(),
             unsent: tokio::sync::Mutex::default(),
         }));
         endpoints.begin_following().await?;
         endpoints.begin_flushing();
+        if let Some(inbox) = inbox {
+            endpoints.begin_recording(inbox);
+        }
         endpoints.begin_rollouts();
         Ok(endpoints)
     }

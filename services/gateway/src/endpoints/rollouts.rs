@@ -184,6 +184,22 @@ impl Endpoints {
 
     pub(crate) async fn pause_rollout(&self, cx: &CallContext, id: &str, comment: String) -> Result<Stored> {
         let by = cx.caller.principal.clone();
+        // A step whose traffic is not set yet cannot be held; so it is set now, as the controller would do next.
+        let standing = Standing::read(self.0.store.rollout(&cx.caller.workspace, id).await?)?;
+        if is_entering(&standing.stored) {
+            match self.drive(standing, None).await {
+                Ok(()) | Err(Error::Conflict(_)) => {}
+                Err(error) => return Err(error),
+            }
+            let stored = self.get_rollout(cx, id).await?;
+            if is_entering(&stored) {
+                let why = format!(
+                    "a rollout whose step has no traffic yet cannot be paused: {}; abort it, or pause it later",
+                    stored.holds
+                );
+                return Err(Error::precondition(Reason::RolloutState, why, Vec::new()));
+            }
+        }
         self.by_a_person(cx, id, RolloutEvent::Pause { by, comment })
             .await
     }
@@ -649,6 +665,11 @@ impl Endpoints {
         };
         done.map_err(|s| status::into_error(&s))
     }
+}
+
+/// Whether a step is about to get its traffic.
+fn is_entering(stored: &Stored) -> bool {
+    matches!(stored.rollout.state.status, RolloutStatus::Entering { .. })
 }
 
 /// A registry that said no, and not one that did not answer.

@@ -21,6 +21,8 @@ use super::mlflow::error as mlflow_error;
 use crate::endpoints::{Endpoints, MAX_INPUT_BYTES, forward::Answered, table::Route};
 
 const PREDICTION_ID: &str = "x-lodeway-prediction-id";
+/// Rows of a table in Parquet; few bytes may stand for many of them.
+const MAX_PARQUET_ROWS: u64 = 10_000_000;
 const MODEL_VERSION: &str = "x-lodeway-model-version";
 
 /// The access rules of these routes.
@@ -122,6 +124,27 @@ async fn invocations(
     }
 }
 
+impl Endpoints {
+    /// A table in Parquet, read on a thread for blocking work. Errors: `INVALID_FIELD` naming the column or the place of a
+    /// file that is broken or holds what has no tensor, `LIMIT_EXCEEDED`.
+    async fn read_parquet(&self, body: Bytes) -> Result<scoring::Input, Error> {
+        let read = move || lodeway_tables::frame_of_parquet(body, MAX_PARQUET_ROWS);
+        let table = self
+            .0
+            .tasks
+            .spawn_blocking(read)
+            .await
+            .map_err(Error::internal)??;
+        Ok(scoring::Input {
+            payload: Payload::Frame(table.frame),
+            params: lodeway_inference::Params::new(),
+            form: scoring::Form::Parquet,
+            ignored: Vec::new(),
+            has_index: table.has_index,
+        })
+    }
+}
+
 /// A scoring document: read here where that is possible, else passed on as it came.
 async fn score(endpoints: &Endpoints, cx: CallContext, route: Arc<Route>, request: Request) -> Response {
     let headers = request.headers().clone();
@@ -145,6 +168,14 @@ async fn score(endpoints: &Endpoints, cx: CallContext, route: Arc<Route>, reques
         Ok(scoring::Parsed::Input(input)) if !(passes_on || input.has_index && route.is_python()) => {
             Some(input)
         }
+        Ok(scoring::Parsed::PassOn(scoring::PassOn {
+            form: scoring::Form::Parquet,
+            ..
+        })) if !(passes_on || route.is_python()) => match endpoints.read_parquet(document.body.clone()).await
+        {
+            Ok(input) => Some(input),
+            Err(error) => return refused(&cx, error),
+        },
         Ok(_) => None,
         // What a model with type hints takes is for the model to say.
         Err(scoring::Refused::Invalid(_)) if passes_on => None,

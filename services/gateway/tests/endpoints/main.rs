@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod calls;
+mod documents;
 mod health;
 mod manage;
 mod measured;
+mod records;
 mod rollouts;
 mod shadow;
 mod swaps;
@@ -49,6 +51,8 @@ struct Bench {
     tasks: Tasks,
     api: EndpointServiceClient<Transport>,
     monitor: MonitorServiceClient<Transport>,
+    artifacts: Option<Transport>,
+    endpoints: Endpoints,
     scoring: GrpcInferenceServiceClient<Transport>,
 }
 
@@ -64,12 +68,17 @@ fn config(replica: &str) -> EndpointConfig {
 
 impl Bench {
     async fn new() -> Self {
+        Self::keeping(None).await
+    }
+
+    /// A gateway that keeps records of calls in this artifact service.
+    async fn keeping(artifacts: Option<Transport>) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let url = StoreUrl::Sqlite(folder.path().join("gateway.db"));
         let db = Db::open(&url, "gateway", DbOptions::default()).await.unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_millis(START)));
         let store = SqlGateway::open(db, Timestamp::from_millis(START)).await.unwrap();
-        Self::on(folder, Arc::new(store), clock, config("gw-0")).await
+        Self::on(folder, Arc::new(store), clock, config("gw-0"), artifacts).await
     }
 
     async fn on(
@@ -77,11 +86,13 @@ impl Bench {
         store: Arc<dyn GatewayStore>,
         clock: Arc<ManualClock>,
         config: EndpointConfig,
+        artifacts: Option<Transport>,
     ) -> Self {
         let tasks = Tasks::new();
         let peers = EndpointPeers {
             serving: None,
             registry: None,
+            artifacts: artifacts.clone(),
         };
         let endpoints = Endpoints::start(store.clone(), peers, clock.clone(), tasks.clone(), config)
             .await
@@ -100,6 +111,8 @@ impl Bench {
             tasks,
             api: EndpointServiceClient::new(transport.clone()),
             monitor: MonitorServiceClient::new(transport.clone()),
+            artifacts,
+            endpoints,
             scoring: GrpcInferenceServiceClient::new(transport),
         }
     }
@@ -111,6 +124,7 @@ impl Bench {
             self.store.clone(),
             self.clock.clone(),
             config(replica),
+            self.artifacts.clone(),
         )
         .await
     }

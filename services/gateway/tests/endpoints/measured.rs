@@ -212,7 +212,7 @@ async fn what_was_behind_an_endpoint_at_a_moment_is_known() {
     }
     refused(
         &at(9_999).await.unwrap_err(),
-        Code::NotFound,
-        "RESOURCE_NOT_FOUND",
+        Code::InvalidArgument,
+        "INVALID_FIELD",
     );
 }

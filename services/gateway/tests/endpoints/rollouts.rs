@@ -397,6 +397,20 @@ async fn two_gateways_make_every_step_once() {
 }
 
 #[tokio::test]
+async fn a_rollout_can_be_paused_as_soon_as_it_has_begun() {
+    let c = Candidate::new().await;
+    let rollout_id = c.start(steps(&[0.5, 1.0])).await.unwrap();
+    let request = wire::PauseRolloutRequest {
+        rollout_id,
+        comment: "wait".to_owned(),
+    };
+    let paused = c.bench.api().pause_rollout(request).await.unwrap().into_inner();
+    let paused = paused.rollout.unwrap();
+    assert_eq!((paused.state(), paused.step), (State::Paused, 0));
+    assert_eq!(c.reasons().await, ["create", "step 0"]);
+}
+
+#[tokio::test]
 async fn a_person_pauses_resumes_and_aborts() {
     let c = Candidate::new().await;
     let id = c.start(steps(&[0.5, 1.0])).await.unwrap();

@@ -1,0 +1,333 @@
+//! Records of single calls: what is kept, what is left out, and how it is read.
+
+use lodeway_artifacts::Artifacts;
+use lodeway_store::{
+    artifacts::{self, ArtifactStore, RootSettings, Roots, SqlDigestIndex},
+    migrate,
+};
+use lodeway_tables::{Format, Options, Reader, Value};
+use tonic::service::Routes;
+
+use super::*;
+
+/// An artifact service over a folder.
+struct Shelf {
+    folder: tempfile::TempDir,
+    transport: Transport,
+}
+
+impl Shelf {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = StoreUrl::Sqlite(folder.path().join("artifacts.db"));
+        let db = Db::open(&url, "artifacts", DbOptions::default()).await.unwrap();
+        let now = Timestamp::from_millis(START);
+        migrate::apply(&db, artifacts::MIGRATIONS, now).await.unwrap();
+        let roots = RootSettings {
+            proxied: folder.path().join("files").display().to_string(),
+            ..RootSettings::default()
+        };
+        let clock = Arc::new(ManualClock::at(now));
+        let roots = Roots::open(&roots).await.unwrap();
+        let store = ArtifactStore::new(roots, Arc::new(SqlDigestIndex::new(db)), clock.clone());
+        let service = Artifacts::new(store, clock).into_service();
+        let column = Column::new(ColumnConfig::default(), Authenticator::open(), access::platform());
+        Self {
+            folder,
+            transport: Transport::local(column.wrap(Routes::new(service))),
+        }
+    }
+
+    /// The files of an endpoint's first day.
+    fn files(&self, endpoint: &str) -> Vec<std::path::PathBuf> {
+        let day = format!("files/endpoints/{endpoint}/date=2023-11-14");
+        let Ok(found) = std::fs::read_dir(self.folder.path().join(day)) else {
+            return Vec::new();
+        };
+        found.map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+fn logged(mut spec: wire::RevisionSpec, log: wire::RequestLog) -> wire::RevisionSpec {
+    spec.request_log = Some(log);
+    spec
+}
+
+fn everything() -> wire::RequestLog {
+    wire::RequestLog {
+        sample_share: 1.0,
+        slice_fields: vec!["x".to_owned()],
+        ..wire::RequestLog::default()
+    }
+}
+
+fn wanted(endpoint: &str) -> wire::ReadPredictionsRequest {
+    wire::ReadPredictionsRequest {
+        endpoint: endpoint.to_owned(),
+        start_time: Some(stamp(-1)),
+        end_time: Some(stamp(1_000_000)),
+        ..wire::ReadPredictionsRequest::default()
+    }
+}
+
+impl Bench {
+    async fn read(&self, request: wire::ReadPredictionsRequest) -> wire::ReadPredictionsResponse {
+        self.monitor
+            .clone()
+            .read_predictions(request)
+            .await
+            .unwrap()
+            .into_inner()
+    }
+
+    async fn counts(&self, endpoint: &str) -> wire::PredictionRecords {
+        let request = wire::QueryMonitorRequest {
+            endpoint: endpoint.to_owned(),
+            ..wire::QueryMonitorRequest::default()
+        };
+        let found = self.monitor.clone().query_monitor(request).await.unwrap();
+        found.into_inner().records.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn whole_calls_are_kept_read_and_explained() {
+    let shelf = Shelf::new().await;
+    let bench = Bench::keeping(Some(shelf.transport.clone())).await;
+    let one = Upstream::start().unwrap();
+    one.score(|value| value + 1.0);
+    let made = bench
+        .create("a", logged(spec([target("one", &one, 1)]), everything()))
+        .await
+        .unwrap();
+    assert_eq!(
+        made.revision
+            .unwrap()
+            .spec
+            .unwrap()
+            .request_log
+            .unwrap()
+            .sample_share,
+        1.0
+    );
+    let mut ids = Vec::new();
+    for value in [3.0, 4.0] {
+        let answer = bench.call(Request::new(input("a", value))).await.unwrap();
+        ids.push(prediction_id(&answer));
+        bench.turn(Duration::from_millis(5));
+    }
+    let found = bench.read(wanted("a")).await;
+    assert_eq!(found.next_page_token, "");
+    let first = &found.predictions[0];
+    assert_eq!(found.predictions.len(), 2);
+    assert_eq!((&first.prediction_id, first.time), (&ids[0], Some(stamp(0))));
+    assert_eq!((first.revision, &*first.target, first.rows), (1, "one", 1));
+    assert_eq!((first.value, first.class.clone()), (Some(4.0), None));
+    assert_eq!(
+        (&*first.prediction_json, &*first.response_json),
+        ("[4.0]", "[4.0]")
+    );
+    assert_eq!(first.request_json, r#"{"inputs": {"x": [3.0]}}"#);
+    assert_eq!(first.slices["x"], "3.0");
+
+    let explained = wire::ExplainPredictionRequest {
+        prediction_id: ids[1].clone(),
+    };
+    let explained = bench
+        .monitor
+        .clone()
+        .explain_prediction(explained)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (&*explained.request_json, &*explained.response_json),
+        (r#"{"inputs": {"x": [4.0]}}"#, "[5.0]")
+    );
+
+    let counts = bench.counts("a").await;
+    assert_eq!((counts.recorded, counts.kept_whole, counts.lost), (2, 2, 0));
+    let files = shelf.files("a");
+    let bytes = bytes::Bytes::from(std::fs::read(&files[0]).unwrap());
+    let batch = Reader::open(bytes, Format::Parquet, &Options::default())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    assert_eq!((files.len(), batch.rows()), (1, 2));
+    assert_eq!(batch.column("input.x").unwrap().value(1), Value::Double(4.0));
+    assert_eq!(batch.column("outcome").unwrap().value(0), Value::Text("OK"));
+}
+
+#[tokio::test]
+async fn every_call_is_recorded_within_the_budget_and_the_rest_is_counted() {
+    let shelf = Shelf::new().await;
+    let bench = Bench::keeping(Some(shelf.transport.clone())).await;
+    let one = Upstream::start().unwrap();
+    bench.create("a", spec([target("one", &one, 1)])).await.unwrap();
+    bench.scores("a", 103).await;
+    bench.turn(Duration::from_secs(1));
+    bench.scores("a", 2).await;
+    let found = bench.read(wanted("a")).await.predictions;
+    assert_eq!(found.len(), 102);
+    assert!(
+        found
+            .iter()
+            .all(|one| one.request_json.is_empty() && one.value.is_some())
+    );
+    let counts = bench.counts("a").await;
+    assert_eq!(
+        (counts.recorded, counts.kept_whole, counts.over_budget),
+        (102, 0, 3)
+    );
+    // Whole ones are bounded by bytes, and what does not fit is still recorded.
+    let log = wire::RequestLog {
+        max_bytes_per_second: 100,
+        ..everything()
+    };
+    bench
+        .revise("a", logged(spec([target("one", &one, 1)]), log))
+        .await
+        .unwrap();
+    bench.turn(Duration::from_secs(1));
+    bench.scores("a", 4).await;
+    let only = wire::ReadPredictionsRequest {
+        only_whole: true,
+        ..wanted("a")
+    };
+    let whole = bench.read(only).await.predictions.len() as i64;
+    let counts = bench.counts("a").await;
+    assert!((1..4).contains(&whole), "{whole}");
+    assert_eq!((counts.recorded, counts.kept_whole), (106, whole));
+    assert_eq!(counts.payloads_over_budget, 4 - whole);
+}
+
+#[tokio::test]
+async fn pages_spans_and_targets_are_kept_apart() {
+    let shelf = Shelf::new().await;
+    let bench = Bench::keeping(Some(shelf.transport.clone())).await;
+    let (one, two) = (Upstream::start().unwrap(), Upstream::start().unwrap());
+    bench
+        .create("a", spec([target("one", &one, 1), target("two", &two, 1)]))
+        .await
+        .unwrap();
+    for _ in 0..5 {
+        bench.scores("a", 6).await;
+        // A file of its own.
+        bench.read(wanted("a")).await;
+        bench.turn(Duration::from_secs(10));
+    }
+    let whole = bench.read(wanted("a")).await.predictions;
+    let (mut paged, mut token) = (Vec::new(), String::new());
+    loop {
+        let page = bench
+            .read(wire::ReadPredictionsRequest {
+                page_size: 7,
+                page_token: token,
+                ..wanted("a")
+            })
+            .await;
+        assert!(page.predictions.len() <= 7);
+        paged.extend(page.predictions);
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((whole.len(), &paged), (30, &whole));
+    let second = wire::ReadPredictionsRequest {
+        start_time: Some(stamp(10_000)),
+        end_time: Some(stamp(20_000)),
+        ..wanted("a")
+    };
+    assert_eq!(bench.read(second).await.predictions, whole[6..12]);
+    let of_two = wire::ReadPredictionsRequest {
+        target: "two".to_owned(),
+        ..wanted("a")
+    };
+    let of_two = bench.read(of_two).await.predictions;
+    assert_eq!(of_two.len() as u64, two.calls());
+    let other = wire::ReadPredictionsRequest {
+        page_token: "nonsense".to_owned(),
+        ..wanted("a")
+    };
+    let other = bench.monitor.clone().read_predictions(other).await.unwrap_err();
+    refused(&other, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
+}
+
+#[tokio::test]
+async fn redacted_values_reach_no_file() {
+    let shelf = Shelf::new().await;
+    let bench = Bench::keeping(Some(shelf.transport.clone())).await;
+    let one = Upstream::start().unwrap();
+    let log = |redacted: &str| wire::RequestLog {
+        sample_share: 1.0,
+        redacted_fields: vec![redacted.to_owned()],
+        ..wire::RequestLog::default()
+    };
+    bench
+        .create("a", logged(spec([target("one", &one, 1)]), log("x")))
+        .await
+        .unwrap();
+    bench.score("a", 77.0).await.unwrap();
+    let found = &bench.read(wanted("a")).await.predictions[0];
+    assert_eq!(found.request_json, r#"{"inputs": {}}"#);
+    bench
+        .revise("a", logged(spec([target("one", &one, 1)]), log("score")))
+        .await
+        .unwrap();
+    bench.turn(Duration::from_millis(1));
+    bench.score("a", 77.0).await.unwrap();
+    let found = &bench.read(wanted("a")).await.predictions[1];
+    assert_eq!((found.value, &*found.response_json), (None, ""));
+    let both = wire::RequestLog {
+        slice_fields: vec!["x".to_owned()],
+        ..log("x")
+    };
+    let both = bench
+        .revise("a", logged(spec([target("one", &one, 1)]), both))
+        .await
+        .unwrap_err();
+    refused(&both, Code::InvalidArgument, "INVALID_FIELD");
+}
+
+#[tokio::test]
+async fn what_waits_is_written_at_shutdown_and_read_by_the_next() {
+    let shelf = Shelf::new().await;
+    let bench = Bench::keeping(Some(shelf.transport.clone())).await;
+    let one = Upstream::start().unwrap();
+    bench.create("a", spec([target("one", &one, 1)])).await.unwrap();
+    bench.scores("a", 9).await;
+    assert_eq!(shelf.files("a").len(), 0);
+    let bench = bench.restart("gw-0").await;
+    assert_eq!(shelf.files("a").len(), 1);
+    assert_eq!(bench.read(wanted("a")).await.predictions.len(), 9);
+}
+
+#[tokio::test]
+async fn no_store_slows_nobody_and_is_said() {
+    // Nobody listens there.
+    let nowhere = Transport::remote(&"http://127.0.0.1:9".parse().unwrap()).unwrap();
+    let bench = Bench::keeping(Some(nowhere)).await;
+    let one = Upstream::start().unwrap();
+    bench
+        .create("a", logged(spec([target("one", &one, 1)]), everything()))
+        .await
+        .unwrap();
+    bench.scores("a", 20).await;
+    let unread = bench
+        .monitor
+        .clone()
+        .read_predictions(wanted("a"))
+        .await
+        .unwrap_err();
+    assert_eq!(unread.code(), Code::Unavailable);
+    assert_eq!(bench.counts("a").await.recorded, 0);
+
+    let bench = Bench::new().await;
+    let refusal = bench
+        .create("a", logged(spec([target("one", &one, 1)]), everything()))
+        .await
+        .unwrap_err();
+    refused(&refusal, Code::InvalidArgument, "INVALID_FIELD");
+}
