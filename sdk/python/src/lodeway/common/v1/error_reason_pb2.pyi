@@ -88,6 +88,18 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """The host lacks what a model needs: a library, an interpreter, a fence."""
     ERROR_REASON_ROLLOUT_STATE: _ErrorReason.ValueType  # 32
     """A rollout is under way, or in a state that does not allow this."""
+    ERROR_REASON_PROMOTION_REFUSED: _ErrorReason.ValueType  # 33
+    """A promotion rule is not fulfilled; the violations list every clause that failed."""
+    ERROR_REASON_CALLER_NOT_VERIFIED: _ErrorReason.ValueType  # 34
+    """The call needs a caller whose credential proved who it is."""
+    ERROR_REASON_OWN_VERSION: _ErrorReason.ValueType  # 35
+    """The author of a version cannot approve it."""
+    ERROR_REASON_EVALUATION_STATE: _ErrorReason.ValueType  # 40
+    """An evaluation is in a state that does not allow this."""
+    ERROR_REASON_NO_RECORDS_PENDING: _ErrorReason.ValueType  # 41
+    """No record was added to the dataset since its newest version."""
+    ERROR_REASON_KEY_MISSING: _ErrorReason.ValueType  # 36
+    """A route to a language model names a key that the configuration of the server does not have."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """What happened, as it stands in `google.rpc.ErrorInfo.reason` of a failed call (without the `ERROR_REASON_` prefix).
@@ -160,4 +172,16 @@ ERROR_REASON_RUNTIME_MISSING: ErrorReason.ValueType  # 31
 """The host lacks what a model needs: a library, an interpreter, a fence."""
 ERROR_REASON_ROLLOUT_STATE: ErrorReason.ValueType  # 32
 """A rollout is under way, or in a state that does not allow this."""
+ERROR_REASON_PROMOTION_REFUSED: ErrorReason.ValueType  # 33
+"""A promotion rule is not fulfilled; the violations list every clause that failed."""
+ERROR_REASON_CALLER_NOT_VERIFIED: ErrorReason.ValueType  # 34
+"""The call needs a caller whose credential proved who it is."""
+ERROR_REASON_OWN_VERSION: ErrorReason.ValueType  # 35
+"""The author of a version cannot approve it."""
+ERROR_REASON_EVALUATION_STATE: ErrorReason.ValueType  # 40
+"""An evaluation is in a state that does not allow this."""
+ERROR_REASON_NO_RECORDS_PENDING: ErrorReason.ValueType  # 41
+"""No record was added to the dataset since its newest version."""
+ERROR_REASON_KEY_MISSING: ErrorReason.ValueType  # 36
+"""A route to a language model names a key that the configuration of the server does not have."""
 global___ErrorReason = ErrorReason

@@ -432,18 +432,32 @@ class RequestLog(google.protobuf.message.Message):
 
     SAMPLE_SHARE_FIELD_NUMBER: builtins.int
     REDACTED_FIELDS_FIELD_NUMBER: builtins.int
+    MAX_BYTES_PER_SECOND_FIELD_NUMBER: builtins.int
+    SLICE_FIELDS_FIELD_NUMBER: builtins.int
     sample_share: builtins.float
     """The share of calls that are kept whole, from 0 to 1: default 0."""
+    max_bytes_per_second: builtins.int
+    """Bytes of whole requests and answers that one gateway keeps a second, before compression: default 1 MiB. What is
+    beyond is counted and left out.
+    """
     @property
     def redacted_fields(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Inputs and outputs whose values are left out."""
+        """Inputs and outputs whose values are left out. Requests that the gateway does not read itself (documents for a Python
+        model) are not kept whole while anything is named here.
+        """
+
+    @property
+    def slice_fields(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Inputs whose first value is kept beside every recorded prediction, to tell slices of the traffic apart."""
 
     def __init__(
         self,
         *,
         sample_share: builtins.float = ...,
         redacted_fields: collections.abc.Iterable[builtins.str] | None = ...,
+        max_bytes_per_second: builtins.int = ...,
+        slice_fields: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["redacted_fields", b"redacted_fields", "sample_share", b"sample_share"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_bytes_per_second", b"max_bytes_per_second", "redacted_fields", b"redacted_fields", "sample_share", b"sample_share", "slice_fields", b"slice_fields"]) -> None: ...
 
 global___RequestLog = RequestLog

@@ -57,18 +57,59 @@ class QueryMonitorResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     TARGETS_FIELD_NUMBER: builtins.int
+    RECORDS_FIELD_NUMBER: builtins.int
     @property
     def targets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TargetMonitor]:
         """One a target and version."""
+
+    @property
+    def records(self) -> global___PredictionRecords:
+        """What became of records of single calls, as this gateway counts since it began."""
 
     def __init__(
         self,
         *,
         targets: collections.abc.Iterable[global___TargetMonitor] | None = ...,
+        records: global___PredictionRecords | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["targets", b"targets"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["records", b"records"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["records", b"records", "targets", b"targets"]) -> None: ...
 
 global___QueryMonitorResponse = QueryMonitorResponse
+
+@typing.final
+class PredictionRecords(google.protobuf.message.Message):
+    """What became of the records of single calls."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RECORDED_FIELD_NUMBER: builtins.int
+    KEPT_WHOLE_FIELD_NUMBER: builtins.int
+    OVER_BUDGET_FIELD_NUMBER: builtins.int
+    PAYLOADS_OVER_BUDGET_FIELD_NUMBER: builtins.int
+    LOST_FIELD_NUMBER: builtins.int
+    recorded: builtins.int
+    """Recorded."""
+    kept_whole: builtins.int
+    """Of those, with request and answer."""
+    over_budget: builtins.int
+    """Calls beyond what is recorded a second."""
+    payloads_over_budget: builtins.int
+    """Requests and answers beyond the bytes that are kept a second; their predictions were recorded."""
+    lost: builtins.int
+    """Records that were lost because the writer was behind or the artifact store took nothing."""
+    def __init__(
+        self,
+        *,
+        recorded: builtins.int = ...,
+        kept_whole: builtins.int = ...,
+        over_budget: builtins.int = ...,
+        payloads_over_budget: builtins.int = ...,
+        lost: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["kept_whole", b"kept_whole", "lost", b"lost", "over_budget", b"over_budget", "payloads_over_budget", b"payloads_over_budget", "recorded", b"recorded"]) -> None: ...
+
+global___PredictionRecords = PredictionRecords
 
 @typing.final
 class TargetMonitor(google.protobuf.message.Message):
@@ -581,3 +622,164 @@ class ServedAtResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["revision", b"revision", "targets", b"targets"]) -> None: ...
 
 global___ServedAtResponse = ServedAtResponse
+
+@typing.final
+class ReadPredictionsRequest(google.protobuf.message.Message):
+    """What is wanted."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    TARGET_FIELD_NUMBER: builtins.int
+    ONLY_WHOLE_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    endpoint: builtins.str
+    """The endpoint."""
+    target: builtins.str
+    """One target; empty: each."""
+    only_whole: builtins.bool
+    """True leaves out predictions whose request and answer were not kept."""
+    page_size: builtins.int
+    """Predictions on a page: default 1,000, at most 10,000. A page ends early where it would be longer than 16 MiB."""
+    page_token: builtins.str
+    """From the page before."""
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """From this moment: default an hour ago."""
+
+    @property
+    def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Until this moment, which is not included: default now. What other gateways recorded in the last minute may be missing."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: builtins.str = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        target: builtins.str = ...,
+        only_whole: builtins.bool = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["end_time", b"end_time", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["end_time", b"end_time", "endpoint", b"endpoint", "only_whole", b"only_whole", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "target", b"target"]) -> None: ...
+
+global___ReadPredictionsRequest = ReadPredictionsRequest
+
+@typing.final
+class ReadPredictionsResponse(google.protobuf.message.Message):
+    """A page."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PREDICTIONS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """For the next page; empty at the end."""
+    @property
+    def predictions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PredictionRecord]:
+        """The predictions."""
+
+    def __init__(
+        self,
+        *,
+        predictions: collections.abc.Iterable[global___PredictionRecord] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "predictions", b"predictions"]) -> None: ...
+
+global___ReadPredictionsResponse = ReadPredictionsResponse
+
+@typing.final
+class PredictionRecord(google.protobuf.message.Message):
+    """One recorded prediction."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class SlicesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    PREDICTION_ID_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
+    TARGET_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    LATENCY_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    CLASS_FIELD_NUMBER: builtins.int
+    PREDICTION_JSON_FIELD_NUMBER: builtins.int
+    SLICES_FIELD_NUMBER: builtins.int
+    REQUEST_JSON_FIELD_NUMBER: builtins.int
+    RESPONSE_JSON_FIELD_NUMBER: builtins.int
+    prediction_id: builtins.str
+    """As the caller got it."""
+    revision: builtins.int
+    """The revision that served."""
+    target: builtins.str
+    """The target that answered."""
+    model_version: builtins.str
+    """The version that answered."""
+    rows: builtins.int
+    """Rows of the input."""
+    value: builtins.float
+    """The first value of the first output as a number, if it is one."""
+    prediction_json: builtins.str
+    """The whole answer as JSON, as MLflow writes predictions; empty if it was longer than 64 KiB or redacted."""
+    request_json: builtins.str
+    """The request as a scoring document, if it was kept."""
+    response_json: builtins.str
+    """The answer as JSON, if it was kept."""
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was answered."""
+
+    @property
+    def latency(self) -> google.protobuf.duration_pb2.Duration:
+        """How long the caller waited."""
+
+    @property
+    def slices(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """The first values of the inputs that the revision names in `slice_fields`, as JSON texts by input."""
+
+    def __init__(
+        self,
+        *,
+        prediction_id: builtins.str = ...,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        revision: builtins.int = ...,
+        target: builtins.str = ...,
+        model_version: builtins.str = ...,
+        latency: google.protobuf.duration_pb2.Duration | None = ...,
+        rows: builtins.int = ...,
+        value: builtins.float | None = ...,
+        prediction_json: builtins.str = ...,
+        slices: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        request_json: builtins.str = ...,
+        response_json: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_class", b"_class", "_value", b"_value", "class", b"class", "latency", b"latency", "time", b"time", "value", b"value"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_class", b"_class", "_value", b"_value", "class", b"class", "latency", b"latency", "model_version", b"model_version", "prediction_id", b"prediction_id", "prediction_json", b"prediction_json", "request_json", b"request_json", "response_json", b"response_json", "revision", b"revision", "rows", b"rows", "slices", b"slices", "target", b"target", "time", b"time", "value", b"value"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_class", b"_class"]) -> typing.Literal["class"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_value", b"_value"]) -> typing.Literal["value"] | None: ...
+
+global___PredictionRecord = PredictionRecord

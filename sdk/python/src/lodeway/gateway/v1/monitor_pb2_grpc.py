@@ -55,6 +55,11 @@ class MonitorServiceStub(object):
                 request_serializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ServedAtRequest.SerializeToString,
                 response_deserializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ServedAtResponse.FromString,
                 _registered_method=True)
+        self.ReadPredictions = channel.unary_unary(
+                '/lodeway.gateway.v1.MonitorService/ReadPredictions',
+                request_serializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ReadPredictionsRequest.SerializeToString,
+                response_deserializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ReadPredictionsResponse.FromString,
+                _registered_method=True)
 
 
 class MonitorServiceServicer(object):
@@ -89,6 +94,13 @@ class MonitorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadPredictions(self, request, context):
+        """Gives the recorded predictions of an endpoint, page by page, about in the order of their times.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MonitorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +123,11 @@ def add_MonitorServiceServicer_to_server(servicer, server):
                     servicer.ServedAt,
                     request_deserializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ServedAtRequest.FromString,
                     response_serializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ServedAtResponse.SerializeToString,
+            ),
+            'ReadPredictions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadPredictions,
+                    request_deserializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ReadPredictionsRequest.FromString,
+                    response_serializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ReadPredictionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +239,33 @@ class MonitorService(object):
             '/lodeway.gateway.v1.MonitorService/ServedAt',
             lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ServedAtRequest.SerializeToString,
             lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ServedAtResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadPredictions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeway.gateway.v1.MonitorService/ReadPredictions',
+            lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ReadPredictionsRequest.SerializeToString,
+            lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ReadPredictionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,12 @@ class MonitorServiceStub:
     ]
     """Says what was behind an endpoint at a moment."""
 
+    ReadPredictions: grpc.UnaryUnaryMultiCallable[
+        lodeway.gateway.v1.monitor_pb2.ReadPredictionsRequest,
+        lodeway.gateway.v1.monitor_pb2.ReadPredictionsResponse,
+    ]
+    """Gives the recorded predictions of an endpoint, page by page, about in the order of their times."""
+
 class MonitorServiceAsyncStub:
     """Says what happened to traffic: counts, latencies, distributions, and single answers."""
 
@@ -71,6 +77,12 @@ class MonitorServiceAsyncStub:
         lodeway.gateway.v1.monitor_pb2.ServedAtResponse,
     ]
     """Says what was behind an endpoint at a moment."""
+
+    ReadPredictions: grpc.aio.UnaryUnaryMultiCallable[
+        lodeway.gateway.v1.monitor_pb2.ReadPredictionsRequest,
+        lodeway.gateway.v1.monitor_pb2.ReadPredictionsResponse,
+    ]
+    """Gives the recorded predictions of an endpoint, page by page, about in the order of their times."""
 
 class MonitorServiceServicer(metaclass=abc.ABCMeta):
     """Says what happened to traffic: counts, latencies, distributions, and single answers."""
@@ -106,5 +118,13 @@ class MonitorServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[lodeway.gateway.v1.monitor_pb2.ServedAtResponse, collections.abc.Awaitable[lodeway.gateway.v1.monitor_pb2.ServedAtResponse]]:
         """Says what was behind an endpoint at a moment."""
+
+    @abc.abstractmethod
+    def ReadPredictions(
+        self,
+        request: lodeway.gateway.v1.monitor_pb2.ReadPredictionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lodeway.gateway.v1.monitor_pb2.ReadPredictionsResponse, collections.abc.Awaitable[lodeway.gateway.v1.monitor_pb2.ReadPredictionsResponse]]:
+        """Gives the recorded predictions of an endpoint, page by page, about in the order of their times."""
 
 def add_MonitorServiceServicer_to_server(servicer: MonitorServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
