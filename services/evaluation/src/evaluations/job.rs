@@ -367,7 +367,7 @@ impl Kept {
             }
         }
         match (&spec.baseline, self.open(PartOf::Baseline)?) {
-            (_, Some(parts)) => {
+            (Some(_), Some(parts)) => {
                 let names = replay.with(data, &parts, "baseline_");
                 wanted.baseline = Some((Some(names.prediction), names.probabilities));
                 wanted.failures.push(names.failure);

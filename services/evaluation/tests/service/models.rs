@@ -122,6 +122,26 @@ async fn a_version_is_loaded_asked_and_pinned() {
     };
     let listed = bench.api().list_evaluations(request).await.unwrap().into_inner();
     assert_eq!(listed.evaluations.len(), 1);
+    // Compared with another one, an evaluation's own baseline does not count.
+    let again = bench.evaluate(of_model(&dataset, "models:/sign/1")).await;
+    let request = wire::CompareEvaluationsRequest {
+        evaluation_id: done.evaluation_id,
+        baseline_evaluation_id: again.evaluation_id,
+        metrics: Vec::new(),
+    };
+    let compared = bench
+        .api()
+        .compare_evaluations(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(compared.samples, 20);
+    assert!(
+        compared
+            .comparisons
+            .iter()
+            .all(|found| found.conclusion == "undecided")
+    );
 }
 
 #[tokio::test]
