@@ -25,7 +25,6 @@ use lodeway_domain::Result;
 use lodeway_proto::evaluation::v1::dataset_service_server::DatasetServiceServer;
 
 pub(crate) use self::cache::Cache;
-#[expect(unused_imports, reason = "evaluations open datasets through these")]
 pub(crate) use self::open::{OpenDataset, open};
 use crate::Site;
 

@@ -3,17 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use lodeway_domain::{
-    Error, ResourceKind, Result,
+    Error, Result,
     error::Violations,
-    evaluation::{ColumnRoles, EvaluationSpec, Target},
+    evaluation::{ColumnRoles, DatasetName, EvaluationSpec, Target},
 };
 use lodeway_proto::artifacts::v1::Artifact;
 use lodeway_rpc::CallContext;
+use lodeway_store::evaluation::DatasetStore as _;
 use lodeway_tables::{Batch, Format, Options, Reader, Schema, TableError, TableProfile};
 use serde::{Deserialize, Serialize};
 
 use super::files;
-use crate::Site;
+use crate::{
+    Site,
+    datasets::{self, OpenDataset},
+};
 
 /// A version of a dataset on this machine.
 #[derive(Debug, Clone)]
@@ -30,6 +34,8 @@ pub(super) struct Data {
     pub(super) schema: Schema,
     path: PathBuf,
     format: Format,
+    /// Keeps the file of a version in its place.
+    _held: Option<OpenDataset>,
 }
 
 /// What reading a file to its end told.
@@ -49,16 +55,62 @@ pub(super) async fn check(site: &Site, cx: &CallContext, spec: &EvaluationSpec) 
     if is_uri(&spec.dataset) {
         return artifact(site, cx, &spec.dataset).await.map(drop);
     }
-    Err(Error::not_found(ResourceKind::Artifact, &spec.dataset))
+    let (name, version) = named(spec)?;
+    let workspace = &cx.caller.workspace;
+    site.store
+        .dataset_version(workspace, &name, version)
+        .await
+        .map(drop)
+}
+
+/// The dataset of a spec and its version; 0: the newest.
+fn named(spec: &EvaluationSpec) -> Result<(DatasetName, i64)> {
+    let name = DatasetName::parse("spec.dataset.name", &spec.dataset)?;
+    Ok((name, spec.dataset_version.unwrap_or_default()))
+}
+
+/// Opens a version of a dataset.
+async fn open_version(site: &Site, cx: &CallContext, spec: &EvaluationSpec, pinned: i64) -> Result<Data> {
+    let (name, version) = named(spec)?;
+    let version = if pinned == 0 { version } else { pinned };
+    let opened = datasets::open(site, cx, &name, version).await?;
+    let schema = tokio::task::spawn_blocking({
+        let opened = opened.clone();
+        move || Ok::<_, Error>(opened.reader(&Options::default())?.schema().clone())
+    });
+    let schema = schema.await.map_err(Error::internal)??;
+    let mut known = opened.version.roles.clone();
+    if spec.target != Target::Data {
+        // These say what is in the data already; what a target that is asked says is another matter.
+        (known.prediction, known.answer) = (None, None);
+        known.probabilities.clear();
+    }
+    let roles = spec.roles.clone().or(&known);
+    check_roles(&roles, &schema, spec)?;
+    let digest = &opened.version.data_digest;
+    Ok(Data {
+        name: spec.dataset.clone(),
+        version: opened.version.version,
+        digest: digest
+            .rsplit_once(':')
+            .map_or(digest.as_str(), |(_, hex)| hex)
+            .to_owned(),
+        rows: spec.options.max_rows.unwrap_or(u64::MAX).min(opened.version.rows),
+        roles,
+        schema,
+        path: opened.path.clone(),
+        format: opened.format,
+        _held: Some(opened),
+    })
 }
 
 /// Opens the dataset of a spec, in this version if it is not 0; its file is fetched once.
 ///
 /// Errors: `NOT_FOUND`; `INVALID_FIELD` for roles that name columns which there are not; `DATA_LOSS` for a file whose bytes
 /// are not those of its digest.
-pub(super) async fn open(site: &Site, cx: &CallContext, spec: &EvaluationSpec, _pinned: i64) -> Result<Data> {
+pub(super) async fn open(site: &Site, cx: &CallContext, spec: &EvaluationSpec, pinned: i64) -> Result<Data> {
     if !is_uri(&spec.dataset) {
-        return Err(Error::not_found(ResourceKind::Artifact, &spec.dataset));
+        return open_version(site, cx, spec, pinned).await;
     }
     let (location, artifact) = artifact(site, cx, &spec.dataset).await?;
     let folder = site.config.work_dir.join("files");
@@ -90,6 +142,7 @@ pub(super) async fn open(site: &Site, cx: &CallContext, spec: &EvaluationSpec, _
         schema,
         path,
         format,
+        _held: None,
     })
 }
 

@@ -4,7 +4,9 @@ use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lodeway_proto::{
     artifacts::v1::artifact_service_client::ArtifactServiceClient,
-    evaluation::v1::evaluation_service_client::EvaluationServiceClient,
+    evaluation::v1::{
+        dataset_service_client::DatasetServiceClient, evaluation_service_client::EvaluationServiceClient,
+    },
     gateway::v1::{
         endpoint_service_client::EndpointServiceClient, monitor_service_client::MonitorServiceClient,
     },
@@ -60,6 +62,8 @@ pub struct Client {
     pub deployments: DeploymentServiceClient<Link>,
     /// Evaluations.
     pub evaluations: EvaluationServiceClient<Link>,
+    /// Data to evaluate on.
+    pub datasets: DatasetServiceClient<Link>,
     /// Where the platform is, as the user wrote it.
     pub address: String,
     /// How results look.
@@ -94,6 +98,7 @@ impl Client {
             artifacts: ArtifactServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             endpoints: EndpointServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             monitor: MonitorServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            datasets: DatasetServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             evaluations: EvaluationServiceClient::new(link.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
             deployments: DeploymentServiceClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
