@@ -18,7 +18,9 @@ mod peers;
 use std::sync::Arc;
 
 use lodeway_domain::{Result, time::Clock};
-use lodeway_proto::evaluation::v1::{dataset_service_server, evaluation_service_server};
+use lodeway_proto::evaluation::v1::{
+    dataset_service_server, evaluation_service_server, outcome_service_server,
+};
 use lodeway_rpc::Tasks;
 use lodeway_store::evaluation::SqlEvaluation;
 use tonic::service::Routes;
@@ -27,6 +29,7 @@ pub use self::{config::EvaluationConfig, peers::Peers};
 use self::{
     datasets::{Cache, Datasets},
     evaluations::Evaluations,
+    outcomes::Outcomes,
 };
 
 /// The services, ready to be mounted. Clones share them.
@@ -34,6 +37,7 @@ use self::{
 pub struct Evaluation {
     datasets: Datasets,
     evaluations: Evaluations,
+    outcomes: Outcomes,
 }
 
 /// What the three services share.
@@ -67,6 +71,7 @@ impl Evaluation {
         let site = Arc::new(site);
         Ok(Self {
             datasets: Datasets::start(site.clone())?,
+            outcomes: Outcomes::new(site.clone()),
             evaluations: Evaluations::start(site)?,
         })
     }
@@ -81,6 +86,10 @@ impl Evaluation {
             (
                 evaluation_service_server::SERVICE_NAME,
                 Routes::new(self.evaluations.service()),
+            ),
+            (
+                outcome_service_server::SERVICE_NAME,
+                Routes::new(self.outcomes.service()),
             ),
         ]
     }

@@ -1,10 +1,12 @@
 //! Evaluations: what is measured on which data, what must hold, and where a measurement stands.
 //!
 //! A tour: `spec` is what was asked for, checked once; `job` is the durable job with its states, parts and results;
-//! `verdict` decides; `dataset` is the data that are measured on.
+//! `verdict` decides; `dataset` is the data that are measured on, `outcome` what becomes
+//! known after deployment.
 
 mod dataset;
 mod job;
+mod outcome;
 mod roles;
 mod spec;
 mod verdict;
@@ -18,6 +20,7 @@ pub use self::{
         Clause, EvaluatedModel, EvaluationRecord, EvaluationState, MetricValue, Part, PartOf, Phase,
         Progress, Usage, Verdict,
     },
+    outcome::{MAX_OUTCOME_ROWS, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT, MAX_OUTCOMES, Outcome, OutcomeValue},
     roles::{ColumnRoles, ProbabilityColumn},
     spec::{
         Baseline, Bound, ClassifierScorer, Embedder, EndpointTarget, EvaluationOptions, EvaluationSpec,

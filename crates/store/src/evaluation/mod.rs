@@ -5,12 +5,14 @@
 
 mod datasets;
 mod evaluations;
+mod outcomes;
 
 use lodeway_domain::time::Timestamp;
 
 pub use self::{
     datasets::{DatasetStore, DatasetUpdate, Leftover, NewDatasetVersion},
     evaluations::{EvaluationQuery, EvaluationStore, Lease},
+    outcomes::{OutcomeQuery, OutcomeStore},
 };
 use crate::{
     migrate::{self, Migrations, Step},

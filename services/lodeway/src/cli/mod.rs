@@ -8,6 +8,7 @@
 
 mod artifact;
 mod connect;
+mod dataset;
 mod deployment;
 mod endpoint;
 mod evaluate;
@@ -88,6 +89,13 @@ pub enum Command {
     Rollout {
         #[command(subcommand)]
         verb: rollout::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Data to evaluate on: create, list, show, upload, register, add, publish, read, versions, delete.
+    Dataset {
+        #[command(subcommand)]
+        verb: Box<dataset::Verb>,
         #[command(flatten)]
         common: Common,
     },
@@ -221,6 +229,7 @@ pub fn run(command: Command) -> ExitCode {
             Command::Artifact { verb, common } => artifact::run(verb, &Client::connect(&common)?).await,
             Command::Endpoint { verb, common } => endpoint::run(verb, &Client::connect(&common)?).await,
             Command::Rollout { verb, common } => rollout::run(verb, &Client::connect(&common)?).await,
+            Command::Dataset { verb, common } => dataset::run(*verb, &Client::connect(&common)?).await,
             Command::Deployment { verb, common } => deployment::run(verb, &Client::connect(&common)?).await,
             Command::Evaluate(arguments) => evaluate::on_platform(*arguments).await,
             Command::Evaluation { verb, common } => evaluation::run(verb, &Client::connect(&common)?).await,

@@ -1,0 +1,133 @@
+//! The contract of outcomes, on both engines.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use lodeway_domain::{
+    Caller,
+    caller::Workspace,
+    evaluation::{Outcome, OutcomeValue},
+    id::RequestId,
+    time::Timestamp,
+};
+use lodeway_store::{
+    evaluation::{OutcomeQuery, OutcomeStore, SqlEvaluation},
+    registry::Write,
+    sql::{Db, DbOptions, StoreUrl},
+};
+
+type Store = Arc<dyn OutcomeStore>;
+
+/// Runs one check on a new SQLite file and on a new PostgreSQL database.
+async fn on_both(check: impl AsyncFn(Store)) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = StoreUrl::Sqlite(folder.path().join("evaluation.db"));
+    let db = Db::open(&url, "evaluation", DbOptions::default()).await.unwrap();
+    check(Arc::new(SqlEvaluation::open(db.clone(), at(0)).await.unwrap())).await;
+    db.close().await;
+
+    let text = tokio::task::spawn_blocking(lodeway_testkit::postgres::database)
+        .await
+        .unwrap()
+        .unwrap();
+    let url = StoreUrl::parse(&text).unwrap();
+    let db = Db::open(&url, "evaluation", DbOptions::default()).await.unwrap();
+    check(Arc::new(SqlEvaluation::open(db.clone(), at(0)).await.unwrap())).await;
+    db.close().await;
+}
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000 + ms)
+}
+
+fn write() -> Write {
+    Write {
+        caller: Caller::anonymous(),
+        now: at(0),
+        request: None,
+        body_hash: Vec::new(),
+    }
+}
+
+fn outcome(id: &str, predicted: i64, label: &str, known: i64) -> Outcome {
+    Outcome {
+        prediction_id: id.to_owned(),
+        endpoint: "churn".to_owned(),
+        target: "main".to_owned(),
+        model_version: "3".to_owned(),
+        predicted: at(predicted),
+        labels: vec![OutcomeValue::Text(label.to_owned())],
+        predictions: vec![OutcomeValue::Text("yes".to_owned())],
+        slices: BTreeMap::new(),
+        known: at(known),
+    }
+}
+
+fn query(start: i64, end: i64) -> OutcomeQuery {
+    OutcomeQuery {
+        endpoint: "churn".to_owned(),
+        target: None,
+        start: at(start),
+        end: at(end),
+    }
+}
+
+#[tokio::test]
+async fn the_latest_outcome_of_a_prediction_counts() {
+    on_both(async |store| {
+        let home = Workspace::default();
+        let repeated = Write {
+            request: Some(RequestId::generate()),
+            ..write()
+        };
+        for _ in 0..2 {
+            let given = vec![outcome("a", 10, "no", 50), outcome("b", 11, "no", 50)];
+            assert_eq!(store.report_outcomes(repeated.clone(), given).await.unwrap(), 2);
+        }
+        let later = vec![outcome("a", 10, "yes", 60), outcome("b", 11, "yes", 40)];
+        store.report_outcomes(write(), later).await.unwrap();
+        let found = store.outcomes(&home, &query(0, 100), None, 9).await.unwrap();
+        assert_eq!(found, [outcome("a", 10, "yes", 60), outcome("b", 11, "no", 50)]);
+        let other = Workspace::parse("other").unwrap();
+        assert!(
+            store
+                .outcomes(&other, &query(0, 100), None, 9)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn outcomes_come_page_by_page_in_the_order_of_predictions() {
+    on_both(async |store| {
+        let home = Workspace::default();
+        let given = vec![
+            outcome("c", 10, "no", 50),
+            outcome("a", 10, "no", 50),
+            outcome("b", 5, "no", 50),
+            outcome("d", 20, "no", 50),
+        ];
+        store.report_outcomes(write(), given).await.unwrap();
+        let all = query(0, 20);
+        let one = store.outcomes(&home, &all, None, 2).await.unwrap();
+        let ids = |found: &[Outcome]| {
+            found
+                .iter()
+                .map(|one| one.prediction_id.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&one), ["b", "a"]);
+        let after = Some((one[1].predicted, one[1].prediction_id.as_str()));
+        assert_eq!(ids(&store.outcomes(&home, &all, after, 2).await.unwrap()), ["c"]);
+        let target = OutcomeQuery {
+            target: Some("other".to_owned()),
+            ..all
+        };
+        assert!(store.outcomes(&home, &target, None, 2).await.unwrap().is_empty());
+    })
+    .await;
+}

@@ -1,0 +1,79 @@
+//! The generated trait: each method parses, calls the use case, and renders.
+
+use lodeway_domain::{Error, Reason};
+use lodeway_proto::evaluation::v1::{self as wire, outcome_service_server::OutcomeService};
+use lodeway_rpc::context;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Outcomes, convert};
+use crate::evaluations::convert::write;
+
+fn not_yet<T, A>(request: Request<T>) -> Result<Response<A>, Status> {
+    let (cx, _) = context::split(request)?;
+    Err(cx.status(Error::Unimplemented {
+        reason: Reason::NotImplemented,
+        message:
+            "traffic cannot be evaluated on a schedule yet; the gateway does not hand out its request log"
+                .to_owned(),
+    }))
+}
+
+#[async_trait]
+impl OutcomeService for Outcomes {
+    async fn report_outcomes(
+        &self,
+        request: Request<wire::ReportOutcomesRequest>,
+    ) -> Result<Response<wire::ReportOutcomesResponse>, Status> {
+        let (cx, message) = context::split(request)?;
+        let fail = |e| cx.status(e);
+        let now = self.site.clock.now();
+        let write = write(&cx, &message, &message.request_id, now).map_err(fail)?;
+        let reported = convert::reported(message.outcomes, now).map_err(fail)?;
+        let (accepted, refusals) = self.report(&cx, reported, write).await.map_err(fail)?;
+        Ok(Response::new(wire::ReportOutcomesResponse {
+            accepted,
+            refusals: refusals.into_iter().map(convert::refusal).collect(),
+        }))
+    }
+
+    async fn query_live_metrics(
+        &self,
+        request: Request<wire::QueryLiveMetricsRequest>,
+    ) -> Result<Response<wire::QueryLiveMetricsResponse>, Status> {
+        let (cx, message) = context::split(request)?;
+        let fail = |e| cx.status(e);
+        let wanted = convert::wanted(message, self.site.clock.now()).map_err(fail)?;
+        let found = self.live(&cx, wanted).await.map_err(fail)?;
+        Ok(Response::new(wire::QueryLiveMetricsResponse {
+            metrics: found.into_iter().map(convert::live).collect(),
+        }))
+    }
+
+    async fn create_schedule(
+        &self,
+        request: Request<wire::CreateScheduleRequest>,
+    ) -> Result<Response<wire::CreateScheduleResponse>, Status> {
+        not_yet(request)
+    }
+
+    async fn get_schedule(
+        &self,
+        request: Request<wire::GetScheduleRequest>,
+    ) -> Result<Response<wire::GetScheduleResponse>, Status> {
+        not_yet(request)
+    }
+
+    async fn list_schedules(
+        &self,
+        request: Request<wire::ListSchedulesRequest>,
+    ) -> Result<Response<wire::ListSchedulesResponse>, Status> {
+        not_yet(request)
+    }
+
+    async fn delete_schedule(
+        &self,
+        request: Request<wire::DeleteScheduleRequest>,
+    ) -> Result<Response<wire::DeleteScheduleResponse>, Status> {
+        not_yet(request)
+    }
+}

@@ -1,0 +1,188 @@
+//! Wire to domain and back, for outcomes.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use lodeway_domain::{
+    Error, Result,
+    error::Violations,
+    evaluation::{MAX_OUTCOME_ROWS, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT, MAX_OUTCOMES, OutcomeValue},
+    time::Timestamp,
+};
+use lodeway_metrics::Task;
+use lodeway_proto::evaluation::v1 as wire;
+use lodeway_store::evaluation::OutcomeQuery;
+use prost_types::{Value, value::Kind};
+
+use super::{
+    live::{Live, Wanted},
+    report::Refusal,
+};
+use crate::evaluations::render::{count, time};
+
+/// How far back is looked if nobody says.
+const SPAN: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// An outcome as it was reported; what its prediction was is not known yet.
+pub(super) struct Reported {
+    pub(super) prediction_id: String,
+    pub(super) labels: Vec<OutcomeValue>,
+    pub(super) predictions: Vec<OutcomeValue>,
+    pub(super) slices: BTreeMap<String, String>,
+    pub(super) known: Timestamp,
+}
+
+/// The outcomes one by one: a bad one does not take the others along.
+pub(super) fn reported(outcomes: Vec<wire::Outcome>, now: Timestamp) -> Result<Vec<Result<Reported>>> {
+    if outcomes.is_empty() || outcomes.len() > MAX_OUTCOMES {
+        let why = format!("must be 1 to {MAX_OUTCOMES}, not {}", outcomes.len());
+        return Err(Error::invalid("outcomes", why));
+    }
+    Ok(outcomes.into_iter().map(|one| outcome(one, now)).collect())
+}
+
+fn outcome(message: wire::Outcome, now: Timestamp) -> Result<Reported> {
+    let mut bad = Violations::new();
+    if message.prediction_id.is_empty() {
+        bad.add("prediction_id", "must be given");
+    }
+    let labels = bad.take("label", values("label", message.label));
+    let predictions = bad.take("prediction", values("prediction", message.prediction));
+    if let Some((labels, predictions)) = labels.as_ref().zip(predictions.as_ref())
+        && labels.len() != predictions.len()
+    {
+        let why = format!("has {} values beside {} labels", predictions.len(), labels.len());
+        bad.add("prediction", why);
+    }
+    let is_long = |text: &String| text.len() > MAX_OUTCOME_TEXT;
+    if message.slices.len() > MAX_OUTCOME_SLICES
+        || message
+            .slices
+            .iter()
+            .any(|(name, value)| is_long(name) || is_long(value))
+    {
+        let why = format!("must be at most {MAX_OUTCOME_SLICES}, each text at most {MAX_OUTCOME_TEXT} bytes");
+        bad.add("slices", why);
+    }
+    bad.finish()?;
+    Ok(Reported {
+        prediction_id: message.prediction_id,
+        labels: labels.unwrap_or_default(),
+        predictions: predictions.unwrap_or_default(),
+        slices: message.slices,
+        known: message.time.map_or(now, moment),
+    })
+}
+
+/// One value, or one a row.
+fn values(field: &str, value: Option<Value>) -> Result<Vec<OutcomeValue>> {
+    match value.and_then(|value| value.kind) {
+        Some(Kind::ListValue(list)) => {
+            if list.values.is_empty() || list.values.len() > MAX_OUTCOME_ROWS {
+                let why = format!("must have 1 to {MAX_OUTCOME_ROWS} values");
+                return Err(Error::invalid(field, why));
+            }
+            list.values
+                .into_iter()
+                .map(|one| single(field, one.kind))
+                .collect()
+        }
+        kind => Ok(vec![single(field, kind)?]),
+    }
+}
+
+fn single(field: &str, kind: Option<Kind>) -> Result<OutcomeValue> {
+    match kind {
+        Some(Kind::BoolValue(flag)) => Ok(OutcomeValue::Flag(flag)),
+        Some(Kind::NumberValue(number)) if number.is_finite() => Ok(OutcomeValue::Number(number)),
+        Some(Kind::StringValue(text)) if text.len() <= MAX_OUTCOME_TEXT => Ok(OutcomeValue::Text(text)),
+        _ => {
+            let why =
+                format!("must be a finite number, a boolean or a text of at most {MAX_OUTCOME_TEXT} bytes");
+            Err(Error::invalid(field, why))
+        }
+    }
+}
+
+fn moment(time: prost_types::Timestamp) -> Timestamp {
+    let millis = time.seconds.saturating_mul(1_000);
+    Timestamp::from_millis(millis.saturating_add(i64::from(time.nanos) / 1_000_000))
+}
+
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+pub(super) fn wanted(message: wire::QueryLiveMetricsRequest, now: Timestamp) -> Result<Wanted> {
+    let mut bad = Violations::new();
+    if message.endpoint.is_empty() {
+        bad.add("endpoint", "must be given");
+    }
+    let end = message.end_time.map_or(now, moment);
+    let start = message.start_time.map_or(end.minus(SPAN), moment);
+    if start >= end {
+        bad.add("start_time", "must be before `end_time`");
+    }
+    let task = match wire::Task::try_from(message.task) {
+        Ok(wire::Task::Unspecified) => None,
+        Ok(wire::Task::Classification) => Some(Task::Classification),
+        Ok(wire::Task::Regression) => Some(Task::Regression),
+        _ => {
+            bad.add("task", "must be classification or regression");
+            None
+        }
+    };
+    bad.finish()?;
+    Ok(Wanted {
+        outcomes: OutcomeQuery {
+            endpoint: message.endpoint,
+            target: given(message.target),
+            start,
+            end,
+        },
+        slice: given(message.slice),
+        daily: message.daily,
+        task,
+    })
+}
+
+pub(super) fn refusal(refusal: Refusal) -> wire::OutcomeRefusal {
+    wire::OutcomeRefusal {
+        index: i32::try_from(refusal.index).unwrap_or(i32::MAX),
+        message: refusal.message,
+    }
+}
+
+pub(super) fn live(live: Live) -> wire::LiveMetrics {
+    let slice = live.group.slice.unwrap_or_default();
+    let metrics = live
+        .metrics
+        .into_iter()
+        .map(|(metric, estimate)| wire::MetricValue {
+            metric,
+            slice: slice.clone(),
+            value: estimate.value,
+            low: estimate.low,
+            high: estimate.high,
+            samples: count(live.rows),
+            method: estimate.method.as_str().to_owned(),
+        });
+    let unlabelled = live.predictions.saturating_sub(live.labelled);
+    let unlabelled_share = match live.predictions {
+        0 => 0.0,
+        predictions => unlabelled as f64 / predictions as f64,
+    };
+    wire::LiveMetrics {
+        target: live.group.target,
+        model_version: live.group.model_version,
+        day: live.group.day_ms.map(|day| time(Timestamp::from_millis(day))),
+        predictions: count(live.predictions),
+        labelled: count(live.labelled),
+        unlabelled_share: if slice.is_empty() {
+            unlabelled_share
+        } else {
+            f64::NAN
+        },
+        metrics: metrics.collect(),
+        slice,
+    }
+}
