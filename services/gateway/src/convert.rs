@@ -19,7 +19,7 @@ use lodeway_domain::{
 };
 use lodeway_proto::gateway::v1::{self as wire, match_rule, sticky_key};
 use lodeway_rpc::CallContext;
-use lodeway_store::gateway::{EndpointRecord, Resolution};
+use lodeway_store::gateway::{EndpointRecord, LiveMetric, Resolution};
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
@@ -46,6 +46,8 @@ pub(crate) fn repeat(message: &impl Message, request_id: &str) -> Result<Repeat>
     Ok(Repeat { id, body_hash })
 }
 
+/// Live metrics of one report.
+const MAX_LIVE_METRICS: usize = 1_000;
 /// Predictions on a page; evaluation reads many.
 const PREDICTION_PAGES: PageLimits = PageLimits {
     default: 1_000,
@@ -83,6 +85,64 @@ pub(crate) fn record(of: Record) -> wire::PredictionRecord {
         request_json: of.request.unwrap_or_default(),
         response_json: of.response.unwrap_or_default(),
     }
+}
+
+/// Live metrics as they are reported. Errors: every bad field.
+pub(crate) fn live_metrics(messages: Vec<wire::LiveMetric>) -> Result<Vec<LiveMetric>> {
+    if !(1..=MAX_LIVE_METRICS).contains(&messages.len()) {
+        let why = format!("has {} metrics; give 1 to {MAX_LIVE_METRICS}", messages.len());
+        return Err(Error::invalid("metrics", why));
+    }
+    let mut bad = Violations::new();
+    let each = messages.into_iter().enumerate().filter_map(|(at, message)| {
+        let field = format!("metrics[{at}]");
+        bad.take(&field, live_metric(&field, message))
+    });
+    let each: Vec<_> = each.collect();
+    bad.finish()?;
+    Ok(each)
+}
+
+fn live_metric(field: &str, m: wire::LiveMetric) -> Result<LiveMetric> {
+    let at = |name: &str| format!("{field}.{name}");
+    let moment = |name: &str, value: Option<prost_types::Timestamp>| {
+        let value = value.ok_or_else(|| Error::invalid(at(name), "must be given"))?;
+        time(&at(name), value)
+    };
+    if m.metric.is_empty() || m.metric.chars().count() > 250 || m.metric.chars().any(char::is_control) {
+        let why = "must be 1 to 250 characters without control characters";
+        return Err(Error::invalid(at("metric"), why));
+    }
+    let interval = m.low.zip(m.high);
+    let ends = interval.into_iter().flat_map(|(low, high)| [low, high]);
+    if !ends.chain([m.value]).all(f64::is_finite) || m.low.is_some() != m.high.is_some() {
+        return Err(Error::invalid(
+            at("value"),
+            "must be finite, and `low` and `high` both or neither given",
+        ));
+    }
+    if !(0.0..=1.0).contains(&m.unlabelled_share) {
+        return Err(Error::invalid(at("unlabelled_share"), "must be from 0 to 1"));
+    }
+    let (start, end) = (
+        moment("start_time", m.start_time)?,
+        moment("end_time", m.end_time)?,
+    );
+    if start >= end {
+        return Err(Error::invalid(at("start_time"), "must be before `end_time`"));
+    }
+    Ok(LiveMetric {
+        target: TargetName::parse(&at("target"), &m.target)?,
+        model_version: m.model_version,
+        metric: m.metric,
+        value: m.value,
+        interval,
+        samples: u64::try_from(m.sample_count)
+            .map_err(|_| Error::invalid(at("sample_count"), "must be at least 0"))?,
+        unlabelled_share: m.unlabelled_share,
+        start,
+        end,
+    })
 }
 
 /// What became of records.

@@ -4,7 +4,7 @@ use std::{pin::Pin, time::Duration};
 
 use futures::Stream;
 use lodeway_domain::{
-    Error, ResourceKind, Result,
+    Caller, Error, ResourceKind, Result,
     monitor::Distribution,
     serving::{EndpointKey, EndpointName},
     time::Timestamp,
@@ -92,6 +92,20 @@ impl Endpoints {
         })
     }
 
+    async fn keep_live_metrics(
+        &self,
+        cx: &CallContext,
+        message: wire::RecordLiveMetricsRequest,
+    ) -> Result<()> {
+        from_evaluation(&cx.caller)?;
+        let repeat = convert::repeat(&message, &message.request_id)?;
+        let name = EndpointName::parse("endpoint", &message.endpoint)?;
+        let metrics = convert::live_metrics(message.metrics)?;
+        let key = self.get(cx, &name).await?.endpoint.uid.key();
+        let write = self.write(&cx.caller, repeat);
+        self.0.store.record_live_metrics(write, key, metrics).await
+    }
+
     async fn explain(&self, cx: &CallContext, id: &str) -> Result<wire::ExplainPredictionResponse> {
         let fields = self.0.keys.verify(id)?;
         let endpoint = self.0.store.endpoint_by_key(fields.endpoint).await?;
@@ -143,6 +157,21 @@ impl Endpoints {
         let found = self.measured(key, since, self.0.clock.now(), false).await?;
         Ok(render(&found, route))
     }
+}
+
+/// Who reports live metrics.
+const EVALUATION: &str = "lodeway-evaluation";
+
+/// Whether a caller is evaluation, whose figures move traffic. Errors: `ACCESS_DENIED`.
+///
+/// A name alone proves nothing: it must have been proved by a token, or vouched for by the process or the peer that
+/// evaluation runs in.
+fn from_evaluation(caller: &Caller) -> Result<()> {
+    if caller.verified && caller.principal == EVALUATION {
+        return Ok(());
+    }
+    let why = format!("live metrics are taken from a proven `{EVALUATION}` only");
+    Err(Error::Denied(why))
 }
 
 /// What a target's values are compared with: those of its own model's training example, else those of the target that
@@ -260,6 +289,17 @@ impl MonitorService for Endpoints {
         let (cx, message) = context::split(request)?;
         let found = self.read(&cx, message).await.map_err(|e| cx.status(e))?;
         Ok(Response::new(found))
+    }
+
+    async fn record_live_metrics(
+        &self,
+        request: Request<wire::RecordLiveMetricsRequest>,
+    ) -> Result<Response<wire::RecordLiveMetricsResponse>, Status> {
+        let (cx, message) = context::split(request)?;
+        self.keep_live_metrics(&cx, message)
+            .await
+            .map_err(|e| cx.status(e))?;
+        Ok(Response::new(wire::RecordLiveMetricsResponse {}))
     }
 
     async fn served_at(

@@ -12,7 +12,7 @@ use lodeway_proto::{inference::model_metadata_response::TensorMetadata, serving:
 
 use lodeway_rpc::CallContext;
 
-use crate::{host::Deployment, model::Parity, runtime::TensorSpec};
+use crate::{host::Deployment, parity::Parity, runtime::TensorSpec};
 
 const PAGES: PageLimits = PageLimits {
     default: 100,

@@ -15,6 +15,7 @@ mod files;
 mod host;
 mod inference_api;
 mod model;
+mod parity;
 mod peers;
 mod probe;
 mod queue;

@@ -18,20 +18,12 @@ use lodeway_rpc::Tasks;
 
 use crate::{
     host::read_model_file,
+    parity::{self, Parity},
     probe,
     queue::{Limits, Queue},
     runtime::{Answers, Call, Runtime, Runtimes, TensorSpec, not_loadable},
     tensors,
 };
-
-/// What a check against the stored input example found.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Parity {
-    pub(crate) was_checked: bool,
-    pub(crate) max_abs_difference: f64,
-    pub(crate) max_rel_difference: f64,
-    pub(crate) detail: String,
-}
 
 /// A loaded model. Its calls go through its queue.
 pub(crate) struct Model {
@@ -90,16 +82,19 @@ impl Model {
             row_independent,
             reads_documents,
             profile: Mutex::default(),
-            parity: Mutex::default(),
+            parity: Mutex::new(Parity::unchecked("the model has no input example")),
         };
         if let Some((payload, params)) = example {
-            model.warm_up(payload, params, settings.call_timeout).await;
+            model
+                .warm_up(folder, payload, params, settings.call_timeout)
+                .await;
         }
         Ok(model)
     }
 
-    /// Scores the stored example once, so that the first caller does not pay for what is done at first use.
-    async fn warm_up(&self, payload: Payload, params: Params, timeout: Duration) {
+    /// Scores the stored example once, so that the first caller does not pay for what is done at first use, and compares
+    /// the answer with the one that is stored beside it.
+    async fn warm_up(&self, folder: &Path, payload: Payload, params: Params, timeout: Duration) {
         let call = Call {
             payload,
             params,
@@ -112,6 +107,8 @@ impl Model {
         };
         match outcome {
             Ok(answer) => {
+                let parity = parity::check(folder, &answer).await;
+                *self.parity.lock().unwrap_or_else(PoisonError::into_inner) = parity;
                 let mut profile = Profile::default();
                 profile.add_rows(input.rows().unwrap_or(1).try_into().unwrap_or(u64::MAX));
                 values::add(profile.features_mut(), &input, usize::MAX);
@@ -119,7 +116,11 @@ impl Model {
                 *self.profile.lock().unwrap_or_else(PoisonError::into_inner) = profile.encode();
             }
             // An example may be older than the model's rules; callers are told by their own calls.
-            Err(error) => tracing::info!(%error, "the stored input example was not scored"),
+            Err(error) => {
+                let parity = Parity::unchecked(format!("the stored input example was not scored: {error}"));
+                *self.parity.lock().unwrap_or_else(PoisonError::into_inner) = parity;
+                tracing::info!(%error, "the stored input example was not scored");
+            }
         }
     }
 

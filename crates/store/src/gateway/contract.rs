@@ -162,6 +162,29 @@ pub struct Window {
     pub body: Vec<u8>,
 }
 
+/// A metric of live outcomes over a window, as evaluation reports it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LiveMetric {
+    /// The target whose answers are meant.
+    pub target: TargetName,
+    /// The version that gave them.
+    pub model_version: String,
+    /// The metric's name.
+    pub metric: String,
+    /// Its value.
+    pub value: f64,
+    /// The ends of its interval, where there is one.
+    pub interval: Option<(f64, f64)>,
+    /// Labelled answers that it is made of.
+    pub samples: u64,
+    /// The share of the window's answers that have no label yet, from 0 to 1.
+    pub unlabelled_share: f64,
+    /// When the window began.
+    pub start: Timestamp,
+    /// When it ended.
+    pub end: Timestamp,
+}
+
 /// Which windows are wanted: those that overlap the span.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WindowQuery {
@@ -251,6 +274,15 @@ pub trait GatewayStore: Send + Sync + 'static {
     async fn windows(&self, query: &WindowQuery) -> Result<Vec<Window>>;
     /// Forgets windows that ended before.
     async fn prune_windows(&self, before: Timestamp) -> Result<()>;
+    /// Keeps live metrics; of each target, version and metric the one whose window ended last.
+    async fn record_live_metrics(
+        &self,
+        write: Write,
+        key: EndpointKey,
+        metrics: Vec<LiveMetric>,
+    ) -> Result<()>;
+    /// The live metrics of an endpoint.
+    async fn live_metrics(&self, key: EndpointKey) -> Result<Vec<LiveMetric>>;
     /// A secret of this installation; `fresh` becomes it if there is none.
     async fn secret(&self, name: &str, fresh: [u8; 32]) -> Result<[u8; 32]>;
 }

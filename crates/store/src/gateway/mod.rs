@@ -4,10 +4,11 @@
 //! that the id of an old answer still explains itself; its name is free at once.
 //!
 //! A tour: `contract` is the trait and what it speaks of, `endpoints` and `rollouts` are the writes, `windows` the
-//! measurements, `llm` routes to language models.
+//! measurements, `live` the metrics that others report, `llm` routes to language models.
 
 mod contract;
 mod endpoints;
+mod live;
 mod llm;
 mod rollouts;
 mod windows;
@@ -23,7 +24,7 @@ use lodeway_domain::{
 use tokio::sync::watch;
 
 pub use self::contract::{
-    EndpointRecord, EndpointUpdate, Events, GatewayEvent, GatewayStore, NewRevision, Resolution,
+    EndpointRecord, EndpointUpdate, Events, GatewayEvent, GatewayStore, LiveMetric, NewRevision, Resolution,
     RolloutRecord, RolloutStep, Window, WindowKey, WindowQuery,
 };
 pub use self::llm::{LlmRouteRecord, LlmRouteUpdate, LlmStore};
@@ -44,6 +45,10 @@ const MIGRATIONS: Migrations = Migrations {
         Step {
             name: "llm",
             sql: include_str!("../../migrations/gateway/0002_llm.sql"),
+        },
+        Step {
+            name: "live_metrics",
+            sql: include_str!("../../migrations/gateway/0003_live_metrics.sql"),
         },
     ],
 };
@@ -232,6 +237,27 @@ impl GatewayStore for SqlGateway {
         self.db
             .write_with(before, |tx, before| Box::pin(windows::prune(tx, *before)))
             .await
+    }
+
+    async fn record_live_metrics(
+        &self,
+        write: Write,
+        key: EndpointKey,
+        metrics: Vec<LiveMetric>,
+    ) -> Result<()> {
+        let input = (key, metrics);
+        once(
+            &self.db,
+            write,
+            "RecordLiveMetrics",
+            input,
+            |tx, _, (key, metrics)| Box::pin(live::record(tx, *key, metrics)),
+        )
+        .await
+    }
+
+    async fn live_metrics(&self, key: EndpointKey) -> Result<Vec<LiveMetric>> {
+        live::find(&mut *self.db.read().await?, key).await
     }
 
     async fn secret(&self, name: &str, fresh: [u8; 32]) -> Result<[u8; 32]> {

@@ -4,6 +4,7 @@
 
 mod changes;
 mod endpoints;
+mod live;
 mod llm;
 mod revisions;
 mod rollouts;

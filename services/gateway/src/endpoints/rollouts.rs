@@ -4,7 +4,7 @@
 //! the same transaction, on the endpoint's revision. So a controller that was cut off changes nothing, and the next one
 //! goes on from the state that is written, whatever step that is.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use lodeway_domain::{
     Caller, Error, Reason, Resource, ResourceKind, Result,
@@ -13,8 +13,8 @@ use lodeway_domain::{
     page::{Page, PageRequest},
     registry::{AliasName, ModelName, Stage},
     serving::{
-        Authorship, Decision, EndpointName, Measured as GuardMeasured, Observation, OnSuccess, Revision,
-        RevisionReason, Rollout, RolloutEvent, RolloutId, RolloutPlan, RolloutSpec, RolloutState,
+        Authorship, Check, Decision, EndpointName, Guard, Measured as GuardMeasured, Observation, OnSuccess,
+        Revision, RevisionReason, Rollout, RolloutEvent, RolloutId, RolloutPlan, RolloutSpec, RolloutState,
         RolloutStatus, ShadowStats, Stats, Target, TargetName, decide, step_spec,
     },
     time::Timestamp,
@@ -42,6 +42,8 @@ const CANDIDATE_WAIT: Duration = Duration::from_secs(60);
 const BASE_WAIT: Duration = Duration::from_secs(5);
 /// How often a person's word is tried while others write.
 const ATTEMPTS: usize = 20;
+/// How long a live metric says something of now.
+const LIVE_METRIC_AGE: Duration = Duration::from_secs(3_600);
 /// Events of a rollout that are kept.
 const MAX_EVENTS: usize = 200;
 
@@ -604,8 +606,43 @@ impl Endpoints {
                 disagreed: shadow.compared().saturating_sub(shadow.agreed()),
             },
             psi: shift(&theirs, &ours),
-            metrics: std::collections::BTreeMap::new(),
+            metrics: self.live_metrics_of(standing, since, now).await?,
         })
+    }
+
+    /// What evaluation reported of the candidate in this step and lately.
+    async fn live_metrics_of(
+        &self,
+        standing: &Standing,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<BTreeMap<String, GuardMeasured>> {
+        let rollout = &standing.stored.rollout;
+        let is_asked = |guard: &Guard| matches!(guard.check, Check::Metric { .. });
+        if !rollout.plan.guards().iter().any(is_asked) {
+            return Ok(BTreeMap::new());
+        }
+        let known = self.0.store.live_metrics(standing.record.key).await?;
+        // An older candidate of the same name was another version.
+        let workspace = Workspace::parse(&standing.record.workspace)?;
+        let name = standing.stored.endpoint_name.as_str();
+        let route = self.0.table.find(&workspace, name).ok();
+        let ready = route.and_then(|route| route.target(&rollout.candidate.name)?.1.ready());
+        let Some(version) = ready.map(|ready| ready.resolution.model_version.clone()) else {
+            return Ok(BTreeMap::new());
+        };
+        let oldest = since.max(now.minus(LIVE_METRIC_AGE));
+        let each = known.into_iter().filter(|metric| {
+            metric.target == rollout.candidate.name && metric.model_version == version && metric.end >= oldest
+        });
+        let each = each.map(|metric| {
+            let measured = GuardMeasured {
+                value: metric.value,
+                samples: metric.samples,
+            };
+            (metric.metric, measured)
+        });
+        Ok(each.collect())
     }
 
     /// Tells the registry what the plan asks for at the end. Repeating it changes nothing.

@@ -1,6 +1,8 @@
 //! Rollouts: traffic that moves by steps, and back.
 
+use lodeway_domain::Caller;
 use lodeway_proto::gateway::v1::{RolloutState as State, rollout_guard::Guard};
+use lodeway_rpc::CallContext;
 
 use super::*;
 
@@ -160,6 +162,98 @@ async fn rollout(bench: &Bench, id: &str) -> wire::Rollout {
         .get_rollout(wire::GetRolloutRequest { rollout_id })
         .await;
     found.unwrap().into_inner().rollout.unwrap()
+}
+
+/// A live metric of the candidate over the ten seconds before.
+fn accuracy(value: f64, sample_count: i64, end_ms: i64) -> wire::RecordLiveMetricsRequest {
+    let metric = wire::LiveMetric {
+        target: "new".to_owned(),
+        metric: "accuracy".to_owned(),
+        value,
+        sample_count,
+        start_time: Some(stamp(end_ms - 10_000)),
+        end_time: Some(stamp(end_ms)),
+        ..wire::LiveMetric::default()
+    };
+    wire::RecordLiveMetricsRequest {
+        endpoint: "a".to_owned(),
+        metrics: vec![metric],
+        ..wire::RecordLiveMetricsRequest::default()
+    }
+}
+
+impl Candidate {
+    /// Reports as evaluation does, of the version that the candidate is.
+    async fn report(&self, mut message: wire::RecordLiveMetricsRequest) -> Result<(), Status> {
+        let statuses = self.bench.get("a").await.unwrap().target_statuses;
+        let version = statuses.into_iter().find(|status| status.target == "new");
+        message.metrics[0].model_version = version.unwrap().model_version;
+        let evaluation = Caller {
+            principal: "lodeway-evaluation".to_owned(),
+            verified: true,
+            ..Caller::anonymous()
+        };
+        let request = CallContext::new(evaluation).request(message);
+        self.bench
+            .monitor
+            .clone()
+            .record_live_metrics(request)
+            .await
+            .map(drop)
+    }
+
+    /// Outcomes that the guard of the live metric has seen, once the one of errors has seen enough.
+    async fn outcomes(&self, id: &str) -> i64 {
+        let samples = |of: &wire::Rollout, name: &str| {
+            let mut results = of.guard_results.iter();
+            results.find(|one| one.guard == name).map_or(0, |one| one.samples)
+        };
+        let of =
+            until(async || Some(self.rollout(id).await).filter(|of| samples(of, "error_rate") >= 10)).await;
+        samples(&of, "accuracy")
+    }
+}
+
+#[tokio::test]
+async fn live_metrics_of_evaluation_decide_steps() {
+    let c = Candidate::new().await;
+    let guard = Guard::Metric(wire::MetricGuard {
+        name: "accuracy".to_owned(),
+        min: Some(0.9),
+        max: None,
+    });
+    let id = c.start(and(steps(&[0.5, 1.0]), guard)).await.unwrap();
+    c.at_step(&id, 0).await;
+    let anybody = c
+        .bench
+        .monitor
+        .clone()
+        .record_live_metrics(accuracy(1.0, 99, 0))
+        .await
+        .unwrap_err();
+    refused(&anybody, Code::PermissionDenied, "ACCESS_DENIED");
+    let broken = c.report(accuracy(f64::NAN, 99, 0)).await.unwrap_err();
+    refused(&broken, Code::InvalidArgument, "INVALID_FIELD");
+    // From before the step, and of too few: neither lets it go on.
+    c.report(accuracy(1.0, 99, -1)).await.unwrap();
+    c.bench.turn(Duration::from_secs(120));
+    c.bench.scores("a", 60).await;
+    assert_eq!(c.outcomes(&id).await, 0);
+    c.report(accuracy(0.1, 9, 100_000)).await.unwrap();
+    until(async || (c.outcomes(&id).await == 9).then_some(())).await;
+    assert_eq!(c.rollout(&id).await.state(), State::Running);
+
+    c.report(accuracy(0.95, 99, 120_000)).await.unwrap();
+    c.at_step(&id, 1).await;
+    c.bench.turn(Duration::from_secs(1));
+    c.report(accuracy(0.5, 99, 121_000)).await.unwrap();
+    let ended = until(async || Some(c.rollout(&id).await).filter(|of| of.end_time.is_some())).await;
+    assert_eq!(ended.state(), State::RolledBack, "{ended:?}");
+    assert!(
+        ended.reason.contains("metric `accuracy` is 0.5 over 99 outcomes"),
+        "{}",
+        ended.reason
+    );
 }
 
 fn shift() -> Guard {

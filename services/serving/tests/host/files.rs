@@ -163,3 +163,36 @@ async fn a_version_without_its_artifacts_fails_and_can_be_tried_again() {
             .is_ok()
     );
 }
+
+#[tokio::test]
+async fn an_answer_is_compared_with_the_stored_one_at_load() {
+    let bench = Bench::new(Peer::new().peers()).await;
+    // Each in a folder of its own: one that is known is not loaded again.
+    let parity = async |stored: Option<&[f64]>| {
+        let folder = copy("lightgbm").await;
+        if let Some(rows) = stored {
+            let text = serde_json::json!({ "predictions": rows }).to_string();
+            fs::write(folder.path().join("serving_output_example.json"), text).unwrap();
+        }
+        let made = bench.create(&source(folder.path())).await.unwrap();
+        made.parity.unwrap()
+    };
+    let unknown = parity(None).await;
+    assert!(!unknown.was_checked, "{unknown:?}");
+    assert!(
+        unknown.detail.contains("has no `serving_output_example.json`"),
+        "{unknown:?}"
+    );
+    // What LightGBM itself gave for the first rows, which are the example.
+    let wanted = models().await.expected("lightgbm").unwrap().predictions;
+    let close = parity(Some(&wanted[..3])).await;
+    assert!(close.was_checked && close.max_abs_difference < 1e-6, "{close:?}");
+    assert!(close.detail.ends_with("over 3 rows"), "{close:?}");
+    let far = parity(Some(&[wanted[0], wanted[1] + 0.25, wanted[2]])).await;
+    assert!((far.max_abs_difference - 0.25).abs() < 1e-6, "{far:?}");
+    let other = parity(Some(&wanted[..2])).await;
+    assert!(
+        other.was_checked && other.max_abs_difference.is_infinite(),
+        "{other:?}"
+    );
+}
