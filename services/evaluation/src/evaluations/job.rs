@@ -15,6 +15,7 @@ use lodeway_store::evaluation::EvaluationStore as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    answers::{ANSWER, PREDICTION},
     data::{self, Data},
     files,
     keeper::Keeper,
@@ -343,10 +344,13 @@ impl Kept {
                 if !parts.has_predictions() {
                     return Err(Error::invalid("spec.target", "answered no row"));
                 }
-                let names = replay.with(data, &parts, "");
-                if is_text || matches!(spec.target, Target::Llm(_)) {
-                    wanted.answer = Some(names.prediction);
-                } else {
+                let is_llm = matches!(spec.target, Target::Llm(_));
+                let word = if is_llm { ANSWER } else { PREDICTION };
+                let names = replay.with_called(data, &parts, "", word);
+                if is_text || is_llm {
+                    wanted.answer = Some(names.prediction.clone());
+                }
+                if !is_text {
                     wanted.prediction = Some(names.prediction);
                     wanted.probabilities = names.probabilities;
                 }

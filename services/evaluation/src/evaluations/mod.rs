@@ -17,6 +17,7 @@ mod data;
 pub(crate) mod files;
 mod job;
 mod keeper;
+mod llm;
 mod measure;
 mod predict;
 mod record;
@@ -114,10 +115,7 @@ fn supported(spec: &EvaluationSpec) -> Result<()> {
         })
     };
     if let Target::Llm(llm) = &spec.target {
-        return refused(format!(
-            "`spec.target.llm`: LLM route `{}` cannot be asked yet; put answers into the data",
-            llm.route
-        ));
+        llm::check(llm)?;
     }
     for (at, scorer) in spec.scorers.iter().enumerate() {
         let kind = match &scorer.kind {

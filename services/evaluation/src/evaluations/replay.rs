@@ -148,6 +148,11 @@ impl Replay {
 
     /// Also gives the answers of these parts, under names that begin with `stem` and that no column of the dataset has.
     pub(super) fn with(&mut self, data: &Data, parts: &Parts, stem: &str) -> Names {
+        self.with_called(data, parts, stem, PREDICTION)
+    }
+
+    /// The same, with another word for predictions: `answer` of an LLM.
+    pub(super) fn with_called(&mut self, data: &Data, parts: &Parts, stem: &str, word: &str) -> Names {
         let free = |wanted: String| {
             let mut name = wanted;
             while data.schema.field(&name).is_some() {
@@ -156,7 +161,7 @@ impl Replay {
             name
         };
         let mut names = Names {
-            prediction: free(format!("{stem}{PREDICTION}")),
+            prediction: free(format!("{stem}{word}")),
             failure: free(format!("{stem}{FAILURE}")),
             probabilities: Vec::new(),
         };
