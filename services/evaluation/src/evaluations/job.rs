@@ -7,7 +7,7 @@ use lodeway_domain::{
     caller::Workspace,
     evaluation::{
         Baseline, EvaluatedModel, EvaluationRecord, EvaluationSpec, EvaluationState, MetricValue, Part,
-        PartOf, Phase, Target, Verdict,
+        PartOf, Phase, ScorerKind, Target, Verdict,
     },
 };
 use lodeway_rpc::CallContext;
@@ -18,6 +18,7 @@ use super::{
     answers::{ANSWER, PREDICTION},
     data::{self, Data},
     files,
+    judge::{self, Bench},
     keeper::Keeper,
     measure::{self, Measured, Wanted},
     predict::Predict,
@@ -85,6 +86,7 @@ impl Job {
         if let Some(asker) = &baseline {
             self.predict(&cx, &data, asker, PartOf::Baseline).await?;
         }
+        self.judge(&cx, &data).await?;
         self.keeper
             .save(None, |record| record.progress.phase = Phase::Measure)
             .await?;
@@ -189,6 +191,33 @@ impl Job {
             });
         };
         Arc::new(predict).run(data, &done, kept).await
+    }
+
+    /// Has answers judged, where a scorer does that.
+    async fn judge(&self, cx: &CallContext, data: &Data) -> Result<()> {
+        let record = self.keeper.record().await;
+        let (id, spec) = (&record.evaluation_id, &record.spec);
+        if !judge::is_wanted(spec) {
+            return Ok(());
+        }
+        let (replay, wanted) = self.kept(cx).await?.answers(spec, data)?;
+        let place = (files::location(id), self.work.clone());
+        let bench = Bench::open(&self.site, cx, self.keeper.lease(), spec, &wanted, place).await?;
+        let done = self.site.store.parts(id).await?;
+        self.keeper.note(|record| {
+            record.progress.phase = Phase::Judge;
+            record.usage = lodeway_domain::evaluation::Usage::default();
+            done.iter().for_each(|part| record.usage.add(&part.usage));
+            let judged = done.iter().filter(|part| part.of == PartOf::Judge);
+            record.progress.judgements_done = judged.map(|part| part.rows * bench.judges()).sum();
+        });
+        let kept = |part: &Part| {
+            self.keeper.note(|record| {
+                record.usage.add(&part.usage);
+                record.progress.judgements_done += part.rows * bench.judges();
+            });
+        };
+        bench.run(replay, &wanted, data.rows, &done, kept).await
     }
 
     /// Everything that parts keep, on this machine.
@@ -319,8 +348,22 @@ impl Kept {
         Parts::open(&parts, |part| self.folder.join(&part.path)).map(Some)
     }
 
-    /// Rows beside their answers, and which columns are to be measured.
+    /// Rows beside their answers and judgements, and which columns are to be measured.
     pub(super) fn replay(&self, spec: &EvaluationSpec, data: &Data) -> Result<(Replay, Wanted)> {
+        let (mut replay, mut wanted) = self.answers(spec, data)?;
+        if let Some(parts) = self.open(PartOf::Judge)? {
+            let scorers = spec
+                .scorers
+                .iter()
+                .filter(|scorer| matches!(scorer.kind, ScorerKind::Judge(_) | ScorerKind::Similarity(_)));
+            let names = scorers.map(|scorer| scorer.name.clone());
+            wanted.judged = replay.with_judgements(data, &parts, names);
+        }
+        Ok((replay, wanted))
+    }
+
+    /// Rows beside their answers, and which columns are to be measured.
+    fn answers(&self, spec: &EvaluationSpec, data: &Data) -> Result<(Replay, Wanted)> {
         let roles = &data.roles;
         let mut replay = Replay::new(data)?;
         let mut wanted = Wanted {
@@ -334,8 +377,9 @@ impl Kept {
             expected: roles.expected_answer.clone(),
             ..Wanted::default()
         };
-        let is_text = wanted.target.is_none() && wanted.expected.is_some();
-        if wanted.target.is_none() && wanted.expected.is_none() {
+        let is_judged = judge::is_wanted(spec);
+        let is_text = wanted.target.is_none() && (wanted.expected.is_some() || is_judged);
+        if wanted.target.is_none() && !is_text {
             let why = "must say which column is the truth, or `spec.roles.expected_answer` which text is";
             return Err(Error::invalid("spec.roles.target", why));
         }
@@ -347,7 +391,7 @@ impl Kept {
                 let is_llm = matches!(spec.target, Target::Llm(_));
                 let word = if is_llm { ANSWER } else { PREDICTION };
                 let names = replay.with_called(data, &parts, "", word);
-                if is_text || is_llm {
+                if is_text || is_llm || is_judged {
                     wanted.answer = Some(names.prediction.clone());
                 }
                 if !is_text {

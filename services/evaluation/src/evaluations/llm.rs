@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lodeway_domain::{
-    Error, Reason, Result,
+    Error, Result,
     evaluation::{LlmTarget, Usage},
 };
 use lodeway_judges::{
@@ -314,13 +314,5 @@ impl Embed for Judging {
         let reply = client.embed(self.cx.request(message)).await;
         let reply = reply.map_err(|s| failed(status::into_error(&s)))?.into_inner();
         Ok(reply.embeddings.into_iter().map(|one| one.values).collect())
-    }
-}
-
-/// What is in the contract and not done by this version.
-pub(super) fn refused(message: String) -> Error {
-    Error::Unimplemented {
-        reason: Reason::NotImplemented,
-        message,
     }
 }

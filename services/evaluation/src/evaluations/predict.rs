@@ -45,7 +45,7 @@ pub(super) const FAILURE: &str = "failure";
 pub(super) const PREDICTION_ID: &str = "prediction_id";
 
 /// Rows of a part: whole calls, and as many of them as keep the number of parts bounded.
-fn part_rows(rows: u64, batch_size: usize) -> u64 {
+pub(super) fn part_rows(rows: u64, batch_size: usize) -> u64 {
     let batch = batch_size.max(1) as u64;
     batch * rows.div_ceil(batch * MAX_PARTS).max(1)
 }
