@@ -361,7 +361,7 @@ fn parts(
                         });
                     }
                     row += 1;
-                    if row % size == 0 && !part.is_empty() {
+                    if row.is_multiple_of(size) && !part.is_empty() {
                         let whole = std::mem::take(&mut part);
                         if sender.blocking_send(Ok((row - size, whole))).is_err() {
                             return Ok(());

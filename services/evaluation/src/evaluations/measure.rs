@@ -170,11 +170,13 @@ impl Takers {
                 Some((evaluator, Some(comparator)))
             }
         };
+        let main = if wanted.is_compared() {
+            Some(Evaluator::new(plan, schema)?.spill_into(spill))
+        } else {
+            None
+        };
         Ok(Self {
-            main: match wanted.is_compared() {
-                true => Some(Evaluator::new(plan, schema)?.spill_into(spill)),
-                false => None,
-            },
+            main,
             judges,
             others,
             baseline,
