@@ -227,7 +227,7 @@ fn taken_back(house: &Platform) {
     assert_eq!(served["number"], 2);
     assert_eq!(served["resolved"].as_array().unwrap().len(), 2);
     let (code, complaint) = refusal(house, "endpoint served-at growth 2020-01-01T00:00:00Z");
-    assert_eq!(code, 3, "{complaint}");
+    assert_eq!(code, 4, "{complaint}");
 }
 
 fn described(house: &Platform) {
