@@ -5,7 +5,10 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::Stream;
-use lodeway_domain::time::{Clock, SystemClock, Timestamp};
+use lodeway_domain::{
+    Error,
+    time::{Clock, SystemClock, Timestamp},
+};
 use lodeway_evaluation::{Evaluation, EvaluationConfig, Peers};
 use lodeway_proto::{
     evaluation::v1::{self as wire, outcome_service_client::OutcomeServiceClient},
@@ -17,6 +20,7 @@ use lodeway_proto::{
 use lodeway_rpc::{
     Tasks, Transport, access,
     auth::Authenticator,
+    context,
     layers::{Column, ColumnConfig},
 };
 use lodeway_store::{
@@ -53,6 +57,7 @@ impl MonitorService for Monitor {
                 outcomes: [("ok".to_owned(), 12), ("UNAVAILABLE".to_owned(), 5)].into(),
                 ..gateway::TargetMonitor::default()
             }],
+            ..gateway::QueryMonitorResponse::default()
         }))
     }
 
@@ -67,12 +72,15 @@ impl MonitorService for Monitor {
         &self,
         request: Request<gateway::ExplainPredictionRequest>,
     ) -> Result<Response<gateway::ExplainPredictionResponse>, Status> {
-        let id = request.into_inner().prediction_id;
+        let (cx, message) = context::split(request)?;
+        let id = message.prediction_id;
         if id == "down" {
             return Err(Status::unavailable("the gateway restarts"));
         }
         if !id.starts_with('p') {
-            return Err(Status::not_found(format!("prediction `{id}` does not exist")));
+            // As the gateway says it of an id that it did not sign.
+            let why = "was not made by this server, or too long ago";
+            return Err(cx.status(Error::invalid("prediction_id", why)));
         }
         Ok(Response::new(gateway::ExplainPredictionResponse {
             endpoint: "churn".to_owned(),
@@ -81,6 +89,20 @@ impl MonitorService for Monitor {
             time: Some(time(SystemClock.now().minus(std::time::Duration::from_secs(60)))),
             ..gateway::ExplainPredictionResponse::default()
         }))
+    }
+
+    async fn read_predictions(
+        &self,
+        _: Request<gateway::ReadPredictionsRequest>,
+    ) -> Result<Response<gateway::ReadPredictionsResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn record_live_metrics(
+        &self,
+        _: Request<gateway::RecordLiveMetricsRequest>,
+    ) -> Result<Response<gateway::RecordLiveMetricsResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
     }
 
     async fn served_at(
