@@ -7,6 +7,8 @@ use serde_json::Value;
 
 /// The column of predictions in a part.
 pub(super) const PREDICTION: &str = "prediction";
+/// What the column of predictions of an LLM is called beside the rows.
+pub(super) const ANSWER: &str = "answer";
 /// What the names of probability columns of a part begin with; the class follows.
 pub(super) const PROBABILITY: &str = "probability:";
 /// Names under which models commonly give the class or the number itself.

@@ -7,7 +7,7 @@ use lodeway_domain::{
     caller::Workspace,
     evaluation::{
         Baseline, EvaluatedModel, EvaluationRecord, EvaluationSpec, EvaluationState, MetricValue, Part,
-        PartOf, Phase, Target, Verdict,
+        PartOf, Phase, ScorerKind, Target, Verdict,
     },
 };
 use lodeway_rpc::CallContext;
@@ -15,8 +15,10 @@ use lodeway_store::evaluation::EvaluationStore as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    answers::{ANSWER, PREDICTION},
     data::{self, Data},
     files,
+    judge::{self, Bench},
     keeper::Keeper,
     measure::{self, Measured, Wanted},
     predict::Predict,
@@ -84,6 +86,7 @@ impl Job {
         if let Some(asker) = &baseline {
             self.predict(&cx, &data, asker, PartOf::Baseline).await?;
         }
+        self.judge(&cx, &data).await?;
         self.keeper
             .save(None, |record| record.progress.phase = Phase::Measure)
             .await?;
@@ -188,6 +191,33 @@ impl Job {
             });
         };
         Arc::new(predict).run(data, &done, kept).await
+    }
+
+    /// Has answers judged, where a scorer does that.
+    async fn judge(&self, cx: &CallContext, data: &Data) -> Result<()> {
+        let record = self.keeper.record().await;
+        let (id, spec) = (&record.evaluation_id, &record.spec);
+        if !judge::is_wanted(spec) {
+            return Ok(());
+        }
+        let (replay, wanted) = self.kept(cx).await?.answers(spec, data)?;
+        let place = (files::location(id), self.work.clone());
+        let bench = Bench::open(&self.site, cx, self.keeper.lease(), spec, &wanted, place).await?;
+        let done = self.site.store.parts(id).await?;
+        self.keeper.note(|record| {
+            record.progress.phase = Phase::Judge;
+            record.usage = lodeway_domain::evaluation::Usage::default();
+            done.iter().for_each(|part| record.usage.add(&part.usage));
+            let judged = done.iter().filter(|part| part.of == PartOf::Judge);
+            record.progress.judgements_done = judged.map(|part| part.rows * bench.judges()).sum();
+        });
+        let kept = |part: &Part| {
+            self.keeper.note(|record| {
+                record.usage.add(&part.usage);
+                record.progress.judgements_done += part.rows * bench.judges();
+            });
+        };
+        bench.run(replay, &wanted, data.rows, &done, kept).await
     }
 
     /// Everything that parts keep, on this machine.
@@ -318,8 +348,22 @@ impl Kept {
         Parts::open(&parts, |part| self.folder.join(&part.path)).map(Some)
     }
 
-    /// Rows beside their answers, and which columns are to be measured.
+    /// Rows beside their answers and judgements, and which columns are to be measured.
     pub(super) fn replay(&self, spec: &EvaluationSpec, data: &Data) -> Result<(Replay, Wanted)> {
+        let (mut replay, mut wanted) = self.answers(spec, data)?;
+        if let Some(parts) = self.open(PartOf::Judge)? {
+            let scorers = spec
+                .scorers
+                .iter()
+                .filter(|scorer| matches!(scorer.kind, ScorerKind::Judge(_) | ScorerKind::Similarity(_)));
+            let names = scorers.map(|scorer| scorer.name.clone());
+            wanted.judged = replay.with_judgements(data, &parts, names);
+        }
+        Ok((replay, wanted))
+    }
+
+    /// Rows beside their answers, and which columns are to be measured.
+    fn answers(&self, spec: &EvaluationSpec, data: &Data) -> Result<(Replay, Wanted)> {
         let roles = &data.roles;
         let mut replay = Replay::new(data)?;
         let mut wanted = Wanted {
@@ -333,8 +377,9 @@ impl Kept {
             expected: roles.expected_answer.clone(),
             ..Wanted::default()
         };
-        let is_text = wanted.target.is_none() && wanted.expected.is_some();
-        if wanted.target.is_none() && wanted.expected.is_none() {
+        let is_judged = judge::is_wanted(spec);
+        let is_text = wanted.target.is_none() && (wanted.expected.is_some() || is_judged);
+        if wanted.target.is_none() && !is_text {
             let why = "must say which column is the truth, or `spec.roles.expected_answer` which text is";
             return Err(Error::invalid("spec.roles.target", why));
         }
@@ -343,10 +388,13 @@ impl Kept {
                 if !parts.has_predictions() {
                     return Err(Error::invalid("spec.target", "answered no row"));
                 }
-                let names = replay.with(data, &parts, "");
-                if is_text || matches!(spec.target, Target::Llm(_)) {
-                    wanted.answer = Some(names.prediction);
-                } else {
+                let is_llm = matches!(spec.target, Target::Llm(_));
+                let word = if is_llm { ANSWER } else { PREDICTION };
+                let names = replay.with_called(data, &parts, "", word);
+                if is_text || is_llm || is_judged {
+                    wanted.answer = Some(names.prediction.clone());
+                }
+                if !is_text {
                     wanted.prediction = Some(names.prediction);
                     wanted.probabilities = names.probabilities;
                 }

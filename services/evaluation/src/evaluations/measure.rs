@@ -7,13 +7,18 @@ use lodeway_domain::{
     evaluation::{EvaluationSpec, MetricValue, ScorerKind, Task},
 };
 use lodeway_scorers::{
-    BadRows, Comparator, Compared, Evaluator, Metric, Plan, PlanOptions, Probability, Report, Roles,
+    BadRows, Comparator, Compared, Curves, Evaluator, Intervals, Metric, Plan, PlanOptions, Probability,
+    REPORT_VERSION, Report, Roles,
 };
 use lodeway_tables::{Batch, Schema};
 use serde_json::{Value as Json, json};
 use tokio_util::sync::CancellationToken;
 
-use super::replay::answered;
+use super::{
+    judge::judge_of,
+    judged::{Gathered, JudgedColumns},
+    replay::answered,
+};
 
 /// Class and column; one without a class is of the positive one.
 pub(super) type ClassColumns = Vec<(String, String)>;
@@ -36,6 +41,8 @@ pub(super) struct Wanted {
     pub(super) expected: Option<String>,
     /// Columns that say that a row failed.
     pub(super) failures: Vec<String>,
+    /// Columns of judgements.
+    pub(super) judged: Vec<JudgedColumns>,
 }
 
 /// What was measured.
@@ -50,13 +57,24 @@ pub(super) struct Measured {
     pub(super) report: Report,
     /// Reports of further scorers, by their names.
     pub(super) others: BTreeMap<String, Report>,
+    /// What judges found, by the names of their scorers.
+    pub(super) judged: BTreeMap<String, Json>,
     /// Rows on which a target failed.
     pub(super) failed: u64,
 }
 
+impl Wanted {
+    /// Whether there is anything that answers are compared with, judges aside.
+    fn is_compared(&self) -> bool {
+        self.target.is_some() || self.expected.is_some()
+    }
+}
+
 /// Everything that takes the rows.
 struct Takers {
-    main: Evaluator,
+    /// None where only judges measure.
+    main: Option<Evaluator>,
+    judges: Vec<Gathered>,
     others: Vec<(String, Evaluator)>,
     baseline: Option<(Evaluator, Option<Comparator>)>,
 }
@@ -110,7 +128,8 @@ fn plan(wanted: &Wanted, spec: &EvaluationSpec) -> Plan {
             slices: wanted.slices.clone(),
             query: wanted.query.clone(),
             prompt: wanted.prompt.clone(),
-            answer: wanted.answer.clone(),
+            // Judges read answers that nothing is compared with.
+            answer: wanted.answer.clone().filter(|_| wanted.expected.is_some()),
             context: wanted.context.clone(),
             expected: wanted.expected.clone(),
         },
@@ -132,6 +151,13 @@ impl Takers {
                 others.push((scorer.name.clone(), evaluator));
             }
         }
+        let mut judges = Vec::new();
+        for columns in &wanted.judged {
+            let scorer = spec.scorers.iter().find(|scorer| scorer.name == columns.scorer);
+            if let Some(judge) = scorer.map(judge_of).transpose()?.flatten() {
+                judges.push(Gathered::new(columns.clone(), judge));
+            }
+        }
         let baseline = match &wanted.baseline {
             None => None,
             Some((prediction, other)) => {
@@ -144,15 +170,26 @@ impl Takers {
                 Some((evaluator, Some(comparator)))
             }
         };
+        let main = if wanted.is_compared() {
+            Some(Evaluator::new(plan, schema)?.spill_into(spill))
+        } else {
+            None
+        };
         Ok(Self {
-            main: Evaluator::new(plan, schema)?.spill_into(spill),
+            main,
+            judges,
             others,
             baseline,
         })
     }
 
     fn push(&mut self, batch: &Batch) -> Result<()> {
-        self.main.push(batch)?;
+        if let Some(main) = &mut self.main {
+            main.push(batch)?;
+        }
+        for judge in &mut self.judges {
+            judge.push(batch)?;
+        }
         for (_, other) in &mut self.others {
             other.push(batch)?;
         }
@@ -182,7 +219,7 @@ pub(super) fn measure(
     spill: &PathBuf,
     stop: &CancellationToken,
 ) -> Result<Measured> {
-    let (mut takers, mut failed) = (None, 0_u64);
+    let (mut takers, mut failed, mut rows) = (None, 0_u64, 0_u64);
     for batch in batches {
         if stop.is_cancelled() {
             return Err(Error::DeadlineExceeded);
@@ -197,12 +234,16 @@ pub(super) fn measure(
             Some(takers) => takers,
             none => none.insert(Takers::new(wanted, spec, &batch.schema(), spill)?),
         };
+        rows += batch.rows() as u64;
         if batch.rows() > 0 {
             takers.push(&batch)?;
         }
     }
     let takers = takers.ok_or_else(|| Error::invalid("spec.dataset", "has no rows"))?;
-    let mut report = takers.main.finish()?;
+    let mut report = match takers.main {
+        Some(main) => main.finish()?,
+        None => judged_alone(rows, spec),
+    };
     check(&report, spec)?;
     keep_wanted(&mut report, spec);
     let mut metrics = values(&report, "");
@@ -211,6 +252,12 @@ pub(super) fn measure(
         let other = evaluator.finish()?;
         metrics.extend(values(&other, &format!("{name}/")));
         others.insert(name, other);
+    }
+    let mut judged = BTreeMap::new();
+    for judge in takers.judges {
+        let (name, found, report) = judge.finish(&spec.options)?;
+        metrics.extend(found);
+        judged.insert(name, report);
     }
     let (mut baseline, mut comparisons) = (Vec::new(), BTreeMap::new());
     if let Some((evaluator, comparator)) = takers.baseline {
@@ -228,8 +275,33 @@ pub(super) fn measure(
         rows: report.scored,
         report,
         others,
+        judged,
         failed,
     })
+}
+
+/// The report where there is nothing to compare with.
+fn judged_alone(rows: u64, spec: &EvaluationSpec) -> Report {
+    Report {
+        version: REPORT_VERSION,
+        task: lodeway_scorers::Task::Text,
+        rows,
+        scored: rows,
+        skipped: BTreeMap::new(),
+        metrics: BTreeMap::new(),
+        slices: Vec::new(),
+        confusion: None,
+        curves: Curves::default(),
+        data: None,
+        intervals: Intervals {
+            confidence: spec.options.confidence,
+            seed: u64::from_ne_bytes(spec.options.seed.to_ne_bytes()),
+            replicates: 0,
+        },
+        positive: None,
+        comparison: None,
+        verdict: None,
+    }
 }
 
 /// Errors: more rows were left out than may fail.
@@ -304,7 +376,7 @@ impl Measured {
         let mut report: Json = serde_json::from_str(&self.report.to_json()?).map_err(Error::internal)?;
         if let Json::Object(fields) = &mut report {
             fields.insert("failed".to_owned(), json!(self.failed));
-            if !self.others.is_empty() {
+            if !self.others.is_empty() || !self.judged.is_empty() {
                 let others = self.others.iter().map(|(name, other)| {
                     let text = other.to_json()?;
                     Ok((
@@ -312,7 +384,8 @@ impl Measured {
                         serde_json::from_str(&text).map_err(Error::internal)?,
                     ))
                 });
-                let others = others.collect::<Result<serde_json::Map<_, _>>>()?;
+                let judged = self.judged.clone().into_iter().map(Ok);
+                let others = others.chain(judged).collect::<Result<serde_json::Map<_, _>>>()?;
                 fields.insert("scorers".to_owned(), Json::Object(others));
             }
         }

@@ -1,9 +1,10 @@
 //! Evaluations: durable jobs that measure a target on a dataset.
 //!
 //! A tour: `api` is the generated trait, `convert` and `render` are wire and domain. `runner` takes jobs by lease and
-//! `job` does one, phase by phase: `data` opens the dataset, `target` is what is asked, `predict` asks it part by part,
-//! `answers` makes columns of what it says, `replay` puts rows and answers side by side again, `measure` computes,
-//! `record` writes to tracking and the registry. `verify` and `compare` work on what was kept.
+//! `job` does one, phase by phase: `data` opens the dataset, `target` is what is asked (`llm` where that is a route),
+//! `predict` asks it part by part, `answers` makes columns of what it says, `judge` has answers judged, `replay` puts rows,
+//! answers and judgements side by side again, `measure` and `judged` compute, `record` writes to tracking and the registry.
+//! `verify` and `compare` work on what was kept.
 //!
 //! What is durable when: a part with the answers of its rows is in the artifact service, with its digest in the database,
 //! before the next one counts; a job that was cut off goes on with the parts that are there. Every write to another
@@ -16,7 +17,10 @@ pub(crate) mod convert;
 mod data;
 pub(crate) mod files;
 mod job;
+mod judge;
+mod judged;
 mod keeper;
+mod llm;
 mod measure;
 mod predict;
 mod record;
@@ -32,7 +36,10 @@ use std::sync::Arc;
 
 use lodeway_domain::{
     Error, Reason, Result,
-    evaluation::{EvaluationRecord, EvaluationSpec, EvaluationState, Progress, ScorerKind, Target, Usage},
+    error::FieldViolation,
+    evaluation::{
+        Embedder, EvaluationRecord, EvaluationSpec, EvaluationState, Progress, ScorerKind, Target, Usage,
+    },
     id,
 };
 use lodeway_proto::evaluation::v1::evaluation_service_server::EvaluationServiceServer;
@@ -105,30 +112,42 @@ impl Evaluations {
     }
 }
 
-/// Refuses at once what this version cannot do, so that nothing that was asked for is silently left out.
+/// Refuses at once what this version cannot do, so that nothing that was asked for is silently left out, and judges that
+/// cannot be.
 fn supported(spec: &EvaluationSpec) -> Result<()> {
-    let refused = |message: String| {
-        Err(Error::Unimplemented {
-            reason: Reason::NotImplemented,
-            message,
-        })
-    };
     if let Target::Llm(llm) = &spec.target {
-        return refused(format!(
-            "`spec.target.llm`: LLM route `{}` cannot be asked yet; put answers into the data",
-            llm.route
-        ));
+        llm::check(llm)?;
     }
     for (at, scorer) in spec.scorers.iter().enumerate() {
         let kind = match &scorer.kind {
-            ScorerKind::Task { .. } | ScorerKind::Text { .. } => continue,
-            ScorerKind::Judge(_) => "judge",
-            ScorerKind::Similarity(_) => "similarity",
+            ScorerKind::Similarity(Embedder::Model(_)) => "similarity.model_uri",
             ScorerKind::Classifier(_) => "classifier",
+            _ => {
+                judge::judge_of(scorer)
+                    .map_err(|error| within(&format!("spec.scorers[{at}].judge"), error))?;
+                continue;
+            }
         };
-        return refused(format!(
-            "`spec.scorers[{at}].{kind}`: scorers that ask a model are not run yet"
-        ));
+        return Err(Error::Unimplemented {
+            reason: Reason::NotImplemented,
+            message: format!("`spec.scorers[{at}].{kind}`: scorers that ask a model version are not run yet"),
+        });
     }
     Ok(())
+}
+
+/// The error with its fields below `field`.
+fn within(field: &str, error: Error) -> Error {
+    match error {
+        Error::Invalid(faults) => Error::Invalid(
+            faults
+                .into_iter()
+                .map(|fault| FieldViolation {
+                    field: format!("{field}.{}", fault.field),
+                    ..fault
+                })
+                .collect(),
+        ),
+        other => other,
+    }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     ops::Range,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -45,7 +45,7 @@ pub(super) const FAILURE: &str = "failure";
 pub(super) const PREDICTION_ID: &str = "prediction_id";
 
 /// Rows of a part: whole calls, and as many of them as keep the number of parts bounded.
-fn part_rows(rows: u64, batch_size: usize) -> u64 {
+pub(super) fn part_rows(rows: u64, batch_size: usize) -> u64 {
     let batch = batch_size.max(1) as u64;
     batch * rows.div_ceil(batch * MAX_PARTS).max(1)
 }
@@ -73,7 +73,8 @@ impl Predict {
         done: &[Part],
         kept: impl Fn(&Part) + Send,
     ) -> Result<()> {
-        let size = part_rows(data.rows, self.options.batch_size);
+        let (_, of_part) = self.asker.sizes(self.options.batch_size);
+        let size = part_rows(data.rows, of_part);
         let known: HashSet<u64> = done
             .iter()
             .filter(|part| part.of == self.of)
@@ -127,7 +128,7 @@ impl Predict {
     async fn part(&self, start: u64, batches: Vec<Batch>) -> Result<Part> {
         let mut answered = Answered::default();
         for batch in &batches {
-            let size = self.options.batch_size;
+            let (size, _) = self.asker.sizes(self.options.batch_size);
             for from in (0..batch.rows()).step_by(size) {
                 let rows = from..(from + size).min(batch.rows());
                 self.ask(batch, rows, &mut answered).await?;
@@ -191,27 +192,7 @@ impl Predict {
         let failures = answered.reasons();
         let batch = answered.into_batch(start)?;
         let path = format!("{}-{start:012}.parquet", self.of.as_str());
-        let write = move || -> Result<Vec<u8>> {
-            let mut bytes = Vec::new();
-            let mut writer = Writer::new(
-                &mut bytes,
-                Format::Parquet,
-                &batch.schema(),
-                &WriteOptions::default(),
-            )
-            .map_err(Error::internal)?;
-            writer.write(&batch).map_err(Error::internal)?;
-            writer.finish().map_err(Error::internal)?;
-            Ok(bytes)
-        };
-        let bytes = tokio::task::spawn_blocking(write)
-            .await
-            .map_err(Error::internal)??;
-        // A copy here spares the way back; without it the part is fetched.
-        if let Err(error) = tokio::fs::write(self.work.join(&path), &bytes).await {
-            tracing::debug!(%error, "a part is not kept on this machine");
-        }
-        let sha256 = files::put_bytes(&self.site, &self.cx, &self.location, &path, bytes).await?;
+        let sha256 = keep(&self.site, &self.cx, &self.location, &self.work, &path, batch).await?;
         Ok(Part {
             of: self.of,
             start_row: start,
@@ -223,6 +204,38 @@ impl Predict {
             usage,
         })
     }
+}
+
+/// Writes a table as Parquet and sends it to the artifact service; the SHA-256 of the file.
+pub(super) async fn keep(
+    site: &Site,
+    cx: &CallContext,
+    location: &str,
+    work: &Path,
+    path: &str,
+    batch: Batch,
+) -> Result<String> {
+    let write = move || -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(
+            &mut bytes,
+            Format::Parquet,
+            &batch.schema(),
+            &WriteOptions::default(),
+        )
+        .map_err(Error::internal)?;
+        writer.write(&batch).map_err(Error::internal)?;
+        writer.finish().map_err(Error::internal)?;
+        Ok(bytes)
+    };
+    let bytes = tokio::task::spawn_blocking(write)
+        .await
+        .map_err(Error::internal)??;
+    // A copy here spares the way back; without it the part is fetched.
+    if let Err(error) = tokio::fs::write(work.join(path), &bytes).await {
+        tracing::debug!(%error, "a part is not kept on this machine");
+    }
+    files::put_bytes(site, cx, location, path, bytes).await
 }
 
 /// Whether asking again can help.

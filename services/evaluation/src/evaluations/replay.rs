@@ -8,6 +8,8 @@ use lodeway_tables::{Batch, Column, Format, Options, Reader, Type};
 use super::{
     answers::{PREDICTION, PROBABILITY},
     data::{Batches, Data},
+    judge::{OUTCOME, REASON, RESULT, SCORE},
+    judged::JudgedColumns,
     predict::{FAILURE, PREDICTION_ID, ROW, joined},
 };
 
@@ -148,6 +150,11 @@ impl Replay {
 
     /// Also gives the answers of these parts, under names that begin with `stem` and that no column of the dataset has.
     pub(super) fn with(&mut self, data: &Data, parts: &Parts, stem: &str) -> Names {
+        self.with_called(data, parts, stem, PREDICTION)
+    }
+
+    /// The same, with another word for predictions: `answer` of an LLM.
+    pub(super) fn with_called(&mut self, data: &Data, parts: &Parts, stem: &str, word: &str) -> Names {
         let free = |wanted: String| {
             let mut name = wanted;
             while data.schema.field(&name).is_some() {
@@ -156,7 +163,7 @@ impl Replay {
             name
         };
         let mut names = Names {
-            prediction: free(format!("{stem}{PREDICTION}")),
+            prediction: free(format!("{stem}{word}")),
             failure: free(format!("{stem}{FAILURE}")),
             probabilities: Vec::new(),
         };
@@ -177,6 +184,39 @@ impl Replay {
             names: all,
         });
         names
+    }
+
+    /// Also gives the judgements of these scorers, under names that no column of the dataset has.
+    pub(super) fn with_judgements(
+        &mut self,
+        data: &Data,
+        parts: &Parts,
+        scorers: impl Iterator<Item = String>,
+    ) -> Vec<JudgedColumns> {
+        let mut all = BTreeMap::new();
+        let mut named = |name: String| {
+            let mut free = name.clone();
+            while data.schema.field(&free).is_some() {
+                free.push('_');
+            }
+            all.insert(name, free.clone());
+            free
+        };
+        let columns = scorers.map(|scorer| JudgedColumns {
+            score: named(format!("{scorer}/{SCORE}")),
+            outcome: named(format!("{scorer}/{OUTCOME}")),
+            reason: named(format!("{scorer}/{REASON}")),
+            result: named(format!("{scorer}/{RESULT}")),
+            scorer,
+        });
+        let columns = columns.collect();
+        self.sets.push(Cursor {
+            parts: parts.clone(),
+            next: 0,
+            current: None,
+            names: all,
+        });
+        columns
     }
 
     fn step(&mut self) -> Result<Option<Batch>> {

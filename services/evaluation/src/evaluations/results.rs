@@ -43,6 +43,10 @@ fn told(batch: &Batch, wanted: &Wanted, first: u64) -> Result<Batch> {
         names.extend(probabilities.iter().map(|(_, column)| column.as_str()));
     }
     names.extend(wanted.failures.iter().map(String::as_str));
+    for judged in &wanted.judged {
+        let columns = [&judged.score, &judged.outcome, &judged.reason, &judged.result];
+        names.extend(columns.into_iter().map(String::as_str));
+    }
     names.push("prediction_id");
     let mut seen = std::collections::HashSet::new();
     names.retain(|name| seen.insert(*name));

@@ -20,19 +20,30 @@ use lodeway_proto::{
 use lodeway_rpc::{CallContext, Transport, inference, status};
 use lodeway_tables::{Batch, Column};
 
-use super::answers;
+use super::{answers, llm::LlmAsker};
 use crate::Site;
 
 /// How long a model may take to load.
 const LOAD_WAIT: Duration = Duration::from_secs(600);
 /// How long one call may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(300);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(300);
+/// The most rows of a part that an LLM answers, one call a row: so many a crash repeats for each call at a time.
+const LLM_PART_ROWS: usize = 16;
 /// The largest message to or from a target.
-const MAX_MESSAGE_BYTES: usize = 512 << 20;
+pub(super) const MAX_MESSAGE_BYTES: usize = 512 << 20;
 
 /// Something that answers rows.
 #[derive(Clone)]
-pub(super) struct Asker {
+pub(super) enum Asker {
+    /// A model or an endpoint.
+    Inference(Box<Inference>),
+    /// An LLM.
+    Llm(Box<LlmAsker>),
+}
+
+/// Something that speaks the inference protocol.
+#[derive(Clone)]
+pub(super) struct Inference {
     client: GrpcInferenceServiceClient<Transport>,
     /// A deployment or an endpoint.
     name: String,
@@ -60,7 +71,7 @@ pub(super) struct Answer {
     pub(super) usage: Usage,
 }
 
-fn absent(what: &str) -> Error {
+pub(super) fn absent(what: &str) -> Error {
     Error::Unimplemented {
         reason: Reason::NotImplemented,
         message: format!("evaluation works without {what} here; set its address under `peers`"),
@@ -133,7 +144,7 @@ pub(super) async fn model(
         datatype: DataType::parse("datatype", &input.datatype).ok(),
         rank: input.shape.len(),
     });
-    let asker = Asker {
+    let asker = Inference {
         client: GrpcInferenceServiceClient::new(serving)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES),
@@ -146,7 +157,7 @@ pub(super) async fn model(
         content_digest: deployment.content_digest,
         ..known.clone()
     };
-    Ok((asker, model))
+    Ok((Asker::Inference(Box::new(asker)), model))
 }
 
 /// What a spec says is to be asked, but for models.
@@ -173,23 +184,41 @@ pub(super) async fn other(
                 rank: input.shape.len(),
                 name: input.name,
             });
-            Ok(Asker {
+            Ok(Asker::Inference(Box::new(Inference {
                 client,
                 name: endpoint.endpoint.clone(),
                 version: endpoint.target.clone(),
                 inputs: inputs.collect(),
                 roles: roles.clone(),
-            })
+            })))
         }
-        Target::Llm(llm) => Err(Error::Unimplemented {
-            reason: Reason::NotImplemented,
-            message: format!("LLM route `{}` cannot be asked by this version", llm.route),
-        }),
+        Target::Llm(llm) => {
+            let asker = LlmAsker::open(site, cx, llm, roles.prompt.as_ref()).await?;
+            Ok(Asker::Llm(Box::new(asker)))
+        }
         Target::Data | Target::Model(_) => Err(Error::internal("this target is not asked")),
     }
 }
 
 impl Asker {
+    /// How many rows of a part of `wanted` one call takes, and how many the part.
+    pub(super) fn sizes(&self, wanted: usize) -> (usize, usize) {
+        match self {
+            Self::Inference(_) => (wanted, wanted),
+            Self::Llm(_) => (1, wanted.min(LLM_PART_ROWS)),
+        }
+    }
+
+    /// Asks about some rows. Errors: those of the target, and answers that are none.
+    pub(super) async fn ask(&self, cx: &CallContext, rows: &Batch) -> Result<Answer> {
+        match self {
+            Self::Inference(asker) => asker.ask(cx, rows).await,
+            Self::Llm(asker) => asker.ask(cx, rows).await,
+        }
+    }
+}
+
+impl Inference {
     /// The columns of the dataset that are sent: the features; else those that the target declares; else every one
     /// without another role.
     fn sent(&self, rows: &Batch) -> Vec<String> {
@@ -267,7 +296,7 @@ impl Asker {
     }
 
     /// Asks about some rows. Errors: those of the target, and answers that are none.
-    pub(super) async fn ask(&self, cx: &CallContext, rows: &Batch) -> Result<Answer> {
+    async fn ask(&self, cx: &CallContext, rows: &Batch) -> Result<Answer> {
         let payload = self.payload(rows)?;
         let mut message: ModelInferRequest = inference::request_of(payload, &Params::new())?;
         message.model_name.clone_from(&self.name);

@@ -4,6 +4,7 @@
 
 mod data;
 mod faults;
+mod llm;
 mod models;
 
 use std::{path::Path, sync::Arc, time::Duration};

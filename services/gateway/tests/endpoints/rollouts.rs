@@ -1,6 +1,6 @@
 //! Rollouts: traffic that moves by steps, and back.
 
-use lodeway_domain::Caller;
+use lodeway_domain::{Caller, caller::Workspace};
 use lodeway_proto::gateway::v1::{RolloutState as State, rollout_guard::Guard};
 use lodeway_rpc::CallContext;
 
@@ -188,11 +188,7 @@ impl Candidate {
         let statuses = self.bench.get("a").await.unwrap().target_statuses;
         let version = statuses.into_iter().find(|status| status.target == "new");
         message.metrics[0].model_version = version.unwrap().model_version;
-        let evaluation = Caller {
-            principal: "lodeway-evaluation".to_owned(),
-            verified: true,
-            ..Caller::anonymous()
-        };
+        let evaluation = Caller::evaluation(Workspace::default());
         let request = CallContext::new(evaluation).request(message);
         self.bench
             .monitor

@@ -52,7 +52,7 @@ class Outcome(google.protobuf.message.Message):
 
     @property
     def prediction(self) -> google.protobuf.struct_pb2.Value:
-        """What was predicted, if the caller kept it: then no record of the gateway is needed."""
+        """What was predicted, as the caller kept it; as many values as the label has. An outcome without it is refused."""
 
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -234,11 +234,11 @@ class LiveMetrics(google.protobuf.message.Message):
     slice: builtins.str
     """`column=value`; empty: all."""
     predictions: builtins.int
-    """Predictions that were given."""
+    """Predictions that were given; of a slice those with an outcome, since no others are known."""
     labelled: builtins.int
     """Of these, with an outcome."""
     unlabelled_share: builtins.float
-    """The share without one, from 0 to 1."""
+    """The share without one, from 0 to 1; NaN for a slice."""
     @property
     def day(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Start of the day; unset: the whole span."""

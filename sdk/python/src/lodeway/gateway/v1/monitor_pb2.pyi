@@ -783,3 +783,106 @@ class PredictionRecord(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_value", b"_value"]) -> typing.Literal["value"] | None: ...
 
 global___PredictionRecord = PredictionRecord
+
+@typing.final
+class RecordLiveMetricsRequest(google.protobuf.message.Message):
+    """Metrics of live outcomes of one endpoint."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    METRICS_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    endpoint: builtins.str
+    """The endpoint."""
+    request_id: builtins.str
+    """A UUID; repeated with the same content it has no further effect."""
+    @property
+    def metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LiveMetric]:
+        """The metrics, 1 to 1,000. Of each target, version and metric the one whose window ended last is kept."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: builtins.str = ...,
+        metrics: collections.abc.Iterable[global___LiveMetric] | None = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint", "metrics", b"metrics", "request_id", b"request_id"]) -> None: ...
+
+global___RecordLiveMetricsRequest = RecordLiveMetricsRequest
+
+@typing.final
+class RecordLiveMetricsResponse(google.protobuf.message.Message):
+    """The metrics are kept."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___RecordLiveMetricsResponse = RecordLiveMetricsResponse
+
+@typing.final
+class LiveMetric(google.protobuf.message.Message):
+    """A metric of live outcomes over a window."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    METRIC_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    SAMPLE_COUNT_FIELD_NUMBER: builtins.int
+    UNLABELLED_SHARE_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    target: builtins.str
+    """The target whose answers are meant."""
+    model_version: builtins.str
+    """The version that gave them."""
+    metric: builtins.str
+    """The metric's name, as `MetricGuard.name`: 1 to 250 characters."""
+    value: builtins.float
+    """Its value, a finite number."""
+    low: builtins.float
+    """The lower end of its interval."""
+    high: builtins.float
+    """The upper end of its interval."""
+    sample_count: builtins.int
+    """Labelled answers that it is made of."""
+    unlabelled_share: builtins.float
+    """The share of the window's answers that have no label yet, from 0 to 1."""
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the window began."""
+
+    @property
+    def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    def __init__(
+        self,
+        *,
+        target: builtins.str = ...,
+        model_version: builtins.str = ...,
+        metric: builtins.str = ...,
+        value: builtins.float = ...,
+        low: builtins.float | None = ...,
+        high: builtins.float | None = ...,
+        sample_count: builtins.int = ...,
+        unlabelled_share: builtins.float = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_high", b"_high", "_low", b"_low", "end_time", b"end_time", "high", b"high", "low", b"low", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_high", b"_high", "_low", b"_low", "end_time", b"end_time", "high", b"high", "low", b"low", "metric", b"metric", "model_version", b"model_version", "sample_count", b"sample_count", "start_time", b"start_time", "target", b"target", "unlabelled_share", b"unlabelled_share", "value", b"value"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_high", b"_high"]) -> typing.Literal["high"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_low", b"_low"]) -> typing.Literal["low"] | None: ...
+
+global___LiveMetric = LiveMetric

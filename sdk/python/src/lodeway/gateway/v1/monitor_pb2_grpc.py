@@ -60,6 +60,11 @@ class MonitorServiceStub(object):
                 request_serializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ReadPredictionsRequest.SerializeToString,
                 response_deserializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ReadPredictionsResponse.FromString,
                 _registered_method=True)
+        self.RecordLiveMetrics = channel.unary_unary(
+                '/lodeway.gateway.v1.MonitorService/RecordLiveMetrics',
+                request_serializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.RecordLiveMetricsRequest.SerializeToString,
+                response_deserializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.RecordLiveMetricsResponse.FromString,
+                _registered_method=True)
 
 
 class MonitorServiceServicer(object):
@@ -101,6 +106,13 @@ class MonitorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordLiveMetrics(self, request, context):
+        """Takes metrics of live outcomes, which guards of rollouts look at. Accepted from evaluation only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MonitorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_MonitorServiceServicer_to_server(servicer, server):
                     servicer.ReadPredictions,
                     request_deserializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ReadPredictionsRequest.FromString,
                     response_serializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ReadPredictionsResponse.SerializeToString,
+            ),
+            'RecordLiveMetrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordLiveMetrics,
+                    request_deserializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.RecordLiveMetricsRequest.FromString,
+                    response_serializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.RecordLiveMetricsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class MonitorService(object):
             '/lodeway.gateway.v1.MonitorService/ReadPredictions',
             lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ReadPredictionsRequest.SerializeToString,
             lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ReadPredictionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordLiveMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeway.gateway.v1.MonitorService/RecordLiveMetrics',
+            lodeway_dot_gateway_dot_v1_dot_monitor__pb2.RecordLiveMetricsRequest.SerializeToString,
+            lodeway_dot_gateway_dot_v1_dot_monitor__pb2.RecordLiveMetricsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,12 @@ class MonitorServiceStub:
     ]
     """Gives the recorded predictions of an endpoint, page by page, about in the order of their times."""
 
+    RecordLiveMetrics: grpc.UnaryUnaryMultiCallable[
+        lodeway.gateway.v1.monitor_pb2.RecordLiveMetricsRequest,
+        lodeway.gateway.v1.monitor_pb2.RecordLiveMetricsResponse,
+    ]
+    """Takes metrics of live outcomes, which guards of rollouts look at. Accepted from evaluation only."""
+
 class MonitorServiceAsyncStub:
     """Says what happened to traffic: counts, latencies, distributions, and single answers."""
 
@@ -83,6 +89,12 @@ class MonitorServiceAsyncStub:
         lodeway.gateway.v1.monitor_pb2.ReadPredictionsResponse,
     ]
     """Gives the recorded predictions of an endpoint, page by page, about in the order of their times."""
+
+    RecordLiveMetrics: grpc.aio.UnaryUnaryMultiCallable[
+        lodeway.gateway.v1.monitor_pb2.RecordLiveMetricsRequest,
+        lodeway.gateway.v1.monitor_pb2.RecordLiveMetricsResponse,
+    ]
+    """Takes metrics of live outcomes, which guards of rollouts look at. Accepted from evaluation only."""
 
 class MonitorServiceServicer(metaclass=abc.ABCMeta):
     """Says what happened to traffic: counts, latencies, distributions, and single answers."""
@@ -126,5 +138,13 @@ class MonitorServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[lodeway.gateway.v1.monitor_pb2.ReadPredictionsResponse, collections.abc.Awaitable[lodeway.gateway.v1.monitor_pb2.ReadPredictionsResponse]]:
         """Gives the recorded predictions of an endpoint, page by page, about in the order of their times."""
+
+    @abc.abstractmethod
+    def RecordLiveMetrics(
+        self,
+        request: lodeway.gateway.v1.monitor_pb2.RecordLiveMetricsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lodeway.gateway.v1.monitor_pb2.RecordLiveMetricsResponse, collections.abc.Awaitable[lodeway.gateway.v1.monitor_pb2.RecordLiveMetricsResponse]]:
+        """Takes metrics of live outcomes, which guards of rollouts look at. Accepted from evaluation only."""
 
 def add_MonitorServiceServicer_to_server(servicer: MonitorServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -369,7 +369,9 @@ global___DisagreementGuard = DisagreementGuard
 
 @typing.final
 class MetricGuard(google.protobuf.message.Message):
-    """A live metric."""
+    """A live metric of the candidate, as evaluation reports it. It counts if its window ended in this step and in the last
+    hour; `min_samples` are labelled answers.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

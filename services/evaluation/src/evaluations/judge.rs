@@ -1,0 +1,427 @@
+//! Judges of answers: scorers that ask an LLM about every row, part by part. A part that is kept is never judged again,
+//! and what an LLM answered is kept besides, by what it was asked.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use futures::{StreamExt as _, TryStreamExt as _, future, stream};
+use lodeway_domain::{
+    Error, Result,
+    caller::Workspace,
+    evaluation::{
+        Embedder, EvaluationSpec, JudgeKind, JudgeScorer, Part, PartOf, ScoreKind, Scorer, ScorerKind, Usage,
+    },
+};
+use lodeway_judges::{
+    AnswerCache, Category, Custom, Digest, Field, Judge, JudgeId, Limits, Models, Row, RowResult, Runner,
+    SimilarityByVectors, Template, Totals, Transcript, TranscriptSink, own,
+};
+use lodeway_proto::gateway::v1::LlmKind;
+use lodeway_rpc::CallContext;
+use lodeway_store::evaluation::{EvaluationStore as _, Lease};
+use lodeway_tables::{Batch, Column, Texts, Type, Values};
+use tokio::sync::mpsc;
+
+use super::{
+    llm::{Judging, Route, text_of},
+    measure::Wanted,
+    predict::{ROW, keep, part_rows},
+    replay::Replay,
+};
+use crate::Site;
+
+/// The least rows of a part.
+const PART_ROWS: usize = 64;
+/// Embedding calls at a time.
+const EMBEDDINGS: usize = 4;
+/// The longest name of a judge.
+const MAX_JUDGE_NAME: usize = 48;
+
+/// What a part keeps of a judgement; the scorer's name and `/` stand before it.
+pub(super) const SCORE: &str = "score";
+pub(super) const OUTCOME: &str = "outcome";
+pub(super) const REASON: &str = "reason";
+/// The whole result as JSON: repeats, findings, digests of transcripts.
+pub(super) const RESULT: &str = "result";
+/// Questions and answers, word by word, as JSON.
+const TRANSCRIPTS: &str = "transcripts";
+
+/// The judge of a scorer; none for one that asks nobody.
+///
+/// Errors: what a custom judge cannot be, by the fields of its scorer.
+pub(super) fn judge_of(scorer: &Scorer) -> Result<Option<Arc<dyn Judge>>> {
+    match &scorer.kind {
+        ScorerKind::Judge(judge) => {
+            let name = match judge.kind {
+                JudgeKind::Custom => return custom(&scorer.name, judge).map(Some),
+                JudgeKind::Correctness => "answer_correctness",
+                other => other.as_str(),
+            };
+            let judge = own(name).ok_or_else(|| Error::internal(format!("there is no judge `{name}`")))?;
+            Ok(Some(judge))
+        }
+        ScorerKind::Similarity(_) => Ok(Some(Arc::new(SimilarityByVectors::new()))),
+        ScorerKind::Task { .. } | ScorerKind::Text { .. } | ScorerKind::Classifier(_) => Ok(None),
+    }
+}
+
+fn custom(name: &str, judge: &JudgeScorer) -> Result<Arc<dyn Judge>> {
+    let plain = name.chars().map(|c| match c.to_ascii_lowercase() {
+        c if c.is_ascii_alphanumeric() => c,
+        _ => '_',
+    });
+    let name: String = "custom_".chars().chain(plain).take(MAX_JUDGE_NAME).collect();
+    let kind = match &judge.score {
+        ScoreKind::Boolean => lodeway_judges::ScoreKind::Boolean,
+        ScoreKind::Range {
+            min,
+            max,
+            whole: true,
+        } => lodeway_judges::ScoreKind::Scale {
+            min: *min as i64,
+            max: *max as i64,
+        },
+        ScoreKind::Range { min, max, .. } => lodeway_judges::ScoreKind::Number { min: *min, max: *max },
+        ScoreKind::Categories(words) => {
+            let one = |name: &String| Category {
+                name: name.clone(),
+                weight: None,
+            };
+            lodeway_judges::ScoreKind::Category {
+                categories: words.iter().map(one).collect(),
+            }
+        }
+    };
+    let template = Template::new(judge.template.as_str())?;
+    Ok(Arc::new(Custom::new(
+        JudgeId::new(name, 1)?,
+        template,
+        kind,
+        true,
+    )?))
+}
+
+/// Whether any scorer asks a model about each row.
+pub(super) fn is_wanted(spec: &EvaluationSpec) -> bool {
+    let asks = |scorer: &Scorer| matches!(scorer.kind, ScorerKind::Judge(_) | ScorerKind::Similarity(_));
+    spec.scorers.iter().any(asks)
+}
+
+/// A scorer at work.
+struct Seat {
+    name: String,
+    runner: Runner,
+    transcripts: Arc<Transcripts>,
+}
+
+/// Everything that judges an evaluation.
+pub(super) struct Bench {
+    pub(super) site: Arc<Site>,
+    pub(super) cx: CallContext,
+    pub(super) lease: Lease,
+    pub(super) location: String,
+    pub(super) work: PathBuf,
+    seats: Vec<Seat>,
+}
+
+impl Bench {
+    /// Looks at the routes of all judges. Errors: those of the routes, and a column that a judge needs and nobody named.
+    pub(super) async fn open(
+        site: &Arc<Site>,
+        cx: &CallContext,
+        lease: &Lease,
+        spec: &EvaluationSpec,
+        wanted: &Wanted,
+        (location, work): (String, PathBuf),
+    ) -> Result<Self> {
+        let mut seats = Vec::new();
+        for (at, scorer) in spec.scorers.iter().enumerate() {
+            let Some(judge) = judge_of(scorer)? else { continue };
+            check_needs(judge.as_ref(), &scorer.name, wanted)?;
+            let transcripts = Arc::new(Transcripts::default());
+            let mut limits = Limits {
+                seed: u64::from_ne_bytes(spec.options.seed.to_ne_bytes()),
+                concurrency: EMBEDDINGS,
+                ..Limits::default()
+            };
+            let mut models = Models {
+                cache: Some(Arc::new(Kept {
+                    site: site.clone(),
+                    workspace: cx.caller.workspace.clone(),
+                })),
+                sink: Some(transcripts.clone()),
+                ..Models::default()
+            };
+            let open = async |field: &str, route: &str, kind| {
+                let field = format!("spec.scorers[{at}].{field}.route");
+                let route = Route::open(site, cx, &field, route, kind).await?;
+                Ok::<_, Error>(Arc::new(Judging {
+                    route,
+                    cx: cx.clone(),
+                }))
+            };
+            match &scorer.kind {
+                ScorerKind::Judge(settings) => {
+                    limits.repeats = settings.repeats;
+                    limits.call_timeout = settings.timeout;
+                    limits.concurrency = settings.max_concurrency;
+                    models.chat = Some(open("judge", &settings.route, LlmKind::Chat).await?);
+                }
+                ScorerKind::Similarity(Embedder::Route(route)) => {
+                    models.embed = Some(open("similarity", route, LlmKind::Embeddings).await?);
+                }
+                _ => continue,
+            }
+            seats.push(Seat {
+                name: scorer.name.clone(),
+                runner: Runner::new(vec![judge], models, limits)?,
+                transcripts,
+            });
+        }
+        Ok(Self {
+            site: site.clone(),
+            cx: cx.clone(),
+            lease: lease.clone(),
+            location,
+            work,
+            seats,
+        })
+    }
+
+    /// How many judgements a row gets.
+    pub(super) fn judges(&self) -> u64 {
+        self.seats.len() as u64
+    }
+
+    /// Judges every row that no part of `done` holds, and calls `kept` with each part that was added.
+    pub(super) async fn run(
+        &self,
+        replay: Replay,
+        wanted: &Wanted,
+        rows: u64,
+        done: &[Part],
+        kept: impl Fn(&Part),
+    ) -> Result<()> {
+        let known = done.iter().filter(|part| part.of == PartOf::Judge);
+        let known = known.map(|part| part.start_row).collect();
+        let mut parts = parts(replay, wanted.clone(), part_rows(rows, PART_ROWS), known);
+        while let Some(part) = parts.recv().await {
+            let (start, rows) = part?;
+            let part = self.part(start, rows).await?;
+            self.site.store.add_part(&self.lease, part.clone()).await?;
+            kept(&part);
+        }
+        Ok(())
+    }
+
+    async fn part(&self, start: u64, rows: Vec<Row>) -> Result<Part> {
+        let count = rows.len();
+        let judged = self.seats.iter().map(|seat| {
+            let rows = stream::iter(rows.clone().into_iter().map(Ok));
+            let results = seat.runner.judge_rows(rows, |_, _| false).boxed();
+            results.try_collect::<Vec<RowResult>>()
+        });
+        let judged = future::try_join_all(judged).await?;
+        let first = i64::try_from(start).map_err(Error::internal)?;
+        let numbers = Values::Int((first..).take(count).collect());
+        let mut columns = vec![Column::new(ROW, Type::Int64, numbers, None).map_err(Error::internal)?];
+        let mut usage = Usage::default();
+        for (seat, results) in self.seats.iter().zip(judged) {
+            results.iter().for_each(|result| usage.add(&used(&result.totals)));
+            columns.extend(seat.columns(results)?);
+        }
+        let batch = Batch::new(columns).map_err(Error::internal)?;
+        let path = format!("{}-{start:012}.parquet", PartOf::Judge.as_str());
+        let sha256 = keep(&self.site, &self.cx, &self.location, &self.work, &path, batch).await?;
+        Ok(Part {
+            of: PartOf::Judge,
+            start_row: start,
+            rows: count as u64,
+            failed_rows: 0,
+            failures: Vec::new(),
+            path,
+            sha256,
+            usage,
+        })
+    }
+}
+
+/// What was spent; answers from what was kept cost nothing.
+fn used(totals: &Totals) -> Usage {
+    Usage {
+        calls: totals.answers.saturating_sub(totals.cached) + totals.failed_calls,
+        cached_calls: totals.cached,
+        input_tokens: totals.spent_usage.input_tokens,
+        output_tokens: totals.spent_usage.output_tokens,
+        cost: totals.spent_cost,
+    }
+}
+
+impl Seat {
+    /// Score, outcome, reason, result and transcripts of each row.
+    fn columns(&self, results: Vec<RowResult>) -> Result<Vec<Column>> {
+        let said = self.transcripts.take();
+        let (mut scores, mut unscored) = (Vec::new(), Vec::new());
+        let [mut outcomes, mut reasons, mut whole, mut words] = [(); 4].map(|()| Texts::default());
+        for mut result in results {
+            let digests = result.repeats.iter().flat_map(|repeat| &repeat.transcripts);
+            let spoken: Vec<_> = digests.filter_map(|digest| said.get(digest)).collect();
+            words.push(&serde_json::to_string(&spoken).map_err(Error::internal)?);
+            let judgement = result.outcome.judgement();
+            let score = judgement.and_then(|judgement| judgement.value);
+            scores.push(score.unwrap_or_default());
+            unscored.push(score.is_none());
+            outcomes.push(result.outcome.kind().as_str());
+            reasons.push(judgement.map_or("", |judgement| judgement.reason.as_str()));
+            // What was in the cache says nothing of the row: a rerun gives the same result.
+            result.totals = Totals {
+                answers: result.totals.answers,
+                usage: result.totals.usage,
+                cost: result.totals.cost,
+                unpriced: result.totals.unpriced,
+                ..Totals::default()
+            };
+            whole.push(&serde_json::to_string(&result).map_err(Error::internal)?);
+        }
+        let name = |of: &str| format!("{}/{of}", self.name);
+        let texts = |of: &str, texts| Column::new(name(of), Type::Text, Values::Text(texts), None);
+        let columns = [
+            Column::new(name(SCORE), Type::Float64, Values::Double(scores), Some(unscored)),
+            texts(OUTCOME, outcomes),
+            texts(REASON, reasons),
+            texts(RESULT, whole),
+            texts(TRANSCRIPTS, words),
+        ];
+        columns
+            .into_iter()
+            .map(|column| column.map_err(Error::internal))
+            .collect()
+    }
+}
+
+/// Errors: a column that the judge needs and that no role names.
+fn check_needs(judge: &dyn Judge, name: &str, wanted: &Wanted) -> Result<()> {
+    for field in judge.needs() {
+        let (role, column) = match field {
+            Field::Prompt => ("prompt", &wanted.prompt),
+            Field::Answer => ("answer", &wanted.answer),
+            Field::Context => ("context", &wanted.context),
+            Field::Expected => ("expected_answer", &wanted.expected),
+        };
+        if column.is_none() {
+            return Err(Error::invalid(
+                format!("spec.roles.{role}"),
+                format!("must be given: scorer `{name}` needs it"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Passages: the texts of a JSON array, else the text as one.
+fn passages(text: String) -> Vec<String> {
+    match serde_json::from_str::<Vec<String>>(&text) {
+        Ok(passages) => passages,
+        Err(_) => vec![text],
+    }
+}
+
+/// A first row, and the texts of the rows of a part from it on.
+type TextsFrom = (u64, Vec<Row>);
+
+/// The texts of the rows in parts, but for those that are known; read on a thread of its own.
+fn parts(
+    replay: Replay,
+    wanted: Wanted,
+    size: u64,
+    known: HashSet<u64>,
+) -> mpsc::Receiver<Result<TextsFrom>> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::task::spawn_blocking(move || {
+        let (mut row, mut part) = (0_u64, Vec::new());
+        let read = || -> Result<()> {
+            for batch in replay {
+                let batch = batch?;
+                let column = |name: &Option<String>| name.as_ref().and_then(|name| batch.column(name));
+                let [prompt, answer, context, expected] =
+                    [&wanted.prompt, &wanted.answer, &wanted.context, &wanted.expected].map(column);
+                for at in 0..batch.rows() {
+                    let text = |column: Option<&Column>| column.and_then(|column| text_of(column, at));
+                    if !known.contains(&(row - row % size)) {
+                        part.push(Row {
+                            key: row.to_string(),
+                            prompt: text(prompt),
+                            answer: text(answer),
+                            context: text(context).map(passages).unwrap_or_default(),
+                            expected: text(expected),
+                        });
+                    }
+                    row += 1;
+                    if row.is_multiple_of(size) && !part.is_empty() {
+                        let whole = std::mem::take(&mut part);
+                        if sender.blocking_send(Ok((row - size, whole))).is_err() {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            if !part.is_empty() {
+                // Whoever does not listen any more needs nothing.
+                let _ = sender.blocking_send(Ok((row - row % size, std::mem::take(&mut part))));
+            }
+            Ok(())
+        };
+        if let Err(error) = read() {
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    receiver
+}
+
+/// Answers in the database of evaluations, by what was asked.
+struct Kept {
+    site: Arc<Site>,
+    workspace: Workspace,
+}
+
+#[async_trait]
+impl AnswerCache for Kept {
+    async fn get(&self, key: &Digest) -> Result<Option<Vec<u8>>> {
+        self.site
+            .store
+            .judge_answer(&self.workspace, &key.to_string())
+            .await
+    }
+
+    async fn put(&self, key: &Digest, answer: &[u8]) -> Result<Option<Vec<u8>>> {
+        let (store, now, key) = (&self.site.store, self.site.clock.now(), key.to_string());
+        store
+            .put_judge_answer(&self.workspace, &key, answer.to_vec(), now)
+            .await?;
+        let kept = store.judge_answer(&self.workspace, &key).await?;
+        Ok(kept.filter(|kept| kept != answer))
+    }
+}
+
+/// Transcripts of the part that is being judged.
+#[derive(Default)]
+struct Transcripts(Mutex<BTreeMap<Digest, Transcript>>);
+
+impl Transcripts {
+    fn take(&self) -> BTreeMap<Digest, Transcript> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl TranscriptSink for Transcripts {
+    async fn put(&self, digest: &Digest, transcript: &Transcript) -> Result<()> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(*digest).or_insert_with(|| transcript.clone());
+        Ok(())
+    }
+}
