@@ -102,8 +102,10 @@ def test_the_digest_is_that_of_the_values(api, rows):
     "data, names",
     [
         (lambda rows: parquet(rows)[:-100], "table"),
-        (lambda rows: b"PAR1" + os.urandom(500) + b"PAR1", "table"),
-        (lambda rows: csv(rows) + b"1,2\n", "row 5000"),
+        # its footer would be longer than the file
+        (lambda rows: b"PAR1" + b"\xff" * 500 + b"PAR1", "table"),
+        # a line with fewer fields is no fault: the rest is missing, as pandas reads it
+        (lambda rows: csv(rows) + b"1,2,3,4,5\n", "row 5000"),
         (lambda rows: json_lines(rows) + b'{"age": \n', "row 5000"),
         (lambda rows: arrow(rows)[:1_000], "table"),
     ],

@@ -24,11 +24,12 @@ pub(super) fn read(source: &Source, max_bytes: u64) -> Result<ParquetMetaData> {
         _ => return Err(cut()),
     }
     let length = u32::from_le_bytes(*length);
+    // A footer longer than its file is damage, not a file that is too large.
+    let start = start.checked_sub(length.into()).ok_or_else(cut)?;
     if u64::from(length) > max_bytes / 10 {
         let why = format!("has a footer of {length} bytes, too long for {max_bytes} bytes of memory");
         return Err(TableError::too_large(why));
     }
-    let start = start.checked_sub(length.into()).ok_or_else(cut)?;
     let footer = source.read(start, usize::try_from(length).map_err(|_| cut())?)?;
     check(&footer).ok_or_else(|| TableError::invalid("has a footer that is damaged"))?;
     guarded("has a footer that cannot be read", || {
