@@ -39,6 +39,7 @@ pub mod config;
 pub mod context;
 pub mod inference;
 pub mod layers;
+mod repeat;
 pub mod serve;
 pub mod status;
 pub mod tasks;
@@ -47,5 +48,6 @@ pub mod transport;
 pub mod wire;
 
 pub use context::CallContext;
+pub use repeat::Repeat;
 pub use tasks::Tasks;
 pub use transport::Transport;

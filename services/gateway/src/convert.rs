@@ -5,7 +5,6 @@ use std::time::Duration;
 use lodeway_domain::{
     Error, Result,
     error::Violations,
-    id::RequestId,
     monitor::{Distribution, Drift, ShadowSummary},
     page::{PageLimits, PageRequest, QueryHash},
     registry::{AliasName, ModelRef, Stage},
@@ -20,12 +19,9 @@ use lodeway_domain::{
 use lodeway_proto::gateway::v1::{self as wire, match_rule, sticky_key};
 use lodeway_rpc::CallContext;
 use lodeway_store::gateway::{EndpointRecord, LiveMetric, Resolution};
-use prost::Message;
-use sha2::{Digest as _, Sha256};
 
 use crate::endpoints::{
     events::Happened,
-    manage::Repeat,
     monitor::Measured,
     records::{Counts, Record},
     rollouts::{Completion, Stored},
@@ -36,15 +32,6 @@ const PAGES: PageLimits = PageLimits {
     default: 100,
     max: 1_000,
 };
-
-/// What tells a repetition of this message from another message.
-pub(crate) fn repeat(message: &impl Message, request_id: &str) -> Result<Repeat> {
-    let id = RequestId::parse(request_id)?;
-    let body_hash = id
-        .map(|_| Sha256::digest(message.encode_to_vec()).to_vec())
-        .unwrap_or_default();
-    Ok(Repeat { id, body_hash })
-}
 
 /// Live metrics of one report.
 const MAX_LIVE_METRICS: usize = 1_000;

@@ -8,7 +8,7 @@ use lodeway_domain::{
     serving::{EndpointName, NewEndpoint},
 };
 use lodeway_proto::gateway::v1::{self as wire, endpoint_service_server::EndpointService};
-use lodeway_rpc::{CallContext, context};
+use lodeway_rpc::{CallContext, Repeat, context};
 use lodeway_store::gateway::{EndpointRecord, EndpointUpdate};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
@@ -45,7 +45,7 @@ impl EndpointService for Endpoints {
     ) -> Result<Response<wire::CreateEndpointResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let wait = convert::span("wait", message.wait)
             .map_err(fail)?
             .unwrap_or(DEFAULT_WAIT);
@@ -107,7 +107,7 @@ impl EndpointService for Endpoints {
     ) -> Result<Response<wire::UpdateEndpointResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let update = update(message).map_err(fail)?;
         let done = self.change(&cx, update, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::UpdateEndpointResponse {
@@ -121,7 +121,7 @@ impl EndpointService for Endpoints {
     ) -> Result<Response<wire::DeleteEndpointResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let name = name(&message.name).map_err(fail)?;
         self.delete(&cx, name, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::DeleteEndpointResponse {}))
@@ -133,7 +133,7 @@ impl EndpointService for Endpoints {
     ) -> Result<Response<wire::CreateRevisionResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let name = name(&message.name).map_err(fail)?;
         let wait = convert::span("wait", message.wait)
             .map_err(fail)?
@@ -235,7 +235,7 @@ impl EndpointService for Endpoints {
     ) -> Result<Response<wire::RollbackEndpointResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let name = name(&message.name).map_err(fail)?;
         let number = match message.number {
             0 => None,
@@ -286,7 +286,7 @@ impl EndpointService for Endpoints {
     ) -> Result<Response<wire::StartRolloutResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let name = name(&message.name).map_err(fail)?;
         let target = message
             .target

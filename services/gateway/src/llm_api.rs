@@ -5,7 +5,7 @@ use std::pin::Pin;
 use futures::{Stream, stream};
 use lodeway_domain::llm::{LlmKind, LlmRouteName};
 use lodeway_proto::gateway::v1::{self as wire, llm_service_server::LlmService};
-use lodeway_rpc::{CallContext, context};
+use lodeway_rpc::{CallContext, Repeat, context};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
@@ -26,7 +26,7 @@ impl LlmService for Llm {
     ) -> Result<Response<wire::CreateRouteResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let route = llm_convert::new_route(message.route).map_err(fail)?;
         let made = self.create(&cx, route, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::CreateRouteResponse {
@@ -68,7 +68,7 @@ impl LlmService for Llm {
     ) -> Result<Response<wire::UpdateRouteResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let update = llm_convert::update(message).map_err(fail)?;
         let done = self.change(&cx, update, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::UpdateRouteResponse {
@@ -82,7 +82,7 @@ impl LlmService for Llm {
     ) -> Result<Response<wire::DeleteRouteResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let name = LlmRouteName::parse("name", &message.name).map_err(fail)?;
         self.delete(&cx, name, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::DeleteRouteResponse {}))

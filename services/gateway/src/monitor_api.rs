@@ -11,7 +11,7 @@ use lodeway_domain::{
     time::Timestamp,
 };
 use lodeway_proto::gateway::v1::{self as wire, monitor_service_server::MonitorService};
-use lodeway_rpc::{CallContext, context};
+use lodeway_rpc::{CallContext, Repeat, context};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
@@ -99,7 +99,7 @@ impl Endpoints {
         message: wire::RecordLiveMetricsRequest,
     ) -> Result<()> {
         from_evaluation(&cx.caller)?;
-        let repeat = convert::repeat(&message, &message.request_id)?;
+        let repeat = Repeat::of(&message, &message.request_id)?;
         let name = EndpointName::parse("endpoint", &message.endpoint)?;
         let metrics = convert::live_metrics(message.metrics)?;
         let key = self.get(cx, &name).await?.endpoint.uid.key();
@@ -109,7 +109,9 @@ impl Endpoints {
 
     async fn explain(&self, cx: &CallContext, id: &str) -> Result<wire::ExplainPredictionResponse> {
         let fields = self.0.keys.verify(id)?;
-        let endpoint = self.0.store.endpoint_by_key(fields.endpoint).await?;
+        // An id of another workspace's endpoint is no id here.
+        let workspace = &cx.caller.workspace;
+        let endpoint = self.0.store.endpoint_by_key(workspace, fields.endpoint).await?;
         let endpoint = endpoint.ok_or_else(|| Error::not_found(ResourceKind::Prediction, id))?;
         let revision = self.0.store.revision(fields.endpoint, fields.revision).await?;
         let target = revision.target_at(fields.target).cloned();

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use futures::{Stream, StreamExt as _, stream};
 use lodeway_proto::registry::v1::{self as wire, registry_service_server::RegistryService};
-use lodeway_rpc::context;
+use lodeway_rpc::{Repeat, context};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
@@ -22,7 +22,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::CreateRegisteredModelResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::new_model(message).map_err(fail)?;
         let done = self.make_model(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::CreateRegisteredModelResponse {
@@ -63,7 +63,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::UpdateRegisteredModelResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::model_update(message).map_err(fail)?;
         let done = self.change_model(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::UpdateRegisteredModelResponse {
@@ -77,7 +77,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::RenameRegisteredModelResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::renaming(&message).map_err(fail)?;
         let done = self.rename_model(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::RenameRegisteredModelResponse {
@@ -91,7 +91,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::DeleteRegisteredModelResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::name(&message.name)
             .map(|name| (name, message.force))
             .map_err(fail)?;
@@ -105,7 +105,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::SetRegisteredModelTagsResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::model_tags(&message.name, message.tags).map_err(fail)?;
         self.tag_model(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::SetRegisteredModelTagsResponse {}))
@@ -117,7 +117,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::DeleteRegisteredModelTagResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::name(&message.name)
             .and_then(|name| Ok((name, convert::tag_key(message.key)?)))
             .map_err(fail)?;
@@ -131,7 +131,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::CreateModelVersionResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::new_version(message).map_err(fail)?;
         let done = self.make_version(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::CreateModelVersionResponse {
@@ -185,7 +185,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::UpdateModelVersionResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::version_update(message).map_err(fail)?;
         let done = self.change_version(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::UpdateModelVersionResponse {
@@ -199,7 +199,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::DeleteModelVersionResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::name_and_number(&message.name, message.version)
             .map(|(name, version)| (name, version, message.force))
             .map_err(fail)?;
@@ -213,7 +213,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::SetModelVersionTagsResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::version_tags(&message.name, message.version, message.tags).map_err(fail)?;
         self.tag_version(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::SetModelVersionTagsResponse {}))
@@ -225,7 +225,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::DeleteModelVersionTagResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::name_and_number(&message.name, message.version)
             .and_then(|(name, version)| Ok((name, version, convert::tag_key(message.key)?)))
             .map_err(fail)?;
@@ -239,7 +239,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::TransitionModelVersionResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::transition(message).map_err(fail)?;
         let done = self.transition_version(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::TransitionModelVersionResponse {
@@ -254,7 +254,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::SetAliasResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::set_alias(message).map_err(fail)?;
         let done = self.move_alias(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::SetAliasResponse {
@@ -268,7 +268,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::DeleteAliasResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::delete_alias(message).map_err(fail)?;
         let done = self.move_alias(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::DeleteAliasResponse {
@@ -296,7 +296,7 @@ impl RegistryService for Registry {
     ) -> Result<Response<wire::RollbackTransitionResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = convert::repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::rollback(message).map_err(fail)?;
         let done = self.take_back(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::RollbackTransitionResponse {

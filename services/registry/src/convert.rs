@@ -4,7 +4,7 @@ use lodeway_domain::{
     Error, FieldViolation, Reason, Result,
     error::Violations,
     filter::{Expr, MODEL_VERSIONS, OrderBy, REGISTERED_MODELS, Schema},
-    id::{ModelId, ModelUid, RequestId, RunId, clip},
+    id::{ModelId, ModelUid, RunId, clip},
     page::{PageLimits, PageRequest, QueryHash},
     registry::{
         AliasName, DigestState, ModelName, ModelRef, ModelVersion, ModelVersionStatus, NewModel, NewVersion,
@@ -18,10 +18,8 @@ use lodeway_rpc::CallContext;
 use lodeway_store::registry::{
     AliasMove, LedgerQuery, ModelUpdate, Move, RegistryEvent, Search, VersionBy, VersionUpdate,
 };
-use prost::Message;
-use sha2::{Digest as _, Sha256};
 
-use crate::{Repeat, watch::Push};
+use crate::watch::Push;
 
 const MODEL_PAGES: PageLimits = PageLimits {
     default: 100,
@@ -38,15 +36,6 @@ const LEDGER_PAGES: PageLimits = PageLimits {
 
 const MODEL_ORDER: &[&str] = &["name ASC"];
 const VERSION_ORDER: &[&str] = &["update_time DESC", "name ASC", "version DESC"];
-
-/// What tells a repetition of this message from another message.
-pub(crate) fn repeat(message: &impl Message, request_id: &str) -> Result<Repeat> {
-    let id = RequestId::parse(request_id)?;
-    let body_hash = id
-        .map(|_| Sha256::digest(message.encode_to_vec()).to_vec())
-        .unwrap_or_default();
-    Ok(Repeat { id, body_hash })
-}
 
 /// The value, if nothing was noted.
 pub(crate) fn all<T>(violations: Violations, value: Option<T>) -> Result<T> {

@@ -26,11 +26,11 @@ mod watch;
 
 use std::sync::Arc;
 
-use lodeway_domain::{id::RequestId, time::Clock};
+use lodeway_domain::time::Clock;
 use lodeway_proto::registry::v1::{
     promotion_service_server::PromotionServiceServer, registry_service_server::RegistryServiceServer,
 };
-use lodeway_rpc::{CallContext, Tasks};
+use lodeway_rpc::{CallContext, Repeat, Tasks};
 use lodeway_store::registry::{RegistryStore, Write};
 
 pub use self::{config::RegistryConfig, peers::Peers};
@@ -98,11 +98,4 @@ impl Registry {
             body_hash: repeat.body_hash,
         }
     }
-}
-
-/// What tells a repeated request from a new one.
-#[derive(Debug, Clone)]
-struct Repeat {
-    id: Option<RequestId>,
-    body_hash: Vec<u8>,
 }

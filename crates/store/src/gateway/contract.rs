@@ -211,8 +211,8 @@ pub trait GatewayStore: Send + Sync + 'static {
     ) -> Result<EndpointRecord>;
     /// An endpoint by name. Errors: `RESOURCE_NOT_FOUND`.
     async fn endpoint(&self, workspace: &Workspace, name: &EndpointName) -> Result<EndpointRecord>;
-    /// An endpoint by its key, a deleted one too.
-    async fn endpoint_by_key(&self, key: EndpointKey) -> Result<Option<Endpoint>>;
+    /// An endpoint of this workspace by its key, a deleted one too.
+    async fn endpoint_by_key(&self, workspace: &Workspace, key: EndpointKey) -> Result<Option<Endpoint>>;
     /// Endpoints by name.
     async fn list_endpoints(&self, workspace: &Workspace, page: &PageRequest)
     -> Result<Page<EndpointRecord>>;

@@ -179,9 +179,9 @@ async fn resolved(conn: &mut Conn, key: i64, revision: u32, at_ms: i64) -> Resul
     Ok(found)
 }
 
-pub(super) async fn by_key(conn: &mut Conn, key: EndpointKey) -> Result<Option<Endpoint>> {
-    let sql = "SELECT body FROM endpoints WHERE endpoint_key = $1";
-    let row = conn.query_opt(sql, &args![number(key)]).await?;
+pub(super) async fn by_key(conn: &mut Conn, workspace: &str, key: EndpointKey) -> Result<Option<Endpoint>> {
+    let sql = "SELECT body FROM endpoints WHERE workspace = $1 AND endpoint_key = $2";
+    let row = conn.query_opt(sql, &args![workspace, number(key)]).await?;
     row.map(|row| read(row.str(0)?)).transpose()
 }
 

@@ -93,8 +93,8 @@ impl GatewayStore for SqlGateway {
         endpoints::get(&mut *self.db.snapshot().await?, workspace.as_str(), name).await
     }
 
-    async fn endpoint_by_key(&self, key: EndpointKey) -> Result<Option<Endpoint>> {
-        endpoints::by_key(&mut *self.db.read().await?, key).await
+    async fn endpoint_by_key(&self, workspace: &Workspace, key: EndpointKey) -> Result<Option<Endpoint>> {
+        endpoints::by_key(&mut *self.db.read().await?, workspace.as_str(), key).await
     }
 
     async fn list_endpoints(

@@ -159,14 +159,23 @@ async fn a_name_made_again_is_another_endpoint_and_the_old_history_stays() {
         assert_ne!(new.endpoint.uid, old.endpoint.uid);
         assert_eq!((new.version, new.revision.number), (1, 1));
         // By its key the old one explains the answers that it gave.
-        assert_eq!(store.endpoint_by_key(key).await.unwrap().unwrap(), old.endpoint);
+        let here = ws();
+        assert_eq!(
+            store.endpoint_by_key(&here, key).await.unwrap().unwrap(),
+            old.endpoint
+        );
+        let elsewhere = Workspace::parse("elsewhere").unwrap();
+        assert_eq!(store.endpoint_by_key(&elsewhere, key).await.unwrap(), None);
         assert_eq!(store.revision(key, 2).await.unwrap(), old.revision);
         assert_eq!(store.revision_at(key, at(1)).await.unwrap().unwrap().number, 1);
         assert_eq!(
             store.resolutions_at(key, 2, at(2)).await.unwrap(),
             old.resolutions
         );
-        assert_eq!(store.endpoint_by_key(EndpointKey::new(1)).await.unwrap(), None);
+        assert_eq!(
+            store.endpoint_by_key(&here, EndpointKey::new(1)).await.unwrap(),
+            None
+        );
         // Keys use all 64 bits.
         let mut high = add(&store, "b", 5).await;
         for round in 0..64 {
@@ -178,7 +187,7 @@ async fn a_name_made_again_is_another_endpoint_and_the_old_history_stays() {
         let key = high.endpoint.uid.key();
         assert!(key.get() > u64::MAX / 2);
         assert_eq!(
-            store.endpoint_by_key(key).await.unwrap().unwrap().uid,
+            store.endpoint_by_key(&here, key).await.unwrap().unwrap().uid,
             high.endpoint.uid
         );
     })

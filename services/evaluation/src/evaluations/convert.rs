@@ -10,15 +10,13 @@ use lodeway_domain::{
         EvaluationSpec, JudgeKind, JudgeScorer, LlmTarget, ProbabilityColumn, ScoreKind, Scorer, ScorerKind,
         Target, Task, Threshold,
     },
-    id::RequestId,
     page::{PageLimits, PageRequest, QueryHash},
     time::Timestamp,
 };
 use lodeway_proto::evaluation::v1 as wire;
-use lodeway_rpc::CallContext;
+use lodeway_rpc::{CallContext, Repeat};
 use lodeway_store::{evaluation::EvaluationQuery, registry::Write};
 use prost::Message;
-use sha2::{Digest as _, Sha256};
 
 /// The experiment of runs for which none is named.
 const EXPERIMENT: &str = "evaluations";
@@ -35,13 +33,12 @@ pub(crate) fn write(
     request_id: &str,
     now: Timestamp,
 ) -> Result<Write> {
-    let request = RequestId::parse(request_id)?;
-    let body_hash = request.map(|_| Sha256::digest(message.encode_to_vec()).to_vec());
+    let repeat = Repeat::of(message, request_id)?;
     Ok(Write {
         caller: (*cx.caller).clone(),
         now,
-        request,
-        body_hash: body_hash.unwrap_or_default(),
+        request: repeat.id,
+        body_hash: repeat.body_hash,
     })
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use lodeway_domain::{
     Caller, Error, Resource, ResourceKind, Result,
     caller::Workspace,
-    id::RequestId,
     page::{Page, PageRequest},
     serving::{
         Authorship, EndpointName, EndpointUid, NewEndpoint, Revision, RevisionChange, RevisionReason,
@@ -14,7 +13,7 @@ use lodeway_domain::{
     },
     time::Timestamp,
 };
-use lodeway_rpc::CallContext;
+use lodeway_rpc::{CallContext, Repeat};
 use lodeway_store::{
     gateway::{EndpointRecord, EndpointUpdate, NewRevision},
     registry::Write,
@@ -34,13 +33,6 @@ pub(crate) struct How {
     pub(crate) wait: Duration,
     /// What makes a repetition harmless.
     pub(crate) repeat: Repeat,
-}
-
-/// What tells a repeated request from a new one.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Repeat {
-    pub(crate) id: Option<RequestId>,
-    pub(crate) body_hash: Vec<u8>,
 }
 
 impl Endpoints {

@@ -20,21 +20,14 @@ use lodeway_domain::{
     time::Timestamp,
 };
 use lodeway_proto::registry::v1 as registry;
-use lodeway_rpc::{CallContext, status};
+use lodeway_rpc::{CallContext, Repeat, status};
 use lodeway_store::{
     gateway::{EndpointRecord, NewRevision, Resolution, RolloutRecord, RolloutStep},
     registry::Write,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Endpoints,
-    events::Happened,
-    manage::{Repeat, fits},
-    monitor::Measured,
-    resolve::not_ready,
-    table::Ready,
-};
+use super::{Endpoints, events::Happened, manage::fits, monitor::Measured, resolve::not_ready, table::Ready};
 
 /// How long a candidate may take to get ready.
 const CANDIDATE_WAIT: Duration = Duration::from_secs(60);

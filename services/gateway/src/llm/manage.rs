@@ -12,7 +12,7 @@ use lodeway_store::{
 };
 
 use super::Llm;
-use crate::endpoints::manage::Repeat;
+use lodeway_rpc::Repeat;
 
 impl Llm {
     fn write(&self, cx: &CallContext, repeat: Repeat) -> Write {

@@ -1,11 +1,11 @@
 //! The generated trait: each method parses, calls the use case, and renders.
 
 use lodeway_proto::registry::v1::{self as wire, promotion_service_server::PromotionService};
-use lodeway_rpc::context;
+use lodeway_rpc::{Repeat, context};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::convert;
-use crate::{Registry, convert::repeat};
+use crate::Registry;
 
 #[async_trait]
 impl PromotionService for Registry {
@@ -15,7 +15,7 @@ impl PromotionService for Registry {
     ) -> Result<Response<wire::SetPromotionRuleResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::new_rule(message).map_err(fail)?;
         let done = self.set_rule(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::SetPromotionRuleResponse {
@@ -56,7 +56,7 @@ impl PromotionService for Registry {
     ) -> Result<Response<wire::DeletePromotionRuleResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::rule_deletion(message).map_err(fail)?;
         self.delete_rule(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::DeletePromotionRuleResponse {}))
@@ -68,7 +68,7 @@ impl PromotionService for Registry {
     ) -> Result<Response<wire::RecordVerdictResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::new_verdict(message).map_err(fail)?;
         let done = self.record_verdict(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::RecordVerdictResponse {
@@ -98,7 +98,7 @@ impl PromotionService for Registry {
     ) -> Result<Response<wire::ApproveModelVersionResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let input = convert::new_approval(message).map_err(fail)?;
         let done = self.approve(&cx, input, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::ApproveModelVersionResponse {
@@ -112,7 +112,7 @@ impl PromotionService for Registry {
     ) -> Result<Response<wire::WithdrawApprovalResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
-        let repeat = repeat(&message, &message.request_id).map_err(fail)?;
+        let repeat = Repeat::of(&message, &message.request_id).map_err(fail)?;
         let id = convert::approval_id(message.approval_id).map_err(fail)?;
         let done = self.withdraw_approval(&cx, id, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::WithdrawApprovalResponse {

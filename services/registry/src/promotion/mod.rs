@@ -101,11 +101,7 @@ impl Registry {
         cx: &CallContext,
         (name, version, target): (ModelName, i64, Target),
     ) -> Result<DryRun> {
-        let nothing = Repeat {
-            id: None,
-            body_hash: Vec::new(),
-        };
-        let write = self.write(cx, nothing);
+        let write = self.write(cx, Repeat::default());
         let report = self.store.try_promotion(&write, &name, version, &target).await?;
         let mut refusal = String::new();
         if !report.findings.is_empty() {
