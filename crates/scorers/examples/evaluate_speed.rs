@@ -1,4 +1,4 @@
-//! Time and peak memory of an evaluation: `speed [ROWS] [classifier|regressor]`.
+//! Time and peak memory of an evaluation: `evaluate_speed [ROWS] [classifier|regressor]`.
 //!
 //! Writes a Parquet file of so many rows into a temporary folder, then reads it back and evaluates it.
 

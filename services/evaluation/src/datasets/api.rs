@@ -191,8 +191,7 @@ impl DatasetService for Datasets {
         let (cx, _) = context::split(request)?;
         Err(cx.status(Error::Unimplemented {
             reason: Reason::NotImplemented,
-            message: "traffic cannot be captured yet; the gateway does not hand out its request log"
-                .to_owned(),
+            message: "traffic cannot be captured as a dataset yet; upload rows or add records".to_owned(),
         }))
     }
 

@@ -479,7 +479,7 @@ mod tests {
         assert_eq!(part_rows(100_000, 256), 256);
         assert_eq!(part_rows(256_001, 256), 512);
         let rows = part_rows(100_000_000, 256);
-        assert!(rows % 256 == 0 && 100_000_000_u64.div_ceil(rows) <= MAX_PARTS);
+        assert!(rows.is_multiple_of(256) && 100_000_000_u64.div_ceil(rows) <= MAX_PARTS);
     }
 
     #[test]

@@ -12,9 +12,8 @@ fn not_yet<T, A>(request: Request<T>) -> Result<Response<A>, Status> {
     let (cx, _) = context::split(request)?;
     Err(cx.status(Error::Unimplemented {
         reason: Reason::NotImplemented,
-        message:
-            "traffic cannot be evaluated on a schedule yet; the gateway does not hand out its request log"
-                .to_owned(),
+        message: "traffic cannot be evaluated on a schedule yet; evaluate an endpoint on a dataset"
+            .to_owned(),
     }))
 }
 

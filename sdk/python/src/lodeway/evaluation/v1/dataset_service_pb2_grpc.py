@@ -177,7 +177,7 @@ class DatasetServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CaptureTraffic(self, request, context):
-        """Makes the next version from sampled traffic of an endpoint.
+        """Makes the next version from sampled traffic of an endpoint. Not served yet: UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

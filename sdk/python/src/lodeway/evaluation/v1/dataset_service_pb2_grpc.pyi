@@ -85,7 +85,7 @@ class DatasetServiceStub:
         lodeway.evaluation.v1.dataset_service_pb2.CaptureTrafficRequest,
         lodeway.evaluation.v1.dataset_service_pb2.CaptureTrafficResponse,
     ]
-    """Makes the next version from sampled traffic of an endpoint."""
+    """Makes the next version from sampled traffic of an endpoint. Not served yet: UNIMPLEMENTED."""
 
     GetDatasetVersion: grpc.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.dataset_service_pb2.GetDatasetVersionRequest,
@@ -172,7 +172,7 @@ class DatasetServiceAsyncStub:
         lodeway.evaluation.v1.dataset_service_pb2.CaptureTrafficRequest,
         lodeway.evaluation.v1.dataset_service_pb2.CaptureTrafficResponse,
     ]
-    """Makes the next version from sampled traffic of an endpoint."""
+    """Makes the next version from sampled traffic of an endpoint. Not served yet: UNIMPLEMENTED."""
 
     GetDatasetVersion: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.dataset_service_pb2.GetDatasetVersionRequest,
@@ -279,7 +279,7 @@ class DatasetServiceServicer(metaclass=abc.ABCMeta):
         request: lodeway.evaluation.v1.dataset_service_pb2.CaptureTrafficRequest,
         context: _ServicerContext,
     ) -> typing.Union[lodeway.evaluation.v1.dataset_service_pb2.CaptureTrafficResponse, collections.abc.Awaitable[lodeway.evaluation.v1.dataset_service_pb2.CaptureTrafficResponse]]:
-        """Makes the next version from sampled traffic of an endpoint."""
+        """Makes the next version from sampled traffic of an endpoint. Not served yet: UNIMPLEMENTED."""
 
     @abc.abstractmethod
     def GetDatasetVersion(

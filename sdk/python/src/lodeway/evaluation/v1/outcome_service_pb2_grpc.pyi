@@ -37,7 +37,9 @@ class OutcomeServiceStub:
         lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleRequest,
         lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleResponse,
     ]
-    """Asks for an evaluation of an endpoint's sampled traffic again and again."""
+    """Asks for an evaluation of an endpoint's sampled traffic again and again. Schedules are not served yet: their four
+    calls answer UNIMPLEMENTED.
+    """
 
     GetSchedule: grpc.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.outcome_service_pb2.GetScheduleRequest,
@@ -76,7 +78,9 @@ class OutcomeServiceAsyncStub:
         lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleRequest,
         lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleResponse,
     ]
-    """Asks for an evaluation of an endpoint's sampled traffic again and again."""
+    """Asks for an evaluation of an endpoint's sampled traffic again and again. Schedules are not served yet: their four
+    calls answer UNIMPLEMENTED.
+    """
 
     GetSchedule: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.outcome_service_pb2.GetScheduleRequest,
@@ -121,7 +125,9 @@ class OutcomeServiceServicer(metaclass=abc.ABCMeta):
         request: lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleRequest,
         context: _ServicerContext,
     ) -> typing.Union[lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleResponse, collections.abc.Awaitable[lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleResponse]]:
-        """Asks for an evaluation of an endpoint's sampled traffic again and again."""
+        """Asks for an evaluation of an endpoint's sampled traffic again and again. Schedules are not served yet: their four
+        calls answer UNIMPLEMENTED.
+        """
 
     @abc.abstractmethod
     def GetSchedule(

@@ -4,30 +4,31 @@
 //! the same transaction, on the endpoint's revision. So a controller that was cut off changes nothing, and the next one
 //! goes on from the state that is written, whatever step that is.
 
-use std::{collections::BTreeMap, time::Duration};
+mod complete;
+mod observe;
+
+use std::time::Duration;
 
 use lodeway_domain::{
-    Caller, Error, Reason, Resource, ResourceKind, Result,
+    Error, Reason, Resource, ResourceKind, Result,
     caller::Workspace,
-    monitor::{Distribution, TrafficSummary},
     page::{Page, PageRequest},
-    registry::{AliasName, ModelName, Stage},
+    registry::{AliasName, Stage},
     serving::{
-        Authorship, Check, Decision, EndpointName, Guard, Measured as GuardMeasured, Observation, OnSuccess,
-        Revision, RevisionReason, Rollout, RolloutEvent, RolloutId, RolloutPlan, RolloutSpec, RolloutState,
-        RolloutStatus, ShadowStats, Stats, Target, TargetName, decide, step_spec,
+        Authorship, Decision, EndpointName, Observation, Revision, RevisionReason, Rollout, RolloutEvent,
+        RolloutId, RolloutPlan, RolloutSpec, RolloutState, RolloutStatus, Stats, Target, decide, step_spec,
     },
     time::Timestamp,
 };
-use lodeway_proto::registry::v1 as registry;
-use lodeway_rpc::{CallContext, Repeat, status};
+use lodeway_rpc::{CallContext, Repeat};
 use lodeway_store::{
     gateway::{EndpointRecord, NewRevision, Resolution, RolloutRecord, RolloutStep},
     registry::Write,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoints, events::Happened, manage::fits, monitor::Measured, resolve::not_ready, table::Ready};
+use self::complete::{is_final, of_version};
+use super::{Endpoints, events::Happened, manage::fits, resolve::not_ready, table::Ready};
 
 /// How long a candidate may take to get ready.
 const CANDIDATE_WAIT: Duration = Duration::from_secs(60);
@@ -35,8 +36,6 @@ const CANDIDATE_WAIT: Duration = Duration::from_secs(60);
 const BASE_WAIT: Duration = Duration::from_secs(5);
 /// How often a person's word is tried while others write.
 const ATTEMPTS: usize = 20;
-/// How long a live metric says something of now.
-const LIVE_METRIC_AGE: Duration = Duration::from_secs(3_600);
 /// Events of a rollout that are kept.
 const MAX_EVENTS: usize = 200;
 
@@ -555,165 +554,11 @@ impl Endpoints {
             record,
         })
     }
-
-    /// What happened at the endpoint since the step began, candidate and the others apart.
-    async fn observe(
-        &self,
-        standing: &mut Standing,
-        since: Timestamp,
-        now: Timestamp,
-    ) -> Result<Observation> {
-        let measured = self
-            .measured(
-                standing.record.key,
-                since,
-                now.plus(Duration::from_millis(1)),
-                true,
-            )
-            .await?;
-        let stored = &mut standing.stored;
-        let candidate = &stored.rollout.candidate.name;
-        let revision = stored.current_revision;
-        let (ours, mut theirs) = (
-            whole(&measured, revision, |target| target == candidate),
-            whole(&measured, revision, |target| target != candidate),
-        );
-        let mut baseline = stats(&theirs);
-        if baseline.calls > 0 {
-            stored.baseline = Some(Baseline {
-                stats: baseline,
-                revision,
-                since,
-            });
-        } else if let Some(last) = stored.baseline {
-            baseline = last.stats;
-            let then = self.measured(standing.record.key, last.since, now, true).await?;
-            theirs = whole(&then, last.revision, |target| target != candidate);
-        }
-        let shadow = ours.shadow();
-        Ok(Observation {
-            candidate: stats(&ours),
-            baseline,
-            shadow: ShadowStats {
-                compared: shadow.compared(),
-                disagreed: shadow.compared().saturating_sub(shadow.agreed()),
-            },
-            psi: shift(&theirs, &ours),
-            metrics: self.live_metrics_of(standing, since, now).await?,
-        })
-    }
-
-    /// What evaluation reported of the candidate in this step and lately.
-    async fn live_metrics_of(
-        &self,
-        standing: &Standing,
-        since: Timestamp,
-        now: Timestamp,
-    ) -> Result<BTreeMap<String, GuardMeasured>> {
-        let rollout = &standing.stored.rollout;
-        let is_asked = |guard: &Guard| matches!(guard.check, Check::Metric { .. });
-        if !rollout.plan.guards().iter().any(is_asked) {
-            return Ok(BTreeMap::new());
-        }
-        let known = self.0.store.live_metrics(standing.record.key).await?;
-        // An older candidate of the same name was another version.
-        let workspace = Workspace::parse(&standing.record.workspace)?;
-        let name = standing.stored.endpoint_name.as_str();
-        let route = self.0.table.find(&workspace, name).ok();
-        let ready = route.and_then(|route| route.target(&rollout.candidate.name)?.1.ready());
-        let Some(version) = ready.map(|ready| ready.resolution.model_version.clone()) else {
-            return Ok(BTreeMap::new());
-        };
-        let oldest = since.max(now.minus(LIVE_METRIC_AGE));
-        let each = known.into_iter().filter(|metric| {
-            metric.target == rollout.candidate.name && metric.model_version == version && metric.end >= oldest
-        });
-        let each = each.map(|metric| {
-            let measured = GuardMeasured {
-                value: metric.value,
-                samples: metric.samples,
-            };
-            (metric.metric, measured)
-        });
-        Ok(each.collect())
-    }
-
-    /// Tells the registry what the plan asks for at the end. Repeating it changes nothing.
-    async fn complete(&self, standing: &Standing) -> Result<()> {
-        let Some(wanted) = standing.stored.rollout.plan.on_success() else {
-            return Ok(());
-        };
-        let workspace = Workspace::parse(&standing.record.workspace)?;
-        // As whoever began the rollout: nobody gets past a promotion rule by letting the gateway ask.
-        let cx = CallContext::new(Caller {
-            principal: standing.stored.rollout.principal.clone(),
-            verified: standing.stored.rollout.principal_verified,
-            workspace,
-        });
-        let client = self.0.registry.clone();
-        let mut client =
-            client.ok_or_else(|| Error::unavailable("there is no registry", "not configured"))?;
-        let id = &standing.stored.rollout.id;
-        let comment = format!(
-            "rollout {id} of endpoint `{}` is complete",
-            standing.stored.endpoint_name
-        );
-        let done = match wanted {
-            OnSuccess::TransitionStage {
-                model,
-                version,
-                stage,
-                archive_existing,
-            } => {
-                let message = registry::TransitionModelVersionRequest {
-                    name: model.to_string(),
-                    version: *version,
-                    stage: stage_out(*stage).into(),
-                    archive_existing_versions: *archive_existing,
-                    comment,
-                    ..registry::TransitionModelVersionRequest::default()
-                };
-                client
-                    .transition_model_version(cx.request(message))
-                    .await
-                    .map(drop)
-            }
-            OnSuccess::MoveAlias {
-                model,
-                alias,
-                version,
-            } => {
-                let message = registry::SetAliasRequest {
-                    name: model.to_string(),
-                    alias: alias.to_string(),
-                    version: *version,
-                    comment,
-                    ..registry::SetAliasRequest::default()
-                };
-                client.set_alias(cx.request(message)).await.map(drop)
-            }
-        };
-        done.map_err(|s| status::into_error(&s))
-    }
 }
 
 /// Whether a step is about to get its traffic.
 fn is_entering(stored: &Stored) -> bool {
     matches!(stored.rollout.state.status, RolloutStatus::Entering { .. })
-}
-
-/// A registry that said no, and not one that did not answer.
-fn is_final(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Invalid(_)
-            | Error::NotFound(_)
-            | Error::Precondition { .. }
-            | Error::Refused { .. }
-            | Error::Unverified(_)
-            | Error::Denied(_)
-            | Error::Unauthenticated(_)
-    )
 }
 
 fn author(rollout: &Rollout, now: Timestamp, reason: RevisionReason) -> Authorship {
@@ -724,70 +569,6 @@ fn author(rollout: &Rollout, now: Timestamp, reason: RevisionReason) -> Authorsh
         comment: rollout.comment.clone(),
         reason,
     }
-}
-
-/// What is to be done in the registry, for the version that the candidate means.
-fn of_version(completion: Completion, ready: &Ready) -> Result<OnSuccess> {
-    let (name, version) = (&ready.resolution.model_name, &ready.resolution.model_version);
-    let why = "needs a candidate that is a registered version";
-    let version: i64 = version
-        .parse()
-        .map_err(|_| Error::invalid("plan.completion", why))?;
-    let model = ModelName::parse("plan.completion", name)?;
-    Ok(match completion {
-        Completion::Stage(stage) => OnSuccess::TransitionStage {
-            model,
-            version,
-            stage,
-            archive_existing: true,
-        },
-        Completion::Alias(alias) => OnSuccess::MoveAlias {
-            model,
-            alias,
-            version,
-        },
-    })
-}
-
-fn stage_out(stage: Stage) -> registry::Stage {
-    match stage {
-        Stage::None => registry::Stage::None,
-        Stage::Staging => registry::Stage::Staging,
-        Stage::Production => registry::Stage::Production,
-        Stage::Archived => registry::Stage::Archived,
-    }
-}
-
-/// What was measured in a revision, of some targets together.
-fn whole(measured: &[Measured], revision: u32, wanted: impl Fn(&TargetName) -> bool) -> TrafficSummary {
-    let mut sum = TrafficSummary::default();
-    measured
-        .iter()
-        .filter(|one| one.revision == revision && wanted(&one.target))
-        .for_each(|one| sum.merge(&one.summary));
-    sum
-}
-
-fn stats(of: &TrafficSummary) -> Stats {
-    Stats {
-        calls: of.total(),
-        errors: of.errors(),
-        p95_ms: of.latency().quantile(0.95).map(|p95| p95.as_secs_f64() * 1e3),
-    }
-}
-
-/// The largest shift of a prediction, over the candidate's sampled values.
-fn shift(theirs: &TrafficSummary, ours: &TrafficSummary) -> Option<GuardMeasured> {
-    let each = ours.predictions().iter().filter_map(|(name, own)| {
-        let reference = theirs.predictions().get(name)?;
-        let drift = Distribution::drift(reference, own)?;
-        // What two samples of one distribution would show by chance is no shift.
-        Some(GuardMeasured {
-            value: (drift.psi - drift.psi_by_chance).max(0.0),
-            samples: own.count(),
-        })
-    });
-    each.max_by(|a, b| a.value.total_cmp(&b.value))
 }
 
 fn describe(event: &RolloutEvent) -> String {
