@@ -73,8 +73,11 @@ impl Endpoints {
         }
         // Without a start or an end the span moves from page to page; the token keeps the place.
         let span = format!("{:?} {:?}", message.start_time, message.end_time);
-        let only_whole = if message.only_whole { "whole" } else { "all" };
-        let parts = [name.as_str(), &span, &message.target, only_whole];
+        let which = format!(
+            "{} {} {}",
+            message.only_whole, message.with_failed, message.with_shadows
+        );
+        let parts = [name.as_str(), &span, &message.target, &which];
         let page = convert::predictions_page(cx, message.page_size, &message.page_token, &parts)?;
         let key = self.get(cx, &name).await?.endpoint.uid.key();
         let wanted = Wanted {
@@ -82,6 +85,8 @@ impl Endpoints {
             end,
             target: message.target,
             only_whole: message.only_whole,
+            with_failed: message.with_failed,
+            with_shadows: message.with_shadows,
         };
         let of = (key, name.as_str());
         let found = self

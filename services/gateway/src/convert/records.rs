@@ -54,6 +54,8 @@ pub(crate) fn record(of: Record) -> wire::PredictionRecord {
         slices: of.slices.into_iter().collect(),
         request_json: of.request.unwrap_or_default(),
         response_json: of.response.unwrap_or_default(),
+        outcome: of.outcome,
+        is_shadow: of.is_shadow,
     }
 }
 

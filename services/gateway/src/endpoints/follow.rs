@@ -270,9 +270,10 @@ impl Endpoints {
         }
     }
 
+    /// Forgets what is older than it is kept: at the start, so that a process which never lives long forgets too, then now
+    /// and again.
     async fn prune(&self) {
         loop {
-            tokio::time::sleep(PRUNE_EVERY).await;
             let now = self.0.clock.now();
             let windows = self
                 .0
@@ -286,6 +287,7 @@ impl Endpoints {
             if let Err(error) = self.prune_records().await {
                 tracing::warn!(%error, "old predictions cannot be forgotten now");
             }
+            tokio::time::sleep(PRUNE_EVERY).await;
         }
     }
 }

@@ -12,8 +12,7 @@ use bytes::Bytes;
 use futures::future::{Either, select};
 use http::HeaderMap;
 use lodeway_domain::{
-    Error, Result,
-    monitor::Outcome,
+    Error, Result, monitor,
     serving::{BreakerState, CallOutcome, PredictionFields, PredictionId},
 };
 use lodeway_proto::{
@@ -26,7 +25,7 @@ use super::{
     choose::{Asked, Chosen},
     events::Happened,
     monitor::{Of, Seen},
-    records::{Offer, Said},
+    records::{OK, Offer, Said},
     table::Route,
 };
 
@@ -51,6 +50,21 @@ enum Done {
     Document(ScoreResponse),
 }
 
+/// How a call went.
+type Outcome = std::result::Result<(Done, Chosen), Failed>;
+
+/// Why a call failed, and whom it reached last.
+struct Failed {
+    error: Error,
+    chosen: Option<Box<Chosen>>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, chosen: None }
+    }
+}
+
 impl Endpoints {
     /// Scores tensors or a table at the endpoint that `message.model_name` names.
     ///
@@ -71,7 +85,9 @@ impl Endpoints {
             input: &input,
         };
         let started = Instant::now();
-        let (done, chosen) = self.call(cx, &route, &asked, Work::Tensors(&message)).await?;
+        let done = self.call(cx, &route, &asked, Work::Tensors(&message)).await;
+        let (done, chosen) =
+            done.map_err(|failed| self.failed(&route, failed, started, Said::Tensors(&message, None)))?;
         let Done::Tensors(mut response) = done else {
             return Err(Error::internal("tensors were answered by a document"));
         };
@@ -82,7 +98,9 @@ impl Endpoints {
             model_version: &chosen.ready.resolution.model_version,
             id: &prediction_id,
             latency: started.elapsed(),
-            said: Said::Tensors(&message, &response),
+            outcome: OK,
+            is_shadow: false,
+            said: Said::Tensors(&message, Some(&response)),
         };
         self.record(&route, &offer);
         response.model_name.clone_from(&message.model_name);
@@ -113,7 +131,13 @@ impl Endpoints {
         };
         let work = Work::Document { content_type, body };
         let started = Instant::now();
-        let (done, chosen) = self.call(cx, route, &asked, work).await?;
+        let said = |answer| Said::Document {
+            content_type,
+            request: body,
+            answer,
+        };
+        let done = self.call(cx, route, &asked, work).await;
+        let (done, chosen) = done.map_err(|failed| self.failed(route, failed, started, said(None)))?;
         let Done::Document(answer) = done else {
             return Err(Error::internal("a document was answered by tensors"));
         };
@@ -123,11 +147,9 @@ impl Endpoints {
             model_version: &chosen.ready.resolution.model_version,
             id: &prediction_id,
             latency: started.elapsed(),
-            said: Said::Document {
-                content_type,
-                request: body,
-                answer: &answer.body,
-            },
+            outcome: OK,
+            is_shadow: false,
+            said: said(Some(&answer.body)),
         };
         self.record(route, &offer);
         Ok(Answered {
@@ -137,15 +159,10 @@ impl Endpoints {
         })
     }
 
-    async fn call(
-        &self,
-        cx: &CallContext,
-        route: &Arc<Route>,
-        asked: &Asked<'_>,
-        work: Work<'_>,
-    ) -> Result<(Done, Chosen)> {
+    async fn call(&self, cx: &CallContext, route: &Arc<Route>, asked: &Asked<'_>, work: Work<'_>) -> Outcome {
         let resilience = &route.revision().resilience;
-        let _place = Place::take(&route.active, resilience.max_in_flight).ok_or_else(|| full(route))?;
+        let _place =
+            Place::take(&route.active, resilience.max_in_flight).ok_or_else(|| Failed::from(full(route)))?;
         let whole = Duration::from_millis(resilience.timeout_ms.into());
         let latest = Instant::now() + whole;
         let deadline = cx.deadline.map_or(latest, |own| own.min(latest));
@@ -168,7 +185,7 @@ impl Endpoints {
                 Ok(chosen) => chosen,
                 // Nobody else: the same once more.
                 Err(_) if !tried.is_empty() => route.choose(asked, &[], now)?,
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
             tried.push(chosen.place);
             let first = self.attempt(cx, route, chosen, &work, deadline);
@@ -204,8 +221,11 @@ impl Endpoints {
                 }
             };
             match outcome {
-                Err(error)
-                    if is_worth_retrying(&error) && left > 0 && Instant::now() < deadline && may_retry() =>
+                Err(failed)
+                    if is_worth_retrying(&failed.error)
+                        && left > 0
+                        && Instant::now() < deadline
+                        && may_retry() =>
                 {
                     left -= 1;
                 }
@@ -222,7 +242,7 @@ impl Endpoints {
         mut chosen: Chosen,
         work: &Work<'_>,
         deadline: Instant,
-    ) -> Result<(Done, Chosen)> {
+    ) -> Outcome {
         let started = Instant::now();
         let own = started + Duration::from_millis(route.revision().timeout_ms(&chosen.target.target).into());
         let until = own.min(deadline);
@@ -273,7 +293,32 @@ impl Endpoints {
         };
         chosen.target.monitor.record(of, now, &seen, &self.0.config);
         drop(active);
-        outcome.map(|done| (done, chosen))
+        match outcome {
+            Ok(done) => Ok((done, chosen)),
+            Err(error) => Err(Failed {
+                error,
+                chosen: Some(Box::new(chosen)),
+            }),
+        }
+    }
+
+    /// The error that the caller gets, once the call is recorded: under an id that nobody has, with the target that was
+    /// asked last. A call that reached none is counted by nobody's monitor and has no record.
+    fn failed(&self, route: &Arc<Route>, failed: Failed, started: Instant, said: Said<'_>) -> Error {
+        let Failed { error, chosen } = failed;
+        if let Some(chosen) = chosen {
+            let offer = Offer {
+                target: chosen.target.target.name.as_str(),
+                model_version: &chosen.ready.resolution.model_version,
+                id: &self.prediction_id(route, &chosen),
+                latency: started.elapsed(),
+                outcome: code_of(&error),
+                is_shadow: false,
+                said,
+            };
+            self.record(route, &offer);
+        }
+        error
     }
 
     fn breaker_moved(&self, route: &Route, target: &super::table::TargetRoute) {
@@ -309,10 +354,10 @@ impl Endpoints {
 }
 
 /// The first success of the two, else the last failure.
-async fn first_success<A, B, T>(first: A, second: B) -> Result<T>
+async fn first_success<A, B>(first: A, second: B) -> Outcome
 where
-    A: Future<Output = Result<T>> + Unpin,
-    B: Future<Output = Result<T>> + Unpin,
+    A: Future<Output = Outcome> + Unpin,
+    B: Future<Output = Outcome> + Unpin,
 {
     match select(first, second).await {
         Either::Left((Ok(done), _)) | Either::Right((Ok(done), _)) => Ok(done),
@@ -336,7 +381,7 @@ pub(crate) fn is_targets_fault(error: &Error) -> bool {
 
 /// The canonical name of the code that an error goes out as.
 pub(crate) fn code_of(error: &Error) -> &'static str {
-    Outcome::from_code(status::code_of(error) as i32).as_str()
+    monitor::Outcome::from_code(status::code_of(error) as i32).as_str()
 }
 
 /// The first element of an input, as bytes that are the same for the same value.

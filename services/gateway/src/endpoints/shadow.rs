@@ -18,6 +18,7 @@ use super::{
     choose::Chosen,
     forward::{Place, code_of},
     monitor::{Mirrored, Of, Seen},
+    records::{OK, Offer, Said},
     table::Route,
 };
 
@@ -89,6 +90,16 @@ impl Endpoints {
             target
                 .monitor
                 .record(of, this.0.clock.now(), &seen, &this.0.config);
+            let offer = Offer {
+                target: target.target.name.as_str(),
+                model_version: &version,
+                id: &prediction_id,
+                latency: started.elapsed(),
+                outcome: outcome.as_ref().map_or_else(code_of, |_| OK),
+                is_shadow: true,
+                said: Said::Tensors(&message, outcome.as_ref().ok()),
+            };
+            this.record(&route, &offer);
             let (Ok(theirs), Ok(ours)) = (
                 outcome.and_then(inference::answer_of),
                 inference::answer_of(answer),

@@ -8,15 +8,20 @@ use std::{
 
 use futures::{StreamExt as _, stream::BoxStream};
 use http::HeaderMap;
-use lodeway_domain::{Error, Result, serving::CallOutcome};
+use lodeway_domain::{
+    Error, Result,
+    serving::{CallOutcome, PredictionId},
+};
 use lodeway_proto::inference::{ModelInferRequest, ModelInferResponse};
 use lodeway_rpc::{CallContext, inference};
+use prost::Message as _;
 
 use super::{
     Endpoints,
     choose::{Asked, Chosen},
     forward::{PREDICTION_ID, code_of, first_value, full, is_targets_fault},
     monitor::{Of, Seen},
+    records::{MAX_ANSWER_BYTES, OK, Offer, Said},
     table::Route,
 };
 
@@ -27,6 +32,22 @@ struct Under {
     chosen: Chosen,
     started: Instant,
     outcome: Result<(), (&'static str, CallOutcome)>,
+    prediction_id: PredictionId,
+    /// Where it may be kept whole, or is as short as an answer that is recorded.
+    request: Option<ModelInferRequest>,
+    /// As long as they are short enough to be recorded.
+    answers: Vec<ModelInferResponse>,
+    answered_bytes: usize,
+}
+
+impl Under {
+    fn answered(&mut self, answer: &ModelInferResponse) {
+        self.answered_bytes += answer.encoded_len();
+        match self.answered_bytes > MAX_ANSWER_BYTES {
+            true => self.answers.clear(),
+            false => self.answers.push(answer.clone()),
+        }
+    }
 }
 
 impl Drop for Under {
@@ -54,6 +75,16 @@ impl Drop for Under {
             .target
             .monitor
             .record(of, now, &seen, &self.endpoints.0.config);
+        let offer = Offer {
+            target: self.chosen.target.target.name.as_str(),
+            model_version: &self.chosen.ready.resolution.model_version,
+            id: &self.prediction_id,
+            latency: seen.latency,
+            outcome: self.outcome.err().map_or(OK, |(code, _)| code),
+            is_shadow: false,
+            said: Said::Stream(self.request.as_ref(), &self.answers),
+        };
+        self.endpoints.record(&self.route, &offer);
     }
 }
 
@@ -86,11 +117,16 @@ impl Endpoints {
         let name = message.model_name.clone();
         let version = chosen.ready.resolution.model_version.clone();
         let prediction_id = self.prediction_id(&route, &chosen);
+        let is_kept = route.revision().request_log.share > 0 || message.encoded_len() <= MAX_ANSWER_BYTES;
         let mut under = Under {
             endpoints: self.clone(),
             chosen,
             started: Instant::now(),
             outcome: Ok(()),
+            prediction_id,
+            request: is_kept.then(|| message.clone()),
+            answers: Vec::new(),
+            answered_bytes: 0,
             route,
         };
         let ready = under.chosen.ready.clone();
@@ -104,9 +140,10 @@ impl Endpoints {
         Ok(Box::pin(answers.map(move |answer| {
             let answer = answer.inspect_err(|error| under.outcome = Err(judged(error)));
             answer.map(|mut response| {
+                under.answered(&response);
                 response.model_name.clone_from(&name);
                 response.model_version.clone_from(&version);
-                let parameter = inference::text_parameter(prediction_id.as_str());
+                let parameter = inference::text_parameter(under.prediction_id.as_str());
                 response.parameters.insert(PREDICTION_ID.to_owned(), parameter);
                 response
             })

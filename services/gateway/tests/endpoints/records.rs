@@ -1,5 +1,6 @@
 //! Records of single calls: what is kept, what is left out, and how it is read.
 
+use futures::{StreamExt as _, stream};
 use lodeway_artifacts::Artifacts;
 use lodeway_store::{
     artifacts::{self, ArtifactStore, RootSettings, Roots, SqlDigestIndex},
@@ -330,4 +331,127 @@ async fn no_store_slows_nobody_and_is_said() {
         .await
         .unwrap_err();
     refused(&refusal, Code::InvalidArgument, "INVALID_FIELD");
+}
+
+#[tokio::test]
+async fn failed_calls_are_recorded_under_an_id_of_their_own() {
+    let shelf = Shelf::new().await;
+    let bench = Bench::keeping(Some(shelf.transport.clone())).await;
+    let one = Upstream::start().unwrap();
+    let of = with(logged(spec([target("one", &one, 1)]), everything()), no_retries());
+    bench.create("a", of).await.unwrap();
+    bench.score("a", 3.0).await.unwrap();
+    one.fail_next(1, Code::Internal);
+    bench.score("a", 4.0).await.unwrap_err();
+    assert_eq!(bench.read(wanted("a")).await.predictions.len(), 1);
+    let all = wire::ReadPredictionsRequest {
+        with_failed: true,
+        ..wanted("a")
+    };
+    let found = bench.read(all).await.predictions;
+    let [ok, failed] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert_eq!((&*ok.outcome, &*failed.outcome), ("OK", "INTERNAL"));
+    assert_eq!((failed.value, &*failed.prediction_json), (None, ""));
+    assert_eq!(
+        (&*failed.request_json, &*failed.response_json, &*failed.target),
+        (r#"{"inputs": {"x": [4.0]}}"#, "", "one")
+    );
+    assert_ne!(ok.prediction_id, failed.prediction_id);
+}
+
+#[tokio::test]
+async fn a_shadows_answers_are_recorded_beside_those_that_callers_got() {
+    let shelf = Shelf::new().await;
+    let bench = Bench::keeping(Some(shelf.transport.clone())).await;
+    let (one, two) = (Upstream::start().unwrap(), Upstream::start().unwrap());
+    two.score(|value| value + 0.5);
+    let mut of = logged(
+        spec([target("one", &one, 1), target("two", &two, 0)]),
+        everything(),
+    );
+    of.shadow = Some(wire::Shadow {
+        target: "two".to_owned(),
+        share: 1.0,
+        max_active_calls: 8,
+    });
+    bench.create("a", of).await.unwrap();
+    let answer = bench.call(Request::new(input("a", 3.0))).await.unwrap();
+    let id = prediction_id(&answer);
+    let all = wire::ReadPredictionsRequest {
+        with_shadows: true,
+        ..wanted("a")
+    };
+    let found = until(async || {
+        let found = bench.read(all.clone()).await.predictions;
+        Some(found).filter(|found| found.len() == 2)
+    })
+    .await;
+    let told = |one: &wire::PredictionRecord| (one.target.clone(), one.value, one.is_shadow);
+    let mut each: Vec<_> = found.iter().map(told).collect();
+    each.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(
+        each,
+        [
+            ("one".to_owned(), Some(3.0), false),
+            ("two".to_owned(), Some(3.5), true)
+        ]
+    );
+    assert!(found.iter().all(|one| one.prediction_id == id));
+    assert_eq!(bench.read(wanted("a")).await.predictions.len(), 1);
+    // What a caller asks about is what the caller got.
+    let explained = wire::ExplainPredictionRequest { prediction_id: id };
+    let explained = bench.monitor.clone().explain_prediction(explained).await.unwrap();
+    assert_eq!(explained.into_inner().response_json, "[3.0]");
+}
+
+#[tokio::test]
+async fn a_stream_is_recorded_when_it_has_ended() {
+    let shelf = Shelf::new().await;
+    let bench = Bench::keeping(Some(shelf.transport.clone())).await;
+    let one = Upstream::start().unwrap();
+    bench
+        .create("a", logged(spec([target("one", &one, 1)]), everything()))
+        .await
+        .unwrap();
+    let asked = stream::iter([input("a", 3.0), input("a", 4.0)]);
+    let answers = bench.scoring.clone().model_stream_infer(asked).await.unwrap();
+    let answers: Vec<_> = answers.into_inner().map(Result::unwrap).collect().await;
+    let mut given: Vec<_> = answers
+        .iter()
+        .map(|answer| prediction_id(answer.infer_response.as_ref().unwrap()))
+        .collect();
+    let found = bench.read(wanted("a")).await.predictions;
+    let mut recorded: Vec<_> = found.iter().map(|one| one.prediction_id.clone()).collect();
+    given.sort();
+    recorded.sort();
+    assert_eq!((recorded.len(), recorded), (2, given));
+    let first = found.iter().find(|one| one.value == Some(3.0)).unwrap();
+    assert_eq!(
+        (&*first.prediction_json, &*first.request_json, &*first.outcome),
+        ("[[3.0]]", r#"{"inputs": {"x": [3.0]}}"#, "OK")
+    );
+    assert_eq!(first.slices["x"], "3.0");
+}
+
+#[tokio::test]
+async fn days_that_are_too_old_are_deleted() {
+    let shelf = Shelf::new().await;
+    let bench = Bench::keeping(Some(shelf.transport.clone())).await;
+    let one = Upstream::start().unwrap();
+    bench.create("a", spec([target("one", &one, 1)])).await.unwrap();
+    bench.scores("a", 2).await;
+    let bench = bench.restart("gw-0").await;
+    assert_eq!(shelf.files("a").len(), 1);
+    let retention = EndpointConfig::default().record_retention;
+    bench.turn(retention + Duration::from_hours(48));
+    bench.scores("a", 3).await;
+    let bench = bench.restart("gw-0").await;
+    until(async || shelf.files("a").is_empty().then_some(())).await;
+    let late = wire::ReadPredictionsRequest {
+        end_time: Some(stamp(i64::try_from(retention.as_millis()).unwrap() * 2)),
+        ..wanted("a")
+    };
+    assert_eq!(bench.read(late).await.predictions.len(), 3);
 }

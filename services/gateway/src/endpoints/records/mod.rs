@@ -1,6 +1,6 @@
 //! Records of single calls: which prediction was given when, and, of a sample, request and answer whole.
 //!
-//! A call offers its record after it was answered and never waits: the queue is bounded by records and bytes, and what
+//! A call offers its record when it is over and never waits: the queue is bounded by records and bytes, and what
 //! does not fit is counted and lost. One writer turns records into Parquet files of the artifact store, by size, by age
 //! and at shutdown:
 //!
@@ -38,7 +38,7 @@ use lodeway_proto::{
 };
 use lodeway_rpc::Transport;
 use metrics::counter;
-use prost::Message as _;
+use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 
 use self::{files::Files, row::Slices};
@@ -51,7 +51,7 @@ const MAX_QUEUED: usize = 4_096;
 /// Bytes of requests and answers that wait for the writer at most.
 const MAX_QUEUED_BYTES: usize = 32 << 20;
 /// An answer that is longer is recorded without its values, unless it is kept whole.
-const MAX_ANSWER_BYTES: usize = 64 << 10;
+pub(crate) const MAX_ANSWER_BYTES: usize = 64 << 10;
 
 /// A call as it is offered.
 pub(crate) struct Offer<'a> {
@@ -59,17 +59,26 @@ pub(crate) struct Offer<'a> {
     pub(crate) model_version: &'a str,
     pub(crate) id: &'a PredictionId,
     pub(crate) latency: Duration,
+    /// `OK`, or the name of the code with which it failed.
+    pub(crate) outcome: &'static str,
+    /// Whether it is a copy whose answer nobody gets; it has the id of the call that it copies.
+    pub(crate) is_shadow: bool,
     pub(crate) said: Said<'a>,
 }
 
-/// What was asked and answered.
+/// The outcome of a call that was answered.
+pub(crate) const OK: &str = "OK";
+
+/// What was asked and answered; a call that failed has no answer.
 #[derive(Clone, Copy)]
 pub(crate) enum Said<'a> {
-    Tensors(&'a ModelInferRequest, &'a ModelInferResponse),
+    Tensors(&'a ModelInferRequest, Option<&'a ModelInferResponse>),
+    /// The request only where it was kept, and as many of the answers.
+    Stream(Option<&'a ModelInferRequest>, &'a [ModelInferResponse]),
     Document {
         content_type: &'a str,
         request: &'a Bytes,
-        answer: &'a Bytes,
+        answer: Option<&'a Bytes>,
     },
 }
 
@@ -110,6 +119,8 @@ struct Queued {
     model_version: String,
     id: PredictionId,
     latency: Duration,
+    outcome: &'static str,
+    is_shadow: bool,
     rows: i64,
     slices: Slices,
     request: Option<Given>,
@@ -122,6 +133,7 @@ struct Queued {
 enum Given {
     Request(ModelInferRequest),
     Answer(ModelInferResponse),
+    Answers(Vec<ModelInferResponse>),
     Document(Bytes),
 }
 
@@ -247,10 +259,12 @@ impl Records {
             model_version: offer.model_version.to_owned(),
             id: offer.id.clone(),
             latency: offer.latency,
+            outcome: offer.outcome,
+            is_shadow: offer.is_shadow,
             rows: offer.said.rows(),
             slices: row::slices(&offer.said, log),
             request: is_whole.then(|| offer.said.request(log)).flatten(),
-            answer: keeps_answer.then(|| offer.said.answer()),
+            answer: keeps_answer.then(|| offer.said.answer()).flatten(),
             is_whole,
             _bytes: held,
         };
@@ -277,27 +291,27 @@ impl Said<'_> {
     /// Bytes of request and answer.
     fn sizes(&self) -> (usize, usize) {
         match self {
-            Self::Tensors(request, answer) => (request.encoded_len(), answer.encoded_len()),
-            Self::Document { request, answer, .. } => (request.len(), answer.len()),
+            Self::Tensors(request, answer) => (request.encoded_len(), answer.map_or(0, Message::encoded_len)),
+            Self::Stream(request, answers) => (
+                request.map_or(0, Message::encoded_len),
+                answers.iter().map(Message::encoded_len).sum(),
+            ),
+            Self::Document { request, answer, .. } => (request.len(), answer.map_or(0, Bytes::len)),
         }
     }
 
     fn rows(&self) -> i64 {
-        match self {
-            Self::Tensors(request, _) => request
-                .inputs
-                .first()
-                .and_then(|input| input.shape.first())
-                .copied()
-                .unwrap_or(1),
-            Self::Document { .. } => 1,
-        }
+        let first = self.request_tensors().and_then(|request| request.inputs.first());
+        first.and_then(|input| input.shape.first()).copied().unwrap_or(1)
     }
 
     /// The request as it is kept; none for a document of which something is to be left out, or that is no text.
     fn request(&self, log: &RequestLog) -> Option<Given> {
         match self {
-            Self::Tensors(request, _) => Some(Given::Request((*request).clone())),
+            Self::Tensors(request, _) | Self::Stream(Some(request), _) => {
+                Some(Given::Request((*request).clone()))
+            }
+            Self::Stream(None, _) => None,
             Self::Document {
                 content_type,
                 request,
@@ -309,16 +323,25 @@ impl Said<'_> {
         }
     }
 
-    fn answer(&self) -> Given {
+    fn answer(&self) -> Option<Given> {
         match self {
-            Self::Tensors(_, answer) => Given::Answer((*answer).clone()),
-            Self::Document { answer, .. } => Given::Document((*answer).clone()),
+            Self::Tensors(_, answer) => answer.map(|answer| Given::Answer(answer.clone())),
+            Self::Stream(_, answers) => Some(Given::Answers(answers.to_vec())),
+            Self::Document { answer, .. } => answer.map(|answer| Given::Document(answer.clone())),
+        }
+    }
+
+    fn request_tensors(&self) -> Option<&ModelInferRequest> {
+        match self {
+            Self::Tensors(request, _) => Some(request),
+            Self::Stream(request, _) => *request,
+            Self::Document { .. } => None,
         }
     }
 }
 
 impl Endpoints {
-    /// Offers the record of a call that was answered.
+    /// Offers the record of a call that is over.
     pub(crate) fn record(&self, route: &Arc<Route>, offer: &Offer<'_>) {
         let budget = self.0.config.recorded_calls_per_second;
         self.0.records.offer(route, offer, self.0.clock.now(), budget);

@@ -11,6 +11,7 @@ use lodeway_domain::{
 use lodeway_tables::{Format, Options, Reader, TableError};
 
 use super::{
+    OK,
     files::{FileName, day, folder},
     row::{Record, record},
 };
@@ -30,6 +31,8 @@ pub(crate) struct Wanted {
     /// Empty: of every target.
     pub(crate) target: String,
     pub(crate) only_whole: bool,
+    pub(crate) with_failed: bool,
+    pub(crate) with_shadows: bool,
 }
 
 impl Wanted {
@@ -37,6 +40,8 @@ impl Wanted {
         (self.start..self.end).contains(&record.time)
             && (self.target.is_empty() || record.target == self.target)
             && !(self.only_whole && record.request.is_none())
+            && (self.with_failed || record.outcome == OK)
+            && (self.with_shadows || !record.is_shadow)
     }
 }
 
@@ -135,7 +140,7 @@ impl Endpoints {
                 .decoded(bytes)
                 .await?
                 .into_iter()
-                .find(|record| record.id == id);
+                .find(|record| record.id == id && !record.is_shadow);
             if found.is_some() {
                 return Ok(found);
             }

@@ -4,12 +4,14 @@
 //! |---|---|---|
 //! | `prediction_id` | text | |
 //! | `time` | timestamp (UTC, ms) | when it was answered; as the id says |
-//! | `endpoint`, `target`, `model_version`, `outcome` | text | |
+//! | `endpoint`, `target`, `model_version` | text | |
+//! | `outcome` | text | `OK`, or the code of a call that failed |
+//! | `is_shadow` | bool | a shadow's answer to a copy of the call with this id |
 //! | `revision`, `rows` | int64 | |
 //! | `latency_ms` | float64 | |
 //! | `value` | float64, nullable | the first value of the first output, if it is a number |
 //! | `class` | text, nullable | the same, if it is a text, a truth value or a whole number |
-//! | `prediction` | text, nullable | the answer as JSON, up to 64 KiB |
+//! | `prediction` | text, nullable | the answer as JSON, up to 64 KiB; of a stream, a list of its answers |
 //! | `slices` | text | JSON: slice keys by input |
 //! | `request`, `response` | text, nullable | JSON: what was kept whole |
 //! | `input.NAME` | float64 or text, nullable | inputs of one-row requests that were kept whole |
@@ -26,7 +28,7 @@ use lodeway_inference::{
     elements::{Element, Elements},
     scoring::{Form, write_predictions},
 };
-use lodeway_proto::inference::ModelInferRequest;
+use lodeway_proto::inference::{ModelInferRequest, ModelInferResponse};
 use lodeway_rpc::inference;
 use lodeway_tables::{Batch, Column, TableError, Texts, Type, Value, Values};
 
@@ -45,6 +47,8 @@ pub(crate) struct Record {
     pub(crate) target: String,
     pub(crate) model_version: String,
     pub(crate) latency_ms: f64,
+    pub(crate) outcome: String,
+    pub(crate) is_shadow: bool,
     pub(crate) rows: i64,
     pub(crate) value: Option<f64>,
     pub(crate) class: Option<String>,
@@ -65,7 +69,7 @@ pub(crate) enum Cell {
 
 /// The first values of the inputs that a revision names.
 pub(super) fn slices(said: &Said<'_>, log: &RequestLog) -> Slices {
-    let Said::Tensors(request, _) = said else {
+    let Some(request) = said.request_tensors() else {
         return Slices::new();
     };
     let one = |name: &String| {
@@ -133,6 +137,8 @@ impl Record {
             target: queued.target,
             model_version: queued.model_version,
             latency_ms: queued.latency.as_secs_f64() * 1e3,
+            outcome: queued.outcome.to_owned(),
+            is_shadow: queued.is_shadow,
             rows: queued.rows,
             value: None,
             class: None,
@@ -148,6 +154,7 @@ impl Record {
                     record.take_answer(redacted(payload, log));
                 }
             }
+            Some(Given::Answers(answers)) => record.take_answers(answers, log),
             Some(Given::Document(body)) if log.redacted.is_empty() => record.take_document(&body),
             _ => {}
         }
@@ -186,6 +193,26 @@ impl Record {
             (self.value, self.class) = both(element);
         }
         self.prediction = String::from_utf8(write_predictions(&answer, Form::Llm)).ok();
+    }
+
+    /// The first answer of a stream gives value and class.
+    fn take_answers(&mut self, answers: Vec<ModelInferResponse>, log: &RequestLog) {
+        let mut texts = Vec::new();
+        for payload in answers
+            .into_iter()
+            .filter_map(|one| inference::answer_of(one).ok())
+        {
+            let mut one = Self {
+                prediction: None,
+                ..self.clone()
+            };
+            one.take_answer(redacted(payload, log));
+            if texts.is_empty() {
+                (self.value, self.class) = (one.value, one.class);
+            }
+            texts.extend(one.prediction);
+        }
+        self.prediction = (!texts.is_empty()).then(|| format!("[{}]", texts.join(", ")));
     }
 
     fn take_document(&mut self, body: &[u8]) {
@@ -312,6 +339,7 @@ pub(super) fn batch(records: &[Record]) -> Result<Batch, TableError> {
     let ints = |name: &str, dtype: Type, of: &dyn Fn(&Record) -> i64| {
         Column::new(name, dtype, Values::Int(records.iter().map(of).collect()), None)
     };
+    let shadows = Values::Bool(records.iter().map(|record| record.is_shadow).collect());
     let mut columns = vec![
         texts("prediction_id", &|r| Some(r.id.clone()))?,
         ints("time", Type::Timestamp { is_utc: true }, &|r| r.time.millis())?,
@@ -319,7 +347,8 @@ pub(super) fn batch(records: &[Record]) -> Result<Batch, TableError> {
         ints("revision", Type::Int64, &|r| r.revision.into())?,
         texts("target", &|r| Some(r.target.clone()))?,
         texts("model_version", &|r| Some(r.model_version.clone()))?,
-        texts("outcome", &|_| Some("OK".to_owned()))?,
+        texts("outcome", &|r| Some(r.outcome.clone()))?,
+        Column::new("is_shadow", Type::Bool, shadows, None)?,
         floats("latency_ms", &|r| Some(r.latency_ms))?,
         ints("rows", Type::Int64, &|r| r.rows)?,
         floats("value", &|r| r.value)?,
@@ -383,6 +412,9 @@ pub(super) fn record(batch: &Batch, row: usize) -> Result<Record> {
         target: text("target")?,
         model_version: text("model_version")?,
         latency_ms: float("latency_ms").unwrap_or_default(),
+        outcome: text("outcome")?,
+        // Files of before shadows were recorded have none.
+        is_shadow: matches!(value("is_shadow"), Value::Bool(true)),
         rows: int("rows")?,
         value: float("value"),
         class: some("class"),

@@ -636,6 +636,8 @@ class ReadPredictionsRequest(google.protobuf.message.Message):
     ONLY_WHOLE_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    WITH_FAILED_FIELD_NUMBER: builtins.int
+    WITH_SHADOWS_FIELD_NUMBER: builtins.int
     endpoint: builtins.str
     """The endpoint."""
     target: builtins.str
@@ -646,6 +648,10 @@ class ReadPredictionsRequest(google.protobuf.message.Message):
     """Predictions on a page: default 1,000, at most 10,000. A page ends early where it would be longer than 16 MiB."""
     page_token: builtins.str
     """From the page before."""
+    with_failed: builtins.bool
+    """True brings failed calls too: they have an outcome and no answer."""
+    with_shadows: builtins.bool
+    """True brings the answers of shadows too: they have the id of the call that they copy."""
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """From this moment: default an hour ago."""
@@ -664,9 +670,11 @@ class ReadPredictionsRequest(google.protobuf.message.Message):
         only_whole: builtins.bool = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        with_failed: builtins.bool = ...,
+        with_shadows: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["end_time", b"end_time", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["end_time", b"end_time", "endpoint", b"endpoint", "only_whole", b"only_whole", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "target", b"target"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["end_time", b"end_time", "endpoint", b"endpoint", "only_whole", b"only_whole", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "target", b"target", "with_failed", b"with_failed", "with_shadows", b"with_shadows"]) -> None: ...
 
 global___ReadPredictionsRequest = ReadPredictionsRequest
 
@@ -729,6 +737,8 @@ class PredictionRecord(google.protobuf.message.Message):
     SLICES_FIELD_NUMBER: builtins.int
     REQUEST_JSON_FIELD_NUMBER: builtins.int
     RESPONSE_JSON_FIELD_NUMBER: builtins.int
+    OUTCOME_FIELD_NUMBER: builtins.int
+    IS_SHADOW_FIELD_NUMBER: builtins.int
     prediction_id: builtins.str
     """As the caller got it."""
     revision: builtins.int
@@ -742,11 +752,17 @@ class PredictionRecord(google.protobuf.message.Message):
     value: builtins.float
     """The first value of the first output as a number, if it is one."""
     prediction_json: builtins.str
-    """The whole answer as JSON, as MLflow writes predictions; empty if it was longer than 64 KiB or redacted."""
+    """The whole answer as JSON, as MLflow writes predictions; empty if it was longer than 64 KiB or redacted. Of a call with
+    several answers, a list of them.
+    """
     request_json: builtins.str
     """The request as a scoring document, if it was kept."""
     response_json: builtins.str
     """The answer as JSON, if it was kept."""
+    outcome: builtins.str
+    """`OK`, or the gRPC code with which the call failed, such as `UNAVAILABLE`."""
+    is_shadow: builtins.bool
+    """Whether it is a shadow's answer to a copy, which nobody got."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it was answered."""
@@ -774,9 +790,11 @@ class PredictionRecord(google.protobuf.message.Message):
         slices: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         request_json: builtins.str = ...,
         response_json: builtins.str = ...,
+        outcome: builtins.str = ...,
+        is_shadow: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_class", b"_class", "_value", b"_value", "class", b"class", "latency", b"latency", "time", b"time", "value", b"value"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_class", b"_class", "_value", b"_value", "class", b"class", "latency", b"latency", "model_version", b"model_version", "prediction_id", b"prediction_id", "prediction_json", b"prediction_json", "request_json", b"request_json", "response_json", b"response_json", "revision", b"revision", "rows", b"rows", "slices", b"slices", "target", b"target", "time", b"time", "value", b"value"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_class", b"_class", "_value", b"_value", "class", b"class", "is_shadow", b"is_shadow", "latency", b"latency", "model_version", b"model_version", "outcome", b"outcome", "prediction_id", b"prediction_id", "prediction_json", b"prediction_json", "request_json", b"request_json", "response_json", b"response_json", "revision", b"revision", "rows", b"rows", "slices", b"slices", "target", b"target", "time", b"time", "value", b"value"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_class", b"_class"]) -> typing.Literal["class"] | None: ...
     @typing.overload
