@@ -6,6 +6,8 @@ use http::HeaderValue;
 use lodeway_domain::{Caller, Error};
 use tonic::{Request, Status};
 
+use crate::telemetry;
+
 /// What is known of one call besides its message. Clones are cheap.
 ///
 /// The layers put it into the extensions of the request; inside the process it travels on to peers as it is, to another
@@ -37,6 +39,16 @@ impl CallContext {
             traceparent: None,
             authorization: None,
         }
+    }
+
+    /// What names the call in the logs of every process it passes: the id of its trace (32 hexadecimal digits) if the
+    /// caller or an exporter began one, else its request id.
+    pub fn trace(&self) -> Arc<str> {
+        if let Some(id) = telemetry::trace_id() {
+            return id.into();
+        }
+        let given = self.traceparent.as_ref().and_then(telemetry::trace_id_of);
+        given.map_or_else(|| self.request_id.clone(), Into::into)
     }
 
     /// The same context with this deadline.
@@ -114,6 +126,23 @@ mod tests {
             (5, cx.request_id.clone(), &Caller::anonymous())
         );
         assert_eq!(of(&Request::new(())).unwrap_err().code(), tonic::Code::Internal);
+    }
+
+    #[test]
+    fn a_trace_has_the_callers_id_or_that_of_the_request() {
+        let mut cx = CallContext::new(Caller::anonymous());
+        for (given, named) in [
+            (
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                Some("4bf92f3577b34da6a3ce929d0e0e4736"),
+            ),
+            ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", None),
+            ("00-4bf92f35", None),
+            ("nonsense", None),
+        ] {
+            cx.traceparent = Some(HeaderValue::from_static(given));
+            assert_eq!(&*cx.trace(), named.unwrap_or(&cx.request_id), "{given}");
+        }
     }
 
     #[test]

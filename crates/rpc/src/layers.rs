@@ -273,6 +273,7 @@ fn rpc_span(method: &Method, request_id: &str, context: Option<&CallContext>) ->
         rpc.service = method.service.as_str(),
         rpc.method = method.name.as_str(),
         request.id = request_id,
+        trace.id = Empty,
         caller.principal = context.map(|c| c.caller.principal.as_str()),
         rpc.code = Empty,
         duration_ms = Empty,

@@ -1,6 +1,7 @@
 //! Logs, traces and metrics of a process.
 
 mod fields;
+mod otlp;
 
 use std::{
     io::IsTerminal as _,
@@ -21,7 +22,7 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::wire;
+use crate::{config::HumanDuration, wire};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -42,8 +43,10 @@ pub struct TelemetryConfig {
     pub log: String,
     /// How log lines look.
     pub format: LogFormat,
-    /// Where traces go, for example `http://collector:4317` (OTLP over gRPC); empty = nowhere.
+    /// Where traces and metrics go, for example `http://collector:4317` (OTLP over gRPC); empty = nowhere.
     pub otlp_endpoint: String,
+    /// How often metrics are sent there.
+    pub otlp_metrics_every: HumanDuration,
 }
 
 impl Default for TelemetryConfig {
@@ -52,6 +55,7 @@ impl Default for TelemetryConfig {
             log: "info".to_owned(),
             format: LogFormat::Text,
             otlp_endpoint: String::new(),
+            otlp_metrics_every: HumanDuration::secs(60),
         }
     }
 }
@@ -84,11 +88,12 @@ pub(crate) fn is_followed() -> bool {
 pub struct Telemetry {
     metrics: Metrics,
     traces: Option<SdkTracerProvider>,
+    export: Option<otlp::Export>,
 }
 
 impl Telemetry {
-    /// Installs the process's subscriber and metrics recorder. Logs go to stderr. Needs a tokio runtime if traces are
-    /// exported; `service` names the process in them.
+    /// Installs the process's subscriber and metrics recorder. Logs go to stderr. Needs a tokio runtime if traces and
+    /// metrics are exported; `service` names the process in them.
     pub fn init(config: &TelemetryConfig, service: &str) -> Result<Self, TelemetryError> {
         let filter = EnvFilter::try_new(&config.log).map_err(|e| TelemetryError::Filter(e.to_string()))?;
         let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
@@ -104,7 +109,14 @@ impl Telemetry {
                 .with_filter(filter)
                 .boxed(),
         };
-        let traces = exporter(config, service)?;
+        // Which process it is: figures of two replicas are not those of one.
+        let instance = uuid::Uuid::now_v7().to_string();
+        let resource = vec![
+            ("service.name", service.to_owned()),
+            ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("service.instance.id", instance),
+        ];
+        let traces = exporter(config, &resource)?;
         EXPORTS.store(traces.is_some(), Ordering::Relaxed);
         let exported = traces.as_ref().map(|provider| {
             let info = tracing_subscriber::filter::LevelFilter::INFO;
@@ -118,9 +130,15 @@ impl Telemetry {
             .with(exported)
             .try_init()
             .map_err(|e| twice(&e))?;
+        let metrics = Metrics::install().map_err(|e| twice(&e))?;
+        let export = match config.otlp_endpoint.is_empty() {
+            true => None,
+            false => Some(otlp::Export::begin(config, metrics.clone(), resource)?),
+        };
         Ok(Self {
-            metrics: Metrics::install().map_err(|e| twice(&e))?,
+            metrics,
             traces,
+            export,
         })
     }
 
@@ -129,15 +147,24 @@ impl Telemetry {
         self.metrics.clone()
     }
 
-    /// Sends what is not sent yet; blocks for up to some seconds if traces are exported.
-    pub fn shutdown(self) {
-        if let Some(Err(error)) = self.traces.map(|t| t.shutdown()) {
+    /// Sends what is not sent yet; takes up to some seconds if traces and metrics are exported.
+    pub async fn shutdown(self) {
+        if let Some(export) = self.export {
+            export.finish().await;
+        }
+        let Some(traces) = self.traces else { return };
+        #[expect(clippy::disallowed_methods, reason = "awaited here")]
+        let ended = tokio::task::spawn_blocking(move || traces.shutdown()).await;
+        if let Ok(Err(error)) = ended {
             tracing::warn!(%error, "the last traces were not exported");
         }
     }
 }
 
-fn exporter(config: &TelemetryConfig, service: &str) -> Result<Option<SdkTracerProvider>, TelemetryError> {
+fn exporter(
+    config: &TelemetryConfig,
+    resource: &[(&'static str, String)],
+) -> Result<Option<SdkTracerProvider>, TelemetryError> {
     if config.otlp_endpoint.is_empty() {
         return Ok(None);
     }
@@ -146,10 +173,10 @@ fn exporter(config: &TelemetryConfig, service: &str) -> Result<Option<SdkTracerP
         .with_endpoint(&config.otlp_endpoint)
         .build()
         .map_err(|e| TelemetryError::Exporter(e.to_string()))?;
-    let resource = Resource::builder()
-        .with_service_name(service.to_owned())
-        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .build();
+    let attributes = resource
+        .iter()
+        .map(|(key, value)| KeyValue::new(*key, value.clone()));
+    let resource = Resource::builder().with_attributes(attributes).build();
     Ok(Some(
         SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
@@ -194,13 +221,40 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
-/// Makes the caller's trace the parent of `span`; costs a header look-up where there is none.
+/// Makes the caller's trace the parent of `span` and names the trace in the span's `trace.id`; costs a header look-up where
+/// there is none.
 pub(crate) fn adopt(span: &Span, headers: &HeaderMap) {
-    if headers.contains_key(wire::TRACEPARENT) {
+    if let Some(given) = headers.get(wire::TRACEPARENT) {
         let parent = TraceContextPropagator::new().extract(&Read(headers));
         // Fails without an exporter, and then nobody asks for the parent.
         drop(span.set_parent(parent));
+        if let Some(id) = trace_id_of(given) {
+            span.record("trace.id", id);
+        }
+    } else if EXPORTS.load(Ordering::Relaxed) {
+        let context = span.context();
+        let id = context.span().span_context().trace_id();
+        span.record("trace.id", tracing::field::display(id));
     }
+}
+
+/// The id of the trace that the current span belongs to, if traces are exported: 32 hexadecimal digits.
+pub(crate) fn trace_id() -> Option<String> {
+    if !EXPORTS.load(Ordering::Relaxed) {
+        return None;
+    }
+    let context = Span::current().context();
+    let of = context.span().span_context().clone();
+    of.is_valid().then(|| of.trace_id().to_string())
+}
+
+/// The id of the trace that a `traceparent` names.
+///
+/// Source: W3C Trace Context, version 00: `00-TRACE(32 hex)-PARENT(16 hex)-FLAGS(2 hex)`.
+pub(crate) fn trace_id_of(traceparent: &http::HeaderValue) -> Option<&str> {
+    let id = traceparent.to_str().ok()?.split('-').nth(1)?;
+    let is_id = id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) && id.bytes().any(|b| b != b'0');
+    is_id.then_some(id)
 }
 
 /// Writes the current span into `headers`, if traces are exported; else what stands there stays.

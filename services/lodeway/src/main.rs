@@ -115,7 +115,7 @@ async fn up(flags: Flags, services: Option<Vec<ServiceName>>) -> Result<()> {
     let house = compose::House::build(&config, &settings::edge()?, telemetry.metrics()).await?;
     tracing::info!(address = %house.address()?, services = ?config.services, "serving");
     house.serve(shutdown_signal()?, config.shutdown_grace.get()).await;
-    telemetry.shutdown();
+    telemetry.shutdown().await;
     Ok(())
 }
 

@@ -127,7 +127,7 @@ async fn serve(arguments: &Arguments, data_dir: PathBuf) -> Result<()> {
         () = serving => Ok(()),
         made = making => made,
     };
-    telemetry.shutdown();
+    telemetry.shutdown().await;
     outcome
 }
 

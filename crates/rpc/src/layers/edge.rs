@@ -49,6 +49,7 @@ impl Column {
             http.method = method.as_str(),
             http.route = route.as_str(),
             request.id = &*request_id,
+            trace.id = Empty,
             caller.principal = Empty,
             http.status = Empty,
             duration_ms = Empty,
