@@ -164,10 +164,21 @@ impl Pool {
         params: &Params,
         deadline: StdInstant,
     ) -> Result<Payload, Error> {
+        self.predict_traced(input, params, deadline, "").await
+    }
+
+    /// As [`Pool::predict`]; `trace` stands in the worker's log before what went wrong in this call.
+    pub async fn predict_traced(
+        &self,
+        input: Payload,
+        params: &Params,
+        deadline: StdInstant,
+        trace: &str,
+    ) -> Result<Payload, Error> {
         let shared = &self.shared;
         let id = shared.next_call();
         check_params(&input, params)?;
-        let frame = wire::encode(Call::Predict(input, params), id, shared.max_body_bytes())?;
+        let frame = wire::encode(Call::Predict(input, params, trace), id, shared.max_body_bytes())?;
         let mut busy = shared.checkout(Instant::from_std(deadline)).await?;
         let (reply, body) = busy.call(id, frame).await?;
         let answer = busy.answer(reply, &body);
@@ -183,10 +194,21 @@ impl Pool {
         params: &Params,
         deadline: StdInstant,
     ) -> Result<PredictStream, Error> {
+        self.predict_stream_traced(input, params, deadline, "").await
+    }
+
+    /// As [`Pool::predict_stream`]; `trace` stands in the worker's log before what went wrong in this call.
+    pub async fn predict_stream_traced(
+        &self,
+        input: Payload,
+        params: &Params,
+        deadline: StdInstant,
+        trace: &str,
+    ) -> Result<PredictStream, Error> {
         let shared = &self.shared;
         let id = shared.next_call();
         check_params(&input, params)?;
-        let frame = wire::encode(Call::Stream(input, params), id, shared.max_body_bytes())?;
+        let frame = wire::encode(Call::Stream(input, params, trace), id, shared.max_body_bytes())?;
         let mut busy = shared.checkout(Instant::from_std(deadline)).await?;
         busy.put(id, frame);
         Ok(PredictStream::new(busy))

@@ -25,6 +25,9 @@ struct Request<'a> {
     id: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     params: Option<&'a Params>,
+    /// What names the call in logs.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    trace: &'a str,
     #[serde(flatten)]
     value: Option<Value<'a>>,
 }
@@ -137,8 +140,9 @@ pub struct ModelFacts {
 /// A call in the form in which it goes out.
 pub(crate) enum Call<'a> {
     Ping,
-    Predict(Payload, &'a Params),
-    Stream(Payload, &'a Params),
+    /// Input, parameters, and what names the call in logs.
+    Predict(Payload, &'a Params, &'a str),
+    Stream(Payload, &'a Params, &'a str),
     Cancel,
 }
 
@@ -149,21 +153,22 @@ pub(crate) fn encode(call: Call<'_>, id: u64, max_body_bytes: u64) -> Result<Vec
     let (kind, value) = match call {
         Call::Ping => ("ping", None),
         Call::Cancel => ("cancel", None),
-        Call::Predict(payload, params) => ("predict", Some((payload, params))),
-        Call::Stream(payload, params) => ("stream", Some((payload, params))),
+        Call::Predict(payload, params, trace) => ("predict", Some((payload, params, trace))),
+        Call::Stream(payload, params, trace) => ("stream", Some((payload, params, trace))),
     };
     let mut segments = Vec::new();
-    let (described, params) = match &value {
-        None => (None, None),
-        Some((payload, params)) => {
+    let (described, params, trace) = match &value {
+        None => (None, None, ""),
+        Some((payload, params, trace)) => {
             let params = (!params.is_empty()).then_some(*params);
-            (Some(describe(payload, &mut segments)), params)
+            (Some(describe(payload, &mut segments)), params, *trace)
         }
     };
     let request = Request {
         kind,
         id,
         params,
+        trace,
         value: described,
     };
     let header = serde_json::to_vec(&request).map_err(Error::internal)?;
@@ -311,7 +316,7 @@ mod tests {
     use super::*;
 
     fn sent(payload: Payload) -> (Bytes, Bytes) {
-        let pieces = encode(Call::Predict(payload, &Params::new()), 7, 1 << 30).unwrap();
+        let pieces = encode(Call::Predict(payload, &Params::new(), ""), 7, 1 << 30).unwrap();
         let mut frame: BytesMut = pieces.into_iter().flatten().collect();
         let preamble = *frame.first_chunk().unwrap();
         let (header, body) = lengths(&preamble, 1 << 30).unwrap();

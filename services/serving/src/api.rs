@@ -142,6 +142,7 @@ impl DeploymentService for Serving {
             }),
             params: Params::new(),
             deadline: cx.deadline.unwrap_or_else(|| Instant::now() + DEFAULT_TIMEOUT),
+            trace: cx.trace(),
         };
         let answer = model.score(call).await.map_err(fail)?;
         let Payload::Document(document) = answer else {

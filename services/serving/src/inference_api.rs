@@ -33,6 +33,7 @@ impl Serving {
             payload,
             params,
             deadline: cx.deadline.unwrap_or_else(|| Instant::now() + DEFAULT_TIMEOUT),
+            trace: cx.trace(),
         };
         let answer = model.infer(call).await?;
         let mut response = inference::response_of(answer, raw)?;
@@ -67,6 +68,7 @@ impl Serving {
                 payload,
                 params,
                 deadline,
+                trace: cx.trace(),
             };
             let answers = model.stream(call).await?;
             Ok::<_, Error>((deployment, answers))

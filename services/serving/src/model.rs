@@ -99,6 +99,7 @@ impl Model {
             payload,
             params,
             deadline: Instant::now() + timeout,
+            trace: "warm-up".into(),
         };
         let input = call.payload.clone();
         let outcome = match &call.payload {

@@ -52,6 +52,7 @@ pub(crate) async fn is_row_independent(
                 payload,
                 params: params.clone(),
                 deadline,
+                trace: "batching probe".into(),
             };
             async move { runtime.infer(call).await.ok() }
         };

@@ -21,6 +21,9 @@ use crate::runtime::{Call, Runtime};
 #[cfg(test)]
 mod tests;
 
+/// Calls of a batch that are named in the log where it fails.
+const NAMED: usize = 8;
+
 /// The queue of one loaded model. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Queue(Arc<Inner>);
@@ -263,10 +266,21 @@ impl Inner {
             params: batch.first()?.call.params.clone(),
             // Those who wait longest say how long the batch may take; the others stop waiting by themselves.
             deadline: batch.iter().map(|one| one.call.deadline).max()?,
+            trace: traces(batch),
         };
         let answer = self.run(call).await.ok()?;
         rows::split_rows(&answer, &sizes).ok()
     }
+}
+
+/// The names of the calls of a batch, as many as fit into a line of a log.
+fn traces(batch: &[Waiting]) -> Arc<str> {
+    let named = batch.iter().take(NAMED).map(|one| &*one.call.trace);
+    let mut all = named.collect::<Vec<_>>().join(",");
+    if batch.len() > NAMED {
+        all.push_str(",…");
+    }
+    all.into()
 }
 
 fn full(bound: usize) -> Error {

@@ -527,6 +527,41 @@ def test_a_canary_goes_up_by_steps_and_a_failing_one_comes_back(host, endpoints,
     assert {score(host, "canary", body).headers[REGISTERED] for _ in range(10)} == {"2"}
 
 
+def test_one_trace_goes_from_the_edge_into_the_workers_log(host, endpoints, iris, stub, stubs):
+    import mlflow
+    from lodeway.gateway.v1 import monitor_pb2, monitor_pb2_grpc
+    from mlflow.models import infer_signature
+
+    class Fails(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            if len(model_input) == 1:
+                raise RuntimeError("planted for a trace")
+            return model_input.iloc[:, 0]
+
+    with mlflow.start_run():
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=Fails(),
+            signature=infer_signature(iris[0], iris[1]),
+            registered_model_name="fails",
+        )
+    make(stub, "traced", ("models:/fails/1", 1))
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    body = json.dumps({"dataframe_split": iris[0][:1].to_dict(orient="split")})
+    answer = score(host, "traced", body, **headers)
+    assert answer.status_code == 500
+    wait_for(
+        lambda: f"call {trace} failed:" in host.log.read_text(errors="replace"), "the worker's line in the log", 20
+    )
+    with grpc.insecure_channel(host.target) as channel:
+        monitor = monitor_pb2_grpc.MonitorServiceStub(channel)
+        request = monitor_pb2.ReadPredictionsRequest(endpoint="traced", with_failed=True)
+        records = monitor.ReadPredictions(request).predictions
+    assert {record.trace_id for record in records} == {trace}
+    assert all(record.outcome != "OK" for record in records)
+
+
 def test_a_terminated_platform_drains(models, iris, host, tmp_path):
     """SIGTERM under load: whoever was let in gets an answer."""
     import mlflow

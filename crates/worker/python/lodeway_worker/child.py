@@ -78,7 +78,7 @@ def _answer(wire, header, work):
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        wire.send({"kind": "error", "id": header["id"], **_fault(error)})
+        wire.send({"kind": "error", "id": header["id"], **_fault(error, header)})
 
 
 def _stream(wire, header, work):
@@ -95,7 +95,7 @@ def _stream(wire, header, work):
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        wire.send({"kind": "error", "id": call, **_fault(error)})
+        wire.send({"kind": "error", "id": call, **_fault(error, header)})
 
 
 class Model:
@@ -194,14 +194,16 @@ def _of_caller(error):
     )
 
 
-def _fault(error):
-    """An error as the host reads it; the traceback goes to the log if it is not the caller's."""
+def _fault(error, header):
+    """An error as the host reads it; the traceback goes to the log if it is not the caller's, under the call's name."""
     if isinstance(error, _Refused):
         return {"fault": "caller", "code": "UNSUPPORTED_MEDIA_TYPE", "message": str(error)[:_MAX_MESSAGE]}
     if _of_caller(error):
         code = getattr(error, "error_code", "INVALID_PARAMETER_VALUE")
         message = getattr(error, "message", None) or str(error)
         return {"fault": "caller", "code": code, "message": message[:_MAX_MESSAGE]}
+    if header.get("trace"):
+        print("call", header["trace"], "failed:", file=sys.stderr)
     traceback.print_exception(type(error), error, error.__traceback__)
     sys.stderr.flush()
     if isinstance(error, TooLarge):

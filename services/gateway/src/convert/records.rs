@@ -40,6 +40,7 @@ pub(crate) fn predictions_page(
 pub(crate) fn record(of: Record) -> wire::PredictionRecord {
     wire::PredictionRecord {
         prediction_id: of.id,
+        trace_id: of.trace_id,
         time: time_out(of.time),
         revision: of.revision.into(),
         target: of.target,

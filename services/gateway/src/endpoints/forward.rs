@@ -87,7 +87,7 @@ impl Endpoints {
         let started = Instant::now();
         let done = self.call(cx, &route, &asked, Work::Tensors(&message)).await;
         let (done, chosen) =
-            done.map_err(|failed| self.failed(&route, failed, started, Said::Tensors(&message, None)))?;
+            done.map_err(|failed| self.failed(cx, &route, failed, started, Said::Tensors(&message, None)))?;
         let Done::Tensors(mut response) = done else {
             return Err(Error::internal("tensors were answered by a document"));
         };
@@ -97,6 +97,7 @@ impl Endpoints {
             target: chosen.target.target.name.as_str(),
             model_version: &chosen.ready.resolution.model_version,
             id: &prediction_id,
+            trace: &cx.trace(),
             latency: started.elapsed(),
             outcome: OK,
             is_shadow: false,
@@ -137,7 +138,7 @@ impl Endpoints {
             answer,
         };
         let done = self.call(cx, route, &asked, work).await;
-        let (done, chosen) = done.map_err(|failed| self.failed(route, failed, started, said(None)))?;
+        let (done, chosen) = done.map_err(|failed| self.failed(cx, route, failed, started, said(None)))?;
         let Done::Document(answer) = done else {
             return Err(Error::internal("a document was answered by tensors"));
         };
@@ -146,6 +147,7 @@ impl Endpoints {
             target: chosen.target.target.name.as_str(),
             model_version: &chosen.ready.resolution.model_version,
             id: &prediction_id,
+            trace: &cx.trace(),
             latency: started.elapsed(),
             outcome: OK,
             is_shadow: false,
@@ -304,13 +306,21 @@ impl Endpoints {
 
     /// The error that the caller gets, once the call is recorded: under an id that nobody has, with the target that was
     /// asked last. A call that reached none is counted by nobody's monitor and has no record.
-    fn failed(&self, route: &Arc<Route>, failed: Failed, started: Instant, said: Said<'_>) -> Error {
+    fn failed(
+        &self,
+        cx: &CallContext,
+        route: &Arc<Route>,
+        failed: Failed,
+        started: Instant,
+        said: Said<'_>,
+    ) -> Error {
         let Failed { error, chosen } = failed;
         if let Some(chosen) = chosen {
             let offer = Offer {
                 target: chosen.target.target.name.as_str(),
                 model_version: &chosen.ready.resolution.model_version,
                 id: &self.prediction_id(route, &chosen),
+                trace: &cx.trace(),
                 latency: started.elapsed(),
                 outcome: code_of(&error),
                 is_shadow: false,

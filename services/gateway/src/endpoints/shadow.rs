@@ -29,7 +29,7 @@ impl Endpoints {
     /// Copies the call to the shadow, if there is one, its share says so and its budget allows it.
     pub(crate) fn mirror(
         &self,
-        cx: &CallContext,
+        cx_of_caller: &CallContext,
         route: &Arc<Route>,
         chosen: &Chosen,
         message: &ModelInferRequest,
@@ -49,9 +49,10 @@ impl Endpoints {
         let (this, route, cx) = (
             self.clone(),
             route.clone(),
-            super::own_context(&cx.caller.workspace),
+            super::own_context(&cx_of_caller.caller.workspace),
         );
         let (message, answer, prediction_id) = (message.clone(), answer.clone(), prediction_id.clone());
+        let trace = cx_of_caller.trace();
         let timeout = Duration::from_millis(route.revision().timeout_ms(&target.target).into());
         self.0.tasks.spawn_until_stop(async move {
             let ready = target.ready();
@@ -94,6 +95,7 @@ impl Endpoints {
                 target: target.target.name.as_str(),
                 model_version: &version,
                 id: &prediction_id,
+                trace: &trace,
                 latency: started.elapsed(),
                 outcome: outcome.as_ref().map_or_else(code_of, |_| OK),
                 is_shadow: true,

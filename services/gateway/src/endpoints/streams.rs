@@ -33,6 +33,7 @@ struct Under {
     started: Instant,
     outcome: Result<(), (&'static str, CallOutcome)>,
     prediction_id: PredictionId,
+    trace: Arc<str>,
     /// Where it may be kept whole, or is as short as an answer that is recorded.
     request: Option<ModelInferRequest>,
     /// As long as they are short enough to be recorded.
@@ -79,6 +80,7 @@ impl Drop for Under {
             target: self.chosen.target.target.name.as_str(),
             model_version: &self.chosen.ready.resolution.model_version,
             id: &self.prediction_id,
+            trace: &self.trace,
             latency: seen.latency,
             outcome: self.outcome.err().map_or(OK, |(code, _)| code),
             is_shadow: false,
@@ -124,6 +126,7 @@ impl Endpoints {
             started: Instant::now(),
             outcome: Ok(()),
             prediction_id,
+            trace: cx.trace(),
             request: is_kept.then(|| message.clone()),
             answers: Vec::new(),
             answered_bytes: 0,

@@ -112,6 +112,7 @@ fn call(name: &str, values: &[f64]) -> Call {
         payload: payload(name, values),
         params: Params::new(),
         deadline: Instant::now() + Duration::from_secs(30),
+        trace: name.into(),
     }
 }
 

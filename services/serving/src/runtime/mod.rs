@@ -37,6 +37,8 @@ pub struct Call {
     pub params: Params,
     /// When nobody waits any longer.
     pub deadline: Instant,
+    /// What names the call in logs, see [`lodeway_rpc::CallContext::trace`]; of several callers' calls in one, their names.
+    pub trace: Arc<str>,
 }
 
 /// Several answers to one input.

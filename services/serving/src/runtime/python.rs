@@ -84,7 +84,9 @@ impl Runtime for PythonModel {
     }
 
     async fn infer(&self, call: Call) -> Result<Payload> {
-        self.pool.predict(call.payload, &call.params, call.deadline).await
+        let pool = &self.pool;
+        pool.predict_traced(call.payload, &call.params, call.deadline, &call.trace)
+            .await
     }
 
     fn streams(&self) -> bool {
@@ -94,7 +96,7 @@ impl Runtime for PythonModel {
     async fn stream(&self, call: Call) -> Result<Answers> {
         let answers = self
             .pool
-            .predict_stream(call.payload, &call.params, call.deadline)
+            .predict_stream_traced(call.payload, &call.params, call.deadline, &call.trace)
             .await?;
         Ok(Box::pin(futures::stream::unfold(
             answers,

@@ -58,6 +58,8 @@ pub(crate) struct Offer<'a> {
     pub(crate) target: &'a str,
     pub(crate) model_version: &'a str,
     pub(crate) id: &'a PredictionId,
+    /// What names the call in logs.
+    pub(crate) trace: &'a str,
     pub(crate) latency: Duration,
     /// `OK`, or the name of the code with which it failed.
     pub(crate) outcome: &'static str,
@@ -118,6 +120,7 @@ struct Queued {
     target: String,
     model_version: String,
     id: PredictionId,
+    trace: String,
     latency: Duration,
     outcome: &'static str,
     is_shadow: bool,
@@ -258,6 +261,7 @@ impl Records {
             target: offer.target.to_owned(),
             model_version: offer.model_version.to_owned(),
             id: offer.id.clone(),
+            trace: offer.trace.to_owned(),
             latency: offer.latency,
             outcome: offer.outcome,
             is_shadow: offer.is_shadow,

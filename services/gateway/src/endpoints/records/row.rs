@@ -7,6 +7,7 @@
 //! | `endpoint`, `target`, `model_version` | text | |
 //! | `outcome` | text | `OK`, or the code of a call that failed |
 //! | `is_shadow` | bool | a shadow's answer to a copy of the call with this id |
+//! | `trace_id` | text | the call's trace, or its request id where nobody began one |
 //! | `revision`, `rows` | int64 | |
 //! | `latency_ms` | float64 | |
 //! | `value` | float64, nullable | the first value of the first output, if it is a number |
@@ -41,6 +42,7 @@ pub(crate) type Slices = BTreeMap<String, String>;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Record {
     pub(crate) id: String,
+    pub(crate) trace_id: String,
     pub(crate) time: Timestamp,
     pub(crate) endpoint: String,
     pub(crate) revision: u32,
@@ -131,6 +133,7 @@ impl Record {
             .map(|(_, fields)| fields);
         let mut record = Self {
             id: queued.id.as_str().to_owned(),
+            trace_id: queued.trace,
             time: fields.map_or(Timestamp::from_millis(0), |fields| fields.time),
             endpoint: queued.route.record.endpoint.name.to_string(),
             revision: queued.route.revision().number,
@@ -342,6 +345,7 @@ pub(super) fn batch(records: &[Record]) -> Result<Batch, TableError> {
     let shadows = Values::Bool(records.iter().map(|record| record.is_shadow).collect());
     let mut columns = vec![
         texts("prediction_id", &|r| Some(r.id.clone()))?,
+        texts("trace_id", &|r| Some(r.trace_id.clone()))?,
         ints("time", Type::Timestamp { is_utc: true }, &|r| r.time.millis())?,
         texts("endpoint", &|r| Some(r.endpoint.clone()))?,
         ints("revision", Type::Int64, &|r| r.revision.into())?,
@@ -406,6 +410,8 @@ pub(super) fn record(batch: &Batch, row: usize) -> Result<Record> {
     };
     Ok(Record {
         id: text("prediction_id")?,
+        // Like `is_shadow`, none in files of before.
+        trace_id: some("trace_id").unwrap_or_default(),
         time: Timestamp::from_millis(int("time")?),
         endpoint: text("endpoint")?,
         revision: u32::try_from(int("revision")?).map_err(Error::internal)?,

@@ -739,6 +739,7 @@ class PredictionRecord(google.protobuf.message.Message):
     RESPONSE_JSON_FIELD_NUMBER: builtins.int
     OUTCOME_FIELD_NUMBER: builtins.int
     IS_SHADOW_FIELD_NUMBER: builtins.int
+    TRACE_ID_FIELD_NUMBER: builtins.int
     prediction_id: builtins.str
     """As the caller got it."""
     revision: builtins.int
@@ -763,6 +764,10 @@ class PredictionRecord(google.protobuf.message.Message):
     """`OK`, or the gRPC code with which the call failed, such as `UNAVAILABLE`."""
     is_shadow: builtins.bool
     """Whether it is a shadow's answer to a copy, which nobody got."""
+    trace_id: builtins.str
+    """What names the call in logs and traces: the id of its trace (32 hexadecimal digits), or its request id where nobody began
+    one.
+    """
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it was answered."""
@@ -792,9 +797,10 @@ class PredictionRecord(google.protobuf.message.Message):
         response_json: builtins.str = ...,
         outcome: builtins.str = ...,
         is_shadow: builtins.bool = ...,
+        trace_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_class", b"_class", "_value", b"_value", "class", b"class", "latency", b"latency", "time", b"time", "value", b"value"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_class", b"_class", "_value", b"_value", "class", b"class", "is_shadow", b"is_shadow", "latency", b"latency", "model_version", b"model_version", "outcome", b"outcome", "prediction_id", b"prediction_id", "prediction_json", b"prediction_json", "request_json", b"request_json", "response_json", b"response_json", "revision", b"revision", "rows", b"rows", "slices", b"slices", "target", b"target", "time", b"time", "value", b"value"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_class", b"_class", "_value", b"_value", "class", b"class", "is_shadow", b"is_shadow", "latency", b"latency", "model_version", b"model_version", "outcome", b"outcome", "prediction_id", b"prediction_id", "prediction_json", b"prediction_json", "request_json", b"request_json", "response_json", b"response_json", "revision", b"revision", "rows", b"rows", "slices", b"slices", "target", b"target", "time", b"time", "trace_id", b"trace_id", "value", b"value"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_class", b"_class"]) -> typing.Literal["class"] | None: ...
     @typing.overload
