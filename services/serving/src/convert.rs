@@ -75,6 +75,7 @@ pub(crate) fn settings(message: Option<wire::DeploymentSettings>) -> Result<Depl
             0 => None,
             n => Some(count("max_active_batches", n, 1)?),
         },
+        check_parity: m.check_parity,
     }
     .checked("settings")
 }
@@ -103,6 +104,7 @@ fn settings_out(s: &DeploymentSettings) -> wire::DeploymentSettings {
         max_queued_calls: count(s.max_queued_calls),
         call_timeout: span_out(s.call_timeout),
         max_active_batches: s.max_active_batches.map(count).unwrap_or_default(),
+        check_parity: s.check_parity,
     }
 }
 

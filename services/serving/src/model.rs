@@ -36,7 +36,7 @@ pub(crate) struct Model {
     row_independent: bool,
     reads_documents: bool,
     profile: Mutex<Vec<u8>>,
-    parity: Mutex<Parity>,
+    parity: Arc<Mutex<Parity>>,
 }
 
 impl Model {
@@ -82,19 +82,56 @@ impl Model {
             row_independent,
             reads_documents,
             profile: Mutex::default(),
-            parity: Mutex::new(Parity::unchecked("the model has no input example")),
+            parity: Arc::new(Mutex::new(Parity::unchecked("the model has no input example"))),
         };
-        if let Some((payload, params)) = example {
-            model
-                .warm_up(folder, payload, params, settings.call_timeout)
-                .await;
+        let Some((payload, params)) = example else {
+            return Ok(model);
+        };
+        let timeout = settings.call_timeout;
+        let answer = model
+            .warm_up(folder, payload.clone(), params.clone(), timeout)
+            .await;
+        if let Some(answer) = answer.filter(|_| settings.check_parity && !model.runtime.reads_frames()) {
+            model.begin_parity(folder, settings, runtimes, tasks, (payload, params, answer));
         }
         Ok(model)
     }
 
+    /// Compares the answer to the example with that of the model's own framework, unless one is stored. Takes seconds: in
+    /// the background, while the model serves.
+    fn begin_parity(
+        &self,
+        folder: &Path,
+        settings: &DeploymentSettings,
+        runtimes: &Runtimes,
+        tasks: &Tasks,
+        (payload, params, answer): (Payload, Params, Payload),
+    ) {
+        if self.parity().was_checked {
+            return;
+        }
+        let parity = self.parity.clone();
+        let note = move |found| *parity.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        note(Parity::unchecked("the model's own framework is being asked"));
+        let (runtimes, settings, folder) = (runtimes.clone(), settings.clone(), folder.to_owned());
+        tasks.spawn_until_stop(async move {
+            let reference = runtimes.ask_framework(&folder, &settings, payload, params).await;
+            note(match reference {
+                Ok(reference) => parity::between(&answer, &reference),
+                Err(error) => Parity::unchecked(format!("the model's own framework did not answer: {error}")),
+            });
+        });
+    }
+
     /// Scores the stored example once, so that the first caller does not pay for what is done at first use, and compares
-    /// the answer with the one that is stored beside it.
-    async fn warm_up(&self, folder: &Path, payload: Payload, params: Params, timeout: Duration) {
+    /// the answer with the one that is stored beside it. Gives the answer, if there is one.
+    async fn warm_up(
+        &self,
+        folder: &Path,
+        payload: Payload,
+        params: Params,
+        timeout: Duration,
+    ) -> Option<Payload> {
         let call = Call {
             payload,
             params,
@@ -115,12 +152,14 @@ impl Model {
                 values::add(profile.features_mut(), &input, usize::MAX);
                 values::add(profile.predictions_mut(), &answer, usize::MAX);
                 *self.profile.lock().unwrap_or_else(PoisonError::into_inner) = profile.encode();
+                Some(answer)
             }
             // An example may be older than the model's rules; callers are told by their own calls.
             Err(error) => {
                 let parity = Parity::unchecked(format!("the stored input example was not scored: {error}"));
                 *self.parity.lock().unwrap_or_else(PoisonError::into_inner) = parity;
                 tracing::info!(%error, "the stored input example was not scored");
+                None
             }
         }
     }

@@ -1,7 +1,7 @@
-//! The check at load: what a model answers to its stored input example, compared with the answer that is stored beside it.
+//! The check at load: what a model answers to its stored input example, compared with the answer of its own framework.
 //!
-//! MLflow keeps no answer with an example. Whoever wants the check saves one as `serving_output_example.json`, in the form
-//! in which scoring servers give it (`{"predictions": …}`), made by the model's own framework.
+//! MLflow keeps no answer with an example. Either somebody saved one as `serving_output_example.json`, in the form in which
+//! scoring servers give it (`{"predictions": …}`), or the framework is asked, where the deployment says so (`check_parity`).
 
 use std::path::Path;
 
@@ -40,7 +40,7 @@ impl Parity {
 pub(crate) async fn check(folder: &Path, answer: &Payload) -> Parity {
     match read(folder).await {
         Ok(None) => Parity::unchecked(format!("the model has no `{FILE}` to compare its answer with")),
-        Ok(Some(reference)) => compare(answer, &reference),
+        Ok(Some(reference)) => compare(answer, &reference, &format!("`{FILE}`")),
         Err(error) => Parity::unchecked(format!("`{FILE}` cannot be compared with: {error}")),
     }
 }
@@ -61,7 +61,15 @@ async fn read(folder: &Path) -> Result<Option<Value>> {
     Ok(Some(whole))
 }
 
-fn compare(answer: &Payload, reference: &Value) -> Parity {
+/// Compares an answer with that of the model's own framework.
+pub(crate) fn between(answer: &Payload, reference: &Payload) -> Parity {
+    match serde_json::from_slice(&write_predictions(reference, Form::Inputs)) {
+        Ok(reference) => compare(answer, &reference, "the model's own framework"),
+        Err(error) => Parity::unchecked(format!("the framework's answer is no JSON: {error}")),
+    }
+}
+
+fn compare(answer: &Payload, reference: &Value, of: &str) -> Parity {
     let own = match serde_json::from_slice(&write_predictions(answer, Form::Inputs)) {
         Ok(own) => own,
         Err(error) => return Parity::unchecked(format!("the answer is no JSON: {error}")),
@@ -74,7 +82,7 @@ fn compare(answer: &Payload, reference: &Value) -> Parity {
             max_abs_difference: seen.absolute,
             max_rel_difference: seen.relative,
             detail: format!(
-                "{} of {} values equal those of `{FILE}`, over {} rows",
+                "{} of {} values equal those of {of}, over {} rows",
                 seen.values - seen.unequal,
                 seen.values,
                 own.as_array().map_or(1, Vec::len)
@@ -84,7 +92,7 @@ fn compare(answer: &Payload, reference: &Value) -> Parity {
             was_checked: true,
             max_abs_difference: f64::INFINITY,
             max_rel_difference: f64::INFINITY,
-            detail: format!("the answer is of another form than `{FILE}`: {why}"),
+            detail: format!("the answer is of another form than that of {of}: {why}"),
         },
     }
 }
@@ -109,7 +117,7 @@ impl Seen {
             (Value::Array(own), Value::Array(reference)) => {
                 if own.len() != reference.len() {
                     return Err(format!(
-                        "a list of {} at depth {depth}, and {} in the file",
+                        "a list of {} at depth {depth}, and of {} there",
                         own.len(),
                         reference.len()
                     ));
@@ -171,7 +179,7 @@ mod tests {
             content_type: "application/json".to_owned(),
             body: own.to_string().into(),
         });
-        compare(&answer, reference)
+        compare(&answer, reference, "another")
     }
 
     #[test]

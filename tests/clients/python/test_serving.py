@@ -177,6 +177,27 @@ def test_native_answers_are_within_1e_6(host, endpoints, models, iris):
     assert np.abs(got.to_numpy() - want.to_numpy()).max() <= 1e-6
 
 
+def test_a_native_model_is_compared_with_its_own_framework(host, endpoints, stubs):
+    from lodeway.serving.v1 import deployment_pb2, deployment_service_pb2, deployment_service_pb2_grpc
+
+    with grpc.insecure_channel(host.target) as channel:
+        stub = deployment_service_pb2_grpc.DeploymentServiceStub(channel)
+        for source in ("models:/graph/1", "models:/boosted/1"):
+            request = deployment_service_pb2.CreateDeploymentRequest(
+                source=source, settings=deployment_pb2.DeploymentSettings(check_parity=True)
+            )
+            made = stub.CreateDeployment(request).deployment
+
+            def checked(made=made):
+                get = deployment_service_pb2.GetDeploymentRequest(deployment_id=made.deployment_id)
+                parity = stub.GetDeployment(get).deployment.parity
+                return parity if parity.was_checked else None
+
+            parity = wait_for(checked, f"the check of {source}", 120)
+            assert parity.max_abs_difference < 1e-5, parity
+            assert parity.detail.endswith("of the model's own framework, over 5 rows"), parity
+
+
 def test_bad_input_names_the_column(host, endpoints):
     row = {"sepal length (cm)": 5.1, "sepal width (cm)": 3.5, "petal length (cm)": 1.4, "petal width (cm)": 0.2}
     for column, bad in (("sepal width (cm)", "wide"), ("petal width (cm)", None)):

@@ -97,6 +97,8 @@ pub struct DeploymentSettings {
     pub call_timeout: Duration,
     /// Batches at the same time; none: one a processor or a worker.
     pub max_active_batches: Option<usize>,
+    /// Whether the answer of a natively scored model to its input example is compared with that of its own framework.
+    pub check_parity: bool,
 }
 
 impl Default for DeploymentSettings {
@@ -113,6 +115,7 @@ impl Default for DeploymentSettings {
             max_queued_calls: 256,
             call_timeout: Duration::from_secs(60),
             max_active_batches: None,
+            check_parity: false,
         }
     }
 }

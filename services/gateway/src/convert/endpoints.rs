@@ -134,6 +134,7 @@ fn settings(field: &str, m: wire::TargetSettings) -> Result<DeploymentSettings> 
         max_batch_rows: count("max_batch_rows", m.max_batch_rows, default.max_batch_rows)?,
         max_batch_delay: span(&at("max_batch_delay"), m.max_batch_delay)?.unwrap_or(default.max_batch_delay),
         max_queued_calls: count("max_queued_calls", m.max_queued_calls, default.max_queued_calls)?,
+        check_parity: m.check_parity,
         ..default
     }
     .checked(field)
@@ -154,6 +155,7 @@ fn settings_out(s: &DeploymentSettings) -> Option<wire::TargetSettings> {
         max_batch_rows: count(s.max_batch_rows),
         max_batch_delay: span_out(s.max_batch_delay),
         max_queued_calls: count(s.max_queued_calls),
+        check_parity: s.check_parity,
     })
 }
 

@@ -302,6 +302,7 @@ fn settings(of: &DeploymentSettings) -> wire::DeploymentSettings {
         max_queued_calls: count(of.max_queued_calls),
         call_timeout: prost_types::Duration::try_from(of.call_timeout).ok(),
         max_active_batches: of.max_active_batches.map(count).unwrap_or_default(),
+        check_parity: of.check_parity,
     }
 }
 

@@ -185,5 +185,6 @@ fn settings(of: &DeploymentSettings) -> Value {
         ("max_queued_calls", json!(of.max_queued_calls)),
         ("call_timeout_ms", output::millis(of.call_timeout.as_ref())),
         ("max_active_batches", json!(of.max_active_batches)),
+        ("check_parity", json!(of.check_parity)),
     ])
 }

@@ -136,6 +136,38 @@ impl Runtimes {
         }
     }
 
+    /// The answer of the model's own framework to one input, from a Python process that lives as long as that takes.
+    ///
+    /// Errors: as [`Runtimes::load`] and [`Runtime::infer`].
+    pub(crate) async fn ask_framework(
+        &self,
+        folder: &Path,
+        settings: &DeploymentSettings,
+        payload: Payload,
+        params: Params,
+    ) -> Result<Payload> {
+        let zygotes = self
+            .python
+            .as_ref()
+            .ok_or_else(|| missing("this host has no Python interpreter".to_owned()))?;
+        let settings = DeploymentSettings {
+            workers: 1,
+            ..settings.clone()
+        };
+        let model = python::PythonModel::load(zygotes, folder, &settings)
+            .await
+            .map_err(python_missing)?;
+        let call = Call {
+            payload,
+            params,
+            deadline: Instant::now() + settings.call_timeout,
+            trace: "parity check".into(),
+        };
+        let answer = model.infer(call).await;
+        model.stop().await;
+        answer
+    }
+
     /// Loads what is scored in this process; none if this model is not.
     async fn load_native(
         &self,

@@ -25,6 +25,9 @@ pub struct Settings {
     /// Lets a Python model open network connections.
     #[arg(long)]
     allow_network: bool,
+    /// Has a natively scored model's own framework score the input example too, and compares the answers.
+    #[arg(long)]
+    check_parity: bool,
     /// How long one attempt may take, for example `2s`.
     #[arg(long, value_name = "SPAN", value_parser = parse::span)]
     timeout: Option<prost_types::Duration>,
@@ -39,6 +42,7 @@ impl Settings {
             env_manager: self.env_manager.clone().unwrap_or_default(),
             memory_limit_bytes: self.memory_limit.unwrap_or_default(),
             allow_network: self.allow_network,
+            check_parity: self.check_parity,
             ..TargetSettings::default()
         };
         Target {

@@ -146,6 +146,7 @@ fn settings(of: &TargetSettings) -> Value {
         ("max_batch_rows", json!(of.max_batch_rows)),
         ("max_batch_delay_ms", output::millis(of.max_batch_delay.as_ref())),
         ("max_queued_calls", json!(of.max_queued_calls)),
+        ("check_parity", json!(of.check_parity)),
     ])
 }
 

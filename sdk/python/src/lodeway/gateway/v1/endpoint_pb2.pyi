@@ -250,6 +250,7 @@ class TargetSettings(google.protobuf.message.Message):
     MAX_BATCH_ROWS_FIELD_NUMBER: builtins.int
     MAX_BATCH_DELAY_FIELD_NUMBER: builtins.int
     MAX_QUEUED_CALLS_FIELD_NUMBER: builtins.int
+    CHECK_PARITY_FIELD_NUMBER: builtins.int
     runtime: builtins.str
     """`auto`, `native` or `python`."""
     workers: builtins.int
@@ -266,6 +267,8 @@ class TargetSettings(google.protobuf.message.Message):
     """Rows of one batch at most."""
     max_queued_calls: builtins.int
     """Calls that may wait at the model host."""
+    check_parity: builtins.bool
+    """True has a natively scored model's own framework score the stored input example too and compares the answers."""
     @property
     def max_batch_delay(self) -> google.protobuf.duration_pb2.Duration:
         """How long the first call of a batch waits for others while the model is free."""
@@ -282,9 +285,10 @@ class TargetSettings(google.protobuf.message.Message):
         max_batch_rows: builtins.int = ...,
         max_batch_delay: google.protobuf.duration_pb2.Duration | None = ...,
         max_queued_calls: builtins.int = ...,
+        check_parity: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_row_independent", b"_row_independent", "max_batch_delay", b"max_batch_delay", "row_independent", b"row_independent"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_row_independent", b"_row_independent", "allow_network", b"allow_network", "env_manager", b"env_manager", "max_batch_delay", b"max_batch_delay", "max_batch_rows", b"max_batch_rows", "max_queued_calls", b"max_queued_calls", "memory_limit_bytes", b"memory_limit_bytes", "row_independent", b"row_independent", "runtime", b"runtime", "workers", b"workers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_row_independent", b"_row_independent", "allow_network", b"allow_network", "check_parity", b"check_parity", "env_manager", b"env_manager", "max_batch_delay", b"max_batch_delay", "max_batch_rows", b"max_batch_rows", "max_queued_calls", b"max_queued_calls", "memory_limit_bytes", b"memory_limit_bytes", "row_independent", b"row_independent", "runtime", b"runtime", "workers", b"workers"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_row_independent", b"_row_independent"]) -> typing.Literal["row_independent"] | None: ...
 
 global___TargetSettings = TargetSettings

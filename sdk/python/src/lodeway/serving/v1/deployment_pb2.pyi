@@ -193,6 +193,7 @@ class DeploymentSettings(google.protobuf.message.Message):
     MAX_QUEUED_CALLS_FIELD_NUMBER: builtins.int
     CALL_TIMEOUT_FIELD_NUMBER: builtins.int
     MAX_ACTIVE_BATCHES_FIELD_NUMBER: builtins.int
+    CHECK_PARITY_FIELD_NUMBER: builtins.int
     runtime: builtins.str
     """`auto`, `native` or `python`. `auto` runs natively what can be."""
     workers: builtins.int
@@ -213,6 +214,10 @@ class DeploymentSettings(google.protobuf.message.Message):
     """Calls that may wait: default 256. Beyond it a call is refused with RESOURCE_EXHAUSTED."""
     max_active_batches: builtins.int
     """Batches that the model works on at the same time: default one a processor or a worker."""
+    check_parity: builtins.bool
+    """True also loads a model that is scored natively in its own framework once, in a Python process and in the background, has
+    it score the stored input example, and compares the answers (`Deployment.parity`).
+    """
     @property
     def max_batch_delay(self) -> google.protobuf.duration_pb2.Duration:
         """How long the first call of a batch waits for others while the model is free: default 0."""
@@ -235,9 +240,10 @@ class DeploymentSettings(google.protobuf.message.Message):
         max_queued_calls: builtins.int = ...,
         call_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         max_active_batches: builtins.int = ...,
+        check_parity: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_row_independent", b"_row_independent", "call_timeout", b"call_timeout", "max_batch_delay", b"max_batch_delay", "row_independent", b"row_independent"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_row_independent", b"_row_independent", "allow_network", b"allow_network", "call_timeout", b"call_timeout", "env_manager", b"env_manager", "max_active_batches", b"max_active_batches", "max_batch_delay", b"max_batch_delay", "max_batch_rows", b"max_batch_rows", "max_queued_calls", b"max_queued_calls", "memory_limit_bytes", b"memory_limit_bytes", "row_independent", b"row_independent", "runtime", b"runtime", "workers", b"workers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_row_independent", b"_row_independent", "allow_network", b"allow_network", "call_timeout", b"call_timeout", "check_parity", b"check_parity", "env_manager", b"env_manager", "max_active_batches", b"max_active_batches", "max_batch_delay", b"max_batch_delay", "max_batch_rows", b"max_batch_rows", "max_queued_calls", b"max_queued_calls", "memory_limit_bytes", b"memory_limit_bytes", "row_independent", b"row_independent", "runtime", b"runtime", "workers", b"workers"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_row_independent", b"_row_independent"]) -> typing.Literal["row_independent"] | None: ...
 
 global___DeploymentSettings = DeploymentSettings
