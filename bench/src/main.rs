@@ -4,12 +4,13 @@
 //! never fails on a number: a figure is a figure. How to read it: `docs/benchmarks.md`.
 //!
 //! A tour: [`servers`] starts both sides and their databases, [`load`] runs connections ([`client`]) against one and
-//! reads its cost ([`proc`]), [`scenarios`] says what they do, [`serving`] does all this for models being served,
-//! [`report`] compares and writes it down.
+//! reads its cost ([`proc`]), [`scenarios`] says what they do, [`serving`] does all this for models being served
+//! ([`contest`] lets any sides alternate), [`report`] compares and writes it down.
 #![expect(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
 mod arena;
 mod client;
+mod contest;
 mod load;
 mod proc;
 mod report;

@@ -2,11 +2,9 @@
 //! gRPC echo.
 //!
 //! A tour: [`hall`] has every server, started when first asked for ([`processes`]); [`calls`] makes endpoints and load;
-//! [`contest`] lets sides alternate; the other files are rows: [`native`], [`edge`], [`documents`], [`memory`],
-//! [`start`].
+//! the other files are rows: [`native`], [`edge`], [`documents`], [`memory`], [`start`].
 
 mod calls;
-mod contest;
 mod documents;
 mod echo;
 mod edge;
