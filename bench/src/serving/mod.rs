@@ -17,8 +17,7 @@ mod start;
 
 use anyhow::Result;
 
-pub use self::echo::run as echo;
-use self::hall::Hall;
+pub use self::{echo::run as echo, hall::Hall, processes::version};
 use crate::{Options, report::Report, servers::Places};
 
 /// How the names of these rows begin.
