@@ -4,12 +4,14 @@
 //! never fails on a number: a figure is a figure. How to read it: `docs/benchmarks.md`.
 //!
 //! A tour: [`servers`] starts both sides and their databases, [`load`] runs connections ([`client`]) against one and
-//! reads its cost ([`proc`]), [`scenarios`] says what they do, [`serving`] does all this for models being served,
-//! [`report`] compares and writes it down.
+//! reads its cost ([`proc`]), [`scenarios`] says what they do, [`serving`] does all this for models being served and
+//! [`evaluation`] for evaluation ([`contest`] lets any sides alternate), [`report`] compares and writes it down.
 #![expect(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
 mod arena;
 mod client;
+mod contest;
+mod evaluation;
 mod load;
 mod proc;
 mod report;
@@ -60,7 +62,8 @@ pub struct Options {
         default_value = "target/venv/bin/mlflow"
     )]
     mlflow: PathBuf,
-    /// The Python environment of the serving rows: MLServer, Envoy, ONNX Runtime, what makes the models.
+    /// The Python environment of the rows on serving and evaluation: MLServer, Envoy, ONNX Runtime, scikit-learn, what makes
+    /// models and tables.
     #[arg(
         long,
         value_name = "DIR",
@@ -95,13 +98,20 @@ impl Options {
 
     /// Whether anything of tracking and registry is wanted.
     fn wants_platform(&self) -> bool {
-        self.only.is_empty() || self.only.iter().any(|text| !text.starts_with(serving::GROUP))
+        let is_other = |text: &String| {
+            [serving::GROUP, evaluation::GROUP]
+                .iter()
+                .any(|group| text.starts_with(group))
+        };
+        self.only.is_empty() || !self.only.iter().all(is_other)
     }
 
-    /// Whether models are to be served: not where one engine is asked for, because no row of theirs depends on it.
-    fn wants_serving(&self) -> bool {
-        let named = self.only.iter().any(|text| text.starts_with(serving::GROUP));
-        self.runs(Side::Lodeway) && (named || self.engine.is_none())
+    /// Whether a group of rows without a database is wanted: those of the other groups are not, where one is named; nor is
+    /// any where one engine is asked for, because none depends on it.
+    fn wants_group(&self, group: &str) -> bool {
+        let named = self.only.iter().any(|text| text.starts_with(group));
+        let is_open = self.engine.is_none() && (self.only.is_empty() || self.wants_platform());
+        self.runs(Side::Lodeway) && (named || is_open)
     }
 
     /// Whether a side is wanted.
@@ -145,8 +155,11 @@ fn main() -> Result<()> {
             arena::run(&options, &places, engine, &mut report)?;
         }
     }
-    if options.wants_serving() {
+    if options.wants_group(serving::GROUP) {
         serving::run(&options, &places, &mut report)?;
+    }
+    if options.wants_group(evaluation::GROUP) {
+        evaluation::run(&options, &places, &mut report)?;
     }
     println!(
         "{}\nreport: {}",

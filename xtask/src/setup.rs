@@ -29,7 +29,7 @@ impl Venv {
         )
     }
 
-    /// What the serving rows of the benchmark are compared with and make their models by.
+    /// What the benchmark's rows on serving and evaluation are compared with and make their models and tables by.
     pub fn bench() -> Result<Self> {
         Self::ensure("bench-venv", &root().join("bench/fixtures/requirements.txt"))
     }

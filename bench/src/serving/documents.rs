@@ -5,13 +5,13 @@ use lodeway_proto::gateway::v1::TargetSettings;
 use serde_json::Value;
 
 use super::{
-    LODEWAY, MLFLOW, contest,
-    contest::Side,
+    LODEWAY, MLFLOW,
     hall::{Hall, SPLIT, Served},
     input::document,
 };
 use crate::{
     client::Client,
+    contest::{self, Side},
     report::{Bar, Report, Verdict, count},
 };
 

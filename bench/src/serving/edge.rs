@@ -5,12 +5,14 @@
 use anyhow::Result;
 
 use super::{
-    DIRECT, ENVOY, LODEWAY, contest,
-    contest::Side,
+    DIRECT, ENVOY, LODEWAY,
     hall::{Hall, SPLIT_NAME},
     input,
 };
-use crate::report::{Report, Row, Verdict, short};
+use crate::{
+    contest::{self, Side},
+    report::{Report, Row, Verdict, short},
+};
 
 const TENSORS: &str = "serving: through the gateway, OIP gRPC";
 const DOCUMENTS: &str = "serving: through the gateway, /invocations";

@@ -38,6 +38,8 @@ pub struct Hall<'a> {
     /// Where calls over gRPC run.
     pub runtime: Runtime,
     work: PathBuf,
+    /// What the process with the registry runs.
+    services: &'static [&'static str],
     registry: OnceCell<Served>,
     host: OnceCell<Served>,
     deployment: OnceCell<String>,
@@ -51,9 +53,32 @@ pub struct Hall<'a> {
 }
 
 impl<'a> Hall<'a> {
-    /// An empty hall.
+    /// An empty hall. The gateway beside the registry is there for its REST API.
     pub fn new(options: &'a Options, places: &'a Places) -> Result<Self> {
-        let work = places.work.join("serving");
+        const SERVICES: &[&str] = &["artifacts", "tracking", "registry", "gateway"];
+        Self::of(options, places, "serving", SERVICES)
+    }
+
+    /// An empty hall whose registry is in a whole platform, as `lodeway up` has it.
+    pub fn whole(options: &'a Options, places: &'a Places) -> Result<Self> {
+        const SERVICES: &[&str] = &[
+            "artifacts",
+            "tracking",
+            "registry",
+            "serving",
+            "gateway",
+            "evaluation",
+        ];
+        Self::of(options, places, "platform", SERVICES)
+    }
+
+    fn of(
+        options: &'a Options,
+        places: &'a Places,
+        folder: &str,
+        services: &'static [&'static str],
+    ) -> Result<Self> {
+        let work = places.work.join(folder);
         std::fs::create_dir_all(&work)?;
         // One thread makes the load, so that clients never have more than one of the processors.
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -65,6 +90,7 @@ impl<'a> Hall<'a> {
             places,
             runtime,
             work,
+            services,
             registry: OnceCell::new(),
             host: OnceCell::new(),
             deployment: OnceCell::new(),
@@ -107,18 +133,16 @@ impl<'a> Hall<'a> {
 
     /// Where tracking, registry and artifacts are; the models are in it.
     pub fn registry(&self) -> Result<SocketAddr> {
-        let served = self.served(&self.registry, || {
-            let role = Role {
-                name: "registry",
-                services: &["artifacts", "tracking", "registry", "gateway"],
-                peers: &[],
-                warm_python: false,
-            };
-            let running = processes::lodeway(self.places, &self.work, &role)?;
+        Ok(self.platform()?.target.addr)
+    }
+
+    /// The process of [`Hall::registry`].
+    pub fn platform(&self) -> Result<&Served> {
+        self.served(&self.registry, || {
+            let running = self.lodeway("registry", self.services, &[], false)?;
             processes::make_models(self.places, running.addr, &self.models())?;
             Ok(running)
-        })?;
-        Ok(served.target.addr)
+        })
     }
 
     /// A model host on its own, with both versions of the native model.

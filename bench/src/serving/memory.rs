@@ -3,12 +3,13 @@
 use anyhow::Result;
 
 use super::{
-    MLFLOW, calls, contest,
+    MLFLOW, calls,
     hall::{Hall, of},
     input::{document, tensors},
 };
 use crate::{
     client::Client,
+    contest,
     load::Round,
     proc,
     report::{Report, Stats, Verdict},

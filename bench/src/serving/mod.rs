@@ -2,11 +2,9 @@
 //! gRPC echo.
 //!
 //! A tour: [`hall`] has every server, started when first asked for ([`processes`]); [`calls`] makes endpoints and load;
-//! [`contest`] lets sides alternate; the other files are rows: [`native`], [`edge`], [`documents`], [`memory`],
-//! [`start`].
+//! the other files are rows: [`native`], [`edge`], [`documents`], [`memory`], [`start`].
 
 mod calls;
-mod contest;
 mod documents;
 mod echo;
 mod edge;
@@ -19,8 +17,7 @@ mod start;
 
 use anyhow::Result;
 
-pub use self::echo::run as echo;
-use self::hall::Hall;
+pub use self::{echo::run as echo, hall::Hall, processes::version};
 use crate::{Options, report::Report, servers::Places};
 
 /// How the names of these rows begin.

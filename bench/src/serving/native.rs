@@ -3,12 +3,14 @@
 use anyhow::Result;
 
 use super::{
-    ECHO, LODEWAY, MLFLOW, MLSERVER, contest,
-    contest::Side,
+    ECHO, LODEWAY, MLFLOW, MLSERVER,
     hall::Hall,
     input::{document, tensors},
 };
-use crate::report::{Report, Row, Verdict};
+use crate::{
+    contest::{self, Side},
+    report::{Report, Row, Verdict},
+};
 
 const ONE_ROW: &str = "serving: native ONNX, OIP gRPC";
 const BATCH: &str = "serving: batch of 1,024 rows, OIP gRPC";

@@ -10,14 +10,14 @@ use anyhow::{Result, ensure};
 use lodeway_proto::gateway::v1::TargetSettings;
 
 use super::{
-    LODEWAY, MLFLOW, contest,
-    contest::Side,
+    LODEWAY, MLFLOW,
     documents::PYTHON_MODEL,
     hall::{Hall, SPLIT, of},
     input::document,
 };
 use crate::{
     client::Client,
+    contest::{self, Side},
     load::Round,
     proc,
     report::{Report, Verdict},
