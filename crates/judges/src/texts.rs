@@ -187,13 +187,9 @@ impl<T: TextValue> Ahead<T> {
     ///
     /// A call that fails for good is cut in two until the texts are found that it fails on; those, and all the rest if the
     /// model is not there, are left to the rows, which have their own patience. Errors: those of the cache.
-    pub async fn fetch<'t>(
-        &self,
-        cache: Option<&dyn AnswerCache>,
-        texts: impl IntoIterator<Item = &'t str>,
-    ) -> Result<()> {
+    pub async fn fetch(&self, cache: Option<&dyn AnswerCache>, texts: &[&str]) -> Result<()> {
         let (mut seen, mut wanted) = (HashSet::new(), Vec::new());
-        for text in texts {
+        for &text in texts {
             if !seen.insert(text) {
                 continue;
             }

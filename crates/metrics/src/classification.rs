@@ -25,4 +25,5 @@ pub use state::{ClassificationBatch, ClassificationState};
 pub(crate) use margins::{Margins, Over, Part};
 pub(crate) use part::{ProbabilityPart, most_probable};
 pub(crate) use probability::{RowScore, bin_of, row_log_loss};
-pub(crate) use state::{AVERAGES, MARGIN_METRICS, PARTS};
+pub(crate) use spec::is_beta;
+pub(crate) use state::{AVERAGES, MARGIN_METRICS, parts};

@@ -187,6 +187,7 @@ impl Evaluator {
             metrics: Metric::all(&whole.metrics, whole.samples),
             slices,
             confusion: whole.confusion,
+            per_class: whole.per_class,
             curves: whole.curves,
             data,
             intervals: Intervals {

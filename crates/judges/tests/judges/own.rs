@@ -350,7 +350,7 @@ async fn vectors_are_fetched_together_once_and_kept_by_their_texts() {
         ..Models::default()
     };
     let texts = || rows.iter().flat_map(|row| judge.texts(row)).collect::<Vec<_>>();
-    ahead.fetch(Some(cache.as_ref()), texts()).await.unwrap();
+    ahead.fetch(Some(cache.as_ref()), &texts()).await.unwrap();
     // Three texts in one call that fails; then halves of it, and the bad one alone.
     assert_eq!(model.calls(), [3, 1, 2, 1, 1]);
     let judged = runner(vec![judge.clone()], models.clone(), Limits::default());
@@ -370,7 +370,7 @@ async fn vectors_are_fetched_together_once_and_kept_by_their_texts() {
     assert!(spent >= 20 && used >= spent, "{spent} of {used}");
 
     // A rerun asks about the bad text alone, and gives the same.
-    ahead.fetch(Some(cache.as_ref()), texts()).await.unwrap();
+    ahead.fetch(Some(cache.as_ref()), &texts()).await.unwrap();
     let again = all(&judged, rows).await.unwrap();
     assert_eq!(model.calls().len(), 8);
     for (one, other) in first.iter().zip(&again) {

@@ -198,17 +198,21 @@ impl ClassificationState {
             };
             put("precision", confusion.share_of_class(Part::Precision, class, z));
             put("recall", confusion.share_of_class(Part::Recall, class, z));
-            put("f1", confusion.delta(|m| m.part(Part::FBeta(1.0), over), unit, z));
+            for (part, name) in parts(&self.spec.betas) {
+                if let Part::FBeta(_) = part {
+                    put(&name, confusion.delta(|m| m.part(part, over), unit, z));
+                }
+            }
         } else {
-            for (part, part_name) in PARTS {
+            for (part, part_name) in parts(&self.spec.betas) {
                 for (over, over_name) in AVERAGES {
                     let estimate = match over {
                         Over::Micro => confusion.share(confusion.accuracy(), z),
-                        _ => confusion.delta(|m| m.part(*part, *over), unit, z),
+                        _ => confusion.delta(|m| m.part(part, *over), unit, z),
                     };
                     put(&format!("{part_name}_{over_name}"), estimate);
                     if *over == self.spec.average.over() {
-                        put(part_name, estimate);
+                        put(&part_name, estimate);
                     }
                 }
             }
@@ -288,11 +292,20 @@ pub(crate) const MARGIN_METRICS: &[MarginMetric] = &[
     ("cohen_kappa", Margins::cohen_kappa, (-1.0, 1.0)),
     ("matthews", Margins::matthews, (-1.0, 1.0)),
 ];
-pub(crate) const PARTS: &[(Part, &str)] = &[
-    (Part::Precision, "precision"),
-    (Part::Recall, "recall"),
-    (Part::FBeta(1.0), "f1"),
-];
+/// The metrics of single classes, with those of further betas, by their names.
+pub(crate) fn parts(betas: &[f64]) -> Vec<(Part, String)> {
+    let known = [
+        (Part::Precision, "precision"),
+        (Part::Recall, "recall"),
+        (Part::FBeta(1.0), "f1"),
+    ];
+    let known = known.into_iter().map(|(part, name)| (part, name.to_owned()));
+    let further = betas
+        .iter()
+        .map(|beta| (Part::FBeta(*beta), format!("fbeta_{beta}")));
+    known.chain(further).collect()
+}
+
 pub(crate) const AVERAGES: &[(Over, &str)] = &[
     (Over::Micro, "micro"),
     (Over::Macro, "macro"),

@@ -9,7 +9,12 @@ use lodeway_metrics::{
 
 use super::{Bounds, Scored};
 use crate::{
-    curves::Curves, plan::PlanOptions, report::ConfusionTable, rows::View, setting::Setting, spill::Spill,
+    curves::Curves,
+    plan::PlanOptions,
+    report::{ClassRow, ConfusionTable},
+    rows::View,
+    setting::Setting,
+    spill::Spill,
 };
 
 pub(crate) struct Classification {
@@ -35,6 +40,7 @@ impl Classification {
             bins: options.bins,
             top_k: options.top_k,
             average: options.multi_average(),
+            betas: options.betas.clone(),
             max_rows: if width > 2 {
                 Self::MULTI_VALUES / width
             } else {
@@ -70,6 +76,7 @@ impl Classification {
             samples: confusion.rows(),
             labels: confusion.labels().to_vec(),
             confusion: Some(ConfusionTable::of(&confusion)),
+            per_class: ClassRow::all(&confusion),
         })
     }
 

@@ -1,5 +1,5 @@
-//! Judges of answers: scorers that ask an LLM about every row, part by part. A part that is kept is never judged again,
-//! and what an LLM answered is kept besides, by what it was asked.
+//! Judges of answers: scorers that ask an LLM, an embedding model or a classifier about every row, part by part. A part
+//! that is kept is never judged again, and what was answered is kept besides, by what was asked.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -13,12 +13,14 @@ use lodeway_domain::{
     Error, Result,
     caller::Workspace,
     evaluation::{
-        Embedder, EvaluationSpec, JudgeKind, JudgeScorer, Part, PartOf, ScoreKind, Scorer, ScorerKind, Usage,
+        ColumnRoles, Embedder, EndpointTarget, EvaluatedModel, EvaluationSpec, JudgeKind, JudgeScorer, Part,
+        PartOf, ScoreKind, Scorer, ScorerKind, Usage,
     },
 };
 use lodeway_judges::{
-    AnswerCache, Category, Custom, Digest, Field, Judge, JudgeId, Limits, Models, Row, RowResult, Runner,
-    SimilarityByVectors, Template, Totals, Transcript, TranscriptSink, own,
+    Ahead, AnswerCache, Category, Classified, Custom, Digest, Field, Judge, JudgeId, LabelScore, Limits,
+    Models, Row, RowResult, Runner, SimilarityByVectors, Template, TextModel, Totals, Transcript,
+    TranscriptSink, own,
 };
 use lodeway_proto::gateway::v1::LlmKind;
 use lodeway_rpc::CallContext;
@@ -31,13 +33,17 @@ use super::{
     measure::Wanted,
     predict::{ROW, keep, part_rows},
     replay::Replay,
+    target::{self, CALL_TIMEOUT, Inference},
+    text_model::Hosted,
 };
 use crate::Site;
 
 /// The least rows of a part.
 const PART_ROWS: usize = 64;
-/// Embedding calls at a time.
-const EMBEDDINGS: usize = 4;
+/// Texts of one call of an embedding model or a classifier.
+const TEXTS_A_CALL: usize = 64;
+/// Rows that ask by themselves at a time, where they could not be asked about ahead.
+const TEXT_CALLS: usize = 4;
 /// The longest name of a judge.
 const MAX_JUDGE_NAME: usize = 48;
 
@@ -65,7 +71,16 @@ pub(super) fn judge_of(scorer: &Scorer) -> Result<Option<Arc<dyn Judge>>> {
             Ok(Some(judge))
         }
         ScorerKind::Similarity(_) => Ok(Some(Arc::new(SimilarityByVectors::new()))),
-        ScorerKind::Task { .. } | ScorerKind::Text { .. } | ScorerKind::Classifier(_) => Ok(None),
+        ScorerKind::Classifier(classifier) => {
+            let field = if classifier.of_prompt {
+                Field::Prompt
+            } else {
+                Field::Answer
+            };
+            let judge = Classified::new(field, classifier.output.as_str(), classifier.greater_is_better);
+            Ok(Some(Arc::new(judge)))
+        }
+        ScorerKind::Task { .. } | ScorerKind::Text { .. } => Ok(None),
     }
 }
 
@@ -105,16 +120,63 @@ fn custom(name: &str, judge: &JudgeScorer) -> Result<Arc<dyn Judge>> {
     )?))
 }
 
+/// Whether a scorer asks a model about each row.
+pub(super) fn asks(scorer: &Scorer) -> bool {
+    matches!(
+        scorer.kind,
+        ScorerKind::Judge(_) | ScorerKind::Similarity(_) | ScorerKind::Classifier(_)
+    )
+}
+
 /// Whether any scorer asks a model about each row.
 pub(super) fn is_wanted(spec: &EvaluationSpec) -> bool {
-    let asks = |scorer: &Scorer| matches!(scorer.kind, ScorerKind::Judge(_) | ScorerKind::Similarity(_));
     spec.scorers.iter().any(asks)
+}
+
+/// The model version that a scorer asks, if it asks one.
+pub(super) fn model_uri(scorer: &Scorer) -> Option<&str> {
+    match &scorer.kind {
+        ScorerKind::Similarity(Embedder::Model(uri)) => Some(uri),
+        ScorerKind::Classifier(classifier) if classifier.endpoint.is_empty() => Some(&classifier.model_uri),
+        _ => None,
+    }
+}
+
+/// The endpoint that a scorer asks, if it asks one.
+fn endpoint(scorer: &Scorer) -> Option<&str> {
+    match &scorer.kind {
+        ScorerKind::Similarity(Embedder::Endpoint(name)) => Some(name),
+        ScorerKind::Classifier(classifier) if !classifier.endpoint.is_empty() => Some(&classifier.endpoint),
+        _ => None,
+    }
+}
+
+/// Model versions that scorers ask, loaded, by the names of the scorers.
+pub(super) type ScorerModels = BTreeMap<String, (Inference, EvaluatedModel)>;
+
+/// What fetches a part's answers ahead of its rows.
+enum Fetcher {
+    Vectors(Arc<Ahead<Vec<f32>>>),
+    Labels(Arc<Ahead<Vec<LabelScore>>>),
+}
+
+impl Fetcher {
+    async fn fetch(&self, cache: &dyn AnswerCache, texts: &[&str]) -> Result<()> {
+        match self {
+            Self::Vectors(ahead) => ahead.fetch(Some(cache), texts).await,
+            Self::Labels(ahead) => ahead.fetch(Some(cache), texts).await,
+        }
+    }
 }
 
 /// A scorer at work.
 struct Seat {
     name: String,
+    judge: Arc<dyn Judge>,
     runner: Runner,
+    /// None for judges that ask questions.
+    fetcher: Option<Fetcher>,
+    cache: Arc<Kept>,
     transcripts: Arc<Transcripts>,
 }
 
@@ -129,66 +191,132 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// Looks at the routes of all judges. Errors: those of the routes, and a column that a judge needs and nobody named.
+    /// Looks at the routes and endpoints of all judges. Errors: theirs, a model that takes no texts, and a column that a
+    /// judge needs and nobody named.
     pub(super) async fn open(
         site: &Arc<Site>,
         cx: &CallContext,
         lease: &Lease,
         spec: &EvaluationSpec,
+        models: &ScorerModels,
         wanted: &Wanted,
         (location, work): (String, PathBuf),
     ) -> Result<Self> {
-        let mut seats = Vec::new();
-        for (at, scorer) in spec.scorers.iter().enumerate() {
-            let Some(judge) = judge_of(scorer)? else { continue };
-            check_needs(judge.as_ref(), &scorer.name, wanted)?;
-            let transcripts = Arc::new(Transcripts::default());
-            let mut limits = Limits {
-                seed: u64::from_ne_bytes(spec.options.seed.to_ne_bytes()),
-                concurrency: EMBEDDINGS,
-                ..Limits::default()
-            };
-            let mut models = Models {
-                cache: Some(Arc::new(Kept {
-                    site: site.clone(),
-                    workspace: cx.caller.workspace.clone(),
-                })),
-                sink: Some(transcripts.clone()),
-                ..Models::default()
-            };
-            let open = async |field: &str, route: &str, kind| {
-                let field = format!("spec.scorers[{at}].{field}.route");
-                let route = Route::open(site, cx, &field, route, kind).await?;
-                Ok::<_, Error>(Arc::new(Judging {
-                    route,
-                    cx: cx.clone(),
-                }))
-            };
-            match &scorer.kind {
-                ScorerKind::Judge(settings) => {
-                    limits.repeats = settings.repeats;
-                    limits.call_timeout = settings.timeout;
-                    limits.concurrency = settings.max_concurrency;
-                    models.chat = Some(open("judge", &settings.route, LlmKind::Chat).await?);
-                }
-                ScorerKind::Similarity(Embedder::Route(route)) => {
-                    models.embed = Some(open("similarity", route, LlmKind::Embeddings).await?);
-                }
-                _ => continue,
-            }
-            seats.push(Seat {
-                name: scorer.name.clone(),
-                runner: Runner::new(vec![judge], models, limits)?,
-                transcripts,
-            });
-        }
-        Ok(Self {
+        let mut bench = Self {
             site: site.clone(),
             cx: cx.clone(),
             lease: lease.clone(),
             location,
             work,
-            seats,
+            seats: Vec::new(),
+        };
+        for (at, scorer) in spec.scorers.iter().enumerate() {
+            let Some(judge) = judge_of(scorer)? else { continue };
+            check_needs(judge.as_ref(), &scorer.name, wanted)?;
+            let field = format!("spec.scorers[{at}]");
+            let seat = bench
+                .seat(&field, scorer, judge, spec, models.get(&scorer.name))
+                .await?;
+            bench.seats.push(seat);
+        }
+        Ok(bench)
+    }
+
+    async fn seat(
+        &self,
+        field: &str,
+        scorer: &Scorer,
+        judge: Arc<dyn Judge>,
+        spec: &EvaluationSpec,
+        model: Option<&(Inference, EvaluatedModel)>,
+    ) -> Result<Seat> {
+        let transcripts = Arc::new(Transcripts::default());
+        let cache = Arc::new(Kept {
+            site: self.site.clone(),
+            workspace: self.cx.caller.workspace.clone(),
+        });
+        let mut limits = Limits {
+            seed: u64::from_ne_bytes(spec.options.seed.to_ne_bytes()),
+            concurrency: TEXT_CALLS,
+            call_timeout: CALL_TIMEOUT,
+            ..Limits::default()
+        };
+        let mut models = Models {
+            cache: Some(cache.clone()),
+            sink: Some(transcripts.clone()),
+            ..Models::default()
+        };
+        let mut fetcher = None;
+        let hosted = async |field: String| {
+            let (inference, name) = match (model, endpoint(scorer)) {
+                (Some((inference, model)), _) => {
+                    let digest = &model.content_digest;
+                    (
+                        inference.clone(),
+                        format!("{}#{}#{digest}", model.uri(), model.uid),
+                    )
+                }
+                (None, Some(name)) => {
+                    let target = EndpointTarget {
+                        endpoint: name.to_owned(),
+                        target: String::new(),
+                    };
+                    let roles = ColumnRoles::default();
+                    let inference = target::endpoint(&self.site, &self.cx, &target, &roles).await?;
+                    // Another version may answer for it tomorrow.
+                    (inference, format!("endpoint:{name}#{}", self.lease.evaluation_id))
+                }
+                (None, None) => return Err(Error::internal("a scorer asks no model")),
+            };
+            Ok(Arc::new(Hosted::new(inference, &self.cx, name, &field)?))
+        };
+        let route = async |field: String, route: &str, kind| {
+            let route = Route::open(&self.site, &self.cx, &field, route, kind).await?;
+            Ok::<_, Error>(Arc::new(Judging {
+                route,
+                cx: self.cx.clone(),
+            }))
+        };
+        match &scorer.kind {
+            ScorerKind::Judge(settings) => {
+                limits.repeats = settings.repeats;
+                limits.call_timeout = settings.timeout;
+                limits.concurrency = settings.max_concurrency;
+                models.chat =
+                    Some(route(format!("{field}.judge.route"), &settings.route, LlmKind::Chat).await?);
+            }
+            ScorerKind::Similarity(embedder) => {
+                let model: Arc<dyn TextModel<Vec<f32>>> = match embedder {
+                    Embedder::Route(name) => {
+                        route(format!("{field}.similarity.route"), name, LlmKind::Embeddings).await?
+                    }
+                    Embedder::Model(_) => hosted(format!("{field}.similarity.model_uri")).await?,
+                    Embedder::Endpoint(_) => hosted(format!("{field}.similarity.endpoint")).await?,
+                };
+                let ahead = Arc::new(Ahead::new(model, TEXTS_A_CALL));
+                models.embed = Some(ahead.clone());
+                fetcher = Some(Fetcher::Vectors(ahead));
+            }
+            ScorerKind::Classifier(classifier) => {
+                let name = if classifier.endpoint.is_empty() {
+                    "model_uri"
+                } else {
+                    "endpoint"
+                };
+                let model = hosted(format!("{field}.classifier.{name}")).await?;
+                let ahead = Arc::new(Ahead::<Vec<LabelScore>>::new(model, TEXTS_A_CALL));
+                models.classify = Some(ahead.clone());
+                fetcher = Some(Fetcher::Labels(ahead));
+            }
+            ScorerKind::Task { .. } | ScorerKind::Text { .. } => {}
+        }
+        Ok(Seat {
+            name: scorer.name.clone(),
+            runner: Runner::new(vec![judge.clone()], models, limits)?,
+            judge,
+            fetcher,
+            cache,
+            transcripts,
         })
     }
 
@@ -220,6 +348,9 @@ impl Bench {
 
     async fn part(&self, start: u64, rows: Vec<Row>) -> Result<Part> {
         let count = rows.len();
+        for seat in &self.seats {
+            seat.fetch(&rows).await?;
+        }
         let judged = self.seats.iter().map(|seat| {
             let rows = stream::iter(rows.clone().into_iter().map(Ok));
             let results = seat.runner.judge_rows(rows, |_, _| false).boxed();
@@ -262,6 +393,18 @@ fn used(totals: &Totals) -> Usage {
 }
 
 impl Seat {
+    /// Asks about the texts of all rows at once, where the judge has a model of texts.
+    async fn fetch(&self, rows: &[Row]) -> Result<()> {
+        let Some(fetcher) = &self.fetcher else {
+            return Ok(());
+        };
+        let judge = self.judge.as_ref();
+        let can_be_judged = |row: &&Row| judge.needs().iter().all(|field| row.has(*field));
+        let texts = rows.iter().filter(can_be_judged).flat_map(|row| judge.texts(row));
+        let texts: Vec<&str> = texts.collect();
+        fetcher.fetch(self.cache.as_ref(), &texts).await
+    }
+
     /// Score, outcome, reason, result and transcripts of each row.
     fn columns(&self, results: Vec<RowResult>) -> Result<Vec<Column>> {
         let said = self.transcripts.take();

@@ -109,9 +109,13 @@ fn plan(wanted: &Wanted, spec: &EvaluationSpec) -> Plan {
     };
     for scorer in &spec.scorers {
         if let ScorerKind::Task {
-            positive_class, k, ..
+            positive_class,
+            k,
+            betas,
+            ..
         } = &scorer.kind
         {
+            options.betas.clone_from(betas);
             options.positive = Some(positive_class.clone()).filter(|class| !class.is_empty());
             if !k.is_empty() {
                 options.ks = k.iter().map(|k| *k as usize).collect();
@@ -155,7 +159,7 @@ impl Takers {
         for columns in &wanted.judged {
             let scorer = spec.scorers.iter().find(|scorer| scorer.name == columns.scorer);
             if let Some(judge) = scorer.map(judge_of).transpose()?.flatten() {
-                judges.push(Gathered::new(columns.clone(), judge));
+                judges.push(Gathered::new(columns.clone(), judge, &wanted.slices));
             }
         }
         let baseline = match &wanted.baseline {
@@ -291,6 +295,7 @@ fn judged_alone(rows: u64, spec: &EvaluationSpec) -> Report {
         metrics: BTreeMap::new(),
         slices: Vec::new(),
         confusion: None,
+        per_class: Vec::new(),
         curves: Curves::default(),
         data: None,
         intervals: Intervals {

@@ -108,6 +108,64 @@ fn scorers_have_names_of_their_own() {
 }
 
 #[test]
+fn scorers_ask_one_model_and_say_which_scores_are_better() {
+    let classifier = |name: &str, model_uri: &str, endpoint: &str, greater_is_better| Scorer {
+        name: name.to_owned(),
+        kind: ScorerKind::Classifier(ClassifierScorer {
+            model_uri: model_uri.to_owned(),
+            endpoint: endpoint.to_owned(),
+            output: String::new(),
+            of_prompt: false,
+            greater_is_better,
+        }),
+    };
+    let mut wrong = spec();
+    wrong.scorers = vec![
+        classifier("a", "", "", false),
+        classifier("b", "models:/toxicity/1", "guard", false),
+        classifier("c", "runs:/1/model", "", false),
+        Scorer {
+            name: "d".to_owned(),
+            kind: ScorerKind::Similarity(Embedder::Endpoint(String::new())),
+        },
+        Scorer {
+            name: "e".to_owned(),
+            kind: ScorerKind::Task {
+                metrics: Vec::new(),
+                positive_class: String::new(),
+                k: Vec::new(),
+                betas: vec![0.5, 0.0],
+            },
+        },
+    ];
+    assert_eq!(
+        faults(wrong),
+        [
+            "spec.scorers[0].classifier.model_uri",
+            "spec.scorers[1].classifier.endpoint",
+            "spec.scorers[2].classifier.model_uri",
+            "spec.scorers[3].similarity.endpoint",
+            "spec.scorers[4].task.betas",
+        ]
+    );
+    let mut right = spec();
+    right.scorers = vec![
+        classifier("rude", "models:/toxicity/1", "", false),
+        classifier("polite", "", "manners", true),
+    ];
+    let right = right.checked().unwrap();
+    let directions = [
+        "rude/score",
+        "polite/score",
+        "rude/coverage",
+        "log_loss",
+        "accuracy",
+    ];
+    let directions = directions.map(|metric| right.more_is_better(metric));
+    assert_eq!(directions, [false, true, true, false, true]);
+}
+
+#[test]
 fn a_spec_comes_back_from_json() {
     let mut one = spec();
     one.target = Target::Model("models:/churn/7".to_owned());
