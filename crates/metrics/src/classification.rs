@@ -1,5 +1,6 @@
 //! Metrics of classifiers: of labels, of probabilities, of the order of scores.
 
+mod calibration;
 mod confusion;
 mod curves;
 mod labels;
@@ -22,6 +23,7 @@ pub use scores::Scores;
 pub use spec::{ClassificationSpec, MultiAverage, ProbabilityClasses, default_positive};
 pub use state::{ClassificationBatch, ClassificationState};
 
+pub(crate) use calibration::Gaps;
 pub(crate) use margins::{Margins, Over, Part};
 pub(crate) use part::{ProbabilityPart, most_probable};
 pub(crate) use probability::{RowScore, bin_of, row_log_loss};

@@ -101,6 +101,9 @@ impl Options {
     }
 }
 
+/// Metrics that are biased on resamples: their intervals are analytic for any number of rows.
+const ANALYTIC: [&str; 1] = ["calibration_error"];
+
 /// Every metric of the task by its short name.
 ///
 /// **Classification**: accuracy, balanced_accuracy, cohen_kappa, matthews; with two classes precision, recall, f1 and
@@ -114,7 +117,7 @@ impl Options {
 /// A metric that is not defined on the rows is NaN with [`Method::Undefined`](crate::Method::Undefined), where
 /// scikit-learn warns and returns NaN. Intervals: percentiles of the bootstrap up to [`Options::analytic_above`] rows, and
 /// where resamples never differ (accuracy of 1, say) or above, Wilson, DeLong or the delta method. The largest error of a
-/// sample has no interval. ROC AUC over classes keeps its analytic interval where rows × classes × resamples exceed 10⁹.
+/// sample has no interval, and that of calibration_error is analytic. ROC AUC over classes keeps its analytic interval where rows × classes × resamples exceed 10⁹.
 ///
 /// Errors: `INVALID_FIELD` for no rows, columns of different length, labels of mixed kinds, values that are NaN or infinite,
 /// probabilities outside [0, 1], unknown classes, bad weights or options; it names column and row.
@@ -128,7 +131,11 @@ pub fn evaluate(task: Task, columns: &Columns<'_>, options: &Options) -> Result<
         let replicates = options
             .bootstrap
             .run(columns.target.len(), names.len(), compute)?;
-        for (at, name) in names.iter().enumerate() {
+        for (at, name) in names
+            .iter()
+            .enumerate()
+            .filter(|(_, name)| !ANALYTIC.contains(&name.as_str()))
+        {
             if let Some(estimate) = metrics.get_mut(name) {
                 let resampled = replicates.estimate(at, estimate.value, options.confidence);
                 *estimate = resampled.unwrap_or(*estimate);

@@ -107,8 +107,13 @@ impl Rows {
         let cells = cells.collect();
         let positive = state.positive(confusion.labels());
         let weight = |&row: &u32| check::weight_of(batch.weights, row as usize);
+        let weights: Vec<f64> = order.iter().map(weight).collect();
+        let losses = probabilities.map(|(part, values)| {
+            let classes = part.labels.len();
+            Losses::new(&places, values, &order, &weights, classes, options)
+        });
         let mut laid_out = Self {
-            weights: order.iter().map(weight).collect(),
+            weights,
             cells,
             pairs,
             classes: confusion.labels().len(),
@@ -118,8 +123,7 @@ impl Rows {
                 Some(label) => confusion.over(&Average::Binary(label))?,
                 None => options.average.over(),
             },
-            losses: probabilities
-                .map(|(part, values)| Losses::new(&places, values, &order, part.labels.len(), options)),
+            losses,
             order,
             walks,
             names: Vec::new(),
