@@ -1,6 +1,7 @@
 //! Metrics of classifiers: of labels, of probabilities, of the order of scores.
 
 mod calibration;
+mod class_runs;
 mod confusion;
 mod curves;
 mod labels;
@@ -21,7 +22,7 @@ pub use probability::{CalibrationBin, Probabilities, ProbabilityShape, Probabili
 pub use ranking::{Group, Ranked, Ranking};
 pub use scores::Scores;
 pub use spec::{ClassificationSpec, MultiAverage, ProbabilityClasses, default_positive};
-pub use state::{ClassificationBatch, ClassificationState};
+pub use state::{ClassificationBatch, ClassificationState, FromRuns};
 
 pub(crate) use calibration::Gaps;
 pub(crate) use margins::{Margins, Over, Part};

@@ -41,7 +41,7 @@ pub use bootstrap::{Bootstrap, Replicates, Resampling};
 pub use classification::*;
 pub use estimate::{Estimate, Method, wilson};
 pub use evaluate::{Columns, Comparison, Options, Task, compare, evaluate, infer_task};
-pub use external::{MergedRuns, ScoreSink, ScoredRow, merge_runs};
+pub use external::{ClassRow, MergedRuns, RunRow, ScoreSink, ScoredRow, merge_runs};
 pub use label::{Classes, Column, Label};
 pub use paired::{McNemar, Paired, delong_paired};
 pub use random::Random;
