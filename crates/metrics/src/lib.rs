@@ -34,6 +34,7 @@ mod paired;
 mod random;
 pub mod regression;
 pub mod retrieval;
+mod student;
 mod sum;
 pub mod text;
 
@@ -47,4 +48,5 @@ pub use paired::{McNemar, Paired, delong_paired};
 pub use random::Random;
 pub use regression::*;
 pub use retrieval::{Query, RetrievalState};
+pub use student::{student_of, student_two_sided};
 pub use sum::Sum;

@@ -28,6 +28,7 @@
 mod compare;
 mod curves;
 mod evaluator;
+mod groups;
 mod intake;
 mod number;
 mod plan;

@@ -76,7 +76,7 @@ struct Takers {
     main: Option<Evaluator>,
     judges: Vec<Gathered>,
     others: Vec<(String, Evaluator)>,
-    baseline: Option<(Evaluator, Option<Comparator>)>,
+    baseline: Option<(Evaluator, Comparator)>,
 }
 
 fn probabilities(all: &[(String, String)]) -> Vec<Probability> {
@@ -171,7 +171,7 @@ impl Takers {
                 second.roles.slices.clear();
                 let evaluator = Evaluator::new(second, schema)?.spill_into(spill);
                 let comparator = Comparator::new(&plan, prediction.clone(), probabilities(other), schema)?;
-                Some((evaluator, Some(comparator)))
+                Some((evaluator, comparator.spill_into(spill)))
             }
         };
         let main = if wanted.is_compared() {
@@ -199,14 +199,7 @@ impl Takers {
         }
         if let Some((baseline, comparator)) = &mut self.baseline {
             baseline.push(batch)?;
-            if let Some(paired) = comparator {
-                match paired.push(batch) {
-                    Ok(()) => {}
-                    // There are more rows than are held for paired tests: both are measured, and not paired.
-                    Err(Error::Exhausted { .. }) => *comparator = None,
-                    Err(error) => return Err(error),
-                }
-            }
+            comparator.push(batch)?;
         }
         Ok(())
     }
@@ -266,10 +259,7 @@ pub(super) fn measure(
     let (mut baseline, mut comparisons) = (Vec::new(), BTreeMap::new());
     if let Some((evaluator, comparator)) = takers.baseline {
         baseline = values(&evaluator.finish()?, "");
-        comparisons = comparator
-            .map(Comparator::finish)
-            .transpose()?
-            .unwrap_or_default();
+        comparisons = comparator.finish()?;
         report.comparison = Some(comparisons.clone()).filter(|all| !all.is_empty());
     }
     Ok(Measured {
