@@ -1,7 +1,10 @@
 //! What a spec refuses.
 
+use std::time::Duration;
+
 use super::*;
 use crate::Error;
+use crate::evaluation::{ClassifierScorer, Embedder, JudgeScorer, ScoreKind};
 
 fn spec() -> EvaluationSpec {
     EvaluationSpec {

@@ -146,7 +146,7 @@ impl OnPlatform {
 
     async fn spec(self, asked: Asked, client: &Client) -> Result<EvaluationSpec, Failure> {
         let mut scorers = self.judges.iter().map(judge).collect::<Result<Vec<_>, _>>()?;
-        scorers.extend(self.similarities.iter().map(similarity));
+        scorers.extend(self.similarities.iter().map(|embedder| similarity(embedder)));
         scorers.extend(self.classifiers.iter().map(classifier));
         scorers.push(Scorer {
             name: String::new(),
@@ -256,12 +256,12 @@ fn judge((kind, route): &(String, String)) -> Result<Scorer, Failure> {
     })
 }
 
-fn similarity(embedder: &String) -> Scorer {
+fn similarity(embedder: &str) -> Scorer {
     use wire::similarity_scorer::Embedder;
     let embedder = match embedder.strip_prefix("endpoint:") {
         Some(endpoint) => Embedder::Endpoint(endpoint.to_owned()),
-        None if embedder.starts_with("models:/") => Embedder::ModelUri(embedder.clone()),
-        None => Embedder::Route(embedder.clone()),
+        None if embedder.starts_with("models:/") => Embedder::ModelUri(embedder.to_owned()),
+        None => Embedder::Route(embedder.to_owned()),
     };
     Scorer {
         name: String::new(),
