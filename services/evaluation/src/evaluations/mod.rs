@@ -2,7 +2,7 @@
 //!
 //! A tour: `api` is the generated trait, `convert` and `render` are wire and domain. `runner` takes jobs by lease and
 //! `job` does one, phase by phase: `data` opens the dataset, `target` is what is asked (`llm` where that is a route),
-//! `predict` asks it part by part, `answers` makes columns of what it says, `judge` has answers judged by LLMs and
+//! `predict` asks it part by part, `answers` makes columns of what it says, `judge` has answers judged (`seat` is one scorer at work) by LLMs and
 //! by models of texts (`text_model`), `replay` puts rows,
 //! answers and judgements side by side again, `measure` and `judged` compute, `record` writes to tracking and the registry.
 //! `verify` and `compare` work on what was kept.
@@ -29,6 +29,7 @@ pub(crate) mod render;
 mod replay;
 mod results;
 mod runner;
+mod seat;
 mod target;
 mod text_model;
 mod verify;
