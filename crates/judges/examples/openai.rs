@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use futures::{TryStreamExt, stream};
 use lodeway_judges::{
-    CallError, Chat, ChatAnswer, ChatRequest, Classify, Embed, FinishReason, Intervals, Judge, LabelScore,
-    Limits, MemoryCache, Models, OWN, Row, RowResult, Runner, Summary, Usage, own,
+    CallError, Chat, ChatAnswer, ChatRequest, FinishReason, Intervals, Judge, LabelScore, Limits,
+    MemoryCache, Models, OWN, Row, RowResult, Runner, Summary, TextAnswers, TextModel, Usage, own,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -145,29 +145,31 @@ struct Embedding {
 }
 
 #[async_trait]
-impl Embed for Address {
+impl TextModel<Vec<f32>> for Address {
     fn model(&self) -> &str {
         "embed"
     }
 
-    async fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, CallError> {
+    async fn answers(&self, texts: &[&str]) -> Result<TextAnswers<Vec<f32>>, CallError> {
         let answer = self
             .post("/embeddings", &json!({"model": "embed", "input": texts}))
             .await?;
         let answer: Embeddings = serde_json::from_value(answer).map_err(strange)?;
-        Ok(answer.data.into_iter().map(|one| one.embedding).collect())
+        let vectors = answer.data.into_iter().map(|one| one.embedding);
+        Ok(vectors.collect::<Vec<_>>().into())
     }
 }
 
 #[async_trait]
-impl Classify for Address {
+impl TextModel<Vec<LabelScore>> for Address {
     fn model(&self) -> &str {
         "classify"
     }
 
-    async fn classify(&self, texts: &[&str]) -> Result<Vec<Vec<LabelScore>>, CallError> {
+    async fn answers(&self, texts: &[&str]) -> Result<TextAnswers<Vec<LabelScore>>, CallError> {
         let answer = self.post("", &json!({"texts": texts})).await?;
-        serde_json::from_value(answer).map_err(strange)
+        let scores: Vec<Vec<LabelScore>> = serde_json::from_value(answer).map_err(strange)?;
+        Ok(scores.into())
     }
 }
 

@@ -1,16 +1,17 @@
 //! One judge's questions about one row: from the cache or the model, with waits, repairs and a record of all of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use lodeway_metrics::Random;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::{
-    AnswerCache, CallError, Chat, ChatAnswer, ChatRequest, Classify, Digest, Embed, FinishReason, JudgeId,
-    LabelScore, Limits, Message, Outcome, Prompt, Role, Stop, Totals, Transcript, TranscriptSink,
+    AnswerCache, CallError, Chat, ChatAnswer, ChatRequest, Digest, FinishReason, JudgeId, LabelScore, Limits,
+    Message, Outcome, Prompt, Role, Stop, TextModel, Totals, Transcript, TranscriptSink,
     pace::{Pace, Paces},
     parse,
+    texts::{KeptText, TextValue},
 };
 
 /// The models that judges ask, and where answers are kept.
@@ -19,9 +20,9 @@ pub struct Models {
     /// For judges that ask questions.
     pub chat: Option<Arc<dyn Chat>>,
     /// For similarity by vectors.
-    pub embed: Option<Arc<dyn Embed>>,
-    /// For toxicity by a classifier.
-    pub classify: Option<Arc<dyn Classify>>,
+    pub embed: Option<Arc<dyn TextModel<Vec<f32>>>>,
+    /// For scores of a classifier.
+    pub classify: Option<Arc<dyn TextModel<Vec<LabelScore>>>>,
     /// Answers of earlier runs.
     pub cache: Option<Arc<dyn AnswerCache>>,
     /// Where transcripts go.
@@ -92,19 +93,10 @@ impl<'a> Asking<'a> {
         let Some(model) = self.models.embed.clone() else {
             return Err(Stop::error("no embedding model is set"));
         };
-        let vectors = self
-            .retried(&self.paces.embed, None, || model.embed(texts))
-            .await?;
+        let vectors = self.of_texts(model.as_ref(), &self.paces.embed, texts).await?;
         let length = vectors.first().map_or(0, Vec::len);
-        let is_sound = vectors.len() == texts.len()
-            && length > 0
-            && vectors
-                .iter()
-                .all(|vector| vector.len() == length && vector.iter().all(|x| x.is_finite()));
-        if !is_sound {
-            return Err(Stop::error(
-                "the embedding model did not give one finite vector of the same length for each text",
-            ));
+        if vectors.iter().any(|vector| vector.len() != length) {
+            return Err(Stop::error(<Vec<f32> as TextValue>::FAULT));
         }
         Ok(vectors)
     }
@@ -114,21 +106,58 @@ impl<'a> Asking<'a> {
         let Some(model) = self.models.classify.clone() else {
             return Err(Stop::error("no classifier model is set"));
         };
-        let texts = [text];
         let mut scores = self
-            .retried(&self.paces.classify, None, || model.classify(&texts))
+            .of_texts(model.as_ref(), &self.paces.classify, &[text])
             .await?;
-        let is_sound = scores.len() == 1
-            && scores
-                .iter()
-                .flatten()
-                .all(|label| (0.0..=1.0).contains(&label.score));
-        match scores.pop() {
-            Some(labels) if is_sound => Ok(labels),
-            _ => Err(Stop::error(
-                "the classifier did not give each text scores between 0 and 1",
-            )),
+        scores
+            .pop()
+            .ok_or_else(|| Stop::error(<Vec<LabelScore> as TextValue>::FAULT))
+    }
+
+    /// What a model says of each text, from the cache or the model; either way it is counted.
+    async fn of_texts<T: TextValue>(
+        &mut self,
+        model: &dyn TextModel<T>,
+        pace: &'a Pace,
+        texts: &[&str],
+    ) -> Result<Vec<T>, Stop> {
+        let key = |text: &str| KeptText::<T>::key(model.model(), text);
+        let cache = self.models.cache.clone();
+        let (mut found, mut missing) = (HashMap::new(), Vec::new());
+        for text in texts {
+            if found.contains_key(text) || missing.contains(text) {
+                continue;
+            }
+            let kept = match &cache {
+                Some(cache) => cache.get(&key(text)).await?,
+                None => None,
+            };
+            match kept.as_deref().and_then(KeptText::<T>::from_bytes) {
+                Some(kept) => {
+                    self.totals.count_one(kept.usage, kept.cost, true);
+                    found.insert(*text, kept.value);
+                }
+                None => missing.push(*text),
+            }
         }
+        if !missing.is_empty() {
+            let answers = self.retried(pace, None, || model.answers(&missing)).await?;
+            if answers.values.len() != missing.len() || !answers.values.iter().all(T::is_sound) {
+                return Err(Stop::error(T::FAULT));
+            }
+            for (text, answer) in missing.into_iter().zip(answers.apart()) {
+                self.totals.count_one(answer.usage, answer.cost, false);
+                // Another process may have been quicker; its answer is the one that a rerun will see.
+                let earlier = match &cache {
+                    Some(cache) => cache.put(&key(text), &answer.to_bytes()).await?,
+                    None => None,
+                };
+                let earlier = earlier.as_deref().and_then(KeptText::<T>::from_bytes);
+                found.insert(text, earlier.unwrap_or(answer).value);
+            }
+        }
+        let values = texts.iter().filter_map(|text| found.get(text).cloned());
+        Ok(values.collect())
     }
 
     /// An answer from the cache or the model; either way it is counted, and its transcript goes to the sink.

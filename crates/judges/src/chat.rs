@@ -191,18 +191,6 @@ pub trait Chat: Send + Sync {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatAnswer, CallError>;
 }
 
-/// A model that turns texts into vectors.
-#[async_trait]
-pub trait Embed: Send + Sync {
-    /// The name of the model.
-    fn model(&self) -> &str;
-
-    /// `[texts, dimensions]`: one vector for each text, in the order of `texts`.
-    ///
-    /// Callers ask for two texts at a time and for many rows at once; who batches does so here.
-    async fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, CallError>;
-}
-
 /// The score of one label of a classifier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LabelScore {
@@ -212,14 +200,9 @@ pub struct LabelScore {
     pub score: f64,
 }
 
-/// A model that gives texts scores by label.
-#[async_trait]
-pub trait Classify: Send + Sync {
-    /// The name of the model.
-    fn model(&self) -> &str;
-
-    /// `[texts][labels]`: the scores of each text, in the order of `texts`.
-    async fn classify(&self, texts: &[&str]) -> Result<Vec<Vec<LabelScore>>, CallError>;
+impl LabelScore {
+    /// The label of a score of all other labels together, where a model tells of its likeliest one alone.
+    pub const REST: &str = "*";
 }
 
 #[cfg(test)]

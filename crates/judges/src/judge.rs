@@ -122,6 +122,11 @@ pub trait Judge: Send + Sync {
         Digest::of(&self.definition())
     }
 
+    /// The texts of a row that it asks an embedding model or a classifier about, so that they can be asked about ahead.
+    fn texts<'r>(&self, _row: &'r Row) -> Vec<&'r str> {
+        Vec::new()
+    }
+
     /// Judges a row that has all the judge needs.
     async fn judge(&self, row: &Row, asking: &mut Asking<'_>) -> Result<Judgement, Stop>;
 }

@@ -1,8 +1,7 @@
 //! Judges of texts: toxicity, relevance, faithfulness and their like, as numbers with their grounds.
 //!
 //! A [`Judge`] puts questions to a chat model ([`Chat`]) and makes a [`Judgement`] of the answers; two do with an embedding
-//! model ([`Embed`]) or a classifier ([`Classify`]) instead. There is no network here: who runs judges implements these
-//! traits. A [`Runner`] takes rows as they come, repeats and votes, waits where it must, and gives one [`RowResult`] for
+//! model or a classifier ([`TextModel`]) instead. There is no network here: who runs judges implements these traits. A [`Runner`] takes rows as they come, repeats and votes, waits where it must, and gives one [`RowResult`] for
 //! each row and judge; a [`Summary`] makes means with intervals of them.
 //!
 //! - What is judged never speaks to the model: texts stand in a [`Fence`], answers are forced to a schema and checked.
@@ -55,6 +54,7 @@ mod row;
 mod runner;
 mod summary;
 mod template;
+mod texts;
 mod totals;
 mod transcript;
 mod vote;
@@ -62,8 +62,7 @@ mod vote;
 pub use asking::{Asking, Models};
 pub use cache::{AnswerCache, MemoryCache};
 pub use chat::{
-    CallError, Chat, ChatAnswer, ChatRequest, Classify, Embed, FinishReason, LabelScore, Message,
-    ResponseSchema, Role, Usage,
+    CallError, Chat, ChatAnswer, ChatRequest, FinishReason, LabelScore, Message, ResponseSchema, Role, Usage,
 };
 pub use custom::Custom;
 pub use digest::Digest;
@@ -77,6 +76,7 @@ pub use row::{Field, Row};
 pub use runner::{Repeat, RowResult, Runner};
 pub use summary::{Aggregate, Intervals, Mean, Summary};
 pub use template::Template;
+pub use texts::{Ahead, TextAnswers, TextModel};
 pub use totals::Totals;
 pub use transcript::{Transcript, TranscriptSink};
 pub use vote::{Spread, vote};

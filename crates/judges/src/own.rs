@@ -2,6 +2,7 @@
 
 mod citations;
 mod claims;
+mod classified;
 mod correctness;
 mod faithfulness;
 mod graded;
@@ -12,6 +13,7 @@ mod vectors;
 use std::sync::Arc;
 
 pub use citations::{Citation, citations};
+pub use classified::{Classified, REST_OF};
 pub use correctness::Correctness;
 pub use faithfulness::Faithfulness;
 pub use graded::Graded;

@@ -9,7 +9,7 @@ use crate::{ChatAnswer, Usage};
 /// `answers`, `usage` and `cost` are the same at every rerun; `cached` and what was spent tell how much of it came free.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Totals {
-    /// Answers of models.
+    /// Answers of models; of embedding models and classifiers one for each text.
     pub answers: u64,
     /// Those of them that were in the cache.
     pub cached: u64,
@@ -29,11 +29,16 @@ pub struct Totals {
 
 impl Totals {
     pub(crate) fn count(&mut self, answer: &ChatAnswer, is_cached: bool) {
-        let cost = answer.cost.filter(|cost| cost.is_finite());
+        self.count_one(answer.usage, answer.cost, is_cached);
+    }
+
+    /// Counts an answer with its tokens and cost.
+    pub(crate) fn count_one(&mut self, usage: Usage, cost: Option<f64>, is_cached: bool) {
+        let cost = cost.filter(|cost| cost.is_finite());
         let mut one = Self {
             answers: 1,
             cached: u64::from(is_cached),
-            usage: answer.usage,
+            usage,
             cost: cost.unwrap_or(0.0),
             unpriced: u64::from(cost.is_none()),
             ..Self::default()

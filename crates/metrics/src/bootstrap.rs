@@ -108,7 +108,8 @@ pub struct Replicates {
 
 impl Replicates {
     /// `value` with the percentile interval of a metric. None if the metric was not defined on half of the resamples, or
-    /// was the same on all (as a share of 0 or 1 is), which says nothing about its uncertainty.
+    /// was the same on all (as a share of 0 or 1 is), which says nothing about its uncertainty. An interval that leaves
+    /// out the value, as that of a statistic that is biased on resamples may, is extended to it.
     ///
     /// Source: Efron and Tibshirani, "An Introduction to the Bootstrap", chapter 13.
     pub fn estimate(&self, metric: usize, value: f64, confidence: f64) -> Option<Estimate> {
@@ -118,7 +119,12 @@ impl Replicates {
         }
         let tail = 0.5 * (1.0 - confidence);
         let (low, high) = (quantile(values, tail)?, quantile(values, 1.0 - tail)?);
-        Some(Estimate::between(value, low, high, Method::Bootstrap))
+        Some(Estimate::between(
+            value,
+            low.min(value),
+            high.max(value),
+            Method::Bootstrap,
+        ))
     }
 
     /// The sorted values of a metric where it was defined.

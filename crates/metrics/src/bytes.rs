@@ -8,7 +8,7 @@ use lodeway_domain::{Error, Result};
 use crate::{Label, Sum};
 
 /// The version written, and the only one read so far.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CHECK_BYTES: usize = 8;
 
 /// Writes one state.

@@ -1,5 +1,7 @@
 //! Metrics of classifiers: of labels, of probabilities, of the order of scores.
 
+mod calibration;
+mod class_runs;
 mod confusion;
 mod curves;
 mod labels;
@@ -20,9 +22,11 @@ pub use probability::{CalibrationBin, Probabilities, ProbabilityShape, Probabili
 pub use ranking::{Group, Ranked, Ranking};
 pub use scores::Scores;
 pub use spec::{ClassificationSpec, MultiAverage, ProbabilityClasses, default_positive};
-pub use state::{ClassificationBatch, ClassificationState};
+pub use state::{ClassificationBatch, ClassificationState, FromRuns};
 
+pub(crate) use calibration::Gaps;
 pub(crate) use margins::{Margins, Over, Part};
 pub(crate) use part::{ProbabilityPart, most_probable};
 pub(crate) use probability::{RowScore, bin_of, row_log_loss};
-pub(crate) use state::{AVERAGES, MARGIN_METRICS, PARTS};
+pub(crate) use spec::is_beta;
+pub(crate) use state::{AVERAGES, MARGIN_METRICS, parts};

@@ -14,6 +14,8 @@ pub enum Method {
     Delta,
     /// Percentiles of seeded resamples.
     Bootstrap,
+    /// The variance between random groups of the rows.
+    RandomGroups,
     /// There is a value but no interval for it, for example for the largest error of a sample.
     NoInterval,
     /// The metric is not defined on these rows, and its value is NaN, for example ROC AUC with one class.
@@ -28,6 +30,7 @@ impl Method {
             Self::DeLong => "delong",
             Self::Delta => "delta",
             Self::Bootstrap => "bootstrap",
+            Self::RandomGroups => "random_groups",
             Self::NoInterval => "none",
             Self::Undefined => "undefined",
         }

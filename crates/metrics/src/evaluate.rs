@@ -13,7 +13,7 @@ pub(crate) use compare::plan;
 pub use compare::{Comparison, compare};
 pub use task::{Task, infer_task};
 
-use crate::{Bootstrap, Column, Estimate, Label, MedianRule, MultiAverage, check};
+use crate::{Bootstrap, Column, Estimate, Label, MedianRule, MultiAverage, check, classification::is_beta};
 
 /// The columns of an evaluation, all with as many rows.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +57,8 @@ pub struct Options {
     pub positive: Option<Label>,
     /// What `precision`, `recall` and `f1` are for more than two classes.
     pub average: MultiAverage,
+    /// Further F scores, each with recall beta times as important as precision; above 0.
+    pub betas: Vec<f64>,
     /// Bins of the calibration error.
     pub bins: usize,
     /// The k of top-k accuracy.
@@ -75,6 +77,7 @@ impl Default for Options {
             analytic_above: 100_000,
             positive: None,
             average: MultiAverage::default(),
+            betas: Vec::new(),
             bins: 15,
             top_k: 2,
             quantile: 0.5,
@@ -85,18 +88,26 @@ impl Default for Options {
 
 impl Options {
     pub(crate) fn check(&self) -> Result<()> {
-        if self.confidence > 0.0 && self.confidence < 1.0 {
-            Ok(())
-        } else {
-            Err(Error::invalid("confidence", "is not between 0 and 1"))
+        if !(self.confidence > 0.0 && self.confidence < 1.0) {
+            return Err(Error::invalid("confidence", "is not between 0 and 1"));
         }
+        if !self.betas.iter().all(|beta| is_beta(*beta)) {
+            return Err(Error::invalid(
+                "betas",
+                "hold a number that is not finite and above 0",
+            ));
+        }
+        Ok(())
     }
 }
 
+/// Metrics that are biased on resamples: their intervals are analytic for any number of rows.
+const ANALYTIC: [&str; 1] = ["calibration_error"];
+
 /// Every metric of the task by its short name.
 ///
-/// **Classification**: accuracy, balanced_accuracy, cohen_kappa, matthews; with two classes precision, recall and f1 of the
-/// positive one, with more also `_micro`, `_macro` and `_weighted` of each, the plain name being [`Options::average`]; with
+/// **Classification**: accuracy, balanced_accuracy, cohen_kappa, matthews; with two classes precision, recall, f1 and
+/// `fbeta_B` of further betas of the positive one, with more also `_micro`, `_macro` and `_weighted` of each, the plain name being [`Options::average`]; with
 /// probabilities log_loss, brier, calibration_error, roc_auc, and average_precision (two classes) or top_K_accuracy,
 /// roc_auc_ovr, roc_auc_ovo and their `_weighted` (more; roc_auc is roc_auc_ovr).
 ///
@@ -106,7 +117,7 @@ impl Options {
 /// A metric that is not defined on the rows is NaN with [`Method::Undefined`](crate::Method::Undefined), where
 /// scikit-learn warns and returns NaN. Intervals: percentiles of the bootstrap up to [`Options::analytic_above`] rows, and
 /// where resamples never differ (accuracy of 1, say) or above, Wilson, DeLong or the delta method. The largest error of a
-/// sample has no interval. ROC AUC over classes keeps its analytic interval where rows × classes × resamples exceed 10⁹.
+/// sample has no interval, and that of calibration_error is analytic. ROC AUC over classes keeps its analytic interval where rows × classes × resamples exceed 10⁹.
 ///
 /// Errors: `INVALID_FIELD` for no rows, columns of different length, labels of mixed kinds, values that are NaN or infinite,
 /// probabilities outside [0, 1], unknown classes, bad weights or options; it names column and row.
@@ -120,7 +131,11 @@ pub fn evaluate(task: Task, columns: &Columns<'_>, options: &Options) -> Result<
         let replicates = options
             .bootstrap
             .run(columns.target.len(), names.len(), compute)?;
-        for (at, name) in names.iter().enumerate() {
+        for (at, name) in names
+            .iter()
+            .enumerate()
+            .filter(|(_, name)| !ANALYTIC.contains(&name.as_str()))
+        {
             if let Some(estimate) = metrics.get_mut(name) {
                 let resampled = replicates.estimate(at, estimate.value, options.confidence);
                 *estimate = resampled.unwrap_or(*estimate);

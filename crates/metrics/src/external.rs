@@ -1,7 +1,7 @@
 //! Exact metrics of an order, for more rows than memory holds: sorted runs, spilled by the caller, merged here.
 //!
-//! ROC AUC, average precision and medians need all values in order. A [`Scores`](crate::Scores) buffer that is full
-//! hands its rows to a [`ScoreSink`] as a sorted run; what the sink does with it (a file, an object) is not this crate's
+//! ROC AUC, average precision and medians need all values in order. A [`Scores`](crate::Scores) buffer that is full, or one
+//! of [`ClassScores`](crate::ClassScores), hands its rows to a [`ScoreSink`] as a sorted run; what the sink does with it (a file, an object) is not this crate's
 //! business. At the end [`merge_runs`] makes one ordered stream of all runs, and a [`Ranking`](crate::Ranking), a
 //! [`CurvePoints`](crate::CurvePoints) or a [`MedianSearch`](crate::MedianSearch) reads it in constant memory.
 
@@ -50,10 +50,108 @@ impl ScoredRow {
     }
 }
 
+/// One row of a run of a problem with several classes: what a class's column says of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClassRow {
+    /// The probability of the run's class, in [0, 1].
+    pub score: f64,
+    /// The place of the true class.
+    pub class: u32,
+    /// The group of the row, the same in the runs of all classes.
+    pub group: u32,
+    /// Above 0.
+    pub weight: f64,
+}
+
+impl ClassRow {
+    /// The size of [`ClassRow::to_bytes`].
+    pub const BYTES: usize = 24;
+
+    /// Score, weight, class and group, little-endian, in 24 bytes.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.score.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.weight.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.class.to_le_bytes());
+        bytes[20..].copy_from_slice(&self.group.to_le_bytes());
+        bytes
+    }
+
+    /// From 24 bytes. Errors: [`Error::DataLoss`] for values that no row has; whether class and group are known is not
+    /// seen here.
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Result<Self> {
+        let ([score, weight, _], _) = bytes.as_chunks::<8>() else {
+            return Err(Error::DataLoss("a row of a sorted run is damaged".into()));
+        };
+        let ([.., class, group], _) = bytes.as_chunks::<4>() else {
+            return Err(Error::DataLoss("a row of a sorted run is damaged".into()));
+        };
+        let row = Self {
+            score: f64::from_le_bytes(*score),
+            class: u32::from_le_bytes(*class),
+            group: u32::from_le_bytes(*group),
+            weight: f64::from_le_bytes(*weight),
+        };
+        if (0.0..=1.0).contains(&row.score) && row.weight.is_finite() && row.weight > 0.0 {
+            Ok(row)
+        } else {
+            Err(Error::DataLoss("a row of a sorted run is damaged".into()))
+        }
+    }
+}
+
+/// A row that runs are sorted by.
+pub trait RunRow: Copy {
+    /// What runs are in descending order of.
+    fn score(&self) -> f64;
+}
+
+impl RunRow for ScoredRow {
+    fn score(&self) -> f64 {
+        self.score
+    }
+}
+
+impl RunRow for ClassRow {
+    fn score(&self) -> f64 {
+        self.score
+    }
+}
+
 /// Where full buffers go.
 pub trait ScoreSink {
     /// Keeps one run, in descending order of the score.
     fn spill(&mut self, run: &mut dyn Iterator<Item = ScoredRow>) -> Result<()>;
+
+    /// Keeps one run of a class, in descending order of the class's probability.
+    ///
+    /// Errors: `LIMIT_EXCEEDED` unless there is a place for such runs.
+    fn spill_class(&mut self, class: usize, run: &mut dyn Iterator<Item = ClassRow>) -> Result<()> {
+        let rows = run.count();
+        Err(Error::Exhausted {
+            message: format!("there is no place for {rows} rows of class {class}"),
+            retry_after: None,
+        })
+    }
+}
+
+/// Keeps runs of classes in memory, by class; for tests and small jobs.
+impl ScoreSink for Vec<Vec<Vec<ClassRow>>> {
+    fn spill(&mut self, run: &mut dyn Iterator<Item = ScoredRow>) -> Result<()> {
+        let rows = run.count();
+        Err(Error::Exhausted {
+            message: format!("there is no place for {rows} rows without classes"),
+            retry_after: None,
+        })
+    }
+
+    fn spill_class(&mut self, class: usize, run: &mut dyn Iterator<Item = ClassRow>) -> Result<()> {
+        self.resize_with(self.len().max(class + 1), Vec::new);
+        if let Some(runs) = self.get_mut(class) {
+            runs.push(run.collect());
+        }
+        Ok(())
+    }
 }
 
 /// Keeps runs in memory; for tests and small jobs.
@@ -66,9 +164,9 @@ impl ScoreSink for Vec<Vec<ScoredRow>> {
 
 /// Merges runs, each in descending order of the score, into one such stream; see [`merge_runs`].
 #[derive(Debug)]
-pub struct MergedRuns<I> {
+pub struct MergedRuns<I, R = ScoredRow> {
     runs: Vec<I>,
-    heads: BinaryHeap<Head>,
+    heads: BinaryHeap<Head<R>>,
     error: Option<Error>,
 }
 
@@ -76,7 +174,7 @@ pub struct MergedRuns<I> {
 ///
 /// The stream ends with an error if a run fails or is not in descending order; runs of one score may give it in any
 /// order of their rows.
-pub fn merge_runs<I: Iterator<Item = Result<ScoredRow>>>(runs: Vec<I>) -> MergedRuns<I> {
+pub fn merge_runs<I: Iterator<Item = Result<R>>, R: RunRow>(runs: Vec<I>) -> MergedRuns<I, R> {
     let mut merged = MergedRuns {
         heads: BinaryHeap::with_capacity(runs.len()),
         runs,
@@ -88,11 +186,11 @@ pub fn merge_runs<I: Iterator<Item = Result<ScoredRow>>>(runs: Vec<I>) -> Merged
     merged
 }
 
-impl<I: Iterator<Item = Result<ScoredRow>>> MergedRuns<I> {
+impl<I: Iterator<Item = Result<R>>, R: RunRow> MergedRuns<I, R> {
     fn advance(&mut self, run: usize, before: f64) {
         match self.runs.get_mut(run).and_then(Iterator::next) {
             None => {}
-            Some(Ok(row)) if row.score <= before => self.heads.push(Head { row, run }),
+            Some(Ok(row)) if row.score() <= before => self.heads.push(Head { row, run }),
             Some(Ok(_)) => {
                 self.error = Some(Error::DataLoss(format!(
                     "sorted run {run} is not in descending order"
@@ -103,8 +201,8 @@ impl<I: Iterator<Item = Result<ScoredRow>>> MergedRuns<I> {
     }
 }
 
-impl<I: Iterator<Item = Result<ScoredRow>>> Iterator for MergedRuns<I> {
-    type Item = Result<ScoredRow>;
+impl<I: Iterator<Item = Result<R>>, R: RunRow> Iterator for MergedRuns<I, R> {
+    type Item = Result<R>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(error) = self.error.take() {
@@ -113,37 +211,37 @@ impl<I: Iterator<Item = Result<ScoredRow>>> Iterator for MergedRuns<I> {
             return Some(Err(error));
         }
         let Head { row, run } = self.heads.pop()?;
-        self.advance(run, row.score);
+        self.advance(run, row.score());
         Some(Ok(row))
     }
 }
 
 #[derive(Debug)]
-struct Head {
-    row: ScoredRow,
+struct Head<R> {
+    row: R,
     run: usize,
 }
 
-impl Ord for Head {
+impl<R: RunRow> Ord for Head<R> {
     fn cmp(&self, other: &Self) -> Ordering {
-        let by_score = self.row.score.total_cmp(&other.row.score);
+        let by_score = self.row.score().total_cmp(&other.row.score());
         by_score.then_with(|| other.run.cmp(&self.run))
     }
 }
 
-impl PartialOrd for Head {
+impl<R: RunRow> PartialOrd for Head<R> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Head {
+impl<R: RunRow> PartialEq for Head<R> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Head {}
+impl<R: RunRow> Eq for Head<R> {}
 
 #[cfg(test)]
 mod tests {

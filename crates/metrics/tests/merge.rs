@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use lodeway_metrics::{
-    ClassificationBatch, ClassificationSpec, ClassificationState, Column, Estimate, Label, MedianRule,
-    MedianSearch, ProbabilityClasses, Ranking, RegressionSpec, RegressionState, ScoredRow, merge_runs,
+    ClassRow, ClassificationBatch, ClassificationSpec, ClassificationState, Column, Estimate, FromRuns,
+    Label, MedianRule, MedianSearch, MulticlassAuc, ProbabilityClasses, Ranking, RegressionSpec,
+    RegressionState, ScoredRow, merge_runs,
 };
 use proptest::prelude::*;
 
@@ -56,6 +57,85 @@ fn classifier(classes: usize) -> ClassificationSpec {
     }
 }
 
+/// Probabilities of three classes.
+fn of_three(row: &Row) -> [f64; 3] {
+    [
+        row.2 / 2.0,
+        (1.0 - row.2) / 4.0,
+        1.0 - row.2 / 2.0 - (1.0 - row.2) / 4.0,
+    ]
+}
+
+/// Adds rows of three classes; what does not fit goes to `runs`.
+fn spill_classes(
+    state: &mut ClassificationState,
+    rows: &[Row],
+    weighted: bool,
+    runs: &mut Vec<Vec<Vec<ClassRow>>>,
+) {
+    let y: Vec<i64> = rows.iter().map(|row| i64::from(row.0 % 3)).collect();
+    let p: Vec<i64> = rows.iter().map(|row| i64::from(row.1 % 3)).collect();
+    let w: Vec<f64> = rows.iter().map(|row| row.3).collect();
+    let scores: Vec<f64> = rows.iter().flat_map(of_three).collect();
+    let batch = ClassificationBatch {
+        target: Column::Ints(&y),
+        prediction: Some(Column::Ints(&p)),
+        probability: Some(&scores),
+        weights: weighted.then_some(&w),
+    };
+    state.update_or_spill(&batch, runs).unwrap();
+}
+
+fn areas(state: &ClassificationState, runs: &[Vec<Vec<ClassRow>>]) -> MulticlassAuc {
+    let of_class = |class: usize| {
+        let runs = runs[class].iter().map(|run| run.clone().into_iter().map(Ok));
+        merge_runs(runs.collect::<Vec<_>>())
+    };
+    state.class_scores().unwrap().auc_of_runs(1.96, of_class).unwrap()
+}
+
+#[test]
+fn intervals_of_runs_of_classes_are_those_of_memory() {
+    let mut random = lodeway_metrics::Random::new(7, 0);
+    let rows: Vec<Row> = (0..20_000)
+        .map(|_| {
+            let class = random.below(3) as u8;
+            // Few scores, so that ties are long.
+            let score = (random.below(40) as f64 / 40.0 + f64::from(class) / 6.0).min(1.0);
+            (class, class, score, 1.0 + random.unit())
+        })
+        .collect();
+    for weighted in [false, true] {
+        let whole = classify(&rows, 3, weighted);
+        let mut runs: Vec<Vec<Vec<ClassRow>>> = Vec::new();
+        let spec = ClassificationSpec {
+            max_rows: 3_000,
+            ..classifier(3)
+        };
+        let mut state = ClassificationState::new(spec).unwrap();
+        spill_classes(&mut state, &rows, weighted, &mut runs);
+        state.spill(&mut runs).unwrap();
+        assert!(runs.iter().all(|runs| runs.len() == 7));
+        assert_eq!(ClassificationState::decode(&state.encode()).unwrap(), state);
+        let whole = whole.class_scores().unwrap().auc(1.96);
+        let spilled = areas(&state, &runs);
+        let pairs = [
+            (whole.ovr, spilled.ovr),
+            (whole.ovr_weighted, spilled.ovr_weighted),
+            (whole.ovo, spilled.ovo),
+            (whole.ovo_weighted, spilled.ovo_weighted),
+        ];
+        for (one, other) in pairs {
+            assert_eq!(one.method, other.method);
+            if one.is_defined() {
+                let (width, other_width) = (one.high - one.low, other.high - other.low);
+                assert!((one.value - other.value).abs() < 1e-12, "{one:?} {other:?}");
+                assert!((other_width / width - 1.0).abs() < 0.02, "{one:?} {other:?}");
+            }
+        }
+    }
+}
+
 fn classify(rows: &[Row], classes: u8, weighted: bool) -> ClassificationState {
     let mut state = ClassificationState::new(classifier(usize::from(classes))).unwrap();
     let y: Vec<i64> = rows.iter().map(|row| i64::from(row.0 % classes)).collect();
@@ -63,16 +143,7 @@ fn classify(rows: &[Row], classes: u8, weighted: bool) -> ClassificationState {
     let w: Vec<f64> = rows.iter().map(|row| row.3).collect();
     let scores: Vec<f64> = match classes {
         2 => rows.iter().map(|row| row.2).collect(),
-        _ => rows
-            .iter()
-            .flat_map(|row| {
-                [
-                    row.2 / 2.0,
-                    (1.0 - row.2) / 4.0,
-                    1.0 - row.2 / 2.0 - (1.0 - row.2) / 4.0,
-                ]
-            })
-            .collect(),
+        _ => rows.iter().flat_map(of_three).collect(),
     };
     let batch = ClassificationBatch {
         target: Column::Ints(&y),
@@ -152,9 +223,33 @@ proptest! {
         prop_assert!(runs.iter().all(|run| run.len() <= limit));
         let mut ranking = Ranking::new();
         ranking.extend(merge_runs(runs.into_iter().map(|run| run.into_iter().map(Ok)).collect())).unwrap();
-        let ranked = spilled.then(|| ranking.finish());
+        let ranked = spilled.then(|| FromRuns::Ranked(ranking.finish()));
         match (whole.finish(0.95, None), state.finish(0.95, ranked)) {
             (Ok(a), Ok(b)) => same(&a, &b),
+            (a, b) => prop_assert!(a.is_err() && b.is_err()),
+        }
+    }
+
+    #[test]
+    fn areas_of_runs_of_classes_are_those_of_memory(rows in rows(), limit in 1_usize..30, weighted: bool) {
+        let whole = classify(&rows, 3, weighted);
+        let mut runs: Vec<Vec<Vec<ClassRow>>> = Vec::new();
+        let mut state = ClassificationState::new(ClassificationSpec { max_rows: limit, ..classifier(3) }).unwrap();
+        for part in rows.chunks(7) {
+            spill_classes(&mut state, part, weighted, &mut runs);
+        }
+        state.spill(&mut runs).unwrap();
+        let spilled = state.class_scores().unwrap().spilled() > 0;
+        prop_assert_eq!(spilled, !runs.is_empty());
+        prop_assert!(runs.iter().flatten().all(|run| run.len() <= limit));
+        let areas = spilled.then(|| FromRuns::Classes(areas(&state, &runs)));
+        match (whole.finish(0.95, None), state.finish(0.95, areas)) {
+            (Ok(a), Ok(b)) => {
+                for (name, one) in a {
+                    let other = b[&name].value;
+                    prop_assert!(one.value.is_nan() && other.is_nan() || (one.value - other).abs() < 1e-12, "{name}");
+                }
+            }
             (a, b) => prop_assert!(a.is_err() && b.is_err()),
         }
     }

@@ -1,6 +1,9 @@
 //! Two predictions of the same rows.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+};
 
 use lodeway_domain::{Error, Result};
 use lodeway_metrics::{Classes, Comparison, delong_paired, normal::z_of};
@@ -9,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     evaluator::{located, with_columns},
+    groups::Groups,
     intake::Intake,
     plan::{Plan, Probability, Task},
     rows::{Rows, View},
@@ -38,20 +42,28 @@ pub struct Compared {
     /// Two-sided, for "no difference"; `null` where there is none.
     #[serde(with = "crate::number")]
     pub p_value: f64,
-    /// `mcnemar` (accuracy), `delong` (ROC AUC of two classes) or `bootstrap`; `none` where there is no p-value.
+    /// `mcnemar` (accuracy), `delong` (ROC AUC of two classes), `bootstrap`, or `random_groups` beyond the rows that are held;
+    /// `none` where there is no p-value.
     pub test: String,
 }
 
-/// Compares two predictions row by row. It holds the rows that it compares, at most [`Comparator::ROWS`].
+/// Compares two predictions row by row, in bounded memory.
+///
+/// Up to [`Comparator::ROWS`] rows are held and resampled. Beyond, all rows go into states that spill, and the variance of
+/// a difference is that between random groups of the rows.
 pub struct Comparator {
     plans: [Plan; 2],
     intakes: [Intake; 2],
+    /// Rows that are held, or those of the last batch.
     rows: [Rows; 2],
+    held: usize,
+    folder: Option<PathBuf>,
+    groups: Option<Box<Groups>>,
 }
 
 impl Comparator {
-    /// The most rows.
-    pub const ROWS: usize = 5_000_000;
+    /// The most rows that are held.
+    pub const ROWS: usize = 1_000_000;
 
     /// `plan` says what is compared; its prediction and probabilities are the first model's, the others the second's.
     ///
@@ -77,46 +89,84 @@ impl Comparator {
             intakes: [Intake::new(&first, schema)?, Intake::new(&second, schema)?],
             plans: [first, second],
             rows: [Rows::default(), Rows::default()],
+            held: Self::ROWS,
+            folder: None,
+            groups: None,
         })
     }
 
-    /// Adds the next rows. Errors: as [`Evaluator::push`](crate::Evaluator::push); `LIMIT_EXCEEDED` for too many rows.
+    /// Holds at most `rows` instead of [`Comparator::ROWS`].
+    #[must_use]
+    pub fn hold(mut self, rows: usize) -> Self {
+        self.held = rows;
+        self
+    }
+
+    /// Where temporary files go; by default the system's folder for them.
+    #[must_use]
+    pub fn spill_into(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    /// Adds the next rows. Errors: as [`Evaluator::push`](crate::Evaluator::push).
     pub fn push(&mut self, batch: &Batch) -> Result<()> {
         for ((plan, intake), rows) in self.plans.iter().zip(&mut self.intakes).zip(&mut self.rows) {
             intake.take(plan, batch, rows)?;
-            if rows.len() > Self::ROWS {
-                return Err(Error::Exhausted {
-                    message: format!("more than {} rows; compare fewer", Self::ROWS),
-                    retry_after: None,
-                });
-            }
         }
+        let is_full = self.rows.iter().any(|rows| rows.len() > self.held);
+        if self.groups.is_none() && !is_full {
+            return Ok(());
+        }
+        self.share();
+        let groups = match &mut self.groups {
+            Some(groups) => groups,
+            none => {
+                if self.rows[0].len() == 0 {
+                    // Nothing so far can be scored for both.
+                    self.rows = Default::default();
+                    return Ok(());
+                }
+                let settings = settings(&self.plans, &self.rows)?;
+                for (intake, setting) in self.intakes.iter_mut().zip(&settings) {
+                    intake.task = Some(setting.task);
+                }
+                let groups = Groups::new(&self.plans, settings, &self.rows, self.folder.as_deref())?;
+                none.insert(Box::new(groups))
+            }
+        };
+        groups.add(&self.plans, &self.rows)?;
+        self.rows = Default::default();
         Ok(())
+    }
+
+    /// Leaves the rows that can be scored for both.
+    fn share(&mut self) {
+        let [first, second] = &mut self.rows;
+        if first.numbers != second.numbers {
+            let shared = (shared(first, second), shared(second, first));
+            (*first, *second) = shared;
+        }
     }
 
     /// Every metric of both models with their difference, over the rows that can be scored for both.
     ///
     /// Errors: `INVALID_FIELD` for no such rows, or tasks that differ.
     pub fn finish(mut self) -> Result<BTreeMap<String, Compared>> {
-        let [first, second] = &mut self.rows;
-        if first.numbers != second.numbers {
-            let shared = (shared(first, second), shared(second, first));
-            (*first, *second) = shared;
+        if let Some(groups) = self.groups {
+            return groups.finish(self.plans[0].options.confidence);
         }
+        self.share();
+        let [first, second] = &self.rows;
         if first.len() == 0 {
             return Err(Error::invalid(
                 "data",
                 "has no rows that can be scored for both predictions",
             ));
         }
-        let [plan, other] = &self.plans;
+        let [one, two] = settings(&self.plans, &self.rows)?;
+        let plan = &self.plans[0];
         let (a, b) = (first.all(), second.all());
-        let one = Setting::resolve(plan, a)?;
-        let told = Plan {
-            task: Some(one.task),
-            ..other.clone()
-        };
-        let two = Setting::resolve(&told, b)?;
         let options = plan.options.kernel(one.positive.clone());
         let task = match one.task {
             Task::Classification => lodeway_metrics::Task::Classification,
@@ -142,6 +192,19 @@ impl Comparator {
         }
         Ok(compared)
     }
+}
+
+/// What the rows settle; the second model has the task of the first.
+fn settings(plans: &[Plan; 2], rows: &[Rows; 2]) -> Result<[Setting; 2]> {
+    let [plan, other] = plans;
+    let [first, second] = rows;
+    let one = Setting::resolve(plan, first.all())?;
+    let told = Plan {
+        task: Some(one.task),
+        ..other.clone()
+    };
+    let two = Setting::resolve(&told, second.all())?;
+    Ok([one, two])
 }
 
 /// The rows of `own` that `other` has too.
@@ -179,7 +242,7 @@ fn areas(plan: &Plan, setting: &Setting, a: View<'_>, b: View<'_>) -> Result<Opt
 }
 
 impl Compared {
-    fn of(comparison: &Comparison, test: &str) -> Self {
+    pub(crate) fn of(comparison: &Comparison, test: &str) -> Self {
         let difference = comparison.difference;
         let test = if comparison.p_value.is_nan() { "none" } else { test };
         Self {

@@ -187,6 +187,7 @@ impl Evaluator {
             metrics: Metric::all(&whole.metrics, whole.samples),
             slices,
             confusion: whole.confusion,
+            per_class: whole.per_class,
             curves: whole.curves,
             data,
             intervals: Intervals {
@@ -395,7 +396,7 @@ pub(crate) fn with_columns<T>(
 }
 
 /// Numbers of rows that came before the task was known are classes only if they are whole.
-fn check_classes(plan: &Plan, rows: View<'_>) -> Result<()> {
+pub(crate) fn check_classes(plan: &Plan, rows: View<'_>) -> Result<()> {
     let roles = &plan.roles;
     for (lent, name) in [
         (Some(rows.target()), &roles.target),

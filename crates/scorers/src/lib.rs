@@ -28,6 +28,7 @@
 mod compare;
 mod curves;
 mod evaluator;
+mod groups;
 mod intake;
 mod number;
 mod plan;
@@ -45,7 +46,9 @@ pub use self::{
     curves::{CalibrationPoint, Curves, HistogramData, Line},
     evaluator::Evaluator,
     plan::{Average, BadRows, Plan, PlanOptions, Probability, Roles, Task},
-    report::{ConfusionTable, Data, Intervals, METRIC_VERSION, Metric, REPORT_VERSION, Report, Slice},
+    report::{
+        ClassRow, ConfusionTable, Data, Intervals, METRIC_VERSION, Metric, REPORT_VERSION, Report, Slice,
+    },
     row_results::{RowResults, RowSink, row_schema},
     thresholds::{Bound, Clause, ClauseVerdict, Limit, Op, Thresholds, Verdict},
 };

@@ -86,6 +86,8 @@ pub struct PlanOptions {
     pub classes: Vec<String>,
     /// What `precision`, `recall` and `f1` are for more than two classes.
     pub average: Average,
+    /// Further F scores: 0.5 gives `fbeta_0.5`, with recall half as important as precision.
+    pub betas: Vec<f64>,
     /// Bins of the calibration error and curve.
     pub bins: usize,
     /// The k of top-k accuracy.
@@ -159,6 +161,7 @@ impl Default for PlanOptions {
             positive: None,
             classes: Vec::new(),
             average: Average::default(),
+            betas: Vec::new(),
             bins: 15,
             top_k: 2,
             ks: vec![10],
@@ -185,6 +188,7 @@ impl PlanOptions {
             analytic_above: usize::try_from(self.analytic_above).unwrap_or(usize::MAX),
             positive,
             average: self.multi_average(),
+            betas: self.betas.clone(),
             bins: self.bins,
             top_k: self.top_k,
             quantile: self.quantile,

@@ -36,6 +36,9 @@ pub struct Report {
     /// Classifiers only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confusion: Option<ConfusionTable>,
+    /// Classifiers only: the metrics of each class by itself, in the order of the classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub per_class: Vec<ClassRow>,
     /// Curves as data.
     #[serde(default)]
     pub curves: Curves,
@@ -104,6 +107,21 @@ pub struct ConfusionTable {
     pub cells: Vec<(usize, usize, f64)>,
 }
 
+/// A class by itself, as `sklearn.metrics.classification_report` has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClassRow {
+    /// The class.
+    pub class: String,
+    /// Of the rows predicted so, the share that are; 0 where none are predicted so.
+    pub precision: f64,
+    /// Of the rows that are so, the share predicted so; 0 where there are none.
+    pub recall: f64,
+    /// The harmonic mean of both; 0 where both are.
+    pub f1: f64,
+    /// The rows that are so, or their weight.
+    pub support: f64,
+}
+
 /// What the data was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
@@ -164,6 +182,32 @@ impl ConfusionTable {
             labels: confusion.labels().iter().map(ToString::to_string).collect(),
             cells,
         }
+    }
+}
+
+impl ClassRow {
+    /// The most classes.
+    const CLASSES: usize = 1_000;
+
+    /// One for each class; of very many those with the greatest support.
+    pub(crate) fn all(confusion: &Confusion) -> Vec<Self> {
+        let rows = confusion.labels().iter().zip(confusion.per_class());
+        let mut rows: Vec<_> = rows
+            .map(|(label, [precision, recall, f1, support])| Self {
+                class: label.to_string(),
+                precision,
+                recall,
+                f1,
+                support,
+            })
+            .enumerate()
+            .collect();
+        if rows.len() > Self::CLASSES {
+            rows.sort_by(|(_, a), (_, b)| b.support.total_cmp(&a.support));
+            rows.truncate(Self::CLASSES);
+            rows.sort_by_key(|(at, _)| *at);
+        }
+        rows.into_iter().map(|(_, row)| row).collect()
     }
 }
 

@@ -189,6 +189,8 @@ impl FromStr for Clause {
             Some((metric, "value")) => (metric, Bound::Value),
             Some((metric, "low")) => (metric, Bound::Low),
             Some((metric, "high")) => (metric, Bound::High),
+            // The point of a number that is part of the name, as in `fbeta_0.5`.
+            Some((_, rest)) if rest.starts_with(|c: char| c.is_ascii_digit()) => (left, Bound::Value),
             Some(_) => return Err(bad("names neither value, low nor high of a metric")),
         };
         if metric.is_empty() {

@@ -64,7 +64,7 @@ def lodeway(host, *args):
 
 def test_a_logged_model_is_evaluated_and_equals_scikit_learn(host, churn, versions, tmp_path):
     import mlflow
-    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+    from sklearn.metrics import accuracy_score, f1_score, fbeta_score, matthews_corrcoef, precision_recall_fscore_support
 
     _, held_out = churn
     file = tmp_path / "churn_test.parquet"
@@ -72,7 +72,7 @@ def test_a_logged_model_is_evaluated_and_equals_scikit_learn(host, churn, versio
     done = lodeway(
         host, "evaluate", "models:/churn/2", "--data", str(file), "--target", "churned", "--slice", "plan",
         "--threshold", "accuracy>=0.8", "--threshold", "f1>=baseline+0.1", "--baseline", "models:/churn/1",
-        "--output", "json",
+        "--beta", "0.5", "--threshold", "fbeta_0.5.low>=0.5", "--output", "json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -80,13 +80,18 @@ def test_a_logged_model_is_evaluated_and_equals_scikit_learn(host, churn, versio
     expected = {
         "accuracy": accuracy_score(truth, said),
         "f1": f1_score(truth, said),
+        "fbeta_0.5": fbeta_score(truth, said, beta=0.5),
         "matthews": matthews_corrcoef(truth, said),
     }
     for name, value in expected.items():
         metric = found["metrics"][name]
         assert metric["value"] == pytest.approx(value, rel=1e-9)
         assert metric["low"] < metric["value"] < metric["high"]
-    assert found["verdict"]["passed"] and len(found["verdict"]["clauses"]) == 2
+    assert found["verdict"]["passed"] and len(found["verdict"]["clauses"]) == 3
+    classes = precision_recall_fscore_support(truth, said)
+    assert [row["class"] for row in found["per_class"]] == ["0", "1"]
+    for name, values in zip(["precision", "recall", "f1", "support"], classes):
+        assert [row[name] for row in found["per_class"]] == pytest.approx(values.tolist(), rel=1e-9)
     assert len(found["content_digest"]) == 64
 
     run = mlflow.get_run(found["run_id"])
@@ -123,6 +128,40 @@ def test_a_verdict_that_fails_ends_the_command_with_an_error(host, churn, versio
     assert compared.returncode == 0, compared.stderr
     (accuracy,) = json.loads(compared.stdout)
     assert accuracy["conclusion"] == "better" and accuracy["p_value"] < 1e-6
+
+
+def test_texts_are_scored_as_rouge_score_and_sacrebleu_do(tmp_path):
+    """Prose of Python's own reference, beside the same prose as an answer might repeat it."""
+    from pydoc_data.topics import topics
+    from rouge_score import rouge_scorer
+    from sacrebleu.metrics import BLEU, CHRF
+
+    random = np.random.default_rng(5)
+    expected, answers = [], []
+    for text in topics.values():
+        paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+        for paragraph in [paragraph for paragraph in paragraphs if len(paragraph.split()) >= 8][:6]:
+            words = paragraph.split(" ")
+            kept = [word for word in words if random.random() > 0.15]
+            at = random.integers(len(kept) + 1)
+            expected.append(paragraph)
+            answers.append(" ".join(kept[at:] + kept[:at]))
+    assert len(expected) > 300
+    file = tmp_path / "texts.parquet"
+    pd.DataFrame({"expected": expected, "answer": answers}).to_parquet(file)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("LODEWAY_")}
+    command = [binary(), "evaluate", "--data", str(file), "--answer", "answer", "--expected", "expected"]
+    done = subprocess.run([*command, "--output", "json"], capture_output=True, text=True, timeout=180, env=env)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(done.stdout)["metrics"]
+    kinds = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
+    rouge = rouge_scorer.RougeScorer(kinds, use_stemmer=False)
+    scores = [rouge.score(*pair) for pair in zip(expected, answers)]
+    for kind in kinds:
+        assert metrics[kind]["value"] == pytest.approx(np.mean([score[kind].fmeasure for score in scores]), rel=1e-9)
+    for name, library in [("bleu", BLEU()), ("chrf", CHRF())]:
+        assert metrics[name]["value"] == pytest.approx(library.corpus_score(answers, [expected]).score, rel=1e-9)
+        assert metrics[name]["low"] < metrics[name]["value"] < metrics[name]["high"]
 
 
 def test_grpcio_creates_watches_and_reads(host, churn, versions, stubs, tmp_path):

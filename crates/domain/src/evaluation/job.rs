@@ -1,5 +1,7 @@
 //! An evaluation as a durable job: its states, its parts, its results.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::spec::{EvaluationSpec, Threshold};
@@ -265,6 +267,9 @@ pub struct EvaluationRecord {
     pub model: Option<EvaluatedModel>,
     /// The model version that it is compared with.
     pub baseline_model: Option<EvaluatedModel>,
+    /// The model versions that scorers ask, by the names of the scorers.
+    #[serde(default)]
+    pub scorer_models: BTreeMap<String, EvaluatedModel>,
     /// The tracking run that holds the results; empty: none yet.
     pub run_id: String,
     /// Where report and tables are; empty: nowhere yet.

@@ -8,6 +8,7 @@ mod dataset;
 mod job;
 mod outcome;
 mod roles;
+mod scorer;
 mod spec;
 mod verdict;
 
@@ -22,10 +23,10 @@ pub use self::{
     },
     outcome::{MAX_OUTCOME_ROWS, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT, MAX_OUTCOMES, Outcome, OutcomeValue},
     roles::{ColumnRoles, ProbabilityColumn},
+    scorer::{ClassifierScorer, Embedder, JudgeKind, JudgeScorer, ScoreKind, Scorer, ScorerKind},
     spec::{
-        Baseline, Bound, ClassifierScorer, Embedder, EndpointTarget, EvaluationOptions, EvaluationSpec,
-        JudgeKind, JudgeScorer, LlmTarget, MAX_NAME_LEN, MAX_SCORERS, MAX_THRESHOLDS, ScoreKind, Scorer,
-        ScorerKind, Target, Task, Threshold,
+        Baseline, Bound, EndpointTarget, EvaluationOptions, EvaluationSpec, LlmTarget, MAX_NAME_LEN,
+        MAX_SCORERS, MAX_THRESHOLDS, Target, Task, Threshold,
     },
     verdict::more_is_better,
 };

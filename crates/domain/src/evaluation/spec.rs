@@ -1,10 +1,14 @@
 //! What an evaluation is asked to do, every value in its bounds.
 
-use std::{collections::HashSet, fmt, time::Duration};
+use std::{collections::HashSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::roles::ColumnRoles;
+use super::{
+    roles::ColumnRoles,
+    scorer::{JudgeKind, Scorer, ScorerKind},
+    verdict,
+};
 use crate::{Result, error::Violations, id::clip, registry::ModelRef};
 
 /// The longest name of an evaluation or a scorer, in characters.
@@ -93,135 +97,6 @@ pub enum Task {
     Ranking,
     /// Texts.
     Text,
-}
-
-/// Something that measures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Scorer {
-    /// Names its metrics in the report; unique within an evaluation.
-    pub name: String,
-    /// Which.
-    pub kind: ScorerKind,
-}
-
-/// What measures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScorerKind {
-    /// Metrics of the task from target, prediction and probability.
-    Task {
-        /// Only these; none: all that the columns allow.
-        metrics: Vec<String>,
-        /// The positive class of two; empty: the greater one.
-        positive_class: String,
-        /// Places for top-k metrics and ranking.
-        k: Vec<u32>,
-    },
-    /// Metrics of texts that need no model.
-    Text {
-        /// Only these; none: all that the columns allow.
-        metrics: Vec<String>,
-    },
-    /// A judgement by an LLM.
-    Judge(JudgeScorer),
-    /// Similarity of answer and expected answer by an embedding model.
-    Similarity(Embedder),
-    /// A score from a model that classifies texts.
-    Classifier(ClassifierScorer),
-}
-
-/// What a judge is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum JudgeKind {
-    /// Whether the answer is toxic.
-    Toxicity,
-    /// Whether the answer is about what was asked.
-    Relevance,
-    /// The share of the answer's claims that the context supports.
-    Faithfulness,
-    /// Agreement of facts with the expected answer.
-    Correctness,
-    /// Whether what is cited supports what it is cited for.
-    Groundedness,
-    /// Whether the answer is free of what was not asked.
-    Conciseness,
-    /// By a template of one's own.
-    Custom,
-}
-
-impl JudgeKind {
-    /// The word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Toxicity => "toxicity",
-            Self::Relevance => "relevance",
-            Self::Faithfulness => "faithfulness",
-            Self::Correctness => "correctness",
-            Self::Groundedness => "groundedness",
-            Self::Conciseness => "conciseness",
-            Self::Custom => "custom",
-        }
-    }
-}
-
-/// What a custom judge may give.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScoreKind {
-    /// A number from `min` to `max`, whole or not.
-    Range {
-        /// The least.
-        min: f64,
-        /// The greatest.
-        max: f64,
-        /// Only whole numbers.
-        whole: bool,
-    },
-    /// One of these words.
-    Categories(Vec<String>),
-    /// Yes or no.
-    Boolean,
-}
-
-/// A judgement by an LLM.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JudgeScorer {
-    /// What is asked.
-    pub kind: JudgeKind,
-    /// The chat route of the gateway that judges.
-    pub route: String,
-    /// Of a custom judge.
-    pub template: String,
-    /// Of a custom judge.
-    pub score: ScoreKind,
-    /// How often each row is judged.
-    pub repeats: u32,
-    /// How long one call may take.
-    pub timeout: Duration,
-    /// Calls at a time.
-    pub max_concurrency: usize,
-}
-
-/// Where texts become vectors.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Embedder {
-    /// An embeddings route of the gateway.
-    Route(String),
-    /// A model version, by its URI.
-    Model(String),
-}
-
-/// A score from a model that classifies texts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClassifierScorer {
-    /// The model version, by its URI.
-    pub model_uri: String,
-    /// The output, or the class of an output with probabilities; empty: the only number there is.
-    pub output: String,
-    /// Whether the prompt is scored instead of the answer.
-    pub of_prompt: bool,
 }
 
 /// How an evaluation is done.
@@ -365,6 +240,19 @@ impl EvaluationSpec {
         self.target != Target::Data
     }
 
+    /// Whether more of a metric is better; what the scorer says of its score counts.
+    pub fn more_is_better(&self, metric: &str) -> bool {
+        let of_scorer = metric.split_once('/').and_then(|(name, rest)| {
+            let scorer = self.scorers.iter().find(|scorer| scorer.name == name)?;
+            (rest == "score").then_some(&scorer.kind)
+        });
+        match of_scorer {
+            Some(ScorerKind::Judge(judge)) => judge.kind != JudgeKind::Toxicity,
+            Some(ScorerKind::Classifier(classifier)) => classifier.greater_is_better,
+            _ => verdict::more_is_better(metric),
+        }
+    }
+
     fn check_target(&self, bad: &mut Violations) {
         match &self.target {
             Target::Data => {}
@@ -402,22 +290,7 @@ impl EvaluationSpec {
                 );
                 bad.add(field("name"), why);
             }
-            match &scorer.kind {
-                ScorerKind::Task { k, .. } if k.contains(&0) => {
-                    bad.add(field("task.k"), "must be at least 1")
-                }
-                ScorerKind::Task { .. } | ScorerKind::Text { .. } => {}
-                ScorerKind::Judge(judge) => judge.check(bad, &field("judge")),
-                ScorerKind::Similarity(Embedder::Route(route)) => {
-                    check_name(bad, &field("similarity.route"), route);
-                }
-                ScorerKind::Similarity(Embedder::Model(uri)) => {
-                    check_model(bad, &field("similarity.model_uri"), uri);
-                }
-                ScorerKind::Classifier(classifier) => {
-                    check_model(bad, &field("classifier.model_uri"), &classifier.model_uri);
-                }
-            }
+            scorer.kind.check(bad, &field);
         }
     }
 
@@ -476,47 +349,7 @@ impl EvaluationOptions {
     }
 }
 
-impl JudgeScorer {
-    fn check(&self, bad: &mut Violations, field: &str) {
-        check_name(bad, &format!("{field}.route"), &self.route);
-        check_text(bad, &format!("{field}.template"), &self.template);
-        if !(1..=9).contains(&self.repeats) {
-            bad.add(format!("{field}.repeats"), "must be from 1 to 9");
-        }
-        if !(1..=64).contains(&self.max_concurrency) {
-            bad.add(format!("{field}.max_concurrency"), "must be from 1 to 64");
-        }
-        if self.timeout.is_zero() || self.timeout > Duration::from_secs(3_600) {
-            bad.add(
-                format!("{field}.timeout"),
-                "must be more than 0 and at most one hour",
-            );
-        }
-        if self.kind != JudgeKind::Custom {
-            if !self.template.is_empty() {
-                bad.add(format!("{field}.template"), "is for custom judges only");
-            }
-            return;
-        }
-        if self.template.is_empty() {
-            bad.add(format!("{field}.template"), "must be given for a custom judge");
-        }
-        match &self.score {
-            ScoreKind::Range { min, max, .. } if !(min.is_finite() && max.is_finite() && min < max) => {
-                bad.add(
-                    format!("{field}.range"),
-                    "must go from a smaller to a greater number",
-                );
-            }
-            ScoreKind::Categories(words) if words.len() < 2 => {
-                bad.add(format!("{field}.categories"), "must be at least two");
-            }
-            _ => {}
-        }
-    }
-}
-
-fn check_name(bad: &mut Violations, field: &str, text: &str) {
+pub(super) fn check_name(bad: &mut Violations, field: &str, text: &str) {
     if text.is_empty() {
         bad.add(field, "must be given");
     } else if text.chars().count() > MAX_NAME_LEN || text.contains('\0') {
@@ -527,7 +360,7 @@ fn check_name(bad: &mut Violations, field: &str, text: &str) {
     }
 }
 
-fn check_text(bad: &mut Violations, field: &str, text: &str) {
+pub(super) fn check_text(bad: &mut Violations, field: &str, text: &str) {
     if text.len() > MAX_TEMPLATE_LEN || text.contains('\0') {
         bad.add(
             field,
@@ -537,7 +370,7 @@ fn check_text(bad: &mut Violations, field: &str, text: &str) {
 }
 
 /// Only URIs of registered versions: a verdict binds a version.
-fn check_model(bad: &mut Violations, field: &str, uri: &str) {
+pub(super) fn check_model(bad: &mut Violations, field: &str, uri: &str) {
     let found = bad.take(field, ModelRef::parse(field, uri));
     if let Some(ModelRef::Run { .. } | ModelRef::LoggedModel(_)) = found {
         bad.add(field, "must name a registered version, such as `models:/NAME/3`");

@@ -35,12 +35,21 @@ pub fn more_is_better(metric: &str) -> bool {
 }
 
 impl Verdict {
-    /// Checks every threshold; none without thresholds. A metric that was not measured fails its clause.
-    pub fn of(thresholds: &[Threshold], metrics: &[MetricValue], baseline: &[MetricValue]) -> Option<Self> {
+    /// Checks every threshold; none without thresholds. A metric that was not measured fails its clause;
+    /// `more_is_better` says of which side of the baseline worse is.
+    pub fn of(
+        thresholds: &[Threshold],
+        metrics: &[MetricValue],
+        baseline: &[MetricValue],
+        more_is_better: impl Fn(&str) -> bool,
+    ) -> Option<Self> {
         if thresholds.is_empty() {
             return None;
         }
-        let clauses: Vec<_> = thresholds.iter().map(|t| clause(t, metrics, baseline)).collect();
+        let clauses: Vec<_> = thresholds
+            .iter()
+            .map(|t| clause(t, metrics, baseline, more_is_better(&t.metric)))
+            .collect();
         Some(Self {
             passed: clauses.iter().all(|clause| clause.passed),
             clauses,
@@ -55,7 +64,12 @@ fn find<'a>(threshold: &Threshold, metrics: &'a [MetricValue]) -> Option<&'a Met
         .find(|metric| metric.metric == threshold.metric && metric.slice == threshold.slice)
 }
 
-fn clause(threshold: &Threshold, metrics: &[MetricValue], baseline: &[MetricValue]) -> Clause {
+fn clause(
+    threshold: &Threshold,
+    metrics: &[MetricValue],
+    baseline: &[MetricValue],
+    more_is_better: bool,
+) -> Clause {
     let made = |value, baseline, passed, message| Clause {
         threshold: threshold.clone(),
         value,
@@ -109,16 +123,12 @@ fn clause(threshold: &Threshold, metrics: &[MetricValue], baseline: &[MetricValu
         for loss in losses.into_iter().flatten() {
             // A sum in binary is not exact: what is equal in decimal passes.
             let slack = 1e-12 * (value.abs() + before.abs());
-            let (limit, fits) = if more_is_better(&threshold.metric) {
+            let (limit, fits) = if more_is_better {
                 (before - loss, value >= before - loss - slack)
             } else {
                 (before + loss, value <= before + loss + slack)
             };
-            let word = if more_is_better(&threshold.metric) {
-                "at least"
-            } else {
-                "at most"
-            };
+            let word = if more_is_better { "at least" } else { "at most" };
             demands.push(format!("{word} {limit} (the baseline has {before})"));
             if !fits {
                 faults.push(format!("worse than {limit} (the baseline has {before})"));
@@ -168,7 +178,9 @@ mod tests {
     }
 
     fn passes(threshold: Threshold, metrics: &[MetricValue], baseline: &[MetricValue]) -> bool {
-        Verdict::of(&[threshold], metrics, baseline).unwrap().passed
+        Verdict::of(&[threshold], metrics, baseline, more_is_better)
+            .unwrap()
+            .passed
     }
 
     #[test]
@@ -188,7 +200,7 @@ mod tests {
             &[]
         ));
         assert!(!passes(at_least(0.0, Bound::Value), &[], &[]));
-        assert!(Verdict::of(&[], &found, &[]).is_none());
+        assert!(Verdict::of(&[], &found, &[], more_is_better).is_none());
     }
 
     #[test]

@@ -160,6 +160,10 @@ impl Judge for ToxicityByClassifier {
         json!({"judge": self.id.to_string(), "labels": self.labels})
     }
 
+    fn texts<'r>(&self, row: &'r Row) -> Vec<&'r str> {
+        row.texts(Field::Answer)
+    }
+
     async fn judge(&self, row: &Row, asking: &mut Asking<'_>) -> Result<Judgement, Stop> {
         let scores = asking.classify(row.answer.as_deref().unwrap_or_default()).await?;
         let worst = scores

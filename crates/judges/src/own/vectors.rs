@@ -48,6 +48,14 @@ impl Judge for SimilarityByVectors {
         json!({"judge": self.id.to_string(), "score": "cosine"})
     }
 
+    fn texts<'r>(&self, row: &'r Row) -> Vec<&'r str> {
+        [&row.answer, &row.expected]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect()
+    }
+
     async fn judge(&self, row: &Row, asking: &mut Asking<'_>) -> Result<Judgement, Stop> {
         let texts = [
             row.answer.as_deref().unwrap_or_default(),

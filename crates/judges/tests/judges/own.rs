@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::support::{Reply, Scripted, all, one, row, runner, say};
 use async_trait::async_trait;
 use lodeway_judges::{
-    CallError, Classify, Embed, Judge, LabelScore, Limits, Models, Outcome, OutcomeKind, Row, Score,
-    ToxicityByClassifier, Verdict, own,
+    Ahead, CallError, Classified, Field, Judge, LabelScore, Limits, MemoryCache, Models, Outcome,
+    OutcomeKind, Row, Score, TextAnswers, TextModel, ToxicityByClassifier, Verdict, own,
 };
 use serde_json::json;
 
@@ -212,28 +212,28 @@ async fn a_row_without_a_field_asks_nothing() {
 struct Letters;
 
 #[async_trait]
-impl Embed for Letters {
+impl TextModel<Vec<f32>> for Letters {
     fn model(&self) -> &str {
         "letters"
     }
 
-    async fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, CallError> {
+    async fn answers(&self, texts: &[&str]) -> Result<TextAnswers<Vec<f32>>, CallError> {
         let vector = |text: &&str| {
             ('a'..='z')
                 .map(|letter| text.matches(letter).count() as f32)
                 .collect()
         };
-        Ok(texts.iter().map(vector).collect())
+        Ok(texts.iter().map(vector).collect::<Vec<_>>().into())
     }
 }
 
 #[async_trait]
-impl Classify for Letters {
+impl TextModel<Vec<LabelScore>> for Letters {
     fn model(&self) -> &str {
         "letters"
     }
 
-    async fn classify(&self, texts: &[&str]) -> Result<Vec<Vec<LabelScore>>, CallError> {
+    async fn answers(&self, texts: &[&str]) -> Result<TextAnswers<Vec<LabelScore>>, CallError> {
         let score = |label: &str, score| LabelScore {
             label: label.to_owned(),
             score,
@@ -242,7 +242,7 @@ impl Classify for Letters {
             let share = if text.contains("odd") { 7.0 } else { 0.75 };
             vec![score("other", 1.0), score("Toxic", share), score("insult", 0.25)]
         };
-        Ok(texts.iter().map(scores).collect())
+        Ok(texts.iter().map(scores).collect::<Vec<_>>().into())
     }
 }
 
@@ -297,4 +297,122 @@ async fn vectors_and_classifiers_need_no_chat_model() {
         OutcomeKind::Error,
         "a label that the model does not have"
     );
+}
+
+/// [`Letters`] that note how many texts each call has, and fail on calls with a text that says `bad`.
+#[derive(Default)]
+struct Counted(std::sync::Mutex<Vec<usize>>);
+
+impl Counted {
+    fn calls(&self) -> Vec<usize> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl TextModel<Vec<f32>> for Counted {
+    fn model(&self) -> &str {
+        "counted"
+    }
+
+    async fn answers(&self, texts: &[&str]) -> Result<TextAnswers<Vec<f32>>, CallError> {
+        self.0.lock().unwrap().push(texts.len());
+        if texts.contains(&"bad") {
+            return Err(CallError::Failed {
+                message: "bad text".to_owned(),
+            });
+        }
+        let mut answers = TextModel::<Vec<f32>>::answers(&Letters, texts).await?;
+        answers.usage.input_tokens = 10 * texts.len() as u64;
+        answers.cost = Some(texts.len() as f64);
+        Ok(answers)
+    }
+}
+
+#[tokio::test]
+async fn vectors_are_fetched_together_once_and_kept_by_their_texts() {
+    let (model, cache) = (Arc::new(Counted::default()), Arc::new(MemoryCache::new(1 << 20)));
+    let ahead = Arc::new(Ahead::<Vec<f32>>::new(model.clone(), 3));
+    let rows: Vec<Row> = ["abc", "abd", "bad", "abc"]
+        .iter()
+        .enumerate()
+        .map(|(key, answer)| Row {
+            key: key.to_string(),
+            answer: Some((*answer).to_owned()),
+            expected: Some("abc".to_owned()),
+            ..Row::default()
+        })
+        .collect();
+    let judge = judge("answer_similarity_vectors");
+    let models = Models {
+        embed: Some(ahead.clone()),
+        cache: Some(cache.clone()),
+        ..Models::default()
+    };
+    let texts = || rows.iter().flat_map(|row| judge.texts(row)).collect::<Vec<_>>();
+    ahead.fetch(Some(cache.as_ref()), &texts()).await.unwrap();
+    // Three texts in one call that fails; then halves of it, and the bad one alone.
+    assert_eq!(model.calls(), [3, 1, 2, 1, 1]);
+    let judged = runner(vec![judge.clone()], models.clone(), Limits::default());
+    let first = all(&judged, rows.clone()).await.unwrap();
+    assert_eq!(
+        model.calls().len(),
+        6,
+        "only the row with the bad text asks by itself"
+    );
+    assert_eq!(first[2].outcome.kind(), OutcomeKind::Error);
+    assert!((first[0].outcome.judgement().unwrap().value.unwrap() - 1.0).abs() < 1e-12);
+    let (mut spent, mut used) = (0, 0);
+    for result in &first {
+        spent += result.totals.spent_usage.input_tokens;
+        used += result.totals.usage.input_tokens;
+    }
+    assert!(spent >= 20 && used >= spent, "{spent} of {used}");
+
+    // A rerun asks about the bad text alone, and gives the same.
+    ahead.fetch(Some(cache.as_ref()), &texts()).await.unwrap();
+    let again = all(&judged, rows).await.unwrap();
+    assert_eq!(model.calls().len(), 8);
+    for (one, other) in first.iter().zip(&again) {
+        assert_eq!(one.outcome, other.outcome);
+        assert_eq!(
+            (one.totals.usage, one.totals.cost),
+            (other.totals.usage, other.totals.cost)
+        );
+        assert_eq!(other.totals.answers, other.totals.cached);
+    }
+}
+
+#[tokio::test]
+async fn a_score_of_a_label_is_kept_with_all_others() {
+    let cache = Arc::new(MemoryCache::new(1 << 20));
+    let models = Models {
+        classify: Some(Arc::new(Letters)),
+        cache: Some(cache.clone()),
+        ..Models::default()
+    };
+    let score = async |label: &str, field| {
+        let judge = Arc::new(Classified::new(field, label, false));
+        let mut results = all(
+            &runner(vec![judge], models.clone(), Limits::default()),
+            vec![row(1)],
+        )
+        .await
+        .unwrap();
+        results.pop().unwrap()
+    };
+    let toxic = score("Toxic", Field::Answer).await;
+    assert_eq!(toxic.outcome.judgement().unwrap().value, Some(0.75));
+    assert_eq!((toxic.totals.answers, toxic.totals.cached), (1, 0));
+    let insult = score("insult", Field::Answer).await;
+    assert_eq!(insult.outcome.judgement().unwrap().value, Some(0.25));
+    assert_eq!(insult.totals.cached, 1);
+    assert_eq!(
+        score("insult", Field::Prompt).await.totals.cached,
+        0,
+        "another text"
+    );
+    let unclear = score("", Field::Answer).await;
+    assert_eq!(unclear.outcome.kind(), OutcomeKind::Error);
+    assert_eq!(cache.len(), 2);
 }

@@ -2,20 +2,22 @@
 
 use lodeway_domain::{Error, Result};
 
-use super::{Probabilities, ProbabilityShape};
+use super::{Probabilities, ProbabilityShape, class_runs::GroupWeights};
 use crate::{
-    Estimate, Method, Sum,
+    ClassRow, Estimate, Method, ScoreSink, Sum,
     bytes::{Reader, Writer},
     check,
 };
 
-/// All rows of a problem with several classes, in memory up to a bound.
-///
-/// Beyond the bound, one against the rest can be had from a [`Scores`](crate::Scores) with sorted runs for each class.
+/// All rows of a problem with several classes, in memory up to a bound, beyond it in the caller's sorted runs, one for each
+/// class's column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassScores {
     classes: usize,
     limit: usize,
+    spilled: u64,
+    spilled_weights: bool,
+    groups: GroupWeights,
     truth: Vec<u32>,
     values: Vec<f64>,
     /// Empty while no batch had weights.
@@ -49,6 +51,9 @@ impl ClassScores {
         Self {
             classes: classes.max(1),
             limit,
+            spilled: 0,
+            spilled_weights: false,
+            groups: GroupWeights::new(classes.max(1)),
             truth: Vec::new(),
             values: Vec::new(),
             weights: Vec::new(),
@@ -74,11 +79,78 @@ impl ClassScores {
         self.append(truth, values, weights.unwrap_or_default())
     }
 
+    /// Adds a batch; what does not fit goes to `sink` in sorted runs of at most `limit` rows.
+    ///
+    /// Errors: those of [`ClassScores::update`] but the bound, and those of the sink.
+    pub fn update_or_spill(
+        &mut self,
+        truth: &[u32],
+        values: &[f64],
+        weights: Option<&[f64]>,
+        sink: &mut dyn ScoreSink,
+    ) -> Result<()> {
+        check::same_length("probability", values.len(), truth.len() * self.classes)?;
+        check::weights(weights, truth.len())?;
+        let mut from = 0;
+        while from < truth.len() {
+            if self.len() >= self.limit.max(1) {
+                self.spill(sink)?;
+            }
+            let to = truth.len().min(from + self.limit.max(1) - self.len());
+            let values = &values[from * self.classes..to * self.classes];
+            self.update(
+                &truth[from..to],
+                values,
+                weights.map(|weights| &weights[from..to]),
+            )?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// Gives all rows held to `sink`, one sorted run a class, and is empty then. No rows, no runs.
+    pub fn spill(&mut self, sink: &mut dyn ScoreSink) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let group = |row: u32| self.groups.group(self.spilled + u64::from(row));
+        for class in 0..self.classes {
+            let mut run = self.order(class).into_iter().map(|(score, row)| ClassRow {
+                score,
+                class: self.truth[row as usize],
+                group: group(row),
+                weight: self.weights.get(row as usize).copied().unwrap_or(1.0),
+            });
+            sink.spill_class(class, &mut run)?;
+        }
+        let rows = std::mem::take(&mut self.truth);
+        let weights = std::mem::take(&mut self.weights);
+        self.values.clear();
+        for (row, &class) in rows.iter().enumerate() {
+            let group = self.groups.group(self.spilled + row as u64);
+            self.groups
+                .add(group, class, weights.get(row).copied().unwrap_or(1.0));
+        }
+        self.spilled += rows.len() as u64;
+        self.spilled_weights |= !weights.is_empty();
+        Ok(())
+    }
+
+    /// How many rows went to a sink; with any, [`ClassScores::auc`] alone is not the whole.
+    pub fn spilled(&self) -> u64 {
+        self.spilled
+    }
+
+    /// The number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
     fn append(&mut self, truth: &[u32], values: &[f64], weights: &[f64]) -> Result<()> {
         if self.truth.len() + truth.len() > self.limit {
             return Err(Error::Exhausted {
                 message: format!(
-                    "more than {} rows; ROC AUC over classes needs all of them",
+                    "more than {} rows; ROC AUC over classes of more needs sorted runs on disk",
                     self.limit
                 ),
                 retry_after: None,
@@ -99,15 +171,15 @@ impl ClassScores {
         if self.classes != other.classes {
             return Err(Error::invalid("state", "has other classes and cannot be merged"));
         }
-        self.append(&other.truth, &other.values, &other.weights)
+        self.append(&other.truth, &other.values, &other.weights)?;
+        self.groups.merge(&other.groups);
+        self.spilled += other.spilled;
+        self.spilled_weights |= other.spilled_weights;
+        Ok(())
     }
 
     pub(crate) fn truth(&self) -> &[u32] {
         &self.truth
-    }
-
-    pub(crate) fn classes(&self) -> usize {
-        self.classes
     }
 
     /// How many rows are held.
@@ -120,8 +192,8 @@ impl ClassScores {
         self.truth.is_empty()
     }
 
-    /// The areas, with intervals by the delta method, `z` standard errors to each side: each row's share in all areas is
-    /// added up before its square is, so that areas over the same rows may depend on each other.
+    /// The areas of the rows held, with intervals by the delta method, `z` standard errors to each side: each row's share in
+    /// all areas is added up before its square is, so that areas over the same rows may depend on each other.
     pub fn auc(&self, z: f64) -> MulticlassAuc {
         let weight = |row: usize| self.weights.get(row).copied().unwrap_or(1.0);
         let mut sizes = vec![Sum::default(); self.classes];
@@ -129,11 +201,35 @@ impl ClassScores {
             sizes[class as usize].add(weight(row));
         }
         let sizes: Vec<f64> = sizes.into_iter().map(Sum::value).collect();
-        let mut averages = Averages::new(self, &sizes);
+        let mut walks = Walks {
+            rows: self,
+            areas: Areas::new(&sizes),
+            influence: [(); 4].map(|()| vec![0.0; self.len()]),
+        };
         for class in 0..self.classes {
-            averages.add_class(class, &weight);
+            walks.add_class(class, &weight);
         }
-        averages.finish(z, !self.weights.is_empty())
+        let variance = |influence: &Vec<f64>| {
+            let parts = influence.iter().enumerate();
+            parts.map(|(row, part)| (part * weight(row)).powi(2)).sum()
+        };
+        let variances = walks.influence.each_ref().map(variance);
+        walks.areas.finish(!self.weights.is_empty(), variances, z)
+    }
+
+    /// The areas of rows that all went to a sink; `runs` gives each class's rows, merged by
+    /// [`merge_runs`](crate::merge_runs).
+    ///
+    /// Values are those of [`ClassScores::auc`]; its variance, here over groups of rows at random, is within about 1 %.
+    /// Errors: those of the runs; `INVALID_FIELD` if rows are held that no run has.
+    pub fn auc_of_runs<I>(&self, z: f64, runs: impl FnMut(usize) -> I) -> Result<MulticlassAuc>
+    where
+        I: Iterator<Item = Result<ClassRow>>,
+    {
+        if !self.is_empty() {
+            return Err(Error::invalid("state", "holds rows that were not spilled"));
+        }
+        self.groups.auc(self.spilled_weights, z, runs)
     }
 
     /// Rows with weight in descending order of a class's probability.
@@ -156,6 +252,9 @@ impl ClassScores {
         let mut writer = Writer::new(Self::KIND);
         writer.length(self.classes);
         writer.length(self.limit);
+        writer.u64(self.spilled);
+        writer.u8(u8::from(self.spilled_weights));
+        writer.f64s(&self.groups.weights);
         writer.length(self.truth.len());
         self.truth.iter().for_each(|&class| writer.u32(class));
         writer.f64s(&self.values);
@@ -168,10 +267,17 @@ impl ClassScores {
         let mut reader = Reader::new(bytes, Self::KIND, Self::WHAT)?;
         let classes = usize::try_from(reader.u64()?).unwrap_or(usize::MAX);
         let limit = usize::try_from(reader.u64()?).unwrap_or(usize::MAX);
+        let (spilled, spilled_weights) = (reader.u64()?, reader.bool()?);
+        reader.check(classes > 0, "has no classes")?;
+        let mut groups = GroupWeights::new(classes);
+        groups.weights = reader.f64s()?;
+        let whole = groups.groups.checked_mul(classes);
+        let sound = (groups.weights.is_empty() || Some(groups.weights.len()) == whole)
+            && groups.weights.iter().all(|w| w.is_finite() && *w >= 0.0);
+        reader.check(sound, "has groups that do not fit")?;
         let length = reader.length(4)?;
         let truth: Vec<u32> = (0..length).map(|_| reader.u32()).collect::<Result<_>>()?;
         let (values, weights) = (reader.f64s()?, reader.f64s()?);
-        reader.check(classes > 0, "has no classes")?;
         let sound = Some(values.len()) == truth.len().checked_mul(classes)
             && truth.iter().all(|&class| (class as usize) < classes)
             && (weights.is_empty() || weights.len() == truth.len())
@@ -182,6 +288,9 @@ impl ClassScores {
         Ok(Self {
             classes,
             limit,
+            spilled,
+            spilled_weights,
+            groups,
             truth,
             values,
             weights,
@@ -189,16 +298,113 @@ impl ClassScores {
     }
 }
 
-/// Areas of all classes and, per row, the linear part of each average.
-struct Averages<'a> {
-    rows: &'a ClassScores,
-    sizes: &'a [f64],
+/// About so many sums are held for the variance of rows that were spilled.
+pub(super) const INTO_GROUPS: usize = 1 << 20;
+
+/// The share of an ordered pair of classes in both averages over pairs.
+pub(super) fn pair(sizes: &[f64], present: f64, total: f64, class: usize, other: usize) -> [f64; 2] {
+    [
+        1.0 / (present * (present - 1.0)),
+        // Over unordered pairs of present classes, Σ (size + size) = (present − 1) · total.
+        0.5 * (sizes[class] + sizes[other]) / ((present - 1.0) * total),
+    ]
+}
+
+/// The areas of all classes, and their averages.
+pub(super) struct Areas {
+    sizes: Vec<f64>,
     total: f64,
     present: f64,
     ovr: Vec<f64>,
-    ovo: f64,
-    ovo_weighted: f64,
-    pair_weight: f64,
+    ovo: [f64; 2],
+}
+
+impl Areas {
+    pub(super) fn new(sizes: &[f64]) -> Self {
+        Self {
+            sizes: sizes.to_vec(),
+            total: sizes.iter().sum(),
+            present: sizes.iter().filter(|&&size| size > 0.0).count() as f64,
+            ovr: Vec::with_capacity(sizes.len()),
+            ovo: [0.0; 2],
+        }
+    }
+
+    pub(super) fn sizes(&self) -> &[f64] {
+        &self.sizes
+    }
+
+    pub(super) fn total(&self) -> f64 {
+        self.total
+    }
+
+    pub(super) fn present(&self) -> f64 {
+        self.present
+    }
+
+    fn pair(&self, class: usize, other: usize) -> [f64; 2] {
+        pair(&self.sizes, self.present, self.total, class, other)
+    }
+
+    /// The next class has no rows.
+    pub(super) fn add_absent(&mut self) {
+        self.ovr.push(f64::NAN);
+    }
+
+    /// The next class's area against the rest, and against each other class.
+    pub(super) fn add(&mut self, class: usize, area: f64, pair_areas: &[f64]) {
+        self.ovr.push(area);
+        for (other, area) in pair_areas.iter().enumerate() {
+            if other != class && self.sizes[other] > 0.0 {
+                let share = self.pair(class, other);
+                self.ovo[0] += share[0] * area;
+                self.ovo[1] += share[1] * area;
+            }
+        }
+    }
+
+    /// The averages; variances in the order of the fields of [`MulticlassAuc`].
+    pub(super) fn finish(self, has_weights: bool, variances: [f64; 4], z: f64) -> MulticlassAuc {
+        let macro_ovr: Sum = self.ovr.iter().copied().collect();
+        let macro_ovr = if self.ovr.iter().any(|area| area.is_nan()) {
+            f64::NAN
+        } else {
+            macro_ovr.value() / self.sizes.len() as f64
+        };
+        let mut weighted = Sum::default();
+        for (&area, &size) in self.ovr.iter().zip(&self.sizes) {
+            if size > 0.0 {
+                weighted.add_product(area, size);
+            }
+        }
+        let one_class = self.present < 2.0;
+        let [ovo, ovo_weighted] = if one_class || has_weights {
+            [f64::NAN; 2]
+        } else {
+            self.ovo
+        };
+        let weighted = if one_class {
+            f64::NAN
+        } else {
+            weighted.value() / self.total
+        };
+        let estimate = |value: f64, variance: f64| {
+            Estimate::around(value, variance.sqrt(), z, (0.0, 1.0), Method::Delta)
+        };
+        let [of_ovr, of_weighted, of_ovo, of_ovo_weighted] = variances;
+        MulticlassAuc {
+            ovr: estimate(macro_ovr, of_ovr),
+            ovr_weighted: estimate(weighted, of_weighted),
+            ovo: estimate(ovo, of_ovo),
+            ovo_weighted: estimate(ovo_weighted, of_ovo_weighted),
+        }
+    }
+}
+
+/// Areas of all classes and, per row, the linear part of each average.
+struct Walks<'a> {
+    rows: &'a ClassScores,
+    areas: Areas,
     influence: [Vec<f64>; 4],
 }
 
@@ -207,33 +413,17 @@ const OVR_WEIGHTED: usize = 1;
 const OVO: usize = 2;
 const OVO_WEIGHTED: usize = 3;
 
-impl<'a> Averages<'a> {
-    fn new(rows: &'a ClassScores, sizes: &'a [f64]) -> Self {
-        let total = sizes.iter().sum();
-        let present = sizes.iter().filter(|&&size| size > 0.0).count() as f64;
-        Self {
-            rows,
-            sizes,
-            total,
-            present,
-            ovr: Vec::with_capacity(sizes.len()),
-            ovo: 0.0,
-            ovo_weighted: 0.0,
-            // Over unordered pairs of present classes, Σ (size + size) = (present − 1) · total.
-            pair_weight: (present - 1.0) * total,
-            influence: [(); 4].map(|()| vec![0.0; rows.len()]),
-        }
-    }
-
+impl Walks<'_> {
     fn add_class(&mut self, class: usize, weight: &impl Fn(usize) -> f64) {
         let order = self.rows.order(class);
-        let own = self.sizes[class];
-        let rest = self.total - own;
+        let (sizes, total) = (self.areas.sizes.clone(), self.areas.total);
+        let own = sizes[class];
+        let rest = total - own;
         if own <= 0.0 {
-            self.ovr.push(f64::NAN);
+            self.areas.add_absent();
             return;
         }
-        let classes = self.sizes.len();
+        let classes = sizes.len();
         // Weight above the current group, of each class; and per other class the sum of own rows' placements.
         let mut above = vec![0.0; classes];
         let mut placements = vec![0.0; classes];
@@ -252,16 +442,16 @@ impl<'a> Averages<'a> {
                 if truth != class {
                     // (row, against the rest, ovo, ovo weighted); 1 is a perfect place.
                     let place = middle[class] / own;
-                    let pair = self.pair(class, truth);
+                    let pair = self.areas.pair(class, truth);
                     parts.push((row, place, pair[0] * place, pair[1] * place));
                     continue;
                 }
                 wrong.add_product(weight(at), middle_rest);
                 let mut ovo = [0.0; 2];
-                for other in (0..classes).filter(|&c| c != class && self.sizes[c] > 0.0) {
-                    let place = 1.0 - middle[other] / self.sizes[other];
+                for other in (0..classes).filter(|&c| c != class && sizes[c] > 0.0) {
+                    let place = 1.0 - middle[other] / sizes[other];
                     placements[other] += place;
-                    let pair = self.pair(class, other);
+                    let pair = self.areas.pair(class, other);
                     ovo[0] += pair[0] * place;
                     ovo[1] += pair[1] * place;
                 }
@@ -276,14 +466,13 @@ impl<'a> Averages<'a> {
         } else {
             f64::NAN
         };
-        self.ovr.push(area);
+        let areas: Vec<f64> = placements.iter().map(|places| places / own).collect();
+        self.areas.add(class, area, &areas);
         let mut mean_own = [0.0; 2];
         let mut pair_areas = vec![[0.0; 2]; classes];
-        for other in (0..classes).filter(|&c| c != class && self.sizes[c] > 0.0) {
-            let pair = self.pair(class, other);
-            let area = placements[other] / own;
-            self.ovo += pair[0] * area;
-            self.ovo_weighted += pair[1] * area;
+        for other in (0..classes).filter(|&c| c != class && sizes[c] > 0.0) {
+            let pair = self.areas.pair(class, other);
+            let area = areas[other];
             pair_areas[other] = [pair[0] * area, pair[1] * area];
             mean_own[0] += pair[0] * area;
             mean_own[1] += pair[1] * area;
@@ -298,55 +487,9 @@ impl<'a> Averages<'a> {
                 pair_areas[truth]
             };
             self.influence[OVR][at] += (place - area) / size / classes as f64;
-            self.influence[OVR_WEIGHTED][at] += (place - area) / size * own / self.total;
-            self.influence[OVO][at] += (ovo - centre[0]) / self.sizes[truth];
-            self.influence[OVO_WEIGHTED][at] += (ovo_weighted - centre[1]) / self.sizes[truth];
-        }
-    }
-
-    /// The share of an ordered pair in both averages over pairs.
-    fn pair(&self, class: usize, other: usize) -> [f64; 2] {
-        [
-            1.0 / (self.present * (self.present - 1.0)),
-            0.5 * (self.sizes[class] + self.sizes[other]) / self.pair_weight,
-        ]
-    }
-
-    fn finish(self, z: f64, has_weights: bool) -> MulticlassAuc {
-        let macro_ovr: Sum = self.ovr.iter().copied().collect();
-        let macro_ovr = if self.ovr.iter().any(|area| area.is_nan()) {
-            f64::NAN
-        } else {
-            macro_ovr.value() / self.sizes.len() as f64
-        };
-        let mut weighted = Sum::default();
-        for (&area, &size) in self.ovr.iter().zip(self.sizes) {
-            if size > 0.0 {
-                weighted.add_product(area, size);
-            }
-        }
-        let one_class = self.present < 2.0;
-        let (ovo, ovo_weighted) = if one_class || has_weights {
-            (f64::NAN, f64::NAN)
-        } else {
-            (self.ovo, self.ovo_weighted)
-        };
-        let weight = |row: usize| self.rows.weights.get(row).copied().unwrap_or(1.0);
-        let estimate = |value: f64, which: usize| {
-            let influence = self.influence[which].iter().enumerate();
-            let variance: f64 = influence.map(|(row, part)| (part * weight(row)).powi(2)).sum();
-            Estimate::around(value, variance.sqrt(), z, (0.0, 1.0), Method::Delta)
-        };
-        let weighted = if one_class {
-            f64::NAN
-        } else {
-            weighted.value() / self.total
-        };
-        MulticlassAuc {
-            ovr: estimate(macro_ovr, OVR),
-            ovr_weighted: estimate(weighted, OVR_WEIGHTED),
-            ovo: estimate(ovo, OVO),
-            ovo_weighted: estimate(ovo_weighted, OVO_WEIGHTED),
+            self.influence[OVR_WEIGHTED][at] += (place - area) / size * own / total;
+            self.influence[OVO][at] += (ovo - centre[0]) / sizes[truth];
+            self.influence[OVO_WEIGHTED][at] += (ovo_weighted - centre[1]) / sizes[truth];
         }
     }
 }

@@ -3,8 +3,8 @@
 use lodeway_domain::{Error, Result};
 
 use super::{
-    ClassScores, ClassificationBatch, ClassificationSpec, Probabilities, ProbabilityClasses,
-    ProbabilityShape, ProbabilityState, Ranked, Scores, default_positive,
+    ClassScores, ClassificationBatch, ClassificationSpec, FromRuns, Probabilities, ProbabilityClasses,
+    ProbabilityShape, ProbabilityState, Scores, default_positive,
 };
 use crate::{Estimate, Label, ScoreSink, check};
 
@@ -133,7 +133,10 @@ impl ProbabilityPart {
             Order::Multi(scores) => {
                 self.sums
                     .update(places, Probabilities::PerClass(values), weights)?;
-                scores.update(places, values, weights)
+                match sink {
+                    None => scores.update(places, values, weights),
+                    Some(sink) => scores.update_or_spill(places, values, weights, sink),
+                }
             }
             Order::Binary(scores) => {
                 let is_positive: Vec<bool> = places
@@ -176,7 +179,7 @@ impl ProbabilityPart {
         &self,
         top_k: usize,
         z: f64,
-        ranked: Option<Ranked>,
+        from_runs: Option<FromRuns>,
         put: &mut impl FnMut(&str, Estimate),
     ) -> Result<()> {
         put("log_loss", self.sums.log_loss_estimate(z));
@@ -184,10 +187,10 @@ impl ProbabilityPart {
         put("calibration_error", self.sums.calibration_error_estimate(z));
         match &self.order {
             Order::Binary(scores) => {
-                let ranked = match ranked {
-                    Some(ranked) => ranked,
-                    None if scores.spilled() == 0 => scores.ranking().finish(),
-                    None => return Err(Error::invalid("ranked", "is needed, because scores were spilled")),
+                let ranked = match from_runs {
+                    Some(FromRuns::Ranked(ranked)) => ranked,
+                    _ if scores.spilled() == 0 => scores.ranking().finish(),
+                    _ => return Err(missing_runs()),
                 };
                 put("roc_auc", ranked.roc_auc_estimate(z));
                 put("average_precision", ranked.average_precision_estimate(z));
@@ -197,7 +200,11 @@ impl ProbabilityPart {
                     &format!("top_{top_k}_accuracy"),
                     self.sums.top_k_estimate(top_k, z),
                 );
-                let areas = scores.auc(z);
+                let areas = match from_runs {
+                    Some(FromRuns::Classes(areas)) => areas,
+                    _ if scores.spilled() == 0 => scores.auc(z),
+                    _ => return Err(missing_runs()),
+                };
                 put("roc_auc", areas.ovr);
                 put("roc_auc_ovr", areas.ovr);
                 put("roc_auc_ovr_weighted", areas.ovr_weighted);
@@ -207,4 +214,8 @@ impl ProbabilityPart {
         }
         Ok(())
     }
+}
+
+fn missing_runs() -> Error {
+    Error::invalid("from_runs", "is needed, because scores were spilled")
 }

@@ -2,8 +2,9 @@
 
 use lodeway_domain::{Error, Result};
 
+use super::calibration::Gaps;
 use crate::{
-    Estimate, Method, Sum,
+    Estimate, Sum,
     bytes::{Reader, Writer},
     check,
     estimate::wilson,
@@ -34,9 +35,11 @@ pub struct ProbabilityState {
     shape: ProbabilityShape,
     log_loss: Mean,
     brier: Mean,
-    /// Of (hit − confidence): its square's mean is what the interval of the calibration error needs.
+    /// Of (hit − confidence).
     gap: Mean,
     confidence: Vec<Bin>,
+    /// Of each bin of the confidence: the sum of (w · (hit − confidence))², which its interval needs.
+    squares: Vec<Sum>,
     positive: Vec<Bin>,
     /// Weight of rows whose true class is at place 0, 1, … of the predicted order.
     places: Vec<Sum>,
@@ -94,6 +97,7 @@ impl ProbabilityState {
             brier: Mean::default(),
             gap: Mean::default(),
             confidence: vec![Bin::default(); bins],
+            squares: vec![Sum::default(); bins],
             positive: vec![Bin::default(); if shape.classes == 2 { bins } else { 0 }],
             places: vec![Sum::default(); if shape.classes > 2 { places } else { 0 }],
         })
@@ -156,6 +160,10 @@ impl ProbabilityState {
         let hit = f64::from(u8::from(is_hit));
         self.gap.add(hit - confidence, weight);
         add_to_bin(&mut self.confidence, confidence, hit, weight);
+        let gap = weight * (hit - confidence);
+        if let Some(sum) = self.squares.get_mut(bin_of(confidence, self.confidence.len())) {
+            sum.add(gap * gap);
+        }
     }
 
     /// Adds the rows of another state. Errors: `INVALID_FIELD` if it has other classes or bins.
@@ -179,8 +187,9 @@ impl ProbabilityState {
                 bin.observed.merge(other.observed);
             }
         }
-        for (place, other) in self.places.iter_mut().zip(&other.places) {
-            place.merge(*other);
+        let sums = self.places.iter_mut().chain(&mut self.squares);
+        for (sum, other) in sums.zip(other.places.iter().chain(&other.squares)) {
+            sum.merge(*other);
         }
         Ok(())
     }
@@ -262,12 +271,16 @@ impl ProbabilityState {
         self.brier.estimate(z, (0.0, 2.0))
     }
 
-    /// With the bins' signs fixed the error is a mean, and so has a mean's variance.
     pub(crate) fn calibration_error_estimate(&self, z: f64) -> Estimate {
-        let value = self.calibration_error();
-        let variance = (self.gap.second_moment() - value * value).max(0.0);
-        let error = (variance / self.gap.effective_rows()).sqrt();
-        Estimate::around(value, error, z, (0.0, 1.0), Method::Delta)
+        let (weight, rows) = (self.gap.weight(), self.gap.effective_rows());
+        let gap = |bin: &Bin| (bin.observed - bin.predicted).value() / weight;
+        let gaps: Vec<f64> = self.confidence.iter().map(gap).collect();
+        let error = |(square, gap): (&Sum, &f64)| {
+            let variance = square.value() / (weight * weight) - gap * gap / rows;
+            variance.max(0.0).sqrt()
+        };
+        let errors = self.squares.iter().zip(&gaps).map(error).collect();
+        Gaps::new(gaps, errors, rows).estimate(self.calibration_error(), z)
     }
 
     pub(crate) fn top_k_estimate(&self, k: usize, z: f64) -> Estimate {
@@ -288,7 +301,8 @@ impl ProbabilityState {
             writer.sum(bin.predicted);
             writer.sum(bin.observed);
         }
-        self.places.iter().for_each(|&place| writer.sum(place));
+        let sums = self.squares.iter().chain(&self.places);
+        sums.for_each(|&sum| writer.sum(sum));
         writer.finish()
     }
 
@@ -313,8 +327,8 @@ impl ProbabilityState {
                 observed: reader.sum()?,
             };
         }
-        for place in &mut state.places {
-            *place = reader.sum()?;
+        for sum in state.squares.iter_mut().chain(&mut state.places) {
+            *sum = reader.sum()?;
         }
         reader.finish()?;
         Ok(state)

@@ -32,7 +32,7 @@ impl ProbabilityClasses {
 }
 
 /// What a [`ClassificationState`] is told before it sees rows; parts that are to be merged are told the same.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ClassificationSpec {
     /// The positive class of a problem with two; by default that of [`default_positive`].
     pub positive: Option<Label>,
@@ -44,6 +44,8 @@ pub struct ClassificationSpec {
     pub top_k: usize,
     /// What `precision`, `recall` and `f1` are for more than two classes.
     pub average: MultiAverage,
+    /// Further F scores, each with recall beta times as important as precision; above 0.
+    pub betas: Vec<f64>,
     /// Rows that are held for ROC AUC and average precision; more need a [`ScoreSink`].
     pub max_rows: usize,
 }
@@ -68,6 +70,7 @@ impl Default for ClassificationSpec {
             bins: 15,
             top_k: 2,
             average: MultiAverage::default(),
+            betas: Vec::new(),
             max_rows: 1 << 25,
         }
     }
@@ -82,6 +85,11 @@ pub fn default_positive(labels: &[Label]) -> Option<Label> {
         Label::Int(-1..=1) => Some(Label::Int(1)),
         greatest => Some(greatest.clone()),
     }
+}
+
+/// Whether an F score may have it.
+pub(crate) fn is_beta(beta: f64) -> bool {
+    beta.is_finite() && beta > 0.0
 }
 
 impl MultiAverage {
@@ -110,6 +118,7 @@ impl ClassificationSpec {
         writer.length(self.bins);
         writer.length(self.top_k);
         writer.u8(self.average as u8);
+        writer.f64s(&self.betas);
         writer.length(self.max_rows);
     }
 
@@ -140,12 +149,15 @@ impl ClassificationSpec {
             2 => MultiAverage::Weighted,
             _ => return Err(reader.damaged("has an unknown average")),
         };
+        let betas = reader.f64s()?;
+        reader.check(betas.iter().all(|beta| is_beta(*beta)), "has a beta that is none")?;
         Ok(Self {
             positive: positive.pop(),
             probabilities,
             bins,
             top_k,
             average,
+            betas,
             max_rows: usize::try_from(reader.u64()?).unwrap_or(usize::MAX),
         })
     }

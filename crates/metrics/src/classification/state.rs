@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use lodeway_domain::{Error, Result};
 
 use super::{
-    Average, ClassScores, ClassificationSpec, ConfusionState, Margins, Over, Part, ProbabilityState, Ranked,
-    Scores, default_positive,
+    Average, ClassScores, ClassificationSpec, ConfusionState, Margins, MulticlassAuc, Over, Part,
+    ProbabilityState, Ranked, Scores, default_positive,
     part::{Order, ProbabilityPart, most_probable},
 };
 use crate::{
@@ -27,6 +27,15 @@ pub struct ClassificationBatch<'a> {
     pub probability: Option<&'a [f64]>,
     /// Sample weights.
     pub weights: Option<&'a [f64]>,
+}
+
+/// What merged runs of spilled scores come to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum FromRuns {
+    /// Of two classes, from a [`Ranking`](super::Ranking).
+    Ranked(Ranked),
+    /// Of more, from [`ClassScores::auc_of_runs`].
+    Classes(MulticlassAuc),
 }
 
 /// Sums and scores of all rows of a classifier. Parts merge, in any order, into the state of the whole.
@@ -72,9 +81,9 @@ impl ClassificationState {
         self.add(batch, None)
     }
 
-    /// Adds a batch; scores of a binary problem that exceed the bound go to `sink`.
+    /// Adds a batch; scores that exceed the bound go to `sink`.
     ///
-    /// At the end the caller calls [`ClassificationState::spill`], merges the runs and gives the result to
+    /// At the end the caller calls [`ClassificationState::spill`], merges the runs and gives what they come to to
     /// [`ClassificationState::finish`]. Errors: as [`ClassificationState::update`], and those of the sink.
     pub fn update_or_spill(
         &mut self,
@@ -146,6 +155,7 @@ impl ClassificationState {
     pub fn spill(&mut self, sink: &mut dyn ScoreSink) -> Result<()> {
         match self.probability.as_mut().map(|p| &mut p.order) {
             Some(Order::Binary(scores)) if scores.spilled() > 0 => scores.spill(sink),
+            Some(Order::Multi(scores)) if scores.spilled() > 0 => scores.spill(sink),
             _ => Ok(()),
         }
     }
@@ -168,7 +178,8 @@ impl ClassificationState {
         }
     }
 
-    pub(crate) fn class_scores(&self) -> Option<&ClassScores> {
+    /// The probabilities of a problem with more classes so far, for its areas.
+    pub fn class_scores(&self) -> Option<&ClassScores> {
         match &self.probability.as_ref()?.order {
             Order::Binary(_) => None,
             Order::Multi(scores) => Some(scores),
@@ -177,9 +188,9 @@ impl ClassificationState {
 
     /// Every metric by its short name, with analytic intervals of `confidence` (0.95, say).
     ///
-    /// `ranked` is what the merged runs gave, if scores were spilled. Errors: `INVALID_FIELD` for no rows or no weight, a
-    /// positive class that is neither of two, or spilled scores without `ranked`.
-    pub fn finish(&self, confidence: f64, ranked: Option<Ranked>) -> Result<BTreeMap<String, Estimate>> {
+    /// `from_runs` is what the merged runs gave, if scores were spilled. Errors: `INVALID_FIELD` for no rows or no weight, a
+    /// positive class that is neither of two, or spilled scores without `from_runs`.
+    pub fn finish(&self, confidence: f64, from_runs: Option<FromRuns>) -> Result<BTreeMap<String, Estimate>> {
         let z = z_of(confidence);
         let confusion = self.confusion.finish()?;
         let mut metrics = BTreeMap::new();
@@ -198,23 +209,27 @@ impl ClassificationState {
             };
             put("precision", confusion.share_of_class(Part::Precision, class, z));
             put("recall", confusion.share_of_class(Part::Recall, class, z));
-            put("f1", confusion.delta(|m| m.part(Part::FBeta(1.0), over), unit, z));
+            for (part, name) in parts(&self.spec.betas) {
+                if let Part::FBeta(_) = part {
+                    put(&name, confusion.delta(|m| m.part(part, over), unit, z));
+                }
+            }
         } else {
-            for (part, part_name) in PARTS {
+            for (part, part_name) in parts(&self.spec.betas) {
                 for (over, over_name) in AVERAGES {
                     let estimate = match over {
                         Over::Micro => confusion.share(confusion.accuracy(), z),
-                        _ => confusion.delta(|m| m.part(*part, *over), unit, z),
+                        _ => confusion.delta(|m| m.part(part, *over), unit, z),
                     };
                     put(&format!("{part_name}_{over_name}"), estimate);
                     if *over == self.spec.average.over() {
-                        put(part_name, estimate);
+                        put(&part_name, estimate);
                     }
                 }
             }
         }
         if let Some(probability) = &self.probability {
-            probability.put_metrics(self.spec.top_k, z, ranked, &mut put)?;
+            probability.put_metrics(self.spec.top_k, z, from_runs, &mut put)?;
         }
         Ok(metrics)
     }
@@ -288,11 +303,20 @@ pub(crate) const MARGIN_METRICS: &[MarginMetric] = &[
     ("cohen_kappa", Margins::cohen_kappa, (-1.0, 1.0)),
     ("matthews", Margins::matthews, (-1.0, 1.0)),
 ];
-pub(crate) const PARTS: &[(Part, &str)] = &[
-    (Part::Precision, "precision"),
-    (Part::Recall, "recall"),
-    (Part::FBeta(1.0), "f1"),
-];
+/// The metrics of single classes, with those of further betas, by their names.
+pub(crate) fn parts(betas: &[f64]) -> Vec<(Part, String)> {
+    let known = [
+        (Part::Precision, "precision"),
+        (Part::Recall, "recall"),
+        (Part::FBeta(1.0), "f1"),
+    ];
+    let known = known.into_iter().map(|(part, name)| (part, name.to_owned()));
+    let further = betas
+        .iter()
+        .map(|beta| (Part::FBeta(*beta), format!("fbeta_{beta}")));
+    known.chain(further).collect()
+}
+
 pub(crate) const AVERAGES: &[(Over, &str)] = &[
     (Over::Micro, "micro"),
     (Over::Macro, "macro"),

@@ -30,6 +30,7 @@ pub(super) fn evaluate(columns: &Columns<'_>, options: &Options, is_resampled: b
         bins: options.bins,
         top_k: options.top_k,
         average: options.average,
+        betas: options.betas.clone(),
         max_rows: batch.target.len(),
     })?;
     state.update(&batch)?;

@@ -10,7 +10,7 @@ auto;padding:0 1rem}table{border-collapse:collapse;margin:1rem 0}th,td{padding:.
 border-bottom:1px solid #98a2b355}td.n{text-align:right;font-variant-numeric:tabular-nums}.plots{display:flex;\
 flex-wrap:wrap;gap:1rem}.pass{color:#12875d}.fail{color:#d0402b}code{font-size:.85em;overflow-wrap:anywhere}";
 
-/// One HTML page: verdict, metrics with intervals, comparison, plots, slices. It loads nothing.
+/// One HTML page: verdict, metrics with intervals, classes, comparison, plots, slices. It loads nothing.
 pub fn html(title: &str, report: &Report) -> String {
     let mut out = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}</title><style>{STYLE}</style></head>\
@@ -34,6 +34,7 @@ pub fn html(title: &str, report: &Report) -> String {
     verdict(&mut out, report);
     out.push_str("<h2>Metrics</h2>");
     metrics(&mut out, &report.metrics);
+    per_class(&mut out, report);
     comparison(&mut out, report);
     out.push_str("<h2>Plots</h2><div class=\"plots\">");
     for plot in plots(report) {
@@ -111,6 +112,21 @@ fn comparison(out: &mut String, report: &Report) {
             let _ = write!(out, "<td class=\"n\">{}", number(value));
         }
         let _ = write!(out, "<td>{}</tr>", escape(&row.test));
+    }
+    out.push_str("</table>");
+}
+
+fn per_class(out: &mut String, report: &Report) {
+    if report.per_class.is_empty() {
+        return;
+    }
+    out.push_str("<h2>Classes</h2><table><tr><th>class<th>precision<th>recall<th>F1<th>support</tr>");
+    for row in &report.per_class {
+        let _ = write!(out, "<tr><td>{}", escape(&row.class));
+        for value in [row.precision, row.recall, row.f1] {
+            let _ = write!(out, "<td class=\"n\">{}", number(value));
+        }
+        let _ = write!(out, "<td class=\"n\">{}</tr>", row.support);
     }
     out.push_str("</table>");
 }

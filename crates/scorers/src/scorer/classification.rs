@@ -4,12 +4,18 @@ use std::path::Path;
 
 use lodeway_domain::Result;
 use lodeway_metrics::{
-    ClassificationBatch, ClassificationSpec, ClassificationState, CurvePoints, Ranked, Ranking,
+    ClassificationBatch, ClassificationSpec, ClassificationState, CurvePoints, FromRuns, MulticlassAuc,
+    Ranked, Ranking, normal::z_of,
 };
 
 use super::{Bounds, Scored};
 use crate::{
-    curves::Curves, plan::PlanOptions, report::ConfusionTable, rows::View, setting::Setting, spill::Spill,
+    curves::Curves,
+    plan::PlanOptions,
+    report::{ClassRow, ConfusionTable},
+    rows::View,
+    setting::Setting,
+    spill::Spill,
 };
 
 pub(crate) struct Classification {
@@ -19,8 +25,8 @@ pub(crate) struct Classification {
 }
 
 impl Classification {
-    /// The most values that are held for the areas of more than two classes, which do not spill.
-    const MULTI_VALUES: usize = 1 << 25;
+    /// The most values that are held for the areas of more than two classes.
+    const MULTI_VALUES: usize = 1 << 24;
 
     pub(crate) fn new(
         setting: &Setting,
@@ -35,11 +41,8 @@ impl Classification {
             bins: options.bins,
             top_k: options.top_k,
             average: options.multi_average(),
-            max_rows: if width > 2 {
-                Self::MULTI_VALUES / width
-            } else {
-                bounds.rows
-            },
+            betas: options.betas.clone(),
+            max_rows: bounds.rows.min(Self::MULTI_VALUES / width.max(1)).max(1),
         })?;
         Ok(Self {
             state,
@@ -62,7 +65,11 @@ impl Classification {
     pub(crate) fn finish(mut self, confidence: f64) -> Result<Scored> {
         let (ranked, points) = self.rank()?;
         let curves = Curves::of_classifier(self.state.probability(), points.as_deref())?;
-        let metrics = self.state.finish(confidence, ranked)?;
+        let from_runs = match ranked {
+            Some(ranked) => Some(FromRuns::Ranked(ranked)),
+            None => self.areas(confidence)?.map(FromRuns::Classes),
+        };
+        let metrics = self.state.finish(confidence, from_runs)?;
         let confusion = self.state.confusion().finish()?;
         Ok(Scored {
             metrics,
@@ -70,7 +77,20 @@ impl Classification {
             samples: confusion.rows(),
             labels: confusion.labels().to_vec(),
             confusion: Some(ConfusionTable::of(&confusion)),
+            per_class: ClassRow::all(&confusion),
         })
+    }
+
+    /// The areas of more than two classes, if their scores did not fit in memory.
+    fn areas(&mut self, confidence: f64) -> Result<Option<MulticlassAuc>> {
+        self.state.spill(&mut self.spill)?;
+        match self.state.class_scores() {
+            Some(scores) if scores.spilled() > 0 => {
+                let runs = |class| self.spill.merged_of(class);
+                scores.auc_of_runs(z_of(confidence), runs).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// One walk over all scores in order, for areas and curves.

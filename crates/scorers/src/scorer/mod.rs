@@ -14,7 +14,7 @@ use self::{classification::Classification, ranking::Ranking, regression::Regress
 use crate::{
     curves::Curves,
     plan::{PlanOptions, Task},
-    report::ConfusionTable,
+    report::{ClassRow, ConfusionTable},
     rows::View,
     setting::Setting,
 };
@@ -25,6 +25,7 @@ pub(crate) struct Scored {
     pub(crate) metrics: BTreeMap<String, Estimate>,
     pub(crate) curves: Curves,
     pub(crate) confusion: Option<ConfusionTable>,
+    pub(crate) per_class: Vec<ClassRow>,
     /// Rows, or queries in ranking.
     pub(crate) samples: u64,
     /// The classes that occur.

@@ -103,6 +103,7 @@ impl Ranking {
             metrics,
             curves: Curves::default(),
             confusion: None,
+            per_class: Vec::new(),
             labels: Vec::new(),
             samples: self.queries,
         })

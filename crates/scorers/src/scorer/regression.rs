@@ -114,6 +114,7 @@ impl Regression {
                 ..Curves::default()
             },
             confusion: None,
+            per_class: Vec::new(),
             labels: Vec::new(),
             samples: self.state.sums().rows(),
         })

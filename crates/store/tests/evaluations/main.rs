@@ -86,6 +86,7 @@ fn record(id: &str, ms: i64) -> EvaluationRecord {
         data_digest: String::new(),
         model: None,
         baseline_model: None,
+        scorer_models: std::collections::BTreeMap::new(),
         run_id: String::new(),
         artifact_uri: String::new(),
         metrics: Vec::new(),

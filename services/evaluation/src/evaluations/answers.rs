@@ -24,9 +24,9 @@ const LABELS: [&str; 6] = [
 const PROBABILITIES: [&str; 3] = ["probabilities", "probability", "output_probability"];
 
 /// Columns of one output: one of them, or those of a matrix.
-struct Output {
-    name: String,
-    columns: Vec<Column>,
+pub(super) struct Output {
+    pub(super) name: String,
+    pub(super) columns: Vec<Column>,
 }
 
 impl Output {
@@ -139,7 +139,8 @@ fn greatest(columns: &[Column]) -> Result<Column> {
     Column::new(PREDICTION, Type::Int64, values, None).map_err(|e| refused(e.to_string()))
 }
 
-fn number(column: &Column, row: usize) -> f64 {
+/// A value as a number; NaN where it is none.
+pub(super) fn number(column: &Column, row: usize) -> f64 {
     match column.value(row) {
         lodeway_tables::Value::Int(n) => n as f64,
         lodeway_tables::Value::Uint(n) => n as f64,
@@ -150,7 +151,8 @@ fn number(column: &Column, row: usize) -> f64 {
     }
 }
 
-fn outputs(payload: &Payload) -> Result<Vec<Output>> {
+/// Every output, its columns as long as they came.
+pub(super) fn outputs(payload: &Payload) -> Result<Vec<Output>> {
     match payload {
         Payload::Frame(frame) => {
             let batch = Batch::from_frame(frame).map_err(|e| refused(e.to_string()))?;

@@ -194,6 +194,7 @@ fn scorer(field: &str, message: wire::Scorer) -> Result<Scorer> {
                 metrics: task.metrics,
                 positive_class: task.positive_class,
                 k,
+                betas: task.betas,
             };
             ("task", kind)
         }
@@ -211,10 +212,11 @@ fn scorer(field: &str, message: wire::Scorer) -> Result<Scorer> {
             let embedder = match similarity.embedder {
                 Some(wire::similarity_scorer::Embedder::Route(route)) => Embedder::Route(route),
                 Some(wire::similarity_scorer::Embedder::ModelUri(uri)) => Embedder::Model(uri),
+                Some(wire::similarity_scorer::Embedder::Endpoint(name)) => Embedder::Endpoint(name),
                 None => {
                     return Err(Error::invalid(
                         format!("{field}.similarity"),
-                        "must name a route or a model",
+                        "must name a route, a model or an endpoint",
                     ));
                 }
             };
@@ -231,8 +233,10 @@ fn scorer(field: &str, message: wire::Scorer) -> Result<Scorer> {
             };
             let kind = ScorerKind::Classifier(ClassifierScorer {
                 model_uri: classifier.model_uri,
+                endpoint: classifier.endpoint,
                 output: classifier.output,
                 of_prompt,
+                greater_is_better: classifier.greater_is_better,
             });
             ("classifier", kind)
         }

@@ -1,13 +1,13 @@
 //! One job, phase by phase: what is there already is not done again.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use lodeway_domain::{
     Caller, Error, Reason, ResourceKind, Result,
     caller::Workspace,
     evaluation::{
-        Baseline, EvaluatedModel, EvaluationRecord, EvaluationSpec, EvaluationState, MetricValue, Part,
-        PartOf, Phase, ScorerKind, Target, Verdict,
+        Baseline, ColumnRoles, EvaluatedModel, EvaluationRecord, EvaluationSpec, EvaluationState,
+        MetricValue, Part, PartOf, Phase, Target, Verdict,
     },
 };
 use lodeway_rpc::CallContext;
@@ -18,13 +18,13 @@ use super::{
     answers::{ANSWER, PREDICTION},
     data::{self, Data},
     files,
-    judge::{self, Bench},
+    judge::{self, Bench, ScorerModels},
     keeper::Keeper,
     measure::{self, Measured, Wanted},
     predict::Predict,
     record,
     replay::{Parts, Replay},
-    target::{self, Asker},
+    target::{self, Asker, Inference},
 };
 use crate::Site;
 
@@ -79,6 +79,7 @@ impl Job {
         let cx = context(&record)?;
         let data = self.data(&cx, &record).await?;
         let (asker, baseline) = self.models(&cx, &data).await?;
+        let scorers = self.scorer_models(&cx).await?;
         record::open_run(&self.site, &self.keeper, &data).await?;
         if let Some(asker) = &asker {
             self.predict(&cx, &data, asker, PartOf::Target).await?;
@@ -86,7 +87,7 @@ impl Job {
         if let Some(asker) = &baseline {
             self.predict(&cx, &data, asker, PartOf::Baseline).await?;
         }
-        self.judge(&cx, &data).await?;
+        self.judge(&cx, &data, &scorers).await?;
         self.keeper
             .save(None, |record| record.progress.phase = Phase::Measure)
             .await?;
@@ -121,21 +122,22 @@ impl Job {
         let asker = match &record.spec.target {
             Target::Data => None,
             Target::Model(uri) => {
-                let (asker, model) = self.model(cx, uri, record.model.as_ref(), data).await?;
+                let (asker, model) = self.model(cx, uri, record.model.as_ref(), &data.roles).await?;
                 self.keeper
                     .save(None, |record| record.model = Some(model))
                     .await?;
-                Some(asker)
+                Some(asker.into())
             }
             other => Some(target::other(&self.site, cx, other, &data.roles).await?),
         };
         let baseline = match &record.spec.baseline {
             Some(Baseline::Model(uri)) => {
-                let (asker, model) = self.model(cx, uri, record.baseline_model.as_ref(), data).await?;
+                let pinned = record.baseline_model.as_ref();
+                let (asker, model) = self.model(cx, uri, pinned, &data.roles).await?;
                 self.keeper
                     .save(None, |record| record.baseline_model = Some(model))
                     .await?;
-                Some(asker)
+                Some(asker.into())
             }
             _ => None,
         };
@@ -147,14 +149,38 @@ impl Job {
         cx: &CallContext,
         uri: &str,
         pinned: Option<&EvaluatedModel>,
-        data: &Data,
-    ) -> Result<(Asker, EvaluatedModel)> {
+        roles: &ColumnRoles,
+    ) -> Result<(Inference, EvaluatedModel)> {
         let known = match pinned {
             None => target::resolve(&self.site, cx, uri).await?,
             // What the name means may have changed since; the version that was begun with counts.
             Some(pinned) => pinned.clone(),
         };
-        target::model(&self.site, cx, &known, &data.roles).await
+        target::model(&self.site, cx, &known, roles).await
+    }
+
+    /// The models that scorers ask, loaded before anything is asked, with their versions pinned the first time.
+    async fn scorer_models(&self, cx: &CallContext) -> Result<ScorerModels> {
+        let record = self.keeper.record().await;
+        let mut found = ScorerModels::new();
+        for scorer in &record.spec.scorers {
+            let Some(uri) = judge::model_uri(scorer) else {
+                continue;
+            };
+            let pinned = record.scorer_models.get(&scorer.name);
+            let loaded = self.model(cx, uri, pinned, &ColumnRoles::default()).await?;
+            found.insert(scorer.name.clone(), loaded);
+        }
+        let pinned = found
+            .iter()
+            .map(|(name, (_, model))| (name.clone(), model.clone()));
+        let pinned: BTreeMap<_, _> = pinned.collect();
+        if pinned != record.scorer_models {
+            self.keeper
+                .save(None, |record| record.scorer_models = pinned)
+                .await?;
+        }
+        Ok(found)
     }
 
     async fn predict(&self, cx: &CallContext, data: &Data, asker: &Asker, of: PartOf) -> Result<()> {
@@ -194,7 +220,7 @@ impl Job {
     }
 
     /// Has answers judged, where a scorer does that.
-    async fn judge(&self, cx: &CallContext, data: &Data) -> Result<()> {
+    async fn judge(&self, cx: &CallContext, data: &Data, models: &ScorerModels) -> Result<()> {
         let record = self.keeper.record().await;
         let (id, spec) = (&record.evaluation_id, &record.spec);
         if !judge::is_wanted(spec) {
@@ -202,7 +228,7 @@ impl Job {
         }
         let (replay, wanted) = self.kept(cx).await?.answers(spec, data)?;
         let place = (files::location(id), self.work.clone());
-        let bench = Bench::open(&self.site, cx, self.keeper.lease(), spec, &wanted, place).await?;
+        let bench = Bench::open(&self.site, cx, self.keeper.lease(), spec, models, &wanted, place).await?;
         let done = self.site.store.parts(id).await?;
         self.keeper.note(|record| {
             record.progress.phase = Phase::Judge;
@@ -232,7 +258,9 @@ impl Job {
     async fn finish(&self, cx: &CallContext, data: &Data, kept: &Kept, measured: Measured) -> Result<()> {
         let record = self.keeper.record().await;
         let baseline = self.baseline(cx, &record, &measured).await?;
-        let verdict = Verdict::of(&record.spec.thresholds, &measured.metrics, &baseline);
+        let verdict = Verdict::of(&record.spec.thresholds, &measured.metrics, &baseline, |metric| {
+            record.spec.more_is_better(metric)
+        });
         let report = record::report(&record, &measured, verdict.as_ref(), kept.failures())?;
         self.keeper.note(|record| record.progress.phase = Phase::Record);
         let overall: Vec<_> = measured
@@ -352,10 +380,7 @@ impl Kept {
     pub(super) fn replay(&self, spec: &EvaluationSpec, data: &Data) -> Result<(Replay, Wanted)> {
         let (mut replay, mut wanted) = self.answers(spec, data)?;
         if let Some(parts) = self.open(PartOf::Judge)? {
-            let scorers = spec
-                .scorers
-                .iter()
-                .filter(|scorer| matches!(scorer.kind, ScorerKind::Judge(_) | ScorerKind::Similarity(_)));
+            let scorers = spec.scorers.iter().filter(|scorer| judge::asks(scorer));
             let names = scorers.map(|scorer| scorer.name.clone());
             wanted.judged = replay.with_judgements(data, &parts, names);
         }

@@ -1,43 +1,41 @@
-//! Judges of answers: scorers that ask an LLM about every row, part by part. A part that is kept is never judged again,
-//! and what an LLM answered is kept besides, by what it was asked.
+//! Judges of answers: scorers that ask an LLM, an embedding model or a classifier about every row, part by part. A part
+//! that is kept is never judged again, and what was answered is kept besides, by what was asked.
 
 use std::{
     collections::{BTreeMap, HashSet},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
-use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use lodeway_domain::{
     Error, Result,
-    caller::Workspace,
     evaluation::{
-        Embedder, EvaluationSpec, JudgeKind, JudgeScorer, Part, PartOf, ScoreKind, Scorer, ScorerKind, Usage,
+        Embedder, EvaluatedModel, EvaluationSpec, JudgeKind, JudgeScorer, Part, PartOf, ScoreKind, Scorer,
+        ScorerKind, Usage,
     },
 };
 use lodeway_judges::{
-    AnswerCache, Category, Custom, Digest, Field, Judge, JudgeId, Limits, Models, Row, RowResult, Runner,
-    SimilarityByVectors, Template, Totals, Transcript, TranscriptSink, own,
+    Category, Classified, Custom, Field, Judge, JudgeId, Row, RowResult, SimilarityByVectors, Template,
+    Totals, own,
 };
-use lodeway_proto::gateway::v1::LlmKind;
 use lodeway_rpc::CallContext;
 use lodeway_store::evaluation::{EvaluationStore as _, Lease};
-use lodeway_tables::{Batch, Column, Texts, Type, Values};
+use lodeway_tables::{Batch, Column, Type, Values};
 use tokio::sync::mpsc;
 
 use super::{
-    llm::{Judging, Route, text_of},
+    llm::text_of,
     measure::Wanted,
     predict::{ROW, keep, part_rows},
     replay::Replay,
+    seat::Seat,
+    target::Inference,
 };
 use crate::Site;
 
 /// The least rows of a part.
 const PART_ROWS: usize = 64;
-/// Embedding calls at a time.
-const EMBEDDINGS: usize = 4;
 /// The longest name of a judge.
 const MAX_JUDGE_NAME: usize = 48;
 
@@ -47,9 +45,6 @@ pub(super) const OUTCOME: &str = "outcome";
 pub(super) const REASON: &str = "reason";
 /// The whole result as JSON: repeats, findings, digests of transcripts.
 pub(super) const RESULT: &str = "result";
-/// Questions and answers, word by word, as JSON.
-const TRANSCRIPTS: &str = "transcripts";
-
 /// The judge of a scorer; none for one that asks nobody.
 ///
 /// Errors: what a custom judge cannot be, by the fields of its scorer.
@@ -65,7 +60,16 @@ pub(super) fn judge_of(scorer: &Scorer) -> Result<Option<Arc<dyn Judge>>> {
             Ok(Some(judge))
         }
         ScorerKind::Similarity(_) => Ok(Some(Arc::new(SimilarityByVectors::new()))),
-        ScorerKind::Task { .. } | ScorerKind::Text { .. } | ScorerKind::Classifier(_) => Ok(None),
+        ScorerKind::Classifier(classifier) => {
+            let field = if classifier.of_prompt {
+                Field::Prompt
+            } else {
+                Field::Answer
+            };
+            let judge = Classified::new(field, classifier.output.as_str(), classifier.greater_is_better);
+            Ok(Some(Arc::new(judge)))
+        }
+        ScorerKind::Task { .. } | ScorerKind::Text { .. } => Ok(None),
     }
 }
 
@@ -105,18 +109,30 @@ fn custom(name: &str, judge: &JudgeScorer) -> Result<Arc<dyn Judge>> {
     )?))
 }
 
+/// Whether a scorer asks a model about each row.
+pub(super) fn asks(scorer: &Scorer) -> bool {
+    matches!(
+        scorer.kind,
+        ScorerKind::Judge(_) | ScorerKind::Similarity(_) | ScorerKind::Classifier(_)
+    )
+}
+
 /// Whether any scorer asks a model about each row.
 pub(super) fn is_wanted(spec: &EvaluationSpec) -> bool {
-    let asks = |scorer: &Scorer| matches!(scorer.kind, ScorerKind::Judge(_) | ScorerKind::Similarity(_));
     spec.scorers.iter().any(asks)
 }
 
-/// A scorer at work.
-struct Seat {
-    name: String,
-    runner: Runner,
-    transcripts: Arc<Transcripts>,
+/// The model version that a scorer asks, if it asks one.
+pub(super) fn model_uri(scorer: &Scorer) -> Option<&str> {
+    match &scorer.kind {
+        ScorerKind::Similarity(Embedder::Model(uri)) => Some(uri),
+        ScorerKind::Classifier(classifier) if classifier.endpoint.is_empty() => Some(&classifier.model_uri),
+        _ => None,
+    }
 }
+
+/// Model versions that scorers ask, loaded, by the names of the scorers.
+pub(super) type ScorerModels = BTreeMap<String, (Inference, EvaluatedModel)>;
 
 /// Everything that judges an evaluation.
 pub(super) struct Bench {
@@ -129,67 +145,34 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// Looks at the routes of all judges. Errors: those of the routes, and a column that a judge needs and nobody named.
+    /// Looks at the routes and endpoints of all judges. Errors: theirs, a model that takes no texts, and a column that a
+    /// judge needs and nobody named.
     pub(super) async fn open(
         site: &Arc<Site>,
         cx: &CallContext,
         lease: &Lease,
         spec: &EvaluationSpec,
+        models: &ScorerModels,
         wanted: &Wanted,
         (location, work): (String, PathBuf),
     ) -> Result<Self> {
-        let mut seats = Vec::new();
-        for (at, scorer) in spec.scorers.iter().enumerate() {
-            let Some(judge) = judge_of(scorer)? else { continue };
-            check_needs(judge.as_ref(), &scorer.name, wanted)?;
-            let transcripts = Arc::new(Transcripts::default());
-            let mut limits = Limits {
-                seed: u64::from_ne_bytes(spec.options.seed.to_ne_bytes()),
-                concurrency: EMBEDDINGS,
-                ..Limits::default()
-            };
-            let mut models = Models {
-                cache: Some(Arc::new(Kept {
-                    site: site.clone(),
-                    workspace: cx.caller.workspace.clone(),
-                })),
-                sink: Some(transcripts.clone()),
-                ..Models::default()
-            };
-            let open = async |field: &str, route: &str, kind| {
-                let field = format!("spec.scorers[{at}].{field}.route");
-                let route = Route::open(site, cx, &field, route, kind).await?;
-                Ok::<_, Error>(Arc::new(Judging {
-                    route,
-                    cx: cx.clone(),
-                }))
-            };
-            match &scorer.kind {
-                ScorerKind::Judge(settings) => {
-                    limits.repeats = settings.repeats;
-                    limits.call_timeout = settings.timeout;
-                    limits.concurrency = settings.max_concurrency;
-                    models.chat = Some(open("judge", &settings.route, LlmKind::Chat).await?);
-                }
-                ScorerKind::Similarity(Embedder::Route(route)) => {
-                    models.embed = Some(open("similarity", route, LlmKind::Embeddings).await?);
-                }
-                _ => continue,
-            }
-            seats.push(Seat {
-                name: scorer.name.clone(),
-                runner: Runner::new(vec![judge], models, limits)?,
-                transcripts,
-            });
-        }
-        Ok(Self {
+        let mut bench = Self {
             site: site.clone(),
             cx: cx.clone(),
             lease: lease.clone(),
             location,
             work,
-            seats,
-        })
+            seats: Vec::new(),
+        };
+        for (at, scorer) in spec.scorers.iter().enumerate() {
+            let Some(judge) = judge_of(scorer)? else { continue };
+            check_needs(judge.as_ref(), &scorer.name, wanted)?;
+            let field = format!("spec.scorers[{at}]");
+            let model = models.get(&scorer.name);
+            let seat = Seat::open(&bench, &field, scorer, judge, spec, model).await?;
+            bench.seats.push(seat);
+        }
+        Ok(bench)
     }
 
     /// How many judgements a row gets.
@@ -220,6 +203,9 @@ impl Bench {
 
     async fn part(&self, start: u64, rows: Vec<Row>) -> Result<Part> {
         let count = rows.len();
+        for seat in &self.seats {
+            seat.fetch(&rows).await?;
+        }
         let judged = self.seats.iter().map(|seat| {
             let rows = stream::iter(rows.clone().into_iter().map(Ok));
             let results = seat.runner.judge_rows(rows, |_, _| false).boxed();
@@ -258,48 +244,6 @@ fn used(totals: &Totals) -> Usage {
         input_tokens: totals.spent_usage.input_tokens,
         output_tokens: totals.spent_usage.output_tokens,
         cost: totals.spent_cost,
-    }
-}
-
-impl Seat {
-    /// Score, outcome, reason, result and transcripts of each row.
-    fn columns(&self, results: Vec<RowResult>) -> Result<Vec<Column>> {
-        let said = self.transcripts.take();
-        let (mut scores, mut unscored) = (Vec::new(), Vec::new());
-        let [mut outcomes, mut reasons, mut whole, mut words] = [(); 4].map(|()| Texts::default());
-        for mut result in results {
-            let digests = result.repeats.iter().flat_map(|repeat| &repeat.transcripts);
-            let spoken: Vec<_> = digests.filter_map(|digest| said.get(digest)).collect();
-            words.push(&serde_json::to_string(&spoken).map_err(Error::internal)?);
-            let judgement = result.outcome.judgement();
-            let score = judgement.and_then(|judgement| judgement.value);
-            scores.push(score.unwrap_or_default());
-            unscored.push(score.is_none());
-            outcomes.push(result.outcome.kind().as_str());
-            reasons.push(judgement.map_or("", |judgement| judgement.reason.as_str()));
-            // What was in the cache says nothing of the row: a rerun gives the same result.
-            result.totals = Totals {
-                answers: result.totals.answers,
-                usage: result.totals.usage,
-                cost: result.totals.cost,
-                unpriced: result.totals.unpriced,
-                ..Totals::default()
-            };
-            whole.push(&serde_json::to_string(&result).map_err(Error::internal)?);
-        }
-        let name = |of: &str| format!("{}/{of}", self.name);
-        let texts = |of: &str, texts| Column::new(name(of), Type::Text, Values::Text(texts), None);
-        let columns = [
-            Column::new(name(SCORE), Type::Float64, Values::Double(scores), Some(unscored)),
-            texts(OUTCOME, outcomes),
-            texts(REASON, reasons),
-            texts(RESULT, whole),
-            texts(TRANSCRIPTS, words),
-        ];
-        columns
-            .into_iter()
-            .map(|column| column.map_err(Error::internal))
-            .collect()
     }
 }
 
@@ -380,48 +324,4 @@ fn parts(
         }
     });
     receiver
-}
-
-/// Answers in the database of evaluations, by what was asked.
-struct Kept {
-    site: Arc<Site>,
-    workspace: Workspace,
-}
-
-#[async_trait]
-impl AnswerCache for Kept {
-    async fn get(&self, key: &Digest) -> Result<Option<Vec<u8>>> {
-        self.site
-            .store
-            .judge_answer(&self.workspace, &key.to_string())
-            .await
-    }
-
-    async fn put(&self, key: &Digest, answer: &[u8]) -> Result<Option<Vec<u8>>> {
-        let (store, now, key) = (&self.site.store, self.site.clock.now(), key.to_string());
-        store
-            .put_judge_answer(&self.workspace, &key, answer.to_vec(), now)
-            .await?;
-        let kept = store.judge_answer(&self.workspace, &key).await?;
-        Ok(kept.filter(|kept| kept != answer))
-    }
-}
-
-/// Transcripts of the part that is being judged.
-#[derive(Default)]
-struct Transcripts(Mutex<BTreeMap<Digest, Transcript>>);
-
-impl Transcripts {
-    fn take(&self) -> BTreeMap<Digest, Transcript> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-#[async_trait]
-impl TranscriptSink for Transcripts {
-    async fn put(&self, digest: &Digest, transcript: &Transcript) -> Result<()> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(*digest).or_insert_with(|| transcript.clone());
-        Ok(())
-    }
 }

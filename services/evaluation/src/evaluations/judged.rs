@@ -1,15 +1,23 @@
-//! What judges found over all rows: means with intervals, outcomes by kind, a digest of every transcript.
+//! What judges found over all rows and by slice: means with intervals, outcomes by kind, a digest of every transcript.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use lodeway_domain::{
     Error, Result,
     evaluation::{EvaluationOptions, MetricValue},
 };
-use lodeway_judges::{Intervals, Judge, Mean, RowResult, Summary};
+use lodeway_judges::{Aggregate, Intervals, Judge, Mean, REST_OF, RowResult, Summary};
 use lodeway_tables::{Batch, Value};
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
+
+use super::llm::text_of;
+
+/// The most values of a slice column, as metrics of the task have them.
+const MAX_SLICES: usize = 50;
 
 /// The columns of a scorer's judgements beside the rows.
 #[derive(Debug, Clone)]
@@ -26,18 +34,54 @@ pub(super) struct Gathered {
     columns: JudgedColumns,
     judge: Arc<dyn Judge>,
     summary: Summary,
+    slices: Vec<SliceColumn>,
     transcripts: Sha256,
     questions: u64,
+    /// Likeliest labels of a classifier that stood for another label; two are enough to know.
+    stood_in: BTreeSet<String>,
+}
+
+/// The judgements by the values of one column, in the order in which values come.
+struct SliceColumn {
+    column: String,
+    values: Vec<(String, Summary)>,
+    places: HashMap<String, usize>,
+    /// Rows of further values, all together.
+    rest: Option<Summary>,
+}
+
+impl SliceColumn {
+    fn summary(&mut self, value: String, empty: impl FnOnce() -> Summary) -> Option<&mut Summary> {
+        let place = match self.places.get(&value) {
+            Some(place) => *place,
+            None if self.values.len() < MAX_SLICES => {
+                self.places.insert(value.clone(), self.values.len());
+                self.values.push((value, empty()));
+                self.values.len() - 1
+            }
+            None => return Some(self.rest.get_or_insert_with(empty)),
+        };
+        self.values.get_mut(place).map(|(_, summary)| summary)
+    }
 }
 
 impl Gathered {
-    pub(super) fn new(columns: JudgedColumns, judge: Arc<dyn Judge>) -> Self {
+    /// Nothing yet; `slices` are columns whose values are also looked at one by one.
+    pub(super) fn new(columns: JudgedColumns, judge: Arc<dyn Judge>, slices: &[String]) -> Self {
+        let slice = |column: &String| SliceColumn {
+            column: column.clone(),
+            values: Vec::new(),
+            places: HashMap::new(),
+            rest: None,
+        };
         Self {
             summary: Summary::new(judge.id().clone(), judge.kind()),
+            slices: slices.iter().map(slice).collect(),
             columns,
             judge,
             transcripts: Sha256::new(),
             questions: 0,
+            stood_in: BTreeSet::new(),
         }
     }
 
@@ -56,65 +100,139 @@ impl Gathered {
                 self.transcripts.update(digest.0);
                 self.questions += 1;
             }
+            if self.judge.id().name == "classifier"
+                && self.stood_in.len() < 2
+                && let Some(judgement) = result.outcome.judgement()
+                && let Some(label) = judgement.reason.strip_prefix(REST_OF)
+            {
+                self.stood_in.insert(label.to_owned());
+            }
             self.summary.push(&result);
+            for slice in &mut self.slices {
+                let value = batch
+                    .column(&slice.column)
+                    .and_then(|column| text_of(column, row));
+                let judge = &self.judge;
+                let empty = || Summary::new(judge.id().clone(), judge.kind());
+                if let Some(summary) = slice.summary(value.unwrap_or_default(), empty) {
+                    summary.push(&result);
+                }
+            }
         }
         Ok(())
     }
 
     /// The metrics, named `scorer/metric`, and the scorer's part of the report.
+    ///
+    /// Errors: a classifier that tells of its likeliest label alone and has more than two.
     pub(super) fn finish(self, options: &EvaluationOptions) -> Result<(String, Vec<MetricValue>, Json)> {
+        let scorer = &self.columns.scorer;
+        if let (Some(one), Some(other)) = (self.stood_in.first(), self.stood_in.last())
+            && one != other
+        {
+            let why = format!(
+                "scorer `{scorer}`: the model gives only its likeliest label, and more than two occur (`{one}`, \
+                 `{other}`), so that the score of the wanted one is not known; have it give the scores of all labels"
+            );
+            return Err(Error::invalid("spec.scorers", why));
+        }
         let mut intervals = Intervals {
             confidence: options.confidence,
             ..Intervals::default()
         };
         intervals.bootstrap.seed = u64::from_ne_bytes(options.seed.to_ne_bytes());
         let found = self.summary.finish(&intervals)?;
-        let scorer = self.columns.scorer;
-        let point = |value: f64| Mean {
-            value,
-            low: None,
-            high: None,
-            samples: found.rows,
-            method: "none".to_owned(),
-        };
-        let mut all: Vec<(String, Mean)> = Vec::new();
-        all.extend(found.mean.clone().map(|mean| ("score".to_owned(), mean)));
-        let shares = found.categories.iter();
-        all.extend(
-            shares
-                .filter(|(category, _)| is_plain(category))
-                .map(|(category, mean)| (format!("share_{category}"), mean.clone())),
-        );
-        all.extend(found.coverage.map(|share| ("coverage".to_owned(), point(share))));
-        all.extend(
-            found
-                .agreement
-                .map(|share| ("agreement".to_owned(), point(share))),
-        );
-        let outcomes = found.outcomes.iter();
-        all.extend(outcomes.map(|(kind, count)| (kind.as_str().to_owned(), point(*count as f64))));
-        let metrics = all.iter().map(|(name, mean)| MetricValue {
-            metric: format!("{scorer}/{name}"),
-            slice: String::new(),
-            value: mean.value,
-            low: mean.low,
-            high: mean.high,
-            samples: mean.samples,
-            method: mean.method.clone(),
-        });
-        let metrics = metrics.collect();
-        let by_name: serde_json::Map<_, _> =
-            all.into_iter().map(|(name, mean)| (name, json!(mean))).collect();
+        let means = means(&found);
+        let mut metrics = values(scorer, "", &means);
+        let mut slices = Vec::new();
+        for slice in &self.slices {
+            let rest = slice.rest.iter().map(|summary| ("", summary, true));
+            let known = slice
+                .values
+                .iter()
+                .map(|(value, summary)| (value.as_str(), summary, false));
+            for (value, summary, is_rest) in known.chain(rest) {
+                let found = summary.finish(&intervals)?;
+                let mut told = json!({"column": slice.column, "value": value, "rows": found.rows});
+                let has_metrics = found.rows >= options.min_slice_rows;
+                let means = if has_metrics {
+                    self::means(&found)
+                } else {
+                    Vec::new()
+                };
+                if !is_rest {
+                    metrics.extend(values(scorer, &format!("{}={value}", slice.column), &means));
+                }
+                if let Json::Object(fields) = &mut told {
+                    if is_rest {
+                        fields.insert("is_rest".to_owned(), json!(true));
+                    }
+                    if !has_metrics {
+                        let note = format!("fewer than {} rows", options.min_slice_rows);
+                        fields.insert("note".to_owned(), json!(note));
+                    }
+                    fields.insert("metrics".to_owned(), by_name(means));
+                }
+                slices.push(told);
+            }
+        }
         let report = json!({
             "judge": self.judge.id().to_string(),
             "definition_digest": self.judge.digest(),
             "greater_is_better": self.judge.greater_is_better(),
-            "metrics": by_name,
+            "metrics": by_name(means),
+            "slices": slices,
             "summary": found,
             "transcripts": {"count": self.questions, "sha256": hex::encode(self.transcripts.finalize())},
         });
-        Ok((scorer, metrics, report))
+        Ok((self.columns.scorer, metrics, report))
     }
+}
+
+/// Every number of some rows by its name.
+fn means(found: &Aggregate) -> Vec<(String, Mean)> {
+    let point = |value: f64| Mean {
+        value,
+        low: None,
+        high: None,
+        samples: found.rows,
+        method: "none".to_owned(),
+    };
+    let mut all: Vec<(String, Mean)> = Vec::new();
+    all.extend(found.mean.clone().map(|mean| ("score".to_owned(), mean)));
+    let shares = found.categories.iter();
+    all.extend(
+        shares
+            .filter(|(category, _)| is_plain(category))
+            .map(|(category, mean)| (format!("share_{category}"), mean.clone())),
+    );
+    all.extend(found.coverage.map(|share| ("coverage".to_owned(), point(share))));
+    all.extend(
+        found
+            .agreement
+            .map(|share| ("agreement".to_owned(), point(share))),
+    );
+    let outcomes = found.outcomes.iter();
+    all.extend(outcomes.map(|(kind, count)| (kind.as_str().to_owned(), point(*count as f64))));
+    all
+}
+
+fn values(scorer: &str, slice: &str, means: &[(String, Mean)]) -> Vec<MetricValue> {
+    let one = |(name, mean): &(String, Mean)| MetricValue {
+        metric: format!("{scorer}/{name}"),
+        slice: slice.to_owned(),
+        value: mean.value,
+        low: mean.low,
+        high: mean.high,
+        samples: mean.samples,
+        method: mean.method.clone(),
+    };
+    means.iter().map(one).collect()
+}
+
+fn by_name(means: Vec<(String, Mean)>) -> Json {
+    let by_name = means.into_iter().map(|(name, mean)| (name, json!(mean)));
+    Json::Object(by_name.collect())
 }
 
 /// Whether tracking takes it as a part of a metric's name.

@@ -8,7 +8,8 @@ use lodeway_domain::{
     evaluation::{LlmTarget, Usage},
 };
 use lodeway_judges::{
-    CallError, Chat, ChatAnswer, ChatRequest, Digest, Embed, FinishReason, Role, Usage as Tokens,
+    CallError, Chat, ChatAnswer, ChatRequest, Digest, FinishReason, Role, TextAnswers, TextModel,
+    Usage as Tokens,
 };
 use lodeway_proto::gateway::v1::{self as wire, LlmKind, llm_service_client::LlmServiceClient};
 use lodeway_rpc::{CallContext, Transport, status};
@@ -237,7 +238,8 @@ pub(super) struct Judging {
     pub(super) cx: CallContext,
 }
 
-fn failed(error: Error) -> CallError {
+/// What a judge makes of an error.
+pub(super) fn failed(error: Error) -> CallError {
     match error {
         Error::Exhausted { retry_after, .. } => CallError::RateLimited { retry_after },
         Error::DeadlineExceeded => CallError::Timeout,
@@ -299,12 +301,12 @@ impl Chat for Judging {
 }
 
 #[async_trait]
-impl Embed for Judging {
+impl TextModel<Vec<f32>> for Judging {
     fn model(&self) -> &str {
         &self.route.model
     }
 
-    async fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, CallError> {
+    async fn answers(&self, texts: &[&str]) -> Result<TextAnswers<Vec<f32>>, CallError> {
         let message = wire::EmbedRequest {
             route: self.route.name.clone(),
             texts: texts.iter().map(|text| (*text).to_owned()).collect(),
@@ -313,6 +315,14 @@ impl Embed for Judging {
         let mut client = self.route.client.clone();
         let reply = client.embed(self.cx.request(message)).await;
         let reply = reply.map_err(|s| failed(status::into_error(&s)))?.into_inner();
-        Ok(reply.embeddings.into_iter().map(|one| one.values).collect())
+        let usage = reply.usage.unwrap_or_default();
+        Ok(TextAnswers {
+            values: reply.embeddings.into_iter().map(|one| one.values).collect(),
+            usage: Tokens {
+                input_tokens: count(usage.input_tokens),
+                output_tokens: count(usage.output_tokens),
+            },
+            cost: usage.cost,
+        })
     }
 }

@@ -76,7 +76,7 @@ struct Takers {
     main: Option<Evaluator>,
     judges: Vec<Gathered>,
     others: Vec<(String, Evaluator)>,
-    baseline: Option<(Evaluator, Option<Comparator>)>,
+    baseline: Option<(Evaluator, Comparator)>,
 }
 
 fn probabilities(all: &[(String, String)]) -> Vec<Probability> {
@@ -109,9 +109,13 @@ fn plan(wanted: &Wanted, spec: &EvaluationSpec) -> Plan {
     };
     for scorer in &spec.scorers {
         if let ScorerKind::Task {
-            positive_class, k, ..
+            positive_class,
+            k,
+            betas,
+            ..
         } = &scorer.kind
         {
+            options.betas.clone_from(betas);
             options.positive = Some(positive_class.clone()).filter(|class| !class.is_empty());
             if !k.is_empty() {
                 options.ks = k.iter().map(|k| *k as usize).collect();
@@ -155,7 +159,7 @@ impl Takers {
         for columns in &wanted.judged {
             let scorer = spec.scorers.iter().find(|scorer| scorer.name == columns.scorer);
             if let Some(judge) = scorer.map(judge_of).transpose()?.flatten() {
-                judges.push(Gathered::new(columns.clone(), judge));
+                judges.push(Gathered::new(columns.clone(), judge, &wanted.slices));
             }
         }
         let baseline = match &wanted.baseline {
@@ -167,7 +171,7 @@ impl Takers {
                 second.roles.slices.clear();
                 let evaluator = Evaluator::new(second, schema)?.spill_into(spill);
                 let comparator = Comparator::new(&plan, prediction.clone(), probabilities(other), schema)?;
-                Some((evaluator, Some(comparator)))
+                Some((evaluator, comparator.spill_into(spill)))
             }
         };
         let main = if wanted.is_compared() {
@@ -195,14 +199,7 @@ impl Takers {
         }
         if let Some((baseline, comparator)) = &mut self.baseline {
             baseline.push(batch)?;
-            if let Some(paired) = comparator {
-                match paired.push(batch) {
-                    Ok(()) => {}
-                    // There are more rows than are held for paired tests: both are measured, and not paired.
-                    Err(Error::Exhausted { .. }) => *comparator = None,
-                    Err(error) => return Err(error),
-                }
-            }
+            comparator.push(batch)?;
         }
         Ok(())
     }
@@ -262,10 +259,7 @@ pub(super) fn measure(
     let (mut baseline, mut comparisons) = (Vec::new(), BTreeMap::new());
     if let Some((evaluator, comparator)) = takers.baseline {
         baseline = values(&evaluator.finish()?, "");
-        comparisons = comparator
-            .map(Comparator::finish)
-            .transpose()?
-            .unwrap_or_default();
+        comparisons = comparator.finish()?;
         report.comparison = Some(comparisons.clone()).filter(|all| !all.is_empty());
     }
     Ok(Measured {
@@ -291,6 +285,7 @@ fn judged_alone(rows: u64, spec: &EvaluationSpec) -> Report {
         metrics: BTreeMap::new(),
         slices: Vec::new(),
         confusion: None,
+        per_class: Vec::new(),
         curves: Curves::default(),
         data: None,
         intervals: Intervals {

@@ -2,7 +2,8 @@
 //!
 //! A tour: `api` is the generated trait, `convert` and `render` are wire and domain. `runner` takes jobs by lease and
 //! `job` does one, phase by phase: `data` opens the dataset, `target` is what is asked (`llm` where that is a route),
-//! `predict` asks it part by part, `answers` makes columns of what it says, `judge` has answers judged, `replay` puts rows,
+//! `predict` asks it part by part, `answers` makes columns of what it says, `judge` has answers judged (`seat` is one scorer at work) by LLMs and
+//! by models of texts (`text_model`), `replay` puts rows,
 //! answers and judgements side by side again, `measure` and `judged` compute, `record` writes to tracking and the registry.
 //! `verify` and `compare` work on what was kept.
 //!
@@ -28,18 +29,18 @@ pub(crate) mod render;
 mod replay;
 mod results;
 mod runner;
+mod seat;
 mod target;
+mod text_model;
 mod verify;
 mod watch;
 
 use std::sync::Arc;
 
 use lodeway_domain::{
-    Error, Reason, Result,
+    Error, Result,
     error::FieldViolation,
-    evaluation::{
-        Embedder, EvaluationRecord, EvaluationSpec, EvaluationState, Progress, ScorerKind, Target, Usage,
-    },
+    evaluation::{EvaluationRecord, EvaluationSpec, EvaluationState, Progress, Target, Usage},
     id,
 };
 use lodeway_proto::evaluation::v1::evaluation_service_server::EvaluationServiceServer;
@@ -82,7 +83,7 @@ impl Evaluations {
 
     /// Keeps a new evaluation; the runner takes it on.
     async fn create(&self, cx: &CallContext, spec: EvaluationSpec, write: Write) -> Result<EvaluationRecord> {
-        supported(&spec)?;
+        check(&spec)?;
         data::check(&self.site, cx, &spec).await?;
         let record = EvaluationRecord {
             evaluation_id: format!("e-{}", id::new_hex()),
@@ -95,6 +96,7 @@ impl Evaluations {
             data_digest: String::new(),
             model: None,
             baseline_model: None,
+            scorer_models: std::collections::BTreeMap::new(),
             run_id: String::new(),
             artifact_uri: String::new(),
             metrics: Vec::new(),
@@ -112,26 +114,13 @@ impl Evaluations {
     }
 }
 
-/// Refuses at once what this version cannot do, so that nothing that was asked for is silently left out, and judges that
-/// cannot be.
-fn supported(spec: &EvaluationSpec) -> Result<()> {
+/// Refuses at once templates that cannot be read and judges that cannot be.
+fn check(spec: &EvaluationSpec) -> Result<()> {
     if let Target::Llm(llm) = &spec.target {
         llm::check(llm)?;
     }
     for (at, scorer) in spec.scorers.iter().enumerate() {
-        let kind = match &scorer.kind {
-            ScorerKind::Similarity(Embedder::Model(_)) => "similarity.model_uri",
-            ScorerKind::Classifier(_) => "classifier",
-            _ => {
-                judge::judge_of(scorer)
-                    .map_err(|error| within(&format!("spec.scorers[{at}].judge"), error))?;
-                continue;
-            }
-        };
-        return Err(Error::Unimplemented {
-            reason: Reason::NotImplemented,
-            message: format!("`spec.scorers[{at}].{kind}`: scorers that ask a model version are not run yet"),
-        });
+        judge::judge_of(scorer).map_err(|error| within(&format!("spec.scorers[{at}].judge"), error))?;
     }
     Ok(())
 }

@@ -188,6 +188,15 @@ pub(super) fn report(
         fields.insert("dataset".to_owned(), dataset);
         fields.insert("model".to_owned(), json!(record.model));
         fields.insert("baseline_model".to_owned(), json!(record.baseline_model));
+        // A scorer's part of the report says which model it asked.
+        for (name, model) in &record.scorer_models {
+            let of_scorer = fields
+                .get_mut("scorers")
+                .and_then(|scorers| scorers.get_mut(name));
+            if let Some(Json::Object(of_scorer)) = of_scorer {
+                of_scorer.insert("model".to_owned(), json!(model));
+            }
+        }
         fields.insert("target".to_owned(), json!(record.spec.target));
         fields.insert("failures".to_owned(), Json::Object(failures));
         fields.insert("verdict".to_owned(), json!(verdict));

@@ -56,6 +56,11 @@ pub(super) fn evaluation(record: EvaluationRecord) -> wire::Evaluation {
         start_time: record.started.map(time),
         end_time: record.ended.map(time),
         usage: Some(usage(record.usage)),
+        scorer_models: record
+            .scorer_models
+            .into_iter()
+            .map(|(scorer, of_scorer)| (scorer, model(of_scorer)))
+            .collect(),
     }
 }
 
@@ -215,7 +220,9 @@ fn wire_scorer(scorer: Scorer) -> wire::Scorer {
             metrics,
             positive_class,
             k,
+            betas,
         } => Kind::Task(wire::TaskScorer {
+            betas,
             metrics,
             positive_class,
             k: k.into_iter()
@@ -228,12 +235,15 @@ fn wire_scorer(scorer: Scorer) -> wire::Scorer {
             embedder: Some(match embedder {
                 Embedder::Route(route) => wire::similarity_scorer::Embedder::Route(route),
                 Embedder::Model(uri) => wire::similarity_scorer::Embedder::ModelUri(uri),
+                Embedder::Endpoint(name) => wire::similarity_scorer::Embedder::Endpoint(name),
             }),
         }),
         ScorerKind::Classifier(classifier) => Kind::Classifier(wire::ClassifierScorer {
             model_uri: classifier.model_uri,
             output: classifier.output,
             text: if classifier.of_prompt { "prompt" } else { "answer" }.to_owned(),
+            endpoint: classifier.endpoint,
+            greater_is_better: classifier.greater_is_better,
         }),
     };
     wire::Scorer {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lodeway_domain::{
     Error, Reason, ResourceKind, Result,
-    evaluation::{ColumnRoles, EvaluatedModel, Target, Usage},
+    evaluation::{ColumnRoles, EndpointTarget, EvaluatedModel, Target, Usage},
     signature::DataType,
 };
 use lodeway_inference::{Column as FrameColumn, Frame, Params, Payload, matrix};
@@ -109,7 +109,7 @@ pub(super) async fn model(
     cx: &CallContext,
     known: &EvaluatedModel,
     roles: &ColumnRoles,
-) -> Result<(Asker, EvaluatedModel)> {
+) -> Result<(Inference, EvaluatedModel)> {
     let serving = site.peers.serving.clone().ok_or_else(|| absent("a model host"))?;
     let message = CreateDeploymentRequest {
         source: known.uri(),
@@ -157,7 +157,38 @@ pub(super) async fn model(
         content_digest: deployment.content_digest,
         ..known.clone()
     };
-    Ok((Asker::Inference(Box::new(asker)), model))
+    Ok((asker, model))
+}
+
+/// An endpoint of the gateway. Errors: those of the gateway.
+pub(super) async fn endpoint(
+    site: &Site,
+    cx: &CallContext,
+    endpoint: &EndpointTarget,
+    roles: &ColumnRoles,
+) -> Result<Inference> {
+    let gateway = site.peers.gateway.clone().ok_or_else(|| absent("a gateway"))?;
+    let mut client = GrpcInferenceServiceClient::new(gateway)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let message = ModelMetadataRequest {
+        name: endpoint.endpoint.clone(),
+        version: endpoint.target.clone(),
+    };
+    let reply = client.model_metadata(cx.request(message)).await;
+    let metadata = reply.map_err(|s| status::into_error(&s))?.into_inner();
+    let inputs = metadata.inputs.into_iter().map(|input| Input {
+        datatype: DataType::parse("datatype", &input.datatype).ok(),
+        rank: input.shape.len(),
+        name: input.name,
+    });
+    Ok(Inference {
+        client,
+        name: endpoint.endpoint.clone(),
+        version: endpoint.target.clone(),
+        inputs: inputs.collect(),
+        roles: roles.clone(),
+    })
 }
 
 /// What a spec says is to be asked, but for models.
@@ -168,35 +199,18 @@ pub(super) async fn other(
     roles: &ColumnRoles,
 ) -> Result<Asker> {
     match target {
-        Target::Endpoint(endpoint) => {
-            let gateway = site.peers.gateway.clone().ok_or_else(|| absent("a gateway"))?;
-            let mut client = GrpcInferenceServiceClient::new(gateway)
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES);
-            let message = ModelMetadataRequest {
-                name: endpoint.endpoint.clone(),
-                version: endpoint.target.clone(),
-            };
-            let reply = client.model_metadata(cx.request(message)).await;
-            let metadata = reply.map_err(|s| status::into_error(&s))?.into_inner();
-            let inputs = metadata.inputs.into_iter().map(|input| Input {
-                datatype: DataType::parse("datatype", &input.datatype).ok(),
-                rank: input.shape.len(),
-                name: input.name,
-            });
-            Ok(Asker::Inference(Box::new(Inference {
-                client,
-                name: endpoint.endpoint.clone(),
-                version: endpoint.target.clone(),
-                inputs: inputs.collect(),
-                roles: roles.clone(),
-            })))
-        }
+        Target::Endpoint(target) => Ok(endpoint(site, cx, target, roles).await?.into()),
         Target::Llm(llm) => {
             let asker = LlmAsker::open(site, cx, llm, roles.prompt.as_ref()).await?;
             Ok(Asker::Llm(Box::new(asker)))
         }
         Target::Data | Target::Model(_) => Err(Error::internal("this target is not asked")),
+    }
+}
+
+impl From<Inference> for Asker {
+    fn from(inference: Inference) -> Self {
+        Self::Inference(Box::new(inference))
     }
 }
 
@@ -295,8 +309,32 @@ impl Inference {
         Ok(FrameColumn::new(matrix::column_to(&column, datatype)?))
     }
 
-    /// Asks about some rows. Errors: those of the target, and answers that are none.
-    async fn ask(&self, cx: &CallContext, rows: &Batch) -> Result<Answer> {
+    /// What the column of texts has to be called that is all the target takes.
+    ///
+    /// Errors: a target that declares several inputs, or one that is not of texts, by `field`.
+    pub(super) fn text_input(&self, field: &str) -> Result<String> {
+        match self.inputs.as_slice() {
+            [] => Ok("text".to_owned()),
+            [only] if only.datatype.is_none_or(|datatype| datatype == DataType::Bytes) => {
+                // A matrix is made of columns that have other names than it.
+                Ok(format!("{}{}", only.name, if only.rank == 2 { "_" } else { "" }))
+            }
+            inputs => {
+                let inputs = inputs.iter().map(|input| match input.datatype {
+                    Some(datatype) => format!("`{}` of {datatype}", input.name),
+                    None => format!("`{}`", input.name),
+                });
+                let why = format!(
+                    "takes {}, and not one column of texts",
+                    inputs.collect::<Vec<_>>().join(", ")
+                );
+                Err(Error::invalid(field, why))
+            }
+        }
+    }
+
+    /// Asks about some rows; the outputs as they came, and the id of the prediction if there is one.
+    pub(super) async fn infer(&self, cx: &CallContext, rows: &Batch) -> Result<(Payload, String)> {
         let payload = self.payload(rows)?;
         let mut message: ModelInferRequest = inference::request_of(payload, &Params::new())?;
         message.model_name.clone_from(&self.name);
@@ -307,7 +345,12 @@ impl Inference {
         let reply = reply.map_err(|s| status::into_error(&s))?.into_inner();
         let prediction_id = reply.parameters.get("prediction_id").and_then(inference::text_of);
         let prediction_id = prediction_id.unwrap_or_default().to_owned();
-        let payload = inference::answer_of(reply)?;
+        Ok((inference::answer_of(reply)?, prediction_id))
+    }
+
+    /// Asks about some rows. Errors: those of the target, and answers that are none.
+    async fn ask(&self, cx: &CallContext, rows: &Batch) -> Result<Answer> {
+        let (payload, prediction_id) = self.infer(cx, rows).await?;
         Ok(Answer {
             columns: answers::columns(&payload, &self.roles, rows.rows())?,
             prediction_id,

@@ -2,7 +2,9 @@
 
 use lodeway_domain::{
     Error, Result,
-    evaluation::{EvaluationRecord, EvaluationState, MetricValue, PartOf, Target},
+    evaluation::{
+        ColumnRoles, EvaluatedModel, EvaluationRecord, EvaluationState, MetricValue, PartOf, Target,
+    },
 };
 use lodeway_proto::evaluation::v1 as wire;
 use lodeway_rpc::CallContext;
@@ -69,7 +71,14 @@ impl Evaluations {
         let again = measured(&record.spec, &data, &kept, &CancellationToken::new()).await?;
         let report: Json = serde_json::from_str(&report).map_err(Error::internal)?;
         differences.extend(metrics_differ(&report, &again.metrics));
-        let model = self.model(cx, &record, &data, &mut differences).await?;
+        let model = match &record.model {
+            Some(model) => self.model(cx, model, &data.roles, &mut differences).await?,
+            None => None,
+        };
+        for model in record.scorer_models.values() {
+            self.model(cx, model, &ColumnRoles::default(), &mut differences)
+                .await?;
+        }
         if predict_again && record.spec.asks_target() {
             let asker = match model {
                 Some(asker) => Some(asker),
@@ -83,19 +92,16 @@ impl Evaluations {
         Ok(told(differences))
     }
 
-    /// The model version as it was scored, if it is still that.
+    /// The model version as it was asked, if it is still that.
     async fn model(
         &self,
         cx: &CallContext,
-        record: &EvaluationRecord,
-        data: &Data,
+        model: &EvaluatedModel,
+        roles: &ColumnRoles,
         differences: &mut Vec<String>,
     ) -> Result<Option<Asker>> {
-        let Some(model) = &record.model else {
-            return Ok(None);
-        };
-        match target::model(&self.site, cx, model, &data.roles).await {
-            Ok((asker, _)) => Ok(Some(asker)),
+        match target::model(&self.site, cx, model, roles).await {
+            Ok((asker, _)) => Ok(Some(asker.into())),
             Err(error @ (Error::Unavailable { .. } | Error::Exhausted { .. } | Error::DeadlineExceeded)) => {
                 Err(error)
             }

@@ -89,6 +89,18 @@ fn capital(conversation: &str) -> Reply {
     Reply::text(known.unwrap_or("unknown")).usage(20, 1)
 }
 
+async fn report(bench: &Bench, id: &str) -> serde_json::Value {
+    let request = wire::GetReportRequest {
+        evaluation_id: id.to_owned(),
+    };
+    let report = bench.api().get_report(request).await.unwrap().into_inner();
+    serde_json::from_str(&report.report_json).unwrap()
+}
+
+fn roles_of(spec: &mut wire::EvaluationSpec) -> &mut wire::ColumnRoles {
+    spec.roles.get_or_insert_default()
+}
+
 fn text(row: &prost_types::Struct, field: &str) -> String {
     match &row.fields[field].kind {
         Some(prost_types::value::Kind::StringValue(text)) => text.clone(),
@@ -216,9 +228,14 @@ async fn judges_score_answers_once_and_prose_is_no_score() {
         "{verdict:?}"
     );
     assert_eq!(one.progress.unwrap().judgements_done, 12);
-    // Three answers; two questions a row on claims; one grade each, and one repair.
+    // Three answers; two questions a row on claims; one grade each, and one repair; three texts as vectors, in one call.
     let usage = one.usage.unwrap();
-    assert_eq!((usage.calls, usage.cached_calls), (13, 0), "{usage:?}");
+    assert_eq!((usage.calls, usage.cached_calls), (16, 0), "{usage:?}");
+    let vectors = || {
+        let asked = llm.requests().into_iter();
+        asked.filter(|asked| !asked.body["input"].is_null()).count()
+    };
+    assert_eq!(vectors(), 1);
 
     let rows = bench.rows(&one.evaluation_id, 0, 0).await;
     let words = |field: &str| rows.iter().map(|row| text(row, field)).collect::<Vec<_>>();
@@ -231,28 +248,24 @@ async fn judges_score_answers_once_and_prose_is_no_score() {
             .iter()
             .any(|metric| metric.key == "faithfulness/score_low")
     );
-    let report = async |id: &str| -> serde_json::Value {
-        let request = wire::GetReportRequest {
-            evaluation_id: id.to_owned(),
-        };
-        let report = bench.api().get_report(request).await.unwrap().into_inner();
-        serde_json::from_str(&report.report_json).unwrap()
-    };
-    let before = report(&one.evaluation_id).await;
+    let before = report(&bench, &one.evaluation_id).await;
     assert_eq!(before["scorers"]["faithfulness"]["transcripts"]["count"], 6);
     let verified = bench.verify(&one.evaluation_id, false).await;
     assert!(verified.reproduced, "{:?}", verified.differences);
 
-    // Judged again, of answers that are the same: nothing is asked of a judge but vectors.
+    // Judged again, of answers that are the same: nothing is asked.
     let chats = || {
         let judged = |asked: &lodeway_testkit::llm::Recorded| !asked.body["response_format"].is_null();
         llm.requests().iter().filter(|asked| judged(asked)).count()
     };
     let asked = chats();
     let two = bench.evaluate(wanted).await;
-    assert_eq!(chats(), asked);
-    assert_eq!(two.usage.unwrap().cached_calls, 10);
-    assert_eq!(report(&two.evaluation_id).await["scorers"], before["scorers"]);
+    assert_eq!((chats(), vectors()), (asked, 1));
+    assert_eq!(two.usage.unwrap().cached_calls, 13);
+    assert_eq!(
+        report(&bench, &two.evaluation_id).await["scorers"],
+        before["scorers"]
+    );
     assert_eq!(bench.rows(&two.evaluation_id, 0, 0).await, rows);
     // As words, for no interval is NaN.
     assert_eq!(format!("{:?}", two.metrics), format!("{:?}", one.metrics));
@@ -263,7 +276,7 @@ async fn answers_are_judged_without_anything_expected() {
     let (llm, folder) = (ScriptedLlm::start().unwrap(), tempfile::tempdir().unwrap());
     llm.answer_with(|_| Reply::json(&json!({"reason": "well", "score": "good"})));
     let bench = Bench::new(Some(gateway(folder.path(), &llm).await)).await;
-    let lines = "question,said\nWho?,I\nWhere?,Here\nWhen?,\n";
+    let lines = "question,said,place\nWho?,I,here\nWhere?,Here,here\nWhen?,,there\n";
     let dataset = bench.put("0/data/said.csv", lines).await;
     let mut wanted = spec(&dataset, "");
     let roles = wanted.roles.as_mut().unwrap();
@@ -276,7 +289,26 @@ async fn answers_are_judged_without_anything_expected() {
     settings.template = "How does {{answer}} sound?".to_owned();
     settings.categories = vec!["good".to_owned(), "bad".to_owned()];
     wanted.scorers = vec![tone];
+    roles_of(&mut wanted).slices = vec!["place".to_owned()];
+    wanted.options = Some(wire::EvaluationOptions {
+        min_slice_rows: 2,
+        ..wire::EvaluationOptions::default()
+    });
+    wanted.thresholds = vec![wire::Threshold {
+        slice: "place=here".to_owned(),
+        ..at_least("tone of voice/share_good", 1.0)
+    }];
     let done = bench.evaluate(wanted.clone()).await;
+    assert!(done.verdict.clone().unwrap().passed, "{:?}", done.verdict);
+    let report = report(&bench, &done.evaluation_id).await;
+    let slices = report["scorers"]["tone of voice"]["slices"].as_array().unwrap();
+    let told: Vec<_> = slices
+        .iter()
+        .map(|slice| (&slice["value"], &slice["rows"]))
+        .collect();
+    assert_eq!(told, [(&json!("here"), &json!(2)), (&json!("there"), &json!(1))]);
+    assert_eq!(slices[0]["metrics"]["share_good"]["samples"], 2);
+    assert_eq!(slices[1]["note"], "fewer than 2 rows");
     assert_eq!(metric(&done, "tone of voice/share_good").value, 1.0);
     assert_eq!(metric(&done, "tone of voice/not_applicable").value, 1.0);
     let verified = bench.verify(&done.evaluation_id, true).await;

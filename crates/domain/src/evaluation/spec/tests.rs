@@ -1,7 +1,10 @@
 //! What a spec refuses.
 
+use std::time::Duration;
+
 use super::*;
 use crate::Error;
+use crate::evaluation::{ClassifierScorer, Embedder, JudgeScorer, ScoreKind};
 
 fn spec() -> EvaluationSpec {
     EvaluationSpec {
@@ -105,6 +108,64 @@ fn scorers_have_names_of_their_own() {
             "spec.scorers[2].judge.template"
         ]
     );
+}
+
+#[test]
+fn scorers_ask_one_model_and_say_which_scores_are_better() {
+    let classifier = |name: &str, model_uri: &str, endpoint: &str, greater_is_better| Scorer {
+        name: name.to_owned(),
+        kind: ScorerKind::Classifier(ClassifierScorer {
+            model_uri: model_uri.to_owned(),
+            endpoint: endpoint.to_owned(),
+            output: String::new(),
+            of_prompt: false,
+            greater_is_better,
+        }),
+    };
+    let mut wrong = spec();
+    wrong.scorers = vec![
+        classifier("a", "", "", false),
+        classifier("b", "models:/toxicity/1", "guard", false),
+        classifier("c", "runs:/1/model", "", false),
+        Scorer {
+            name: "d".to_owned(),
+            kind: ScorerKind::Similarity(Embedder::Endpoint(String::new())),
+        },
+        Scorer {
+            name: "e".to_owned(),
+            kind: ScorerKind::Task {
+                metrics: Vec::new(),
+                positive_class: String::new(),
+                k: Vec::new(),
+                betas: vec![0.5, 0.0],
+            },
+        },
+    ];
+    assert_eq!(
+        faults(wrong),
+        [
+            "spec.scorers[0].classifier.model_uri",
+            "spec.scorers[1].classifier.endpoint",
+            "spec.scorers[2].classifier.model_uri",
+            "spec.scorers[3].similarity.endpoint",
+            "spec.scorers[4].task.betas",
+        ]
+    );
+    let mut right = spec();
+    right.scorers = vec![
+        classifier("rude", "models:/toxicity/1", "", false),
+        classifier("polite", "", "manners", true),
+    ];
+    let right = right.checked().unwrap();
+    let directions = [
+        "rude/score",
+        "polite/score",
+        "rude/coverage",
+        "log_loss",
+        "accuracy",
+    ];
+    let directions = directions.map(|metric| right.more_is_better(metric));
+    assert_eq!(directions, [false, true, true, false, true]);
 }
 
 #[test]

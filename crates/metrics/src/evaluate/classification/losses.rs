@@ -1,10 +1,11 @@
 //! Means over rows with probabilities, row by row, for resamples.
 
 use super::super::Options;
-use crate::classification::{RowScore, bin_of, row_log_loss};
+use crate::classification::{Gaps, RowScore, bin_of, row_log_loss};
 
 pub(super) struct Losses {
     rows: Vec<Loss>,
+    gaps: Gaps,
     bins: usize,
     has_top_k: bool,
 }
@@ -20,11 +21,12 @@ struct Loss {
 }
 
 impl Losses {
-    /// `places` and `values` by row, laid out in `order`.
+    /// `places` and `values` by row, laid out in `order`; `weights` stand in that order.
     pub(super) fn new(
         places: &[u32],
         values: &[f64],
         order: &[u32],
+        weights: &[f64],
         classes: usize,
         options: &Options,
     ) -> Self {
@@ -53,8 +55,10 @@ impl Losses {
                 top_k: f32::from(u8::from(score.place < options.top_k)),
             }
         };
+        let rows: Vec<Loss> = order.iter().map(loss).collect();
         Self {
-            rows: order.iter().map(loss).collect(),
+            gaps: gaps(&rows, weights, options.bins),
+            rows,
             bins: options.bins,
             has_top_k: classes > 2,
         }
@@ -64,7 +68,7 @@ impl Losses {
         self.has_top_k
     }
 
-    /// Log loss, Brier score, calibration error, and top-k accuracy where there is one.
+    /// Log loss, Brier score, calibration error (reflected, see [`Gaps`]), and top-k accuracy where there is one.
     pub(super) fn resample(&self, weights: &[f64], total: f64, put: &mut impl FnMut(f64)) {
         let (mut log_loss, mut brier, mut hits) = (0.0, 0.0, 0.0);
         let mut bins = vec![0.0_f64; self.bins];
@@ -76,9 +80,30 @@ impl Losses {
         }
         put(log_loss / total);
         put(brier / total);
-        put(bins.iter().map(|bin| bin.abs()).sum::<f64>() / total);
+        put(self.gaps.reflected(bins.iter().map(|bin| bin / total)));
         if self.has_top_k {
             put(hits / total);
         }
     }
+}
+
+/// The mean gaps of the rows with their standard errors.
+fn gaps(rows: &[Loss], weights: &[f64], bins: usize) -> Gaps {
+    let (mut sums, mut squares) = (vec![0.0; bins], vec![0.0; bins]);
+    let (mut total, mut total_square) = (0.0, 0.0);
+    for (row, &weight) in rows.iter().zip(weights) {
+        let gap = weight * row.gap;
+        sums[row.bin as usize] += gap;
+        squares[row.bin as usize] += gap * gap;
+        total += weight;
+        total_square += weight * weight;
+    }
+    let effective_rows = total * total / total_square;
+    let gaps: Vec<f64> = sums.iter().map(|sum| sum / total).collect();
+    let error = |(square, gap): (&f64, &f64)| {
+        let variance = square / (total * total) - gap * gap / effective_rows;
+        variance.max(0.0).sqrt()
+    };
+    let errors = squares.iter().zip(&gaps).map(error).collect();
+    Gaps::new(gaps, errors, effective_rows)
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Average, ClassificationBatch, ClassificationState, Label, check,
-    classification::{AVERAGES, MARGIN_METRICS, Margins, Over, PARTS, ProbabilityPart, most_probable},
+    classification::{AVERAGES, MARGIN_METRICS, Margins, Over, Part, ProbabilityPart, most_probable, parts},
 };
 
 /// Above so many steps ROC AUC over classes is not resampled.
@@ -27,6 +27,8 @@ pub(super) struct Rows {
     classes: usize,
     /// The positive class, or else the average that the plain names stand for.
     over: Over,
+    /// The metrics of single classes.
+    parts: Vec<(Part, String)>,
     is_multi: bool,
     losses: Option<Losses>,
     walks: Walks,
@@ -105,18 +107,23 @@ impl Rows {
         let cells = cells.collect();
         let positive = state.positive(confusion.labels());
         let weight = |&row: &u32| check::weight_of(batch.weights, row as usize);
+        let weights: Vec<f64> = order.iter().map(weight).collect();
+        let losses = probabilities.map(|(part, values)| {
+            let classes = part.labels.len();
+            Losses::new(&places, values, &order, &weights, classes, options)
+        });
         let mut laid_out = Self {
-            weights: order.iter().map(weight).collect(),
+            weights,
             cells,
             pairs,
             classes: confusion.labels().len(),
             is_multi: positive.is_none(),
+            parts: parts(&options.betas),
             over: match positive {
                 Some(label) => confusion.over(&Average::Binary(label))?,
                 None => options.average.over(),
             },
-            losses: probabilities
-                .map(|(part, values)| Losses::new(&places, values, &order, part.labels.len(), options)),
+            losses,
             order,
             walks,
             names: Vec::new(),
@@ -128,9 +135,9 @@ impl Rows {
     fn all_names(&self, top_k: usize) -> Vec<String> {
         let mut names = vec!["accuracy".to_owned()];
         names.extend(MARGIN_METRICS.iter().map(|(name, ..)| (*name).to_owned()));
-        names.extend(PARTS.iter().map(|(_, name)| (*name).to_owned()));
+        names.extend(self.parts.iter().map(|(_, name)| name.clone()));
         if self.is_multi {
-            for (_, part) in PARTS {
+            for (_, part) in &self.parts {
                 names.extend(AVERAGES.iter().map(|(_, average)| format!("{part}_{average}")));
             }
         }
@@ -189,11 +196,11 @@ impl Resample for Rows {
         MARGIN_METRICS
             .iter()
             .for_each(|(_, metric, _)| put(metric(&margins)));
-        PARTS
+        self.parts
             .iter()
             .for_each(|(part, _)| put(margins.part(*part, self.over)));
         if self.is_multi {
-            for (part, _) in PARTS {
+            for (part, _) in &self.parts {
                 AVERAGES
                     .iter()
                     .for_each(|(over, _)| put(margins.part(*part, *over)));

@@ -125,6 +125,9 @@ struct How {
     /// The k of top-k accuracy.
     #[arg(long, default_value_t = 2, value_name = "K")]
     top_k: usize,
+    /// How much more recall counts than precision in a further F score: 0.5 gives `fbeta_0.5`; repeatable.
+    #[arg(long = "beta", value_name = "BETA")]
+    betas: Vec<f64>,
     /// The quantile of the pinball loss.
     #[arg(long, default_value_t = 0.5, value_name = "SHARE")]
     quantile: f64,
@@ -206,6 +209,7 @@ pub async fn on_platform(arguments: Arguments) -> Done {
         baseline_prediction: arguments.baseline_prediction,
         positive: given(how.positive),
         ks: how.ks,
+        betas: how.betas,
         seed: how.seed,
         confidence: how.confidence,
         slice_rows: how.slice_rows,
@@ -296,6 +300,7 @@ fn plan(arguments: &Arguments) -> Plan {
             positive: how.positive.clone(),
             classes: how.classes.clone(),
             average: how.average,
+            betas: how.betas.clone(),
             ks: how.ks.clone(),
             top_k: how.top_k,
             quantile: how.quantile,

@@ -22,6 +22,16 @@ pub(super) fn table(report: &Report) -> String {
         }
     }
     text.push_str(&table.to_string());
+    if !report.per_class.is_empty() {
+        let mut table = Table::new();
+        table.load_preset(UTF8_HORIZONTAL_ONLY);
+        table.set_header(["class", "precision", "recall", "f1", "support"]);
+        for row in &report.per_class {
+            let [precision, recall, f1] = [row.precision, row.recall, row.f1].map(number);
+            table.add_row([row.class.clone(), precision, recall, f1, row.support.to_string()]);
+        }
+        text.push_str(&format!("\n\n{table}"));
+    }
     if let Some(comparison) = &report.comparison {
         let mut table = Table::new();
         table.load_preset(UTF8_HORIZONTAL_ONLY);

@@ -8,10 +8,11 @@ use futures::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use lodeway_domain::id::RequestId;
 use lodeway_proto::evaluation::v1::{
-    self as wire, Baseline, ColumnRoles, CreateEvaluationRequest, DatasetRef, DatasetVersionHeader,
-    EndpointTarget, Evaluation, EvaluationOptions, EvaluationSpec, EvaluationTarget, JudgeKind, JudgeScorer,
-    LlmTarget, Scorer, UploadDatasetVersionRequest, WatchEvaluationRequest, baseline,
-    evaluation_target::Target, scorer, upload_dataset_version_request::Part,
+    self as wire, Baseline, ClassifierScorer, ColumnRoles, CreateEvaluationRequest, DatasetRef,
+    DatasetVersionHeader, EndpointTarget, Evaluation, EvaluationOptions, EvaluationSpec, EvaluationTarget,
+    JudgeKind, JudgeScorer, LlmTarget, Scorer, SimilarityScorer, UploadDatasetVersionRequest,
+    WatchEvaluationRequest, baseline, evaluation_target::Target, scorer,
+    upload_dataset_version_request::Part,
 };
 
 use tokio::io::AsyncReadExt as _;
@@ -52,6 +53,14 @@ pub struct OnPlatform {
     /// Have answers judged, for example `faithfulness=ROUTE`; repeatable.
     #[arg(long = "judge", value_name = "KIND=ROUTE", value_parser = key_value)]
     judges: Vec<(String, String)>,
+    /// How alike answer and expected answer are, by an embedding model: `models:/NAME/3`, `endpoint:NAME`, or a route for
+    /// embeddings.
+    #[arg(long = "similarity", value_name = "EMBEDDER")]
+    similarities: Vec<String>,
+    /// Have a classifier score answers: `toxicity=models:/NAME/3`, or `=endpoint:NAME`, with `#LABEL` behind it where it
+    /// has several; repeatable.
+    #[arg(long = "classifier", value_name = "NAME=MODEL[#LABEL]", value_parser = key_value)]
+    classifiers: Vec<(String, String)>,
     /// What the evaluation is called; promotion rules ask for it by this name.
     #[arg(long, default_value = "", value_name = "NAME")]
     name: String,
@@ -93,6 +102,8 @@ pub struct Asked {
     pub positive: String,
     /// Places of ranking.
     pub ks: Vec<usize>,
+    /// Further F scores.
+    pub betas: Vec<f64>,
     /// Of all that is random.
     pub seed: u64,
     /// Of intervals.
@@ -104,7 +115,11 @@ pub struct Asked {
 impl OnPlatform {
     /// Whether something is asked that only the platform has.
     pub fn is_asked(&self) -> bool {
-        self.endpoint.is_some() || self.llm.is_some() || !self.judges.is_empty()
+        self.endpoint.is_some()
+            || self.llm.is_some()
+            || !self.judges.is_empty()
+            || !self.similarities.is_empty()
+            || !self.classifiers.is_empty()
     }
 
     /// Asks for the evaluation, shows how far it is, and prints what came out. Errors: also a verdict that failed.
@@ -123,18 +138,21 @@ impl OnPlatform {
             .into_inner();
         let made = made.evaluation.unwrap_or_default();
         if no_wait {
-            return finished(client, &made);
+            return finished(client, &made).await;
         }
         let ended = watch(client, made).await?;
-        finished(client, &ended)
+        finished(client, &ended).await
     }
 
     async fn spec(self, asked: Asked, client: &Client) -> Result<EvaluationSpec, Failure> {
         let mut scorers = self.judges.iter().map(judge).collect::<Result<Vec<_>, _>>()?;
+        scorers.extend(self.similarities.iter().map(|embedder| similarity(embedder)));
+        scorers.extend(self.classifiers.iter().map(classifier));
         scorers.push(Scorer {
             name: String::new(),
             scorer: Some(scorer::Scorer::Task(wire::TaskScorer {
                 positive_class: asked.positive,
+                betas: asked.betas,
                 k: asked
                     .ks
                     .iter()
@@ -236,6 +254,37 @@ fn judge((kind, route): &(String, String)) -> Result<Scorer, Failure> {
             ..JudgeScorer::default()
         })),
     })
+}
+
+fn similarity(embedder: &str) -> Scorer {
+    use wire::similarity_scorer::Embedder;
+    let embedder = match embedder.strip_prefix("endpoint:") {
+        Some(endpoint) => Embedder::Endpoint(endpoint.to_owned()),
+        None if embedder.starts_with("models:/") => Embedder::ModelUri(embedder.to_owned()),
+        None => Embedder::Route(embedder.to_owned()),
+    };
+    Scorer {
+        name: String::new(),
+        scorer: Some(scorer::Scorer::Similarity(SimilarityScorer {
+            embedder: Some(embedder),
+        })),
+    }
+}
+
+fn classifier((name, model): &(String, String)) -> Scorer {
+    let (model, label) = model.split_once('#').unwrap_or((model, ""));
+    let mut classifier = ClassifierScorer {
+        output: label.to_owned(),
+        ..ClassifierScorer::default()
+    };
+    match model.strip_prefix("endpoint:") {
+        Some(endpoint) => classifier.endpoint = endpoint.to_owned(),
+        None => classifier.model_uri = model.to_owned(),
+    }
+    Scorer {
+        name: name.clone(),
+        scorer: Some(scorer::Scorer::Classifier(classifier)),
+    }
 }
 
 /// The dataset of a name or URI; a file of this machine is sent first.

@@ -119,21 +119,12 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
             ];
             output::list(client.format, &columns, &found)
         }
-        Verb::Show { id } => show(client, &get(client, id).await?),
+        Verb::Show { id } => show(client, &get(client, id).await?).await,
         Verb::Watch { id } => {
             let evaluation = get(client, id).await?;
-            finished(client, &create::watch(client, evaluation).await?)
+            finished(client, &create::watch(client, evaluation).await?).await
         }
-        Verb::Report { id } => {
-            let reply = client
-                .evaluations
-                .clone()
-                .get_report(GetReportRequest { evaluation_id: id })
-                .await?;
-            let report: Value =
-                serde_json::from_str(&reply.into_inner().report_json).map_err(anyhow::Error::from)?;
-            output::one(Format::Json, &report)
-        }
+        Verb::Report { id } => output::one(Format::Json, &whole_report(client, id).await?),
         Verb::Cancel { id } => {
             let request = CancelEvaluationRequest {
                 evaluation_id: id,
@@ -162,6 +153,22 @@ async fn get(client: &Client, evaluation_id: String) -> Result<Evaluation, Failu
     let request = GetEvaluationRequest { evaluation_id };
     let reply = client.evaluations.clone().get_evaluation(request).await?;
     Ok(reply.into_inner().evaluation.unwrap_or_default())
+}
+
+async fn whole_report(client: &Client, evaluation_id: String) -> Result<Value, Failure> {
+    let request = GetReportRequest { evaluation_id };
+    let reply = client.evaluations.clone().get_report(request).await?;
+    Ok(serde_json::from_str(&reply.into_inner().report_json).map_err(anyhow::Error::from)?)
+}
+
+/// Precision, recall, F1 and support of each class; of an evaluation without a report none.
+async fn per_class(client: &Client, evaluation: &Evaluation) -> Result<Vec<Value>, Failure> {
+    if evaluation.state() != EvaluationState::Succeeded {
+        return Ok(Vec::new());
+    }
+    let report = whole_report(client, evaluation.evaluation_id.clone()).await?;
+    let rows = report.get("per_class").and_then(Value::as_array);
+    Ok(rows.cloned().unwrap_or_default())
 }
 
 async fn compare(client: &Client, id: String, baseline: String, metrics: Vec<String>) -> Done {
@@ -232,8 +239,8 @@ async fn verify(client: &Client, evaluation_id: String, predict_again: bool) -> 
 }
 
 /// Shows an evaluation that was waited for. Errors: it failed, or what was demanded does not hold.
-fn finished(client: &Client, evaluation: &Evaluation) -> Done {
-    show(client, evaluation)?;
+async fn finished(client: &Client, evaluation: &Evaluation) -> Done {
+    show(client, evaluation).await?;
     match evaluation.state() {
         EvaluationState::Failed => {
             Err(Status::failed_precondition(format!("it failed: {}", evaluation.error)).into())
@@ -248,9 +255,10 @@ fn finished(client: &Client, evaluation: &Evaluation) -> Done {
     }
 }
 
-fn show(client: &Client, evaluation: &Evaluation) -> Done {
+async fn show(client: &Client, evaluation: &Evaluation) -> Done {
+    let classes = per_class(client, evaluation).await?;
     if client.format == Format::Json {
-        return output::one(client.format, &whole(evaluation));
+        return output::one(client.format, &whole(evaluation, classes));
     }
     output::one(client.format, &short(evaluation))?;
     if !evaluation.metrics.is_empty() {
@@ -260,6 +268,10 @@ fn show(client: &Client, evaluation: &Evaluation) -> Done {
             &["metric", "value", "low", "high", "samples", "method"],
             &metrics,
         )?;
+    }
+    if !classes.is_empty() {
+        let columns = ["class", "precision", "recall", "f1", "support"];
+        output::list(client.format, &columns, &classes)?;
     }
     if let Some(verdict) = &evaluation.verdict {
         let clauses: Vec<_> = verdict.clauses.iter().map(clause).collect();
@@ -325,7 +337,7 @@ fn report(evaluation: &Evaluation) -> String {
     }
 }
 
-fn whole(evaluation: &Evaluation) -> Value {
+fn whole(evaluation: &Evaluation, classes: Vec<Value>) -> Value {
     let mut item = short(evaluation);
     let metrics = evaluation
         .metrics
@@ -338,6 +350,9 @@ fn whole(evaluation: &Evaluation) -> Value {
             fields.insert("content_digest".to_owned(), json!(model.content_digest));
         }
         fields.insert("metrics".to_owned(), metrics);
+        if !classes.is_empty() {
+            fields.insert("per_class".to_owned(), Value::Array(classes));
+        }
         if let Some(verdict) = &evaluation.verdict {
             let clauses: Vec<_> = verdict.clauses.iter().map(clause).collect();
             let recorded =

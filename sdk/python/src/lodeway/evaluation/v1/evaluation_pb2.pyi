@@ -88,6 +88,24 @@ class Evaluation(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class ScorerModelsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> global___EvaluatedModel: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: global___EvaluatedModel | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     EVALUATION_ID_FIELD_NUMBER: builtins.int
     SPEC_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
@@ -105,6 +123,7 @@ class Evaluation(google.protobuf.message.Message):
     START_TIME_FIELD_NUMBER: builtins.int
     END_TIME_FIELD_NUMBER: builtins.int
     USAGE_FIELD_NUMBER: builtins.int
+    SCORER_MODELS_FIELD_NUMBER: builtins.int
     evaluation_id: builtins.str
     """Of this evaluation."""
     state: global___EvaluationState.ValueType
@@ -157,6 +176,10 @@ class Evaluation(google.protobuf.message.Message):
     def usage(self) -> global___Usage:
         """Calls, tokens and cost of judges and LLM targets."""
 
+    @property
+    def scorer_models(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, global___EvaluatedModel]:
+        """The model versions that scorers asked, by the names of the scorers."""
+
     def __init__(
         self,
         *,
@@ -177,9 +200,10 @@ class Evaluation(google.protobuf.message.Message):
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         usage: global___Usage | None = ...,
+        scorer_models: collections.abc.Mapping[builtins.str, global___EvaluatedModel] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "model", b"model", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "usage", b"usage", "verdict", b"verdict"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["artifact_uri", b"artifact_uri", "create_time", b"create_time", "data_digest", b"data_digest", "dataset_version", b"dataset_version", "end_time", b"end_time", "error", b"error", "evaluation_id", b"evaluation_id", "metrics", b"metrics", "model", b"model", "principal", b"principal", "progress", b"progress", "run_id", b"run_id", "spec", b"spec", "start_time", b"start_time", "state", b"state", "usage", b"usage", "verdict", b"verdict"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["artifact_uri", b"artifact_uri", "create_time", b"create_time", "data_digest", b"data_digest", "dataset_version", b"dataset_version", "end_time", b"end_time", "error", b"error", "evaluation_id", b"evaluation_id", "metrics", b"metrics", "model", b"model", "principal", b"principal", "progress", b"progress", "run_id", b"run_id", "scorer_models", b"scorer_models", "spec", b"spec", "start_time", b"start_time", "state", b"state", "usage", b"usage", "verdict", b"verdict"]) -> None: ...
 
 global___Evaluation = Evaluation
 
@@ -587,7 +611,7 @@ class MetricValue(google.protobuf.message.Message):
     samples: builtins.int
     """Rows that counted."""
     method: builtins.str
-    """How the interval was made: `analytic`, `bootstrap`, `wilson`, `delong` or `none`."""
+    """How the interval was made: `delta`, `bootstrap`, `wilson`, `delong` or `none`."""
     def __init__(
         self,
         *,
@@ -674,7 +698,7 @@ global___VerdictClause = VerdictClause
 
 @typing.final
 class Usage(google.protobuf.message.Message):
-    """What LLMs cost."""
+    """What LLMs and the models of scorers cost."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -684,7 +708,7 @@ class Usage(google.protobuf.message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: builtins.int
     COST_FIELD_NUMBER: builtins.int
     calls: builtins.int
-    """Calls that were made."""
+    """Calls that were made; of embedding models and classifiers one for each text."""
     cached_calls: builtins.int
     """Calls answered from what was kept."""
     input_tokens: builtins.int

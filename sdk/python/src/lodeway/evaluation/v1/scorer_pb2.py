@@ -25,29 +25,29 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"lodeway/evaluation/v1/scorer.proto\x12\x15lodeway.evaluation.v1\x1a\x1egoogle/protobuf/duration.proto\"\xb9\x02\n\x06Scorer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x04task\x18\x02 \x01(\x0b\x32!.lodeway.evaluation.v1.TaskScorerH\x00\x12\x31\n\x04text\x18\x03 \x01(\x0b\x32!.lodeway.evaluation.v1.TextScorerH\x00\x12\x33\n\x05judge\x18\x04 \x01(\x0b\x32\".lodeway.evaluation.v1.JudgeScorerH\x00\x12=\n\nsimilarity\x18\x05 \x01(\x0b\x32\'.lodeway.evaluation.v1.SimilarityScorerH\x00\x12=\n\nclassifier\x18\x06 \x01(\x0b\x32\'.lodeway.evaluation.v1.ClassifierScorerH\x00\x42\x08\n\x06scorer\"@\n\nTaskScorer\x12\x0f\n\x07metrics\x18\x01 \x03(\t\x12\x16\n\x0epositive_class\x18\x02 \x01(\t\x12\t\n\x01k\x18\x03 \x03(\x05\"\x1d\n\nTextScorer\x12\x0f\n\x07metrics\x18\x01 \x03(\t\"\xfa\x01\n\x0bJudgeScorer\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .lodeway.evaluation.v1.JudgeKind\x12\r\n\x05route\x18\x02 \x01(\t\x12\x10\n\x08template\x18\x03 \x01(\t\x12\x30\n\x05range\x18\x04 \x01(\x0b\x32!.lodeway.evaluation.v1.ScoreRange\x12\x12\n\ncategories\x18\x05 \x03(\t\x12\x0f\n\x07repeats\x18\x06 \x01(\x05\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fmax_concurrency\x18\x08 \x01(\x05\"5\n\nScoreRange\x12\x0b\n\x03min\x18\x01 \x01(\x01\x12\x0b\n\x03max\x18\x02 \x01(\x01\x12\r\n\x05whole\x18\x03 \x01(\x08\"D\n\x10SimilarityScorer\x12\x0f\n\x05route\x18\x01 \x01(\tH\x00\x12\x13\n\tmodel_uri\x18\x02 \x01(\tH\x00\x42\n\n\x08\x65mbedder\"C\n\x10\x43lassifierScorer\x12\x11\n\tmodel_uri\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t*k\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x17\n\x13TASK_CLASSIFICATION\x10\x01\x12\x13\n\x0fTASK_REGRESSION\x10\x02\x12\x10\n\x0cTASK_RANKING\x10\x03\x12\r\n\tTASK_TEXT\x10\x04*\xe3\x01\n\tJudgeKind\x12\x1a\n\x16JUDGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13JUDGE_KIND_TOXICITY\x10\x01\x12\x18\n\x14JUDGE_KIND_RELEVANCE\x10\x02\x12\x1b\n\x17JUDGE_KIND_FAITHFULNESS\x10\x03\x12\x1a\n\x16JUDGE_KIND_CORRECTNESS\x10\x04\x12\x1b\n\x17JUDGE_KIND_GROUNDEDNESS\x10\x05\x12\x1a\n\x16JUDGE_KIND_CONCISENESS\x10\x06\x12\x15\n\x11JUDGE_KIND_CUSTOM\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"lodeway/evaluation/v1/scorer.proto\x12\x15lodeway.evaluation.v1\x1a\x1egoogle/protobuf/duration.proto\"\xb9\x02\n\x06Scorer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x04task\x18\x02 \x01(\x0b\x32!.lodeway.evaluation.v1.TaskScorerH\x00\x12\x31\n\x04text\x18\x03 \x01(\x0b\x32!.lodeway.evaluation.v1.TextScorerH\x00\x12\x33\n\x05judge\x18\x04 \x01(\x0b\x32\".lodeway.evaluation.v1.JudgeScorerH\x00\x12=\n\nsimilarity\x18\x05 \x01(\x0b\x32\'.lodeway.evaluation.v1.SimilarityScorerH\x00\x12=\n\nclassifier\x18\x06 \x01(\x0b\x32\'.lodeway.evaluation.v1.ClassifierScorerH\x00\x42\x08\n\x06scorer\"O\n\nTaskScorer\x12\x0f\n\x07metrics\x18\x01 \x03(\t\x12\x16\n\x0epositive_class\x18\x02 \x01(\t\x12\t\n\x01k\x18\x03 \x03(\x05\x12\r\n\x05\x62\x65tas\x18\x04 \x03(\x01\"\x1d\n\nTextScorer\x12\x0f\n\x07metrics\x18\x01 \x03(\t\"\xfa\x01\n\x0bJudgeScorer\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .lodeway.evaluation.v1.JudgeKind\x12\r\n\x05route\x18\x02 \x01(\t\x12\x10\n\x08template\x18\x03 \x01(\t\x12\x30\n\x05range\x18\x04 \x01(\x0b\x32!.lodeway.evaluation.v1.ScoreRange\x12\x12\n\ncategories\x18\x05 \x03(\t\x12\x0f\n\x07repeats\x18\x06 \x01(\x05\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fmax_concurrency\x18\x08 \x01(\x05\"5\n\nScoreRange\x12\x0b\n\x03min\x18\x01 \x01(\x01\x12\x0b\n\x03max\x18\x02 \x01(\x01\x12\r\n\x05whole\x18\x03 \x01(\x08\"X\n\x10SimilarityScorer\x12\x0f\n\x05route\x18\x01 \x01(\tH\x00\x12\x13\n\tmodel_uri\x18\x02 \x01(\tH\x00\x12\x12\n\x08\x65ndpoint\x18\x03 \x01(\tH\x00\x42\n\n\x08\x65mbedder\"p\n\x10\x43lassifierScorer\x12\x11\n\tmodel_uri\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x04 \x01(\t\x12\x19\n\x11greater_is_better\x18\x05 \x01(\x08*k\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x17\n\x13TASK_CLASSIFICATION\x10\x01\x12\x13\n\x0fTASK_REGRESSION\x10\x02\x12\x10\n\x0cTASK_RANKING\x10\x03\x12\r\n\tTASK_TEXT\x10\x04*\xe3\x01\n\tJudgeKind\x12\x1a\n\x16JUDGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13JUDGE_KIND_TOXICITY\x10\x01\x12\x18\n\x14JUDGE_KIND_RELEVANCE\x10\x02\x12\x1b\n\x17JUDGE_KIND_FAITHFULNESS\x10\x03\x12\x1a\n\x16JUDGE_KIND_CORRECTNESS\x10\x04\x12\x1b\n\x17JUDGE_KIND_GROUNDEDNESS\x10\x05\x12\x1a\n\x16JUDGE_KIND_CONCISENESS\x10\x06\x12\x15\n\x11JUDGE_KIND_CUSTOM\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lodeway.evaluation.v1.scorer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TASK']._serialized_start=953
-  _globals['_TASK']._serialized_end=1060
-  _globals['_JUDGEKIND']._serialized_start=1063
-  _globals['_JUDGEKIND']._serialized_end=1290
+  _globals['_TASK']._serialized_start=1033
+  _globals['_TASK']._serialized_end=1140
+  _globals['_JUDGEKIND']._serialized_start=1143
+  _globals['_JUDGEKIND']._serialized_end=1370
   _globals['_SCORER']._serialized_start=94
   _globals['_SCORER']._serialized_end=407
   _globals['_TASKSCORER']._serialized_start=409
-  _globals['_TASKSCORER']._serialized_end=473
-  _globals['_TEXTSCORER']._serialized_start=475
-  _globals['_TEXTSCORER']._serialized_end=504
-  _globals['_JUDGESCORER']._serialized_start=507
-  _globals['_JUDGESCORER']._serialized_end=757
-  _globals['_SCORERANGE']._serialized_start=759
-  _globals['_SCORERANGE']._serialized_end=812
-  _globals['_SIMILARITYSCORER']._serialized_start=814
-  _globals['_SIMILARITYSCORER']._serialized_end=882
-  _globals['_CLASSIFIERSCORER']._serialized_start=884
-  _globals['_CLASSIFIERSCORER']._serialized_end=951
+  _globals['_TASKSCORER']._serialized_end=488
+  _globals['_TEXTSCORER']._serialized_start=490
+  _globals['_TEXTSCORER']._serialized_end=519
+  _globals['_JUDGESCORER']._serialized_start=522
+  _globals['_JUDGESCORER']._serialized_end=772
+  _globals['_SCORERANGE']._serialized_start=774
+  _globals['_SCORERANGE']._serialized_end=827
+  _globals['_SIMILARITYSCORER']._serialized_start=829
+  _globals['_SIMILARITYSCORER']._serialized_end=917
+  _globals['_CLASSIFIERSCORER']._serialized_start=919
+  _globals['_CLASSIFIERSCORER']._serialized_end=1031
 # @@protoc_insertion_point(module_scope)

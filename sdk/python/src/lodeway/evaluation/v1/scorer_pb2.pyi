@@ -155,6 +155,7 @@ class TaskScorer(google.protobuf.message.Message):
     METRICS_FIELD_NUMBER: builtins.int
     POSITIVE_CLASS_FIELD_NUMBER: builtins.int
     K_FIELD_NUMBER: builtins.int
+    BETAS_FIELD_NUMBER: builtins.int
     positive_class: builtins.str
     """The positive class of two; empty: the greater one."""
     @property
@@ -165,14 +166,19 @@ class TaskScorer(google.protobuf.message.Message):
     def k(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Places for top-k metrics and ranking: default 1, 3, 5, 10."""
 
+    @property
+    def betas(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """How much more recall counts than precision in further F scores: 0.5 gives `fbeta_0.5`. At most 10, each above 0."""
+
     def __init__(
         self,
         *,
         metrics: collections.abc.Iterable[builtins.str] | None = ...,
         positive_class: builtins.str = ...,
         k: collections.abc.Iterable[builtins.int] | None = ...,
+        betas: collections.abc.Iterable[builtins.float] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["k", b"k", "metrics", b"metrics", "positive_class", b"positive_class"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["betas", b"betas", "k", b"k", "metrics", b"metrics", "positive_class", b"positive_class"]) -> None: ...
 
 global___TaskScorer = TaskScorer
 
@@ -283,44 +289,60 @@ class SimilarityScorer(google.protobuf.message.Message):
 
     ROUTE_FIELD_NUMBER: builtins.int
     MODEL_URI_FIELD_NUMBER: builtins.int
+    ENDPOINT_FIELD_NUMBER: builtins.int
     route: builtins.str
     """An embeddings route of the gateway."""
     model_uri: builtins.str
-    """A model: `models:/NAME/3`, `models:/NAME@alias`."""
+    """A model: `models:/NAME/3`, `models:/NAME@alias`. The model host loads it; it takes one column of texts and gives a
+    vector for each.
+    """
+    endpoint: builtins.str
+    """An endpoint with such a model behind it."""
     def __init__(
         self,
         *,
         route: builtins.str = ...,
         model_uri: builtins.str = ...,
+        endpoint: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["embedder", b"embedder", "model_uri", b"model_uri", "route", b"route"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["embedder", b"embedder", "model_uri", b"model_uri", "route", b"route"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["embedder", b"embedder"]) -> typing.Literal["route", "model_uri"] | None: ...
+    def HasField(self, field_name: typing.Literal["embedder", b"embedder", "endpoint", b"endpoint", "model_uri", b"model_uri", "route", b"route"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["embedder", b"embedder", "endpoint", b"endpoint", "model_uri", b"model_uri", "route", b"route"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["embedder", b"embedder"]) -> typing.Literal["route", "model_uri", "endpoint"] | None: ...
 
 global___SimilarityScorer = SimilarityScorer
 
 @typing.final
 class ClassifierScorer(google.protobuf.message.Message):
-    """A score from a model that classifies texts."""
+    """A probability from a model that classifies texts: of a label, from 0 to 1."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     MODEL_URI_FIELD_NUMBER: builtins.int
     OUTPUT_FIELD_NUMBER: builtins.int
     TEXT_FIELD_NUMBER: builtins.int
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    GREATER_IS_BETTER_FIELD_NUMBER: builtins.int
     model_uri: builtins.str
-    """`models:/NAME/3`, `models:/NAME@alias`."""
+    """`models:/NAME/3`, `models:/NAME@alias`. The model host loads it; it takes one column of texts."""
     output: builtins.str
-    """The output, or the class of an output with probabilities; empty: the only number there is."""
+    """The label, the output, or the place in an output with probabilities; empty: the only number there is, or the second
+    of two.
+    """
     text: builtins.str
     """Which text: `answer` (default) or `prompt`."""
+    endpoint: builtins.str
+    """Instead of `model_uri`: an endpoint with such a model behind it."""
+    greater_is_better: builtins.bool
+    """Greater scores are better. Default: less is, for most classifiers of texts look for what is not wanted."""
     def __init__(
         self,
         *,
         model_uri: builtins.str = ...,
         output: builtins.str = ...,
         text: builtins.str = ...,
+        endpoint: builtins.str = ...,
+        greater_is_better: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["model_uri", b"model_uri", "output", b"output", "text", b"text"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint", "greater_is_better", b"greater_is_better", "model_uri", b"model_uri", "output", b"output", "text", b"text"]) -> None: ...
 
 global___ClassifierScorer = ClassifierScorer

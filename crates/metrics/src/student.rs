@@ -1,0 +1,69 @@
+//! Student's t distribution with whole degrees of freedom.
+
+use std::f64::consts::FRAC_2_PI;
+
+/// P(|T| > t) with `freedom` ≥ 1 degrees of freedom, to about 15 digits behind the point; NaN for NaN.
+///
+/// Source: Abramowitz and Stegun, 26.7.3 and 26.7.4, finite sums for odd and for even degrees of freedom.
+pub fn student_two_sided(t: f64, freedom: u32) -> f64 {
+    let angle = (t.abs() / f64::from(freedom).sqrt()).atan();
+    let (sine, cosine) = angle.sin_cos();
+    let is_odd = freedom % 2 == 1;
+    // The terms go by powers of the cosine: 1, 3, 5, … for odd degrees of freedom, 0, 2, 4, … for even ones.
+    let (mut term, mut power) = if is_odd { (cosine, 1) } else { (1.0, 0) };
+    let mut sum = 0.0;
+    while power + 2 <= freedom {
+        sum += term;
+        term *= cosine * cosine * f64::from(power + 1) / f64::from(power + 2);
+        power += 2;
+    }
+    let inside = if is_odd {
+        FRAC_2_PI * (angle + sine * sum)
+    } else {
+        sine * sum
+    };
+    if inside.is_nan() {
+        inside
+    } else {
+        (1.0 - inside).max(0.0)
+    }
+}
+
+/// The t with P(|T| ≤ t) = `confidence`, which lies between 0 and 1.
+pub fn student_of(confidence: f64, freedom: u32) -> f64 {
+    let (mut low, mut high) = (0.0_f64, 1e6_f64);
+    for _ in 0..100 {
+        let middle = 0.5 * (low + high);
+        if student_two_sided(middle, freedom) > 1.0 - confidence {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    0.5 * (low + high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_met() {
+        // Abramowitz and Stegun, table 26.10, and scipy.stats.t.
+        for (confidence, freedom, t) in [
+            (0.95, 1, 12.706_204_736),
+            (0.95, 2, 4.302_652_730),
+            (0.95, 10, 2.228_138_852),
+            (0.99, 63, 2.656_145_025),
+            (0.95, 63, 1.998_340_543),
+            (0.5, 30, 0.682_755_693),
+        ] {
+            let found = student_of(confidence, freedom);
+            assert!((found - t).abs() < 1e-8, "{found} of {freedom}, not {t}");
+            assert!((student_two_sided(t, freedom) - (1.0 - confidence)).abs() < 1e-9);
+        }
+        assert!((student_two_sided(2.0, 1_000_000) - 0.045_500_263_9).abs() < 1e-6);
+        assert!(student_two_sided(f64::NAN, 3).is_nan());
+        assert_eq!(student_two_sided(0.0, 4), 1.0);
+    }
+}
