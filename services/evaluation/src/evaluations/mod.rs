@@ -10,7 +10,7 @@
 //! before the next one counts; a job that was cut off goes on with the parts that are there. Every write to another
 //! service has a request id made of the evaluation's id and the step, so that a step that is done again changes nothing.
 
-mod answers;
+pub(crate) mod answers;
 mod api;
 mod compare;
 pub(crate) mod convert;
@@ -23,7 +23,7 @@ mod keeper;
 mod llm;
 mod measure;
 mod predict;
-mod record;
+pub(crate) mod record;
 pub(crate) mod render;
 mod replay;
 mod results;
@@ -40,7 +40,6 @@ use lodeway_domain::{
     evaluation::{
         Embedder, EvaluationRecord, EvaluationSpec, EvaluationState, Progress, ScorerKind, Target, Usage,
     },
-    id,
 };
 use lodeway_proto::evaluation::v1::evaluation_service_server::EvaluationServiceServer;
 use lodeway_rpc::CallContext;
@@ -80,12 +79,18 @@ impl Evaluations {
         EvaluationServiceServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// Keeps a new evaluation; the runner takes it on.
-    async fn create(&self, cx: &CallContext, spec: EvaluationSpec, write: Write) -> Result<EvaluationRecord> {
+    /// Keeps a new evaluation under this id; the runner takes it on. Errors: `AlreadyExists` for an id that is taken.
+    pub(crate) async fn create(
+        &self,
+        cx: &CallContext,
+        spec: EvaluationSpec,
+        evaluation_id: String,
+        write: Write,
+    ) -> Result<EvaluationRecord> {
         supported(&spec)?;
         data::check(&self.site, cx, &spec).await?;
         let record = EvaluationRecord {
-            evaluation_id: format!("e-{}", id::new_hex()),
+            evaluation_id,
             workspace: cx.caller.workspace.as_str().to_owned(),
             spec,
             state: EvaluationState::Pending,
@@ -114,7 +119,7 @@ impl Evaluations {
 
 /// Refuses at once what this version cannot do, so that nothing that was asked for is silently left out, and judges that
 /// cannot be.
-fn supported(spec: &EvaluationSpec) -> Result<()> {
+pub(crate) fn supported(spec: &EvaluationSpec) -> Result<()> {
     if let Target::Llm(llm) = &spec.target {
         llm::check(llm)?;
     }
