@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     dataset::DatasetName,
+    roles::ColumnRoles,
     spec::{Scorer, Task, Threshold},
     traffic::MAX_CAPTURED_ROWS,
 };
@@ -78,6 +79,9 @@ pub struct Schedule {
     pub max_rows: u64,
     /// What the labels are; none: told from the data.
     pub task: Option<Task>,
+    /// What the columns are for, where it differs from what the captured version says.
+    #[serde(default)]
+    pub roles: ColumnRoles,
     /// With what; none: with the scorer of the task.
     pub scorers: Vec<Scorer>,
     /// What must hold.
@@ -164,6 +168,7 @@ mod tests {
             window: Duration::from_secs(90),
             max_rows: 10,
             task: None,
+            roles: ColumnRoles::default(),
             scorers: Vec::new(),
             thresholds: Vec::new(),
             principal: "ann".to_owned(),

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use lodeway_domain::{
     Caller, Error,
     caller::Workspace,
-    evaluation::{MAX_SCHEDULES, Schedule, ScheduleName},
+    evaluation::{ColumnRoles, MAX_SCHEDULES, Schedule, ScheduleName},
     id::RequestId,
     page::{PageRequest, Position, QueryHash},
     time::Timestamp,
@@ -70,6 +70,7 @@ fn schedule(called: &str) -> Schedule {
         window: Duration::from_secs(60),
         max_rows: 1_000,
         task: None,
+        roles: ColumnRoles::default(),
         scorers: Vec::new(),
         thresholds: Vec::new(),
         principal: "ann".to_owned(),

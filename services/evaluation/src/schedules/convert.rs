@@ -75,7 +75,16 @@ pub(super) fn schedule(
         interval.ok_or_else(unread)?,
         window.ok_or_else(unread)?,
     );
-    let how = measured(&name, message.task, message.scorers, message.thresholds)?;
+    let how = measured(
+        &name,
+        wire::EvaluationSpec {
+            task: message.task,
+            roles: message.roles,
+            scorers: message.scorers,
+            thresholds: message.thresholds,
+            ..wire::EvaluationSpec::default()
+        },
+    )?;
     let rows = match message.max_rows {
         0 => DEFAULT_ROWS,
         rows => rows,
@@ -89,6 +98,7 @@ pub(super) fn schedule(
         window,
         max_rows: u64::try_from(rows).unwrap_or_default(),
         task: how.task,
+        roles: how.roles,
         scorers: how.scorers,
         thresholds: how.thresholds,
         principal: cx.caller.principal.clone(),
@@ -109,23 +119,15 @@ fn span(field: &str, span: Option<prost_types::Duration>) -> Result<Duration> {
     Duration::try_from(span).map_err(|_| Error::invalid(field, "must not be negative"))
 }
 
-/// Task, scorers and thresholds, read and checked as those of an evaluation.
-fn measured(
-    name: &ScheduleName,
-    task: i32,
-    scorers: Vec<wire::Scorer>,
-    thresholds: Vec<wire::Threshold>,
-) -> Result<EvaluationSpec> {
+/// Task, roles, scorers and thresholds, read and checked as those of an evaluation.
+fn measured(name: &ScheduleName, wanted: wire::EvaluationSpec) -> Result<EvaluationSpec> {
     let spec = wire::EvaluationSpec {
         name: name.as_str().to_owned(),
         dataset: Some(wire::DatasetRef {
             name: name.dataset()?.as_str().to_owned(),
             version: 0,
         }),
-        task,
-        scorers,
-        thresholds,
-        ..wire::EvaluationSpec::default()
+        ..wanted
     };
     let read = convert::spec(Some(spec)).and_then(|spec| {
         evaluations::supported(&spec)?;
@@ -172,5 +174,6 @@ pub(super) fn shown(shown: Shown) -> wire::Schedule {
         last_verdict: last.verdict,
         last_error: last.error,
         skipped_windows: count(schedule.skipped),
+        roles: spec.roles,
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn spec(schedule: &Schedule, version: i64) -> EvaluationSpec {
         name: schedule.name.as_str().to_owned(),
         dataset: format!("schedules/{}", schedule.name),
         dataset_version: Some(version).filter(|version| *version > 0),
-        roles: lodeway_domain::evaluation::ColumnRoles::default(),
+        roles: schedule.roles.clone(),
         target: Target::Data,
         task: schedule.task,
         scorers: schedule.scorers.clone(),

@@ -210,6 +210,55 @@ async fn texts_are_scored_on_calls_whose_request_was_kept() {
 }
 
 #[tokio::test]
+async fn roles_say_which_inputs_are_texts_and_slices() {
+    let bench = Bench::new().await;
+    for (city, question) in [("Paris", "capital of France"), ("Rome", "capital of Spain")] {
+        let request = format!(
+            r#"{{"dataframe_records": [{{"question": "{question}", "tone": "short", "plan": "{city}"}}]}}"#
+        );
+        let id = bench
+            .gateway
+            .call(START - 1_000, &request, &format!(r#"["{city}"]"#));
+        bench.report(&id, text("Paris"), text(city)).await;
+    }
+    let scorer = wire::Scorer {
+        name: "words".to_owned(),
+        scorer: Some(wire::scorer::Scorer::Text(wire::TextScorer::default())),
+    };
+    let asked = wire::Schedule {
+        scorers: vec![scorer],
+        task: wire::Task::Classification.into(),
+        roles: Some(wire::ColumnRoles {
+            prompt: "question".to_owned(),
+            answer: "prediction".to_owned(),
+            expected_answer: "label".to_owned(),
+            slices: vec!["plan".to_owned()],
+            ..wire::ColumnRoles::default()
+        }),
+        ..schedule("texts")
+    };
+    let made = bench.schedule(asked.clone()).await.unwrap();
+    assert_eq!(made.roles.unwrap().prompt, "question");
+    let found = bench.looked("texts", 0).await;
+    assert_eq!(found.last_state(), wire::EvaluationState::Succeeded, "{found:?}");
+    assert!((value(&found.last_metrics, "accuracy") - 0.5).abs() < 1e-12);
+    assert!((value(&found.last_metrics, "words/exact_match") - 0.5).abs() < 1e-12);
+
+    let wrong = wire::Schedule {
+        name: "wrong".to_owned(),
+        roles: Some(wire::ColumnRoles {
+            prompt: "nothing".to_owned(),
+            ..wire::ColumnRoles::default()
+        }),
+        ..asked
+    };
+    bench.schedule(wrong).await.unwrap();
+    let found = bench.looked("wrong", 0).await;
+    assert!(found.error.contains("`nothing`"), "{found:?}");
+    assert_eq!(found.last_evaluation_id, "");
+}
+
+#[tokio::test]
 async fn schedules_are_checked_listed_and_deleted() {
     let bench = Bench::new().await;
     let wrong = wire::Schedule {

@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand, ValueEnum};
 use lodeway_domain::id::RequestId;
 use lodeway_proto::evaluation::v1::{
-    self as wire, CreateScheduleRequest, DeleteScheduleRequest, GetScheduleRequest, ListSchedulesRequest,
-    Schedule, Scorer, TextScorer, scorer,
+    self as wire, ColumnRoles, CreateScheduleRequest, DeleteScheduleRequest, GetScheduleRequest,
+    ListSchedulesRequest, Schedule, Scorer, TextScorer, scorer,
 };
 use serde_json::{Value, json};
 use tonic::Status;
@@ -72,6 +72,18 @@ pub struct Create {
     /// Metrics of texts that need no model.
     #[arg(long)]
     text: bool,
+    /// The column with what was asked; default: the only text input, or what the user said last.
+    #[arg(long, default_value = "", value_name = "COLUMN")]
+    prompt: String,
+    /// The column with what it was given to answer from.
+    #[arg(long, default_value = "", value_name = "COLUMN")]
+    context: String,
+    /// The column with the answer, beside `--prompt`; default: the prediction.
+    #[arg(long, default_value = "", value_name = "COLUMN")]
+    answer: String,
+    /// Metrics are also given for each value of this column; repeatable.
+    #[arg(long = "slice", value_name = "COLUMN")]
+    slices: Vec<String>,
     /// A demand, such as `accuracy>=0.9`; repeatable.
     #[arg(long = "threshold", value_name = "DEMAND")]
     thresholds: Vec<String>,
@@ -160,6 +172,18 @@ impl Create {
             Some(Task::Regression) => wire::Task::Regression,
             Some(Task::Text) => wire::Task::Text,
         };
+        let answer = match (self.prompt.as_str(), self.answer) {
+            ("", answer) => answer,
+            (_, answer) if answer.is_empty() => "prediction".to_owned(),
+            (_, answer) => answer,
+        };
+        let roles = ColumnRoles {
+            prompt: self.prompt,
+            context: self.context,
+            answer,
+            slices: self.slices,
+            ..ColumnRoles::default()
+        };
         Ok(Schedule {
             thresholds: thresholds.collect::<Result<_, _>>()?,
             name: self.name,
@@ -169,6 +193,7 @@ impl Create {
             max_rows: self.max_rows,
             target: self.target,
             task: task.into(),
+            roles: Some(roles),
             scorers,
             ..Schedule::default()
         })

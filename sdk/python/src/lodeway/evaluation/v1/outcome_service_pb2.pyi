@@ -11,6 +11,7 @@ import google.protobuf.internal.containers
 import google.protobuf.message
 import google.protobuf.struct_pb2
 import google.protobuf.timestamp_pb2
+import lodeway.evaluation.v1.dataset_pb2
 import lodeway.evaluation.v1.evaluation_pb2
 import lodeway.evaluation.v1.scorer_pb2
 import typing
@@ -293,6 +294,7 @@ class Schedule(google.protobuf.message.Message):
     LAST_VERDICT_FIELD_NUMBER: builtins.int
     LAST_ERROR_FIELD_NUMBER: builtins.int
     SKIPPED_WINDOWS_FIELD_NUMBER: builtins.int
+    ROLES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Unique in the workspace: 1 to 200 characters, as of a dataset."""
     endpoint: builtins.str
@@ -355,6 +357,10 @@ class Schedule(google.protobuf.message.Message):
     def last_verdict(self) -> lodeway.evaluation.v1.evaluation_pb2.Verdict:
         """Its verdict; unset without thresholds."""
 
+    @property
+    def roles(self) -> lodeway.evaluation.v1.dataset_pb2.ColumnRoles:
+        """What the columns of the captured traffic are for; empty fields: as `CaptureTraffic` says."""
+
     def __init__(
         self,
         *,
@@ -378,9 +384,10 @@ class Schedule(google.protobuf.message.Message):
         last_verdict: lodeway.evaluation.v1.evaluation_pb2.Verdict | None = ...,
         last_error: builtins.str = ...,
         skipped_windows: builtins.int = ...,
+        roles: lodeway.evaluation.v1.dataset_pb2.ColumnRoles | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "interval", b"interval", "last_time", b"last_time", "last_verdict", b"last_verdict", "next_time", b"next_time", "window", b"window"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "endpoint", b"endpoint", "error", b"error", "interval", b"interval", "last_error", b"last_error", "last_evaluation_id", b"last_evaluation_id", "last_metrics", b"last_metrics", "last_state", b"last_state", "last_time", b"last_time", "last_verdict", b"last_verdict", "max_rows", b"max_rows", "name", b"name", "next_time", b"next_time", "principal", b"principal", "scorers", b"scorers", "skipped_windows", b"skipped_windows", "target", b"target", "task", b"task", "thresholds", b"thresholds", "window", b"window"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "interval", b"interval", "last_time", b"last_time", "last_verdict", b"last_verdict", "next_time", b"next_time", "roles", b"roles", "window", b"window"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "endpoint", b"endpoint", "error", b"error", "interval", b"interval", "last_error", b"last_error", "last_evaluation_id", b"last_evaluation_id", "last_metrics", b"last_metrics", "last_state", b"last_state", "last_time", b"last_time", "last_verdict", b"last_verdict", "max_rows", b"max_rows", "name", b"name", "next_time", b"next_time", "principal", b"principal", "roles", b"roles", "scorers", b"scorers", "skipped_windows", b"skipped_windows", "target", b"target", "task", b"task", "thresholds", b"thresholds", "window", b"window"]) -> None: ...
 
 global___Schedule = Schedule
 
