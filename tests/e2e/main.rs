@@ -32,4 +32,6 @@ mod peers;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod traffic;
+#[cfg(test)]
 mod traversal;
