@@ -74,7 +74,7 @@ async fn calls_become_a_version_with_roles_and_can_be_evaluated() {
     assert_eq!(roles.features, ["age", "plan"]);
     assert!(bench.gateway.pages() > 1);
 
-    let traffic = made.traffic.clone().unwrap();
+    let traffic = made.traffic.unwrap();
     assert_eq!((traffic.answered_calls, traffic.recorded_calls), (12, 8));
     assert_eq!((traffic.captured_calls, traffic.labelled_calls), (6, 5));
     assert_eq!((traffic.calls_without_request, traffic.unreadable_calls), (1, 1));
