@@ -33,8 +33,15 @@ fn tree(low: u32) -> String {
 
 /// A platform with versions 1 and 2 of `growth`, which say 10 and 11 of the small; `champion` is version 1.
 async fn house() -> Platform {
-    let settings = Settings::default().env("LODEWAY_ENDPOINTS__ROLLOUT_EVERY", "100ms");
-    let house = started(Shape::Embedded, settings).await;
+    house_of(Shape::Embedded).await
+}
+
+/// The same in this shape.
+pub async fn house_of(shape: Shape) -> Platform {
+    let settings = Settings::default()
+        .env("LODEWAY_ENDPOINTS__ROLLOUT_EVERY", "100ms")
+        .env("LODEWAY_PEER_TOKEN", "between ourselves");
+    let house = started(shape, settings).await;
     let name = "growth".to_owned();
     let mut registry = house.registry();
     let request = CreateRegisteredModelRequest {
@@ -93,7 +100,7 @@ fn text(house: &Platform, line: &str) -> String {
 
 /// What a command prints for scripts.
 #[track_caller]
-fn ask(house: &Platform, line: &str) -> Value {
+pub fn ask(house: &Platform, line: &str) -> Value {
     let text = text(house, &format!("{line} --output json"));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{line}: {e}: {text}"))
 }

@@ -34,4 +34,6 @@ mod support;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]
+mod traffic;
+#[cfg(test)]
 mod traversal;

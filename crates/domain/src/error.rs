@@ -80,6 +80,8 @@ pub enum Reason {
     EvaluationState,
     /// No record was added to the dataset since its newest version.
     NoRecordsPending,
+    /// An endpoint has no recorded call that could be taken.
+    NoTraffic,
     /// A promotion rule is not fulfilled; every clause that failed is listed.
     PromotionRefused,
     /// The call needs a caller whose credential proved who it is.
@@ -129,6 +131,7 @@ impl Reason {
             Self::RolloutState => "ROLLOUT_STATE",
             Self::EvaluationState => "EVALUATION_STATE",
             Self::NoRecordsPending => "NO_RECORDS_PENDING",
+            Self::NoTraffic => "NO_TRAFFIC",
             Self::PromotionRefused => "PROMOTION_REFUSED",
             Self::CallerNotVerified => "CALLER_NOT_VERIFIED",
             Self::OwnVersion => "OWN_VERSION",
@@ -182,6 +185,8 @@ pub enum ResourceKind {
     Approval,
     /// A route to language models, by name.
     LlmRoute,
+    /// A repeated evaluation of traffic, by name.
+    Schedule,
 }
 
 impl ResourceKind {
@@ -208,6 +213,7 @@ impl ResourceKind {
             Self::PromotionRule => "promotion rule",
             Self::Approval => "approval",
             Self::LlmRoute => "llm route",
+            Self::Schedule => "schedule",
         }
     }
 }

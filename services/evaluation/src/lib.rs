@@ -6,14 +6,15 @@
 //! it records verdicts, and the registry's rules read them.
 //!
 //! A tour: [`Evaluation`] is what the binary composes; `datasets/`, `evaluations/` and `outcomes/` are the three services,
-//! each with its generated trait in `api.rs`, wire and domain in `convert.rs`, and one use case a file; [`Peers`] are the
-//! services it asks.
+//! each with its generated trait in `api.rs`, wire and domain in `convert.rs`, and one use case a file; `schedules/` repeats
+//! evaluations of traffic; [`Peers`] are the services it asks.
 
 mod config;
 mod datasets;
 mod evaluations;
 mod outcomes;
 mod peers;
+mod schedules;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ use self::{
     datasets::{Cache, Datasets},
     evaluations::Evaluations,
     outcomes::Outcomes,
+    schedules::Schedules,
 };
 
 /// The services, ready to be mounted. Clones share them.
@@ -69,10 +71,13 @@ impl Evaluation {
             config,
         };
         let site = Arc::new(site);
+        let datasets = Datasets::start(site.clone())?;
+        let evaluations = Evaluations::start(site.clone())?;
+        let schedules = Schedules::start(site.clone(), datasets.clone(), evaluations.clone());
         Ok(Self {
-            datasets: Datasets::start(site.clone())?,
-            outcomes: Outcomes::new(site.clone()),
-            evaluations: Evaluations::start(site)?,
+            outcomes: Outcomes::new(site, schedules),
+            datasets,
+            evaluations,
         })
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::ColumnRoles;
+use super::{CapturedTraffic, ColumnRoles};
 use crate::{Error, Result, error::Violations, id::clip, time::Timestamp};
 
 /// The longest name of a dataset, in characters.
@@ -238,6 +238,9 @@ pub struct DatasetVersion {
     pub principal: String,
     /// When.
     pub created: Timestamp,
+    /// If it was made from traffic: what it has of it.
+    #[serde(default)]
+    pub traffic: Option<CapturedTraffic>,
 }
 
 impl DatasetVersion {

@@ -1,15 +1,17 @@
 //! Evaluations: what is measured on which data, what must hold, and where a measurement stands.
 //!
 //! A tour: `spec` is what was asked for, checked once; `job` is the durable job with its states, parts and results;
-//! `verdict` decides; `dataset` is the data that are measured on, `outcome` what becomes
-//! known after deployment.
+//! `verdict` decides; `dataset` is the data that are measured on, `traffic` what such data have of an endpoint's calls,
+//! `outcome` what becomes known after deployment, `schedule` what is measured again and again.
 
 mod dataset;
 mod job;
 mod outcome;
 mod roles;
+mod schedule;
 mod scorer;
 mod spec;
+mod traffic;
 mod verdict;
 
 pub use self::{
@@ -23,10 +25,12 @@ pub use self::{
     },
     outcome::{MAX_OUTCOME_ROWS, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT, MAX_OUTCOMES, Outcome, OutcomeValue},
     roles::{ColumnRoles, ProbabilityColumn},
+    schedule::{Due, MAX_SCHEDULES, Schedule, ScheduleName},
     scorer::{ClassifierScorer, Embedder, JudgeKind, JudgeScorer, ScoreKind, Scorer, ScorerKind},
     spec::{
         Baseline, Bound, EndpointTarget, EvaluationOptions, EvaluationSpec, LlmTarget, MAX_NAME_LEN,
         MAX_SCORERS, MAX_THRESHOLDS, Target, Task, Threshold,
     },
+    traffic::{CapturedTraffic, MAX_CAPTURED_ROWS},
     verdict::more_is_better,
 };

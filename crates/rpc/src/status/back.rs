@@ -217,6 +217,7 @@ const KINDS: &[ResourceKind] = &[
     ResourceKind::Approval,
     ResourceKind::Evaluation,
     ResourceKind::LlmRoute,
+    ResourceKind::Schedule,
     ResourceKind::Dataset,
     ResourceKind::DatasetVersion,
 ];
@@ -260,4 +261,5 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::EvaluationState,
     Reason::KeyMissing,
     Reason::NoRecordsPending,
+    Reason::NoTraffic,
 ];

@@ -1,4 +1,4 @@
-//! What evaluation keeps: datasets and their versions, evaluations and their progress, outcomes.
+//! What evaluation keeps: datasets and their versions, evaluations and their progress, outcomes, schedules.
 //!
 //! A tour: each part has its contract (a trait) and its SQL in a file of its own; [`SqlEvaluation`] keeps all on both
 //! engines.
@@ -6,6 +6,7 @@
 mod datasets;
 mod evaluations;
 mod outcomes;
+mod schedules;
 
 use lodeway_domain::time::Timestamp;
 
@@ -13,6 +14,7 @@ pub use self::{
     datasets::{DatasetStore, DatasetUpdate, Leftover, NewDatasetVersion},
     evaluations::{EvaluationQuery, EvaluationStore, Lease},
     outcomes::{OutcomeQuery, OutcomeStore},
+    schedules::{ScheduleLease, ScheduleStore},
 };
 use crate::{
     migrate::{self, Migrations, Step},
@@ -33,6 +35,10 @@ const MIGRATIONS: Migrations = Migrations {
         Step {
             name: "outcomes",
             sql: include_str!("../../migrations/evaluation/0003_outcomes.sql"),
+        },
+        Step {
+            name: "schedules",
+            sql: include_str!("../../migrations/evaluation/0004_schedules.sql"),
         },
     ],
 };

@@ -8,7 +8,7 @@ use crate::{
     args,
     ledger::once::once,
     registry::Write,
-    sql::{Row, Tx},
+    sql::{Arg, Row, Tx},
 };
 
 /// Which outcomes are wanted.
@@ -38,7 +38,12 @@ pub trait OutcomeStore: Send + Sync + 'static {
         after: Option<(Timestamp, &str)>,
         limit: usize,
     ) -> Result<Vec<Outcome>>;
+    /// The outcomes of these predictions, as far as they are known, in any order.
+    async fn outcomes_of(&self, workspace: &Workspace, prediction_ids: &[&str]) -> Result<Vec<Outcome>>;
 }
+
+/// Predictions of one statement.
+const MAX_ASKED: usize = 500;
 
 async fn report(tx: &mut Tx, write: &Write, outcomes: &[Outcome]) -> Result<i64> {
     // In one order, so that two reports never wait for each other crosswise.
@@ -103,5 +108,22 @@ impl OutcomeStore for SqlEvaluation {
             i64::try_from(limit).unwrap_or(i64::MAX)
         ];
         self.db.query(sql, &args).await?.iter().map(outcome).collect()
+    }
+    async fn outcomes_of(&self, workspace: &Workspace, prediction_ids: &[&str]) -> Result<Vec<Outcome>> {
+        let mut conn = self.db.read().await?;
+        let mut found = Vec::new();
+        for some in prediction_ids.chunks(MAX_ASKED) {
+            let places: Vec<_> = (2..some.len() + 2).map(|place| format!("${place}")).collect();
+            let sql = format!(
+                "SELECT body FROM outcomes WHERE workspace = $1 AND prediction_id IN ({})",
+                places.join(", ")
+            );
+            let ids = some.iter().map(|id| Arg::from(*id));
+            let args: Vec<_> = args![workspace.as_str()].into_iter().chain(ids).collect();
+            for row in &conn.query(&sql, &args).await? {
+                found.push(outcome(row)?);
+            }
+        }
+        Ok(found)
     }
 }

@@ -93,6 +93,7 @@ fn version(of: &Dataset, file: &str) -> NewDatasetVersion {
             description: String::new(),
             principal: "ada".to_owned(),
             created: at(1),
+            traffic: None,
         },
         last_record: None,
     }

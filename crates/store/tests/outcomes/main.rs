@@ -128,6 +128,10 @@ async fn outcomes_come_page_by_page_in_the_order_of_predictions() {
             ..all
         };
         assert!(store.outcomes(&home, &target, None, 2).await.unwrap().is_empty());
+        let mut named = store.outcomes_of(&home, &["d", "x", "b"]).await.unwrap();
+        named.sort_by(|one, other| one.prediction_id.cmp(&other.prediction_id));
+        assert_eq!(ids(&named), ["b", "d"]);
+        assert!(store.outcomes_of(&home, &[]).await.unwrap().is_empty());
     })
     .await;
 }

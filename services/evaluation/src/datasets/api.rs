@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt as _};
-use lodeway_domain::{Error, Reason, evaluation::Dataset};
+use lodeway_domain::{Error, evaluation::Dataset};
 use lodeway_proto::evaluation::v1::{
     self as wire, dataset_service_server::DatasetService, upload_dataset_version_request::Part,
 };
@@ -188,10 +188,14 @@ impl DatasetService for Datasets {
         &self,
         request: Request<wire::CaptureTrafficRequest>,
     ) -> Result<Response<wire::CaptureTrafficResponse>, Status> {
-        let (cx, _) = context::split(request)?;
-        Err(cx.status(Error::Unimplemented {
-            reason: Reason::NotImplemented,
-            message: "traffic cannot be captured as a dataset yet; upload rows or add records".to_owned(),
+        let (cx, message) = context::split(request)?;
+        let fail = |e| cx.status(e);
+        let now = self.site.clock.now();
+        let write = write(&cx, &message, &message.request_id, now).map_err(fail)?;
+        let wanted = convert::capturing(message, now).map_err(fail)?;
+        let made = self.capture(&cx, wanted, write).await.map_err(fail)?;
+        Ok(Response::new(wire::CaptureTrafficResponse {
+            dataset_version: Some(convert::version(made)),
         }))
     }
 

@@ -1,13 +1,13 @@
 //! Wire to domain and back, for datasets.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use lodeway_domain::{
     Error, Result,
     error::Violations,
     evaluation::{
-        Dataset, DatasetColumn, DatasetFormat, DatasetName, DatasetVersion, MAX_RECORDS, MAX_RECORDS_BYTES,
-        check_dataset_description, check_dataset_tags,
+        CapturedTraffic, Dataset, DatasetColumn, DatasetFormat, DatasetName, DatasetVersion,
+        MAX_CAPTURED_ROWS, MAX_RECORDS, MAX_RECORDS_BYTES, check_dataset_description, check_dataset_tags,
     },
     id::clip,
     page::{PageLimits, PageRequest, QueryHash},
@@ -18,7 +18,7 @@ use lodeway_rpc::CallContext;
 use lodeway_store::{evaluation::DatasetUpdate, registry::Write};
 use prost_types::{Value, value::Kind};
 
-use super::{rows::Wanted, versions::Header};
+use super::{capture, rows::Wanted, versions::Header};
 use crate::evaluations::{
     convert,
     render::{count, time, wire_roles},
@@ -28,6 +28,10 @@ const PAGES: PageLimits = PageLimits {
     default: 100,
     max: 1_000,
 };
+/// How far back traffic is captured if nobody says.
+const SPAN: Duration = Duration::from_secs(24 * 3_600);
+/// How many rows are captured if nobody says.
+const DEFAULT_CAPTURED_ROWS: u64 = 10_000;
 /// Whole numbers up to this are exact as floats.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -138,6 +142,50 @@ pub(super) fn publishing(message: wire::PublishRecordsRequest) -> Result<Header>
         roles: convert::roles(message.roles.unwrap_or_default()),
         description: message.description,
     })
+}
+
+/// Which traffic is wanted.
+pub(super) fn capturing(message: wire::CaptureTrafficRequest, now: Timestamp) -> Result<capture::Wanted> {
+    let mut bad = Violations::new();
+    let name = bad.take("name", name(&message.name));
+    let field = "description";
+    bad.take(field, check_dataset_description(field, &message.description));
+    if message.endpoint.is_empty() {
+        bad.add("endpoint", "must be given");
+    }
+    let end = message.end_time.map_or(now, convert::moment);
+    let start = message.start_time.map_or(end.minus(SPAN), convert::moment);
+    if start >= end {
+        bad.add("start_time", "must be before `end_time`");
+    }
+    let max_rows = match message.max_rows {
+        0 => DEFAULT_CAPTURED_ROWS,
+        rows => u64::try_from(rows).unwrap_or_default(),
+    };
+    if !(1..=MAX_CAPTURED_ROWS).contains(&max_rows) {
+        bad.add("max_rows", format!("must be from 1 to {MAX_CAPTURED_ROWS}"));
+    }
+    if !(0.0..=1.0).contains(&message.sample_share) {
+        bad.add("sample_share", "must be from 0 to 1");
+    }
+    Ok(capture::Wanted {
+        name: all(bad, name)?,
+        description: message.description,
+        endpoint: message.endpoint,
+        target: given(message.target),
+        model_version: given(message.model_version),
+        start,
+        end,
+        max_rows,
+        sample_share: message.sample_share,
+        seed: message.seed,
+        labelled_only: message.labelled_only,
+        with_unsampled: message.with_unsampled,
+    })
+}
+
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// Who writes what, where the digest of a file is a part of what is written.
@@ -257,6 +305,23 @@ pub(super) fn version(version: DatasetVersion) -> wire::DatasetVersion {
         description: version.description,
         principal: version.principal,
         create_time: Some(time(version.created)),
+        traffic: version.traffic.map(traffic),
+    }
+}
+
+fn traffic(traffic: CapturedTraffic) -> wire::CapturedTraffic {
+    wire::CapturedTraffic {
+        start_time: Some(time(traffic.start)),
+        end_time: Some(time(traffic.end)),
+        answered_calls: count(traffic.answered),
+        recorded_calls: count(traffic.recorded),
+        captured_calls: count(traffic.captured),
+        labelled_calls: count(traffic.labelled),
+        calls_without_request: count(traffic.without_request),
+        unlabelled_calls: count(traffic.unlabelled),
+        unsampled_calls: count(traffic.unsampled),
+        unreadable_calls: count(traffic.unreadable),
+        unmatched_outcomes: count(traffic.unmatched),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Datasets: files in versions, read to their end before a version exists.
 //!
 //! A tour: `api` is the generated trait, `convert` is wire and domain. `spool` takes a file in, `inspect` reads it to its
-//! end, `versions` makes the version; `records` are cases that people write one by one. `cache` keeps files on this
+//! end, `versions` makes the version; `records` are cases that people write one by one, `capture` the traffic of an
+//! endpoint. `cache` keeps files on this
 //! machine, [`open`] gives them to evaluations and `rows` reads them out. `leftovers` removes what nobody needs.
 //!
 //! What is durable when: the file is in the artifact service before its version is in the database. Its folder is noted
@@ -10,6 +11,7 @@
 
 mod api;
 mod cache;
+pub(crate) mod capture;
 mod convert;
 mod inspect;
 mod leftovers;

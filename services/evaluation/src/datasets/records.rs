@@ -66,6 +66,7 @@ impl Datasets {
             place: Place::Own,
             source: "records".to_owned(),
             last_record: Some(last),
+            traffic: None,
         };
         self.make(cx, making, write).await
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::Stream;
 use lodeway_domain::{
     Error, Result,
-    evaluation::{ColumnRoles, Dataset, DatasetFormat, DatasetName, DatasetVersion},
+    evaluation::{CapturedTraffic, ColumnRoles, Dataset, DatasetFormat, DatasetName, DatasetVersion},
     id,
 };
 use lodeway_rpc::CallContext;
@@ -50,6 +50,7 @@ pub(super) struct Making {
     pub(super) place: Place,
     pub(super) source: String,
     pub(super) last_record: Option<i64>,
+    pub(super) traffic: Option<CapturedTraffic>,
 }
 
 /// Where the files of datasets are, each in a folder of its uid.
@@ -89,6 +90,7 @@ impl Datasets {
             place: Place::Own,
             source: "upload".to_owned(),
             last_record: None,
+            traffic: None,
         };
         self.make(cx, making, write).await
     }
@@ -133,6 +135,7 @@ impl Datasets {
             place: Place::There(location, path),
             source: uri,
             last_record: None,
+            traffic: None,
         };
         self.make(cx, making, write).await
     }
@@ -151,6 +154,7 @@ impl Datasets {
             place,
             source,
             last_record,
+            traffic,
         } = making;
         let (path, format, name) = (
             spooled.file.path().to_owned(),
@@ -204,6 +208,7 @@ impl Datasets {
             description: header.description,
             principal: cx.caller.principal.clone(),
             created: write.now,
+            traffic,
         };
         let add = async {
             if is_own {

@@ -6,11 +6,11 @@ use lodeway_tables::{Batch, Column, Texts, Type, Values};
 use serde_json::Value;
 
 /// The column of predictions in a part.
-pub(super) const PREDICTION: &str = "prediction";
+pub(crate) const PREDICTION: &str = "prediction";
 /// What the column of predictions of an LLM is called beside the rows.
 pub(super) const ANSWER: &str = "answer";
 /// What the names of probability columns of a part begin with; the class follows.
-pub(super) const PROBABILITY: &str = "probability:";
+pub(crate) const PROBABILITY: &str = "probability:";
 /// Names under which models commonly give the class or the number itself.
 const LABELS: [&str; 6] = [
     "prediction",
@@ -40,7 +40,7 @@ impl Output {
 /// Which output is the prediction: the one that the role names; else one with a usual name; else the only single column;
 /// else, where there is only a matrix, the place of its greatest number, and the matrix are the probabilities of the
 /// classes 0, 1, …. Errors: what is said in words: another number of rows, no output that could be meant.
-pub(super) fn columns(payload: &Payload, roles: &ColumnRoles, rows: usize) -> Result<Vec<Column>> {
+pub(crate) fn columns(payload: &Payload, roles: &ColumnRoles, rows: usize) -> Result<Vec<Column>> {
     let outputs = outputs(payload)?;
     for output in &outputs {
         if let Some(column) = output.columns.iter().find(|column| column.len() != rows) {

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt as _};
-use lodeway_domain::{Error, evaluation::EvaluationRecord};
+use lodeway_domain::{Error, evaluation::EvaluationRecord, id};
 use lodeway_proto::evaluation::v1::{self as wire, evaluation_service_server::EvaluationService};
 use lodeway_rpc::context;
 use lodeway_store::evaluation::EvaluationStore as _;
@@ -33,7 +33,8 @@ impl EvaluationService for Evaluations {
         let write =
             convert::write(&cx, &message, &message.request_id, self.site.clock.now()).map_err(fail)?;
         let spec = convert::spec(message.spec).map_err(fail)?;
-        let made = self.create(&cx, spec, write).await.map_err(fail)?;
+        let id = format!("e-{}", id::new_hex());
+        let made = self.create(&cx, spec, id, write).await.map_err(fail)?;
         Ok(Response::new(wire::CreateEvaluationResponse {
             evaluation: rendered(made),
         }))

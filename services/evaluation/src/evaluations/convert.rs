@@ -19,7 +19,7 @@ use lodeway_store::{evaluation::EvaluationQuery, registry::Write};
 use prost::Message;
 
 /// The experiment of runs for which none is named.
-const EXPERIMENT: &str = "evaluations";
+pub(crate) const EXPERIMENT: &str = "evaluations";
 
 const PAGES: PageLimits = PageLimits {
     default: 100,
@@ -71,12 +71,18 @@ pub(super) fn query(cx: &CallContext, message: &wire::ListEvaluationsRequest) ->
     })
 }
 
+/// A point in time, to the millisecond.
+pub(crate) fn moment(time: prost_types::Timestamp) -> Timestamp {
+    let millis = time.seconds.saturating_mul(1_000);
+    Timestamp::from_millis(millis.saturating_add(i64::from(time.nanos) / 1_000_000))
+}
+
 fn given(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.is_empty())
 }
 
 /// What is wanted, every fault named by its field.
-pub(super) fn spec(message: Option<wire::EvaluationSpec>) -> Result<EvaluationSpec> {
+pub(crate) fn spec(message: Option<wire::EvaluationSpec>) -> Result<EvaluationSpec> {
     let message = message.ok_or_else(|| Error::invalid("spec", "must be given"))?;
     let mut bad = Violations::new();
     let dataset = message.dataset.unwrap_or_default();

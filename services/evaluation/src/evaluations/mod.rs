@@ -11,7 +11,7 @@
 //! before the next one counts; a job that was cut off goes on with the parts that are there. Every write to another
 //! service has a request id made of the evaluation's id and the step, so that a step that is done again changes nothing.
 
-mod answers;
+pub(crate) mod answers;
 mod api;
 mod compare;
 pub(crate) mod convert;
@@ -24,7 +24,7 @@ mod keeper;
 mod llm;
 mod measure;
 mod predict;
-mod record;
+pub(crate) mod record;
 pub(crate) mod render;
 mod replay;
 mod results;
@@ -41,7 +41,6 @@ use lodeway_domain::{
     Error, Result,
     error::FieldViolation,
     evaluation::{EvaluationRecord, EvaluationSpec, EvaluationState, Progress, Target, Usage},
-    id,
 };
 use lodeway_proto::evaluation::v1::evaluation_service_server::EvaluationServiceServer;
 use lodeway_rpc::CallContext;
@@ -81,12 +80,18 @@ impl Evaluations {
         EvaluationServiceServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// Keeps a new evaluation; the runner takes it on.
-    async fn create(&self, cx: &CallContext, spec: EvaluationSpec, write: Write) -> Result<EvaluationRecord> {
+    /// Keeps a new evaluation under this id; the runner takes it on. Errors: `AlreadyExists` for an id that is taken.
+    pub(crate) async fn create(
+        &self,
+        cx: &CallContext,
+        spec: EvaluationSpec,
+        evaluation_id: String,
+        write: Write,
+    ) -> Result<EvaluationRecord> {
         check(&spec)?;
         data::check(&self.site, cx, &spec).await?;
         let record = EvaluationRecord {
-            evaluation_id: format!("e-{}", id::new_hex()),
+            evaluation_id,
             workspace: cx.caller.workspace.as_str().to_owned(),
             spec,
             state: EvaluationState::Pending,
@@ -115,7 +120,7 @@ impl Evaluations {
 }
 
 /// Refuses at once templates that cannot be read and judges that cannot be.
-fn check(spec: &EvaluationSpec) -> Result<()> {
+pub(crate) fn check(spec: &EvaluationSpec) -> Result<()> {
     if let Target::Llm(llm) = &spec.target {
         llm::check(llm)?;
     }

@@ -34,7 +34,7 @@ const DIGEST_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PARAM: usize = 6_000;
 
 /// The id of a step's request: the same evaluation and step, the same id.
-fn request_id(evaluation_id: &str, step: &str) -> String {
+pub(crate) fn request_id(evaluation_id: &str, step: &str) -> String {
     let hash = Sha256::digest(format!("{evaluation_id} {step}").as_bytes());
     let hex = hex::encode(hash);
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();

@@ -23,7 +23,7 @@ pub(crate) fn time(at: Timestamp) -> prost_types::Timestamp {
 }
 
 /// An evaluation as it stands.
-pub(super) fn evaluation(record: EvaluationRecord) -> wire::Evaluation {
+pub(crate) fn evaluation(record: EvaluationRecord) -> wire::Evaluation {
     let state = match record.state {
         EvaluationState::Pending => wire::EvaluationState::Pending,
         EvaluationState::Running => wire::EvaluationState::Running,
@@ -151,7 +151,7 @@ pub(crate) fn wire_roles(roles: ColumnRoles) -> wire::ColumnRoles {
     }
 }
 
-fn wire_spec(spec: EvaluationSpec) -> wire::EvaluationSpec {
+pub(crate) fn wire_spec(spec: EvaluationSpec) -> wire::EvaluationSpec {
     use wire::{baseline::Baseline as WireBaseline, evaluation_target::Target as WireTarget};
     let target = match spec.target {
         Target::Data => None,

@@ -1,21 +1,11 @@
 //! The generated trait: each method parses, calls the use case, and renders.
 
-use lodeway_domain::{Error, Reason};
 use lodeway_proto::evaluation::v1::{self as wire, outcome_service_server::OutcomeService};
 use lodeway_rpc::context;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Outcomes, convert};
 use crate::evaluations::convert::write;
-
-fn not_yet<T, A>(request: Request<T>) -> Result<Response<A>, Status> {
-    let (cx, _) = context::split(request)?;
-    Err(cx.status(Error::Unimplemented {
-        reason: Reason::NotImplemented,
-        message: "traffic cannot be evaluated on a schedule yet; evaluate an endpoint on a dataset"
-            .to_owned(),
-    }))
-}
 
 #[async_trait]
 impl OutcomeService for Outcomes {
@@ -52,27 +42,27 @@ impl OutcomeService for Outcomes {
         &self,
         request: Request<wire::CreateScheduleRequest>,
     ) -> Result<Response<wire::CreateScheduleResponse>, Status> {
-        not_yet(request)
+        self.schedules.create_schedule(request).await
     }
 
     async fn get_schedule(
         &self,
         request: Request<wire::GetScheduleRequest>,
     ) -> Result<Response<wire::GetScheduleResponse>, Status> {
-        not_yet(request)
+        self.schedules.get_schedule(request).await
     }
 
     async fn list_schedules(
         &self,
         request: Request<wire::ListSchedulesRequest>,
     ) -> Result<Response<wire::ListSchedulesResponse>, Status> {
-        not_yet(request)
+        self.schedules.list_schedules(request).await
     }
 
     async fn delete_schedule(
         &self,
         request: Request<wire::DeleteScheduleRequest>,
     ) -> Result<Response<wire::DeleteScheduleResponse>, Status> {
-        not_yet(request)
+        self.schedules.delete_schedule(request).await
     }
 }

@@ -1,7 +1,7 @@
 //! Outcomes that become known later, and live metrics of them.
 //!
 //! A tour: `api` is the generated trait, `convert` is wire and domain; `report` asks the gateway what each prediction id
-//! means and keeps outcomes, `live` measures them.
+//! means and keeps outcomes, `live` measures them. Calls about schedules are passed on to [`crate::schedules`].
 
 mod api;
 mod convert;
@@ -17,7 +17,7 @@ use lodeway_proto::{
 };
 use lodeway_rpc::Transport;
 
-use crate::Site;
+use crate::{Site, schedules::Schedules};
 
 /// The largest request: a thousand outcomes, some of many rows.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
@@ -26,12 +26,13 @@ const MAX_MESSAGE_BYTES: usize = 16 << 20;
 #[derive(Clone)]
 pub(crate) struct Outcomes {
     site: Arc<Site>,
+    schedules: Schedules,
 }
 
 impl Outcomes {
     /// Opens the service.
-    pub(crate) fn new(site: Arc<Site>) -> Self {
-        Self { site }
+    pub(crate) fn new(site: Arc<Site>, schedules: Schedules) -> Self {
+        Self { site, schedules }
     }
 
     /// The service, to be mounted.

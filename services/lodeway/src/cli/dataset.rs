@@ -22,6 +22,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{
     Done, Failure,
+    capture::{Capture, traffic},
     connect::Client,
     output::{self, Format},
     paging, refused,
@@ -87,6 +88,8 @@ pub enum Verb {
         #[command(flatten)]
         what: What,
     },
+    /// Makes the next version from the recorded traffic of an endpoint.
+    Capture(Box<Capture>),
     /// Prints rows, one JSON object a line.
     Read {
         /// NAME or NAME@VERSION.
@@ -264,6 +267,11 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
             };
             let made = api.publish_records(request).await?.into_inner();
             output::one(client.format, &version(&made.dataset_version.unwrap_or_default()))
+        }
+        Verb::Capture(capture) => {
+            let made = api.capture_traffic(capture.request()?).await?.into_inner();
+            let made = made.dataset_version.unwrap_or_default();
+            output::one(client.format, &version(&made))
         }
         Verb::Read {
             dataset,
@@ -518,6 +526,7 @@ fn version(version: &DatasetVersion) -> Value {
         ("source", json!(version.source)),
         ("description", json!(version.description)),
         ("data_digest", json!(version.data_digest)),
+        ("traffic", json!(version.traffic.as_ref().map(traffic))),
         ("file_digest", json!(version.file_digest)),
         ("artifact_uri", json!(version.artifact_uri)),
         ("principal", json!(version.principal)),

@@ -7,6 +7,7 @@
 //! missed, 2 the data or the command line is wrong.
 
 mod artifact;
+mod capture;
 mod connect;
 mod dataset;
 mod deployment;
@@ -25,6 +26,7 @@ mod promotion;
 mod purge;
 mod rollout;
 mod run;
+mod schedule;
 
 use std::process::ExitCode;
 
@@ -92,7 +94,8 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Data to evaluate on: create, list, show, upload, register, add, publish, read, versions, delete.
+    /// Data to evaluate on: create, list, show, upload, register, add, publish, capture, read, versions,
+    /// delete.
     Dataset {
         #[command(subcommand)]
         verb: Box<dataset::Verb>,
@@ -112,6 +115,13 @@ pub enum Command {
     Evaluation {
         #[command(subcommand)]
         verb: evaluation::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Evaluations of traffic that are repeated: create, list, show, delete.
+    Schedule {
+        #[command(subcommand)]
+        verb: schedule::Verb,
         #[command(flatten)]
         common: Common,
     },
@@ -233,6 +243,7 @@ pub fn run(command: Command) -> ExitCode {
             Command::Deployment { verb, common } => deployment::run(verb, &Client::connect(&common)?).await,
             Command::Evaluate(arguments) => evaluate::on_platform(*arguments).await,
             Command::Evaluation { verb, common } => evaluation::run(verb, &Client::connect(&common)?).await,
+            Command::Schedule { verb, common } => schedule::run(verb, &Client::connect(&common)?).await,
             Command::Llm { verb, common } => llm::run(verb, &Client::connect(&common)?).await,
             Command::Prediction { verb, common } => prediction::run(verb, &Client::connect(&common)?).await,
         }

@@ -236,7 +236,8 @@ fn baseline(text: String) -> baseline::Baseline {
     }
 }
 
-fn judge((kind, route): &(String, String)) -> Result<Scorer, Failure> {
+/// A judge of the usual kind on a route.
+pub fn judge((kind, route): &(String, String)) -> Result<Scorer, Failure> {
     let kind = match kind.as_str() {
         "toxicity" => JudgeKind::Toxicity,
         "relevance" => JudgeKind::Relevance,

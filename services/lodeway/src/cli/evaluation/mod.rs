@@ -12,7 +12,10 @@ use lodeway_proto::evaluation::v1::{
 use serde_json::{Value, json};
 use tonic::Status;
 
-pub use self::create::{Asked, OnPlatform};
+pub use self::{
+    create::{Asked, OnPlatform, judge},
+    threshold::threshold,
+};
 use super::{
     Done, Failure,
     connect::Client,
@@ -363,7 +366,8 @@ fn whole(evaluation: &Evaluation, classes: Vec<Value>) -> Value {
     item
 }
 
-fn metric(metric: &MetricValue) -> Value {
+/// A metric with its interval.
+pub fn metric(metric: &MetricValue) -> Value {
     let end = |number: f64| {
         if number.is_nan() {
             Value::Null
@@ -381,7 +385,8 @@ fn metric(metric: &MetricValue) -> Value {
     })
 }
 
-fn clause(clause: &VerdictClause) -> Value {
+/// A demand and what came of it.
+pub fn clause(clause: &VerdictClause) -> Value {
     json!({
         "passed": clause.passed,
         "value": clause.value.map(output::number),

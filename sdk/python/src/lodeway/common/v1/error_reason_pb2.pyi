@@ -98,6 +98,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """An evaluation is in a state that does not allow this."""
     ERROR_REASON_NO_RECORDS_PENDING: _ErrorReason.ValueType  # 41
     """No record was added to the dataset since its newest version."""
+    ERROR_REASON_NO_TRAFFIC: _ErrorReason.ValueType  # 42
+    """An endpoint has no recorded call that could be taken."""
     ERROR_REASON_KEY_MISSING: _ErrorReason.ValueType  # 36
     """A route to a language model names a key that the configuration of the server does not have."""
 
@@ -182,6 +184,8 @@ ERROR_REASON_EVALUATION_STATE: ErrorReason.ValueType  # 40
 """An evaluation is in a state that does not allow this."""
 ERROR_REASON_NO_RECORDS_PENDING: ErrorReason.ValueType  # 41
 """No record was added to the dataset since its newest version."""
+ERROR_REASON_NO_TRAFFIC: ErrorReason.ValueType  # 42
+"""An endpoint has no recorded call that could be taken."""
 ERROR_REASON_KEY_MISSING: ErrorReason.ValueType  # 36
 """A route to a language model names a key that the configuration of the server does not have."""
 global___ErrorReason = ErrorReason

@@ -141,6 +141,7 @@ class DatasetVersion(google.protobuf.message.Message):
     DESCRIPTION_FIELD_NUMBER: builtins.int
     PRINCIPAL_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    TRAFFIC_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The dataset."""
     version: builtins.int
@@ -175,6 +176,10 @@ class DatasetVersion(google.protobuf.message.Message):
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it was made."""
 
+    @property
+    def traffic(self) -> global___CapturedTraffic:
+        """What was taken, and what was left out; unset unless it was made from traffic."""
+
     def __init__(
         self,
         *,
@@ -192,11 +197,77 @@ class DatasetVersion(google.protobuf.message.Message):
         description: builtins.str = ...,
         principal: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        traffic: global___CapturedTraffic | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "roles", b"roles"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["artifact_uri", b"artifact_uri", "columns", b"columns", "create_time", b"create_time", "data_digest", b"data_digest", "description", b"description", "file_digest", b"file_digest", "format", b"format", "name", b"name", "principal", b"principal", "roles", b"roles", "row_count", b"row_count", "size_bytes", b"size_bytes", "source", b"source", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "roles", b"roles", "traffic", b"traffic"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["artifact_uri", b"artifact_uri", "columns", b"columns", "create_time", b"create_time", "data_digest", b"data_digest", "description", b"description", "file_digest", b"file_digest", "format", b"format", "name", b"name", "principal", b"principal", "roles", b"roles", "row_count", b"row_count", "size_bytes", b"size_bytes", "source", b"source", "traffic", b"traffic", "version", b"version"]) -> None: ...
 
 global___DatasetVersion = DatasetVersion
+
+@typing.final
+class CapturedTraffic(google.protobuf.message.Message):
+    """What a version has of the traffic of an endpoint."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    ANSWERED_CALLS_FIELD_NUMBER: builtins.int
+    RECORDED_CALLS_FIELD_NUMBER: builtins.int
+    CAPTURED_CALLS_FIELD_NUMBER: builtins.int
+    LABELLED_CALLS_FIELD_NUMBER: builtins.int
+    CALLS_WITHOUT_REQUEST_FIELD_NUMBER: builtins.int
+    UNLABELLED_CALLS_FIELD_NUMBER: builtins.int
+    UNSAMPLED_CALLS_FIELD_NUMBER: builtins.int
+    UNREADABLE_CALLS_FIELD_NUMBER: builtins.int
+    UNMATCHED_OUTCOMES_FIELD_NUMBER: builtins.int
+    answered_calls: builtins.int
+    """Calls that were answered, as monitoring counted them, to its windows: more than were recorded where a gateway had no
+    budget for them or lost them.
+    """
+    recorded_calls: builtins.int
+    """Calls that were recorded."""
+    captured_calls: builtins.int
+    """Calls that were taken."""
+    labelled_calls: builtins.int
+    """Of these, calls whose outcome is known."""
+    calls_without_request: builtins.int
+    """Left out because the request was not kept."""
+    unlabelled_calls: builtins.int
+    """Left out because no outcome was reported."""
+    unsampled_calls: builtins.int
+    """Left out by `sample_share` or `max_rows`."""
+    unreadable_calls: builtins.int
+    """Left out because request or answer cannot be read as rows, or do not go together."""
+    unmatched_outcomes: builtins.int
+    """Outcomes whose labels are not as many as the call has rows; their calls are without a label."""
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """From this moment."""
+
+    @property
+    def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Until this moment."""
+
+    def __init__(
+        self,
+        *,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        answered_calls: builtins.int = ...,
+        recorded_calls: builtins.int = ...,
+        captured_calls: builtins.int = ...,
+        labelled_calls: builtins.int = ...,
+        calls_without_request: builtins.int = ...,
+        unlabelled_calls: builtins.int = ...,
+        unsampled_calls: builtins.int = ...,
+        unreadable_calls: builtins.int = ...,
+        unmatched_outcomes: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["end_time", b"end_time", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["answered_calls", b"answered_calls", "calls_without_request", b"calls_without_request", "captured_calls", b"captured_calls", "end_time", b"end_time", "labelled_calls", b"labelled_calls", "recorded_calls", b"recorded_calls", "start_time", b"start_time", "unlabelled_calls", b"unlabelled_calls", "unmatched_outcomes", b"unmatched_outcomes", "unreadable_calls", b"unreadable_calls", "unsampled_calls", b"unsampled_calls"]) -> None: ...
+
+global___CapturedTraffic = CapturedTraffic
 
 @typing.final
 class DatasetColumn(google.protobuf.message.Message):

@@ -513,6 +513,11 @@ class CaptureTrafficRequest(google.protobuf.message.Message):
     LABELLED_ONLY_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    TARGET_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    SAMPLE_SHARE_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    WITH_UNSAMPLED_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The dataset; it is created if it is not there."""
     endpoint: builtins.str
@@ -525,6 +530,16 @@ class CaptureTrafficRequest(google.protobuf.message.Message):
     """Free text."""
     request_id: builtins.str
     """Makes a repetition harmless."""
+    target: builtins.str
+    """Only answers of this target; empty: of each."""
+    model_version: builtins.str
+    """Only answers of this version; empty: of each."""
+    sample_share: builtins.float
+    """The share of calls that are taken, from 0 to 1; 0: all."""
+    seed: builtins.int
+    """Says which calls are taken where not all are, by `sample_share` or `max_rows`: the same ones with the same seed."""
+    with_unsampled: builtins.bool
+    """Also calls whose request was not kept; their inputs are null."""
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """From this moment: default a day ago."""
@@ -544,9 +559,14 @@ class CaptureTrafficRequest(google.protobuf.message.Message):
         labelled_only: builtins.bool = ...,
         description: builtins.str = ...,
         request_id: builtins.str = ...,
+        target: builtins.str = ...,
+        model_version: builtins.str = ...,
+        sample_share: builtins.float = ...,
+        seed: builtins.int = ...,
+        with_unsampled: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["end_time", b"end_time", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["description", b"description", "end_time", b"end_time", "endpoint", b"endpoint", "labelled_only", b"labelled_only", "max_rows", b"max_rows", "name", b"name", "request_id", b"request_id", "start_time", b"start_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["description", b"description", "end_time", b"end_time", "endpoint", b"endpoint", "labelled_only", b"labelled_only", "max_rows", b"max_rows", "model_version", b"model_version", "name", b"name", "request_id", b"request_id", "sample_share", b"sample_share", "seed", b"seed", "start_time", b"start_time", "target", b"target", "with_unsampled", b"with_unsampled"]) -> None: ...
 
 global___CaptureTrafficRequest = CaptureTrafficRequest
 
@@ -559,7 +579,11 @@ class CaptureTrafficResponse(google.protobuf.message.Message):
     DATASET_VERSION_FIELD_NUMBER: builtins.int
     @property
     def dataset_version(self) -> lodeway.evaluation.v1.dataset_pb2.DatasetVersion:
-        """As stored; besides inputs and outputs it has the columns `prediction_id`, `time`, `model_version` and `label`."""
+        """As stored; `traffic` says what was taken and what was left out. Its columns: the inputs by name (`NAME:0`, `NAME:1`, …
+        where an input is a matrix), `prediction`, `probability:CLASS`, `label` (null where it is not known), slices,
+        `prediction_id`, `row` (of the call, from 0), `time`, `target` and `model_version`. Where an input has such a name, the
+        other column is called `call:NAME`.
+        """
 
     def __init__(
         self,

@@ -177,7 +177,8 @@ class DatasetServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CaptureTraffic(self, request, context):
-        """Makes the next version from sampled traffic of an endpoint. Not served yet: UNIMPLEMENTED.
+        """Makes the next version from the recorded traffic of an endpoint: a row for each row of each call. What is redacted at
+        the endpoint stays so. FAILED_PRECONDITION with NO_TRAFFIC if there is nothing to take.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

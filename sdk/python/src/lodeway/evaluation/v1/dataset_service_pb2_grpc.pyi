@@ -85,7 +85,9 @@ class DatasetServiceStub:
         lodeway.evaluation.v1.dataset_service_pb2.CaptureTrafficRequest,
         lodeway.evaluation.v1.dataset_service_pb2.CaptureTrafficResponse,
     ]
-    """Makes the next version from sampled traffic of an endpoint. Not served yet: UNIMPLEMENTED."""
+    """Makes the next version from the recorded traffic of an endpoint: a row for each row of each call. What is redacted at
+    the endpoint stays so. FAILED_PRECONDITION with NO_TRAFFIC if there is nothing to take.
+    """
 
     GetDatasetVersion: grpc.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.dataset_service_pb2.GetDatasetVersionRequest,
@@ -172,7 +174,9 @@ class DatasetServiceAsyncStub:
         lodeway.evaluation.v1.dataset_service_pb2.CaptureTrafficRequest,
         lodeway.evaluation.v1.dataset_service_pb2.CaptureTrafficResponse,
     ]
-    """Makes the next version from sampled traffic of an endpoint. Not served yet: UNIMPLEMENTED."""
+    """Makes the next version from the recorded traffic of an endpoint: a row for each row of each call. What is redacted at
+    the endpoint stays so. FAILED_PRECONDITION with NO_TRAFFIC if there is nothing to take.
+    """
 
     GetDatasetVersion: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.dataset_service_pb2.GetDatasetVersionRequest,
@@ -279,7 +283,9 @@ class DatasetServiceServicer(metaclass=abc.ABCMeta):
         request: lodeway.evaluation.v1.dataset_service_pb2.CaptureTrafficRequest,
         context: _ServicerContext,
     ) -> typing.Union[lodeway.evaluation.v1.dataset_service_pb2.CaptureTrafficResponse, collections.abc.Awaitable[lodeway.evaluation.v1.dataset_service_pb2.CaptureTrafficResponse]]:
-        """Makes the next version from sampled traffic of an endpoint. Not served yet: UNIMPLEMENTED."""
+        """Makes the next version from the recorded traffic of an endpoint: a row for each row of each call. What is redacted at
+        the endpoint stays so. FAILED_PRECONDITION with NO_TRAFFIC if there is nothing to take.
+        """
 
     @abc.abstractmethod
     def GetDatasetVersion(

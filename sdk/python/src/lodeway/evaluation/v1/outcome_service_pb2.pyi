@@ -11,6 +11,7 @@ import google.protobuf.internal.containers
 import google.protobuf.message
 import google.protobuf.struct_pb2
 import google.protobuf.timestamp_pb2
+import lodeway.evaluation.v1.dataset_pb2
 import lodeway.evaluation.v1.evaluation_pb2
 import lodeway.evaluation.v1.scorer_pb2
 import typing
@@ -266,7 +267,10 @@ global___LiveMetrics = LiveMetrics
 
 @typing.final
 class Schedule(google.protobuf.message.Message):
-    """An evaluation of traffic that is repeated."""
+    """An evaluation of traffic that is repeated. Each time the traffic of a window becomes the next version of the dataset
+    `schedules/NAME`, and an evaluation of that version begins, called as the schedule is. A window is evaluated once,
+    whatever crashes. Of windows that passed while nothing could be evaluated only the last one is caught up.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -282,29 +286,52 @@ class Schedule(google.protobuf.message.Message):
     ERROR_FIELD_NUMBER: builtins.int
     PRINCIPAL_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    TARGET_FIELD_NUMBER: builtins.int
+    TASK_FIELD_NUMBER: builtins.int
+    LAST_TIME_FIELD_NUMBER: builtins.int
+    LAST_STATE_FIELD_NUMBER: builtins.int
+    LAST_METRICS_FIELD_NUMBER: builtins.int
+    LAST_VERDICT_FIELD_NUMBER: builtins.int
+    LAST_ERROR_FIELD_NUMBER: builtins.int
+    SKIPPED_WINDOWS_FIELD_NUMBER: builtins.int
+    ROLES_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Unique in the workspace."""
+    """Unique in the workspace: 1 to 200 characters, as of a dataset."""
     endpoint: builtins.str
     """The endpoint."""
     max_rows: builtins.int
-    """At most this many calls each time: default 1,000."""
+    """At most this many rows each time: default 1,000, at most 1,000,000. Beyond it a sample is taken."""
     last_evaluation_id: builtins.str
     """The evaluation that ran last."""
     error: builtins.str
-    """Why the last one could not begin."""
+    """Why the last one could not begin; empty if it did."""
     principal: builtins.str
     """Who asked."""
+    target: builtins.str
+    """Only answers of this target; empty: of each."""
+    task: lodeway.evaluation.v1.scorer_pb2.Task.ValueType
+    """Unset: told from the data."""
+    last_state: lodeway.evaluation.v1.evaluation_pb2.EvaluationState.ValueType
+    """Where the evaluation that ran last stands."""
+    last_error: builtins.str
+    """Why it failed."""
+    skipped_windows: builtins.int
+    """Windows that were passed over: nobody could evaluate them in time."""
     @property
     def interval(self) -> google.protobuf.duration_pb2.Duration:
         """How often: at least a minute."""
 
     @property
     def window(self) -> google.protobuf.duration_pb2.Duration:
-        """Over how much time back: default the interval."""
+        """Over how much time back: default the interval. What is known later than the end of the window does not count, so it
+        should be as long as outcomes take.
+        """
 
     @property
     def scorers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[lodeway.evaluation.v1.scorer_pb2.Scorer]:
-        """With what; empty: metrics of the task on calls whose outcome is known."""
+        """With what; empty: metrics of the task on calls whose outcome is known. Scorers that need texts (judges, similarity,
+        text) look at the calls whose request was kept, with an outcome or without.
+        """
 
     @property
     def thresholds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[lodeway.evaluation.v1.evaluation_pb2.Threshold]:
@@ -317,6 +344,22 @@ class Schedule(google.protobuf.message.Message):
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it was created."""
+
+    @property
+    def last_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the window ended that was looked at last."""
+
+    @property
+    def last_metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[lodeway.evaluation.v1.evaluation_pb2.MetricValue]:
+        """Its metrics, once it has some."""
+
+    @property
+    def last_verdict(self) -> lodeway.evaluation.v1.evaluation_pb2.Verdict:
+        """Its verdict; unset without thresholds."""
+
+    @property
+    def roles(self) -> lodeway.evaluation.v1.dataset_pb2.ColumnRoles:
+        """What the columns of the captured traffic are for; empty fields: as `CaptureTraffic` says."""
 
     def __init__(
         self,
@@ -333,9 +376,18 @@ class Schedule(google.protobuf.message.Message):
         error: builtins.str = ...,
         principal: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        target: builtins.str = ...,
+        task: lodeway.evaluation.v1.scorer_pb2.Task.ValueType = ...,
+        last_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        last_state: lodeway.evaluation.v1.evaluation_pb2.EvaluationState.ValueType = ...,
+        last_metrics: collections.abc.Iterable[lodeway.evaluation.v1.evaluation_pb2.MetricValue] | None = ...,
+        last_verdict: lodeway.evaluation.v1.evaluation_pb2.Verdict | None = ...,
+        last_error: builtins.str = ...,
+        skipped_windows: builtins.int = ...,
+        roles: lodeway.evaluation.v1.dataset_pb2.ColumnRoles | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "interval", b"interval", "next_time", b"next_time", "window", b"window"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "endpoint", b"endpoint", "error", b"error", "interval", b"interval", "last_evaluation_id", b"last_evaluation_id", "max_rows", b"max_rows", "name", b"name", "next_time", b"next_time", "principal", b"principal", "scorers", b"scorers", "thresholds", b"thresholds", "window", b"window"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "interval", b"interval", "last_time", b"last_time", "last_verdict", b"last_verdict", "next_time", b"next_time", "roles", b"roles", "window", b"window"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "endpoint", b"endpoint", "error", b"error", "interval", b"interval", "last_error", b"last_error", "last_evaluation_id", b"last_evaluation_id", "last_metrics", b"last_metrics", "last_state", b"last_state", "last_time", b"last_time", "last_verdict", b"last_verdict", "max_rows", b"max_rows", "name", b"name", "next_time", b"next_time", "principal", b"principal", "roles", b"roles", "scorers", b"scorers", "skipped_windows", b"skipped_windows", "target", b"target", "task", b"task", "thresholds", b"thresholds", "window", b"window"]) -> None: ...
 
 global___Schedule = Schedule
 

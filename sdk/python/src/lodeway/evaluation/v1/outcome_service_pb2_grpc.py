@@ -86,8 +86,8 @@ class OutcomeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateSchedule(self, request, context):
-        """Asks for an evaluation of an endpoint's sampled traffic again and again. Schedules are not served yet: their four
-        calls answer UNIMPLEMENTED.
+        """Asks for an evaluation of an endpoint's recorded traffic again and again, the first one at once. RESOURCE_EXHAUSTED
+        beyond 100 schedules of a workspace.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,8 +37,8 @@ class OutcomeServiceStub:
         lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleRequest,
         lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleResponse,
     ]
-    """Asks for an evaluation of an endpoint's sampled traffic again and again. Schedules are not served yet: their four
-    calls answer UNIMPLEMENTED.
+    """Asks for an evaluation of an endpoint's recorded traffic again and again, the first one at once. RESOURCE_EXHAUSTED
+    beyond 100 schedules of a workspace.
     """
 
     GetSchedule: grpc.UnaryUnaryMultiCallable[
@@ -78,8 +78,8 @@ class OutcomeServiceAsyncStub:
         lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleRequest,
         lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleResponse,
     ]
-    """Asks for an evaluation of an endpoint's sampled traffic again and again. Schedules are not served yet: their four
-    calls answer UNIMPLEMENTED.
+    """Asks for an evaluation of an endpoint's recorded traffic again and again, the first one at once. RESOURCE_EXHAUSTED
+    beyond 100 schedules of a workspace.
     """
 
     GetSchedule: grpc.aio.UnaryUnaryMultiCallable[
@@ -125,8 +125,8 @@ class OutcomeServiceServicer(metaclass=abc.ABCMeta):
         request: lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleRequest,
         context: _ServicerContext,
     ) -> typing.Union[lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleResponse, collections.abc.Awaitable[lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleResponse]]:
-        """Asks for an evaluation of an endpoint's sampled traffic again and again. Schedules are not served yet: their four
-        calls answer UNIMPLEMENTED.
+        """Asks for an evaluation of an endpoint's recorded traffic again and again, the first one at once. RESOURCE_EXHAUSTED
+        beyond 100 schedules of a workspace.
         """
 
     @abc.abstractmethod

@@ -1,0 +1,327 @@
+//! Windows of schedules: each is evaluated once, and what came of it is seen.
+
+use super::{gateway::ENDPOINT, *};
+
+fn schedule(name: &str) -> wire::Schedule {
+    wire::Schedule {
+        name: name.to_owned(),
+        endpoint: ENDPOINT.to_owned(),
+        interval: Some(prost_types::Duration {
+            seconds: 60,
+            nanos: 0,
+        }),
+        ..wire::Schedule::default()
+    }
+}
+
+impl Bench {
+    async fn schedule(&self, schedule: wire::Schedule) -> Result<wire::Schedule, Status> {
+        let request = wire::CreateScheduleRequest {
+            schedule: Some(schedule),
+            request_id: String::new(),
+        };
+        let reply = self.outcomes.clone().create_schedule(request).await?;
+        Ok(reply.into_inner().schedule.unwrap())
+    }
+
+    async fn show(&self, name: &str) -> wire::Schedule {
+        let name = name.to_owned();
+        let request = wire::GetScheduleRequest { name };
+        let reply = self.outcomes.clone().get_schedule(request).await.unwrap();
+        reply.into_inner().schedule.unwrap()
+    }
+
+    /// Waits until the window that ends so many seconds after the start was looked at, and its evaluation has ended.
+    async fn looked(&self, name: &str, seconds: i64) -> wire::Schedule {
+        let end = gateway::time(START + seconds * 1_000);
+        eventually("the window is looked at", async || {
+            let found = self.show(name).await;
+            let has_ended = !matches!(
+                found.last_state(),
+                wire::EvaluationState::Pending | wire::EvaluationState::Running
+            );
+            (found.last_time == Some(end) && has_ended).then_some(found)
+        })
+        .await
+    }
+
+    /// Labelled calls of which so many were predicted wrong.
+    async fn calls(&self, at: i64, count: i64, wrong: i64) {
+        for call in 0..count {
+            // The request was not kept: metrics of the task do not need it.
+            let said = if call < wrong { "[0]" } else { "[1]" };
+            let id = self.gateway.call(START + at * 1_000 + call, "", said);
+            self.report(&id, number(1.0), number(1.0)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_window_is_evaluated_once_by_one_of_two_replicas() {
+    let bench = Bench::new().await;
+    let other = bench.join("two").await;
+    bench.calls(-10, 4, 1).await;
+    let threshold = wire::Threshold {
+        metric: "accuracy".to_owned(),
+        min: Some(0.8),
+        ..wire::Threshold::default()
+    };
+    let asked = wire::Schedule {
+        thresholds: vec![threshold],
+        ..schedule("quality")
+    };
+    let made = bench.schedule(asked).await.unwrap();
+    assert_eq!((made.max_rows, made.window), (1_000, made.interval));
+    // The first window is the one before.
+    let found = bench.looked("quality", 0).await;
+    assert_eq!(found.last_state(), wire::EvaluationState::Succeeded, "{found:?}");
+    assert!((value(&found.last_metrics, "accuracy") - 0.75).abs() < 1e-12);
+    assert!(!found.last_verdict.unwrap().passed);
+    assert_eq!(found.next_time, Some(gateway::time(START + 60_000)));
+    let all = bench.all().await;
+    assert_eq!(all.len(), 1);
+    assert_eq!(all[0].evaluation_id, found.last_evaluation_id);
+    let spec = all[0].spec.clone().unwrap();
+    assert_eq!(
+        (&*spec.name, &*spec.dataset.unwrap().name),
+        ("quality", "schedules/quality")
+    );
+    assert!(!all[0].run_id.is_empty());
+
+    // The next one has its own calls only.
+    bench.calls(30, 5, 0).await;
+    bench.turn(60);
+    let found = bench.looked("quality", 60).await;
+    assert!((value(&found.last_metrics, "accuracy") - 1.0).abs() < 1e-12);
+    assert!(found.last_verdict.unwrap().passed);
+
+    // One without calls is said to be so, and the evaluation before stays in sight.
+    let last = found.last_evaluation_id;
+    bench.turn(60);
+    let found = bench.looked("quality", 120).await;
+    assert!(found.error.contains("no traffic"), "{found:?}");
+    assert_eq!((found.last_evaluation_id, found.skipped_windows), (last, 0));
+
+    // Of windows that passed while nobody looked only the last one is caught up.
+    bench.calls(140, 3, 3).await;
+    bench.calls(290, 2, 1).await;
+    bench.turn(190);
+    let found = bench.looked("quality", 300).await;
+    assert_eq!((found.skipped_windows, &*found.error), (2, ""));
+    assert!((value(&found.last_metrics, "accuracy") - 0.5).abs() < 1e-12);
+    assert_eq!(bench.all().await.len(), 3);
+    assert!(other.shutdown(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn what_was_begun_before_a_crash_is_not_done_again() {
+    let bench = Bench::new().await;
+    bench.calls(-10, 4, 1).await;
+    // A replica takes the window, does everything for it, and dies before it says so.
+    assert!(bench.tasks.shutdown(PATIENCE).await);
+    let one = bench.join("one-again").await;
+    let made = bench.schedule(schedule("quality")).await.unwrap();
+    bench.looked("quality", 0).await;
+    assert!(one.shutdown(PATIENCE).await);
+    let db = bench.store.clone();
+    forget(&db, &made.name).await;
+    assert_eq!(bench.show("quality").await.last_time, None);
+    let next = bench.join("two").await;
+    let found = bench.looked("quality", 0).await;
+    assert_eq!(found.last_state(), wire::EvaluationState::Succeeded);
+    assert_eq!(bench.all().await.len(), 1);
+    let name = "schedules/quality".to_owned();
+    let mut datasets = bench.datasets.clone();
+    let dataset = datasets.get_dataset(wire::GetDatasetRequest { name }).await;
+    let dataset = dataset.unwrap().into_inner().dataset.unwrap();
+    assert_eq!(dataset.latest_version, 1);
+    assert!(next.shutdown(PATIENCE).await);
+}
+
+/// Puts a schedule back to where it was before its first window.
+async fn forget(store: &SqlEvaluation, name: &str) {
+    use lodeway_domain::{
+        Caller,
+        evaluation::{Schedule, ScheduleName},
+    };
+    use lodeway_store::{evaluation::ScheduleStore as _, registry::Write};
+    let write = || Write {
+        caller: Caller::anonymous(),
+        now: Timestamp::from_millis(START),
+        request: None,
+        body_hash: Vec::new(),
+    };
+    let name = ScheduleName::parse("name", name).unwrap();
+    let found = store.schedule(&write().caller.workspace, &name).await.unwrap();
+    store.delete_schedule(write(), name).await.unwrap();
+    let before = Schedule {
+        next: found.created,
+        last: None,
+        last_evaluation_id: String::new(),
+        ..found
+    };
+    store.create_schedule(write(), before).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_away_is_waited_for() {
+    let bench = Bench::new().await;
+    bench.calls(-10, 4, 0).await;
+    bench.schedule(schedule("quality")).await.unwrap();
+    bench.looked("quality", 0).await;
+    bench.calls(30, 2, 1).await;
+    bench.gateway.set_down(true);
+    bench.turn(60);
+    eventually("the fault is seen", async || {
+        let found = bench.show("quality").await;
+        found.error.contains("restarts").then_some(())
+    })
+    .await;
+    bench.gateway.set_down(false);
+    bench.turn(11);
+    let found = bench.looked("quality", 60).await;
+    assert_eq!((&*found.error, found.skipped_windows), ("", 0));
+    assert!((value(&found.last_metrics, "accuracy") - 0.5).abs() < 1e-12);
+}
+
+#[tokio::test]
+async fn texts_are_scored_on_calls_whose_request_was_kept() {
+    let bench = Bench::new().await;
+    let request = r#"{"messages": [{"role": "user", "content": "Which city?"}]}"#;
+    let answer = |city: &str| format!(r#"{{"choices": [{{"message": {{"content": "{city}"}}}}]}}"#);
+    for city in ["Paris", "Rome", "Oslo"] {
+        let id = bench.gateway.call(START - 1_000, request, &answer(city));
+        if city != "Oslo" {
+            bench.report(&id, text("Paris"), text(city)).await;
+        }
+    }
+    let scorer = wire::Scorer {
+        name: String::new(),
+        scorer: Some(wire::scorer::Scorer::Text(wire::TextScorer::default())),
+    };
+    let asked = wire::Schedule {
+        scorers: vec![scorer],
+        ..schedule("chat")
+    };
+    bench.schedule(asked).await.unwrap();
+    let found = bench.looked("chat", 0).await;
+    assert_eq!(found.last_state(), wire::EvaluationState::Succeeded, "{found:?}");
+    assert!((value(&found.last_metrics, "exact_match") - 0.5).abs() < 1e-12);
+}
+
+#[tokio::test]
+async fn roles_say_which_inputs_are_texts_and_slices() {
+    let bench = Bench::new().await;
+    for (city, question) in [("Paris", "capital of France"), ("Rome", "capital of Spain")] {
+        let request = format!(
+            r#"{{"dataframe_records": [{{"question": "{question}", "tone": "short", "plan": "{city}"}}]}}"#
+        );
+        let id = bench
+            .gateway
+            .call(START - 1_000, &request, &format!(r#"["{city}"]"#));
+        bench.report(&id, text("Paris"), text(city)).await;
+    }
+    let scorer = wire::Scorer {
+        name: "words".to_owned(),
+        scorer: Some(wire::scorer::Scorer::Text(wire::TextScorer::default())),
+    };
+    let asked = wire::Schedule {
+        scorers: vec![scorer],
+        task: wire::Task::Classification.into(),
+        roles: Some(wire::ColumnRoles {
+            prompt: "question".to_owned(),
+            answer: "prediction".to_owned(),
+            expected_answer: "label".to_owned(),
+            slices: vec!["plan".to_owned()],
+            ..wire::ColumnRoles::default()
+        }),
+        ..schedule("texts")
+    };
+    let made = bench.schedule(asked.clone()).await.unwrap();
+    assert_eq!(made.roles.unwrap().prompt, "question");
+    let found = bench.looked("texts", 0).await;
+    assert_eq!(found.last_state(), wire::EvaluationState::Succeeded, "{found:?}");
+    assert!((value(&found.last_metrics, "accuracy") - 0.5).abs() < 1e-12);
+    assert!((value(&found.last_metrics, "words/exact_match") - 0.5).abs() < 1e-12);
+
+    let wrong = wire::Schedule {
+        name: "wrong".to_owned(),
+        roles: Some(wire::ColumnRoles {
+            prompt: "nothing".to_owned(),
+            ..wire::ColumnRoles::default()
+        }),
+        ..asked
+    };
+    bench.schedule(wrong).await.unwrap();
+    let found = bench.looked("wrong", 0).await;
+    assert!(found.error.contains("`nothing`"), "{found:?}");
+    assert_eq!(found.last_evaluation_id, "");
+}
+
+#[tokio::test]
+async fn schedules_are_checked_listed_and_deleted() {
+    let bench = Bench::new().await;
+    let wrong = wire::Schedule {
+        interval: Some(prost_types::Duration {
+            seconds: 59,
+            nanos: 0,
+        }),
+        ..schedule("a")
+    };
+    let wrong = bench.schedule(wrong).await.unwrap_err();
+    refused(&wrong, Code::InvalidArgument, "INVALID_FIELD");
+    assert!(wrong.message().contains("schedule.interval"), "{wrong:?}");
+    let nowhere = wire::Schedule {
+        endpoint: "nowhere".to_owned(),
+        ..schedule("a")
+    };
+    let nowhere = bench.schedule(nowhere).await.unwrap_err();
+    refused(&nowhere, Code::NotFound, "RESOURCE_NOT_FOUND");
+    let relative = wire::Schedule {
+        thresholds: vec![wire::Threshold {
+            metric: "f1".to_owned(),
+            max_loss: Some(0.1),
+            ..wire::Threshold::default()
+        }],
+        ..schedule("a")
+    };
+    let relative = bench.schedule(relative).await.unwrap_err();
+    assert!(relative.message().contains("baseline"), "{relative:?}");
+    let nameless = wire::Schedule {
+        scorers: vec![wire::Scorer::default()],
+        ..schedule("a")
+    };
+    let nameless = bench.schedule(nameless).await.unwrap_err();
+    assert!(nameless.message().contains("schedule.scorers[0]"), "{nameless:?}");
+
+    for name in ["b", "a"] {
+        bench.schedule(schedule(name)).await.unwrap();
+    }
+    let taken = bench.schedule(schedule("a")).await.unwrap_err();
+    assert_eq!(taken.code(), Code::AlreadyExists);
+    let list = |page_token: String| wire::ListSchedulesRequest {
+        endpoint: ENDPOINT.to_owned(),
+        page_size: 1,
+        page_token,
+    };
+    let mut api = bench.outcomes.clone();
+    let one = api
+        .list_schedules(list(String::new()))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(one.schedules[0].name, "a");
+    let two = api
+        .list_schedules(list(one.next_page_token))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((&*two.schedules[0].name, &*two.next_page_token), ("b", ""));
+    let delete = wire::DeleteScheduleRequest {
+        name: "a".to_owned(),
+        request_id: String::new(),
+    };
+    api.delete_schedule(delete.clone()).await.unwrap();
+    let gone = api.delete_schedule(delete).await.unwrap_err();
+    refused(&gone, Code::NotFound, "RESOURCE_NOT_FOUND");
+}
