@@ -71,7 +71,7 @@ impl Evaluation {
         let site = Arc::new(site);
         Ok(Self {
             datasets: Datasets::start(site.clone())?,
-            outcomes: Outcomes::new(site.clone()),
+            outcomes: Outcomes::start(site.clone()),
             evaluations: Evaluations::start(site)?,
         })
     }

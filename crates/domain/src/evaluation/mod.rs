@@ -20,7 +20,9 @@ pub use self::{
         Clause, EvaluatedModel, EvaluationRecord, EvaluationState, MetricValue, Part, PartOf, Phase,
         Progress, Usage, Verdict,
     },
-    outcome::{MAX_OUTCOME_ROWS, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT, MAX_OUTCOMES, Outcome, OutcomeValue},
+    outcome::{
+        Join, MAX_OUTCOME_ROWS, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT, MAX_OUTCOMES, Outcome, OutcomeValue,
+    },
     roles::{ColumnRoles, ProbabilityColumn},
     spec::{
         Baseline, Bound, ClassifierScorer, Embedder, EndpointTarget, EvaluationOptions, EvaluationSpec,

@@ -5,6 +5,7 @@
 
 mod datasets;
 mod evaluations;
+mod live;
 mod outcomes;
 
 use lodeway_domain::time::Timestamp;
@@ -12,7 +13,8 @@ use lodeway_domain::time::Timestamp;
 pub use self::{
     datasets::{DatasetStore, DatasetUpdate, Leftover, NewDatasetVersion},
     evaluations::{EvaluationQuery, EvaluationStore, Lease},
-    outcomes::{OutcomeQuery, OutcomeStore},
+    live::{KeeperLease, LiveEndpoint, LiveStore, PendingOutcome},
+    outcomes::{Kept, NewOutcomes, OutcomeQuery, OutcomeStore},
 };
 use crate::{
     migrate::{self, Migrations, Step},
@@ -33,6 +35,10 @@ const MIGRATIONS: Migrations = Migrations {
         Step {
             name: "outcomes",
             sql: include_str!("../../migrations/evaluation/0003_outcomes.sql"),
+        },
+        Step {
+            name: "outcome_joins",
+            sql: include_str!("../../migrations/evaluation/0004_outcome_joins.sql"),
         },
     ],
 };
