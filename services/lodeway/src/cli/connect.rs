@@ -6,6 +6,7 @@ use lodeway_proto::{
     artifacts::v1::artifact_service_client::ArtifactServiceClient,
     evaluation::v1::{
         dataset_service_client::DatasetServiceClient, evaluation_service_client::EvaluationServiceClient,
+        outcome_service_client::OutcomeServiceClient,
     },
     gateway::v1::{
         endpoint_service_client::EndpointServiceClient, llm_service_client::LlmServiceClient,
@@ -71,6 +72,8 @@ pub struct Client {
     pub datasets: DatasetServiceClient<Link>,
     /// Evaluations.
     pub evaluations: EvaluationServiceClient<Link>,
+    /// Outcomes of predictions.
+    pub outcomes: OutcomeServiceClient<Link>,
     /// Where the platform is, as the user wrote it.
     pub address: String,
     /// How results look.
@@ -109,6 +112,7 @@ impl Client {
             datasets: DatasetServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             evaluations: EvaluationServiceClient::new(link.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
+            outcomes: OutcomeServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             llm: LlmServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             deployments: DeploymentServiceClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
             address: common.address.clone(),

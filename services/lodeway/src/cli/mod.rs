@@ -17,6 +17,7 @@ mod experiment;
 mod health;
 mod llm;
 mod model;
+mod outcome;
 mod output;
 mod paging;
 mod parse;
@@ -112,6 +113,13 @@ pub enum Command {
     Evaluation {
         #[command(subcommand)]
         verb: evaluation::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// What was true of predictions: report; and what live metrics say: metrics.
+    Outcome {
+        #[command(subcommand)]
+        verb: Box<outcome::Verb>,
         #[command(flatten)]
         common: Common,
     },
@@ -233,6 +241,7 @@ pub fn run(command: Command) -> ExitCode {
             Command::Deployment { verb, common } => deployment::run(verb, &Client::connect(&common)?).await,
             Command::Evaluate(arguments) => evaluate::on_platform(*arguments).await,
             Command::Evaluation { verb, common } => evaluation::run(verb, &Client::connect(&common)?).await,
+            Command::Outcome { verb, common } => outcome::run(*verb, &Client::connect(&common)?).await,
             Command::Llm { verb, common } => llm::run(verb, &Client::connect(&common)?).await,
             Command::Prediction { verb, common } => prediction::run(verb, &Client::connect(&common)?).await,
         }
