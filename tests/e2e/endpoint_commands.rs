@@ -1,117 +1,18 @@
 //! `lodeway endpoint | rollout | deployment | prediction` as people and scripts use them, on models that need no Python.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
-use lodeway_proto::{
-    registry::v1::{CreateModelVersionRequest, CreateRegisteredModelRequest, SetAliasRequest},
-    tracking::v1::GetRunRequest,
-};
-use lodeway_testkit::platform::{self, Platform, Settings, Shape};
+use lodeway_testkit::platform::{Platform, Shape};
 use serde_json::{Value, json};
 
-use crate::support::{eventually, http, new_run, started, upload};
+use crate::support::{
+    command::{ask, command, refusal, text},
+    eventually, growth, http,
+};
 
-const MLMODEL: &[u8] = br#"flavors:
-  lightgbm:
-    data: model.lgb
-  python_function:
-    loader_module: mlflow.lightgbm
-signature:
-  inputs: '[{"type": "double", "name": "age"}, {"type": "double", "name": "height"}]'
-  outputs: '[{"type": "double"}]'
-"#;
-
-/// A tree that says `low` of the small and 20 of the tall.
-fn tree(low: u32) -> String {
-    format!(
-        "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\nmax_feature_idx=1\n\
-         objective=regression\nfeature_names=age height\nfeature_infos=[0:99] [0:2]\n\n\
-         Tree=0\nnum_leaves=2\nnum_cat=0\nsplit_feature=1\nthreshold=1.5\ndecision_type=2\n\
-         left_child=-1\nright_child=-2\nleaf_value={low} 20\n\nend of trees\n"
-    )
-}
-
-/// A platform with versions 1 and 2 of `growth`, which say 10 and 11 of the small; `champion` is version 1.
+/// A platform with the versions of `growth`.
 async fn house() -> Platform {
-    house_of(Shape::Embedded).await
-}
-
-/// The same in this shape.
-pub async fn house_of(shape: Shape) -> Platform {
-    let settings = Settings::default()
-        .env("LODEWAY_ENDPOINTS__ROLLOUT_EVERY", "100ms")
-        .env("LODEWAY_PEER_TOKEN", "between ourselves");
-    let house = started(shape, settings).await;
-    let name = "growth".to_owned();
-    let mut registry = house.registry();
-    let request = CreateRegisteredModelRequest {
-        name: name.clone(),
-        ..CreateRegisteredModelRequest::default()
-    };
-    registry.create_registered_model(request).await.unwrap();
-    for low in [10, 11] {
-        let run_id = new_run(&house).await;
-        let request = GetRunRequest {
-            run_id: run_id.clone(),
-            columns: Vec::new(),
-        };
-        let run = house.tracking().get_run(request).await.unwrap().into_inner();
-        let location = run.run.unwrap().artifact_uri;
-        upload(&house, &location, "model/MLmodel", MLMODEL).await.unwrap();
-        upload(&house, &location, "model/model.lgb", tree(low).as_bytes())
-            .await
-            .unwrap();
-        let request = CreateModelVersionRequest {
-            name: name.clone(),
-            source: format!("runs:/{run_id}/model"),
-            run_id,
-            ..CreateModelVersionRequest::default()
-        };
-        registry.create_model_version(request).await.unwrap();
-    }
-    let request = SetAliasRequest {
-        name,
-        alias: "champion".to_owned(),
-        version: 1,
-        ..SetAliasRequest::default()
-    };
-    registry.set_alias(request).await.unwrap();
-    house
-}
-
-fn command(house: &Platform, line: &str) -> Command {
-    let mut command = Command::new(platform::binary().unwrap());
-    command
-        .args(line.split_whitespace())
-        .env_remove("LODEWAY_TOKEN")
-        .env_remove("LODEWAY_WORKSPACE")
-        .env("LODEWAY_ADDRESS", format!("http://{}", house.address()));
-    command
-}
-
-/// What a command prints.
-#[track_caller]
-fn text(house: &Platform, line: &str) -> String {
-    let output = command(house, line).output().unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{line}: {complaint}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// What a command prints for scripts.
-#[track_caller]
-pub fn ask(house: &Platform, line: &str) -> Value {
-    let text = text(house, &format!("{line} --output json"));
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{line}: {e}: {text}"))
-}
-
-/// The exit code and the complaint of a command that fails.
-#[track_caller]
-fn refusal(house: &Platform, line: &str) -> (i32, String) {
-    let output = command(house, line).output().unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success(), "{line} went well");
-    (output.status.code().unwrap(), complaint)
+    growth::house(Shape::Embedded, &[]).await
 }
 
 /// The answer of `growth` for somebody small.

@@ -28,6 +28,8 @@ mod input;
 #[cfg(test)]
 mod listener;
 #[cfg(test)]
+mod outcomes;
+#[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod support;

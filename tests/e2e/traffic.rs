@@ -10,11 +10,9 @@ use lodeway_testkit::platform::{Platform, Shape};
 use prost_types::{Value as Wire, value::Kind};
 use serde_json::{Value, json};
 
-use crate::{
-    endpoint_commands::{ask, house_of},
-    support::{eventually, http},
-};
+use crate::support::{command::ask, eventually, growth, http};
 
+const SETTINGS: &[(&str, &str)] = &[("LODEWAY_PEER_TOKEN", "between ourselves")];
 const CALLS: usize = 20;
 const LABELLED: usize = 12;
 
@@ -120,7 +118,7 @@ async fn succeeded(house: &Platform, name: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_become_a_dataset_and_are_evaluated_on_a_schedule() {
     for shape in Shape::ALL {
-        let house = house_of(shape).await;
+        let house = growth::house(shape, SETTINGS).await;
         endpoint(&house, "growth", &[]).await;
         calls(&house, "growth").await;
 
@@ -192,7 +190,7 @@ async fn calls_become_a_dataset_and_are_evaluated_on_a_schedule() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_is_evaluated_once_although_the_platform_is_killed() {
-    let mut house = house_of(Shape::Embedded).await;
+    let mut house = growth::house(Shape::Embedded, SETTINGS).await;
     endpoint(&house, "growth", &[]).await;
     calls(&house, "growth").await;
     // Records go to their files before anything dies.

@@ -1,6 +1,6 @@
 //! Settings of evaluation.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// Where things are and how much may be done at once; the default suits a laptop.
 #[derive(Debug, Clone)]
@@ -12,6 +12,10 @@ pub struct EvaluationConfig {
     pub max_running: usize,
     /// The largest file that may be uploaded as a dataset.
     pub max_upload_bytes: u64,
+    /// How long outcomes are gathered before the gateway is told of live metrics.
+    pub live_delay: Duration,
+    /// Over the predictions of how much time back these are.
+    pub live_window: Duration,
 }
 
 impl Default for EvaluationConfig {
@@ -20,6 +24,8 @@ impl Default for EvaluationConfig {
             work_dir: PathBuf::from("lodeway-data/evaluation"),
             max_running: 2,
             max_upload_bytes: 64 << 30,
+            live_delay: Duration::from_secs(5),
+            live_window: Duration::from_secs(24 * 3_600),
         }
     }
 }

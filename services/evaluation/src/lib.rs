@@ -75,7 +75,7 @@ impl Evaluation {
         let evaluations = Evaluations::start(site.clone())?;
         let schedules = Schedules::start(site.clone(), datasets.clone(), evaluations.clone());
         Ok(Self {
-            outcomes: Outcomes::new(site, schedules),
+            outcomes: Outcomes::start(site, schedules),
             datasets,
             evaluations,
         })

@@ -296,6 +296,20 @@ impl MonitorService for Endpoints {
         Ok(Response::new(found))
     }
 
+    async fn find_predictions(
+        &self,
+        request: Request<wire::FindPredictionsRequest>,
+    ) -> Result<Response<wire::FindPredictionsResponse>, Status> {
+        let (cx, message) = context::split(request)?;
+        let found = self
+            .find_predictions(&cx.caller.workspace, message.prediction_ids)
+            .await
+            .map_err(|e| cx.status(e))?;
+        Ok(Response::new(wire::FindPredictionsResponse {
+            predictions: found.into_iter().map(convert::found).collect(),
+        }))
+    }
+
     async fn record_live_metrics(
         &self,
         request: Request<wire::RecordLiveMetricsRequest>,

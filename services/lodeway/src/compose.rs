@@ -350,6 +350,8 @@ impl Site<'_> {
             work_dir: self.config.data_dir.join("evaluation"),
             max_running: usize::try_from(self.config.evaluation.max_running)?,
             max_upload_bytes: self.config.evaluation.max_upload.0,
+            live_delay: self.config.evaluation.live_delay.get(),
+            live_window: self.config.evaluation.live_window.get(),
         };
         let (clock, tasks) = (self.clock.clone(), self.tasks.clone());
         let service = Evaluation::start(store, peers, clock, tasks, settings).await?;

@@ -301,6 +301,10 @@ pub struct EvaluationConfig {
     pub max_running: u32,
     /// The largest file that may be uploaded as a dataset.
     pub max_upload: ByteSize,
+    /// How long outcomes are gathered before the gateway is told of live metrics.
+    pub live_delay: HumanDuration,
+    /// Over the predictions of how much time back these are.
+    pub live_window: HumanDuration,
 }
 
 impl Default for EvaluationConfig {
@@ -308,6 +312,8 @@ impl Default for EvaluationConfig {
         Self {
             max_running: 2,
             max_upload: ByteSize::mib(64 << 10),
+            live_delay: HumanDuration::secs(5),
+            live_window: HumanDuration::secs(24 * 3_600),
         }
     }
 }

@@ -13,6 +13,8 @@ use lodeway_testkit::platform::{Platform, Settings, Shape};
 use sha2::{Digest as _, Sha256};
 use tonic::Status;
 
+pub mod command;
+pub mod growth;
 pub mod http;
 
 /// Runs `check` against a platform in one process and one split into three, on SQLite.

@@ -23,7 +23,9 @@ pub use self::{
         Clause, EvaluatedModel, EvaluationRecord, EvaluationState, MetricValue, Part, PartOf, Phase,
         Progress, Usage, Verdict,
     },
-    outcome::{MAX_OUTCOME_ROWS, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT, MAX_OUTCOMES, Outcome, OutcomeValue},
+    outcome::{
+        Join, MAX_OUTCOME_ROWS, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT, MAX_OUTCOMES, Outcome, OutcomeValue,
+    },
     roles::{ColumnRoles, ProbabilityColumn},
     schedule::{Due, MAX_SCHEDULES, Schedule, ScheduleName},
     scorer::{ClassifierScorer, Embedder, JudgeKind, JudgeScorer, ScoreKind, Scorer, ScorerKind},

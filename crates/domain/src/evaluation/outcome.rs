@@ -27,6 +27,32 @@ pub enum OutcomeValue {
     Text(String),
 }
 
+/// Whether it is known what was predicted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Join {
+    /// It is.
+    #[default]
+    Joined,
+    /// Not yet: the record of the prediction is looked for.
+    Pending,
+    /// It will not be, unless the outcome is reported again.
+    Unjoined {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Join {
+    /// Its name in the database.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Pending => "pending",
+            Self::Unjoined { .. } => "unjoined",
+        }
+    }
+}
+
 /// What was true of a prediction, row by row, beside what was predicted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -42,10 +68,80 @@ pub struct Outcome {
     pub predicted: Timestamp,
     /// What was true, a value a row.
     pub labels: Vec<OutcomeValue>,
-    /// What was predicted, as many.
+    /// What was predicted, as many; none unless it is joined.
     pub predictions: Vec<OutcomeValue>,
     /// Of which slices the call was, by column.
     pub slices: BTreeMap<String, String>,
     /// When it became known; of two outcomes of one prediction the later one counts.
     pub known: Timestamp,
+    /// Whether the prediction is known.
+    #[serde(default)]
+    pub join: Join,
+}
+
+impl Outcome {
+    /// What counts of two outcomes of one prediction: the labels that became known later, of equals those of `newer`.
+    /// What one knows of the prediction and the other does not is kept.
+    #[must_use]
+    pub fn merged(older: Self, newer: Self) -> Self {
+        let (mut kept, other) = if newer.known >= older.known {
+            (newer, older)
+        } else {
+            (older, newer)
+        };
+        if kept.predictions.is_empty() && other.predictions.len() == kept.labels.len() {
+            kept.predictions = other.predictions;
+            kept.join = Join::Joined;
+        }
+        for (column, value) in other.slices {
+            if kept.slices.len() < MAX_OUTCOME_SLICES {
+                kept.slices.entry(column).or_insert(value);
+            }
+        }
+        kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(label: &str, prediction: Option<&str>, known: i64) -> Outcome {
+        let text = |text: &str| OutcomeValue::Text(text.to_owned());
+        Outcome {
+            prediction_id: "p".to_owned(),
+            endpoint: "churn".to_owned(),
+            target: "main".to_owned(),
+            model_version: "3".to_owned(),
+            predicted: Timestamp::from_millis(0),
+            labels: vec![text(label)],
+            predictions: prediction.map(text).into_iter().collect(),
+            slices: BTreeMap::new(),
+            known: Timestamp::from_millis(known),
+            join: if prediction.is_some() {
+                Join::Joined
+            } else {
+                Join::Pending
+            },
+        }
+    }
+
+    #[test]
+    fn the_later_label_counts_beside_the_prediction_that_is_known() {
+        let joined = outcome("no", Some("yes"), 5);
+        let corrected = Outcome::merged(joined.clone(), outcome("yes", None, 5));
+        assert_eq!(corrected, outcome("yes", Some("yes"), 5));
+        // One that became known earlier changes no label, and may know what was predicted.
+        assert_eq!(Outcome::merged(joined.clone(), outcome("yes", None, 4)), joined);
+        let pending = outcome("yes", None, 9);
+        assert_eq!(Outcome::merged(pending, joined), outcome("yes", Some("yes"), 9));
+    }
+
+    #[test]
+    fn what_was_kept_before_joins_were_is_joined() {
+        let text = serde_json::to_string(&outcome("no", Some("yes"), 5)).unwrap();
+        let old = text.replace(",\"join\":\"Joined\"", "");
+        assert_ne!(old, text);
+        assert_eq!(serde_json::from_str::<Outcome>(&old).unwrap().join, Join::Joined);
+    }
 }

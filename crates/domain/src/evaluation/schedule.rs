@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     dataset::DatasetName,
     roles::ColumnRoles,
-    spec::{Scorer, Task, Threshold},
+    scorer::Scorer,
+    spec::{Task, Threshold},
     traffic::MAX_CAPTURED_ROWS,
 };
 use crate::{Error, Result, error::Violations, id::clip, time::Timestamp};

@@ -208,6 +208,7 @@ pub const RULES: &[(&str, Access)] = &[
     ("/lodeway.gateway.v1.LlmService/StreamChat", Read),
     ("/lodeway.gateway.v1.LlmService/Embed", Read),
     ("/lodeway.gateway.v1.MonitorService/ReadPredictions", Read),
+    ("/lodeway.gateway.v1.MonitorService/FindPredictions", Read),
     ("/lodeway.gateway.v1.MonitorService/RecordLiveMetrics", Write),
     ("/inference.GRPCInferenceService/ServerLive", Public),
     ("/inference.GRPCInferenceService/ServerReady", Public),

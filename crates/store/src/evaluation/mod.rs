@@ -5,6 +5,7 @@
 
 mod datasets;
 mod evaluations;
+mod live;
 mod outcomes;
 mod schedules;
 
@@ -13,7 +14,8 @@ use lodeway_domain::time::Timestamp;
 pub use self::{
     datasets::{DatasetStore, DatasetUpdate, Leftover, NewDatasetVersion},
     evaluations::{EvaluationQuery, EvaluationStore, Lease},
-    outcomes::{OutcomeQuery, OutcomeStore},
+    live::{KeeperLease, LiveEndpoint, LiveStore, PendingOutcome},
+    outcomes::{Kept, NewOutcomes, OutcomeQuery, OutcomeStore},
     schedules::{ScheduleLease, ScheduleStore},
 };
 use crate::{
@@ -39,6 +41,10 @@ const MIGRATIONS: Migrations = Migrations {
         Step {
             name: "schedules",
             sql: include_str!("../../migrations/evaluation/0004_schedules.sql"),
+        },
+        Step {
+            name: "outcome_joins",
+            sql: include_str!("../../migrations/evaluation/0005_outcome_joins.sql"),
         },
     ],
 };

@@ -1,9 +1,17 @@
 //! Outcomes of predictions.
 
-use async_trait::async_trait;
-use lodeway_domain::{Error, Result, caller::Workspace, evaluation::Outcome, time::Timestamp};
+use std::collections::BTreeSet;
 
-use super::SqlEvaluation;
+use async_trait::async_trait;
+use lodeway_domain::{
+    Error, Result,
+    caller::Workspace,
+    evaluation::{Join, Outcome},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{SqlEvaluation, live};
 use crate::{
     args,
     ledger::once::once,
@@ -24,12 +32,32 @@ pub struct OutcomeQuery {
     pub end: Timestamp,
 }
 
+/// Outcomes as they are reported.
+#[derive(Debug, Clone)]
+pub struct NewOutcomes {
+    /// The outcomes.
+    pub outcomes: Vec<Outcome>,
+    /// When the predictions of those that are pending are looked for first.
+    pub join_at: Timestamp,
+    /// When the gateway is told of metrics at the earliest.
+    pub tell_at: Timestamp,
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Outcomes that were given.
+    pub accepted: i64,
+    /// Of these, those whose prediction is not known yet.
+    pub pending: i64,
+}
+
 /// The contract: one method is one atomic operation, durable when it returns.
 #[async_trait]
 pub trait OutcomeStore: Send + Sync + 'static {
-    /// Keeps outcomes; of two of one prediction the one that became known later counts, of equals the one that came
-    /// later. How many were given; a repeated write with the same request id gives the first answer.
-    async fn report_outcomes(&self, write: Write, outcomes: Vec<Outcome>) -> Result<i64>;
+    /// Keeps outcomes; two of one prediction become one as [`Outcome::merged`] says, and one that changes nothing leaves
+    /// everything as it was. A repeated write with the same request id gives the first answer.
+    async fn report_outcomes(&self, write: Write, new: NewOutcomes) -> Result<Kept>;
     /// At most `limit` outcomes in the order of predictions, after the one of this time and id.
     async fn outcomes(
         &self,
@@ -45,43 +73,77 @@ pub trait OutcomeStore: Send + Sync + 'static {
 /// Predictions of one statement.
 const MAX_ASKED: usize = 500;
 
-async fn report(tx: &mut Tx, write: &Write, outcomes: &[Outcome]) -> Result<i64> {
+async fn report(tx: &mut Tx, write: &Write, new: &NewOutcomes) -> Result<Kept> {
     // In one order, so that two reports never wait for each other crosswise.
-    let mut sorted: Vec<&Outcome> = outcomes.iter().collect();
+    let mut sorted: Vec<&Outcome> = new.outcomes.iter().collect();
     sorted.sort_by(|one, other| one.prediction_id.cmp(&other.prediction_id));
-    let sql = "INSERT INTO outcomes (workspace, prediction_id, endpoint, target, predicted_ms, known_ms, body) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (workspace, prediction_id) \
-               DO UPDATE SET known_ms = excluded.known_ms, body = excluded.body \
-               WHERE excluded.known_ms >= outcomes.known_ms";
+    let (mut pending, mut changed) = (0, BTreeSet::new());
     for outcome in sorted {
-        let args = args![
-            write.workspace(),
-            &outcome.prediction_id,
-            &outcome.endpoint,
-            &outcome.target,
-            outcome.predicted.millis(),
-            outcome.known.millis(),
-            serde_json::to_string(outcome).map_err(Error::internal)?
-        ];
-        tx.execute(sql, &args).await?;
+        let kept = keep(tx, write.workspace(), outcome, new.join_at, &mut changed).await?;
+        pending += i64::from(kept == Join::Pending);
     }
-    i64::try_from(outcomes.len()).map_err(Error::internal)
+    for endpoint in changed {
+        live::change(tx, write.workspace(), endpoint, new.tell_at).await?;
+    }
+    Ok(Kept {
+        accepted: i64::try_from(new.outcomes.len()).map_err(Error::internal)?,
+        pending,
+    })
 }
 
-fn outcome(row: &Row) -> Result<Outcome> {
+/// Keeps one outcome beside what is known of its prediction; how its join stands then.
+async fn keep<'a>(
+    tx: &mut Tx,
+    workspace: &str,
+    new: &'a Outcome,
+    join_at: Timestamp,
+    changed: &mut BTreeSet<&'a str>,
+) -> Result<Join> {
+    let lock = tx.engine().for_update();
+    let sql = format!("SELECT body FROM outcomes WHERE workspace = $1 AND prediction_id = $2{lock}");
+    let row = tx.query_opt(&sql, &args![workspace, &new.prediction_id]).await?;
+    let older = row.as_ref().map(outcome).transpose()?;
+    let kept = match &older {
+        Some(older) => Outcome::merged(older.clone(), new.clone()),
+        None => new.clone(),
+    };
+    if older.as_ref() == Some(&kept) {
+        return Ok(kept.join);
+    }
+    let sql = "INSERT INTO outcomes (workspace, prediction_id, endpoint, target, predicted_ms, known_ms, body, state, \
+               next_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (workspace, prediction_id) \
+               DO UPDATE SET known_ms = excluded.known_ms, body = excluded.body, state = excluded.state, \
+               next_ms = excluded.next_ms, tries = 0, version = outcomes.version + 1";
+    let args = args![
+        workspace,
+        &kept.prediction_id,
+        &kept.endpoint,
+        &kept.target,
+        kept.predicted.millis(),
+        kept.known.millis(),
+        text(&kept)?,
+        kept.join.as_str(),
+        join_at.millis()
+    ];
+    tx.execute(sql, &args).await?;
+    changed.insert(new.endpoint.as_str());
+    Ok(kept.join)
+}
+
+pub(super) fn text(outcome: &Outcome) -> Result<String> {
+    serde_json::to_string(outcome).map_err(Error::internal)
+}
+
+pub(super) fn outcome(row: &Row) -> Result<Outcome> {
     serde_json::from_str(row.str(0)?).map_err(Error::internal)
 }
 
 #[async_trait]
 impl OutcomeStore for SqlEvaluation {
-    async fn report_outcomes(&self, write: Write, outcomes: Vec<Outcome>) -> Result<i64> {
-        once(
-            &self.db,
-            write,
-            "ReportOutcomes",
-            outcomes,
-            |tx, write, outcomes| Box::pin(report(tx, write, outcomes)),
-        )
+    async fn report_outcomes(&self, write: Write, new: NewOutcomes) -> Result<Kept> {
+        once(&self.db, write, "ReportOutcomes", new, |tx, write, new| {
+            Box::pin(report(tx, write, new))
+        })
         .await
     }
 

@@ -2,22 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod live;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use lodeway_domain::{
     Caller,
     caller::Workspace,
-    evaluation::{Outcome, OutcomeValue},
+    evaluation::{Join, Outcome, OutcomeValue},
     id::RequestId,
     time::Timestamp,
 };
 use lodeway_store::{
-    evaluation::{OutcomeQuery, OutcomeStore, SqlEvaluation},
+    evaluation::{Kept, NewOutcomes, OutcomeQuery, OutcomeStore, SqlEvaluation},
     registry::Write,
     sql::{Db, DbOptions, StoreUrl},
 };
 
-type Store = Arc<dyn OutcomeStore>;
+type Store = Arc<SqlEvaluation>;
 
 /// Runs one check on a new SQLite file and on a new PostgreSQL database.
 async fn on_both(check: impl AsyncFn(Store)) {
@@ -61,6 +63,24 @@ fn outcome(id: &str, predicted: i64, label: &str, known: i64) -> Outcome {
         predictions: vec![OutcomeValue::Text("yes".to_owned())],
         slices: BTreeMap::new(),
         known: at(known),
+        join: Join::Joined,
+    }
+}
+
+/// The same before its prediction is known.
+fn pending(id: &str, predicted: i64, label: &str, known: i64) -> Outcome {
+    Outcome {
+        predictions: Vec::new(),
+        join: Join::Pending,
+        ..outcome(id, predicted, label, known)
+    }
+}
+
+fn new(outcomes: Vec<Outcome>) -> NewOutcomes {
+    NewOutcomes {
+        outcomes,
+        join_at: at(1_000),
+        tell_at: at(500),
     }
 }
 
@@ -83,10 +103,15 @@ async fn the_latest_outcome_of_a_prediction_counts() {
         };
         for _ in 0..2 {
             let given = vec![outcome("a", 10, "no", 50), outcome("b", 11, "no", 50)];
-            assert_eq!(store.report_outcomes(repeated.clone(), given).await.unwrap(), 2);
+            let kept = store.report_outcomes(repeated.clone(), new(given)).await.unwrap();
+            let wanted = Kept {
+                accepted: 2,
+                pending: 0,
+            };
+            assert_eq!(kept, wanted);
         }
         let later = vec![outcome("a", 10, "yes", 60), outcome("b", 11, "yes", 40)];
-        store.report_outcomes(write(), later).await.unwrap();
+        store.report_outcomes(write(), new(later)).await.unwrap();
         let found = store.outcomes(&home, &query(0, 100), None, 9).await.unwrap();
         assert_eq!(found, [outcome("a", 10, "yes", 60), outcome("b", 11, "no", 50)]);
         let other = Workspace::parse("other").unwrap();
@@ -111,7 +136,7 @@ async fn outcomes_come_page_by_page_in_the_order_of_predictions() {
             outcome("b", 5, "no", 50),
             outcome("d", 20, "no", 50),
         ];
-        store.report_outcomes(write(), given).await.unwrap();
+        store.report_outcomes(write(), new(given)).await.unwrap();
         let all = query(0, 20);
         let one = store.outcomes(&home, &all, None, 2).await.unwrap();
         let ids = |found: &[Outcome]| {

@@ -1,5 +1,6 @@
 //! The generated trait: each method parses, calls the use case, and renders.
 
+use lodeway_domain::Result;
 use lodeway_proto::evaluation::v1::{self as wire, outcome_service_server::OutcomeService};
 use lodeway_rpc::context;
 use tonic::{Request, Response, Status, async_trait};
@@ -18,10 +19,11 @@ impl OutcomeService for Outcomes {
         let now = self.site.clock.now();
         let write = write(&cx, &message, &message.request_id, now).map_err(fail)?;
         let reported = convert::reported(message.outcomes, now).map_err(fail)?;
-        let (accepted, refusals) = self.report(&cx, reported, write).await.map_err(fail)?;
+        let (kept, refusals) = self.report(&cx, reported, write).await.map_err(fail)?;
         Ok(Response::new(wire::ReportOutcomesResponse {
-            accepted,
+            accepted: kept.accepted,
             refusals: refusals.into_iter().map(convert::refusal).collect(),
+            pending: kept.pending,
         }))
     }
 
@@ -33,8 +35,9 @@ impl OutcomeService for Outcomes {
         let fail = |e| cx.status(e);
         let wanted = convert::wanted(message, self.site.clock.now()).map_err(fail)?;
         let found = self.live(&cx, wanted).await.map_err(fail)?;
+        let metrics = found.into_iter().map(convert::live).collect::<Result<_>>();
         Ok(Response::new(wire::QueryLiveMetricsResponse {
-            metrics: found.into_iter().map(convert::live).collect(),
+            metrics: metrics.map_err(fail)?,
         }))
     }
 

@@ -26,6 +26,7 @@ const SPAN: Duration = Duration::from_secs(30 * 24 * 3_600);
 pub(super) struct Reported {
     pub(super) prediction_id: String,
     pub(super) labels: Vec<OutcomeValue>,
+    /// None if the gateway's record is to say it.
     pub(super) predictions: Vec<OutcomeValue>,
     pub(super) slices: BTreeMap<String, String>,
     pub(super) known: Timestamp,
@@ -46,8 +47,12 @@ fn outcome(message: wire::Outcome, now: Timestamp) -> Result<Reported> {
         bad.add("prediction_id", "must be given");
     }
     let labels = bad.take("label", values("label", message.label));
-    let predictions = bad.take("prediction", values("prediction", message.prediction));
+    let predictions = match message.prediction {
+        None => Some(Vec::new()),
+        given => bad.take("prediction", values("prediction", given)),
+    };
     if let Some((labels, predictions)) = labels.as_ref().zip(predictions.as_ref())
+        && !predictions.is_empty()
         && labels.len() != predictions.len()
     {
         let why = format!("has {} values beside {} labels", predictions.len(), labels.len());
@@ -152,10 +157,12 @@ pub(super) fn refusal(refusal: Refusal) -> wire::OutcomeRefusal {
     }
 }
 
-pub(super) fn live(live: Live) -> wire::LiveMetrics {
+/// Errors: outcomes that cannot be measured.
+pub(super) fn live(live: Live) -> Result<wire::LiveMetrics> {
+    let unlabelled_share = live.unlabelled_share();
     let slice = live.group.slice.unwrap_or_default();
     let metrics = live
-        .metrics
+        .metrics?
         .into_iter()
         .map(|(metric, estimate)| wire::MetricValue {
             metric,
@@ -166,12 +173,7 @@ pub(super) fn live(live: Live) -> wire::LiveMetrics {
             samples: count(live.rows),
             method: estimate.method.as_str().to_owned(),
         });
-    let unlabelled = live.predictions.saturating_sub(live.labelled);
-    let unlabelled_share = match live.predictions {
-        0 => 0.0,
-        predictions => unlabelled as f64 / predictions as f64,
-    };
-    wire::LiveMetrics {
+    Ok(wire::LiveMetrics {
         target: live.group.target,
         model_version: live.group.model_version,
         day: live.group.day_ms.map(|day| time(Timestamp::from_millis(day))),
@@ -184,5 +186,7 @@ pub(super) fn live(live: Live) -> wire::LiveMetrics {
         },
         metrics: metrics.collect(),
         slice,
-    }
+        pending: count(live.pending),
+        unjoined: count(live.unjoined),
+    })
 }

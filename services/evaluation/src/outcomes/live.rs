@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lodeway_domain::{
     Error, Result,
-    evaluation::{Outcome, OutcomeValue},
+    evaluation::{Join, Outcome, OutcomeValue},
     time::Timestamp,
 };
 use lodeway_metrics::{Column, Columns, Estimate, Options, Task, evaluate, infer_task};
@@ -48,35 +48,69 @@ pub(super) struct Live {
     /// Predictions that were given; of a slice only those whose outcome is known are counted.
     pub(super) predictions: u64,
     pub(super) labelled: u64,
+    /// Labelled, while it is not known yet what was predicted.
+    pub(super) pending: u64,
+    /// Labelled, and it will not be known what was predicted.
+    pub(super) unjoined: u64,
     pub(super) rows: u64,
-    pub(super) metrics: BTreeMap<String, Estimate>,
+    /// What was measured of the others. Errors: labels of several kinds, or a task that they do not have.
+    pub(super) metrics: Result<BTreeMap<String, Estimate>>,
+}
+
+impl Live {
+    /// Labelled predictions that are measured.
+    pub(super) fn joined(&self) -> u64 {
+        self.labelled
+            .saturating_sub(self.pending)
+            .saturating_sub(self.unjoined)
+    }
+
+    /// The share of predictions that have no label.
+    pub(super) fn unlabelled_share(&self) -> f64 {
+        let unlabelled = self.predictions.saturating_sub(self.labelled);
+        match self.predictions {
+            0 => 0.0,
+            predictions => unlabelled as f64 / predictions as f64,
+        }
+    }
 }
 
 #[derive(Default)]
 struct Pairs {
     calls: u64,
+    pending: u64,
+    unjoined: u64,
     labels: Vec<OutcomeValue>,
     predictions: Vec<OutcomeValue>,
 }
 
 impl Outcomes {
-    /// Measures what is known. Errors: `LIMIT_EXCEEDED` for more than this measures at once; `INVALID_FIELD` for labels of
-    /// several kinds or a task that they do not have.
+    /// Measures what is known. Errors: `LIMIT_EXCEEDED` for more than this measures at once.
     pub(super) async fn live(&self, cx: &CallContext, wanted: Wanted) -> Result<Vec<Live>> {
         let (start, end) = (wanted.outcomes.start.millis(), wanted.outcomes.end.millis());
         if wanted.daily && (end - start) / DAY_MS > MAX_DAYS {
             let why = format!("leaves more than {MAX_DAYS} days; ask for fewer, or not for each");
             return Err(Error::invalid("start_time", why));
         }
-        let groups = self.groups(cx, &wanted).await?;
+        let mut groups = self.groups(cx, &wanted).await?;
         let given = self.given(cx, &wanted).await?;
-        let task = wanted.task;
+        // Where nothing is labelled yet, that is what is known.
+        for (target, model_version, day_ms) in given.keys().cloned() {
+            let group = Group {
+                target,
+                model_version,
+                day_ms,
+                slice: None,
+            };
+            groups.entry(group).or_default();
+        }
         let measure = move || {
+            let task = wanted.task.or_else(|| told_task(&groups));
             let all = groups.into_iter().map(|(group, pairs)| {
-                let metrics = measured(&pairs, task)?;
+                let metrics = measured(&pairs, task);
                 let key = (group.target.clone(), group.model_version.clone(), group.day_ms);
                 let of_all = given.get(&key).copied().unwrap_or_default().max(pairs.calls);
-                Ok(Live {
+                Live {
                     predictions: if group.slice.is_some() {
                         pairs.calls
                     } else {
@@ -84,17 +118,19 @@ impl Outcomes {
                     },
                     group,
                     labelled: pairs.calls,
+                    pending: pairs.pending,
+                    unjoined: pairs.unjoined,
                     rows: pairs.labels.len() as u64,
                     metrics,
-                })
+                }
             });
-            all.collect::<Result<Vec<_>>>()
+            all.collect()
         };
         self.site
             .tasks
             .spawn_blocking(measure)
             .await
-            .map_err(Error::internal)?
+            .map_err(Error::internal)
     }
 
     async fn groups(&self, cx: &CallContext, wanted: &Wanted) -> Result<BTreeMap<Group, Pairs>> {
@@ -159,7 +195,9 @@ impl Outcomes {
             for one in reply.map_err(|s| status::into_error(&s))?.into_inner().targets {
                 let count = one.outcomes.get("ok").copied().unwrap_or_default();
                 let count = u64::try_from(count).unwrap_or_default();
-                *given.entry((one.target, one.model_version, day)).or_default() += count;
+                if count > 0 {
+                    *given.entry((one.target, one.model_version, day)).or_default() += count;
+                }
             }
         }
         Ok(given)
@@ -177,8 +215,14 @@ fn add(groups: &mut BTreeMap<Group, Pairs>, wanted: &Wanted, outcome: Outcome) {
     let mut put = |group: Group| {
         let pairs = groups.entry(group).or_default();
         pairs.calls += 1;
-        pairs.labels.extend_from_slice(&outcome.labels);
-        pairs.predictions.extend_from_slice(&outcome.predictions);
+        match outcome.join {
+            Join::Joined => {
+                pairs.labels.extend_from_slice(&outcome.labels);
+                pairs.predictions.extend_from_slice(&outcome.predictions);
+            }
+            Join::Pending => pairs.pending += 1,
+            Join::Unjoined { .. } => pairs.unjoined += 1,
+        }
     };
     if let Some(column) = &wanted.slice
         && let Some(value) = outcome.slices.get(column)
@@ -244,7 +288,22 @@ impl<'a> Kept<'a> {
     }
 }
 
+/// What the labels are of all versions and days together, so that a slice with few of them is measured as the whole is.
+/// None if they are of several kinds.
+fn told_task(groups: &BTreeMap<Group, Pairs>) -> Option<Task> {
+    let whole = || groups.iter().filter(|(group, _)| group.slice.is_none());
+    let all = |of: fn(&Pairs) -> &Vec<OutcomeValue>| -> Vec<OutcomeValue> {
+        whole().flat_map(|(_, pairs)| of(pairs)).cloned().collect()
+    };
+    let (labels, predictions) = (all(|pairs| &pairs.labels), all(|pairs| &pairs.predictions));
+    let (labels, predictions) = (Kept::of(&labels).ok()?, Kept::of(&predictions).ok()?);
+    Some(infer_task(&Columns::new(labels.column(), predictions.column())))
+}
+
 fn measured(pairs: &Pairs, task: Option<Task>) -> Result<BTreeMap<String, Estimate>> {
+    if pairs.labels.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     let (labels, predictions) = (Kept::of(&pairs.labels)?, Kept::of(&pairs.predictions)?);
     let columns = Columns::new(labels.column(), predictions.column());
     let task = task.unwrap_or_else(|| infer_task(&columns));

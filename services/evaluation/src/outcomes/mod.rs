@@ -1,12 +1,19 @@
 //! Outcomes that become known later, and live metrics of them.
 //!
-//! A tour: `api` is the generated trait, `convert` is wire and domain; `report` asks the gateway what each prediction id
-//! means and keeps outcomes, `live` measures them. Calls about schedules are passed on to [`crate::schedules`].
+//! A tour: `api` is the generated trait, `convert` is wire and domain; `report` asks the gateway what prediction ids mean
+//! and keeps outcomes, `join` puts them beside what the gateway recorded of the calls (`answer` reads that), `live`
+//! measures them, `tell` tells the gateway for the guards of rollouts, and `keeper` does in the background what cannot be
+//! done at once. Calls about schedules are passed on to
+//! [`crate::schedules`].
 
+mod answer;
 mod api;
 mod convert;
+mod join;
+mod keeper;
 mod live;
 mod report;
+mod tell;
 
 use std::sync::Arc;
 
@@ -22,6 +29,9 @@ use crate::{Site, schedules::Schedules};
 /// The largest request: a thousand outcomes, some of many rows.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
+/// The largest answer of the gateway: what is known of a thousand predictions.
+const MAX_FOUND_BYTES: usize = 64 << 20;
+
 /// The service. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Outcomes {
@@ -30,9 +40,11 @@ pub(crate) struct Outcomes {
 }
 
 impl Outcomes {
-    /// Opens the service.
-    pub(crate) fn new(site: Arc<Site>, schedules: Schedules) -> Self {
-        Self { site, schedules }
+    /// Opens the service, and goes on with what is left to be done.
+    pub(crate) fn start(site: Arc<Site>, schedules: Schedules) -> Self {
+        let this = Self { site, schedules };
+        this.begin_keeping();
+        this
     }
 
     /// The service, to be mounted.
@@ -47,6 +59,6 @@ impl Outcomes {
             reason: Reason::NotImplemented,
             message: "evaluation works without a gateway here; set `peers.gateway`".to_owned(),
         })?;
-        Ok(MonitorServiceClient::new(peer))
+        Ok(MonitorServiceClient::new(peer).max_decoding_message_size(MAX_FOUND_BYTES))
     }
 }

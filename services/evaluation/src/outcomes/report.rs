@@ -1,15 +1,24 @@
 //! Keeping outcomes.
 
-use futures::{StreamExt as _, stream};
-use lodeway_domain::{Error, Result, evaluation::Outcome, time::Timestamp};
-use lodeway_proto::gateway::v1::{ExplainPredictionRequest, monitor_service_client::MonitorServiceClient};
-use lodeway_rpc::{CallContext, Transport, status};
-use lodeway_store::{evaluation::OutcomeStore as _, registry::Write};
+use std::collections::{BTreeSet, HashMap};
 
-use super::{Outcomes, convert::Reported};
+use lodeway_domain::{
+    Error, Result,
+    evaluation::{Join, Outcome},
+    time::Timestamp,
+};
+use lodeway_proto::gateway::v1::{FoundPrediction, FoundPredictionState as State};
+use lodeway_rpc::CallContext;
+use lodeway_store::{
+    evaluation::{Kept, NewOutcomes, OutcomeStore as _},
+    registry::Write,
+};
 
-/// Ids asked about at a time.
-const AT_ONCE: usize = 16;
+use super::{
+    Outcomes,
+    convert::Reported,
+    join::{again, joined, slice},
+};
 
 /// An outcome that was not kept: its place in the request, and why.
 pub(super) struct Refusal {
@@ -18,7 +27,7 @@ pub(super) struct Refusal {
 }
 
 impl Outcomes {
-    /// Keeps the outcomes whose predictions the gateway gave; how many, and which were refused.
+    /// Keeps the outcomes whose predictions the gateway gave; how many, and which were refused. The gateway is asked once.
     ///
     /// Errors: those of a gateway that does not answer, with nothing kept.
     pub(super) async fn report(
@@ -26,57 +35,66 @@ impl Outcomes {
         cx: &CallContext,
         reported: Vec<Result<Reported>>,
         write: Write,
-    ) -> Result<(i64, Vec<Refusal>)> {
-        let monitor = self.monitor()?;
-        let asked = reported.into_iter().enumerate().map(|(index, one)| {
-            let monitor = monitor.clone();
-            async move {
-                let known = match one {
-                    Ok(one) => explained(monitor, cx, one).await,
-                    Err(error) => Err(error),
-                };
-                (index, known)
-            }
-        });
-        let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
-        let (mut kept, mut refusals) = (Vec::new(), Vec::new());
-        for (index, answer) in answers {
-            match answer {
-                Ok(outcome) => kept.push(outcome),
-                Err(error @ (Error::Invalid(_) | Error::NotFound(_) | Error::Precondition { .. })) => {
+    ) -> Result<(Kept, Vec<Refusal>)> {
+        let ids: BTreeSet<String> = reported
+            .iter()
+            .filter_map(|one| Some(one.as_ref().ok()?.prediction_id.clone()))
+            .collect();
+        let found = self.find(cx, ids.into_iter().collect()).await?;
+        let (mut outcomes, mut refusals) = (Vec::new(), Vec::new());
+        for (index, one) in reported.into_iter().enumerate() {
+            match one.and_then(|one| outcome(one, &found)) {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error @ Error::Invalid(_)) => {
                     let message = error.to_string();
                     refusals.push(Refusal { index, message });
                 }
                 Err(error) => return Err(error),
             }
         }
-        let accepted = self.site.store.report_outcomes(write, kept).await?;
-        Ok((accepted, refusals))
+        let now = write.now;
+        let new = NewOutcomes {
+            outcomes,
+            join_at: again(now, 0),
+            tell_at: self.tell_at(now),
+        };
+        let kept = self.site.store.report_outcomes(write, new).await?;
+        Ok((kept, refusals))
     }
 }
 
-/// The outcome with what the gateway says of its prediction; an id that it did not sign is refused there.
-async fn explained(
-    mut monitor: MonitorServiceClient<Transport>,
-    cx: &CallContext,
-    reported: Reported,
-) -> Result<Outcome> {
-    let request = ExplainPredictionRequest {
-        prediction_id: reported.prediction_id.clone(),
-    };
-    let reply = monitor.explain_prediction(cx.request(request)).await;
-    let said = reply.map_err(|s| status::into_error(&s))?.into_inner();
+/// The outcome with what the gateway says of its prediction. Errors: an id that the gateway did not sign; a label of other
+/// rows than the prediction has.
+fn outcome(reported: Reported, found: &HashMap<String, FoundPrediction>) -> Result<Outcome> {
+    let id = &reported.prediction_id;
+    let said = found
+        .get(id)
+        .ok_or_else(|| Error::internal(format!("the gateway says nothing of prediction `{id}`")))?;
+    if said.state() == State::Refused {
+        let why = "was not made by this server, or too long ago";
+        return Err(Error::invalid("prediction_id", why));
+    }
     let time = said.time.unwrap_or_default();
     let millis = time.seconds.saturating_mul(1_000) + i64::from(time.nanos) / 1_000_000;
-    Ok(Outcome {
+    let is_given = !reported.predictions.is_empty();
+    let mut outcome = Outcome {
         prediction_id: reported.prediction_id,
-        endpoint: said.endpoint,
-        target: said.target,
-        model_version: said.model_version,
+        endpoint: said.endpoint.clone(),
+        target: said.target.clone(),
+        model_version: said.model_version.clone(),
         predicted: Timestamp::from_millis(millis),
         labels: reported.labels,
         predictions: reported.predictions,
         slices: reported.slices,
         known: reported.known,
-    })
+        join: if is_given { Join::Joined } else { Join::Pending },
+    };
+    match &said.record {
+        Some(record) if is_given => slice(&mut outcome, record),
+        Some(record) => {
+            outcome = joined(outcome, record).map_err(|why| Error::invalid("label", why))?;
+        }
+        None => {}
+    }
+    Ok(outcome)
 }

@@ -2,13 +2,17 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{pin::Pin, sync::Arc};
+mod joined;
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures::Stream;
-use lodeway_domain::{
-    Error,
-    time::{Clock, SystemClock, Timestamp},
-};
+use lodeway_domain::time::{Clock as _, ManualClock, Timestamp};
 use lodeway_evaluation::{Evaluation, EvaluationConfig, Peers};
 use lodeway_proto::{
     evaluation::v1::{self as wire, outcome_service_client::OutcomeServiceClient},
@@ -30,14 +34,54 @@ use lodeway_store::{
 use prost_types::{ListValue, Value, value::Kind};
 use tonic::{Code, Request, Response, Status, service::RoutesBuilder};
 
-/// A gateway that gave twelve answers and knows ids which begin with `p`.
-struct Monitor;
+/// A gateway that gave twelve answers, knows ids which begin with `p`, and recorded what a test says.
+#[derive(Clone, Default)]
+struct Monitor(Arc<Mutex<Script>>);
+
+#[derive(Default)]
+struct Script {
+    records: HashMap<String, gateway::PredictionRecord>,
+    /// Requests to find predictions.
+    asked: Vec<usize>,
+    /// What it was told, and by whom.
+    told: Vec<(String, gateway::RecordLiveMetricsRequest)>,
+    is_deaf: bool,
+}
+
+impl Monitor {
+    fn script(&self) -> std::sync::MutexGuard<'_, Script> {
+        self.0.lock().unwrap()
+    }
+
+    /// Records an answer of so many rows.
+    fn record(&self, id: &str, rows: i64, answer: &str) {
+        let record = gateway::PredictionRecord {
+            prediction_id: id.to_owned(),
+            rows,
+            prediction_json: answer.to_owned(),
+            slices: [
+                ("city".to_owned(), "\"Bonn\"".to_owned()),
+                ("age".to_owned(), "7.0".to_owned()),
+            ]
+            .into(),
+            ..gateway::PredictionRecord::default()
+        };
+        self.script().records.insert(id.to_owned(), record);
+    }
+}
+
+const START: i64 = 1_700_000_000_000;
 
 fn time(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: at.millis().div_euclid(1_000),
         nanos: 0,
     }
+}
+
+/// When all answers were given.
+fn predicted() -> prost_types::Timestamp {
+    time(Timestamp::from_millis(START).minus(Duration::from_secs(60)))
 }
 
 #[tonic::async_trait]
@@ -49,7 +93,13 @@ impl MonitorService for Monitor {
         &self,
         request: Request<gateway::QueryMonitorRequest>,
     ) -> Result<Response<gateway::QueryMonitorResponse>, Status> {
-        assert_eq!(request.into_inner().endpoint, "churn");
+        let asked = request.into_inner();
+        assert_eq!(asked.endpoint, "churn");
+        let given = predicted().seconds;
+        let is_before = |time: Option<prost_types::Timestamp>| time.unwrap().seconds <= given;
+        if !is_before(asked.start_time) || is_before(asked.end_time) {
+            return Ok(Response::new(gateway::QueryMonitorResponse::default()));
+        }
         Ok(Response::new(gateway::QueryMonitorResponse {
             targets: vec![gateway::TargetMonitor {
                 target: "main".to_owned(),
@@ -70,24 +120,43 @@ impl MonitorService for Monitor {
 
     async fn explain_prediction(
         &self,
-        request: Request<gateway::ExplainPredictionRequest>,
+        _: Request<gateway::ExplainPredictionRequest>,
     ) -> Result<Response<gateway::ExplainPredictionResponse>, Status> {
-        let (cx, message) = context::split(request)?;
-        let id = message.prediction_id;
-        if id == "down" {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn find_predictions(
+        &self,
+        request: Request<gateway::FindPredictionsRequest>,
+    ) -> Result<Response<gateway::FindPredictionsResponse>, Status> {
+        use gateway::FoundPredictionState as State;
+        let ids = request.into_inner().prediction_ids;
+        let mut script = self.script();
+        script.asked.push(ids.len());
+        if ids.iter().any(|id| id == "down") {
             return Err(Status::unavailable("the gateway restarts"));
         }
-        if !id.starts_with('p') {
-            // As the gateway says it of an id that it did not sign.
-            let why = "was not made by this server, or too long ago";
-            return Err(cx.status(Error::invalid("prediction_id", why)));
-        }
-        Ok(Response::new(gateway::ExplainPredictionResponse {
-            endpoint: "churn".to_owned(),
-            target: "main".to_owned(),
-            model_version: "3".to_owned(),
-            time: Some(time(SystemClock.now().minus(std::time::Duration::from_secs(60)))),
-            ..gateway::ExplainPredictionResponse::default()
+        let one = |id: String| {
+            let record = script.records.get(&id).cloned();
+            let state = match (&record, id.starts_with('p')) {
+                (Some(_), _) => State::Recorded,
+                (None, true) => State::Missing,
+                // As the gateway says it of an id that it did not sign.
+                (None, false) => State::Refused,
+            };
+            let is_known = state != State::Refused;
+            gateway::FoundPrediction {
+                prediction_id: id,
+                state: state.into(),
+                endpoint: if is_known { "churn" } else { "" }.to_owned(),
+                target: if is_known { "main" } else { "" }.to_owned(),
+                model_version: if is_known { "3" } else { "" }.to_owned(),
+                time: is_known.then(predicted),
+                record,
+            }
+        };
+        Ok(Response::new(gateway::FindPredictionsResponse {
+            predictions: ids.into_iter().map(one).collect(),
         }))
     }
 
@@ -100,9 +169,20 @@ impl MonitorService for Monitor {
 
     async fn record_live_metrics(
         &self,
-        _: Request<gateway::RecordLiveMetricsRequest>,
+        request: Request<gateway::RecordLiveMetricsRequest>,
     ) -> Result<Response<gateway::RecordLiveMetricsResponse>, Status> {
-        Err(Status::unimplemented("not scripted"))
+        let (cx, message) = context::split(request)?;
+        let mut script = self.script();
+        if script.is_deaf {
+            return Err(Status::unavailable("the gateway restarts"));
+        }
+        let who = if cx.caller.is_evaluation() {
+            "evaluation"
+        } else {
+            "?"
+        };
+        script.told.push((who.to_owned(), message));
+        Ok(Response::new(gateway::RecordLiveMetricsResponse {}))
     }
 
     async fn served_at(
@@ -114,7 +194,11 @@ impl MonitorService for Monitor {
 }
 
 struct Bench {
-    _folder: tempfile::TempDir,
+    _folder: Arc<tempfile::TempDir>,
+    store: SqlEvaluation,
+    clock: Arc<ManualClock>,
+    tasks: Tasks,
+    gateway: Monitor,
     api: OutcomeServiceClient<Transport>,
 }
 
@@ -124,22 +208,33 @@ fn column() -> Column {
 
 impl Bench {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let clock = Arc::new(ManualClock::at(Timestamp::from_millis(START)));
         let url = StoreUrl::Sqlite(folder.path().join("evaluation.db"));
         let db = Db::open(&url, "evaluation", DbOptions::default()).await.unwrap();
         let store = SqlEvaluation::open(db, clock.now()).await.unwrap();
+        Self::on(folder, store, clock, Monitor::default()).await
+    }
+
+    async fn on(
+        folder: Arc<tempfile::TempDir>,
+        store: SqlEvaluation,
+        clock: Arc<ManualClock>,
+        gateway: Monitor,
+    ) -> Self {
         let mut routes = RoutesBuilder::default();
-        routes.add_service(MonitorServiceServer::new(Monitor));
+        routes.add_service(MonitorServiceServer::new(gateway.clone()));
         let peers = Peers {
             gateway: Some(Transport::local(column().wrap(routes.routes()))),
             ..Peers::default()
         };
         let settings = EvaluationConfig {
             work_dir: folder.path().join("work"),
+            live_delay: Duration::from_millis(20),
             ..EvaluationConfig::default()
         };
-        let service = Evaluation::start(store, peers, clock, Tasks::new(), settings)
+        let tasks = Tasks::new();
+        let service = Evaluation::start(store.clone(), peers, clock.clone(), tasks.clone(), settings)
             .await
             .unwrap();
         let routes = service.services().into_iter().map(|(_, routes)| routes);
@@ -147,7 +242,17 @@ impl Bench {
         Self {
             api: OutcomeServiceClient::new(Transport::local(column().wrap(routes))),
             _folder: folder,
+            store,
+            clock,
+            tasks,
+            gateway,
         }
+    }
+
+    /// Ends this replica and starts another one over its store.
+    async fn restart(self) -> Self {
+        assert!(self.tasks.shutdown(Duration::from_secs(10)).await);
+        Self::on(self._folder, self.store, self.clock, self.gateway).await
     }
 
     async fn report(&self, outcomes: Vec<wire::Outcome>) -> Result<wire::ReportOutcomesResponse, Status> {
@@ -216,10 +321,11 @@ async fn outcomes_become_live_metrics_by_version_and_slice() {
         ])
         .await
         .unwrap();
-    assert_eq!(told.accepted, 3);
+    assert_eq!((told.accepted, told.pending), (4, 1));
     let refused: Vec<_> = told.refusals.iter().map(|refusal| refusal.index).collect();
-    assert_eq!(refused, [2, 4]);
-    assert!(told.refusals[1].message.contains("prediction"), "{told:?}");
+    assert_eq!(refused, [2]);
+    assert!(told.refusals[0].message.contains("prediction_id"), "{told:?}");
+    assert_eq!(bench.gateway.script().asked, [5]);
 
     let request = wire::QueryLiveMetricsRequest {
         slice: "plan".to_owned(),
@@ -232,8 +338,10 @@ async fn outcomes_become_live_metrics_by_version_and_slice() {
         (live[0].target.as_str(), live[0].model_version.as_str()),
         ("main", "3")
     );
-    assert_eq!((live[0].predictions, live[0].labelled), (12, 3));
-    assert!((live[0].unlabelled_share - 0.75).abs() < 1e-12);
+    let counts = |live: &wire::LiveMetrics| (live.predictions, live.labelled, live.pending);
+    assert_eq!(counts(&live[0]), (12, 4, 1));
+    assert_eq!(counts(&live[2]), (2, 2, 1));
+    assert!((live[0].unlabelled_share - 8.0 / 12.0).abs() < 1e-12);
     assert!((value(&live[0], "accuracy") - 2.0 / 3.0).abs() < 1e-12);
     assert!((value(&live[1], "accuracy") - 0.5).abs() < 1e-12);
     assert!(live[1].unlabelled_share.is_nan());
@@ -248,7 +356,7 @@ async fn outcomes_become_live_metrics_by_version_and_slice() {
         ..asking()
     };
     let live = bench.live(request).await;
-    assert_eq!((live.len(), live[0].labelled), (1, 3));
+    assert_eq!((live.len(), live[0].labelled), (1, 4));
     assert!(live[0].day.is_some());
     assert!((value(&live[0], "accuracy") - 1.0).abs() < 1e-12);
 }
@@ -277,7 +385,13 @@ async fn a_gateway_that_does_not_answer_keeps_nothing() {
         outcome("down", text("yes"), text("yes"), "basic"),
     ];
     assert_eq!(bench.report(given).await.unwrap_err().code(), Code::Unavailable);
-    assert!(bench.live(asking()).await.is_empty());
+    // Predictions were given, and nothing is known of them.
+    let live = bench.live(asking()).await;
+    assert_eq!(
+        (live[0].predictions, live[0].labelled, live[0].metrics.len()),
+        (12, 0, 0)
+    );
+    assert!((live[0].unlabelled_share - 1.0).abs() < 1e-12);
     assert_eq!(
         bench.report(Vec::new()).await.unwrap_err().code(),
         Code::InvalidArgument

@@ -113,17 +113,31 @@ impl MonitorService for Gateway {
 
     async fn explain_prediction(
         &self,
-        request: Request<gateway::ExplainPredictionRequest>,
+        _: Request<gateway::ExplainPredictionRequest>,
     ) -> Result<Response<gateway::ExplainPredictionResponse>, Status> {
-        let id = request.into_inner().prediction_id;
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn find_predictions(
+        &self,
+        request: Request<gateway::FindPredictionsRequest>,
+    ) -> Result<Response<gateway::FindPredictionsResponse>, Status> {
         let state = self.0.lock().unwrap();
-        let call = state.calls.iter().find(|call| call.prediction_id == id).unwrap();
-        Ok(Response::new(gateway::ExplainPredictionResponse {
-            endpoint: ENDPOINT.to_owned(),
-            target: call.target.clone(),
-            model_version: call.model_version.clone(),
-            time: call.time,
-            ..gateway::ExplainPredictionResponse::default()
+        let found = |id: String| {
+            let call = state.calls.iter().find(|call| call.prediction_id == id).unwrap();
+            gateway::FoundPrediction {
+                prediction_id: id,
+                state: gateway::FoundPredictionState::Recorded.into(),
+                endpoint: ENDPOINT.to_owned(),
+                target: call.target.clone(),
+                model_version: call.model_version.clone(),
+                time: call.time,
+                record: Some(call.clone()),
+            }
+        };
+        let predictions = request.into_inner().prediction_ids.into_iter().map(found);
+        Ok(Response::new(gateway::FindPredictionsResponse {
+            predictions: predictions.collect(),
         }))
     }
 

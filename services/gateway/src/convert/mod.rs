@@ -19,7 +19,7 @@ use lodeway_rpc::CallContext;
 
 pub(crate) use endpoints::{endpoint, revision, spec, status, target};
 pub(crate) use monitor::{drift, happened, measured};
-pub(crate) use records::{counts, live_metrics, predictions_page, record};
+pub(crate) use records::{counts, found, live_metrics, predictions_page, record};
 pub(crate) use rollouts::{plan, rollout};
 
 const PAGES: PageLimits = PageLimits {

@@ -12,7 +12,7 @@ use lodeway_proto::gateway::v1::{self as wire};
 use lodeway_rpc::CallContext;
 use lodeway_store::gateway::LiveMetric;
 
-use crate::endpoints::records::{Counts, Record};
+use crate::endpoints::records::{Counts, Found, FoundPrediction, Record};
 
 use super::{span_out, time, time_out};
 
@@ -57,6 +57,26 @@ pub(crate) fn record(of: Record) -> wire::PredictionRecord {
         response_json: of.response.unwrap_or_default(),
         outcome: of.outcome,
         is_shadow: of.is_shadow,
+    }
+}
+
+/// What was found of a single answer.
+pub(crate) fn found(of: FoundPrediction) -> wire::FoundPrediction {
+    use wire::FoundPredictionState as State;
+    let (state, record) = match of.found {
+        Found::Refused => (State::Refused, None),
+        Found::Recorded(found) => (State::Recorded, Some(record(*found))),
+        Found::Missing => (State::Missing, None),
+        Found::Unread => (State::Unread, None),
+    };
+    wire::FoundPrediction {
+        prediction_id: of.id,
+        state: state.into(),
+        endpoint: of.endpoint,
+        target: of.target,
+        model_version: of.model_version,
+        time: of.time.and_then(time_out),
+        record,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use futures::{StreamExt as _, stream};
 use lodeway_artifacts::Artifacts;
+use lodeway_domain::{Caller, caller::Workspace};
+use lodeway_rpc::CallContext;
 use lodeway_store::{
     artifacts::{self, ArtifactStore, RootSettings, Roots, SqlDigestIndex},
     migrate,
@@ -254,6 +256,120 @@ async fn pages_spans_and_targets_are_kept_apart() {
     };
     let other = bench.monitor.clone().read_predictions(other).await.unwrap_err();
     refused(&other, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
+}
+
+impl Bench {
+    async fn find(&self, ids: &[&str]) -> Vec<wire::FoundPrediction> {
+        let request = wire::FindPredictionsRequest {
+            prediction_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        let found = self.monitor.clone().find_predictions(request).await.unwrap();
+        found.into_inner().predictions
+    }
+}
+
+#[tokio::test]
+async fn many_predictions_are_found_in_one_call() {
+    use wire::FoundPredictionState as State;
+    let shelf = Shelf::new().await;
+    let bench = Bench::keeping(Some(shelf.transport.clone())).await;
+    let twin = bench.twin("gw-1").await;
+    let one = Upstream::start().unwrap();
+    one.score(|value| value + 1.0);
+    for name in ["a", "b"] {
+        bench
+            .create(name, logged(spec([target("one", &one, 1)]), everything()))
+            .await
+            .unwrap();
+    }
+    until(async || twin.score("b", 0.0).await.ok()).await;
+    let mut ids = Vec::new();
+    for (name, value) in [("a", 3.0), ("b", 4.0), ("a", 5.0)] {
+        let answer = bench.call(Request::new(input(name, value))).await.unwrap();
+        ids.push(prediction_id(&answer));
+        bench.turn(Duration::from_secs(40_000));
+    }
+    let unwritten = twin.call(Request::new(input("a", 6.0))).await.unwrap();
+    let unwritten = prediction_id(&unwritten);
+    let forged = format!("{}AAAA", &ids[0][..44]);
+    // The order and repetitions are those of the request.
+    let asked = [&ids[2], &forged, &ids[0], &unwritten, &ids[1], &ids[0]].map(String::as_str);
+    let found = bench.find(&asked).await;
+    let states: Vec<_> = found.iter().map(wire::FoundPrediction::state).collect();
+    let (recorded, missing) = (State::Recorded, State::Missing);
+    let expected = [recorded, State::Refused, recorded, missing, recorded, recorded];
+    assert_eq!(states, expected);
+    let said: Vec<_> = found.iter().map(|one| one.prediction_id.as_str()).collect();
+    assert_eq!(said, asked);
+    let first = &found[2];
+    assert_eq!(
+        (&*first.endpoint, &*first.target, first.time),
+        ("a", "one", Some(stamp(0)))
+    );
+    let record = first.record.clone().unwrap();
+    assert_eq!((&*record.prediction_json, &*record.request_json), ("[4.0]", ""));
+    assert_eq!(record.slices["x"], "3.0");
+    assert_eq!(
+        (found[4].endpoint.as_str(), found[0].record.clone().unwrap().value),
+        ("b", Some(6.0))
+    );
+    // Where it came from the id says by itself.
+    let young = &found[3];
+    assert_eq!(
+        (&*young.endpoint, &*young.target, &young.record),
+        ("a", "one", &None)
+    );
+    assert_eq!(young.model_version, first.model_version);
+    twin.read(wanted("a")).await;
+    assert_eq!(bench.find(&[&unwritten]).await[0].state(), State::Recorded);
+
+    // Of another workspace there is nothing.
+    let other = Caller {
+        workspace: Workspace::parse("other").unwrap(),
+        ..Caller::anonymous()
+    };
+    let request = wire::FindPredictionsRequest {
+        prediction_ids: vec![ids[0].clone()],
+    };
+    let request = CallContext::new(other).request(request);
+    let found = bench.monitor.clone().find_predictions(request).await.unwrap();
+    assert_eq!(found.into_inner().predictions[0].state(), State::Refused);
+    let none = wire::FindPredictionsRequest::default();
+    let refusal = bench.monitor.clone().find_predictions(none).await.unwrap_err();
+    refused(&refusal, Code::InvalidArgument, "INVALID_FIELD");
+}
+
+#[tokio::test]
+async fn one_call_reads_so_many_files_and_says_what_it_left_unread() {
+    use wire::FoundPredictionState as State;
+    let shelf = Shelf::new().await;
+    let bench = Bench::keeping(Some(shelf.transport.clone())).await;
+    let one = Upstream::start().unwrap();
+    bench.create("a", spec([target("one", &one, 1)])).await.unwrap();
+    // Nothing is in this span, but what waits is written: each call has a file of its own.
+    let nothing = wire::ReadPredictionsRequest {
+        start_time: Some(stamp(900_000)),
+        ..wanted("a")
+    };
+    let mut ids = Vec::new();
+    for _ in 0..260 {
+        ids.push(prediction_id(
+            &bench.call(Request::new(input("a", 1.0))).await.unwrap(),
+        ));
+        bench.read(nothing.clone()).await;
+        bench.turn(Duration::from_millis(10));
+    }
+    let mut rounds = Vec::new();
+    while !ids.is_empty() {
+        let asked: Vec<_> = ids.iter().map(String::as_str).collect();
+        let found = bench.find(&asked).await;
+        assert!(found.iter().all(|one| one.state() != State::Missing));
+        let unread = found.iter().filter(|one| one.state() == State::Unread);
+        ids = unread.map(|one| one.prediction_id.clone()).collect();
+        rounds.push(ids.len());
+    }
+    // The folder counts too.
+    assert_eq!(rounds, [5, 0]);
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ pub struct Client {
     pub datasets: DatasetServiceClient<Link>,
     /// Evaluations.
     pub evaluations: EvaluationServiceClient<Link>,
-    /// Schedules of evaluations.
+    /// Outcomes of predictions, and schedules of evaluations.
     pub outcomes: OutcomeServiceClient<Link>,
     /// Where the platform is, as the user wrote it.
     pub address: String,

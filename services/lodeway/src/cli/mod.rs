@@ -18,6 +18,7 @@ mod experiment;
 mod health;
 mod llm;
 mod model;
+mod outcome;
 mod output;
 mod paging;
 mod parse;
@@ -122,6 +123,13 @@ pub enum Command {
     Schedule {
         #[command(subcommand)]
         verb: schedule::Verb,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// What was true of predictions: report; and what live metrics say: metrics.
+    Outcome {
+        #[command(subcommand)]
+        verb: Box<outcome::Verb>,
         #[command(flatten)]
         common: Common,
     },
@@ -244,6 +252,7 @@ pub fn run(command: Command) -> ExitCode {
             Command::Evaluate(arguments) => evaluate::on_platform(*arguments).await,
             Command::Evaluation { verb, common } => evaluation::run(verb, &Client::connect(&common)?).await,
             Command::Schedule { verb, common } => schedule::run(verb, &Client::connect(&common)?).await,
+            Command::Outcome { verb, common } => outcome::run(*verb, &Client::connect(&common)?).await,
             Command::Llm { verb, common } => llm::run(verb, &Client::connect(&common)?).await,
             Command::Prediction { verb, common } => prediction::run(verb, &Client::connect(&common)?).await,
         }

@@ -1,6 +1,6 @@
 //! What people write shorter than the contract does: targets, weights, shares, spans of time, rules, steps, limits.
 
-use lodeway_proto::gateway::v1::{MatchRule, match_rule::Condition};
+use lodeway_proto::gateway::v1::{MatchRule, MetricGuard, match_rule::Condition};
 use lodeway_rpc::config::{ByteSize, HumanDuration};
 
 /// What can answer, written `[TARGET=]MODEL`.
@@ -153,6 +153,25 @@ pub fn latency(text: &str) -> Result<LatencyLimit, String> {
 pub fn span(text: &str) -> Result<prost_types::Duration, String> {
     let span: HumanDuration = text.parse()?;
     prost_types::Duration::try_from(span.get()).map_err(|_| format!("`{text}` is too long"))
+}
+
+/// Reads `METRIC>=VALUE` or `METRIC<=VALUE`.
+pub fn metric_guard(text: &str) -> Result<MetricGuard, String> {
+    let wrong = || format!("`{text}` is not METRIC>=VALUE or METRIC<=VALUE");
+    let (name, value, is_least) = match (text.split_once(">="), text.split_once("<=")) {
+        (Some((name, value)), None) => (name, value, true),
+        (None, Some((name, value))) => (name, value, false),
+        _ => return Err(wrong()),
+    };
+    let value = value.trim().parse::<f64>().map_err(|_| wrong())?;
+    if name.trim().is_empty() || !value.is_finite() {
+        return Err(wrong());
+    }
+    Ok(MetricGuard {
+        name: name.trim().to_owned(),
+        min: is_least.then_some(value),
+        max: (!is_least).then_some(value),
+    })
 }
 
 /// Reads a number of bytes: `512MiB`, `2GB`.

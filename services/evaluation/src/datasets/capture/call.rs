@@ -222,7 +222,7 @@ fn plain(text: &str) -> Json {
 
 #[cfg(test)]
 mod tests {
-    use lodeway_domain::time::Timestamp;
+    use lodeway_domain::{evaluation::Join, time::Timestamp};
     use serde_json::json;
 
     use super::*;
@@ -254,6 +254,7 @@ mod tests {
             labels,
             slices: [("plan".to_owned(), slice.to_owned())].into(),
             known: Timestamp::from_millis(9_000),
+            join: Join::Joined,
         }
     }
 

@@ -142,9 +142,9 @@ impl Datasets {
             start_time: Some(time(capture.wanted.start)),
             end_time: Some(time(capture.wanted.end)),
             target: capture.wanted.target.clone().unwrap_or_default(),
-            only_whole: false,
             page_size: PAGE,
-            page_token: String::new(),
+            // Calls that failed have no prediction, and what a shadow answered nobody got.
+            ..ReadPredictionsRequest::default()
         };
         loop {
             let page = monitor.read_predictions(cx.request(request.clone())).await;

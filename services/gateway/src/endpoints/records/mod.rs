@@ -10,9 +10,10 @@
 //!
 //! FIRST and LAST are the times of the file's records in milliseconds, ENDPOINT the endpoint's key: a name that was given
 //! to another endpoint shares the folder and no file. `row` says which columns a file has, `write` how it comes about,
-//! `read` how it is found again.
+//! `read` how it is found again, `find` how many single ones are.
 
 mod files;
+mod find;
 mod read;
 mod row;
 mod write;
@@ -21,7 +22,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -44,12 +45,18 @@ use tokio::sync::{mpsc, oneshot};
 use self::{files::Files, row::Slices};
 use super::{Endpoints, table::Route};
 
-pub(crate) use self::{read::Wanted, row::Record};
+pub(crate) use self::{
+    find::{Found, FoundPrediction},
+    read::Wanted,
+    row::Record,
+};
 
 /// Records that wait for the writer at most.
 const MAX_QUEUED: usize = 4_096;
 /// Bytes of requests and answers that wait for the writer at most.
 const MAX_QUEUED_BYTES: usize = 32 << 20;
+/// How often at most single records that are looked for have everything written.
+const FLUSH_EVERY_MS: u64 = 1_000;
 /// An answer that is longer is recorded without its values, unless it is kept whole.
 pub(crate) const MAX_ANSWER_BYTES: usize = 64 << 10;
 
@@ -99,6 +106,8 @@ pub(crate) struct Counts {
 pub(crate) struct Records {
     way: Option<Way>,
     queued_bytes: Arc<AtomicUsize>,
+    /// When somebody who looked for records had what there is written last, in milliseconds.
+    flushed_ms: AtomicI64,
     endpoints: Mutex<HashMap<EndpointKey, State>>,
 }
 
@@ -284,6 +293,20 @@ impl Records {
         // A writer that is gone has written what it had.
         if way.queue.send(Order::Flush(done)).await.is_ok() {
             drop(is_done.await);
+        }
+    }
+
+    /// As [`Records::flush`], but at most once a second: each time may make a file.
+    async fn flush_seldom(&self, now: Timestamp) {
+        let last = self.flushed_ms.load(Ordering::Relaxed);
+        let now = now.millis();
+        let is_mine = now.abs_diff(last) >= FLUSH_EVERY_MS
+            && self
+                .flushed_ms
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if is_mine {
+            self.flush().await;
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::endpoints::Endpoints;
 
 /// What a page may take; the call that asks for it must fit into one message.
-const PAGE_BYTES: usize = 16 << 20;
+pub(super) const PAGE_BYTES: usize = 16 << 20;
 /// What reading one file may take in memory.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
@@ -94,7 +94,13 @@ impl Endpoints {
                     Err(Error::NotFound(_)) => continue,
                     bytes => bytes?,
                 };
-                for (row, record) in self.decoded(bytes).await?.into_iter().enumerate().skip(skip) {
+                for (row, record) in self
+                    .decoded(bytes, Some)
+                    .await?
+                    .into_iter()
+                    .enumerate()
+                    .skip(skip)
+                {
                     if !wanted.takes(&record) {
                         continue;
                     }
@@ -136,11 +142,10 @@ impl Endpoints {
                 Err(Error::NotFound(_)) => continue,
                 bytes => bytes?,
             };
-            let found = self
-                .decoded(bytes)
-                .await?
-                .into_iter()
-                .find(|record| record.id == id && !record.is_shadow);
+            let wanted = id.to_owned();
+            let is_wanted =
+                move |record: Record| (record.id == wanted && !record.is_shadow).then_some(record);
+            let found = self.decoded(bytes, is_wanted).await?.into_iter().next();
             if found.is_some() {
                 return Ok(found);
             }
@@ -148,8 +153,12 @@ impl Endpoints {
         Ok(None)
     }
 
-    /// The records of a file, read on a thread for blocking work.
-    async fn decoded(&self, file: Bytes) -> Result<Vec<Record>> {
+    /// What is kept of the records of a file, read on a thread for blocking work.
+    pub(super) async fn decoded(
+        &self,
+        file: Bytes,
+        mut keep: impl FnMut(Record) -> Option<Record> + Send + 'static,
+    ) -> Result<Vec<Record>> {
         let read = self.0.tasks.spawn_blocking(move || {
             let fault = |error: TableError| Error::internal(format!("a file of predictions: {error}"));
             let options = Options {
@@ -160,7 +169,7 @@ impl Endpoints {
             for batch in Reader::open(file, Format::Parquet, &options).map_err(fault)? {
                 let batch = batch.map_err(fault)?;
                 for row in 0..batch.rows() {
-                    records.push(record(&batch, row)?);
+                    records.extend(keep(record(&batch, row)?));
                 }
             }
             Ok(records)

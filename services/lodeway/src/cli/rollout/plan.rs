@@ -8,8 +8,8 @@ use lodeway_domain::serving::{
     Check, ErrorLimit, Guard, LatencyLimit as P95, RolloutSpec, Step, StepKind, WHOLE_SHARE,
 };
 use lodeway_proto::gateway::v1::{
-    DisagreementGuard, ErrorRateGuard, LatencyGuard, RolloutCompletion, RolloutGuard, RolloutPlan,
-    RolloutStep, ShiftGuard, rollout_completion::Action, rollout_guard::Guard as Kind,
+    DisagreementGuard, ErrorRateGuard, LatencyGuard, MetricGuard, RolloutCompletion, RolloutGuard,
+    RolloutPlan, RolloutStep, ShiftGuard, rollout_completion::Action, rollout_guard::Guard as Kind,
 };
 
 use crate::cli::parse::{self, LatencyLimit};
@@ -42,6 +42,9 @@ pub struct Plan {
     /// The share of copies that may be answered otherwise.
     #[arg(long, value_name = "SHARE", value_parser = parse::share)]
     max_disagreement: Option<f64>,
+    /// What a metric of live outcomes must be, such as `accuracy>=0.9` or `mae<=2`; repeatable.
+    #[arg(long = "metric", value_name = "METRIC>=VALUE|METRIC<=VALUE", value_parser = parse::metric_guard)]
+    metrics: Vec<MetricGuard>,
     /// Moves the version to this stage at the end.
     #[arg(long, value_name = "STAGE", conflicts_with = "then_alias")]
     then_stage: Option<String>,
@@ -131,9 +134,11 @@ impl Plan {
         let disagreement = self
             .max_disagreement
             .map(|max| Kind::ShadowDisagreement(DisagreementGuard { max }));
+        let metrics = self.metrics.iter().cloned().map(Kind::Metric);
         [errors, latency, shift, disagreement]
             .into_iter()
             .flatten()
+            .chain(metrics)
             .collect()
     }
 }
@@ -264,12 +269,31 @@ mod tests {
     }
 
     #[test]
+    fn metrics_of_outcomes_are_guards() {
+        let plan = plan("--metric accuracy>=0.9 --metric mae<=2").unwrap();
+        let metrics: Vec<_> = plan
+            .guards
+            .iter()
+            .filter_map(|guard| match guard.guard.as_ref()? {
+                Kind::Metric(metric) => Some((metric.name.as_str(), metric.min, metric.max)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(metrics, [("accuracy", Some(0.9), None), ("mae", None, Some(2.0))]);
+        // Failed calls and latency are looked at as ever.
+        assert_eq!(plan.guards.len(), 5);
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for line in [
             "--steps 0%,100%",
             "--steps shadow,",
             "--max-p95 fast",
             "--min-samples 0",
+            "--metric accuracy",
+            "--metric >=0.9",
+            "--metric accuracy>=much",
         ] {
             let words = std::iter::once("start").chain(line.split_whitespace());
             assert!(Line::try_parse_from(words).is_err(), "{line}");

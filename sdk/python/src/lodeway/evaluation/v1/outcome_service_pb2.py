@@ -30,7 +30,7 @@ from lodeway.evaluation.v1 import evaluation_pb2 as lodeway_dot_evaluation_dot_v
 from lodeway.evaluation.v1 import scorer_pb2 as lodeway_dot_evaluation_dot_v1_dot_scorer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+lodeway/evaluation/v1/outcome_service.proto\x12\x15lodeway.evaluation.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#lodeway/evaluation/v1/dataset.proto\x1a&lodeway/evaluation/v1/evaluation.proto\x1a\"lodeway/evaluation/v1/scorer.proto\"\x88\x02\n\x07Outcome\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12%\n\x05label\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12*\n\nprediction\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x06slices\x18\x05 \x03(\x0b\x32*.lodeway.evaluation.v1.Outcome.SlicesEntry\x1a-\n\x0bSlicesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\x15ReportOutcomesRequest\x12\x30\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1e.lodeway.evaluation.v1.Outcome\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"c\n\x16ReportOutcomesResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x03\x12\x37\n\x08refusals\x18\x02 \x03(\x0b\x32%.lodeway.evaluation.v1.OutcomeRefusal\"0\n\x0eOutcomeRefusal\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xe2\x01\n\x17QueryLiveMetricsRequest\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\r\n\x05slice\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x64\x61ily\x18\x06 \x01(\x08\x12)\n\x04task\x18\x07 \x01(\x0e\x32\x1b.lodeway.evaluation.v1.Task\"O\n\x18QueryLiveMetricsResponse\x12\x33\n\x07metrics\x18\x01 \x03(\x0b\x32\".lodeway.evaluation.v1.LiveMetrics\"\xe2\x01\n\x0bLiveMetrics\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\'\n\x03\x64\x61y\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05slice\x18\x04 \x01(\t\x12\x13\n\x0bpredictions\x18\x05 \x01(\x03\x12\x10\n\x08labelled\x18\x06 \x01(\x03\x12\x18\n\x10unlabelled_share\x18\x07 \x01(\x01\x12\x33\n\x07metrics\x18\x08 \x03(\x0b\x32\".lodeway.evaluation.v1.MetricValue\"\x8e\x06\n\x08Schedule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12+\n\x08interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06window\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08max_rows\x18\x05 \x01(\x03\x12.\n\x07scorers\x18\x06 \x03(\x0b\x32\x1d.lodeway.evaluation.v1.Scorer\x12\x34\n\nthresholds\x18\x07 \x03(\x0b\x32 .lodeway.evaluation.v1.Threshold\x12\x1a\n\x12last_evaluation_id\x18\x08 \x01(\t\x12-\n\tnext_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x11\n\tprincipal\x18\x0b \x01(\t\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06target\x18\r \x01(\t\x12)\n\x04task\x18\x0e \x01(\x0e\x32\x1b.lodeway.evaluation.v1.Task\x12-\n\tlast_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\nlast_state\x18\x10 \x01(\x0e\x32&.lodeway.evaluation.v1.EvaluationState\x12\x38\n\x0clast_metrics\x18\x11 \x03(\x0b\x32\".lodeway.evaluation.v1.MetricValue\x12\x34\n\x0clast_verdict\x18\x12 \x01(\x0b\x32\x1e.lodeway.evaluation.v1.Verdict\x12\x12\n\nlast_error\x18\x13 \x01(\t\x12\x17\n\x0fskipped_windows\x18\x14 \x01(\x03\x12\x31\n\x05roles\x18\x15 \x01(\x0b\x32\".lodeway.evaluation.v1.ColumnRoles\"^\n\x15\x43reateScheduleRequest\x12\x31\n\x08schedule\x18\x01 \x01(\x0b\x32\x1f.lodeway.evaluation.v1.Schedule\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"K\n\x16\x43reateScheduleResponse\x12\x31\n\x08schedule\x18\x01 \x01(\x0b\x32\x1f.lodeway.evaluation.v1.Schedule\"\"\n\x12GetScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x13GetScheduleResponse\x12\x31\n\x08schedule\x18\x01 \x01(\x0b\x32\x1f.lodeway.evaluation.v1.Schedule\"O\n\x14ListSchedulesRequest\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x15ListSchedulesResponse\x12\x32\n\tschedules\x18\x01 \x03(\x0b\x32\x1f.lodeway.evaluation.v1.Schedule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x15\x44\x65leteScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteScheduleResponse2\xa4\x05\n\x0eOutcomeService\x12m\n\x0eReportOutcomes\x12,.lodeway.evaluation.v1.ReportOutcomesRequest\x1a-.lodeway.evaluation.v1.ReportOutcomesResponse\x12s\n\x10QueryLiveMetrics\x12..lodeway.evaluation.v1.QueryLiveMetricsRequest\x1a/.lodeway.evaluation.v1.QueryLiveMetricsResponse\x12m\n\x0e\x43reateSchedule\x12,.lodeway.evaluation.v1.CreateScheduleRequest\x1a-.lodeway.evaluation.v1.CreateScheduleResponse\x12\x64\n\x0bGetSchedule\x12).lodeway.evaluation.v1.GetScheduleRequest\x1a*.lodeway.evaluation.v1.GetScheduleResponse\x12j\n\rListSchedules\x12+.lodeway.evaluation.v1.ListSchedulesRequest\x1a,.lodeway.evaluation.v1.ListSchedulesResponse\x12m\n\x0e\x44\x65leteSchedule\x12,.lodeway.evaluation.v1.DeleteScheduleRequest\x1a-.lodeway.evaluation.v1.DeleteScheduleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+lodeway/evaluation/v1/outcome_service.proto\x12\x15lodeway.evaluation.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#lodeway/evaluation/v1/dataset.proto\x1a&lodeway/evaluation/v1/evaluation.proto\x1a\"lodeway/evaluation/v1/scorer.proto\"\x88\x02\n\x07Outcome\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12%\n\x05label\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12*\n\nprediction\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x06slices\x18\x05 \x03(\x0b\x32*.lodeway.evaluation.v1.Outcome.SlicesEntry\x1a-\n\x0bSlicesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\x15ReportOutcomesRequest\x12\x30\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1e.lodeway.evaluation.v1.Outcome\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"t\n\x16ReportOutcomesResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x03\x12\x37\n\x08refusals\x18\x02 \x03(\x0b\x32%.lodeway.evaluation.v1.OutcomeRefusal\x12\x0f\n\x07pending\x18\x03 \x01(\x03\"0\n\x0eOutcomeRefusal\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xe2\x01\n\x17QueryLiveMetricsRequest\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\r\n\x05slice\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x64\x61ily\x18\x06 \x01(\x08\x12)\n\x04task\x18\x07 \x01(\x0e\x32\x1b.lodeway.evaluation.v1.Task\"O\n\x18QueryLiveMetricsResponse\x12\x33\n\x07metrics\x18\x01 \x03(\x0b\x32\".lodeway.evaluation.v1.LiveMetrics\"\x85\x02\n\x0bLiveMetrics\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\'\n\x03\x64\x61y\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05slice\x18\x04 \x01(\t\x12\x13\n\x0bpredictions\x18\x05 \x01(\x03\x12\x10\n\x08labelled\x18\x06 \x01(\x03\x12\x18\n\x10unlabelled_share\x18\x07 \x01(\x01\x12\x33\n\x07metrics\x18\x08 \x03(\x0b\x32\".lodeway.evaluation.v1.MetricValue\x12\x0f\n\x07pending\x18\t \x01(\x03\x12\x10\n\x08unjoined\x18\n \x01(\x03\"\x8e\x06\n\x08Schedule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12+\n\x08interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06window\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08max_rows\x18\x05 \x01(\x03\x12.\n\x07scorers\x18\x06 \x03(\x0b\x32\x1d.lodeway.evaluation.v1.Scorer\x12\x34\n\nthresholds\x18\x07 \x03(\x0b\x32 .lodeway.evaluation.v1.Threshold\x12\x1a\n\x12last_evaluation_id\x18\x08 \x01(\t\x12-\n\tnext_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x11\n\tprincipal\x18\x0b \x01(\t\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06target\x18\r \x01(\t\x12)\n\x04task\x18\x0e \x01(\x0e\x32\x1b.lodeway.evaluation.v1.Task\x12-\n\tlast_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\nlast_state\x18\x10 \x01(\x0e\x32&.lodeway.evaluation.v1.EvaluationState\x12\x38\n\x0clast_metrics\x18\x11 \x03(\x0b\x32\".lodeway.evaluation.v1.MetricValue\x12\x34\n\x0clast_verdict\x18\x12 \x01(\x0b\x32\x1e.lodeway.evaluation.v1.Verdict\x12\x12\n\nlast_error\x18\x13 \x01(\t\x12\x17\n\x0fskipped_windows\x18\x14 \x01(\x03\x12\x31\n\x05roles\x18\x15 \x01(\x0b\x32\".lodeway.evaluation.v1.ColumnRoles\"^\n\x15\x43reateScheduleRequest\x12\x31\n\x08schedule\x18\x01 \x01(\x0b\x32\x1f.lodeway.evaluation.v1.Schedule\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"K\n\x16\x43reateScheduleResponse\x12\x31\n\x08schedule\x18\x01 \x01(\x0b\x32\x1f.lodeway.evaluation.v1.Schedule\"\"\n\x12GetScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"H\n\x13GetScheduleResponse\x12\x31\n\x08schedule\x18\x01 \x01(\x0b\x32\x1f.lodeway.evaluation.v1.Schedule\"O\n\x14ListSchedulesRequest\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x15ListSchedulesResponse\x12\x32\n\tschedules\x18\x01 \x03(\x0b\x32\x1f.lodeway.evaluation.v1.Schedule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x15\x44\x65leteScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteScheduleResponse2\xa4\x05\n\x0eOutcomeService\x12m\n\x0eReportOutcomes\x12,.lodeway.evaluation.v1.ReportOutcomesRequest\x1a-.lodeway.evaluation.v1.ReportOutcomesResponse\x12s\n\x10QueryLiveMetrics\x12..lodeway.evaluation.v1.QueryLiveMetricsRequest\x1a/.lodeway.evaluation.v1.QueryLiveMetricsResponse\x12m\n\x0e\x43reateSchedule\x12,.lodeway.evaluation.v1.CreateScheduleRequest\x1a-.lodeway.evaluation.v1.CreateScheduleResponse\x12\x64\n\x0bGetSchedule\x12).lodeway.evaluation.v1.GetScheduleRequest\x1a*.lodeway.evaluation.v1.GetScheduleResponse\x12j\n\rListSchedules\x12+.lodeway.evaluation.v1.ListSchedulesRequest\x1a,.lodeway.evaluation.v1.ListSchedulesResponse\x12m\n\x0e\x44\x65leteSchedule\x12,.lodeway.evaluation.v1.DeleteScheduleRequest\x1a-.lodeway.evaluation.v1.DeleteScheduleResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,33 +46,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTOUTCOMESREQUEST']._serialized_start=545
   _globals['_REPORTOUTCOMESREQUEST']._serialized_end=638
   _globals['_REPORTOUTCOMESRESPONSE']._serialized_start=640
-  _globals['_REPORTOUTCOMESRESPONSE']._serialized_end=739
-  _globals['_OUTCOMEREFUSAL']._serialized_start=741
-  _globals['_OUTCOMEREFUSAL']._serialized_end=789
-  _globals['_QUERYLIVEMETRICSREQUEST']._serialized_start=792
-  _globals['_QUERYLIVEMETRICSREQUEST']._serialized_end=1018
-  _globals['_QUERYLIVEMETRICSRESPONSE']._serialized_start=1020
-  _globals['_QUERYLIVEMETRICSRESPONSE']._serialized_end=1099
-  _globals['_LIVEMETRICS']._serialized_start=1102
-  _globals['_LIVEMETRICS']._serialized_end=1328
-  _globals['_SCHEDULE']._serialized_start=1331
-  _globals['_SCHEDULE']._serialized_end=2113
-  _globals['_CREATESCHEDULEREQUEST']._serialized_start=2115
-  _globals['_CREATESCHEDULEREQUEST']._serialized_end=2209
-  _globals['_CREATESCHEDULERESPONSE']._serialized_start=2211
-  _globals['_CREATESCHEDULERESPONSE']._serialized_end=2286
-  _globals['_GETSCHEDULEREQUEST']._serialized_start=2288
-  _globals['_GETSCHEDULEREQUEST']._serialized_end=2322
-  _globals['_GETSCHEDULERESPONSE']._serialized_start=2324
-  _globals['_GETSCHEDULERESPONSE']._serialized_end=2396
-  _globals['_LISTSCHEDULESREQUEST']._serialized_start=2398
-  _globals['_LISTSCHEDULESREQUEST']._serialized_end=2477
-  _globals['_LISTSCHEDULESRESPONSE']._serialized_start=2479
-  _globals['_LISTSCHEDULESRESPONSE']._serialized_end=2579
-  _globals['_DELETESCHEDULEREQUEST']._serialized_start=2581
-  _globals['_DELETESCHEDULEREQUEST']._serialized_end=2638
-  _globals['_DELETESCHEDULERESPONSE']._serialized_start=2640
-  _globals['_DELETESCHEDULERESPONSE']._serialized_end=2664
-  _globals['_OUTCOMESERVICE']._serialized_start=2667
-  _globals['_OUTCOMESERVICE']._serialized_end=3343
+  _globals['_REPORTOUTCOMESRESPONSE']._serialized_end=756
+  _globals['_OUTCOMEREFUSAL']._serialized_start=758
+  _globals['_OUTCOMEREFUSAL']._serialized_end=806
+  _globals['_QUERYLIVEMETRICSREQUEST']._serialized_start=809
+  _globals['_QUERYLIVEMETRICSREQUEST']._serialized_end=1035
+  _globals['_QUERYLIVEMETRICSRESPONSE']._serialized_start=1037
+  _globals['_QUERYLIVEMETRICSRESPONSE']._serialized_end=1116
+  _globals['_LIVEMETRICS']._serialized_start=1119
+  _globals['_LIVEMETRICS']._serialized_end=1380
+  _globals['_SCHEDULE']._serialized_start=1383
+  _globals['_SCHEDULE']._serialized_end=2165
+  _globals['_CREATESCHEDULEREQUEST']._serialized_start=2167
+  _globals['_CREATESCHEDULEREQUEST']._serialized_end=2261
+  _globals['_CREATESCHEDULERESPONSE']._serialized_start=2263
+  _globals['_CREATESCHEDULERESPONSE']._serialized_end=2338
+  _globals['_GETSCHEDULEREQUEST']._serialized_start=2340
+  _globals['_GETSCHEDULEREQUEST']._serialized_end=2374
+  _globals['_GETSCHEDULERESPONSE']._serialized_start=2376
+  _globals['_GETSCHEDULERESPONSE']._serialized_end=2448
+  _globals['_LISTSCHEDULESREQUEST']._serialized_start=2450
+  _globals['_LISTSCHEDULESREQUEST']._serialized_end=2529
+  _globals['_LISTSCHEDULESRESPONSE']._serialized_start=2531
+  _globals['_LISTSCHEDULESRESPONSE']._serialized_end=2631
+  _globals['_DELETESCHEDULEREQUEST']._serialized_start=2633
+  _globals['_DELETESCHEDULEREQUEST']._serialized_end=2690
+  _globals['_DELETESCHEDULERESPONSE']._serialized_start=2692
+  _globals['_DELETESCHEDULERESPONSE']._serialized_end=2716
+  _globals['_OUTCOMESERVICE']._serialized_start=2719
+  _globals['_OUTCOMESERVICE']._serialized_end=3395
 # @@protoc_insertion_point(module_scope)

@@ -53,7 +53,9 @@ class Outcome(google.protobuf.message.Message):
 
     @property
     def prediction(self) -> google.protobuf.struct_pb2.Value:
-        """What was predicted, as the caller kept it; as many values as the label has. An outcome without it is refused."""
+        """What was predicted, as the caller kept it; as many values as the label has. Unset: as the gateway recorded it, the
+        first output, or the first column of an answer in rows.
+        """
 
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -61,7 +63,7 @@ class Outcome(google.protobuf.message.Message):
 
     @property
     def slices(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Of which slices the call was, by column."""
+        """Of which slices the call was, by column; beside those that the gateway recorded of a call of one row."""
 
     def __init__(
         self,
@@ -109,8 +111,13 @@ class ReportOutcomesResponse(google.protobuf.message.Message):
 
     ACCEPTED_FIELD_NUMBER: builtins.int
     REFUSALS_FIELD_NUMBER: builtins.int
+    PENDING_FIELD_NUMBER: builtins.int
     accepted: builtins.int
     """Outcomes that were kept."""
+    pending: builtins.int
+    """Outcomes that were kept and whose prediction is not known yet: the gateway's record is looked for again nine times
+    within fourteen hours, and until then they are in no metric.
+    """
     @property
     def refusals(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OutcomeRefusal]:
         """Those that were not, with why."""
@@ -120,8 +127,9 @@ class ReportOutcomesResponse(google.protobuf.message.Message):
         *,
         accepted: builtins.int = ...,
         refusals: collections.abc.Iterable[global___OutcomeRefusal] | None = ...,
+        pending: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["accepted", b"accepted", "refusals", b"refusals"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accepted", b"accepted", "pending", b"pending", "refusals", b"refusals"]) -> None: ...
 
 global___ReportOutcomesResponse = ReportOutcomesResponse
 
@@ -228,6 +236,8 @@ class LiveMetrics(google.protobuf.message.Message):
     LABELLED_FIELD_NUMBER: builtins.int
     UNLABELLED_SHARE_FIELD_NUMBER: builtins.int
     METRICS_FIELD_NUMBER: builtins.int
+    PENDING_FIELD_NUMBER: builtins.int
+    UNJOINED_FIELD_NUMBER: builtins.int
     target: builtins.str
     """The target."""
     model_version: builtins.str
@@ -240,6 +250,10 @@ class LiveMetrics(google.protobuf.message.Message):
     """Of these, with an outcome."""
     unlabelled_share: builtins.float
     """The share without one, from 0 to 1; NaN for a slice."""
+    pending: builtins.int
+    """Of the labelled, those whose prediction is not known yet; they are in no metric."""
+    unjoined: builtins.int
+    """Of the labelled, those whose prediction was not recorded, or does not fit the label; they are in no metric."""
     @property
     def day(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Start of the day; unset: the whole span."""
@@ -259,9 +273,11 @@ class LiveMetrics(google.protobuf.message.Message):
         labelled: builtins.int = ...,
         unlabelled_share: builtins.float = ...,
         metrics: collections.abc.Iterable[lodeway.evaluation.v1.evaluation_pb2.MetricValue] | None = ...,
+        pending: builtins.int = ...,
+        unjoined: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["day", b"day"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["day", b"day", "labelled", b"labelled", "metrics", b"metrics", "model_version", b"model_version", "predictions", b"predictions", "slice", b"slice", "target", b"target", "unlabelled_share", b"unlabelled_share"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["day", b"day", "labelled", b"labelled", "metrics", b"metrics", "model_version", b"model_version", "pending", b"pending", "predictions", b"predictions", "slice", b"slice", "target", b"target", "unjoined", b"unjoined", "unlabelled_share", b"unlabelled_share"]) -> None: ...
 
 global___LiveMetrics = LiveMetrics
 

@@ -72,7 +72,8 @@ class OutcomeServiceServicer(object):
     """
 
     def ReportOutcomes(self, request, context):
-        """Says what was true of predictions that were given. May come any time later, and again: the latest outcome counts.
+        """Says what was true of predictions that were given. May come any time later, and again: the latest outcome counts, and
+        the same one once more changes nothing. What was predicted comes from the gateway's record of the call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

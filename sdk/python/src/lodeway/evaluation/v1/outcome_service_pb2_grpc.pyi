@@ -25,7 +25,9 @@ class OutcomeServiceStub:
         lodeway.evaluation.v1.outcome_service_pb2.ReportOutcomesRequest,
         lodeway.evaluation.v1.outcome_service_pb2.ReportOutcomesResponse,
     ]
-    """Says what was true of predictions that were given. May come any time later, and again: the latest outcome counts."""
+    """Says what was true of predictions that were given. May come any time later, and again: the latest outcome counts, and
+    the same one once more changes nothing. What was predicted comes from the gateway's record of the call.
+    """
 
     QueryLiveMetrics: grpc.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.outcome_service_pb2.QueryLiveMetricsRequest,
@@ -66,7 +68,9 @@ class OutcomeServiceAsyncStub:
         lodeway.evaluation.v1.outcome_service_pb2.ReportOutcomesRequest,
         lodeway.evaluation.v1.outcome_service_pb2.ReportOutcomesResponse,
     ]
-    """Says what was true of predictions that were given. May come any time later, and again: the latest outcome counts."""
+    """Says what was true of predictions that were given. May come any time later, and again: the latest outcome counts, and
+    the same one once more changes nothing. What was predicted comes from the gateway's record of the call.
+    """
 
     QueryLiveMetrics: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.outcome_service_pb2.QueryLiveMetricsRequest,
@@ -109,7 +113,9 @@ class OutcomeServiceServicer(metaclass=abc.ABCMeta):
         request: lodeway.evaluation.v1.outcome_service_pb2.ReportOutcomesRequest,
         context: _ServicerContext,
     ) -> typing.Union[lodeway.evaluation.v1.outcome_service_pb2.ReportOutcomesResponse, collections.abc.Awaitable[lodeway.evaluation.v1.outcome_service_pb2.ReportOutcomesResponse]]:
-        """Says what was true of predictions that were given. May come any time later, and again: the latest outcome counts."""
+        """Says what was true of predictions that were given. May come any time later, and again: the latest outcome counts, and
+        the same one once more changes nothing. What was predicted comes from the gateway's record of the call.
+        """
 
     @abc.abstractmethod
     def QueryLiveMetrics(

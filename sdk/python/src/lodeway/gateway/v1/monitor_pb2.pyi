@@ -8,12 +8,59 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import lodeway.gateway.v1.endpoint_pb2
+import sys
 import typing
 
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
+else:
+    import typing_extensions
+
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _FoundPredictionState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _FoundPredictionStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_FoundPredictionState.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    FOUND_PREDICTION_STATE_UNSPECIFIED: _FoundPredictionState.ValueType  # 0
+    """Not a state."""
+    FOUND_PREDICTION_STATE_REFUSED: _FoundPredictionState.ValueType  # 1
+    """This server did not make the id, or for an endpoint of another workspace."""
+    FOUND_PREDICTION_STATE_RECORDED: _FoundPredictionState.ValueType  # 2
+    """The id is good, and its record was found."""
+    FOUND_PREDICTION_STATE_MISSING: _FoundPredictionState.ValueType  # 3
+    """The id is good, and there is no record: another gateway has not written it yet (it does so every `record_flush`), the
+    call was over the budget, the record was lost, or its time is over.
+    """
+    FOUND_PREDICTION_STATE_UNREAD: _FoundPredictionState.ValueType  # 4
+    """The id is good, and its record was not looked for: one call reads at most 256 files and gives at most 16 MiB, and the
+    artifact store may not answer. Ask again.
+    """
+
+class FoundPredictionState(_FoundPredictionState, metaclass=_FoundPredictionStateEnumTypeWrapper):
+    """What is known of an answer."""
+
+FOUND_PREDICTION_STATE_UNSPECIFIED: FoundPredictionState.ValueType  # 0
+"""Not a state."""
+FOUND_PREDICTION_STATE_REFUSED: FoundPredictionState.ValueType  # 1
+"""This server did not make the id, or for an endpoint of another workspace."""
+FOUND_PREDICTION_STATE_RECORDED: FoundPredictionState.ValueType  # 2
+"""The id is good, and its record was found."""
+FOUND_PREDICTION_STATE_MISSING: FoundPredictionState.ValueType  # 3
+"""The id is good, and there is no record: another gateway has not written it yet (it does so every `record_flush`), the
+call was over the budget, the record was lost, or its time is over.
+"""
+FOUND_PREDICTION_STATE_UNREAD: FoundPredictionState.ValueType  # 4
+"""The id is good, and its record was not looked for: one call reads at most 256 files and gives at most 16 MiB, and the
+artifact store may not answer. Ask again.
+"""
+global___FoundPredictionState = FoundPredictionState
 
 @typing.final
 class QueryMonitorRequest(google.protobuf.message.Message):
@@ -807,6 +854,93 @@ class PredictionRecord(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_value", b"_value"]) -> typing.Literal["value"] | None: ...
 
 global___PredictionRecord = PredictionRecord
+
+@typing.final
+class FindPredictionsRequest(google.protobuf.message.Message):
+    """Names answers."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PREDICTION_IDS_FIELD_NUMBER: builtins.int
+    @property
+    def prediction_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """1 to 1,000, as in `ExplainPredictionRequest`."""
+
+    def __init__(
+        self,
+        *,
+        prediction_ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["prediction_ids", b"prediction_ids"]) -> None: ...
+
+global___FindPredictionsRequest = FindPredictionsRequest
+
+@typing.final
+class FindPredictionsResponse(google.protobuf.message.Message):
+    """Where they came from."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PREDICTIONS_FIELD_NUMBER: builtins.int
+    @property
+    def predictions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FoundPrediction]:
+        """One for each id asked for, in the order asked."""
+
+    def __init__(
+        self,
+        *,
+        predictions: collections.abc.Iterable[global___FoundPrediction] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["predictions", b"predictions"]) -> None: ...
+
+global___FindPredictionsResponse = FindPredictionsResponse
+
+@typing.final
+class FoundPrediction(google.protobuf.message.Message):
+    """One answer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PREDICTION_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    TARGET_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    RECORD_FIELD_NUMBER: builtins.int
+    prediction_id: builtins.str
+    """The id asked for."""
+    state: global___FoundPredictionState.ValueType
+    """What is known of it."""
+    endpoint: builtins.str
+    """The endpoint; this and what follows is empty for an id that is refused."""
+    target: builtins.str
+    """The target that answered."""
+    model_version: builtins.str
+    """The version that answered."""
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When."""
+
+    @property
+    def record(self) -> global___PredictionRecord:
+        """What was recorded, without request and response; set if it was found."""
+
+    def __init__(
+        self,
+        *,
+        prediction_id: builtins.str = ...,
+        state: global___FoundPredictionState.ValueType = ...,
+        endpoint: builtins.str = ...,
+        target: builtins.str = ...,
+        model_version: builtins.str = ...,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        record: global___PredictionRecord | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["record", b"record", "time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint", "model_version", b"model_version", "prediction_id", b"prediction_id", "record", b"record", "state", b"state", "target", b"target", "time", b"time"]) -> None: ...
+
+global___FoundPrediction = FoundPrediction
 
 @typing.final
 class RecordLiveMetricsRequest(google.protobuf.message.Message):

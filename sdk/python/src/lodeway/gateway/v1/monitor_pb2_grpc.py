@@ -55,6 +55,11 @@ class MonitorServiceStub(object):
                 request_serializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ServedAtRequest.SerializeToString,
                 response_deserializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ServedAtResponse.FromString,
                 _registered_method=True)
+        self.FindPredictions = channel.unary_unary(
+                '/lodeway.gateway.v1.MonitorService/FindPredictions',
+                request_serializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.FindPredictionsRequest.SerializeToString,
+                response_deserializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.FindPredictionsResponse.FromString,
+                _registered_method=True)
         self.ReadPredictions = channel.unary_unary(
                 '/lodeway.gateway.v1.MonitorService/ReadPredictions',
                 request_serializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ReadPredictionsRequest.SerializeToString,
@@ -99,6 +104,13 @@ class MonitorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindPredictions(self, request, context):
+        """Says of many answers, of any endpoints of the workspace, where each came from, and gives what was recorded of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadPredictions(self, request, context):
         """Gives the recorded predictions of an endpoint, page by page, about in the order of their times.
         """
@@ -135,6 +147,11 @@ def add_MonitorServiceServicer_to_server(servicer, server):
                     servicer.ServedAt,
                     request_deserializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ServedAtRequest.FromString,
                     response_serializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ServedAtResponse.SerializeToString,
+            ),
+            'FindPredictions': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindPredictions,
+                    request_deserializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.FindPredictionsRequest.FromString,
+                    response_serializer=lodeway_dot_gateway_dot_v1_dot_monitor__pb2.FindPredictionsResponse.SerializeToString,
             ),
             'ReadPredictions': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadPredictions,
@@ -256,6 +273,33 @@ class MonitorService(object):
             '/lodeway.gateway.v1.MonitorService/ServedAt',
             lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ServedAtRequest.SerializeToString,
             lodeway_dot_gateway_dot_v1_dot_monitor__pb2.ServedAtResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindPredictions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeway.gateway.v1.MonitorService/FindPredictions',
+            lodeway_dot_gateway_dot_v1_dot_monitor__pb2.FindPredictionsRequest.SerializeToString,
+            lodeway_dot_gateway_dot_v1_dot_monitor__pb2.FindPredictionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

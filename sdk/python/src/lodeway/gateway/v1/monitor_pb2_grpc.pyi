@@ -45,6 +45,12 @@ class MonitorServiceStub:
     ]
     """Says what was behind an endpoint at a moment."""
 
+    FindPredictions: grpc.UnaryUnaryMultiCallable[
+        lodeway.gateway.v1.monitor_pb2.FindPredictionsRequest,
+        lodeway.gateway.v1.monitor_pb2.FindPredictionsResponse,
+    ]
+    """Says of many answers, of any endpoints of the workspace, where each came from, and gives what was recorded of it."""
+
     ReadPredictions: grpc.UnaryUnaryMultiCallable[
         lodeway.gateway.v1.monitor_pb2.ReadPredictionsRequest,
         lodeway.gateway.v1.monitor_pb2.ReadPredictionsResponse,
@@ -83,6 +89,12 @@ class MonitorServiceAsyncStub:
         lodeway.gateway.v1.monitor_pb2.ServedAtResponse,
     ]
     """Says what was behind an endpoint at a moment."""
+
+    FindPredictions: grpc.aio.UnaryUnaryMultiCallable[
+        lodeway.gateway.v1.monitor_pb2.FindPredictionsRequest,
+        lodeway.gateway.v1.monitor_pb2.FindPredictionsResponse,
+    ]
+    """Says of many answers, of any endpoints of the workspace, where each came from, and gives what was recorded of it."""
 
     ReadPredictions: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.gateway.v1.monitor_pb2.ReadPredictionsRequest,
@@ -130,6 +142,14 @@ class MonitorServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[lodeway.gateway.v1.monitor_pb2.ServedAtResponse, collections.abc.Awaitable[lodeway.gateway.v1.monitor_pb2.ServedAtResponse]]:
         """Says what was behind an endpoint at a moment."""
+
+    @abc.abstractmethod
+    def FindPredictions(
+        self,
+        request: lodeway.gateway.v1.monitor_pb2.FindPredictionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lodeway.gateway.v1.monitor_pb2.FindPredictionsResponse, collections.abc.Awaitable[lodeway.gateway.v1.monitor_pb2.FindPredictionsResponse]]:
+        """Says of many answers, of any endpoints of the workspace, where each came from, and gives what was recorded of it."""
 
     @abc.abstractmethod
     def ReadPredictions(
