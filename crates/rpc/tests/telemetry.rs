@@ -51,5 +51,5 @@ async fn calls_are_counted_and_timed_in_buckets() {
         "{text}"
     );
     assert!(text.contains("lodeway_rpc_in_flight 0"), "{text}");
-    telemetry.shutdown();
+    telemetry.shutdown().await;
 }
