@@ -28,6 +28,17 @@ impl Mean {
         self.second.add(value * value * weight);
     }
 
+    /// Adds rows of weight 1.
+    pub(crate) fn add_all(&mut self, values: &[f64]) {
+        let rows = values.len() as f64;
+        self.rows += values.len() as u64;
+        self.weight.add(rows);
+        self.squared_weight.add(rows);
+        self.first.merge(Sum::of(values));
+        self.second
+            .merge(Sum::of_each(values, |value| (value * value, 0.0)));
+    }
+
     pub(crate) fn merge(&mut self, other: &Self) {
         self.rows += other.rows;
         self.weight.merge(other.weight);

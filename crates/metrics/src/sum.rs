@@ -30,6 +30,42 @@ impl Sum {
         *self = renormalize(high, self.low + (error + rest));
     }
 
+    /// The sum of all terms.
+    pub(crate) fn of(terms: &[f64]) -> Self {
+        Self::of_each(terms, |term| (term, 0.0))
+    }
+
+    /// The sum of the squares of all terms, with all bits of each.
+    pub(crate) fn of_squares(terms: &[f64]) -> Self {
+        Self::of_each(terms, |term| two_product(term, term))
+    }
+
+    /// The sum of what `part` makes of each term: a number and its rest. Eight sums run side by side, because the steps of
+    /// one wait for each other; what rounding takes is kept apart until the end.
+    #[inline]
+    pub(crate) fn of_each(terms: &[f64], part: impl Fn(f64) -> (f64, f64)) -> Self {
+        const LANES: usize = 8;
+        let (mut high, mut low) = ([0.0; LANES], [0.0; LANES]);
+        let (chunks, last) = terms.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                let (term, rest) = part(chunk[lane]);
+                let (sum, error) = two_sum(high[lane], term);
+                high[lane] = sum;
+                low[lane] += error + rest;
+            }
+        }
+        let mut sum = Self::default();
+        for (high, low) in high.into_iter().zip(low) {
+            sum.merge(renormalize(high, low));
+        }
+        for &term in last {
+            let (high, low) = part(term);
+            sum.merge(renormalize(high, low));
+        }
+        sum
+    }
+
     /// Adds another sum.
     #[inline]
     pub fn merge(&mut self, other: Self) {
@@ -166,6 +202,22 @@ mod tests {
             sum.merge(left.iter().copied().collect());
             assert!((sum - whole).value().abs() < 1e-28);
         }
+    }
+
+    #[test]
+    fn sums_of_slices_are_those_of_their_terms() {
+        let terms: Vec<f64> = (1..1004_u32)
+            .map(|i| (-1.0_f64).powi(i as i32) * 1e9 / f64::from(i))
+            .collect();
+        let (mut sum, mut squares) = (Sum::default(), Sum::default());
+        for &term in &terms {
+            sum.add(term);
+            squares.add_product(term, term);
+        }
+        assert!((Sum::of(&terms) - sum).value().abs() < 1e-18);
+        assert!((Sum::of_squares(&terms) - squares).value().abs() < 1e-9);
+        assert_eq!(Sum::of(&[1e16, 1.0, -1e16]).value(), 1.0);
+        assert_eq!(Sum::of_squares(&[1e200; 20]).value(), f64::INFINITY);
     }
 
     #[test]

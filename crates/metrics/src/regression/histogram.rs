@@ -50,29 +50,53 @@ impl Histogram {
         check::finite("target", target)?;
         check::finite("prediction", predicted)?;
         check::weights(weights, target.len())?;
-        for (row, (t, p)) in target.iter().zip(predicted).enumerate() {
-            self.add(t - p, check::weight_of(weights, row));
+        let (bins, width) = (self.bins.len(), self.width());
+        let residuals = target.iter().zip(predicted).map(|(t, p)| t - p);
+        match weights {
+            None => {
+                // Whole numbers sum without rounding in any order.
+                let mut counts = vec![0_u64; bins + 2];
+                residuals.for_each(|residual| counts[self.place(residual, width)] += 1);
+                for (sum, count) in self.places_mut().zip(counts) {
+                    sum.add(count as f64);
+                }
+            }
+            Some(weights) => {
+                for (residual, &weight) in residuals.zip(weights) {
+                    let place = self.place(residual, width);
+                    if let Some(sum) = self.places_mut().nth(place) {
+                        sum.add(weight);
+                    }
+                }
+            }
         }
         Ok(())
     }
 
-    fn add(&mut self, value: f64, weight: f64) {
+    /// The sums of all bins, then those below and above.
+    fn places_mut(&mut self) -> impl Iterator<Item = &mut Sum> {
+        self.bins.iter_mut().chain([&mut self.below, &mut self.above])
+    }
+
+    /// Where in [`Histogram::places_mut`] a value belongs; `width` is that of a bin.
+    #[inline]
+    fn place(&self, value: f64, width: f64) -> usize {
+        let bins = self.bins.len();
         if value < self.low {
-            return self.below.add(weight);
+            return bins;
         }
         if value > self.high {
-            return self.above.add(weight);
+            return bins + 1;
         }
-        let last = self.bins.len() - 1;
-        let mut at = (((value - self.low) / self.width()) as usize).min(last);
+        let last = bins - 1;
+        let at = (((value - self.low) / width) as usize).min(last);
         // The quotient rounds, so look at the edges themselves.
-        if at > 0 && value < self.edge(at) {
-            at -= 1;
-        } else if at < last && value >= self.edge(at + 1) {
-            at += 1;
-        }
-        if let Some(bin) = self.bins.get_mut(at) {
-            bin.add(weight);
+        if at > 0 && value < self.low + at as f64 * width {
+            at - 1
+        } else if at < last && value >= self.low + (at + 1) as f64 * width {
+            at + 1
+        } else {
+            at
         }
     }
 

@@ -1,6 +1,10 @@
 //! The metrics of regression that sums give, each with the variance of its linear part.
 
+mod block;
+
 use lodeway_domain::{Error, Result};
+
+use self::block::BLOCK;
 
 use crate::{
     Estimate, Method, Sum,
@@ -116,13 +120,16 @@ impl RegressionSums {
             self.shift = target.first().copied().unwrap_or(0.0);
         }
         // Blocks of plain sums for the moments: only intervals read them.
-        const BLOCK: usize = 256;
         for from in (0..target.len()).step_by(BLOCK) {
             let to = target.len().min(from + BLOCK);
             let mut moments = [0.0; MOMENTS];
-            for row in from..to {
-                let weight = check::weight_of(weights, row);
-                self.add(target[row], predicted[row], weight, &mut moments);
+            match weights {
+                None => moments = self.add_block(&target[from..to], &predicted[from..to]),
+                Some(weights) => {
+                    for row in from..to {
+                        self.add(target[row], predicted[row], weights[row], &mut moments);
+                    }
+                }
             }
             for (sum, block) in self.moments.iter_mut().zip(moments) {
                 sum.add(block);
@@ -158,16 +165,12 @@ impl RegressionSums {
         self.error.add_product(error, weight);
         let weighted = weight * target;
         self.target.add_product(target, weight);
-        if weight == 1.0 {
-            self.target_squared.add_product(target, target);
-        } else {
-            // w·t² with all bits: the rest of w·t times t is below the last digit of the sum.
-            let mut exact = Sum::default();
-            exact.add_product(weight, target);
-            self.target_squared.add_product(weighted, target);
-            self.target_squared
-                .add((exact - Sum::from(weighted)).value() * target);
-        }
+        // w·t² with all bits: the rest of w·t times t is below the last digit of the sum.
+        let mut exact = Sum::default();
+        exact.add_product(weight, target);
+        self.target_squared.add_product(weighted, target);
+        self.target_squared
+            .add((exact - Sum::from(weighted)).value() * target);
         if weight > 0.0 {
             self.error_range.add(error);
             self.target_range.add(target);
