@@ -70,6 +70,7 @@ fn domain_reasons() -> Vec<Reason> {
         R::OwnVersion,
         R::EvaluationState,
         R::NoRecordsPending,
+        R::NoTraffic,
         R::KeyMissing,
     ]
 }

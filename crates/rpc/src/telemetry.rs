@@ -153,7 +153,6 @@ impl Telemetry {
             export.finish().await;
         }
         let Some(traces) = self.traces else { return };
-        #[expect(clippy::disallowed_methods, reason = "awaited here")]
         let ended = tokio::task::spawn_blocking(move || traces.shutdown()).await;
         if let Ok(Err(error)) = ended {
             tracing::warn!(%error, "the last traces were not exported");
