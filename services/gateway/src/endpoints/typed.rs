@@ -11,11 +11,12 @@
 //! The service is of the endpoint's first revision, in its order, so that numbers of fields stay while revisions come and
 //! go; a revision whose model takes other inputs is refused (`manage`). Calls go the way of any other call.
 //!
-//! A tour: `plan` says which messages there are, `names` what their fields are called, `describe` makes the file
-//! descriptor of it and `print` its text; `request` and `response` turn messages into inputs and answers into messages,
+//! A tour: `plan` says which messages there are and `shape` what a message is, `make` makes them of a signature, `names`
+//! says what their fields are called, `describe` makes the file descriptor of it and `print` its text; `request` and `response` turn messages into inputs and answers into messages,
 //! with `read` and `write` for single values and `wire` for the encoding; `serve` is the gRPC side.
 
 mod describe;
+mod make;
 mod names;
 mod plan;
 mod print;
@@ -23,6 +24,7 @@ mod read;
 mod request;
 mod response;
 mod serve;
+mod shape;
 mod wire;
 mod write;
 

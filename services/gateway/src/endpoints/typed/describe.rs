@@ -11,7 +11,8 @@ use prost_types::{
 
 use super::{
     names::{camel, json_name},
-    plan::{Field, Inputs, Kind, PARAMS, Plan, Shape},
+    plan::{Inputs, Plan},
+    shape::{Field, Kind, PARAMS, Shape},
 };
 
 pub(super) const TIMESTAMP: (&str, &str) = (".google.protobuf.Timestamp", "google/protobuf/timestamp.proto");

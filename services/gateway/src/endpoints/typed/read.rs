@@ -7,7 +7,7 @@ use prost_types::value::Kind as ValueKind;
 use serde_json::{Map, Value as Json};
 
 use super::{
-    plan::{Kind, Shape},
+    shape::{Kind, Shape},
     wire::{Raw, Reader, take_varint},
 };
 

@@ -10,8 +10,9 @@ use lodeway_inference::{Column, Frame, Params, Payload, Tensor, half, rows};
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    plan::{Field, Inputs, Kind, Plan, Shape, TensorIn},
+    plan::{Inputs, Plan, TensorIn},
     read::{Cell, Given, JsonReader, cell, join, run},
+    shape::{Field, Kind, Shape},
     wire::{Raw, Reader},
 };
 use crate::endpoints::MAX_INPUT_BYTES;
@@ -99,7 +100,7 @@ impl Plan {
             return Ok(Params::new());
         };
         let mut reader = JsonReader::new();
-        let given = reader.fields(shape, shape.fields.len(), message, super::plan::PARAMS)?;
+        let given = reader.fields(shape, shape.fields.len(), message, super::shape::PARAMS)?;
         violations.take("", reader.violations.finish());
         let named = shape.fields.iter().zip(given);
         Ok(named

@@ -10,7 +10,8 @@ use lodeway_inference::{
 use serde_json::{Map, Value as Json};
 
 use super::{
-    plan::{Field, Kind, Plan},
+    plan::Plan,
+    shape::{Field, Kind},
     wire::{Scalar, put_bytes},
     write::{Unfit, element, element_json, put, put_any, put_json},
 };

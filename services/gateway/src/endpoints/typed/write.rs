@@ -8,7 +8,7 @@ use prost_types::value::Kind as ValueKind;
 use serde_json::Value as Json;
 
 use super::{
-    plan::{Field, Kind, Shape},
+    shape::{Field, Kind, Shape},
     wire::{Scalar, put_bytes},
 };
 
