@@ -66,6 +66,7 @@ impl Collector {
             .add_service(TraceServiceServer::new(self.clone()))
             .add_service(MetricsServiceServer::new(self.clone()));
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        #[expect(clippy::disallowed_methods, reason = "ends with the test")]
         tokio::spawn(server.serve_with_incoming(incoming));
         address
     }
