@@ -1,6 +1,6 @@
 //! Many single records at once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use bytes::Bytes;
 use lodeway_domain::{
@@ -228,7 +228,7 @@ impl Endpoints {
         let keep = move |record: Record| {
             // What a shadow answered has the id of the call that it copied, and nobody got it.
             let is_wanted = ids.contains(&record.id) && !record.is_shadow;
-            is_wanted.then(|| Record {
+            is_wanted.then_some(Record {
                 request: None,
                 response: None,
                 ..record
@@ -264,17 +264,15 @@ impl Versions {
     ) -> Result<Option<(String, String)>> {
         let place = (fields.endpoint, fields.revision);
         let store = &endpoints.0.store;
-        if !self.0.contains_key(&place) {
-            match store.revision(fields.endpoint, fields.revision).await {
-                Ok(revision) => drop(self.0.insert(place, revision)),
+        let revision = match self.0.entry(place) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => match store.revision(fields.endpoint, fields.revision).await {
+                Ok(revision) => free.insert(revision),
                 Err(Error::NotFound(_)) => return Ok(None),
                 Err(error) => return Err(error),
-            }
-        }
-        let target = self
-            .0
-            .get(&place)
-            .and_then(|revision| revision.target_at(fields.target));
+            },
+        };
+        let target = revision.target_at(fields.target);
         let Some(target) = target else { return Ok(None) };
         let known = store
             .resolutions_at(fields.endpoint, fields.revision, fields.time)
