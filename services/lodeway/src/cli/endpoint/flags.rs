@@ -60,7 +60,7 @@ impl Settings {
     }
 }
 
-/// Who gets which target, besides the split.
+/// Who gets which target, besides the split, and what is kept of calls.
 #[derive(Args)]
 pub struct Routing {
     /// Callers with the same value of this header (metadata key) stay with a target.
@@ -76,6 +76,16 @@ pub struct Routing {
     /// for any value; repeatable, looked at in order before the split, in place of the rules before.
     #[arg(long = "rule", value_name = "HEADER=VALUE->TARGET", value_parser = parse::rule)]
     rules: Vec<MatchRule>,
+    /// Keeps this share of the calls whole, with request and answer, such as `10%`; all are recorded with their prediction.
+    #[arg(long, value_name = "SHARE", value_parser = parse::share)]
+    log_share: Option<f64>,
+    /// An input or output whose values are left out of what is kept; repeatable, in place of those before.
+    #[arg(long, value_name = "FIELD")]
+    log_redact: Vec<String>,
+    /// An input whose first value is kept beside every prediction, to tell slices of the traffic apart; repeatable, in
+    /// place of those before.
+    #[arg(long, value_name = "INPUT")]
+    log_slice: Vec<String>,
 }
 
 impl Routing {
@@ -87,7 +97,9 @@ impl Routing {
     /// True if none is given.
     pub fn is_empty(&self) -> bool {
         let is_sticky = self.sticky_header.is_some() || self.sticky_input.is_some();
-        !is_sticky && self.shadow.is_none() && self.rules.is_empty()
+        let is_logged =
+            self.log_share.is_some() || !(self.log_redact.is_empty() && self.log_slice.is_empty());
+        !is_sticky && self.shadow.is_none() && self.rules.is_empty() && !is_logged
     }
 
     /// Puts what is given into `spec`, in place of what was there.
@@ -105,6 +117,16 @@ impl Routing {
         }
         if !self.rules.is_empty() {
             spec.rules.clone_from(&self.rules);
+        }
+        if self.log_share.is_some() || !self.log_redact.is_empty() || !self.log_slice.is_empty() {
+            let log = spec.request_log.get_or_insert_default();
+            log.sample_share = self.log_share.unwrap_or(log.sample_share);
+            if !self.log_redact.is_empty() {
+                log.redacted_fields.clone_from(&self.log_redact);
+            }
+            if !self.log_slice.is_empty() {
+                log.slice_fields.clone_from(&self.log_slice);
+            }
         }
     }
 }

@@ -113,11 +113,20 @@ fn spec_fields(spec: &RevisionSpec) -> Vec<(&'static str, Value)> {
             "max_active_calls": shadow.max_active_calls,
         })
     });
+    let log = spec.request_log.as_ref().map(|log| {
+        json!({
+            "sample_share": log.sample_share,
+            "redacted_fields": log.redacted_fields,
+            "slice_fields": log.slice_fields,
+            "max_bytes_per_second": log.max_bytes_per_second,
+        })
+    });
     vec![
         ("targets", spec.targets.iter().map(target).collect()),
         ("rules", spec.rules.iter().map(rule).collect()),
         ("sticky_key", sticky),
         ("shadow", json!(shadow)),
+        ("request_log", json!(log)),
         (
             "resilience",
             spec.resilience.as_ref().map_or(Value::Null, resilience),

@@ -187,6 +187,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_of_calls_changes_field_by_field() {
+        let spec = changed(&now(), "--log-share 10% --log-redact age --log-redact name").unwrap();
+        let spec = changed(&spec, "--log-slice plan").unwrap();
+        let log = spec.request_log.unwrap();
+        assert_eq!(
+            (log.sample_share, log.slice_fields),
+            (0.1, vec!["plan".to_owned()])
+        );
+        assert_eq!(log.redacted_fields, ["age", "name"]);
+    }
+
+    #[test]
     fn targets_come_and_go() {
         let line = "--add models:/iris/7 --remove old --weight v7=1 --no-rules --workers 2";
         let spec = changed(&now(), line).unwrap();
