@@ -2,12 +2,13 @@
 
 use clap::{Args, ValueEnum};
 use lodeway_domain::time::{Clock as _, SystemClock};
-use lodeway_proto::evaluation::v1::{LiveMetrics, MetricValue, QueryLiveMetricsRequest, Task};
+use lodeway_proto::evaluation::v1::{LiveMetrics, QueryLiveMetricsRequest, Task};
 use serde_json::{Value, json};
 
 use crate::cli::{
     Done,
     connect::Client,
+    evaluation::metric,
     output::{self, Format},
     parse,
 };
@@ -139,22 +140,4 @@ fn day(live: &LiveMetrics) -> Value {
         Value::String(time) => json!(time.split('T').next()),
         none => none,
     }
-}
-
-fn metric(metric: &MetricValue) -> Value {
-    let end = |number: f64| {
-        if number.is_nan() {
-            Value::Null
-        } else {
-            output::number(number)
-        }
-    };
-    json!({
-        "metric": metric.metric,
-        "value": output::number(metric.value),
-        "low": end(metric.low),
-        "high": end(metric.high),
-        "samples": metric.samples,
-        "method": metric.method,
-    })
 }
