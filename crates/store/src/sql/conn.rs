@@ -7,13 +7,14 @@ use std::{
 
 use futures::TryStreamExt;
 use lodeway_domain::{Error, Result};
-use sqlx::{Executor, PgConnection, Postgres, Transaction, pool::PoolConnection};
+use sqlx::Executor as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Arg, Engine, Row,
     arg::{Cells, postgres_args},
-    error::{sorted, sorted_sqlite},
+    error::sorted_sqlite,
+    postgres::kept::Lease,
     sqlite::{connection::Connection, readers::Pooled},
 };
 
@@ -30,8 +31,7 @@ pub struct Conn {
 pub(super) enum Link {
     SqliteWriter(Box<Connection>),
     SqliteReader(Pooled),
-    PostgresPooled(PoolConnection<Postgres>),
-    PostgresTransaction(Transaction<'static, Postgres>),
+    Postgres(Lease),
 }
 
 /// Values in one statement: on SQLite, where each is bound by itself and more become slow,
@@ -42,7 +42,7 @@ const MAX_IN_ARRAYS: usize = 65_536;
 enum Open<'c> {
     Writer(&'c mut Connection),
     Reader(&'c mut Pooled),
-    Postgres(&'c mut PgConnection),
+    Postgres(&'c mut Lease),
 }
 
 impl Link {
@@ -50,8 +50,7 @@ impl Link {
         match self {
             Self::SqliteWriter(c) => Open::Writer(c),
             Self::SqliteReader(c) => Open::Reader(c),
-            Self::PostgresPooled(c) => Open::Postgres(c),
-            Self::PostgresTransaction(c) => Open::Postgres(c),
+            Self::Postgres(c) => Open::Postgres(c),
         }
     }
 }
@@ -59,7 +58,11 @@ impl Link {
 impl Conn {
     pub(super) fn new(link: Link, permit: Option<OwnedSemaphorePermit>) -> Self {
         // What a failed read on SQLite leaves behind does not matter to the next one, in a snapshot or not.
-        let in_transaction = matches!(link, Link::SqliteWriter(_) | Link::PostgresTransaction(_));
+        let in_transaction = match &link {
+            Link::SqliteWriter(_) => true,
+            Link::SqliteReader(_) => false,
+            Link::Postgres(lease) => lease.in_transaction(),
+        };
         Self {
             link,
             permit,
@@ -88,7 +91,7 @@ impl Conn {
     pub fn engine(&self) -> Engine {
         match self.link {
             Link::SqliteWriter(_) | Link::SqliteReader(_) => Engine::Sqlite,
-            Link::PostgresPooled(_) | Link::PostgresTransaction(_) => Engine::Postgres,
+            Link::Postgres(_) => Engine::Postgres,
         }
     }
 
@@ -112,11 +115,13 @@ impl Conn {
         let rows = match self.link.open() {
             Open::Writer(c) => c.query(sql, args).map_err(sorted_sqlite),
             Open::Reader(c) => c.query(sql, args).await,
-            Open::Postgres(c) => sqlx::query_with(sql, postgres_args(args)?)
-                .fetch_all(c)
-                .await
-                .map(|rows| rows.into_iter().map(|r| Row(Cells::Postgres(r))).collect())
-                .map_err(sorted),
+            Open::Postgres(lease) => {
+                let statement = sqlx::query_with(sql, postgres_args(args)?);
+                let rows = statement.fetch_all(lease.open()?).await;
+                lease
+                    .done(rows)
+                    .map(|rows| rows.into_iter().map(|r| Row(Cells::Postgres(r))).collect())
+            }
         };
         self.note(rows)
     }
@@ -153,10 +158,10 @@ impl Conn {
         let outcome = match self.link.open() {
             Open::Writer(c) => c.each(sql, args, each).map_err(sorted_sqlite),
             Open::Reader(c) => c.each(sql, args, each).await,
-            Open::Postgres(c) => {
-                let mut rows = sqlx::query_with(sql, postgres_args(args)?).fetch(c);
-                loop {
-                    match rows.try_next().await.map_err(sorted) {
+            Open::Postgres(lease) => {
+                let mut rows = sqlx::query_with(sql, postgres_args(args)?).fetch(lease.open()?);
+                let outcome = loop {
+                    match rows.try_next().await {
                         Ok(Some(row)) => {
                             if each(Row(Cells::Postgres(row))).is_break() {
                                 break Ok(());
@@ -165,7 +170,9 @@ impl Conn {
                         Ok(None) => break Ok(()),
                         Err(error) => break Err(error),
                     }
-                }
+                };
+                drop(rows);
+                lease.done(outcome)
             }
         };
         self.note(outcome)?;
@@ -178,11 +185,11 @@ impl Conn {
         let done = match self.link.open() {
             Open::Writer(c) => c.execute(sql, args).map_err(sorted_sqlite),
             Open::Reader(c) => c.execute(sql, args).await,
-            Open::Postgres(c) => sqlx::query_with(sql, postgres_args(args)?)
-                .execute(c)
-                .await
-                .map(|d| d.rows_affected())
-                .map_err(sorted),
+            Open::Postgres(lease) => {
+                let statement = sqlx::query_with(sql, postgres_args(args)?);
+                let done = statement.execute(lease.open()?).await;
+                lease.done(done).map(|d| d.rows_affected())
+            }
         };
         self.note(done)
     }
@@ -209,7 +216,10 @@ impl Conn {
         let done = match self.link.open() {
             Open::Writer(c) => c.script(sql).map_err(sorted_sqlite),
             Open::Reader(c) => c.script(sql).await,
-            Open::Postgres(c) => c.execute(sqlx::raw_sql(sql)).await.map(|_| ()).map_err(sorted),
+            Open::Postgres(lease) => {
+                let done = lease.open()?.execute(sqlx::raw_sql(sql)).await;
+                lease.done(done).map(drop)
+            }
         };
         self.note(done)
     }

@@ -1,5 +1,7 @@
 //! PostgreSQL: one schema per service, a small pool, one transaction per operation.
 
+pub(super) mod kept;
+
 use std::{
     panic::AssertUnwindSafe,
     str::FromStr,
@@ -13,7 +15,7 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use lodeway_domain::{Error, Result};
 use sqlx::{
-    ConnectOptions, Connection, Postgres as Driver, Transaction,
+    ConnectOptions, Postgres as Driver,
     pool::{Pool, PoolOptions},
     postgres::{PgConnectOptions, PgListener},
 };
@@ -22,10 +24,12 @@ use tokio::{
     time::timeout,
 };
 
+use self::kept::Kept;
+
 use super::{
     Arg, DbOptions, OpenError, Reader, Row, Tx,
     conn::{Conn, Link},
-    error::{is_broken_connection, is_retry, sorted, unavailable},
+    error::{is_broken_connection, is_retry, unavailable},
 };
 
 /// The notification channel of all services; the payload is the schema.
@@ -47,7 +51,7 @@ const ATTEMPTS: u32 = 6;
 const DOWN_MS: u64 = 500;
 
 pub(super) struct Postgres {
-    pool: Pool<Driver>,
+    kept: Arc<Kept>,
     schema: String,
     /// Callers queue here rather than at the pool, whose timeout is that of connecting.
     turns: Arc<Semaphore>,
@@ -56,8 +60,6 @@ pub(super) struct Postgres {
     attempts_to_begin: u32,
     start: Instant,
     down_until_ms: AtomicU64,
-    /// When a connection was last found broken, in milliseconds after `start`.
-    broken_ms: Arc<AtomicU64>,
     listens: AtomicBool,
     /// Asks the notifier, which runs once `notifies` is set, to tell other processes.
     told: Arc<Notify>,
@@ -78,35 +80,20 @@ impl Postgres {
             .statement_cache_capacity(128)
             .disable_statement_logging();
         let size = options.pool_size.max(1);
-        let start = Instant::now();
-        let broken_ms = Arc::new(AtomicU64::new(0));
-        let broken = Arc::clone(&broken_ms);
         let pool = PoolOptions::new()
             // Two more than the turns: for the listener and the notifier.
             .max_connections(size + 2)
             .acquire_timeout(options.connect_timeout)
-            .idle_timeout(Duration::from_secs(300))
-            .max_lifetime(Duration::from_secs(3600))
-            // A ping each time would be a round trip more. One that lay idle may have died, or died with another since it
-            // was used; one that dies while busy shows at BEGIN, which is repeated.
-            .test_before_acquire(false)
-            .before_acquire(move |conn: &mut sqlx::PgConnection, meta| {
-                let used_ms = millis(start.elapsed().saturating_sub(meta.idle_for));
-                let is_fresh =
-                    meta.idle_for < Duration::from_secs(1) && used_ms > broken.load(Ordering::Relaxed);
-                Box::pin(async move { Ok(is_fresh || conn.ping().await.is_ok()) })
-            })
             .connect_lazy_with(connect);
         Ok(Self {
-            pool,
+            kept: Arc::new(Kept::new(pool)),
             schema: schema.to_owned(),
             turns: Arc::new(Semaphore::new(size as usize)),
             queue_timeout: options.queue_timeout,
             operation_timeout: options.operation_timeout,
             attempts_to_begin: size + 2,
-            start,
+            start: Instant::now(),
             down_until_ms: AtomicU64::new(0),
-            broken_ms,
             listens: AtomicBool::new(false),
             told: Arc::default(),
             notifies: AtomicBool::new(false),
@@ -126,14 +113,9 @@ impl Postgres {
         millis(self.start.elapsed())
     }
 
-    fn note_broken(&self) {
-        // From the next millisecond on, so that what is used in this one counts as used before.
-        self.broken_ms.fetch_max(self.now_ms() + 1, Ordering::Relaxed);
-    }
-
     /// Fails at once while the last attempt to connect is fresh and failed.
     fn check_up(&self) -> Result<()> {
-        if self.pool.num_idle() == 0 && self.now_ms() < self.down_until_ms.load(Ordering::Relaxed) {
+        if self.kept.is_empty() && self.now_ms() < self.down_until_ms.load(Ordering::Relaxed) {
             return Err(unavailable("the database did not answer a moment ago"));
         }
         Ok(())
@@ -151,8 +133,8 @@ impl Postgres {
     pub(super) async fn read(&self) -> Result<Reader> {
         let permit = self.turn().await?;
         self.check_up()?;
-        let conn = self.pool.acquire().await.map_err(|e| self.note(sorted(e)))?;
-        Ok(Reader(Conn::new(Link::PostgresPooled(conn), Some(permit))))
+        let lease = self.kept.take().await.map_err(|e| self.note(e))?;
+        Ok(Reader(Conn::new(Link::Postgres(lease), Some(permit))))
     }
 
     pub(super) async fn snapshot(&self) -> Result<Reader> {
@@ -168,14 +150,14 @@ impl Postgres {
         let mut left = self.attempts_to_begin;
         loop {
             self.check_up()?;
-            match self.pool.begin_with(statement).await {
-                Ok(t) => return Ok(Conn::new(Link::PostgresTransaction(t), Some(permit))),
+            let begun = async {
+                let mut lease = self.kept.take().await?;
+                lease.begin(statement).await.map(|()| lease)
+            };
+            match begun.await {
+                Ok(lease) => return Ok(Conn::new(Link::Postgres(lease), Some(permit))),
                 Err(e) => {
                     left -= 1;
-                    let e = sorted(e);
-                    if is_broken_connection(&e) {
-                        self.note_broken();
-                    }
                     if left == 0 || !is_broken_connection(&e) {
                         return Err(self.note(e));
                     }
@@ -223,7 +205,6 @@ impl Postgres {
                 }
                 // Left over from a restart of the server, like those that `begin` meets.
                 Err(e) if is_broken_connection(&e) => {
-                    self.note_broken();
                     if !is_repeatable || broken >= self.attempts_to_begin {
                         return Err(e);
                     }
@@ -265,8 +246,10 @@ impl Postgres {
             Ok(result) => result,
             Err(error) => {
                 // At once and not when the connection is used next: others may wait for its locks.
-                if let (Link::PostgresTransaction(transaction), _permit) = tx.conn.into_parts()
-                    && let Err(error) = transaction.rollback().await
+                // One amid a statement is closed instead, which does the same once the statement has ended.
+                if let (Link::Postgres(mut lease), _permit) = tx.conn.into_parts()
+                    && !lease.is_torn()
+                    && let Err(error) = lease.end("ROLLBACK").await
                 {
                     tracing::debug!(%error, "a rollback was left to the server");
                 }
@@ -274,9 +257,10 @@ impl Postgres {
             }
         };
         let wakes = tx.wakes;
+        // The connection goes back before the permit does.
         let (link, permit) = tx.conn.into_parts();
-        if let Link::PostgresTransaction(transaction) = link {
-            commit(transaction).await?;
+        if let Link::Postgres(mut lease) = link {
+            lease.end("COMMIT").await?;
         }
         drop(permit);
         if wakes {
@@ -295,20 +279,21 @@ impl Postgres {
         if self.notifies.swap(true, Ordering::SeqCst) {
             return;
         }
-        let (pool, schema, told) = (self.pool.clone(), self.schema.clone(), Arc::clone(&self.told));
+        let (kept, schema, told) = (
+            Arc::clone(&self.kept),
+            self.schema.clone(),
+            Arc::clone(&self.told),
+        );
         #[expect(
             clippy::disallowed_methods,
             reason = "the notifier ends with its pool, see `Db::close`"
         )]
         tokio::spawn(async move {
-            let closed = pool.close_event();
+            let closed = kept.pool().close_event();
             let notify = async {
                 loop {
                     told.notified().await;
-                    let sql = sqlx::query("SELECT pg_notify($1, $2)")
-                        .bind(CHANNEL)
-                        .bind(&schema);
-                    if let Err(error) = sql.execute(&pool).await {
+                    if let Err(error) = notify(&kept, &schema).await {
                         tracing::debug!(%error, "other processes were not told of changes");
                     }
                     tokio::time::sleep(GATHER).await;
@@ -326,7 +311,7 @@ impl Postgres {
         if self.listens.swap(true, Ordering::SeqCst) {
             return;
         }
-        let (pool, schema) = (self.pool.clone(), self.schema.clone());
+        let (pool, schema) = (self.kept.pool().clone(), self.schema.clone());
         #[expect(
             clippy::disallowed_methods,
             reason = "the listener ends with its pool, see `Db::close`"
@@ -350,19 +335,23 @@ impl Postgres {
 
     pub(super) async fn close(&self) {
         self.turns.close();
-        self.pool.close().await;
+        self.kept.close().await;
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // The listener holds the pool; closing marks it at once, the future only waits for the connections.
-        drop(self.pool.close());
+        // Listener and notifier hold the pool; this ends them.
+        self.kept.abandon();
     }
 }
 
-async fn commit(transaction: Transaction<'static, Driver>) -> Result<()> {
-    transaction.commit().await.map_err(sorted)
+/// Tells every process that listens of changes to this schema.
+async fn notify(kept: &Arc<Kept>, schema: &str) -> Result<()> {
+    let mut lease = kept.take().await?;
+    let sql = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(schema);
+    let told = sql.execute(lease.open()?).await;
+    lease.done(told).map(drop)
 }
 
 async fn pass_on(pool: &Pool<Driver>, schema: &str, wake: &watch::Sender<u64>) -> Result<(), sqlx::Error> {

@@ -1,0 +1,228 @@
+//! Connections that stay at hand between two uses.
+//!
+//! sqlx's pool asks the server for a sign of life each time a connection comes back, so that every lone statement costs two
+//! round trips, half of the server's work with a small one. Here a connection that comes back in good order waits for its next
+//! use without one, and the last to come back goes first: its server process is the warmest. sqlx's pool opens connections and
+//! bounds their number.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use lodeway_domain::Result;
+use sqlx::{
+    Connection as _, Executor as _, PgConnection, Postgres as Driver,
+    pool::{Pool, PoolConnection},
+};
+
+use crate::sql::error::{is_broken_connection, sorted, unavailable};
+
+/// A connection that waited longer is asked for a sign of life before it is used.
+const FRESH: Duration = Duration::from_secs(1);
+/// After how long without use a connection is closed, when another one comes back.
+const MAX_IDLE: Duration = Duration::from_secs(300);
+/// After how long a connection is replaced: its server process holds on to memory.
+const MAX_AGE: Duration = Duration::from_secs(3600);
+
+/// The connections of one database that nobody uses now.
+pub(super) struct Kept {
+    pool: Pool<Driver>,
+    /// The last to come back is at the end.
+    waiting: Mutex<Vec<Waiting>>,
+    is_closed: AtomicBool,
+    start: Instant,
+    /// When a connection was last found broken, in milliseconds after `start`.
+    broken_ms: AtomicU64,
+}
+
+struct Waiting {
+    conn: PoolConnection<Driver>,
+    since: Instant,
+    opened: Instant,
+}
+
+impl Kept {
+    pub(super) fn new(pool: Pool<Driver>) -> Self {
+        Self {
+            pool,
+            waiting: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            start: Instant::now(),
+            broken_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// Opens connections, and says when this is closed.
+    pub(super) fn pool(&self) -> &Pool<Driver> {
+        &self.pool
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a connection must be opened for the next use.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting().is_empty()
+    }
+
+    /// One that waits, or a new one.
+    pub(super) async fn take(self: &Arc<Self>) -> Result<Lease> {
+        loop {
+            let Some(mut next) = self.waiting().pop() else {
+                let conn = self.pool.acquire().await.map_err(sorted)?;
+                return Ok(Lease::new(self, conn, Instant::now()));
+            };
+            // One that waited may have died, or died with another since it was used; one that dies while busy shows at
+            // its next statement, which is repeated where that is safe.
+            let is_fresh = next.since.elapsed() < FRESH
+                && self.millis(next.since) > self.broken_ms.load(Ordering::Relaxed);
+            if is_fresh || next.conn.ping().await.is_ok() {
+                return Ok(Lease::new(self, next.conn, next.opened));
+            }
+            discard(next.conn);
+        }
+    }
+
+    fn give_back(&self, conn: PoolConnection<Driver>, opened: Instant) {
+        if self.is_closed.load(Ordering::SeqCst) || opened.elapsed() > MAX_AGE {
+            return discard(conn);
+        }
+        let mut waiting = self.waiting();
+        let since = Instant::now();
+        waiting.push(Waiting { conn, since, opened });
+        // They are in the order in which they came back.
+        let idle = waiting.partition_point(|one| one.since.elapsed() > MAX_IDLE);
+        let idle: Vec<_> = waiting.drain(..idle).collect();
+        drop(waiting);
+        for one in idle {
+            discard(one.conn);
+        }
+        if self.is_closed.load(Ordering::SeqCst) {
+            // Closed in between, and perhaps emptied before this one came.
+            self.abandon();
+        }
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Those that were used before this moment are asked for a sign of life.
+    fn note_broken(&self) {
+        // From the next millisecond on, so that what is used in this one counts as used before.
+        let now = self.millis(Instant::now()) + 1;
+        self.broken_ms.fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// Says goodbye on every connection; those in use follow when they come back.
+    pub(super) async fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        let waiting = std::mem::take(&mut *self.waiting());
+        for one in waiting {
+            if let Err(error) = one.conn.close().await {
+                tracing::debug!(%error, "a connection was closed without a goodbye");
+            }
+        }
+        self.pool.close().await;
+    }
+
+    /// Closes without waiting for anything, also outside a runtime.
+    pub(super) fn abandon(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        let waiting = std::mem::take(&mut *self.waiting());
+        for one in waiting {
+            discard(one.conn);
+        }
+        // Marks it at once; the future only waits for the connections.
+        drop(self.pool.close());
+    }
+}
+
+/// Closes the socket, at which the server rolls back and ends: not the goodbye of the pool, which needs a runtime.
+fn discard(conn: PoolConnection<Driver>) {
+    drop(conn.detach());
+}
+
+/// A connection in use. Dropped, it waits for its next use; amid a statement or a transaction it is closed instead.
+pub(in crate::sql) struct Lease {
+    /// None only once it is dropped.
+    conn: Option<PoolConnection<Driver>>,
+    opened: Instant,
+    home: Arc<Kept>,
+    /// Amid a statement, or broken.
+    is_torn: bool,
+    in_transaction: bool,
+}
+
+impl Lease {
+    fn new(home: &Arc<Kept>, conn: PoolConnection<Driver>, opened: Instant) -> Self {
+        Self {
+            conn: Some(conn),
+            opened,
+            home: Arc::clone(home),
+            is_torn: false,
+            in_transaction: false,
+        }
+    }
+    /// The connection, for one statement; [`Self::done`] says how that went.
+    pub(in crate::sql) fn open(&mut self) -> Result<&mut PgConnection> {
+        self.is_torn = true;
+        match &mut self.conn {
+            Some(conn) => Ok(conn),
+            None => Err(unavailable("its connection was given back")),
+        }
+    }
+
+    /// Takes the outcome of a statement that ran to its end.
+    pub(in crate::sql) fn done<T>(&mut self, outcome: Result<T, sqlx::Error>) -> Result<T> {
+        let outcome = outcome.map_err(sorted);
+        self.is_torn = outcome.as_ref().is_err_and(is_broken_connection);
+        if self.is_torn {
+            self.home.note_broken();
+        }
+        outcome
+    }
+
+    /// Begins a transaction by `statement`.
+    pub(super) async fn begin(&mut self, statement: &'static str) -> Result<()> {
+        self.run(statement).await?;
+        self.in_transaction = true;
+        Ok(())
+    }
+
+    /// Ends the transaction by `statement`.
+    pub(super) async fn end(&mut self, statement: &'static str) -> Result<()> {
+        self.run(statement).await?;
+        self.in_transaction = false;
+        Ok(())
+    }
+
+    async fn run(&mut self, statement: &'static str) -> Result<()> {
+        let done = self.open()?.execute(statement).await;
+        self.done(done).map(drop)
+    }
+
+    /// Whether it can only be closed: it is amid a statement, or broken.
+    pub(super) fn is_torn(&self) -> bool {
+        self.is_torn
+    }
+
+    pub(in crate::sql) fn in_transaction(&self) -> bool {
+        self.in_transaction
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        match self.conn.take() {
+            Some(conn) if self.is_torn || self.in_transaction => discard(conn),
+            Some(conn) => self.home.give_back(conn, self.opened),
+            None => {}
+        }
+    }
+}
