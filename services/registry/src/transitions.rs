@@ -19,9 +19,12 @@ impl Registry {
         repeat: Repeat,
     ) -> Result<Moved> {
         let target = Target::Stage(request.stage);
-        self.check_files(cx, &request.name, request.version, &target)
+        let before = self
+            .check_files(cx, &request.name, request.version, &target)
             .await?;
-        self.store.transition(self.write(cx, repeat), request).await
+        self.store
+            .transition(self.write(cx, repeat), request, before)
+            .await
     }
 
     pub(crate) async fn move_alias(

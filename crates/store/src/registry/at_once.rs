@@ -16,13 +16,12 @@ use lodeway_domain::{
 };
 
 use super::{
-    CreatedVersion, Move, Moved, RegistryEvent, Write, feed,
+    Before, CreatedVersion, Move, Moved, RegistryEvent, Write, feed,
     ledger::{self, Entry},
-    rows::{self, LABELS, VERSION, digest_code, unset},
+    rows::{digest_code, unset},
     versions,
 };
 use crate::{
-    args,
     ledger::changes,
     sql::{Arg, Db},
 };
@@ -130,34 +129,24 @@ pub(super) async fn create(
     }))
 }
 
-/// Moves a version to another stage. None, and nothing done, if others are to be archived, it is there already, there is no
-/// such version, a promotion rule guards the stage, or somebody changed it or its model meanwhile.
-pub(super) async fn stage(db: &Db, write: &Write, request: &Move) -> Result<Option<Moved>> {
+/// Moves a version that was read before to another stage. None, and nothing done, if others are to be archived, it is there
+/// already, a promotion rule guards the stage, or somebody changed it or its model meanwhile.
+pub(super) async fn stage(db: &Db, write: &Write, request: &Move, before: Before) -> Result<Option<Moved>> {
     let (name, number) = (&request.name, request.version);
-    if request.archives_existing {
+    let Some(seen) = before.seen else { return Ok(None) };
+    if request.archives_existing || before.is_gated {
         return Ok(None);
     }
-    // A row's xmin is the transaction that wrote it: the same only as long as nobody writes it again.
-    let sql = format!(
-        "SELECT {VERSION}, {LABELS}, CAST(v.xmin AS TEXT), \
-         (SELECT CAST(m.xmin AS TEXT) FROM models m WHERE m.model_key = v.model_key) \
-         FROM versions v WHERE workspace = $1 AND name = $2 AND version = $3"
-    );
-    let found = db
-        .query_opt(&sql, &args![write.workspace(), name.as_str(), number])
-        .await?;
-    let Some(row) = found else { return Ok(None) };
-    let found = rows::labelled_version(&row)?;
-    let (written_by, model_written_by) = (row.text(rows::LABELLED)?, row.opt_text(rows::LABELLED + 1)?);
-    let from = found.version.stage;
+    let before = before.version;
+    let from = before.stage;
     if from == request.stage {
         return Ok(None);
     }
     let version = ModelVersion {
         stage: request.stage,
         updated: write.now,
-        revision: found.version.revision + 1,
-        ..found.version
+        revision: before.revision + 1,
+        ..before
     };
     let event = RegistryEvent::Version(Box::new(version.clone()));
     let payload = feed::payload(&event)?;
@@ -179,10 +168,10 @@ pub(super) async fn stage(db: &Db, write: &Write, request: &Move) -> Result<Opti
         Arg::from(write.workspace()),
         Arg::from(name.as_str()),
         Arg::from(write.now.millis()),
-        Arg::from(model_written_by.unwrap_or_default()),
+        Arg::from(seen.model_by),
         Arg::from(request.stage.as_str()),
-        Arg::from(found.key),
-        Arg::from(written_by),
+        Arg::from(seen.key),
+        Arg::from(seen.version_by),
         Arg::from(entry.kind.code()),
         Arg::from(version.model_uid.as_str()),
         Arg::from(number),

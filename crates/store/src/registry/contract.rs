@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::sync::watch;
 
-use super::PromotionStore;
+use super::{Before, PromotionStore};
 use crate::ledger::outbox::Event;
 
 /// Who writes, when, and under which request id.
@@ -313,8 +313,17 @@ pub trait RegistryStore: PromotionStore {
         key: String,
     ) -> Result<()>;
 
+    /// A version before it goes to a target; none if there is no such version.
+    async fn before_move(
+        &self,
+        workspace: &Workspace,
+        version: (&ModelName, i64),
+        target: &Target,
+    ) -> Result<Option<Before>>;
     /// Moves a version, and archives what is there if asked to, as one group of entries.
-    async fn transition(&self, write: Write, request: Move) -> Result<Moved>;
+    ///
+    /// What was read `before`, if it still holds, saves reading it again.
+    async fn transition(&self, write: Write, request: Move, before: Option<Before>) -> Result<Moved>;
     /// Sets, moves or removes an alias; the entry, or none if nothing changed.
     async fn move_alias(&self, write: Write, request: AliasMove) -> Result<Option<Transition>>;
     /// A page of the ledger, newest first.

@@ -5,9 +5,10 @@
 //!
 //! A tour: `models`, `versions` and `moves` (stages, aliases, rollback) are the writes, `ledger` writes and lists
 //! entries, `promotion` keeps the rules that gate moves, `past` computes from them what a URI meant, `search` turns filters into SQL, `feed` is what watchers and
-//! background work read, `rows` makes nouns of rows; `at_once` does the most frequent writes in one statement on PostgreSQL.
+//! background work read, `rows` makes nouns of rows, `before` reads what is about to move; `at_once` does the most frequent writes in one statement on PostgreSQL.
 
 mod at_once;
+mod before;
 mod contract;
 mod feed;
 mod ledger;
@@ -36,6 +37,7 @@ use lodeway_domain::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
+pub use self::before::Before;
 pub use self::contract::{
     AliasMove, CreatedVersion, Feed, FoundDigest, LedgerQuery, ModelUpdate, Move, Moved, PendingDigest,
     REFERENCE, Reference, RegistryEvent, RegistryStore, Search, SnapshotPart, VersionBy, VersionUpdate,
@@ -273,9 +275,20 @@ impl RegistryStore for SqlRegistry {
         .await
     }
 
-    async fn transition(&self, write: Write, request: Move) -> Result<Moved> {
+    async fn before_move(
+        &self,
+        workspace: &Workspace,
+        (name, version): (&ModelName, i64),
+        target: &Target,
+    ) -> Result<Option<Before>> {
+        let conn = &mut *self.db.read().await?;
+        before::read(conn, workspace.as_str(), (name, version), target).await
+    }
+
+    async fn transition(&self, write: Write, request: Move, before: Option<Before>) -> Result<Moved> {
         if self.goes_at_once(&write)
-            && let Some(moved) = at_once::stage(&self.db, &write, &request).await?
+            && let Some(before) = before
+            && let Some(moved) = at_once::stage(&self.db, &write, &request, before).await?
         {
             return Ok(moved);
         }

@@ -20,6 +20,7 @@ use lodeway_domain::{
     page::{PageRequest, QueryHash},
     registry::{
         AliasName, DigestState, ModelName, ModelVersion, NewModel, NewVersion, RegisteredModel, Stage, Tags,
+        promotion::Target,
     },
     time::Timestamp,
 };
@@ -157,7 +158,16 @@ async fn go(
         archives_existing,
         comment,
     };
-    store.transition(write(ms), request).await.unwrap()
+    transition(store, write(ms), request).await.unwrap()
+}
+
+/// Moves a version as the service does: with what was read before.
+async fn transition(store: &Store, write: Write, request: Move) -> Result<Moved, Error> {
+    let target = Target::Stage(request.stage);
+    let before = store
+        .before_move(&ws(), (&request.name, request.version), &target)
+        .await?;
+    store.transition(write, request, before).await
 }
 
 fn point(model: &str, to: &str, version: Option<i64>) -> AliasMove {

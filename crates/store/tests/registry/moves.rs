@@ -86,7 +86,7 @@ async fn a_promotion_archives_and_is_recorded() {
                 comment: String::new(),
             };
             assert_eq!(
-                not_found(&store.transition(write(1), missing).await.unwrap_err()),
+                not_found(&store.transition(write(1), missing, None).await.unwrap_err()),
                 "model version churn/9"
             );
         })
@@ -431,6 +431,66 @@ async fn changes_of_one_version_side_by_side_follow_each_other() {
                 at = to;
             }
             assert_eq!(at, found.stage);
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_move_after_an_old_look_moves_what_is_there_now() {
+    on_both(|store| {
+        Box::pin(async move {
+            churn(&store, 2).await;
+            let (target, request) = (
+                Target::Stage(Stage::Staging),
+                Move {
+                    name: name("churn"),
+                    version: 1,
+                    stage: Stage::Staging,
+                    archives_existing: false,
+                    comment: String::new(),
+                },
+            );
+            let look = || async {
+                let found = store.before_move(&ws(), (&name("churn"), 1), &target).await;
+                found.unwrap().unwrap()
+            };
+            let old = look().await;
+            assert_eq!((old.version.stage, old.is_gated), (Stage::None, false));
+            // Changed by somebody else meanwhile.
+            go(&store, "churn", 1, Stage::Production, false, 10).await;
+            let tags = Tags::from([("by".to_owned(), "eve".to_owned())]);
+            store
+                .set_version_tags(write(11), name("churn"), 1, tags)
+                .await
+                .unwrap();
+            let now = look().await.version;
+            let moved = store
+                .transition(write(12), request.clone(), Some(old))
+                .await
+                .unwrap();
+            let entry = moved.transitions.first().unwrap();
+            assert_eq!(entry.stages, Some((Stage::Production, Stage::Staging)));
+            assert_eq!(moved.version.tags, now.tags);
+            assert_eq!(moved.version.revision, now.revision + 1);
+            assert_eq!(moved.version, look().await.version);
+            // Of the model only: its other version moved.
+            let old = look().await;
+            go(&store, "churn", 2, Stage::Staging, false, 13).await;
+            let back = Move {
+                stage: Stage::None,
+                ..request
+            };
+            let moved = store.transition(write(14), back, Some(old)).await.unwrap();
+            assert_eq!(moved.version, look().await.version);
+            assert_eq!(stages(&store, "churn").await, [Stage::None, Stage::Staging]);
+            assert!(
+                store
+                    .before_move(&ws(), (&name("churn"), 9), &target)
+                    .await
+                    .unwrap()
+                    .is_none()
+            );
         })
     })
     .await;

@@ -117,7 +117,16 @@ async fn promote(store: &Store, model: &str, version: i64) -> Result<Moved, Erro
         archives_existing: true,
         comment: String::new(),
     };
-    store.transition(by("bob", 10), request).await
+    transition(store, by("bob", 10), request).await
+}
+
+/// Whether a rule stands before Production for this version of `x`.
+async fn is_gated(store: &Store, version: i64) -> bool {
+    let before = store
+        .before_move(&ws(), (&name("x"), version), &PRODUCTION)
+        .await
+        .unwrap();
+    before.unwrap().is_gated
 }
 
 /// The descriptions of what was not fulfilled.
@@ -216,7 +225,7 @@ async fn a_version_needs_the_verdict_the_approvals_and_the_format() {
                 archives_existing: false,
                 comment: String::new(),
             };
-            let refused = store.transition(unverified, request).await;
+            let refused = transition(&store, unverified, request).await;
             assert!(matches!(refused, Err(Error::Unverified(_))), "{refused:?}");
             assert!(
                 store
@@ -412,11 +421,14 @@ async fn every_change_of_a_rule_is_in_its_history() {
                 .await
                 .unwrap_err();
             assert_eq!(not_found(&gone), "promotion rule :release");
-            assert!(!store.is_gated(&ws(), &name("x"), &PRODUCTION).await.unwrap());
+            add_model(&store, "x").await;
+            let v = add_version(&store, "x", 0).await.version;
+            assert!(!is_gated(&store, v).await);
             let again = store
                 .set_rule(write(2), rule(None, PRODUCTION, vec![approvals(1)]))
                 .await;
             assert_eq!(again.unwrap().version, 4);
+            assert!(is_gated(&store, v).await);
             let mut query = RuleQuery {
                 model: None,
                 with_defaults: false,

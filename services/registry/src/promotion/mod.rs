@@ -10,12 +10,12 @@ use lodeway_domain::{
     Error, Result,
     page::Page,
     registry::{
-        ModelName, ModelVersion, Stage,
+        ModelName, Stage,
         promotion::{Approval, NewRule, NewVerdict, Report, Rule, RuleName, Target, Verdict},
     },
 };
 use lodeway_rpc::CallContext;
-use lodeway_store::registry::{NewApproval, RecordQuery, RuleQuery, VersionBy};
+use lodeway_store::registry::{Before, NewApproval, RecordQuery, RuleQuery};
 
 use crate::{Registry, Repeat};
 
@@ -108,7 +108,7 @@ impl Registry {
             let verified = cx.caller.require_verified("promoting a version under rules");
             let files = self.check_files(cx, &name, version, &target).await;
             refusal = verified
-                .and(files)
+                .and(files.map(drop))
                 .err()
                 .map(|e| e.to_string())
                 .unwrap_or_default();
@@ -117,31 +117,24 @@ impl Registry {
     }
 
     /// Compares the files of a version that is to be promoted with its digest, where that matters: on the way to
-    /// Production, and wherever a rule stands.
+    /// Production, and wherever a rule stands. Gives what it read of the version; none if there is no such version.
     pub(crate) async fn check_files(
         &self,
         cx: &CallContext,
         name: &ModelName,
         version: i64,
         target: &Target,
-    ) -> Result<()> {
-        if self.peers.artifacts.is_none() {
-            return Ok(());
-        }
+    ) -> Result<Option<Before>> {
         let workspace = &cx.caller.workspace;
-        let is_gated = self.store.is_gated(workspace, name, target).await?;
-        if !is_gated && *target != Target::Stage(Stage::Production) {
-            return Ok(());
+        let before = self.store.before_move(workspace, (name, version), target).await?;
+        if let Some(Before {
+            version, is_gated, ..
+        }) = &before
+            && (*is_gated || *target == Target::Stage(Stage::Production))
+        {
+            let wait = self.config.digest_wait;
+            self.digests.verify(workspace, version, wait, *is_gated).await?;
         }
-        let by = VersionBy::Number(version);
-        let version = self.store.version(workspace, name, &by).await?;
-        self.compare(cx, &version, is_gated).await
-    }
-
-    async fn compare(&self, cx: &CallContext, version: &ModelVersion, is_gated: bool) -> Result<()> {
-        let wait = self.config.digest_wait;
-        self.digests
-            .verify(&cx.caller.workspace, version, wait, is_gated)
-            .await
+        Ok(before)
     }
 }

@@ -106,6 +106,4 @@ pub trait PromotionStore: Send + Sync + 'static {
         version: i64,
         target: &Target,
     ) -> Result<Report>;
-    /// Whether a rule guards a target of the models of this name.
-    async fn is_gated(&self, workspace: &Workspace, name: &ModelName, target: &Target) -> Result<bool>;
 }

@@ -130,9 +130,4 @@ impl PromotionStore for SqlRegistry {
         let found = versions::find(conn, write.workspace(), name, version).await?;
         gate::judge(conn, write, &model, &found, target).await
     }
-
-    async fn is_gated(&self, workspace: &Workspace, name: &ModelName, target: &Target) -> Result<bool> {
-        let found = rules::guarding(&mut *self.db.read().await?, workspace.as_str(), name, target).await?;
-        Ok(!found.is_empty())
-    }
 }

@@ -1,0 +1,71 @@
+//! A version as it is read before it moves: for those who look at its files, and for the move itself.
+
+use lodeway_domain::{
+    Result,
+    registry::{ModelName, ModelVersion, promotion::Target},
+};
+
+use super::rows::{self, LABELS, VERSION};
+use crate::{
+    args,
+    sql::{Conn, Engine},
+};
+
+/// A version before a move, and whether a rule guards where it goes.
+#[derive(Debug, Clone)]
+pub struct Before {
+    /// The version, with tags and aliases.
+    pub version: ModelVersion,
+    /// Whether a promotion rule stands there.
+    pub is_gated: bool,
+    pub(super) seen: Option<Seen>,
+}
+
+/// Which state of the rows was read; on PostgreSQL, where a move that finds the same can be one statement.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) key: i64,
+    /// A row's xmin is the transaction that wrote it: the same only as long as nobody writes it again.
+    pub(super) version_by: String,
+    /// The same of the model's row.
+    pub(super) model_by: String,
+}
+
+/// Reads it in one statement; none if there is no such version.
+pub(super) async fn read(
+    conn: &mut Conn,
+    workspace: &str,
+    (name, version): (&ModelName, i64),
+    target: &Target,
+) -> Result<Option<Before>> {
+    let (is_seen, writers) = match conn.engine() {
+        Engine::Postgres => (
+            true,
+            ", CAST(v.xmin AS TEXT), (SELECT CAST(m.xmin AS TEXT) FROM models m WHERE m.model_key = v.model_key)",
+        ),
+        Engine::Sqlite => (false, ""),
+    };
+    let sql = format!(
+        "SELECT {VERSION}, {LABELS}, (SELECT count(*) FROM promotion_rules r WHERE r.workspace = $1 \
+         AND r.target_kind = $4 AND r.target = $5 AND r.model IN ('', $2)){writers} \
+         FROM versions v WHERE workspace = $1 AND name = $2 AND version = $3"
+    );
+    let args = args![workspace, name.as_str(), version, target.kind(), target.name()];
+    let Some(row) = conn.query_opt(&sql, &args).await? else {
+        return Ok(None);
+    };
+    let found = rows::labelled_version(&row)?;
+    let seen = match is_seen {
+        true => Some(Seen {
+            key: found.key,
+            version_by: row.text(rows::LABELLED + 1)?,
+            model_by: row.opt_text(rows::LABELLED + 2)?.unwrap_or_default(),
+        }),
+        false => None,
+    };
+    Ok(Some(Before {
+        version: found.version,
+        is_gated: row.int(rows::LABELLED)? > 0,
+        seen,
+    }))
+}
