@@ -23,7 +23,7 @@ const BATCH_LEN: usize = BATCH as usize;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
-/// How long after the first of a burst the work on it begins.
+/// How long after the first of a burst the work on it begins, and how long after the first outcome they are written.
 const GATHER: Duration = Duration::from_millis(50);
 
 /// Computes digests that the table says are pending.
@@ -96,11 +96,10 @@ impl Digests {
             };
             after = last.key;
             let work = |one: PendingDigest| self.compute(one);
-            let mut found = stream::iter(pending)
-                .map(work)
-                .buffer_unordered(PARALLEL)
-                // What is there at the same time shares a commit; nothing waits for a large model.
-                .ready_chunks(BATCH_LEN);
+            let found = stream::iter(pending).map(work).buffer_unordered(PARALLEL);
+            // What is there at about the same time shares a commit; nothing waits for a large model.
+            let found = tokio_stream::StreamExt::chunks_timeout(found, BATCH_LEN, GATHER);
+            let mut found = std::pin::pin!(found);
             while let Some(found) = found.next().await {
                 is_done &= found.iter().all(Option::is_some);
                 let found: Vec<_> = found.into_iter().flatten().collect();
