@@ -465,6 +465,7 @@ async fn open_database(config: &Config, service: &str) -> Result<Db> {
     let url = database_url(config, service)?;
     let options = DbOptions {
         pool_size: config.store.pool_size,
+        plans_once: service == "registry",
         ..DbOptions::default()
     };
     Db::open(&url, service, options)

@@ -126,6 +126,10 @@ pub struct DbOptions {
     pub connect_timeout: Duration,
     /// How long one operation may run.
     pub operation_timeout: Duration,
+    /// Whether PostgreSQL plans a statement once for all values. Otherwise it may plan it anew each time, as it does where
+    /// it takes that to be worth it: right for searches over tables of many shapes, several times the work of a statement
+    /// that looks up a few rows.
+    pub plans_once: bool,
 }
 
 impl Default for DbOptions {
@@ -137,6 +141,7 @@ impl Default for DbOptions {
             queue_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             operation_timeout: Duration::from_secs(60),
+            plans_once: false,
         }
     }
 }

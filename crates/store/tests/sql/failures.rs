@@ -253,3 +253,50 @@ async fn a_write_costs_little() {
     assert_eq!(count(&db).await, i64::from(writes));
     db.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_left_amid_its_work_serves_nobody_else() {
+    let db = postgres().await;
+    insert(&db, "a").await.unwrap();
+    let process = || async {
+        let rows = db.query("SELECT CAST(pg_backend_pid() AS BIGINT)", &[]).await;
+        rows.unwrap()[0].int(0).unwrap()
+    };
+    let first = process().await;
+    assert_eq!(first, process().await, "the last to come back goes first");
+
+    // More than there are connections: each gives up amid its statement.
+    for _ in 0..12 {
+        let slow = db.query("SELECT pg_sleep(600)", &[]);
+        let given_up = tokio::time::timeout(Duration::from_millis(20), slow).await;
+        assert!(given_up.is_err());
+    }
+    assert_ne!(first, process().await);
+    assert_eq!(count(&db).await, 1);
+
+    // Amid a transaction, which holds a lock until the server sees that the connection is gone.
+    let (holds, held) = tokio::sync::oneshot::channel();
+    let (holder, holds) = (db.clone(), std::sync::Mutex::new(Some(holds)));
+    let task = tokio::task::spawn(async move {
+        holder
+            .write_with(holds, |tx, holds| {
+                Box::pin(async move {
+                    tx.execute("UPDATE t SET n = 100 WHERE name = 'a'", &[]).await?;
+                    let holds = holds.lock().unwrap().take();
+                    holds.unwrap().send(()).unwrap();
+                    std::future::pending::<lodeway_domain::Result<()>>().await
+                })
+            })
+            .await
+    });
+    held.await.unwrap();
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    let changed = db
+        .write(|tx| Box::pin(async move { tx.execute("UPDATE t SET n = n + 1 WHERE name = 'a'", &[]).await }))
+        .await;
+    assert_eq!(changed.unwrap(), 1);
+    let rows = db.query("SELECT n FROM t WHERE name = 'a'", &[]).await.unwrap();
+    assert_eq!(rows[0].int(0).unwrap(), 2);
+    db.close().await;
+}

@@ -76,7 +76,18 @@ impl Postgres {
             })?
             .application_name(&format!("lodeway-{schema}"))
             // Compiling a statement takes longer than running any of ours.
-            .options([("search_path", schema), ("jit", "off")])
+            .options([
+                ("search_path", schema),
+                ("jit", "off"),
+                (
+                    "plan_cache_mode",
+                    if options.plans_once {
+                        "force_generic_plan"
+                    } else {
+                        "auto"
+                    },
+                ),
+            ])
             .statement_cache_capacity(128)
             .disable_statement_logging();
         let size = options.pool_size.max(1);
