@@ -1,5 +1,9 @@
 //! Metrics over a scheduler and two executors are those of one state in one process.
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -55,7 +59,7 @@ impl Place {
         let folder = TempDir::new().unwrap();
         let rows = Rows::new(rows, 7);
         std::fs::create_dir(folder.path().join("data")).unwrap();
-        rows.write(&folder.path().join("data"), parts);
+        rows.write(&folder.path().join("data"), 0, parts);
         Self { folder, rows }
     }
 
@@ -77,6 +81,8 @@ fn two_executors_give_what_one_process_gives() {
         cluster.begin(&place.data(), &[arguments, more].concat()).report()
     };
 
+    let alone = Cluster::none(&place.data(), &CHURN).report();
+    assert_same(&alone, &place.rows.churn());
     let churn = run(&CHURN, &["--slice", "plan"]);
     assert_eq!(churn["task"], "classification");
     assert_same(&churn, &place.rows.churn());
@@ -105,13 +111,16 @@ fn two_executors_give_what_one_process_gives() {
 
 #[test]
 fn an_executor_lost_in_the_middle_changes_nothing() {
-    let place = Place::new(2_000_000, 16);
+    const PARTS: usize = 16;
+    let place = Place::new(2_000_000, PARTS);
     let mut cluster = Cluster::start(place.folder.path(), 2);
     let mut running = cluster.begin(&place.data(), &CHURN);
     wait_for("the first output", || cluster.executors[0].outputs() > 0);
     cluster.executors[0].lose();
     assert!(running.is_running(), "it was lost in the middle");
     assert_same(&running.report(), &place.rows.churn());
+    // What was lost was done again: the states of all parts, and the report.
+    assert!(cluster.executors[1].outputs() > PARTS);
 }
 
 #[test]

@@ -11,7 +11,16 @@ use std::{
 
 use serde_json::Value;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_lodeway-ballista");
+/// The program, which examples find beside their own folder.
+fn program() -> PathBuf {
+    if let Some(known) = option_env!("CARGO_BIN_EXE_lodeway-ballista") {
+        return known.into();
+    }
+    let own = std::env::current_exe().expect("this program");
+    let folder = own.parent().and_then(Path::parent).expect("a folder");
+    folder.join("lodeway-ballista")
+}
+
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -96,7 +105,7 @@ impl Cluster {
     pub fn start(folder: &Path, executors: usize) -> Self {
         let log = |name: &str| File::create(folder.join(format!("{name}.log"))).expect("a log");
         let mut scheduler = Process::spawn(
-            Command::new(PROGRAM)
+            Command::new(program())
                 .args(["scheduler", "--listen", "127.0.0.1:0", "--executor-timeout", "4"])
                 .args(["--ready-executors", &executors.to_string()])
                 .env("RUST_LOG", "info")
@@ -111,7 +120,7 @@ impl Cluster {
             let folder = folder.join(format!("executor-{place}"));
             std::fs::create_dir(&folder).expect("a folder");
             let process = Process::spawn(
-                Command::new(PROGRAM)
+                Command::new(program())
                     .args(["executor", "--scheduler", address, "--cores", "1"])
                     .args(["--port", &free_port().to_string()])
                     .args(["--grpc-port", &free_port().to_string()])
@@ -132,6 +141,18 @@ impl Cluster {
         cluster
     }
 
+    /// Begins to evaluate in one process, with no cluster.
+    pub fn none(data: &Path, arguments: &[&str]) -> Process {
+        Process::spawn(
+            Command::new(program())
+                .args(["evaluate", "--data"])
+                .arg(data)
+                .args(arguments)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        )
+    }
+
     fn is_ready(&self) -> bool {
         let ask = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(&self.address)?;
@@ -150,7 +171,7 @@ impl Cluster {
     /// Begins to evaluate. Executors fetch from each other over the network, as if they were on several machines.
     pub fn begin(&self, data: &Path, arguments: &[&str]) -> Process {
         Process::spawn(
-            Command::new(PROGRAM)
+            Command::new(program())
                 .args(["evaluate", "--scheduler", &self.address, "--data"])
                 .arg(data)
                 .args(["--set", "ballista.shuffle.force_remote_read=true"])

@@ -79,14 +79,11 @@ impl Rows {
         self.churned.len()
     }
 
-    /// Writes parts of equal size.
-    pub fn write(&self, folder: &Path, parts: usize) {
+    /// Writes parts of equal size, numbered from `first` on.
+    pub fn write(&self, folder: &Path, first: usize, parts: usize) {
         let size = self.len().div_ceil(parts);
-        for (place, batch) in (0..parts).map(|part| (part, self.batch(part * size, size))) {
-            let file = File::create(folder.join(format!("part-{place:03}.parquet"))).unwrap();
-            let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
-            writer.write(&batch).unwrap();
-            writer.close().unwrap();
+        for part in 0..parts {
+            write(folder, first + part, &self.batch(part * size, size));
         }
     }
 
@@ -187,6 +184,13 @@ impl Rows {
             .unwrap();
         metrics_json(&State::Regression(Box::new(state)), 0.95).unwrap()
     }
+}
+
+fn write(folder: &Path, part: usize, batch: &RecordBatch) {
+    let file = File::create(folder.join(format!("part-{part:03}.parquet"))).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
 }
 
 /// Metrics of the order of rows, whose terms are added in another order after a merge.
