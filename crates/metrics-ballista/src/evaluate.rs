@@ -39,7 +39,8 @@ pub struct Evaluation {
     /// A slice with fewer rows has no metrics.
     pub slice_rows: u64,
     /// Up to so many values (rows, times classes if there are more than two) states carry the scores or errors that the
-    /// metrics of an order need. Of more the engine sorts them, slices go without, and so does ROC AUC over more classes.
+    /// metrics of an order need, if nothing else will do. Past it slices go without these metrics, and so does ROC AUC over
+    /// more than two classes; for all rows of two classes, and for numbers, the engine sorts.
     pub held_values: u64,
     /// Coverage of the intervals.
     pub confidence: f64,
@@ -58,6 +59,10 @@ pub struct Probability {
     pub column: String,
 }
 
+/// From here on the engine's sort, which all executors share, costs less time and memory than states with scores, which one
+/// executor merges.
+const WALKED_FROM: u64 = 1 << 22;
+
 /// The name of the table in queries.
 pub(crate) const TABLE: &str = "evaluated";
 
@@ -66,19 +71,23 @@ pub(crate) const TABLE: &str = "evaluated";
 /// The report has the names of that of `lodeway evaluate --output json`: `task`, `rows`, `metrics`, `slices`, `intervals`.
 /// Errors: those of reading, `INVALID_FIELD` for columns that are not there or do not fit, `LIMIT_EXCEEDED`.
 pub async fn evaluate(context: &SessionContext, evaluation: &Evaluation) -> Result<Value> {
+    report::check_confidence(evaluation.confidence).map_err(engine)?;
     context
         .register_parquet(TABLE, &evaluation.data, ParquetReadOptions::default())
         .await?;
     let table = context.table(TABLE).await?;
     let schema = table.schema().as_arrow().clone();
-    let is_held = rows_of(&evaluation.data).await? <= most_rows(evaluation);
-    let state = state(evaluation, &schema, is_held)?;
-    let metrics = format!("{EVALUATION_METRICS}({state}, {:?})", evaluation.confidence);
-    let mut report = if is_held {
-        held(context, &metrics).await?
+    let rows = rows_of(&evaluation.data).await?;
+    let are_held = rows <= most_rows(evaluation);
+    let are_walked = !are_held || rows > WALKED_FROM && order::is_complete(evaluation, &schema)?;
+    let of = |holds| state(evaluation, &schema, holds);
+    let metrics = |state: &str| format!("{EVALUATION_METRICS}({state}, {:?})", evaluation.confidence);
+    let mut report = if are_walked {
+        walked(context, evaluation, &schema, &of(false)?).await?
     } else {
-        sorted(context, evaluation, &schema, &state).await?
+        held(context, &metrics(&of(true)?)).await?
     };
+    let metrics = metrics(&of(are_held)?);
     let mut slices = Vec::new();
     for column in &evaluation.slices {
         let value = identifier(column);
@@ -106,8 +115,8 @@ async fn held(context: &SessionContext, metrics: &str) -> Result<Value> {
     parse(&report.ok_or_else(|| invalid("data", "has no rows"))?)
 }
 
-/// The report of more rows.
-async fn sorted(
+/// The report of rows whose scores are read in the engine's order.
+async fn walked(
     context: &SessionContext,
     evaluation: &Evaluation,
     schema: &Schema,
@@ -194,12 +203,12 @@ fn slices_of(column: &str, least: u64, batches: &[RecordBatch]) -> Result<Vec<Va
 }
 
 /// The call that makes the state.
-fn state(evaluation: &Evaluation, schema: &Schema, is_held: bool) -> Result<String> {
+fn state(evaluation: &Evaluation, schema: &Schema, holds: bool) -> Result<String> {
     let column = |name: &Option<String>| name.as_deref().map_or("NULL".to_owned(), identifier);
     let (target, prediction) = (identifier(&evaluation.target), column(&evaluation.prediction));
     let weight = column(&evaluation.weight);
     let most = usize::try_from(most_rows(evaluation)).unwrap_or(usize::MAX);
-    let max_rows = Some(if is_held { most } else { 0 });
+    let max_rows = Some(if holds { most } else { 0 });
     Ok(match task(evaluation, schema)? {
         Task::Classification => {
             let settings = json_literal(&ClassificationSettings {
@@ -219,7 +228,7 @@ fn state(evaluation: &Evaluation, schema: &Schema, is_held: bool) -> Result<Stri
     })
 }
 
-fn task(evaluation: &Evaluation, schema: &Schema) -> Result<Task> {
+pub(crate) fn task(evaluation: &Evaluation, schema: &Schema) -> Result<Task> {
     let target = type_of(schema, &evaluation.target)?;
     match Kind::of("target", target)? {
         _ if evaluation.task.is_some() || !evaluation.probabilities.is_empty() => {

@@ -131,7 +131,8 @@ struct EvaluateArguments {
     /// The quantile of the pinball loss.
     #[arg(long, default_value_t = 0.5, value_name = "SHARE")]
     quantile: f64,
-    /// Up to so many rows states carry the scores that ROC AUC and medians need; of more the engine sorts them.
+    /// Up to so many rows (times classes, of more than two) slices, and ROC AUC over more than two classes, have the
+    /// metrics that need all scores.
     #[arg(long, default_value_t = 1 << 25, value_name = "COUNT")]
     held_values: u64,
     /// Parts that the data is read in.

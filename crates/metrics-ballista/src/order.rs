@@ -12,14 +12,14 @@ use datafusion::{
 };
 use futures::TryStreamExt as _;
 use lodeway_metrics::{
-    Estimate, FromRuns, Label, MedianRule, MedianSearch, ProbabilityClasses, Ranking, ScoredRow, State,
+    Estimate, FromRuns, Label, MedianRule, MedianSearch, ProbabilityClasses, Ranking, ScoredRow, State, Task,
     default_positive, normal::z_of,
 };
 
 use crate::{
     Evaluation,
     error::{engine, invalid},
-    evaluate::{TABLE, again, classification_spec, collect, identifier, number},
+    evaluate::{TABLE, again, classification_spec, collect, identifier, number, task},
 };
 
 /// Every metric of a state that holds no scores; those of the order of rows are walked for, in the engine's order.
@@ -46,6 +46,14 @@ pub(crate) async fn finish(
             state.finish(confidence, Some(median)).map_err(engine)
         }
     }
+}
+
+/// Whether [`finish`] leaves nothing out that a state with scores would have.
+pub(crate) fn is_complete(evaluation: &Evaluation, schema: &Schema) -> Result<bool> {
+    Ok(match task(evaluation, schema)? {
+        Task::Regression => true,
+        Task::Classification => two_classes(evaluation, schema)?.is_some(),
+    })
 }
 
 /// The column with the probability of the positive class, and whether a row is of that class, if there are two.

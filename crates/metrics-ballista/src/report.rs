@@ -30,14 +30,19 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
 ///
 /// Errors: `INVALID_FIELD` for a confidence outside (0, 1), a state without weight, and classes that do not fit.
 pub fn metrics_json(state: &State, confidence: f64) -> lodeway_domain::Result<Value> {
-    if !(confidence > 0.0 && confidence < 1.0) {
-        return Err(lodeway_domain::Error::invalid(
-            "confidence",
-            "is not between 0 and 1",
-        ));
-    }
+    check_confidence(confidence)?;
     let metrics = state.finish(confidence)?;
     Ok(json_of(state.task(), state.rows(), &metrics))
+}
+
+pub(crate) fn check_confidence(confidence: f64) -> lodeway_domain::Result<()> {
+    if confidence > 0.0 && confidence < 1.0 {
+        return Ok(());
+    }
+    Err(lodeway_domain::Error::invalid(
+        "confidence",
+        "is not between 0 and 1",
+    ))
 }
 
 pub(crate) fn json_of(task: Task, rows: u64, metrics: &BTreeMap<String, Estimate>) -> Value {

@@ -102,10 +102,14 @@ fn two_executors_give_what_one_process_gives() {
 
     // More rows than a state may hold: the engine sorts them.
     let few = ["--held-values", "1000"];
-    assert_same(&run(&CHURN, &few), &place.rows.churn());
     assert_same(&run(&PRICE, &few), &place.rows.price());
+    let churn = run(&CHURN, &[few.as_slice(), &["--slice", "plan"]].concat());
+    assert_same(&churn, &place.rows.churn());
+    let gold = &slice(&churn, "gold")["metrics"];
+    assert!(gold["log_loss"].is_object() && gold["roc_auc"].is_null());
     for executor in &cluster.executors {
         assert!(executor.outputs() > 0, "both executors did some of it");
+        assert!(executor.process.peak_memory() < 512, "in little memory");
     }
 }
 

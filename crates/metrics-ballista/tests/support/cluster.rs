@@ -43,6 +43,19 @@ impl Process {
         self.0.try_wait().expect("its state").is_none()
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// The most memory it had at a time, in MiB; 0 where the system does not tell.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kibibytes.unwrap_or(0) / 1024
+    }
+
     /// What it printed; it has to end well.
     pub fn report(self) -> Value {
         let output = self.output();
