@@ -12,7 +12,8 @@ use lodeway_metrics::{ClassificationSpec, State, Task};
 use serde_json::{Value, json};
 
 use crate::{
-    CLASSIFICATION_STATE, ClassificationSettings, EVALUATION_METRICS, REGRESSION_STATE, RegressionSettings,
+    CLASSIFICATION_STATE, ClassificationSettings, EVALUATION_METRICS, EVALUATION_METRICS_OR_NOTE,
+    REGRESSION_STATE, RegressionSettings,
     columns::Kind,
     error::{engine, invalid},
     local, order, report,
@@ -71,7 +72,8 @@ pub(crate) const TABLE: &str = "evaluated";
 /// The report has the names of that of `lodeway evaluate --output json`: `task`, `rows`, `metrics`, `slices`, `intervals`.
 /// Errors: those of reading, `INVALID_FIELD` for columns that are not there or do not fit, `LIMIT_EXCEEDED`.
 pub async fn evaluate(context: &SessionContext, evaluation: &Evaluation) -> Result<Value> {
-    report::check_confidence(evaluation.confidence).map_err(engine)?;
+    let confidence = evaluation.confidence;
+    report::check_confidence(confidence).map_err(engine)?;
     context
         .register_parquet(TABLE, &evaluation.data, ParquetReadOptions::default())
         .await?;
@@ -81,13 +83,13 @@ pub async fn evaluate(context: &SessionContext, evaluation: &Evaluation) -> Resu
     let are_held = rows <= most_rows(evaluation);
     let are_walked = !are_held || rows > WALKED_FROM && order::is_complete(evaluation, &schema)?;
     let of = |holds| state(evaluation, &schema, holds);
-    let metrics = |state: &str| format!("{EVALUATION_METRICS}({state}, {:?})", evaluation.confidence);
     let mut report = if are_walked {
         walked(context, evaluation, &schema, &of(false)?).await?
     } else {
-        held(context, &metrics(&of(true)?)).await?
+        let state = of(true)?;
+        held(context, &format!("{EVALUATION_METRICS}({state}, {confidence:?})")).await?
     };
-    let metrics = metrics(&of(are_held)?);
+    let metrics = format!("{EVALUATION_METRICS_OR_NOTE}({}, {confidence:?})", of(are_held)?);
     let mut slices = Vec::new();
     for column in &evaluation.slices {
         let value = identifier(column);
@@ -101,7 +103,7 @@ pub async fn evaluate(context: &SessionContext, evaluation: &Evaluation) -> Resu
     }
     if let Some(fields) = report.as_object_mut() {
         fields.insert("slices".to_owned(), Value::Array(slices));
-        let intervals = json!({ "confidence": evaluation.confidence, "replicates": 0 });
+        let intervals = json!({ "confidence": confidence, "replicates": 0 });
         fields.insert("intervals".to_owned(), intervals);
     }
     Ok(report)
@@ -182,18 +184,18 @@ fn slices_of(column: &str, least: u64, batches: &[RecordBatch]) -> Result<Vec<Va
     for batch in batches {
         let rows = batch.column(1).as_primitive::<Int64Type>().values().iter();
         for ((value, rows), report) in texts(batch, 0).into_iter().zip(rows).zip(texts(batch, 2)) {
-            let metrics = match &report {
-                None => json!({}),
-                Some(report) => parse(report)?["metrics"].take(),
+            let mut report = match &report {
+                None => json!({ "metrics": {}, "note": format!("fewer than {least} rows") }),
+                Some(report) => parse(report)?,
             };
             let mut slice = json!({
                 "column": column,
                 "value": value.clone().unwrap_or_default(),
                 "rows": rows,
-                "metrics": metrics,
+                "metrics": report["metrics"].take(),
             });
-            if report.is_none() {
-                slice["note"] = json!(format!("fewer than {least} rows"));
+            if let Some(note) = report.get("note") {
+                slice["note"] = note.clone();
             }
             found.push(((value.is_none(), value), slice));
         }

@@ -24,6 +24,6 @@ mod settings;
 pub use aggregate::{CLASSIFICATION_STATE, REGRESSION_STATE, aggregate_functions};
 pub use cluster::{ExecutorOptions, Scheduler, SchedulerOptions, run_executor};
 pub use evaluate::{Evaluation, Probability, evaluate};
-pub use report::{EVALUATION_METRICS, metrics_json, scalar_functions};
+pub use report::{EVALUATION_METRICS, EVALUATION_METRICS_OR_NOTE, metrics_json, scalar_functions};
 pub use session::{client, function_registry, local, session_state};
 pub use settings::{ClassificationSettings, RegressionSettings};

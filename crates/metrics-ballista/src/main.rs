@@ -4,6 +4,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    process::ExitCode,
     time::Duration,
 };
 
@@ -143,16 +144,26 @@ struct EvaluateArguments {
     settings: Vec<(String, String)>,
 }
 
+/// The data or the command line is wrong, or something failed.
+const WRONG: u8 = 2;
+
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
         .with_writer(std::io::stderr)
         .init();
-    match Cli::parse().command {
+    let done = match Cli::parse().command {
         Command::Scheduler(arguments) => scheduler(arguments).await,
         Command::Executor(arguments) => executor(arguments).await,
         Command::Evaluate(arguments) => report(*arguments).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lodeway-ballista: {error:#}");
+            ExitCode::from(WRONG)
+        }
     }
 }
 

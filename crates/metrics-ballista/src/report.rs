@@ -21,9 +21,14 @@ use crate::error::{engine, invalid};
 /// `lodeway evaluate --output json`. Intervals are analytic, of 0.95 by default.
 pub const EVALUATION_METRICS: &str = "evaluation_metrics";
 
-/// The function, to be registered wherever plans are made or run.
+/// `evaluation_metrics_or_note(state [, confidence])` is the same for one of many slices: where there are no metrics, because
+/// no row has weight, say, a `note` says why.
+pub const EVALUATION_METRICS_OR_NOTE: &str = "evaluation_metrics_or_note";
+
+/// Both functions, to be registered wherever plans are made or run.
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    vec![Arc::new(ScalarUDF::from(EvaluationMetrics::new()))]
+    let of = |name| Arc::new(ScalarUDF::from(EvaluationMetrics::new(name)));
+    vec![of(EVALUATION_METRICS), of(EVALUATION_METRICS_OR_NOTE)]
 }
 
 /// The metrics of a state as JSON.
@@ -71,14 +76,16 @@ fn number(value: f64) -> Option<f64> {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct EvaluationMetrics {
+    name: &'static str,
     signature: Signature,
 }
 
 impl EvaluationMetrics {
-    fn new() -> Self {
+    fn new(name: &'static str) -> Self {
         let state = TypeSignature::Exact(vec![DataType::Binary]);
         let confidence = TypeSignature::Exact(vec![DataType::Binary, DataType::Float64]);
         Self {
+            name,
             signature: Signature::one_of(vec![state, confidence], Volatility::Immutable),
         }
     }
@@ -86,7 +93,7 @@ impl EvaluationMetrics {
 
 impl ScalarUDFImpl for EvaluationMetrics {
     fn name(&self) -> &str {
-        EVALUATION_METRICS
+        self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -117,7 +124,15 @@ impl ScalarUDFImpl for EvaluationMetrics {
             let confidence =
                 confidence.map_or_else(|| Options::default().confidence, |values| values.value(row));
             let state = State::decode(bytes).map_err(engine)?;
-            let json = metrics_json(&state, confidence).map_err(engine)?;
+            let json = match metrics_json(&state, confidence) {
+                Err(why) if self.name == EVALUATION_METRICS_OR_NOTE => json!({
+                    "task": state.task().to_string(),
+                    "rows": state.rows(),
+                    "metrics": {},
+                    "note": why.to_string(),
+                }),
+                other => other.map_err(engine)?,
+            };
             texts.append_value(json.to_string());
         }
         let texts: ArrayRef = Arc::new(texts.finish());

@@ -92,6 +92,30 @@ async fn no_rows_are_no_report() {
 }
 
 #[tokio::test]
+async fn many_slices_have_a_state_each() {
+    let rows = "SELECT value % 100000 AS slice, value AS y, value + 1.5 AS p FROM generate_series(1, 200000)";
+    let query =
+        format!("SELECT evaluation_metrics(regression_state(y, p)) FROM ({rows}) AS rows GROUP BY slice");
+    let found = reports(&query).await.expect("reports");
+    assert_eq!(found.len(), 100_000);
+    for report in found {
+        assert_eq!(report["rows"], 2);
+        assert_eq!(report["metrics"]["mae"]["value"], 1.5);
+    }
+}
+
+#[tokio::test]
+async fn a_slice_without_weight_has_a_note() {
+    let rows = "(VALUES ('a', 1.0, 1.5, 1.0), ('b', 1.0, 1.5, 0.0)) AS rows(slice, y, p, w) GROUP BY slice ORDER BY slice";
+    let of = |function: &str| format!("SELECT {function}(regression_state(y, p, w)) FROM {rows}");
+    let weight = error(&of("evaluation_metrics")).await;
+    let found = reports(&of("evaluation_metrics_or_note")).await.expect("reports");
+    assert_eq!(found[0]["metrics"]["mae"]["value"], 0.5);
+    let note = found[1]["note"].as_str().expect("a note");
+    assert!(weight.contains(note), "{weight}: {note}");
+}
+
+#[tokio::test]
 async fn settings_reach_the_states() {
     let rows = "FROM (VALUES (1, 1, 0.9), (0, 1, 0.6), (1, 0, 0.4), (0, 0, 0.3)) AS rows(y, p, s)";
     let state = |settings: &str| {
