@@ -19,10 +19,16 @@ pub struct Options {
     /// Only deployment files.
     #[arg(long)]
     deploy: bool,
+    /// Only the metrics in a cluster of Ballista, whose first build takes half an hour of a core; part of nothing else.
+    #[arg(long, conflicts_with_all = ["rust", "clients", "deploy"])]
+    engine: bool,
 }
 
 /// Runs the parts asked for, or all of them.
 pub fn run(options: &Options) -> Result<()> {
+    if options.engine {
+        return engine();
+    }
     let all = !(options.rust || options.clients || options.deploy);
     setup::postgres()?;
     setup::strace()?;
@@ -58,6 +64,20 @@ pub fn run(options: &Options) -> Result<()> {
     }
     Ok(())
 }
+
+/// Format, lints and tests of the crate that is a workspace of its own.
+fn engine() -> Result<()> {
+    let in_engine = |words: &[&str], after: &[&str]| {
+        let mut cargo = cargo();
+        cargo.args(words).args(["--manifest-path", ENGINE]).args(after);
+        crate::run(&mut cargo)
+    };
+    in_engine(&["fmt"], &["--", "--check"])?;
+    in_engine(&["test"], &["--quiet", "--locked"])
+}
+
+/// The manifest of the engine's adapter.
+const ENGINE: &str = "crates/metrics-ballista/Cargo.toml";
 
 /// The binary that whole-house tests and clients drive.
 fn binary() -> PathBuf {

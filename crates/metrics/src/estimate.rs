@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The version of every metric: it changes when the same rows would give another number.
+pub const METRIC_VERSION: u32 = 1;
+
 /// How an interval was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -137,7 +137,11 @@ fn intervals_of_runs_of_classes_are_those_of_memory() {
 }
 
 fn classify(rows: &[Row], classes: u8, weighted: bool) -> ClassificationState {
-    let mut state = ClassificationState::new(classifier(usize::from(classes))).unwrap();
+    classify_by(classifier(usize::from(classes)), rows, classes, weighted)
+}
+
+fn classify_by(spec: ClassificationSpec, rows: &[Row], classes: u8, weighted: bool) -> ClassificationState {
+    let mut state = ClassificationState::new(spec).unwrap();
     let y: Vec<i64> = rows.iter().map(|row| i64::from(row.0 % classes)).collect();
     let p: Vec<i64> = rows.iter().map(|row| i64::from(row.1 % classes)).collect();
     let w: Vec<f64> = rows.iter().map(|row| row.3).collect();
@@ -156,7 +160,11 @@ fn classify(rows: &[Row], classes: u8, weighted: bool) -> ClassificationState {
 }
 
 fn regress(rows: &[Row], weighted: bool) -> RegressionState {
-    let mut state = RegressionState::new(RegressionSpec::default()).unwrap();
+    regress_by(RegressionSpec::default(), rows, weighted)
+}
+
+fn regress_by(spec: RegressionSpec, rows: &[Row], weighted: bool) -> RegressionState {
+    let mut state = RegressionState::new(spec).unwrap();
     let y: Vec<f64> = rows.iter().map(|row| 1e4 + f64::from(row.0) + row.2).collect();
     let p: Vec<f64> = rows
         .iter()
@@ -197,6 +205,26 @@ proptest! {
         match (whole.finish(0.95, None), merged.finish(0.95, None)) {
             (Ok(a), Ok(b)) => same(&a, &b),
             (a, b) => prop_assert!(a.is_err() && b.is_err()),
+        }
+    }
+
+    #[test]
+    fn a_state_without_scores_has_all_but_the_metrics_of_an_order(rows in rows(), cut in 0_usize..120, classes in 2_u8..4, weighted: bool) {
+        let halves = rows.split_at(cut.min(rows.len()));
+        let spec = || ClassificationSpec { max_rows: 0, ..classifier(usize::from(classes)) };
+        let mut merged = classify_by(spec(), halves.0, classes, weighted);
+        let other = classify_by(spec(), halves.1, classes, weighted);
+        merged.merge(&ClassificationState::decode(&other.encode()).unwrap()).unwrap();
+        if let Ok(mut whole) = classify(&rows, classes, weighted).finish(0.95, None) {
+            whole.retain(|name, _| !name.starts_with("roc_auc") && name != "average_precision");
+            same(&whole, &merged.finish(0.95, None).unwrap());
+        }
+        let spec = || RegressionSpec { max_rows: 0, ..RegressionSpec::default() };
+        let mut merged = regress_by(spec(), halves.0, weighted);
+        merged.merge(&regress_by(spec(), halves.1, weighted)).unwrap();
+        if let Ok(mut whole) = regress(&rows, weighted).finish(0.95, None) {
+            whole.remove("median_absolute_error");
+            same(&whole, &merged.finish(0.95, None).unwrap());
         }
     }
 

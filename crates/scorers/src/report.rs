@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use lodeway_domain::{Error, Result};
+pub use lodeway_metrics::METRIC_VERSION;
 use lodeway_metrics::{Confusion, Estimate};
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +11,6 @@ use crate::{compare::Compared, curves::Curves, plan::Task, thresholds::Verdict};
 
 /// The version of [`Report`]'s JSON; fields are only ever added within one.
 pub const REPORT_VERSION: u32 = 1;
-
-/// The version of every metric: it changes when the same rows would give another number.
-pub const METRIC_VERSION: u32 = 1;
 
 /// The result of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

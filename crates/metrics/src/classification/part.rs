@@ -16,6 +16,8 @@ pub(crate) struct ProbabilityPart {
     pub(crate) positive: usize,
     pub(super) sums: ProbabilityState,
     pub(super) order: Order,
+    /// Scores are held; else the metrics of their order are left out.
+    pub(super) holds_order: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +79,7 @@ impl ProbabilityPart {
             } else {
                 Order::Multi(ClassScores::new(labels.len(), spec.max_rows))
             },
+            holds_order: spec.max_rows > 0,
             labels,
         })
     }
@@ -134,6 +137,7 @@ impl ProbabilityPart {
                 self.sums
                     .update(places, Probabilities::PerClass(values), weights)?;
                 match sink {
+                    _ if !self.holds_order => Ok(()),
                     None => scores.update(places, values, weights),
                     Some(sink) => scores.update_or_spill(places, values, weights, sink),
                 }
@@ -168,6 +172,7 @@ impl ProbabilityPart {
                     &column
                 };
                 match sink {
+                    _ if !self.holds_order => Ok(()),
                     None => scores.update(score, &is_positive, weights),
                     Some(sink) => scores.update_or_spill(score, &is_positive, weights, sink),
                 }
@@ -189,6 +194,7 @@ impl ProbabilityPart {
             Order::Binary(scores) => {
                 let ranked = match from_runs {
                     Some(FromRuns::Ranked(ranked)) => ranked,
+                    _ if !self.holds_order => return Ok(()),
                     _ if scores.spilled() == 0 => scores.ranking().finish(),
                     _ => return Err(missing_runs()),
                 };
@@ -202,6 +208,7 @@ impl ProbabilityPart {
                 );
                 let areas = match from_runs {
                     Some(FromRuns::Classes(areas)) => areas,
+                    _ if !self.holds_order => return Ok(()),
                     _ if scores.spilled() == 0 => scores.auc(z),
                     _ => return Err(missing_runs()),
                 };

@@ -18,7 +18,8 @@ pub struct RegressionSpec {
     pub quantile: f64,
     /// How a weighted median is taken.
     pub median: MedianRule,
-    /// Rows that are held for the median; more need a [`ScoreSink`].
+    /// Rows that are held for the median; more need a [`ScoreSink`]. With 0 it is left out, unless
+    /// [`RegressionState::finish`] is given it.
     pub max_rows: usize,
 }
 
@@ -41,7 +42,7 @@ pub struct RegressionState {
 }
 
 impl RegressionState {
-    const KIND: u8 = 7;
+    pub(crate) const KIND: u8 = 7;
     const WHAT: &'static str = "regression";
 
     /// No rows yet. Errors: `INVALID_FIELD` for a quantile outside [0, 1].
@@ -59,6 +60,9 @@ impl RegressionState {
     /// [`RegressionSpec::max_rows`]. After an error the state is not to be used.
     pub fn update(&mut self, target: &[f64], predicted: &[f64], weights: Option<&[f64]>) -> Result<()> {
         self.sums.update(target, predicted, weights)?;
+        if self.spec.max_rows == 0 {
+            return Ok(());
+        }
         self.errors.update(target, predicted, weights, None)
     }
 
@@ -74,6 +78,9 @@ impl RegressionState {
         sink: &mut dyn ScoreSink,
     ) -> Result<()> {
         self.sums.update(target, predicted, weights)?;
+        if self.spec.max_rows == 0 {
+            return Ok(());
+        }
         self.errors.update(target, predicted, weights, Some(sink))
     }
 
@@ -121,6 +128,7 @@ impl RegressionState {
         self.sums.put_metrics(z, &mut put);
         let median = match median {
             Some(median) => median,
+            None if self.spec.max_rows == 0 => return Ok(metrics),
             None if self.errors.spilled() == 0 => self.errors.median(self.spec.median, z),
             None => return Err(Error::invalid("median", "is needed, because errors were spilled")),
         };
