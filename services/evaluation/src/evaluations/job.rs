@@ -226,7 +226,12 @@ impl Job {
         if !judge::is_wanted(spec) {
             return Ok(());
         }
-        let (replay, wanted) = self.kept(cx).await?.answers(spec, data)?;
+        let kept = self.kept(cx).await?;
+        let (replay, wanted) = kept.answers(spec, data)?;
+        if wanted.is_compared() && kept.of(PartOf::Judge).is_empty() {
+            // What cannot be measured is said before judges cost anything.
+            self.measure(spec, data, &kept).await?;
+        }
         let place = (files::location(id), self.work.clone());
         let bench = Bench::open(&self.site, cx, self.keeper.lease(), spec, models, &wanted, place).await?;
         let done = self.site.store.parts(id).await?;

@@ -65,7 +65,7 @@ pub(super) struct Measured {
 
 impl Wanted {
     /// Whether there is anything that answers are compared with, judges aside.
-    fn is_compared(&self) -> bool {
+    pub(super) fn is_compared(&self) -> bool {
         self.target.is_some() || self.expected.is_some()
     }
 }

@@ -333,3 +333,35 @@ async fn answers_are_judged_without_anything_expected() {
         "{refused:?}"
     );
 }
+
+#[tokio::test]
+async fn what_cannot_be_measured_costs_no_judgement() {
+    let (llm, folder) = (ScriptedLlm::start().unwrap(), tempfile::tempdir().unwrap());
+    llm.answer_with(judgement);
+    let bench = Bench::new(Some(gateway(folder.path(), &llm).await)).await;
+    let lines = "question,said,right\nWho?,I,I\nWhere?,Here,\nWhen?,Now,Now\n";
+    let dataset = bench.put("0/data/gap.csv", lines).await;
+    let mut wanted = spec(&dataset, "");
+    let roles = roles_of(&mut wanted);
+    roles.prompt = "question".to_owned();
+    roles.answer = "said".to_owned();
+    roles.expected_answer = "right".to_owned();
+    wanted.scorers = vec![judge("concise", wire::JudgeKind::Conciseness)];
+    let made = bench.create(wanted.clone()).await.unwrap();
+    let failed = bench.ended(&made.evaluation_id).await;
+    assert_eq!(failed.state(), State::Failed);
+    assert!(
+        failed.error.contains("`right` is missing") && failed.error.contains("1 of 3 rows"),
+        "{}",
+        failed.error
+    );
+    assert_eq!(llm.calls(), 0);
+
+    wanted.options = Some(wire::EvaluationOptions {
+        max_failed_share: Some(0.5),
+        ..wire::EvaluationOptions::default()
+    });
+    let done = bench.evaluate(wanted).await;
+    assert_eq!(metric(&done, "exact_match").samples, 2);
+    assert_eq!(metric(&done, "concise/scored").value, 3.0);
+}
