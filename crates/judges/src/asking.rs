@@ -218,7 +218,7 @@ impl<'a> Asking<'a> {
     where
         F: Future<Output = Result<T, CallError>>,
     {
-        let (mut failed, mut late) = (0, 0);
+        let (mut failed, mut late, mut crowded) = (0, 0, 0);
         let mut answers = pace.answers();
         loop {
             let slot = pace.slot().await;
@@ -230,12 +230,18 @@ impl<'a> Asking<'a> {
                 Ok(Err(error)) => error,
                 Err(_) => CallError::Timeout,
             };
+            let has_waited = matches!(error, CallError::Timeout) && slot.late();
             drop(slot);
             self.totals.failed_calls += 1;
             match &error {
                 CallError::Timeout => {
-                    late += 1;
-                    if late >= self.limits.timeout_attempts {
+                    // One that had company says little of this question; fewer go out at once now.
+                    if has_waited {
+                        crowded += 1;
+                    } else {
+                        late += 1;
+                    }
+                    if late >= self.limits.timeout_attempts || crowded >= self.limits.attempts {
                         return Err(error);
                     }
                 }

@@ -22,6 +22,9 @@ pub struct Limits {
     /// A rate limit does not count while other rows get answers.
     pub attempts: u32,
     /// How often one question is put in all while calls time out, 1 to 20.
+    ///
+    /// A call that went out beside others may have waited for them: it counts towards `attempts` instead, and fewer go out at
+    /// once from then on.
     pub timeout_attempts: u32,
     /// The first wait before asking again; it doubles with each attempt.
     pub backoff: Duration,

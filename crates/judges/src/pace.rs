@@ -41,7 +41,8 @@ pub(crate) struct Pace {
     asking: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// Halved by a rate limit and widened by one for each windowful of answers, as TCP's congestion window is (RFC 5681).
+/// Halved by a rate limit or calls that took too long, and widened by one for each windowful of answers, as TCP's congestion
+/// window is (RFC 5681).
 #[derive(Debug)]
 struct Window {
     size: f64,
@@ -49,6 +50,8 @@ struct Window {
     under_way: usize,
     answers: u64,
     quiet_until: Option<Instant>,
+    /// When calls that took too long halved it last.
+    narrowed: Option<Instant>,
 }
 
 impl Pace {
@@ -62,6 +65,7 @@ impl Pace {
                 under_way: 0,
                 answers: 0,
                 quiet_until: None,
+                narrowed: None,
             }),
             changed: Notify::new(),
             asking: Mutex::default(),
@@ -77,7 +81,11 @@ impl Pace {
                 let quiet_until = window.quiet_until.filter(|until| *until > Instant::now());
                 if quiet_until.is_none() && window.under_way < window.size as usize {
                     window.under_way += 1;
-                    return Slot(self);
+                    return Slot {
+                        pace: self,
+                        begun: Instant::now(),
+                        has_company: window.under_way > 1,
+                    };
                 }
                 quiet_until
             };
@@ -123,12 +131,31 @@ impl Pace {
 
 /// Room in the window for one call.
 #[derive(Debug)]
-pub(crate) struct Slot<'a>(&'a Pace);
+pub(crate) struct Slot<'a> {
+    pace: &'a Pace,
+    begun: Instant,
+    /// Whether others were under way when it began.
+    has_company: bool,
+}
+
+impl Slot<'_> {
+    /// The call took too long. True if it may have waited for others of ours: the other side may work on one at a time.
+    /// Calls that began together halve the window once.
+    pub(crate) fn late(&self) -> bool {
+        let mut window = lock(&self.pace.window);
+        let has_company = self.has_company || window.under_way > 1;
+        if has_company && window.narrowed.is_none_or(|at| at <= self.begun) {
+            window.size = (window.size / 2.0).max(1.0);
+            window.narrowed = Some(Instant::now());
+        }
+        has_company
+    }
+}
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        lock(&self.0.window).under_way -= 1;
-        self.0.changed.notify_waiters();
+        lock(&self.pace.window).under_way -= 1;
+        self.pace.changed.notify_waiters();
     }
 }
 

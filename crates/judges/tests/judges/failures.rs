@@ -78,6 +78,34 @@ async fn a_judge_that_never_answers_times_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_model_that_takes_one_call_at_a_time_judges_every_row() {
+    let score = json!({"reason": "r", "score": 5}).to_string();
+    let chat = Scripted::new(move |_, _| Reply::InTurn(Duration::from_secs(25), score.clone()));
+    // Eight at once at first: all but two of them would wait for longer than a call may take.
+    let runner = runner(vec![relevance()], models(&chat), Limits::default());
+    let results = all(&runner, (0..20).map(row).collect()).await.unwrap();
+    let kinds: Vec<_> = results.iter().map(|result| result.outcome.kind()).collect();
+    assert_eq!(kinds, [OutcomeKind::Scored; 20]);
+    // Late calls are few beside the answers: what is learned of one row holds for the next.
+    assert!(chat.calls() < 60, "{}", chat.calls());
+
+    // One that never answers is given up all the same.
+    let chat = Scripted::turns(vec![Reply::Never]);
+    let limits = Limits {
+        concurrency: 4,
+        ..Limits::default()
+    };
+    let runner = crate::support::runner(vec![relevance()], models(&chat), limits);
+    let results = all(&runner, (0..4).map(row).collect()).await.unwrap();
+    assert!(
+        results
+            .iter()
+            .all(|result| result.outcome.kind() == OutcomeKind::Timeout)
+    );
+    assert!(chat.calls() <= 20, "{}", chat.calls());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rate_limit_is_waited_for_as_asked() {
     let limit = |seconds| Reply::Limit(Some(Duration::from_secs(seconds)));
     let (kind, calls, took) = kind_of(vec![limit(7), limit(3), good()]).await;

@@ -22,6 +22,8 @@ pub enum Reply {
     Say(String),
     /// Says so after a while.
     Late(Duration, String),
+    /// Works on one call at a time, for so long.
+    InTurn(Duration, String),
     Cut(String),
     Refuse(String),
     Filter,
@@ -38,6 +40,7 @@ pub struct Scripted {
     script: Script,
     calls: AtomicUsize,
     under_way: AtomicUsize,
+    turn: tokio::sync::Mutex<()>,
     pub most_under_way: AtomicUsize,
     pub requests: Mutex<Vec<ChatRequest>>,
 }
@@ -48,6 +51,7 @@ impl Scripted {
             script: Box::new(script),
             calls: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
+            turn: tokio::sync::Mutex::default(),
             most_under_way: AtomicUsize::new(0),
             requests: Mutex::default(),
         })
@@ -92,6 +96,11 @@ impl Chat for Scripted {
             Reply::Say(text) => Ok(said(&text, FinishReason::Stop)),
             Reply::Late(wait, text) => {
                 tokio::time::sleep(wait).await;
+                Ok(said(&text, FinishReason::Stop))
+            }
+            Reply::InTurn(work, text) => {
+                let _turn = self.turn.lock().await;
+                tokio::time::sleep(work).await;
                 Ok(said(&text, FinishReason::Stop))
             }
             Reply::Cut(text) => Ok(said(&text, FinishReason::Length)),

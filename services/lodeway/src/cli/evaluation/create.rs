@@ -22,7 +22,7 @@ use crate::cli::{
     Done, Failure, artifact,
     connect::Client,
     output::{Format, key_value},
-    parse::share,
+    parse::{share, span},
     refused,
 };
 
@@ -53,6 +53,12 @@ pub struct OnPlatform {
     /// Have answers judged, for example `faithfulness=ROUTE`; repeatable.
     #[arg(long = "judge", value_name = "KIND=ROUTE", value_parser = key_value)]
     judges: Vec<(String, String)>,
+    /// How long one call of a judge may take, for example `5m`; default: a minute.
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    judge_timeout: Option<prost_types::Duration>,
+    /// Calls of each judge at a time; default: 4.
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    judge_concurrency: i32,
     /// How alike answer and expected answer are, by an embedding model: `models:/NAME/3`, `endpoint:NAME`, or a route for
     /// embeddings.
     #[arg(long = "similarity", value_name = "EMBEDDER")]
@@ -146,6 +152,12 @@ impl OnPlatform {
 
     async fn spec(self, asked: Asked, client: &Client) -> Result<EvaluationSpec, Failure> {
         let mut scorers = self.judges.iter().map(judge).collect::<Result<Vec<_>, _>>()?;
+        for scorer in &mut scorers {
+            if let Some(scorer::Scorer::Judge(judge)) = &mut scorer.scorer {
+                judge.timeout = self.judge_timeout;
+                judge.max_concurrency = self.judge_concurrency;
+            }
+        }
         scorers.extend(self.similarities.iter().map(|embedder| similarity(embedder)));
         scorers.extend(self.classifiers.iter().map(classifier));
         scorers.push(Scorer {
