@@ -44,11 +44,9 @@ impl Bootstrap {
 
     /// Fills `counts` with how often each row occurs in resample number `replicate`.
     pub fn draw(&self, replicate: u32, counts: &mut [u32]) {
-        let mut random = Random::new(self.seed, u64::from(replicate));
-        if self.resampling == Resampling::Poisson && counts.len() >= 100 {
-            for pair in counts.chunks_mut(2) {
-                pair.copy_from_slice(&random.poisson_pair()[..pair.len()]);
-            }
+        let mut random = self.stream(replicate);
+        if self.is_poisson(counts.len()) {
+            random.fill_poisson(counts);
             return;
         }
         counts.fill(0);
@@ -58,6 +56,14 @@ impl Bootstrap {
                 *count += 1;
             }
         }
+    }
+
+    fn stream(&self, replicate: u32) -> Random {
+        Random::new(self.seed, u64::from(replicate))
+    }
+
+    fn is_poisson(&self, rows: usize) -> bool {
+        self.resampling == Resampling::Poisson && rows >= 100
     }
 
     /// Computes `metrics` numbers on every resample: `compute` gets the counts of the rows and fills in the numbers, NaN
@@ -70,12 +76,7 @@ impl Bootstrap {
         metrics: usize,
         mut compute: impl FnMut(&[u32], &mut [f64]),
     ) -> Result<Replicates> {
-        if self.replicates == 0 || self.replicates > Self::MAX_REPLICATES {
-            return Err(Error::invalid(
-                "replicates",
-                format!("is not between 1 and {}", Self::MAX_REPLICATES),
-            ));
-        }
+        self.check()?;
         let mut counts = vec![0; rows];
         let mut values = vec![f64::NAN; metrics];
         let mut columns = vec![Vec::with_capacity(self.replicates as usize); metrics];
@@ -83,20 +84,113 @@ impl Bootstrap {
             self.draw(replicate, &mut counts);
             values.fill(f64::NAN);
             compute(&counts, &mut values);
-            for (column, &value) in columns.iter_mut().zip(&values) {
-                if !value.is_nan() {
-                    column.push(value);
+            keep(&mut columns, &values);
+        }
+        Ok(self.sorted(columns))
+    }
+
+    /// Computes `metrics` numbers on every resample out of sums over its rows: `compute` gets how many rows it has, the sum
+    /// of each column, and the slots to fill in. The resamples are those of [`Bootstrap::run`].
+    ///
+    /// Takes many rows for all resamples before the next ones, so that they are read from memory once.
+    pub(crate) fn run_sums(
+        &self,
+        data: &[Vec<f64>],
+        metrics: usize,
+        mut compute: impl FnMut(f64, &[f64], &mut [f64]),
+    ) -> Result<Replicates> {
+        const BLOCK: usize = 128;
+        self.check()?;
+        let rows = data.first().map_or(0, Vec::len);
+        let mut sums = vec![0.0; (data.len() + 1) * self.replicates as usize];
+        let add = |sums: &mut [f64], counts: &[u32], from: usize| {
+            let [sum, sums @ ..] = sums else { return };
+            let mut weights = [0.0; BLOCK];
+            weights
+                .iter_mut()
+                .zip(counts)
+                .for_each(|(weight, count)| *weight = f64::from(*count));
+            let weights = &weights[..counts.len().min(BLOCK)];
+            *sum += weights.iter().sum::<f64>();
+            for (sum, column) in sums.iter_mut().zip(data) {
+                *sum += dot(weights, &column[from..from + weights.len()]);
+            }
+        };
+        if self.is_poisson(rows) {
+            let mut streams: Vec<Random> = (0..self.replicates)
+                .map(|replicate| self.stream(replicate))
+                .collect();
+            let mut counts = [0; BLOCK];
+            for from in (0..rows).step_by(BLOCK) {
+                let counts = &mut counts[..BLOCK.min(rows - from)];
+                for (random, sums) in streams.iter_mut().zip(sums.chunks_exact_mut(data.len() + 1)) {
+                    random.fill_poisson(counts);
+                    add(sums, counts, from);
+                }
+            }
+        } else {
+            let mut counts = vec![0; rows];
+            for (replicate, sums) in (0..).zip(sums.chunks_exact_mut(data.len() + 1)) {
+                self.draw(replicate, &mut counts);
+                for (at, counts) in counts.chunks(BLOCK).enumerate() {
+                    add(sums, counts, at * BLOCK);
                 }
             }
         }
+        let mut values = vec![f64::NAN; metrics];
+        let mut columns = vec![Vec::with_capacity(self.replicates as usize); metrics];
+        for sums in sums.chunks_exact(data.len() + 1) {
+            values.fill(f64::NAN);
+            if let [rows, sums @ ..] = sums {
+                compute(*rows, sums, &mut values);
+            }
+            keep(&mut columns, &values);
+        }
+        Ok(self.sorted(columns))
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.replicates == 0 || self.replicates > Self::MAX_REPLICATES {
+            return Err(Error::invalid(
+                "replicates",
+                format!("is not between 1 and {}", Self::MAX_REPLICATES),
+            ));
+        }
+        Ok(())
+    }
+
+    fn sorted(&self, mut columns: Vec<Vec<f64>>) -> Replicates {
         columns
             .iter_mut()
             .for_each(|column| column.sort_unstable_by(f64::total_cmp));
-        Ok(Replicates {
+        Replicates {
             replicates: self.replicates as usize,
             columns,
-        })
+        }
     }
+}
+
+/// Adds what is defined.
+fn keep(columns: &mut [Vec<f64>], values: &[f64]) {
+    for (column, &value) in columns.iter_mut().zip(values) {
+        if !value.is_nan() {
+            column.push(value);
+        }
+    }
+}
+
+/// Σ a·b, in eight sums side by side.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0; LANES];
+    let ((a, a_last), (b, b_last)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let last: f64 = a_last.iter().zip(b_last).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f64>() + last
 }
 
 /// The sorted values of each metric on all resamples.

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 
 use lodeway_domain::{Error, Result};
 
-pub(crate) use compare::plan;
 pub use compare::{Comparison, compare};
 pub use task::{Task, infer_task};
 

@@ -42,6 +42,17 @@ impl Random {
         let bits = self.bits();
         [poisson(bits as u32), poisson((bits >> 32) as u32)]
     }
+
+    /// As many draws of the same, of the last pair perhaps one.
+    pub(crate) fn fill_poisson(&mut self, counts: &mut [u32]) {
+        let (pairs, last) = counts.as_chunks_mut::<2>();
+        for pair in pairs {
+            *pair = self.poisson_pair();
+        }
+        if let [last] = last {
+            [*last, _] = self.poisson_pair();
+        }
+    }
 }
 
 #[inline]
@@ -67,10 +78,37 @@ const POISSON: [u32; 12] = [
     4_294_967_292,
 ];
 
-/// By comparing with every step: no branch to predict, and few lines of machine code.
+/// The draw by its highest 12 bits; [`STEPS`] where a step lies between numbers that begin with them.
+const BY_HIGHEST: [u8; 4096] = {
+    let mut draws = [0; 4096];
+    let mut highest = 0;
+    while highest < 4096 {
+        let low = (highest as u32) << 20;
+        let (first, last) = (steps(low), steps(low | 0xf_ffff));
+        draws[highest] = if first == last { first as u8 } else { STEPS };
+        highest += 1;
+    }
+    draws
+};
+const STEPS: u8 = u8::MAX;
+
+/// Nearly always by the table, so there is no branch to predict.
 #[inline]
 fn poisson(bits: u32) -> u32 {
-    POISSON.iter().map(|&step| u32::from(bits >= step)).sum()
+    match BY_HIGHEST[(bits >> 20) as usize] {
+        STEPS => steps(bits),
+        draw => u32::from(draw),
+    }
+}
+
+/// How many steps are at or below `bits`.
+const fn steps(bits: u32) -> u32 {
+    let (mut at, mut draw) = (0, 0);
+    while at < POISSON.len() {
+        draw += (bits >= POISSON[at]) as u32;
+        at += 1;
+    }
+    draw
 }
 
 #[cfg(test)]
@@ -101,6 +139,21 @@ mod tests {
                 "{k}"
             );
         }
+    }
+
+    #[test]
+    fn the_table_gives_what_comparing_does() {
+        let mut random = Random::new(3, 3);
+        let near = POISSON
+            .iter()
+            .flat_map(|step| (0..5).map(move |by| step.wrapping_add(by).wrapping_sub(2)));
+        for bits in near.chain((0..100_000).map(|_| random.bits() as u32)) {
+            assert_eq!(
+                poisson(bits),
+                POISSON.iter().filter(|step| bits >= **step).count() as u32
+            );
+        }
+        assert_eq!((poisson(0), poisson(u32::MAX)), (0, 12));
     }
 
     #[test]
