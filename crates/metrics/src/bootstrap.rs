@@ -89,6 +89,53 @@ impl Bootstrap {
         Ok(self.sorted(columns))
     }
 
+    /// The same of rows that are alike in groups: `sizes` says how many rows each has, `compute` gets how many of them the
+    /// resample has. Distributed as [`Bootstrap::run`] has it, and a draw a group is all it takes.
+    ///
+    /// Errors: as [`Bootstrap::run`].
+    pub(crate) fn run_groups(
+        &self,
+        sizes: &[u64],
+        metrics: usize,
+        mut compute: impl FnMut(&[u32], &mut [f64]),
+    ) -> Result<Replicates> {
+        self.check()?;
+        let rows: u64 = sizes.iter().sum();
+        let ends: Vec<u64> = sizes
+            .iter()
+            .scan(0, |end, size| {
+                *end += size;
+                Some(*end)
+            })
+            .collect();
+        let mut counts = vec![0; sizes.len()];
+        let mut values = vec![f64::NAN; metrics];
+        let mut columns = vec![Vec::with_capacity(self.replicates as usize); metrics];
+        for replicate in 0..self.replicates {
+            let mut random = self.stream(replicate);
+            if self.is_poisson(usize::try_from(rows).unwrap_or(usize::MAX)) {
+                for (count, &size) in counts.iter_mut().zip(sizes) {
+                    *count = u32::try_from(random.poisson(size)).unwrap_or(u32::MAX);
+                }
+            } else {
+                counts.fill(0);
+                for _ in 0..rows {
+                    let row = random.below(rows);
+                    let group = ends.partition_point(|end| *end <= row);
+                    counts
+                        .iter_mut()
+                        .skip(group)
+                        .take(1)
+                        .for_each(|count| *count += 1);
+                }
+            }
+            values.fill(f64::NAN);
+            compute(&counts, &mut values);
+            keep(&mut columns, &values);
+        }
+        Ok(self.sorted(columns))
+    }
+
     /// Computes `metrics` numbers on every resample out of sums over its rows: `compute` gets how many rows it has, the sum
     /// of each column, and the slots to fill in. The resamples are those of [`Bootstrap::run`].
     ///
