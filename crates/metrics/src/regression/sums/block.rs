@@ -86,7 +86,7 @@ fn column<'a>(
     &space[..target.len()]
 }
 
-/// Sums of eⁱ·uʲ in the order of [`super::MOMENT`].
+/// Sums of eⁱ·uʲ in the order of their powers in `mixed`.
 fn moments(errors: &[f64], target: &[f64], shift: f64) -> [f64; MOMENTS] {
     let terms = |e: f64, t: f64| {
         let u = t - shift;
