@@ -9,8 +9,8 @@
 use std::{error::Error, fs, hint::black_box};
 
 use lodeway_metrics::{
-    Random,
-    text::{BleuStats, ChrfStats, levenshtein, rouge},
+    Options, Random,
+    text::{BleuStats, ChrfStats, evaluate_text, levenshtein, rouge},
 };
 
 const PAIRS: usize = 100_000;
@@ -96,5 +96,24 @@ fn main() -> Result<(), Box<dyn Error>> {
         cpu_ms() - start,
         black_box(distance)
     );
+    let (texts, references): (Vec<&str>, Vec<&str>) = pairs
+        .iter()
+        .map(|(text, reference)| (text.as_str(), reference.as_str()))
+        .unzip();
+    for (name, analytic_above) in [("analytic", 0), ("bootstrap", PAIRS)] {
+        let start = cpu_ms();
+        let options = Options {
+            analytic_above,
+            ..Options::default()
+        };
+        let metrics = evaluate_text(&texts, &references, &options)?;
+        println!(
+            "{name:11} {:8.1} ms   bleu {:.6?} chrf {:.6?} rougeL {:.6?}",
+            cpu_ms() - start,
+            metrics["bleu"],
+            metrics["chrf"],
+            metrics["rougeL"]
+        );
+    }
     Ok(())
 }

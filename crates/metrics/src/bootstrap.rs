@@ -44,11 +44,9 @@ impl Bootstrap {
 
     /// Fills `counts` with how often each row occurs in resample number `replicate`.
     pub fn draw(&self, replicate: u32, counts: &mut [u32]) {
-        let mut random = Random::new(self.seed, u64::from(replicate));
-        if self.resampling == Resampling::Poisson && counts.len() >= 100 {
-            for pair in counts.chunks_mut(2) {
-                pair.copy_from_slice(&random.poisson_pair()[..pair.len()]);
-            }
+        let mut random = self.stream(replicate);
+        if self.is_poisson(counts.len()) {
+            random.fill_poisson(counts);
             return;
         }
         counts.fill(0);
@@ -58,6 +56,14 @@ impl Bootstrap {
                 *count += 1;
             }
         }
+    }
+
+    fn stream(&self, replicate: u32) -> Random {
+        Random::new(self.seed, u64::from(replicate))
+    }
+
+    fn is_poisson(&self, rows: usize) -> bool {
+        self.resampling == Resampling::Poisson && rows >= 100
     }
 
     /// Computes `metrics` numbers on every resample: `compute` gets the counts of the rows and fills in the numbers, NaN
@@ -70,12 +76,7 @@ impl Bootstrap {
         metrics: usize,
         mut compute: impl FnMut(&[u32], &mut [f64]),
     ) -> Result<Replicates> {
-        if self.replicates == 0 || self.replicates > Self::MAX_REPLICATES {
-            return Err(Error::invalid(
-                "replicates",
-                format!("is not between 1 and {}", Self::MAX_REPLICATES),
-            ));
-        }
+        self.check()?;
         let mut counts = vec![0; rows];
         let mut values = vec![f64::NAN; metrics];
         let mut columns = vec![Vec::with_capacity(self.replicates as usize); metrics];
@@ -83,20 +84,186 @@ impl Bootstrap {
             self.draw(replicate, &mut counts);
             values.fill(f64::NAN);
             compute(&counts, &mut values);
-            for (column, &value) in columns.iter_mut().zip(&values) {
-                if !value.is_nan() {
-                    column.push(value);
+            keep(&mut columns, &values);
+        }
+        Ok(self.sorted(columns))
+    }
+
+    /// The same of rows that are alike in groups: `sizes` says how many rows each has, `compute` gets how many of them the
+    /// resample has. Distributed as [`Bootstrap::run`] has it, and a draw a group is all it takes.
+    ///
+    /// Errors: as [`Bootstrap::run`].
+    pub(crate) fn run_groups(
+        &self,
+        sizes: &[u64],
+        metrics: usize,
+        mut compute: impl FnMut(&[u32], &mut [f64]),
+    ) -> Result<Replicates> {
+        self.check()?;
+        let rows: u64 = sizes.iter().sum();
+        let ends: Vec<u64> = sizes
+            .iter()
+            .scan(0, |end, size| {
+                *end += size;
+                Some(*end)
+            })
+            .collect();
+        let mut counts = vec![0; sizes.len()];
+        let mut values = vec![f64::NAN; metrics];
+        let mut columns = vec![Vec::with_capacity(self.replicates as usize); metrics];
+        for replicate in 0..self.replicates {
+            let mut random = self.stream(replicate);
+            if self.is_poisson(usize::try_from(rows).unwrap_or(usize::MAX)) {
+                for (count, &size) in counts.iter_mut().zip(sizes) {
+                    *count = u32::try_from(random.poisson(size)).unwrap_or(u32::MAX);
+                }
+            } else {
+                counts.fill(0);
+                for _ in 0..rows {
+                    let row = random.below(rows);
+                    let group = ends.partition_point(|end| *end <= row);
+                    counts
+                        .iter_mut()
+                        .skip(group)
+                        .take(1)
+                        .for_each(|count| *count += 1);
+                }
+            }
+            values.fill(f64::NAN);
+            compute(&counts, &mut values);
+            keep(&mut columns, &values);
+        }
+        Ok(self.sorted(columns))
+    }
+
+    /// Computes `metrics` numbers on every resample out of sums over its rows: `compute` gets how many rows it has, the sum
+    /// of each column, and the slots to fill in. The resamples are those of [`Bootstrap::run`].
+    ///
+    /// Takes many rows for all resamples before the next ones, so that they are read from memory once.
+    pub(crate) fn run_sums(
+        &self,
+        data: &[Vec<f64>],
+        metrics: usize,
+        mut compute: impl FnMut(f64, &[f64], &mut [f64]),
+    ) -> Result<Replicates> {
+        const BLOCK: usize = 128;
+        self.check()?;
+        let rows = data.first().map_or(0, Vec::len);
+        let data: Vec<Terms<'_>> = data.iter().map(|column| Terms::of(column)).collect();
+        let mut sums = vec![0.0; (data.len() + 1) * self.replicates as usize];
+        let add = |sums: &mut [f64], counts: &[u32], from: usize| {
+            let [sum, sums @ ..] = sums else { return };
+            let (mut weights, mut whole) = ([0.0; BLOCK], [0; BLOCK]);
+            for ((weight, whole), count) in weights.iter_mut().zip(&mut whole).zip(counts) {
+                // A row is in no resample 32,767 times.
+                (*weight, *whole) = (f64::from(*count), *count as i16);
+            }
+            let weights = &weights[..counts.len().min(BLOCK)];
+            let whole = &whole[..weights.len()];
+            *sum += weights.iter().sum::<f64>();
+            for (sum, terms) in sums.iter_mut().zip(&data) {
+                *sum += match terms {
+                    Terms::Whole(terms) => dot_whole(whole, &terms[from..from + whole.len()]),
+                    Terms::Floats(terms) => dot(weights, &terms[from..from + weights.len()]),
+                };
+            }
+        };
+        if self.is_poisson(rows) {
+            let mut streams: Vec<Random> = (0..self.replicates)
+                .map(|replicate| self.stream(replicate))
+                .collect();
+            let mut counts = [0; BLOCK];
+            for from in (0..rows).step_by(BLOCK) {
+                let counts = &mut counts[..BLOCK.min(rows - from)];
+                for (random, sums) in streams.iter_mut().zip(sums.chunks_exact_mut(data.len() + 1)) {
+                    random.fill_poisson(counts);
+                    add(sums, counts, from);
+                }
+            }
+        } else {
+            let mut counts = vec![0; rows];
+            for (replicate, sums) in (0..).zip(sums.chunks_exact_mut(data.len() + 1)) {
+                self.draw(replicate, &mut counts);
+                for (at, counts) in counts.chunks(BLOCK).enumerate() {
+                    add(sums, counts, at * BLOCK);
                 }
             }
         }
+        let mut values = vec![f64::NAN; metrics];
+        let mut columns = vec![Vec::with_capacity(self.replicates as usize); metrics];
+        for sums in sums.chunks_exact(data.len() + 1) {
+            values.fill(f64::NAN);
+            if let [rows, sums @ ..] = sums {
+                compute(*rows, sums, &mut values);
+            }
+            keep(&mut columns, &values);
+        }
+        Ok(self.sorted(columns))
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.replicates == 0 || self.replicates > Self::MAX_REPLICATES {
+            return Err(Error::invalid(
+                "replicates",
+                format!("is not between 1 and {}", Self::MAX_REPLICATES),
+            ));
+        }
+        Ok(())
+    }
+
+    fn sorted(&self, mut columns: Vec<Vec<f64>>) -> Replicates {
         columns
             .iter_mut()
             .for_each(|column| column.sort_unstable_by(f64::total_cmp));
-        Ok(Replicates {
+        Replicates {
             replicates: self.replicates as usize,
             columns,
-        })
+        }
     }
+}
+
+/// Adds what is defined.
+fn keep(columns: &mut [Vec<f64>], values: &[f64]) {
+    for (column, &value) in columns.iter_mut().zip(values) {
+        if !value.is_nan() {
+            column.push(value);
+        }
+    }
+}
+
+/// A column of terms.
+enum Terms<'a> {
+    /// Whole numbers of 15 bits, as counts in texts are: eight are multiplied and added at once.
+    Whole(Vec<i16>),
+    Floats(&'a [f64]),
+}
+
+impl<'a> Terms<'a> {
+    fn of(column: &'a [f64]) -> Self {
+        let whole = |term: &f64| Some(*term as i16).filter(|whole| *whole >= 0 && f64::from(*whole) == *term);
+        let whole: Option<Vec<i16>> = column.iter().map(whole).collect();
+        whole.map_or(Self::Floats(column), Self::Whole)
+    }
+}
+
+/// Σ a·b of at most some hundred numbers, of which those of `a` are small.
+fn dot_whole(a: &[i16], b: &[i16]) -> f64 {
+    let products = a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b));
+    f64::from(products.sum::<i32>())
+}
+
+/// Σ a·b, in eight sums side by side.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0; LANES];
+    let ((a, a_last), (b, b_last)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let last: f64 = a_last.iter().zip(b_last).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f64>() + last
 }
 
 /// The sorted values of each metric on all resamples.
@@ -173,6 +340,37 @@ mod tests {
                 ((estimate.high - estimate.low) / 2.0 / theory - 1.0).abs() < 0.05,
                 "{estimate:?}"
             );
+        }
+    }
+
+    #[test]
+    fn sums_are_those_of_the_rows_drawn() {
+        for rows in [1_usize, 40, 99, 100, 127, 128, 1_001] {
+            let whole: Vec<f64> = (0..rows).map(|row| (row * 7 % 301) as f64).collect();
+            let large: Vec<f64> = whole.iter().map(|term| term * 32_768.0).collect();
+            let broken: Vec<f64> = whole.iter().map(|term| term / 7.0 - 3.0).collect();
+            let data = [whole, large, broken];
+            let plan = Bootstrap {
+                seed: 5,
+                replicates: 50,
+                ..Bootstrap::default()
+            };
+            let of_rows = plan.run(rows, 3, |counts, values| {
+                for (value, column) in values.iter_mut().zip(&data) {
+                    *value = column
+                        .iter()
+                        .zip(counts)
+                        .map(|(term, &count)| term * f64::from(count))
+                        .sum();
+                }
+            });
+            let of_sums = plan.run_sums(&data, 3, |_, sums, values| values.copy_from_slice(sums));
+            let (of_rows, of_sums) = (of_rows.unwrap(), of_sums.unwrap());
+            for metric in 0..3 {
+                let pairs = of_rows.values(metric).iter().zip(of_sums.values(metric));
+                assert_eq!(of_sums.values(metric).len(), 50);
+                pairs.for_each(|(a, b)| assert!((a - b).abs() <= 1e-12 * a.abs().max(1.0), "{a} {b}"));
+            }
         }
     }
 

@@ -14,9 +14,20 @@ pub(crate) fn same_length(name: &str, length: usize, rows: usize) -> Result<()> 
     }
 }
 
+/// The first value that is bad. Looks at many values before it asks whether any was, which is rare.
+fn first(values: &[f64], is_bad: impl Fn(&f64) -> bool) -> Option<usize> {
+    const MANY: usize = 64;
+    let mut chunks = values.chunks(MANY).enumerate();
+    chunks.find_map(|(at, chunk)| {
+        let any = chunk.iter().fold(false, |any, value| any | is_bad(value));
+        let place = || chunk.iter().position(&is_bad).map(|place| at * MANY + place);
+        any.then(place).flatten()
+    })
+}
+
 /// Every value is a finite number; the error names the first row that is not.
 pub(crate) fn finite(name: &str, values: &[f64]) -> Result<()> {
-    match values.iter().position(|value| !value.is_finite()) {
+    match first(values, |value| !value.is_finite()) {
         None => Ok(()),
         Some(row) => Err(Error::invalid(format!("{name}[{row}]"), "is NaN or infinite")),
     }
@@ -24,7 +35,7 @@ pub(crate) fn finite(name: &str, values: &[f64]) -> Result<()> {
 
 /// Every value lies in [0, 1].
 pub(crate) fn probabilities(name: &str, values: &[f64]) -> Result<()> {
-    match values.iter().position(|value| !(0.0..=1.0).contains(value)) {
+    match first(values, |value| !(0.0..=1.0).contains(value)) {
         None => Ok(()),
         Some(at) => Err(Error::invalid(
             format!("{name}[{at}]"),
@@ -41,7 +52,7 @@ pub(crate) fn weights(weights: Option<&[f64]>, rows: usize) -> Result<()> {
         return Ok(());
     };
     same_length("weight", weights.len(), rows)?;
-    match weights.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
+    match first(weights, |w| !(w.is_finite() && *w >= 0.0)) {
         None => Ok(()),
         Some(row) => Err(Error::invalid(
             format!("weight[{row}]"),

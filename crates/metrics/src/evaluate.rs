@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 
 use lodeway_domain::{Error, Result};
 
-pub(crate) use compare::plan;
 pub use compare::{Comparison, compare};
 pub use task::{Task, infer_task};
 
@@ -127,10 +126,17 @@ pub fn evaluate(task: Task, columns: &Columns<'_>, options: &Options) -> Result<
     let (mut metrics, rows) = prepare(task, columns, options, is_resampled)?;
     if let Some(rows) = rows {
         let names = rows.names();
-        let compute = |counts: &[u32], values: &mut [f64]| rows.resample(counts, values);
-        let replicates = options
-            .bootstrap
-            .run(columns.target.len(), names.len(), compute)?;
+        let bootstrap = &options.bootstrap;
+        let replicates = match rows.groups() {
+            Some(groups) => {
+                let compute = |counts: &[u32], values: &mut [f64]| groups.rows.resample(counts, values);
+                bootstrap.run_groups(&groups.sizes, names.len(), compute)?
+            }
+            None => {
+                let compute = |counts: &[u32], values: &mut [f64]| rows.resample(counts, values);
+                bootstrap.run(columns.target.len(), names.len(), compute)?
+            }
+        };
         for (at, name) in names
             .iter()
             .enumerate()
@@ -153,6 +159,19 @@ trait Resample {
     /// Computes all values with each row as often as `counts` says, NaN where one is not defined. A metric that `names` has
     /// but the evaluation has not may hold anything.
     fn resample(&self, counts: &[u32], values: &mut [f64]);
+
+    /// The same rows in groups, where only few of them differ.
+    fn groups(&self) -> Option<Groups> {
+        None
+    }
+}
+
+/// Rows that are alike.
+struct Groups {
+    /// How many rows each group has.
+    sizes: Vec<u64>,
+    /// One row of each group.
+    rows: Box<dyn Resample>,
 }
 
 type Prepared = (BTreeMap<String, Estimate>, Option<Box<dyn Resample>>);

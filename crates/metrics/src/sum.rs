@@ -94,6 +94,28 @@ impl Sum {
     }
 }
 
+/// A sum of which what rounding takes is kept apart: cheaper to add to than a [`Sum`], for some thousand terms.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Running {
+    high: f64,
+    low: f64,
+}
+
+impl Running {
+    /// Adds one term.
+    #[inline]
+    pub(crate) fn add(&mut self, term: f64) {
+        let (high, error) = two_sum(self.high, term);
+        self.high = high;
+        self.low += error;
+    }
+
+    /// The sum of all terms.
+    pub(crate) fn sum(self) -> Sum {
+        renormalize(self.high, self.low)
+    }
+}
+
 impl From<f64> for Sum {
     fn from(value: f64) -> Self {
         Self {

@@ -10,6 +10,8 @@ mod grams;
 mod readability;
 mod rouge;
 mod squad;
+mod state;
+mod words;
 
 pub use bleu::{BleuStats, tokenize_13a};
 pub use chrf::ChrfStats;
@@ -18,6 +20,7 @@ pub use evaluate::evaluate_text;
 pub use readability::{Readability, readability};
 pub use rouge::{Overlap, Rouge, rouge};
 pub use squad::{exact_match, normalize_answer, token_f1};
+pub use state::TextState;
 
 /// What Python's `str.split` and `str.isspace` take for white space.
 pub(crate) fn is_space(c: char) -> bool {

@@ -216,6 +216,39 @@ fn a_better_model_is_told_from_a_worse_one() {
     assert!(compare(Task::Classification, &first, &short, &Options::default()).is_err());
 }
 
+/// Labels alone are resampled in groups of rows that are alike; with weights of 1 they are not, and nothing may change.
+#[test]
+fn rows_that_are_alike_have_the_intervals_of_rows() {
+    for rows in [60, 5_000_i64] {
+        let truth: Vec<i64> = (0..rows).map(|i| i * 7 % 3).collect();
+        let said: Vec<i64> = (0..rows)
+            .map(|i| if i % 4 == 0 { i * 5 % 3 } else { i * 7 % 3 })
+            .collect();
+        let columns = Columns::new(Column::Ints(&truth), Column::Ints(&said));
+        let ones = vec![1.0; truth.len()];
+        let weighted = Columns {
+            weights: Some(&ones),
+            ..columns
+        };
+        let [grouped, single] = [columns, weighted]
+            .map(|columns| evaluate(Task::Classification, &columns, &Options::default()).unwrap());
+        assert_eq!(grouped.len(), single.len());
+        for (name, grouped) in &grouped {
+            let single = single[name];
+            assert_eq!(
+                (grouped.value, grouped.method),
+                (single.value, single.method),
+                "{name}"
+            );
+            let ratio = (grouped.high - grouped.low) / (single.high - single.low);
+            assert!(
+                (ratio - 1.0).abs() < 0.15,
+                "{name} of {rows}: {grouped:?} {single:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn texts_have_metrics_with_intervals() {
     let references = [

@@ -308,8 +308,14 @@ fn mark<'a>(
     is_bad: impl Fn(&f64) -> bool,
     why: &'static str,
 ) {
-    for (row, _) in values.iter().enumerate().filter(|(_, value)| is_bad(value)) {
-        faults.mark(row, name, why);
+    const MANY: usize = 64;
+    for (at, chunk) in values.chunks(MANY).enumerate() {
+        // Bad values are rare, so many are looked at before it matters whether any was.
+        if chunk.iter().fold(false, |any, value| any | is_bad(value)) {
+            for (row, _) in chunk.iter().enumerate().filter(|(_, value)| is_bad(value)) {
+                faults.mark(at * MANY + row, name, why);
+            }
+        }
     }
 }
 

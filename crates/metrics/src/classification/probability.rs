@@ -2,6 +2,8 @@
 
 use lodeway_domain::{Error, Result};
 
+mod binary;
+
 use super::calibration::Gaps;
 use crate::{
     Estimate, Sum,
@@ -121,6 +123,10 @@ impl ProbabilityState {
                 format!("target[{row}]"),
                 "is a class that has no column of probabilities",
             ));
+        }
+        if shape.classes == 2 && weights.is_none() {
+            self.add_binaries(truth, values);
+            return Ok(());
         }
         let width = if shape.one_column { 1 } else { shape.classes };
         for (row, (&class, values)) in truth.iter().zip(values.chunks_exact(width)).enumerate() {
@@ -410,7 +416,12 @@ fn add_to_bin(bins: &mut [Bin], predicted: f64, observed: f64, weight: f64) {
 
 /// The bin of `(i / bins, (i + 1) / bins]`; 0 belongs to the first. Edges are those of `numpy.linspace`.
 pub(crate) fn bin_of(value: f64, bins: usize) -> usize {
-    let width = 1.0 / bins as f64;
+    bin_at(value, bins, 1.0 / bins as f64)
+}
+
+/// The same where the width is known.
+#[inline]
+fn bin_at(value: f64, bins: usize, width: f64) -> usize {
     let mut at = ((value * bins as f64) as usize).min(bins - 1);
     // The product rounds, so look at the edges themselves.
     if at > 0 && value <= at as f64 * width {

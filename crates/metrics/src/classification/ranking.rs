@@ -106,17 +106,23 @@ impl Ranking {
         self.positives_squared += group.positives_squared;
         self.negatives_squared += group.negatives_squared;
 
-        let placement = above_negatives + 0.5 * group.negatives;
-        self.inversions.add_product(group.positives, placement);
-        self.placed_positive.add(placement, group.positives_squared);
-        self.placed_negative
-            .add(above_positives + 0.5 * group.positives, group.negatives_squared);
-
-        let hits = self.positives.value();
-        let taken = hits + self.negatives.value();
-        let precision = hits / taken;
-        self.precision.add_product(group.positives, precision);
-        self.slopes.add(group, precision, taken);
+        // Most groups are single rows, which have one class.
+        if group.negatives > 0.0 {
+            let placement = above_positives + 0.5 * group.positives;
+            self.placed_negative.add(placement, group.negatives_squared);
+        }
+        if group.positives > 0.0 {
+            let placement = above_negatives + 0.5 * group.negatives;
+            self.inversions.add_product(group.positives, placement);
+            self.placed_positive.add(placement, group.positives_squared);
+            let hits = self.positives.value();
+            let taken = hits + self.negatives.value();
+            let precision = hits / taken;
+            self.precision.add_product(group.positives, precision);
+            self.slopes.add(group, precision, taken);
+        } else {
+            self.slopes.add_negatives(group.negatives_squared);
+        }
     }
 
     fn close(&mut self) {
@@ -197,10 +203,14 @@ impl PrecisionSlopes {
         let from_own = precision - self.by_positive;
         self.own[0] += group.positives_squared * from_own;
         self.own[1] += group.positives_squared * from_own * from_own;
-        self.above[0] += group.negatives_squared * self.by_negative;
-        self.above[1] += group.negatives_squared * self.by_negative * self.by_negative;
+        self.add_negatives(group.negatives_squared);
         self.by_positive += group.positives * (1.0 - precision) / taken;
         self.by_negative += group.positives * precision / taken;
+    }
+
+    fn add_negatives(&mut self, squared: f64) {
+        self.above[0] += squared * self.by_negative;
+        self.above[1] += squared * self.by_negative * self.by_negative;
     }
 
     fn variance(&self, value: f64, positives: f64, positives_squared: f64, negatives_squared: f64) -> f64 {

@@ -60,7 +60,17 @@ impl Scores {
         }
         let rows = scores.iter().zip(is_positive);
         match weights {
-            None => rows.for_each(|(&score, &is_positive)| self.side(is_positive).push(score, 1.0)),
+            None => {
+                let of = |wanted: bool| {
+                    let rows = rows
+                        .clone()
+                        .filter(move |(_, is_positive)| **is_positive == wanted);
+                    rows.map(|(score, _)| *score).collect::<Vec<_>>()
+                };
+                let (positive, negative) = (of(true), of(false));
+                self.positive.extend(&positive);
+                self.negative.extend(&negative);
+            }
             Some(weights) => {
                 for ((&score, &is_positive), &weight) in rows.zip(weights) {
                     if weight > 0.0 {
@@ -69,6 +79,18 @@ impl Scores {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Whether so many rows more are held without a sink.
+    pub(crate) fn fits(&self, rows: usize) -> bool {
+        self.len() + rows <= self.limit
+    }
+
+    /// Adds rows of weight 1 and the negative class that fit. Errors: as [`Scores::update`].
+    pub(crate) fn update_negatives(&mut self, scores: &[f64]) -> Result<()> {
+        check::finite("score", scores)?;
+        self.negative.extend(scores);
         Ok(())
     }
 
@@ -267,6 +289,15 @@ impl Side {
             self.weights.push(weight);
         }
         self.keys.push(key_of(score));
+        self.is_sorted = false;
+    }
+
+    /// Adds rows of weight 1.
+    fn extend(&mut self, scores: &[f64]) {
+        self.keys.extend(scores.iter().map(|score| key_of(*score)));
+        if !self.weights.is_empty() {
+            self.weights.resize(self.keys.len(), 1.0);
+        }
         self.is_sorted = false;
     }
 

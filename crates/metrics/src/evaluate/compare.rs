@@ -99,7 +99,7 @@ pub fn compare(
 }
 
 /// The bootstrap's plan; of very many rows there are fewer resamples, so that the work stays near a bound.
-pub(crate) fn plan(options: &Options, rows: usize) -> Bootstrap {
+fn plan(options: &Options, rows: usize) -> Bootstrap {
     let full = options.bootstrap.replicates;
     if rows <= options.analytic_above {
         return options.bootstrap;

@@ -50,7 +50,8 @@ impl Histogram {
         check::finite("target", target)?;
         check::finite("prediction", predicted)?;
         check::weights(weights, target.len())?;
-        let (bins, width) = (self.bins.len(), self.width());
+        let bins = self.bins.len();
+        let width = (self.width(), 1.0 / self.width());
         let residuals = target.iter().zip(predicted).map(|(t, p)| t - p);
         match weights {
             None => {
@@ -78,9 +79,9 @@ impl Histogram {
         self.bins.iter_mut().chain([&mut self.below, &mut self.above])
     }
 
-    /// Where in [`Histogram::places_mut`] a value belongs; `width` is that of a bin.
+    /// Where in [`Histogram::places_mut`] a value belongs; `width` is that of a bin and one over it.
     #[inline]
-    fn place(&self, value: f64, width: f64) -> usize {
+    fn place(&self, value: f64, (width, per_width): (f64, f64)) -> usize {
         let bins = self.bins.len();
         if value < self.low {
             return bins;
@@ -89,8 +90,8 @@ impl Histogram {
             return bins + 1;
         }
         let last = bins - 1;
-        let at = (((value - self.low) / width) as usize).min(last);
-        // The quotient rounds, so look at the edges themselves.
+        let at = (((value - self.low) * per_width) as usize).min(last);
+        // The product rounds, so look at the edges themselves.
         if at > 0 && value < self.low + at as f64 * width {
             at - 1
         } else if at < last && value >= self.low + (at + 1) as f64 * width {

@@ -43,6 +43,9 @@ impl Errors {
         check::same_length("prediction", predicted.len(), target.len())?;
         self.has_weights |= weights.is_some();
         let errors: Vec<f64> = target.iter().zip(predicted).map(|(t, p)| (t - p).abs()).collect();
+        if weights.is_none() && self.values.fits(errors.len()) {
+            return self.values.update_negatives(&errors);
+        }
         let classes = vec![false; errors.len()];
         match sink {
             None => self.values.update(&errors, &classes, weights),
@@ -113,21 +116,25 @@ fn median_of(values: &mut [f64], z: f64) -> Estimate {
     if rows == 0 {
         return Estimate::point(f64::NAN);
     }
+    // What lies below a selected place is on its left then, what lies above on its right.
     let at = |values: &mut [f64], place: usize| *values.select_nth_unstable_by(place, f64::total_cmp).1;
     let upper = at(values, rows / 2);
+    let (below, above) = values.split_at_mut(rows / 2);
     let value = if rows % 2 == 1 {
         upper
     } else {
-        // What lies below the selected place is already on its left.
-        let lower = values[..rows / 2]
-            .iter()
-            .copied()
-            .fold(f64::NEG_INFINITY, f64::max);
+        let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         0.5 * (lower + upper)
     };
     let (low, high) = order_ranks(rows as f64, z);
-    let low = at(values, (low as usize).min(rows - 1));
-    let high = at(values, (high as usize).min(rows - 1));
+    let low = match (low as usize).min(rows - 1) {
+        place if place < below.len() => at(below, place),
+        _ => upper,
+    };
+    let high = match (high as usize).min(rows - 1).checked_sub(below.len()) {
+        Some(place) => at(above, place),
+        None => upper,
+    };
     Estimate::between(value, low.min(value), high.max(value), Method::Delta)
 }
 

@@ -1,17 +1,13 @@
 //! The metrics of regression that sums give, each with the variance of its linear part.
 
 mod block;
+mod codec;
+mod mixed;
 
 use lodeway_domain::{Error, Result};
 
-use self::block::BLOCK;
-
-use crate::{
-    Estimate, Method, Sum,
-    bytes::{Reader, Writer},
-    check,
-    moments::Mean,
-};
+use self::{block::BLOCK, mixed::MOMENTS};
+use crate::{Estimate, Sum, check, moments::Mean};
 
 /// Sums over rows with a target and a predicted number. Parts merge into the state of the whole.
 ///
@@ -44,23 +40,6 @@ struct Range {
     least: f64,
     greatest: f64,
 }
-
-/// Mixed moments Σ w·eⁱ·uʲ, u = target − shift, that only intervals need; see `MOMENT`.
-const MOMENTS: usize = 11;
-/// The powers (i, j).
-const MOMENT: [(usize, usize); MOMENTS] = [
-    (3, 0),
-    (4, 0),
-    (0, 1),
-    (0, 2),
-    (0, 3),
-    (0, 4),
-    (1, 1),
-    (1, 2),
-    (2, 1),
-    (2, 2),
-    (1, 0),
-];
 
 impl Range {
     const EMPTY: Self = Self {
@@ -371,56 +350,6 @@ impl RegressionSums {
         );
     }
 
-    /// 1 − A / B with A = mean (e − centre)² and B the target's variance: the variance of its linear part
-    /// (A / B² · ((t − mean)² − B) − ((e − centre)² − A) / B) from mixed moments up to the fourth.
-    fn ratio_estimate(&self, value: f64, centre: f64, z: f64) -> Estimate {
-        if self.rows() < 2 || self.target_range.is_constant() {
-            return Estimate::point(value);
-        }
-        let weight = self.weight();
-        let mean = |at: usize| self.moments[at].value() / weight;
-        let error2 = self.squared.value();
-        let [e3, e4, u1, u2, u3, u4, eu, euu, eeu, eeuu, e1] = std::array::from_fn(mean);
-        // (t − mean)² = u² − 2·u1·u + u1², (e − c)² = e² − 2·c·e + c².
-        let (m, c) = (u1, centre);
-        let spread = u2 - m * m;
-        let residual = error2 - 2.0 * c * e1 + c * c;
-        let spread2 = u4 - 4.0 * m * u3 + 6.0 * m * m * u2 - 4.0 * m * m * m * u1 + m.powi(4);
-        let residual2 = e4 - 4.0 * c * e3 + 6.0 * c * c * error2 - 4.0 * c.powi(3) * e1 + c.powi(4);
-        let with_square = |eiu0: f64, eiu1: f64, eiu2: f64| eiu2 - 2.0 * m * eiu1 + m * m * eiu0;
-        let both = with_square(error2, eeu, eeuu) - 2.0 * c * with_square(e1, eu, euu)
-            + c * c * with_square(1.0, u1, u2);
-        let ratio = residual / spread;
-        let variance = ratio * ratio * (spread2 - spread * spread) - 2.0 * ratio * (both - residual * spread)
-            + (residual2 - residual * residual);
-        let error = (variance.max(0.0)).sqrt() / spread / self.absolute.effective_rows().sqrt();
-        Estimate::around(value, error, z, (f64::NEG_INFINITY, 1.0), Method::Delta)
-    }
-
-    /// The moments with u = target − `shift`.
-    fn moments_around(&self, shift: f64) -> [f64; MOMENTS] {
-        let d = self.shift - shift;
-        let at = |i: usize, j: usize| match (i, j) {
-            (0, 0) => self.weight(),
-            (2, 0) => self.squared_sum().value(),
-            _ => MOMENT
-                .iter()
-                .position(|&powers| powers == (i, j))
-                .map_or(0.0, |at| self.moments[at].value()),
-        };
-        const BINOMIAL: [[f64; 5]; 5] = [
-            [1.0, 0.0, 0.0, 0.0, 0.0],
-            [1.0, 1.0, 0.0, 0.0, 0.0],
-            [1.0, 2.0, 1.0, 0.0, 0.0],
-            [1.0, 3.0, 3.0, 1.0, 0.0],
-            [1.0, 4.0, 6.0, 4.0, 1.0],
-        ];
-        MOMENT.map(|(i, j)| {
-            let terms = (0..=j).map(|k| BINOMIAL[j][k] * d.powi((j - k) as i32) * at(i, k));
-            terms.sum()
-        })
-    }
-
     fn means(&self) -> [&Mean; 6] {
         [
             &self.absolute,
@@ -441,54 +370,6 @@ impl RegressionSums {
             &mut self.pinball,
             &mut self.poisson,
         ]
-    }
-
-    /// The versioned byte form.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::new(Self::KIND);
-        writer.f64(self.quantile);
-        self.means().into_iter().for_each(|mean| mean.write(&mut writer));
-        writer.u8(u8::from(self.has_poisson));
-        writer.f64(self.largest);
-        for sum in [self.error, self.target, self.target_squared] {
-            writer.sum(sum);
-        }
-        for range in [self.error_range, self.target_range] {
-            writer.f64(range.least);
-            writer.f64(range.greatest);
-        }
-        writer.f64(self.shift);
-        self.moments.iter().for_each(|&sum| writer.sum(sum));
-        writer.finish()
-    }
-
-    /// From the byte form. Errors: [`Error::DataLoss`] for bytes that are damaged or of another version.
-    pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(bytes, Self::KIND, Self::WHAT)?;
-        let Ok(mut sums) = Self::new(reader.f64()?) else {
-            return Err(reader.damaged("has a quantile outside [0, 1]"));
-        };
-        for mean in sums.means_mut() {
-            *mean = Mean::read(&mut reader)?;
-        }
-        sums.has_poisson = reader.bool()?;
-        sums.largest = reader.f64()?;
-        for sum in [&mut sums.error, &mut sums.target, &mut sums.target_squared] {
-            *sum = reader.sum()?;
-        }
-        for range in [&mut sums.error_range, &mut sums.target_range] {
-            *range = Range {
-                least: reader.f64()?,
-                greatest: reader.f64()?,
-            };
-        }
-        sums.shift = reader.f64()?;
-        for sum in &mut sums.moments {
-            *sum = reader.sum()?;
-        }
-        reader.check(sums.largest >= 0.0, "has a largest error below 0")?;
-        reader.finish()?;
-        Ok(sums)
     }
 }
 

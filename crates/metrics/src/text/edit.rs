@@ -7,62 +7,102 @@ use std::collections::HashMap;
 /// Takes |a| · |b| / 64 steps. Source: Myers 1999, "A Fast Bit-Vector Algorithm for Approximate String Matching Based on
 /// Dynamic Programming", <https://doi.org/10.1145/316542.316550>, in blocks as Hyyrö 2003.
 pub fn levenshtein(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let prefix = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let (a, b) = (&a[prefix..], &b[prefix..]);
-    let suffix = a
-        .iter()
-        .rev()
-        .zip(b.iter().rev())
-        .take_while(|(x, y)| x == y)
-        .count();
-    let (a, b) = (&a[..a.len() - suffix], &b[..b.len() - suffix]);
-    if a.is_empty() || b.is_empty() {
-        return a.len().max(b.len());
-    }
-    let blocks = a.len().div_ceil(64);
-    let mut places: HashMap<char, Vec<u64>> = HashMap::new();
-    for (at, &c) in a.iter().enumerate() {
-        places.entry(c).or_insert_with(|| vec![0; blocks])[at / 64] |= 1 << (at % 64);
-    }
-    let nowhere = vec![0; blocks];
-    // Bits of the column: where the next cell down is one more, one less.
-    let (mut more, mut less) = (vec![u64::MAX; blocks], vec![0_u64; blocks]);
-    let last = 1_u64 << ((a.len() - 1) % 64);
-    let mut distance = a.len();
-    for c in b {
-        let places = places.get(c).unwrap_or(&nowhere);
-        // The row above the table grows by one with each column.
-        let (mut more_in, mut less_in) = (1_u64, 0_u64);
-        for block in 0..blocks {
-            let (up, down) = (more[block], less[block]);
-            let same = places[block] | less_in;
-            let diagonal = ((same & up).wrapping_add(up) ^ up) | same | down;
-            let mut horizontal_more = down | !(diagonal | up);
-            let mut horizontal_less = up & diagonal;
-            if block + 1 == blocks {
-                distance += usize::from(horizontal_more & last != 0);
-                distance -= usize::from(horizontal_less & last != 0);
+    EditScorer::default().distance(a, b)
+}
+
+/// Computes edit distances; made to be used again for the next texts.
+#[derive(Debug, Default)]
+pub(super) struct EditScorer {
+    a: Vec<char>,
+    b: Vec<char>,
+    /// Where in `a` each of the first 128 characters is: bits in blocks of 64, one character after another.
+    ascii: Vec<u64>,
+    others: HashMap<char, Vec<u64>>,
+    more: Vec<u64>,
+    less: Vec<u64>,
+}
+
+impl EditScorer {
+    pub(super) fn distance(&mut self, a: &str, b: &str) -> usize {
+        self.a.clear();
+        self.a.extend(a.chars());
+        self.b.clear();
+        self.b.extend(b.chars());
+        let (a, b) = differing(&self.a, &self.b);
+        if a.is_empty() || b.is_empty() {
+            return a.len().max(b.len());
+        }
+        let blocks = a.len().div_ceil(64);
+        self.ascii.clear();
+        self.ascii.resize(128 * blocks, 0);
+        self.others.clear();
+        for (at, &c) in a.iter().enumerate() {
+            let places = match self.ascii.get_mut(c as usize * blocks..(c as usize + 1) * blocks) {
+                Some(places) => places,
+                None => self.others.entry(c).or_insert_with(|| vec![0; blocks]),
+            };
+            places[at / 64] |= 1 << (at % 64);
+        }
+        // Bits of the column: where the next cell down is one more, one less.
+        for (bits, all) in [(&mut self.more, u64::MAX), (&mut self.less, 0)] {
+            bits.clear();
+            bits.resize(blocks, all);
+        }
+        let last = 1_u64 << ((a.len() - 1) % 64);
+        let mut distance = a.len();
+        for &c in b {
+            let places = match self.ascii.get(c as usize * blocks..(c as usize + 1) * blocks) {
+                Some(places) => places,
+                None => self.others.get(&c).map_or(&[][..], Vec::as_slice),
+            };
+            // The row above the table grows by one with each column.
+            let (mut more_in, mut less_in) = (1_u64, 0_u64);
+            let column = self.more.iter_mut().zip(&mut self.less).enumerate();
+            for (block, (more, less)) in column {
+                let (up, down) = (*more, *less);
+                let place = places.get(block).copied().unwrap_or(0);
+                let same = place | less_in;
+                let diagonal = ((same & up).wrapping_add(up) ^ up) | same | down;
+                let mut horizontal_more = down | !(diagonal | up);
+                let mut horizontal_less = up & diagonal;
+                if block + 1 == blocks {
+                    distance += usize::from(horizontal_more & last != 0);
+                    distance -= usize::from(horizontal_less & last != 0);
+                }
+                let carry = (horizontal_more >> 63, horizontal_less >> 63);
+                horizontal_more = (horizontal_more << 1) | more_in;
+                horizontal_less = (horizontal_less << 1) | less_in;
+                let vertical = place | down;
+                *more = horizontal_less | !(vertical | horizontal_more);
+                *less = horizontal_more & vertical;
+                (more_in, less_in) = carry;
             }
-            let carry = (horizontal_more >> 63, horizontal_less >> 63);
-            horizontal_more = (horizontal_more << 1) | more_in;
-            horizontal_less = (horizontal_less << 1) | less_in;
-            let vertical = places[block] | down;
-            more[block] = horizontal_less | !(vertical | horizontal_more);
-            less[block] = horizontal_more & vertical;
-            (more_in, less_in) = carry;
+        }
+        distance
+    }
+
+    /// See [`levenshtein_ratio`].
+    pub(super) fn ratio(&mut self, a: &str, b: &str) -> f64 {
+        let distance = self.distance(a, b);
+        match self.a.len().max(self.b.len()) {
+            0 => 1.0,
+            longer => 1.0 - distance as f64 / longer as f64,
         }
     }
-    distance
+}
+
+/// Both without what they begin and end with alike.
+fn differing<'a>(a: &'a [char], b: &'a [char]) -> (&'a [char], &'a [char]) {
+    let prefix = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    let (a, b) = (&a[prefix..], &b[prefix..]);
+    let pairs = a.iter().rev().zip(b.iter().rev());
+    let suffix = pairs.take_while(|(x, y)| x == y).count();
+    (&a[..a.len() - suffix], &b[..b.len() - suffix])
 }
 
 /// 1 − distance / length of the longer text, in [0, 1]; 1 for two empty texts.
 pub fn levenshtein_ratio(a: &str, b: &str) -> f64 {
-    let longer = a.chars().count().max(b.chars().count());
-    if longer == 0 {
-        return 1.0;
-    }
-    1.0 - levenshtein(a, b) as f64 / longer as f64
+    EditScorer::default().ratio(a, b)
 }
 
 #[cfg(test)]

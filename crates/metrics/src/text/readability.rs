@@ -30,71 +30,141 @@ pub struct Readability {
 /// The readability of a text. Formulas and rules of counting are those of the package textstat, but for syllables, which
 /// it looks up in a pronouncing dictionary.
 pub fn readability(text: &str) -> Readability {
-    let runs = text.split(is_space).filter(|run| !run.is_empty()).count() as f64;
-    let words: Vec<String> = words(text);
-    let characters = text.chars().filter(|c| !is_space(*c)).count() as u64;
-    let syllables: u64 = words.iter().map(|word| syllables(word)).sum();
-    let sentences = sentences(text);
+    let mut counts = Counts::default();
+    for c in text.chars() {
+        if is_space(c) {
+            counts.end_run();
+        } else {
+            counts.add(c);
+        }
+    }
+    counts.end_run();
+    counts.end_sentence();
+    let sentences = if text.is_empty() {
+        0
+    } else {
+        counts.sentences.max(1)
+    };
     let mut found = Readability {
-        words: words.len() as u64,
+        words: counts.words,
         sentences,
-        syllables,
-        characters,
+        syllables: counts.syllables,
+        characters: counts.characters,
         ..Readability::default()
     };
-    if !words.is_empty() {
+    if found.words > 0 {
         let per_sentence = found.words as f64 / sentences as f64;
-        let per_word = syllables as f64 / found.words as f64;
+        let per_word = found.syllables as f64 / found.words as f64;
         found.flesch = 206.835 - 1.015 * per_sentence - 84.6 * per_word;
         found.flesch_kincaid = 0.39 * per_sentence + 11.8 * per_word - 15.59;
         // Punctuation counts as characters, so what is punctuation only counts as a word.
-        found.automated = 4.71 * characters as f64 / runs + 0.5 * per_sentence - 21.43;
+        found.automated = 4.71 * found.characters as f64 / counts.runs as f64 + 0.5 * per_sentence - 21.43;
     }
     found
 }
 
+/// What was counted so far, and the run without white space that goes on.
+///
+/// A word is a run with a letter, a digit or `_`, without its punctuation; apostrophes stay. A sentence is what ends with
+/// `.`, `!` or `?` and has more than two words, for which such a sign ends a word too.
+#[derive(Default)]
+struct Counts {
+    words: u64,
+    sentences: u64,
+    syllables: u64,
+    characters: u64,
+    runs: u64,
+    in_run: bool,
+    /// The run is a word.
+    is_word: bool,
+    /// So is what comes after the last end of a sentence.
+    is_sentence_word: bool,
+    sentence_words: u64,
+    word: Syllables,
+}
+
+impl Counts {
+    fn add(&mut self, c: char) {
+        self.characters += 1;
+        self.in_run = true;
+        if is_word(c) {
+            self.is_word = true;
+            self.is_sentence_word = true;
+            self.word.add(c);
+        } else if c == '\'' {
+            self.word.add(c);
+        } else if matches!(c, '.' | '!' | '?') {
+            self.end_sentence();
+        }
+    }
+
+    fn end_run(&mut self) {
+        self.runs += u64::from(self.in_run);
+        self.in_run = false;
+        self.sentence_words += u64::from(self.is_sentence_word);
+        self.is_sentence_word = false;
+        if self.is_word {
+            self.words += 1;
+            self.syllables += self.word.count();
+        }
+        self.is_word = false;
+        self.word = Syllables::default();
+    }
+
+    fn end_sentence(&mut self) {
+        self.sentence_words += u64::from(self.is_sentence_word);
+        self.is_sentence_word = false;
+        self.sentences += u64::from(self.sentence_words > 2);
+        self.sentence_words = 0;
+    }
+}
+
+#[inline]
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Words without their punctuation; apostrophes inside a word stay.
-fn words(text: &str) -> Vec<String> {
-    let bare = |run: &str| -> String { run.chars().filter(|c| is_word(*c) || *c == '\'').collect() };
-    let words = text.split(is_space).map(bare);
-    words.filter(|word| word.contains(is_word)).collect()
+fn is_vowel(c: char) -> bool {
+    matches!(c, 'a' | 'e' | 'i' | 'o' | 'u' | 'y')
 }
 
-/// Runs up to `.`, `!` or `?` that begin with a word and have more than two.
-fn sentences(text: &str) -> u64 {
-    if text.is_empty() {
-        return 0;
-    }
-    let is_end = |c: char| matches!(c, '.' | '!' | '?');
-    let pieces = text.split_inclusive(is_end);
-    pieces.filter(|piece| words(piece).len() > 2).count().max(1) as u64
+/// Groups of vowels in a word, without a silent e at the end.
+#[derive(Default)]
+struct Syllables {
+    groups: u64,
+    /// The last three characters in lower case, the last one first.
+    last: [char; 3],
 }
 
-/// Groups of vowels, without a silent e at the end; at least one.
-fn syllables(word: &str) -> u64 {
-    let word = word.to_lowercase();
-    let is_vowel = |c: char| matches!(c, 'a' | 'e' | 'i' | 'o' | 'u' | 'y');
-    let mut groups = 0_u64;
-    let mut before = false;
-    for c in word.chars() {
-        groups += u64::from(is_vowel(c) && !before);
-        before = is_vowel(c);
+impl Syllables {
+    #[inline]
+    fn add(&mut self, c: char) {
+        if c.is_ascii() {
+            self.add_lower(c.to_ascii_lowercase());
+        } else {
+            c.to_lowercase().for_each(|c| self.add_lower(c));
+        }
     }
-    let mut end = word.chars().rev();
-    let (last, second, third) = (end.next(), end.next(), end.next());
-    let after_vowel = second.is_some_and(is_vowel);
-    let silent = match (last, second) {
-        // `table` keeps its e, `whale` does not.
-        (Some('e'), Some('l')) => third.is_some_and(is_vowel),
-        (Some('e'), _) => !after_vowel,
-        (Some('d'), Some('e')) => !matches!(third, Some('t' | 'd')) && !third.is_some_and(is_vowel),
-        _ => false,
-    };
-    groups.saturating_sub(u64::from(silent)).max(1)
+
+    #[inline]
+    fn add_lower(&mut self, c: char) {
+        let [last, second, _] = self.last;
+        self.groups += u64::from(is_vowel(c) && !is_vowel(last));
+        self.last = [c, last, second];
+    }
+
+    /// At least one.
+    fn count(&self) -> u64 {
+        let [last, second, third] = self.last;
+        let silent = match (last, second) {
+            // `table` keeps its e, `whale` does not.
+            ('e', 'l') => is_vowel(third),
+            ('e', _) => !is_vowel(second),
+            ('d', 'e') => !matches!(third, 't' | 'd') && !is_vowel(third),
+            _ => false,
+        };
+        self.groups.saturating_sub(u64::from(silent)).max(1)
+    }
 }
 
 #[cfg(test)]
@@ -132,7 +202,7 @@ mod tests {
             ("banana", 3),
         ];
         for (word, expected) in known {
-            assert_eq!(syllables(word), expected, "{word}");
+            assert_eq!(readability(word).syllables, expected, "{word}");
         }
     }
 }

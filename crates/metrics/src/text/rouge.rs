@@ -1,6 +1,9 @@
 //! ROUGE, as the package rouge-score computes it.
 
-use super::grams::{Grams, Vocabulary};
+use super::{
+    grams::{Grams, count},
+    words::Words,
+};
 
 /// Precision, recall and their harmonic mean, each in [0, 1].
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -48,48 +51,116 @@ pub struct Rouge {
 /// Words are runs of `a` to `z` and digits after lower-casing; no stemmer. All 0 if either has no words. Source: Lin 2004,
 /// <https://aclanthology.org/W04-1013>; `rouge_score.rouge_scorer` with `use_stemmer=False`.
 pub fn rouge(text: &str, reference: &str) -> Rouge {
-    let (text, reference) = (text.to_lowercase(), reference.to_lowercase());
-    let mut vocabulary = Vocabulary::default();
-    let text_lines = lines(&text, &mut vocabulary);
-    let reference_lines = lines(&reference, &mut vocabulary);
-    let (text, reference) = (text_lines.concat(), reference_lines.concat());
-    let (own, other) = (Grams::new(&text, 32, 2), Grams::new(&reference, 32, 2));
-    let overlap = |n| Overlap::new(own.matches(&other, n), own.count(n), other.count(n));
-    let words = (text.len() as u64, reference.len() as u64);
-    let rouge_l = Overlap::new(common_length(&text, &reference), words.0, words.1);
-    let rouge_lsum = match (&text_lines[..], &reference_lines[..]) {
-        // One line beside one line: nothing to unite.
-        ([_], [_]) => rouge_l,
-        _ => Overlap::new(united(&text_lines, &reference_lines), words.0, words.1),
-    };
-    Rouge {
-        rouge1: overlap(1),
-        rouge2: overlap(2),
-        rouge_l,
-        rouge_lsum,
+    RougeScorer::default().score(text, reference)
+}
+
+/// Computes ROUGE; made to be used again for the next texts.
+#[derive(Debug, Default)]
+pub(super) struct RougeScorer {
+    words: Words,
+    grams: Grams,
+    text: Lines,
+    reference: Lines,
+    places: Vec<u64>,
+    open: Vec<u64>,
+}
+
+/// The numbered words of lines; lines without a word have no part in any metric.
+#[derive(Debug, Default)]
+struct Lines {
+    lower: Vec<u8>,
+    numbers: Vec<u32>,
+    /// Where each line ends.
+    ends: Vec<usize>,
+}
+
+impl RougeScorer {
+    pub(super) fn score(&mut self, text: &str, reference: &str) -> Rouge {
+        self.words.clear();
+        let Self {
+            words,
+            grams,
+            text: of_text,
+            reference: of_reference,
+            ..
+        } = self;
+        of_reference.read(reference, |word| words.number(word));
+        of_text.read(text, |word| words.find(word));
+        let (text, reference) = (&of_text.numbers[..], &of_reference.numbers[..]);
+        let [ones, twos] = grams.matches::<2>(text, &[reference], words.len());
+        let overlap = |n, both| Overlap::new(both, count(text.len(), n), count(reference.len(), n));
+        let common = common_length(reference, text, words.len(), &mut self.places, &mut self.open);
+        let rouge_l = overlap(1, common);
+        let rouge_lsum = if of_text.ends.len() == 1 && of_reference.ends.len() == 1 {
+            // One line beside one line: nothing to unite.
+            rouge_l
+        } else {
+            overlap(1, united(of_text, of_reference, words.len()))
+        };
+        Rouge {
+            rouge1: overlap(1, ones),
+            rouge2: overlap(2, twos),
+            rouge_l,
+            rouge_lsum,
+        }
     }
 }
 
-/// The numbered words of each line; lines without a word have no part in any metric.
-fn lines<'a>(text: &'a str, vocabulary: &mut Vocabulary<'a>) -> Vec<Vec<u32>> {
-    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let words = |line: &'a str| line.split(move |c| !is_word(c)).filter(|word| !word.is_empty());
-    let lines = text.split('\n').map(|line| vocabulary.numbers(words(line)));
-    lines.filter(|line| !line.is_empty()).collect()
+impl Lines {
+    fn read(&mut self, text: &str, mut number: impl FnMut(&[u8]) -> u32) {
+        self.numbers.clear();
+        self.ends.clear();
+        self.lower.clear();
+        if text.is_ascii() {
+            self.lower
+                .extend(text.bytes().map(|byte| byte.to_ascii_lowercase()));
+        } else {
+            self.lower.extend(text.to_lowercase().bytes());
+        }
+        // All that makes a word or a line is ASCII, so bytes do.
+        let mut from = None;
+        for (at, &byte) in self.lower.iter().enumerate() {
+            if byte.is_ascii_lowercase() || byte.is_ascii_digit() {
+                from.get_or_insert(at);
+                continue;
+            }
+            if let Some(from) = from.take() {
+                self.numbers.push(number(&self.lower[from..at]));
+            }
+            if byte == b'\n' && self.numbers.len() > self.ends.last().copied().unwrap_or(0) {
+                self.ends.push(self.numbers.len());
+            }
+        }
+        if let Some(from) = from {
+            self.numbers.push(number(&self.lower[from..]));
+        }
+        if self.numbers.len() > self.ends.last().copied().unwrap_or(0) {
+            self.ends.push(self.numbers.len());
+        }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &[u32]> {
+        let mut from = 0;
+        self.ends
+            .iter()
+            .map(move |&to| &self.numbers[std::mem::replace(&mut from, to)..to])
+    }
 }
 
-/// The length of the longest common subsequence, 64 cells of the table at a time.
+/// The length of the longest common subsequence, 64 cells of the table at a time. Words of `a` are numbers from 1 to
+/// `words`, those of `b` that it has not are 0.
 ///
 /// Source: Hyyrö 2004, "Bit-parallel LCS-length computation revisited".
-fn common_length(a: &[u32], b: &[u32]) -> u64 {
-    let highest = a.iter().chain(b).max().copied().unwrap_or(0) as usize;
+fn common_length(a: &[u32], b: &[u32], words: usize, places: &mut Vec<u64>, open: &mut Vec<u64>) -> u64 {
     let blocks = a.len().div_ceil(64);
-    let mut places = vec![0_u64; (highest + 1) * blocks];
+    places.clear();
+    places.resize((words + 1) * blocks, 0);
     for (at, &word) in a.iter().enumerate() {
         places[word as usize * blocks + at / 64] |= 1 << (at % 64);
     }
-    let mut open = vec![u64::MAX; blocks];
-    for &word in b {
+    open.clear();
+    open.resize(blocks, u64::MAX);
+    for &word in b.iter().filter(|word| **word > 0) {
         let mut carry = false;
         let places = &places[word as usize * blocks..(word as usize + 1) * blocks];
         for (open, place) in open.iter_mut().zip(places) {
@@ -106,21 +177,17 @@ fn common_length(a: &[u32], b: &[u32]) -> u64 {
 
 /// Words of the reference's lines that lie on a longest common subsequence with some line of the text, no word counted
 /// more often than either side has it.
-fn united(text: &[Vec<u32>], reference: &[Vec<u32>]) -> u64 {
-    let highest = text.iter().chain(reference).flatten().max().copied().unwrap_or(0) as usize;
-    let count = |lines: &[Vec<u32>]| {
-        let mut counts = vec![0_u32; highest + 1];
-        lines
-            .iter()
-            .flatten()
-            .for_each(|&word| counts[word as usize] += 1);
+fn united(text: &Lines, reference: &Lines, words: usize) -> u64 {
+    let count = |lines: &Lines| {
+        let mut counts = vec![0_u32; words + 1];
+        lines.numbers.iter().for_each(|&word| counts[word as usize] += 1);
         counts
     };
     let (mut left_text, mut left_reference) = (count(text), count(reference));
     let mut hits = 0;
-    for line in reference {
+    for line in reference.lines() {
         let mut on_path = vec![false; line.len()];
-        text.iter()
+        text.lines()
             .for_each(|other| mark_common(line, other, &mut on_path));
         for (&word, _) in line.iter().zip(on_path).filter(|(_, marked)| *marked) {
             let (text, reference) = (&mut left_text[word as usize], &mut left_reference[word as usize]);

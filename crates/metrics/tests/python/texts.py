@@ -24,6 +24,11 @@ SENTENCES = [
     "a A an the THE  the\u00a0the\tthe",
     "\u0130stanbul \u212aelvin \u00c5ngstr\u00f6m \u1e9e ma\u00dfe ~tilde~ {brace} [bracket] ^caret_ `tick`",
     "To be, or not to be, that is the question:\nWhether 'tis nobler in the mind to suffer",
+    "1\u0085line\u2028separated\u2029by\u3000odd\u200bspaces\u205f\ufeff end\u001fof\u001ctext",
+    "\u0663.\u0664 \u0967,\u0968 x\u00b2-3 5\u2010- 7-\u00e9 \u00bd.5 3,\u0661 \U0001d7d8.1",
+    "\U0001f600\U0001f600.\u200d\U0001f468\u200d\U0001f469 na\u0308ive \u00e9e\u0301 \ufb01ne \u03a3\u03a3 \u0391\u03a3.",
+    "1.2.3,4 5,6-7 8.-9 ,1 1, a,b.c,1 <a> <skip <skipped>x< 9 > 3|4 a_b-c_d 1-2-3--4 .,. ,,",
+    "\ud55c\uad6d\uc5b4 \u0e44\u0e17\u0e22 \u0939\u093f\u0928\u094d\u0926\u0940 \u05e2\u05d1\u05e8\u05d9\u05ea, \u0627\u0644\u0639\u0631\u0628\u064a\u0629; \u0420\u0443\u0441\u0441\u043a\u0438\u0439!",
     "", " ", ".", "1.", ".5", "-", "x", "...", "\n\n", "no.1 , 2 ,3, 4.a a.4 --- 9-9 9- -9",
 ]
 WORDS = " ".join(SENTENCES).split(" ")

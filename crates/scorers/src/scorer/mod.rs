@@ -66,7 +66,7 @@ impl Scorer {
             )?)),
             Task::Regression => Self::Regression(Box::new(Regression::new(options, first, bounds, folder)?)),
             Task::Ranking => Self::Ranking(Box::new(Ranking::new(options)?)),
-            Task::Text => Self::Text(Box::new(Text::new(options))),
+            Task::Text => Self::Text(Box::default()),
         })
     }
 

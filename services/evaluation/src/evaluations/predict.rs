@@ -28,6 +28,10 @@ use crate::Site;
 
 /// About so many parts there are at most, so that a large dataset does not make a file of every call.
 const MAX_PARTS: u64 = 1_000;
+/// Where there are at least so many parts, a part is of several calls.
+const MANY_PARTS: u64 = 64;
+/// The most rows of a part that has several calls for that reason: so many a crash repeats for each call at a time.
+const JOINT_ROWS: u64 = 2_048;
 /// Attempts of one call on a target that does not answer now.
 const ATTEMPTS: u32 = 8;
 /// The longest pause between two attempts.
@@ -48,6 +52,24 @@ pub(super) const PREDICTION_ID: &str = "prediction_id";
 pub(super) fn part_rows(rows: u64, batch_size: usize) -> u64 {
     let batch = batch_size.max(1) as u64;
     batch * rows.div_ceil(batch * MAX_PARTS).max(1)
+}
+
+/// The same where calls are cheap: several in a part, because keeping a part costs more than some calls.
+fn joint_rows(rows: u64, batch_size: usize) -> u64 {
+    let batch = batch_size.max(1) as u64;
+    let calls = (rows / batch / MANY_PARTS).min(JOINT_ROWS / batch);
+    part_rows(rows, batch_size).max(batch * calls)
+}
+
+/// Rows of a part, the same as those of the parts that are kept: they may be of a program that made other parts.
+fn rows_as_kept(kept: &[&Part], rows: u64, wanted: u64, batch_size: usize) -> u64 {
+    let is_whole = |part: &&&Part| part.start_row + part.rows < rows;
+    match kept.iter().find(is_whole) {
+        Some(part) => part.rows,
+        // The last one alone may be shorter than the others.
+        None if kept.iter().all(|part| part.start_row.is_multiple_of(wanted)) => wanted,
+        None => part_rows(rows, batch_size),
+    }
 }
 
 /// What is needed to ask.
@@ -74,16 +96,15 @@ impl Predict {
         kept: impl Fn(&Part) + Send,
     ) -> Result<()> {
         let (_, of_part) = self.asker.sizes(self.options.batch_size);
-        let size = part_rows(data.rows, of_part);
-        let known: HashSet<u64> = done
-            .iter()
-            .filter(|part| part.of == self.of)
-            .map(|part| part.start_row)
-            .collect();
+        let own: Vec<&Part> = done.iter().filter(|part| part.of == self.of).collect();
+        let wanted = match &self.asker {
+            Asker::Inference(_) => joint_rows(data.rows, of_part),
+            Asker::Llm(_) => part_rows(data.rows, of_part),
+        };
+        let size = rows_as_kept(&own, data.rows, wanted, of_part);
+        let known: HashSet<u64> = own.iter().map(|part| part.start_row).collect();
         let mut tally = Tally::default();
-        for part in done.iter().filter(|part| part.of == self.of) {
-            tally.add(part);
-        }
+        own.iter().for_each(|part| tally.add(part));
         self.check(&tally, data.rows)?;
         let parts = parts(data, size, known)?;
         let this = self.clone();
@@ -480,6 +501,37 @@ mod tests {
         assert_eq!(part_rows(256_001, 256), 512);
         let rows = part_rows(100_000_000, 256);
         assert!(rows.is_multiple_of(256) && 100_000_000_u64.div_ceil(rows) <= MAX_PARTS);
+    }
+
+    #[test]
+    fn cheap_calls_share_parts_where_there_are_many() {
+        assert_eq!(joint_rows(0, 256), 256);
+        assert_eq!(joint_rows(5_000, 256), 256);
+        assert_eq!(joint_rows(100_000, 256), 6 * 256);
+        assert_eq!(joint_rows(1_000_000, 256), 2_048);
+        assert_eq!(joint_rows(1_000_000, 4_096), 4_096);
+        assert_eq!(joint_rows(100_000_000, 256), part_rows(100_000_000, 256));
+    }
+
+    #[test]
+    fn parts_are_as_those_that_are_kept() {
+        let part = |start_row, rows| Part {
+            of: PartOf::Target,
+            start_row,
+            rows,
+            failed_rows: 0,
+            failures: Vec::new(),
+            path: String::new(),
+            sha256: String::new(),
+            usage: Usage::default(),
+        };
+        let size = |parts: &[Part]| rows_as_kept(&parts.iter().collect::<Vec<_>>(), 100_000, 1_536, 256);
+        assert_eq!(size(&[]), 1_536);
+        assert_eq!(size(&[part(1_536, 1_536)]), 1_536);
+        // Of a program that made a part of each call; the last one too, which may be kept before the others.
+        assert_eq!(size(&[part(99_840, 160), part(512, 256)]), 256);
+        assert_eq!(size(&[part(99_840, 160)]), 1_536);
+        assert_eq!(size(&[part(99_584, 416)]), 256);
     }
 
     #[test]

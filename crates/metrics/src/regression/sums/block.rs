@@ -23,7 +23,7 @@ impl RegressionSums {
         self.absolute
             .add_all(column(values, target, predicted, |t, p| (t - p).abs()));
         self.squared
-            .add_all(column(values, target, predicted, |t, p| (t - p) * (t - p)));
+            .add_all_exact(column(values, target, predicted, |t, p| (t - p) * (t - p)));
         self.percentage
             .add_all(column(values, target, predicted, |t, p| ape(t, (t - p).abs())));
         self.symmetric.add_all(column(values, target, predicted, smape));
@@ -86,7 +86,7 @@ fn column<'a>(
     &space[..target.len()]
 }
 
-/// Sums of eⁱ·uʲ in the order of [`super::MOMENT`].
+/// Sums of eⁱ·uʲ in the order of their powers in `mixed`.
 fn moments(errors: &[f64], target: &[f64], shift: f64) -> [f64; MOMENTS] {
     let terms = |e: f64, t: f64| {
         let u = t - shift;
@@ -105,11 +105,13 @@ fn moments(errors: &[f64], target: &[f64], shift: f64) -> [f64; MOMENTS] {
             e,
         ]
     };
-    let mut lanes = [[0.0; LANES]; MOMENTS];
-    let (error_chunks, error_rest) = errors.as_chunks::<LANES>();
-    let (target_chunks, target_rest) = target.as_chunks::<LANES>();
+    // So many that all sums stay in registers.
+    const PAIR: usize = 2;
+    let mut lanes = [[0.0; PAIR]; MOMENTS];
+    let (error_chunks, error_rest) = errors.as_chunks::<PAIR>();
+    let (target_chunks, target_rest) = target.as_chunks::<PAIR>();
     for (errors, targets) in error_chunks.iter().zip(target_chunks) {
-        for lane in 0..LANES {
+        for lane in 0..PAIR {
             let terms = terms(errors[lane], targets[lane]);
             for (sum, term) in lanes.iter_mut().zip(terms) {
                 sum[lane] += term;
