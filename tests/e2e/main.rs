@@ -20,6 +20,8 @@ mod evaluations;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod gated_rollouts;
+#[cfg(test)]
 mod gates;
 #[cfg(test)]
 mod happy;
