@@ -30,6 +30,8 @@ mod input;
 #[cfg(test)]
 mod listener;
 #[cfg(test)]
+mod offline;
+#[cfg(test)]
 mod outcomes;
 #[cfg(test)]
 mod peers;
