@@ -261,7 +261,8 @@ impl Job {
         let verdict = Verdict::of(&record.spec.thresholds, &measured.metrics, &baseline, |metric| {
             record.spec.more_is_better(metric)
         });
-        let report = record::report(&record, &measured, verdict.as_ref(), kept.failures())?;
+        let failures = kept.failures();
+        let report = record::report(&record, &measured, verdict.as_ref(), &failures)?;
         self.keeper.note(|record| record.progress.phase = Phase::Record);
         let overall: Vec<_> = measured
             .metrics
@@ -278,7 +279,7 @@ impl Job {
             .await?;
         let results = self.work.join("results.parquet");
         write_results(&record.spec, data, kept, results.clone(), self.stop.clone()).await?;
-        record::artifacts(&self.site, cx, &record, &report, &measured, &results).await?;
+        record::artifacts(&self.site, cx, &record, &report, (&measured, &failures), &results).await?;
         record::log(&self.site, &record, data, &measured).await?;
         let is_recorded =
             record::verdict(&self.site, &record, &measured.metrics, record.verdict.as_ref()).await?;

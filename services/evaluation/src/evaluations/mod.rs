@@ -4,7 +4,8 @@
 //! `job` does one, phase by phase: `data` opens the dataset, `target` is what is asked (`llm` where that is a route),
 //! `predict` asks it part by part, `answers` makes columns of what it says, `judge` has answers judged (`seat` is one scorer at work) by LLMs and
 //! by models of texts (`text_model`), `replay` puts rows,
-//! answers and judgements side by side again, `measure` and `judged` compute, `record` writes to tracking and the registry.
+//! answers and judgements side by side again, `measure` and `judged` compute, `page` is the report to
+//! look at, `record` writes to tracking and the registry.
 //! `verify` and `compare` work on what was kept.
 //!
 //! What is durable when: a part with the answers of its rows is in the artifact service, with its digest in the database,
@@ -23,6 +24,7 @@ mod judged;
 mod keeper;
 mod llm;
 mod measure;
+mod page;
 mod predict;
 pub(crate) mod record;
 pub(crate) mod render;
