@@ -16,7 +16,7 @@ pub use self::{
     evaluations::{EvaluationQuery, EvaluationStore, Lease},
     live::{KeeperLease, LiveEndpoint, LiveStore, PendingOutcome},
     outcomes::{Kept, NewOutcomes, OutcomeQuery, OutcomeStore},
-    schedules::{ScheduleLease, ScheduleStore},
+    schedules::{OldWindow, ScheduleLease, ScheduleStore},
 };
 use crate::{
     migrate::{self, Migrations, Step},
@@ -45,6 +45,10 @@ const MIGRATIONS: Migrations = Migrations {
         Step {
             name: "outcome_joins",
             sql: include_str!("../../migrations/evaluation/0005_outcome_joins.sql"),
+        },
+        Step {
+            name: "dataset_versions_read",
+            sql: include_str!("../../migrations/evaluation/0006_dataset_versions_read.sql"),
         },
     ],
 };

@@ -304,8 +304,10 @@ impl Job {
         record: &EvaluationRecord,
         measured: &Measured,
     ) -> Result<Vec<MetricValue>> {
-        let Some(Baseline::Evaluation(id)) = &record.spec.baseline else {
-            return Ok(measured.baseline.clone());
+        let (id, is_paired) = match &record.spec.baseline {
+            Some(Baseline::Evaluation(id)) => (id, true),
+            Some(Baseline::Earlier(id)) => (id, false),
+            _ => return Ok(measured.baseline.clone()),
         };
         let other = self.site.store.evaluation(&cx.caller.workspace, id).await?;
         if other.state != EvaluationState::Succeeded {
@@ -315,7 +317,7 @@ impl Job {
                 vec![("resource_name", id.clone())],
             ));
         }
-        if other.data_digest != record.data_digest {
+        if is_paired && other.data_digest != record.data_digest {
             return Err(Error::invalid(
                 "spec.baseline.evaluation_id",
                 format!("evaluation `{id}` was made on other data"),

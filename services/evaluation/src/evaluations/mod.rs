@@ -40,7 +40,7 @@ mod watch;
 use std::sync::Arc;
 
 use lodeway_domain::{
-    Error, Result,
+    Error, Reason, Result,
     error::FieldViolation,
     evaluation::{EvaluationRecord, EvaluationSpec, EvaluationState, Progress, Target, Usage},
 };
@@ -130,6 +130,19 @@ pub(crate) fn check(spec: &EvaluationSpec) -> Result<()> {
         judge::judge_of(scorer).map_err(|error| within(&format!("spec.scorers[{at}].judge"), error))?;
     }
     Ok(())
+}
+
+/// Why an evaluation that has ended has no report.
+fn no_report(record: &EvaluationRecord) -> Error {
+    let id = &record.evaluation_id;
+    let message = match record.state {
+        EvaluationState::Succeeded => {
+            format!("evaluation `{id}` has no report any more; it went with the rows of its window")
+        }
+        state => format!("evaluation `{id}` is {} and has no report", state.as_str()),
+    };
+    let named = vec![("resource_name", id.clone())];
+    Error::precondition(Reason::EvaluationState, message, named)
 }
 
 /// The error with its fields below `field`.

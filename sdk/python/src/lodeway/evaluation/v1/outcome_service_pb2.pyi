@@ -311,6 +311,8 @@ class Schedule(google.protobuf.message.Message):
     LAST_ERROR_FIELD_NUMBER: builtins.int
     SKIPPED_WINDOWS_FIELD_NUMBER: builtins.int
     ROLES_FIELD_NUMBER: builtins.int
+    BASELINE_FIELD_NUMBER: builtins.int
+    KEEP_WINDOWS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Unique in the workspace: 1 to 200 characters, as of a dataset."""
     endpoint: builtins.str
@@ -333,6 +335,11 @@ class Schedule(google.protobuf.message.Message):
     """Why it failed."""
     skipped_windows: builtins.int
     """Windows that were passed over: nobody could evaluate them in time."""
+    keep_windows: builtins.int
+    """How many versions of its dataset are kept, the newest ones: default 100, at most 10,000. What is older goes when a later
+    window is evaluated, with its file, and with the report and the kept answers of its evaluation; that evaluation itself,
+    with metrics, verdict and digests, and its run in tracking stay. A version that any other evaluation was made of stays.
+    """
     @property
     def interval(self) -> google.protobuf.duration_pb2.Duration:
         """How often: at least a minute."""
@@ -351,7 +358,7 @@ class Schedule(google.protobuf.message.Message):
 
     @property
     def thresholds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[lodeway.evaluation.v1.evaluation_pb2.Threshold]:
-        """What must hold."""
+        """What must hold. Relative ones (`max_loss`, `max_relative_loss`) need a `baseline` and are of all rows, not of a slice."""
 
     @property
     def next_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -377,6 +384,10 @@ class Schedule(google.protobuf.message.Message):
     def roles(self) -> lodeway.evaluation.v1.dataset_pb2.ColumnRoles:
         """What the columns of the captured traffic are for; empty fields: as `CaptureTraffic` says."""
 
+    @property
+    def baseline(self) -> global___ScheduleBaseline:
+        """What relative thresholds compare with; unset: there are none."""
+
     def __init__(
         self,
         *,
@@ -401,11 +412,39 @@ class Schedule(google.protobuf.message.Message):
         last_error: builtins.str = ...,
         skipped_windows: builtins.int = ...,
         roles: lodeway.evaluation.v1.dataset_pb2.ColumnRoles | None = ...,
+        baseline: global___ScheduleBaseline | None = ...,
+        keep_windows: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "interval", b"interval", "last_time", b"last_time", "last_verdict", b"last_verdict", "next_time", b"next_time", "roles", b"roles", "window", b"window"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "endpoint", b"endpoint", "error", b"error", "interval", b"interval", "last_error", b"last_error", "last_evaluation_id", b"last_evaluation_id", "last_metrics", b"last_metrics", "last_state", b"last_state", "last_time", b"last_time", "last_verdict", b"last_verdict", "max_rows", b"max_rows", "name", b"name", "next_time", b"next_time", "principal", b"principal", "roles", b"roles", "scorers", b"scorers", "skipped_windows", b"skipped_windows", "target", b"target", "task", b"task", "thresholds", b"thresholds", "window", b"window"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["baseline", b"baseline", "create_time", b"create_time", "interval", b"interval", "last_time", b"last_time", "last_verdict", b"last_verdict", "next_time", b"next_time", "roles", b"roles", "window", b"window"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["baseline", b"baseline", "create_time", b"create_time", "endpoint", b"endpoint", "error", b"error", "interval", b"interval", "keep_windows", b"keep_windows", "last_error", b"last_error", "last_evaluation_id", b"last_evaluation_id", "last_metrics", b"last_metrics", "last_state", b"last_state", "last_time", b"last_time", "last_verdict", b"last_verdict", "max_rows", b"max_rows", "name", b"name", "next_time", b"next_time", "principal", b"principal", "roles", b"roles", "scorers", b"scorers", "skipped_windows", b"skipped_windows", "target", b"target", "task", b"task", "thresholds", b"thresholds", "window", b"window"]) -> None: ...
 
 global___Schedule = Schedule
+
+@typing.final
+class ScheduleBaseline(google.protobuf.message.Message):
+    """What the thresholds of a schedule compare with."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_URI_FIELD_NUMBER: builtins.int
+    PREVIOUS_WINDOW_FIELD_NUMBER: builtins.int
+    model_uri: builtins.str
+    """A registered version, asked about the same rows: for metrics of the task, on calls whose request was kept."""
+    previous_window: builtins.bool
+    """The metrics of the last evaluation of the schedule that succeeded, of whatever scorer. The first window has none
+    before it: relative demands are left out there.
+    """
+    def __init__(
+        self,
+        *,
+        model_uri: builtins.str = ...,
+        previous_window: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["baseline", b"baseline", "model_uri", b"model_uri", "previous_window", b"previous_window"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["baseline", b"baseline", "model_uri", b"model_uri", "previous_window", b"previous_window"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["baseline", b"baseline"]) -> typing.Literal["model_uri", "previous_window"] | None: ...
+
+global___ScheduleBaseline = ScheduleBaseline
 
 @typing.final
 class CreateScheduleRequest(google.protobuf.message.Message):
