@@ -15,7 +15,7 @@ pub use self::{
     datasets::{DatasetStore, DatasetUpdate, Leftover, NewDatasetVersion},
     evaluations::{EvaluationQuery, EvaluationStore, Lease},
     live::{KeeperLease, LiveEndpoint, LiveStore, PendingOutcome},
-    outcomes::{Kept, NewOutcomes, OutcomeQuery, OutcomeStore},
+    outcomes::{Kept, NewOutcomes, OutcomeQuery, OutcomeStore, UnjoinedOutcome, UnjoinedQuery},
     schedules::{OldWindow, ScheduleLease, ScheduleStore},
 };
 use crate::{
@@ -49,6 +49,10 @@ const MIGRATIONS: Migrations = Migrations {
         Step {
             name: "dataset_versions_read",
             sql: include_str!("../../migrations/evaluation/0006_dataset_versions_read.sql"),
+        },
+        Step {
+            name: "unjoined_outcomes",
+            sql: include_str!("../../migrations/evaluation/0007_unjoined_outcomes.sql"),
         },
     ],
 };

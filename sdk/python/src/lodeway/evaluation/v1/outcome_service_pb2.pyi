@@ -282,6 +282,130 @@ class LiveMetrics(google.protobuf.message.Message):
 global___LiveMetrics = LiveMetrics
 
 @typing.final
+class ListUnjoinedOutcomesRequest(google.protobuf.message.Message):
+    """Says which outcomes without a prediction are wanted."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    WITH_PENDING_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    endpoint: builtins.str
+    """The endpoint; also of one that was deleted under this name."""
+    with_pending: builtins.bool
+    """Also those whose prediction is still looked for."""
+    page_size: builtins.int
+    """At most this many: default 100, at most 1,000."""
+    page_token: builtins.str
+    """From the previous page."""
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Of predictions from this moment: default 30 days ago."""
+
+    @property
+    def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Until this moment: default now."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: builtins.str = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        with_pending: builtins.bool = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["end_time", b"end_time", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["end_time", b"end_time", "endpoint", b"endpoint", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "with_pending", b"with_pending"]) -> None: ...
+
+global___ListUnjoinedOutcomesRequest = ListUnjoinedOutcomesRequest
+
+@typing.final
+class ListUnjoinedOutcomesResponse(google.protobuf.message.Message):
+    """A page of outcomes without a prediction."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Empty at the end."""
+    @property
+    def outcomes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___UnjoinedOutcome]:
+        """By the time of the prediction, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: collections.abc.Iterable[global___UnjoinedOutcome] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "outcomes", b"outcomes"]) -> None: ...
+
+global___ListUnjoinedOutcomesResponse = ListUnjoinedOutcomesResponse
+
+@typing.final
+class UnjoinedOutcome(google.protobuf.message.Message):
+    """An outcome whose prediction is not known."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PREDICTION_ID_FIELD_NUMBER: builtins.int
+    TARGET_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    PREDICTION_TIME_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    LABEL_COUNT_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    NEXT_TIME_FIELD_NUMBER: builtins.int
+    TRY_COUNT_FIELD_NUMBER: builtins.int
+    prediction_id: builtins.str
+    """The prediction."""
+    target: builtins.str
+    """The target that answered."""
+    model_version: builtins.str
+    """Its version then."""
+    label_count: builtins.int
+    """Labels it has, one a row of the call."""
+    reason: builtins.str
+    """Why it is in no metric. Reported again with its prediction it is joined after all."""
+    try_count: builtins.int
+    """How often it was looked for in vain."""
+    @property
+    def prediction_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it answered."""
+
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the outcome became known."""
+
+    @property
+    def next_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When its prediction is looked for again; unset: no more."""
+
+    def __init__(
+        self,
+        *,
+        prediction_id: builtins.str = ...,
+        target: builtins.str = ...,
+        model_version: builtins.str = ...,
+        prediction_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        label_count: builtins.int = ...,
+        reason: builtins.str = ...,
+        next_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        try_count: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["next_time", b"next_time", "prediction_time", b"prediction_time", "time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["label_count", b"label_count", "model_version", b"model_version", "next_time", b"next_time", "prediction_id", b"prediction_id", "prediction_time", b"prediction_time", "reason", b"reason", "target", b"target", "time", b"time", "try_count", b"try_count"]) -> None: ...
+
+global___UnjoinedOutcome = UnjoinedOutcome
+
+@typing.final
 class Schedule(google.protobuf.message.Message):
     """An evaluation of traffic that is repeated. Each time the traffic of a window becomes the next version of the dataset
     `schedules/NAME`, and an evaluation of that version begins, called as the schedule is. A window is evaluated once,
