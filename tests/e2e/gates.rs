@@ -3,34 +3,22 @@
 use std::process::Command;
 
 use lodeway_domain::{Caller, caller::Workspace};
-use lodeway_proto::{
-    artifacts::v1::{UploadArtifactRequest, UploadOpening, upload_artifact_request::Kind as Up},
-    registry::v1::{
-        CreateModelVersionRequest, CreateRegisteredModelRequest, DigestState, GetModelVersionRequest,
-        ModelVersion, RecordVerdictRequest, Verdict, VerdictMetric, get_model_version_request::By,
-        promotion_service_client::PromotionServiceClient,
-    },
-    tracking::v1::CreateRunRequest,
+use lodeway_proto::registry::v1::{
+    CreateModelVersionRequest, CreateRegisteredModelRequest, DigestState, GetModelVersionRequest,
+    ModelVersion, RecordVerdictRequest, Verdict, VerdictMetric, get_model_version_request::By,
+    promotion_service_client::PromotionServiceClient,
 };
-use lodeway_rpc::{CallContext, Transport, auth::hash_token, config::Secret};
-use lodeway_testkit::platform::{Platform, Settings, Shape, binary};
+use lodeway_rpc::{CallContext, Transport, config::Secret};
+use lodeway_testkit::platform::{Platform, Shape, binary};
 use serde_json::{Value, json};
-use tonic::Request;
 
-use crate::support::{eventually, http, started};
+use crate::support::{
+    eventually, http, new_run_of,
+    people::{self, PEER_TOKEN, of},
+    started, upload_as,
+};
 
 const MLMODEL: &[u8] = b"flavors:\n  onnx:\n    data: model.onnx\n";
-
-/// What the processes share.
-const PEER_TOKEN: &str = "between ourselves";
-
-/// A call with the token of one of those in the table.
-fn of<T>(who: &str, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    let token = format!("Bearer t-{who}").parse().unwrap();
-    request.metadata_mut().insert("authorization", token);
-    request
-}
 
 /// `lodeway model ARGS` as somebody: whether it went well, and what it said.
 fn model(house: &Platform, who: &str, args: &[&str]) -> (bool, String) {
@@ -38,7 +26,7 @@ fn model(house: &Platform, who: &str, args: &[&str]) -> (bool, String) {
         .arg("model")
         .args(args)
         .arg(format!("--address=http://{}", house.address()))
-        .arg(format!("--token=t-{who}"))
+        .arg(format!("--token={}", people::token(who)))
         .arg("--output=json")
         .output()
         .unwrap();
@@ -51,7 +39,7 @@ fn model(house: &Platform, who: &str, args: &[&str]) -> (bool, String) {
 
 /// A call of MLflow's API as somebody.
 fn rest(house: &Platform, who: &str, path: &str, body: &Value) -> http::Answer {
-    let token = format!("Bearer t-{who}");
+    let token = people::bearer(who);
     let headers = [
         ("content-type", "application/json"),
         ("authorization", token.as_str()),
@@ -86,22 +74,8 @@ async fn version(house: &Platform) -> ModelVersion {
 
 /// A version of ada's with a model file, whose digest is on record.
 async fn register(house: &Platform) -> ModelVersion {
-    let run = house
-        .tracking()
-        .create_run(of("ada", CreateRunRequest::default()))
-        .await
-        .unwrap();
-    let run = run.into_inner().run.unwrap();
-    let open = UploadOpening {
-        location: run.artifact_uri,
-        path: "model/MLmodel".into(),
-        ..UploadOpening::default()
-    };
-    let parts =
-        [Up::Open(open), Up::Chunk(MLMODEL.into())].map(|kind| UploadArtifactRequest { kind: Some(kind) });
-    house
-        .artifacts()
-        .upload_artifact(of("ada", tokio_stream::iter(parts)))
+    let run = new_run_of(house, "ada").await;
+    upload_as(house, "ada", &run.artifact_uri, ("model/MLmodel", MLMODEL))
         .await
         .unwrap();
     let request = CreateRegisteredModelRequest {
@@ -165,19 +139,8 @@ async fn judge(house: &Platform, token: &str, digest: &str) -> Result<(), tonic:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_reaches_production_when_the_rule_is_fulfilled() {
-    let folder = tempfile::tempdir().unwrap();
-    let table = folder.path().join("tokens.toml");
-    let row = |who| {
-        format!(
-            "[[token]]\nprincipal = \"{who}\"\nsha256 = \"{}\"\n",
-            hash_token(&format!("t-{who}"))
-        )
-    };
-    std::fs::write(&table, ["ada", "bob", "eve"].map(row).concat()).unwrap();
     for shape in Shape::ALL {
-        let settings = Settings::default()
-            .env("LODEWAY_AUTH__TOKEN_TABLE", table.display().to_string())
-            .env("LODEWAY_PEER_TOKEN", PEER_TOKEN);
+        let (settings, _table) = people::known(&["ada", "bob", "eve"]);
         let house = started(shape, settings).await;
         promote(&house).await;
     }

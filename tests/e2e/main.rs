@@ -20,6 +20,8 @@ mod evaluations;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod gated_rollouts;
+#[cfg(test)]
 mod gates;
 #[cfg(test)]
 mod happy;
@@ -27,6 +29,8 @@ mod happy;
 mod input;
 #[cfg(test)]
 mod listener;
+#[cfg(test)]
+mod offline;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]

@@ -289,6 +289,14 @@ async fn outcomes_outlive_a_kill_before_they_are_joined() {
     let (_, pending) = report(&house, vec![(second, vec![20.0])]).await;
     house.kill().unwrap();
     house.restart().unwrap();
+    // What has no prediction is listed with why.
+    let all = ask(&house, "outcome unjoined growth --pending");
+    let all = all.as_array().unwrap();
+    assert_eq!(all.len() as i64, pending, "{all:?}");
+    for one in all {
+        assert!(one["reason"].as_str().unwrap().contains("no record") && one["next_time"].is_string());
+    }
+    assert_eq!(ask(&house, "outcome unjoined growth"), json!([]));
     // The record of the second call died with the gateway, unless it was written in time: the label is kept and counted.
     let found = ask(&house, "outcome metrics growth");
     assert_eq!(found[0]["labelled"], 2);
@@ -297,6 +305,29 @@ async fn outcomes_outlive_a_kill_before_they_are_joined() {
         metric(&found[0], "accuracy"),
         if pending == 1 { 1.0 } else { 0.5 },
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_made_again_begins_without_outcomes() {
+    let house = growth::house(Shape::Embedded, SETTINGS).await;
+    endpoint(&house).await;
+    // All of the first one were wrong.
+    let wrong = (7.0, 1.2, 20.0);
+    let ids: Vec<_> = (0..4).map(|_| invoked(&house, wrong)).collect();
+    report(&house, ids.into_iter().map(|id| (id, vec![wrong.2])).collect()).await;
+    close(metric(&live(&house, "", 4).await[0], "accuracy"), 0.0);
+    ask(&house, "endpoint delete growth");
+    let (code, complaint) = refusal(&house, "outcome metrics growth");
+    assert_eq!(code, 3, "{complaint}");
+
+    endpoint(&house).await;
+    assert_eq!(ask(&house, "outcome metrics growth"), json!([]));
+    let right = (7.0, 1.2, 10.0);
+    let id = invoked(&house, right);
+    report(&house, vec![(id, vec![right.2])]).await;
+    let found = live(&house, "", 1).await;
+    close(metric(&found[0], "accuracy"), 1.0);
+    assert_eq!(found[0]["predictions"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

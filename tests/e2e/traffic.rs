@@ -182,6 +182,23 @@ async fn calls_become_a_dataset_and_are_evaluated_on_a_schedule() {
         assert_eq!(schedule["last_verdict"], "failed");
         assert_eq!(made(&house, "quality").len(), 1);
         assert_eq!(ask(&house, "schedule list")[0]["name"], "quality");
+
+        // Beside the other version, which is asked about the same calls and is half as wrong.
+        let line = "schedule create beside --endpoint growth --every 1h --task regression --threshold mae<=baseline \
+                    --baseline models:/growth/2 --keep 3";
+        let schedule = ask(&house, line);
+        assert_eq!(
+            (&schedule["baseline"], &schedule["keep"]),
+            (&json!("models:/growth/2"), &json!(3))
+        );
+        let schedule = succeeded(&house, "beside").await;
+        assert!((metric(&schedule["last_metrics"], "mae") - 1.0).abs() < 1e-12);
+        let clause = &schedule["last_clauses"][0];
+        assert_eq!(clause["passed"], false, "{schedule}");
+        let message = clause["message"].as_str().unwrap();
+        assert!(message.contains("the baseline has 0.5"), "{message}");
+        ask(&house, "schedule delete beside");
+
         ask(&house, "schedule delete quality");
         assert_eq!(ask(&house, "schedule list"), json!([]));
         assert_eq!(made(&house, "quality").len(), 1);

@@ -42,7 +42,8 @@ impl Endpoints {
         if start >= end {
             return Err(Error::invalid("start_time", "must be before `end_time`"));
         }
-        let key = self.get(cx, &name).await?.endpoint.uid.key();
+        let uid = self.get(cx, &name).await?.endpoint.uid;
+        let key = uid.key();
         let found = self.measured(key, start, end, false).await?;
         let route = self.route(cx, name.as_str()).ok();
         let mut rendered = render(&found, route.as_deref());
@@ -50,6 +51,7 @@ impl Endpoints {
         Ok(wire::QueryMonitorResponse {
             targets: rendered,
             records: Some(convert::counts(self.0.records.counts(key))),
+            endpoint_uid: uid.to_string(),
         })
     }
 

@@ -5,6 +5,8 @@ use std::process::Command;
 use lodeway_testkit::platform::{self, Platform};
 use serde_json::Value;
 
+use super::people;
+
 /// A command that is not started yet.
 pub fn command(house: &Platform, line: &str) -> Command {
     let mut command = Command::new(platform::binary().unwrap());
@@ -25,6 +27,30 @@ pub fn text(house: &Platform, line: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// As [`command`], as somebody.
+pub fn command_as(house: &Platform, who: &str, line: &str) -> Command {
+    let mut command = command(house, line);
+    command.env("LODEWAY_TOKEN", people::token(who));
+    command
+}
+
+/// As [`ask`], as somebody.
+#[track_caller]
+pub fn ask_as(house: &Platform, who: &str, line: &str) -> Value {
+    let output = command_as(house, who, &format!("{line} --output json"))
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}: {complaint}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{line}: {e}"))
+}
+
+/// As [`refusal`], as somebody.
+#[track_caller]
+pub fn refusal_as(house: &Platform, who: &str, line: &str) -> (i32, String) {
+    refused(command_as(house, who, line), line)
+}
+
 /// What a command prints for scripts.
 #[track_caller]
 pub fn ask(house: &Platform, line: &str) -> Value {
@@ -35,7 +61,12 @@ pub fn ask(house: &Platform, line: &str) -> Value {
 /// The exit code and the complaint of a command that fails.
 #[track_caller]
 pub fn refusal(house: &Platform, line: &str) -> (i32, String) {
-    let output = command(house, line).output().unwrap();
+    refused(command(house, line), line)
+}
+
+#[track_caller]
+fn refused(mut command: Command, line: &str) -> (i32, String) {
+    let output = command.output().unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{line} went well");
     (output.status.code().unwrap(), complaint)

@@ -1,12 +1,9 @@
 //! A real model that needs no Python: a tree of LightGBM, in two versions.
 
-use lodeway_proto::{
-    registry::v1::{CreateModelVersionRequest, CreateRegisteredModelRequest, SetAliasRequest},
-    tracking::v1::GetRunRequest,
-};
+use lodeway_proto::registry::v1::{CreateModelVersionRequest, CreateRegisteredModelRequest, SetAliasRequest};
 use lodeway_testkit::platform::{Platform, Settings, Shape};
 
-use super::{new_run, started, upload};
+use super::{new_run_of, people, started, upload_as};
 
 const MLMODEL: &[u8] = br#"flavors:
   lightgbm:
@@ -28,39 +25,45 @@ fn tree(low: u32) -> String {
     )
 }
 
-/// A platform with versions 1 and 2 of `growth`, which say 10 and 11 of the small; `champion` is version 1.
+/// A platform with what [`register`] makes, and quick rollouts.
 pub async fn house(shape: Shape, settings: &[(&str, &str)]) -> Platform {
     let quick = Settings::default().env("LODEWAY_ENDPOINTS__ROLLOUT_EVERY", "100ms");
     let settings = settings
         .iter()
         .fold(quick, |all, (name, value)| all.env(name, *value));
     let house = started(shape, settings).await;
+    register(&house, people::ANYBODY).await;
+    house
+}
+
+/// Somebody's versions 1 and 2 of `growth`, which say 10 and 11 of the small; `champion` is version 1.
+pub async fn register(house: &Platform, who: &str) {
     let name = "growth".to_owned();
     let mut registry = house.registry();
     let request = CreateRegisteredModelRequest {
         name: name.clone(),
         ..CreateRegisteredModelRequest::default()
     };
-    registry.create_registered_model(request).await.unwrap();
+    registry
+        .create_registered_model(people::of(who, request))
+        .await
+        .unwrap();
     for low in [10, 11] {
-        let run_id = new_run(&house).await;
-        let request = GetRunRequest {
-            run_id: run_id.clone(),
-            columns: Vec::new(),
-        };
-        let run = house.tracking().get_run(request).await.unwrap().into_inner();
-        let location = run.run.unwrap().artifact_uri;
-        upload(&house, &location, "model/MLmodel", MLMODEL).await.unwrap();
-        upload(&house, &location, "model/model.lgb", tree(low).as_bytes())
-            .await
-            .unwrap();
+        let run = new_run_of(house, who).await;
+        let tree = tree(low);
+        for file in [("model/MLmodel", MLMODEL), ("model/model.lgb", tree.as_bytes())] {
+            upload_as(house, who, &run.artifact_uri, file).await.unwrap();
+        }
         let request = CreateModelVersionRequest {
             name: name.clone(),
-            source: format!("runs:/{run_id}/model"),
-            run_id,
+            source: format!("runs:/{}/model", run.run_id),
+            run_id: run.run_id,
             ..CreateModelVersionRequest::default()
         };
-        registry.create_model_version(request).await.unwrap();
+        registry
+            .create_model_version(people::of(who, request))
+            .await
+            .unwrap();
     }
     let request = SetAliasRequest {
         name,
@@ -68,6 +71,5 @@ pub async fn house(shape: Shape, settings: &[(&str, &str)]) -> Platform {
         version: 1,
         ..SetAliasRequest::default()
     };
-    registry.set_alias(request).await.unwrap();
-    house
+    registry.set_alias(people::of(who, request)).await.unwrap();
 }

@@ -7,7 +7,7 @@ use lodeway_proto::{
         DownloadArtifactRequest, UploadArtifactRequest, UploadOpening,
         download_artifact_response::Kind as Down, upload_artifact_request::Kind as Up,
     },
-    tracking::v1::{CreateRunRequest, ListMetricHistoryRequest, LogBatchRequest, Metric},
+    tracking::v1::{CreateRunRequest, ListMetricHistoryRequest, LogBatchRequest, Metric, Run},
 };
 use lodeway_testkit::platform::{Platform, Settings, Shape};
 use sha2::{Digest as _, Sha256};
@@ -16,6 +16,7 @@ use tonic::Status;
 pub mod command;
 pub mod growth;
 pub mod http;
+pub mod people;
 
 /// Runs `check` against a platform in one process and one split into three, on SQLite.
 pub async fn on_both(check: impl AsyncFn(Platform)) {
@@ -87,12 +88,17 @@ pub fn batch(run_id: &str, metrics: Vec<Metric>) -> LogBatchRequest {
 
 /// A new run in the default experiment.
 pub async fn new_run(house: &Platform) -> String {
+    new_run_of(house, people::ANYBODY).await.run_id
+}
+
+/// A new run of somebody's.
+pub async fn new_run_of(house: &Platform, who: &str) -> Run {
     let request = CreateRunRequest {
         user_id: "tester".to_owned(),
         ..CreateRunRequest::default()
     };
-    let answer = house.tracking().create_run(request).await.unwrap();
-    answer.into_inner().run.unwrap().run_id
+    let answer = house.tracking().create_run(people::of(who, request)).await;
+    answer.unwrap().into_inner().run.unwrap()
 }
 
 /// The whole history of one metric.
@@ -117,6 +123,16 @@ pub async fn history(house: &Platform, run_id: &str, key: &str) -> Result<Vec<Me
 
 /// Writes a file over gRPC in chunks of 64 KiB.
 pub async fn upload(house: &Platform, location: &str, path: &str, bytes: &[u8]) -> Result<(), Status> {
+    upload_as(house, people::ANYBODY, location, (path, bytes)).await
+}
+
+/// As [`upload`], as somebody.
+pub async fn upload_as(
+    house: &Platform,
+    who: &str,
+    location: &str,
+    (path, bytes): (&str, &[u8]),
+) -> Result<(), Status> {
     let open = UploadOpening {
         location: location.to_owned(),
         path: path.to_owned(),
@@ -131,7 +147,7 @@ pub async fn upload(house: &Platform, location: &str, path: &str, bytes: &[u8]) 
     }));
     let answer = house
         .artifacts()
-        .upload_artifact(tokio_stream::iter(messages))
+        .upload_artifact(people::of(who, tokio_stream::iter(messages)))
         .await?;
     let artifact = answer.into_inner().artifact.unwrap_or_default();
     assert_eq!(artifact.size_bytes, i64::try_from(bytes.len()).unwrap());

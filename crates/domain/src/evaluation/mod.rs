@@ -27,7 +27,9 @@ pub use self::{
         Join, MAX_OUTCOME_ROWS, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT, MAX_OUTCOMES, Outcome, OutcomeValue,
     },
     roles::{ColumnRoles, ProbabilityColumn},
-    schedule::{Due, MAX_SCHEDULES, Schedule, ScheduleName},
+    schedule::{
+        DEFAULT_KEPT_WINDOWS, Due, MAX_KEPT_WINDOWS, MAX_SCHEDULES, Schedule, ScheduleBaseline, ScheduleName,
+    },
     scorer::{ClassifierScorer, Embedder, JudgeKind, JudgeScorer, ScoreKind, Scorer, ScorerKind},
     spec::{
         Baseline, Bound, EndpointTarget, EvaluationOptions, EvaluationSpec, LlmTarget, MAX_NAME_LEN,

@@ -13,6 +13,10 @@ use super::{
 };
 use crate::{Error, Result, error::Violations, id::clip, time::Timestamp};
 
+/// The most versions of a schedule's dataset that can be kept.
+pub const MAX_KEPT_WINDOWS: u32 = 10_000;
+/// The versions that are kept if nobody says.
+pub const DEFAULT_KEPT_WINDOWS: u32 = 100;
 /// The most schedules of a workspace.
 pub const MAX_SCHEDULES: usize = 100;
 /// The longest name of a schedule, in characters.
@@ -59,6 +63,20 @@ impl std::fmt::Display for ScheduleName {
     }
 }
 
+/// What relative thresholds of a schedule compare with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleBaseline {
+    /// A registered version, asked about the same rows.
+    Model(String),
+    /// The last evaluation of the schedule that succeeded.
+    PreviousWindow,
+}
+
+const fn kept_windows() -> u32 {
+    DEFAULT_KEPT_WINDOWS
+}
+
 /// An evaluation of traffic that is repeated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
@@ -87,6 +105,12 @@ pub struct Schedule {
     pub scorers: Vec<Scorer>,
     /// What must hold.
     pub thresholds: Vec<Threshold>,
+    /// What relative thresholds compare with.
+    #[serde(default)]
+    pub baseline: Option<ScheduleBaseline>,
+    /// How many versions of its dataset are kept, the newest ones.
+    #[serde(default = "kept_windows")]
+    pub keep_windows: u32,
     /// Who asked; evaluations are made in this name.
     pub principal: String,
     /// Whether a credential proved who asked.
@@ -115,7 +139,7 @@ pub struct Due {
 }
 
 impl Schedule {
-    /// The same if interval, window and rows are in their bounds. Errors: `INVALID_FIELD` below `schedule`.
+    /// The same if interval, windows and rows are in their bounds, and relative thresholds are of all rows. Errors: `INVALID_FIELD` below `schedule`.
     pub fn checked(self) -> Result<Self> {
         let mut bad = Violations::new();
         if !(MIN_INTERVAL..=MAX_SPAN).contains(&self.interval) {
@@ -129,6 +153,16 @@ impl Schedule {
                 "schedule.max_rows",
                 format!("must be from 1 to {MAX_CAPTURED_ROWS}"),
             );
+        }
+        if !(1..=MAX_KEPT_WINDOWS).contains(&self.keep_windows) {
+            let why = format!("must be from 1 to {MAX_KEPT_WINDOWS}");
+            bad.add("schedule.keep_windows", why);
+        }
+        for (at, threshold) in self.thresholds.iter().enumerate() {
+            if threshold.is_relative() && !threshold.slice.is_empty() {
+                let why = "is of all rows where it compares with a baseline; leave it out, or set `min` or `max` only";
+                bad.add(format!("schedule.thresholds[{at}].slice"), why);
+            }
         }
         bad.finish()?;
         Ok(self)
@@ -157,6 +191,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluation::spec::Bound;
 
     fn schedule() -> Schedule {
         Schedule {
@@ -172,6 +207,8 @@ mod tests {
             roles: ColumnRoles::default(),
             scorers: Vec::new(),
             thresholds: Vec::new(),
+            baseline: None,
+            keep_windows: DEFAULT_KEPT_WINDOWS,
             principal: "ann".to_owned(),
             verified: false,
             created: Timestamp::from_millis(1_000),
@@ -208,6 +245,16 @@ mod tests {
             interval: Duration::from_secs(59),
             window: Duration::ZERO,
             max_rows: 0,
+            keep_windows: 0,
+            thresholds: vec![Threshold {
+                metric: "f1".to_owned(),
+                slice: "plan=a".to_owned(),
+                bound: Bound::Value,
+                min: None,
+                max: None,
+                max_loss: Some(0.1),
+                max_relative_loss: None,
+            }],
             ..schedule()
         };
         let Err(Error::Invalid(faults)) = wrong.checked() else {
@@ -216,7 +263,13 @@ mod tests {
         let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
         assert_eq!(
             fields,
-            ["schedule.interval", "schedule.window", "schedule.max_rows"]
+            [
+                "schedule.interval",
+                "schedule.window",
+                "schedule.max_rows",
+                "schedule.keep_windows",
+                "schedule.thresholds[0].slice"
+            ]
         );
         for wrong in ["", "a@1", "a:b", &"x".repeat(201)] {
             assert!(ScheduleName::parse("name", wrong).is_err(), "{wrong}");

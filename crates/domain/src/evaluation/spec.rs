@@ -146,6 +146,8 @@ pub enum Baseline {
     Evaluation(String),
     /// A column with another model's predictions.
     Column(String),
+    /// A finished evaluation of other rows.
+    Earlier(String),
 }
 
 /// Which end of an interval counts.
@@ -227,6 +229,7 @@ impl EvaluationSpec {
         match &self.baseline {
             Some(Baseline::Model(uri)) => check_model(&mut bad, "spec.baseline.model_uri", uri),
             Some(Baseline::Evaluation(id)) => check_name(&mut bad, "spec.baseline.evaluation_id", id),
+            Some(Baseline::Earlier(id)) => check_name(&mut bad, "spec.baseline.earlier_evaluation_id", id),
             Some(Baseline::Column(name)) => check_name(&mut bad, "spec.baseline.prediction_column", name),
             None => {}
         }

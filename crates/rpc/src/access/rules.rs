@@ -195,6 +195,7 @@ pub const RULES: &[(&str, Access)] = &[
     ("/lodeway.evaluation.v1.EvaluationService/VerifyEvaluation", Read),
     ("/lodeway.evaluation.v1.OutcomeService/ReportOutcomes", Write),
     ("/lodeway.evaluation.v1.OutcomeService/QueryLiveMetrics", Read),
+    ("/lodeway.evaluation.v1.OutcomeService/ListUnjoinedOutcomes", Read),
     ("/lodeway.evaluation.v1.OutcomeService/CreateSchedule", Write),
     ("/lodeway.evaluation.v1.OutcomeService/GetSchedule", Read),
     ("/lodeway.evaluation.v1.OutcomeService/ListSchedules", Read),

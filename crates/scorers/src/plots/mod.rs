@@ -3,7 +3,7 @@
 mod chart;
 mod page;
 
-pub use page::html;
+pub use page::{Cell, Page, html};
 
 use self::chart::{Chart, Series};
 use crate::{Report, report::ConfusionTable};

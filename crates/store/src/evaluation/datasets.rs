@@ -93,6 +93,14 @@ pub trait DatasetStore: Send + Sync + 'static {
         name: &DatasetName,
         page: &PageRequest,
     ) -> Result<Page<DatasetVersion>>;
+    /// At most `limit` versions with numbers above the start and below the end, oldest first. Errors: `NotFound`.
+    async fn old_versions(
+        &self,
+        workspace: &Workspace,
+        name: &DatasetName,
+        span: std::ops::Range<i64>,
+        limit: usize,
+    ) -> Result<Vec<DatasetVersion>>;
     /// Adds records to a dataset, which is created if it is not there; how many are in no version yet.
     async fn add_records(&self, write: Write, dataset: Dataset, records: Vec<String>) -> Result<i64>;
     /// The number of the newest record. Errors: `NotFound`; `NO_RECORDS_PENDING` if all are in a version.
@@ -120,8 +128,8 @@ const ADD_VERSION: &str = "AddDatasetVersion";
 const FIELDS: &str = "body, latest_version, last_record, published_record";
 
 /// A row of `datasets`.
-struct Found {
-    dataset: Dataset,
+pub(super) struct Found {
+    pub(super) dataset: Dataset,
     last_record: i64,
     published_record: i64,
 }
@@ -139,7 +147,7 @@ fn found(row: &Row) -> Result<Found> {
     })
 }
 
-fn version_of(row: &Row) -> Result<DatasetVersion> {
+pub(super) fn version_of(row: &Row) -> Result<DatasetVersion> {
     serde_json::from_str(row.str(0)?).map_err(Error::internal)
 }
 
@@ -151,7 +159,7 @@ async fn insert(tx: &mut Tx, workspace: &str, dataset: &Dataset) -> Result<bool>
 }
 
 /// The dataset of a name, its row locked.
-async fn locked(tx: &mut Tx, workspace: &str, name: &DatasetName) -> Result<Found> {
+pub(super) async fn locked(tx: &mut Tx, workspace: &str, name: &DatasetName) -> Result<Found> {
     let lock = tx.engine().for_update();
     let sql = format!("SELECT {FIELDS} FROM datasets WHERE workspace = $1 AND name = $2{lock}");
     let row = tx.query_opt(&sql, &args![workspace, name.as_str()]).await?;
@@ -207,7 +215,7 @@ async fn delete(tx: &mut Tx, write: &Write, name: &DatasetName, root: &str) -> R
     note(tx, &leftover, write.now).await
 }
 
-async fn note(tx: &mut Tx, leftover: &Leftover, due: Timestamp) -> Result<()> {
+pub(super) async fn note(tx: &mut Tx, leftover: &Leftover, due: Timestamp) -> Result<()> {
     let sql = "INSERT INTO dataset_leftovers (location, workspace, due_ms) VALUES ($1, $2, $3) \
                ON CONFLICT (location) DO UPDATE SET due_ms = excluded.due_ms";
     let args = args![&leftover.location, &leftover.workspace, due.millis()];
@@ -401,6 +409,22 @@ impl DatasetStore for SqlEvaluation {
             Ok((version, place))
         });
         Ok(Page::from_lookahead(all.collect::<Result<_>>()?, page.size))
+    }
+
+    async fn old_versions(
+        &self,
+        workspace: &Workspace,
+        name: &DatasetName,
+        span: std::ops::Range<i64>,
+        limit: usize,
+    ) -> Result<Vec<DatasetVersion>> {
+        let mut conn = self.db.snapshot().await?;
+        let dataset = get(&mut conn, workspace, name).await?.dataset;
+        let sql = "SELECT body FROM dataset_versions WHERE uid = $1 AND version > $2 AND version < $3 \
+                   ORDER BY version LIMIT $4";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let args = args![&dataset.uid, span.start, span.end, limit];
+        conn.query(sql, &args).await?.iter().map(version_of).collect()
     }
 
     async fn add_records(&self, write: Write, dataset: Dataset, records: Vec<String>) -> Result<i64> {

@@ -134,11 +134,19 @@ fn lost(id: &str) -> Error {
     Error::Conflict(Resource::new(ResourceKind::Evaluation, id))
 }
 
+/// The version of its dataset that an evaluation reads; 0: not known yet.
+pub(super) fn version_read(record: &EvaluationRecord) -> i64 {
+    match record.dataset_version {
+        0 => record.spec.dataset_version.unwrap_or_default(),
+        version => version,
+    }
+}
+
 /// Writes the record with a new version; the caller has the row. Appends to the change log, so it comes last.
 async fn put(tx: &mut Tx, record: &EvaluationRecord, now: Timestamp) -> Result<()> {
     let model = record.model.as_ref();
     let sql = "UPDATE evaluations SET body = $2, state = $3, model_name = $4, model_version = $5, version = $6, \
-               cancel_requested = $7 WHERE evaluation_id = $1";
+               cancel_requested = $7, dataset_version = $8 WHERE evaluation_id = $1";
     let args = args![
         &record.evaluation_id,
         text(record)?,
@@ -146,7 +154,8 @@ async fn put(tx: &mut Tx, record: &EvaluationRecord, now: Timestamp) -> Result<(
         model.map_or("", |model| model.name.as_str()),
         model.map_or(0, |model| model.version),
         record.version,
-        record.cancel_requested
+        record.cancel_requested,
+        version_read(record)
     ];
     tx.execute(sql, &args).await?;
     tell(tx, record, now).await
@@ -181,8 +190,8 @@ async fn create(tx: &mut Tx, write: &Write, new: &EvaluationRecord) -> Result<Ev
         ..new.clone()
     };
     let sql = "INSERT INTO evaluations (evaluation_id, workspace, name, dataset, model_name, model_version, state, \
-               cancel_requested, holder, lease_ms, fence, version, created_ms, body) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, FALSE, '', 0, 0, 1, $8, $9) ON CONFLICT DO NOTHING";
+               cancel_requested, holder, lease_ms, fence, version, created_ms, body, dataset_version) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, FALSE, '', 0, 0, 1, $8, $9, $10) ON CONFLICT DO NOTHING";
     let model = new.model.as_ref();
     let args = args![
         &new.evaluation_id,
@@ -193,7 +202,8 @@ async fn create(tx: &mut Tx, write: &Write, new: &EvaluationRecord) -> Result<Ev
         model.map_or(0, |model| model.version),
         new.state.as_str(),
         new.created.millis(),
-        text(&new)?
+        text(&new)?,
+        version_read(&new)
     ];
     if tx.execute(sql, &args).await? == 0 {
         return Err(Error::exists(ResourceKind::Evaluation, &new.evaluation_id));

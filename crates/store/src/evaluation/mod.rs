@@ -15,8 +15,8 @@ pub use self::{
     datasets::{DatasetStore, DatasetUpdate, Leftover, NewDatasetVersion},
     evaluations::{EvaluationQuery, EvaluationStore, Lease},
     live::{KeeperLease, LiveEndpoint, LiveStore, PendingOutcome},
-    outcomes::{Kept, NewOutcomes, OutcomeQuery, OutcomeStore},
-    schedules::{ScheduleLease, ScheduleStore},
+    outcomes::{Kept, NewOutcomes, OutcomeQuery, OutcomeStore, UnjoinedOutcome, UnjoinedQuery},
+    schedules::{OldWindow, ScheduleLease, ScheduleStore},
 };
 use crate::{
     migrate::{self, Migrations, Step},
@@ -45,6 +45,14 @@ const MIGRATIONS: Migrations = Migrations {
         Step {
             name: "outcome_joins",
             sql: include_str!("../../migrations/evaluation/0005_outcome_joins.sql"),
+        },
+        Step {
+            name: "dataset_versions_read",
+            sql: include_str!("../../migrations/evaluation/0006_dataset_versions_read.sql"),
+        },
+        Step {
+            name: "unjoined_outcomes",
+            sql: include_str!("../../migrations/evaluation/0007_unjoined_outcomes.sql"),
         },
     ],
 };

@@ -7,6 +7,7 @@ use lodeway_domain::{
     Error, Result,
     caller::Workspace,
     evaluation::{Join, Outcome},
+    page::{KeyValue, Page, PageRequest, Position},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,32 @@ pub struct Kept {
     pub pending: i64,
 }
 
+/// Which outcomes without a prediction are wanted.
+#[derive(Debug, Clone)]
+pub struct UnjoinedQuery {
+    /// Of predictions of an endpoint of this name.
+    pub endpoint: String,
+    /// Of predictions given from this moment on.
+    pub start: Timestamp,
+    /// Of predictions given before this moment.
+    pub end: Timestamp,
+    /// Also those whose prediction is still looked for.
+    pub with_pending: bool,
+    /// The page.
+    pub page: PageRequest,
+}
+
+/// An outcome whose prediction is not known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnjoinedOutcome {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// How often its prediction was looked for in vain.
+    pub tries: i64,
+    /// When it is looked for again, if it is.
+    pub next: Option<Timestamp>,
+}
+
 /// The contract: one method is one atomic operation, durable when it returns.
 #[async_trait]
 pub trait OutcomeStore: Send + Sync + 'static {
@@ -66,6 +93,12 @@ pub trait OutcomeStore: Send + Sync + 'static {
         after: Option<(Timestamp, &str)>,
         limit: usize,
     ) -> Result<Vec<Outcome>>;
+    /// A page of outcomes that are not joined, in the order of predictions.
+    async fn unjoined_outcomes(
+        &self,
+        workspace: &Workspace,
+        query: &UnjoinedQuery,
+    ) -> Result<Page<UnjoinedOutcome>>;
     /// The outcomes of these predictions, as far as they are known, in any order.
     async fn outcomes_of(&self, workspace: &Workspace, prediction_ids: &[&str]) -> Result<Vec<Outcome>>;
 }
@@ -171,6 +204,44 @@ impl OutcomeStore for SqlEvaluation {
         ];
         self.db.query(sql, &args).await?.iter().map(outcome).collect()
     }
+
+    async fn unjoined_outcomes(
+        &self,
+        workspace: &Workspace,
+        query: &UnjoinedQuery,
+    ) -> Result<Page<UnjoinedOutcome>> {
+        let sql = "SELECT body, tries, next_ms FROM outcomes WHERE workspace = $1 AND endpoint = $2 \
+                   AND state <> 'joined' AND (state = 'unjoined' OR $3) AND predicted_ms >= $4 AND predicted_ms < $5 \
+                   AND (predicted_ms > $6 OR (predicted_ms = $6 AND prediction_id > $7)) \
+                   ORDER BY predicted_ms, prediction_id LIMIT $8";
+        let (after_ms, after_id) = match query.page.after.as_ref().map(|position| position.0.as_slice()) {
+            Some([KeyValue::Int(ms), KeyValue::Text(id)]) => (*ms, id.as_str()),
+            _ => (i64::MIN, ""),
+        };
+        let args = args![
+            workspace.as_str(),
+            &query.endpoint,
+            query.with_pending,
+            query.start.millis(),
+            query.end.millis(),
+            after_ms,
+            after_id,
+            i64::try_from(query.page.size + 1).unwrap_or(i64::MAX)
+        ];
+        let rows = self.db.query(sql, &args).await?;
+        let all = rows.iter().map(|row| {
+            let (outcome, tries, next_ms) = (outcome(row)?, row.int(1)?, row.int(2)?);
+            let place = vec![
+                KeyValue::Int(outcome.predicted.millis()),
+                KeyValue::Text(outcome.prediction_id.clone()),
+            ];
+            let next = (outcome.join == Join::Pending).then(|| Timestamp::from_millis(next_ms));
+            let found = UnjoinedOutcome { outcome, tries, next };
+            Ok((found, Position(place)))
+        });
+        Ok(Page::from_lookahead(all.collect::<Result<_>>()?, query.page.size))
+    }
+
     async fn outcomes_of(&self, workspace: &Workspace, prediction_ids: &[&str]) -> Result<Vec<Outcome>> {
         let mut conn = self.db.read().await?;
         let mut found = Vec::new();

@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use lodeway_domain::{
     Error, Resource, ResourceKind, Result,
     caller::Workspace,
-    evaluation::{MAX_SCHEDULES, Schedule, ScheduleName},
+    evaluation::{DatasetName, EvaluationRecord, MAX_SCHEDULES, Schedule, ScheduleName},
     page::{KeyValue, Page, PageRequest, Position},
     time::Timestamp,
 };
 
-use super::SqlEvaluation;
+use super::{SqlEvaluation, datasets, datasets::Leftover, evaluations};
 use crate::{
     args,
     ledger::once::once,
@@ -26,6 +26,21 @@ pub struct ScheduleLease {
     pub uid: String,
     /// Grows with every lease of it.
     pub fence: i64,
+}
+
+/// A window whose dataset version is not kept any more.
+#[derive(Debug, Clone)]
+pub struct OldWindow {
+    /// The workspace of the schedule.
+    pub workspace: Workspace,
+    /// The dataset of the schedule.
+    pub name: DatasetName,
+    /// The version that the window made.
+    pub version: i64,
+    /// The evaluation that the schedule made of it.
+    pub evaluation_id: String,
+    /// Where the parts of that evaluation are.
+    pub parts: String,
 }
 
 /// The contract: one method is one atomic operation, durable when it returns.
@@ -72,6 +87,9 @@ pub trait ScheduleStore: Send + Sync + 'static {
         lease: &ScheduleLease,
         begun: std::result::Result<String, String>,
     ) -> Result<Schedule>;
+    /// Forgets the dataset version of a window with the report and the parts of its evaluation, whose files are left over from
+    /// now on; whether it did. A version of which there is another evaluation, or one that is not done, stays as it is.
+    async fn prune_window(&self, window: OldWindow, now: Timestamp) -> Result<bool>;
 }
 
 fn text(schedule: &Schedule) -> Result<String> {
@@ -178,6 +196,43 @@ async fn give_back(tx: &mut Tx, schedule: &Schedule, until: Timestamp) -> Result
     tx.execute(sql, &args).await.map(drop)
 }
 
+/// Whether anybody needs the version: an evaluation of it is at work, or is not the window's own.
+async fn is_needed(tx: &mut Tx, window: &OldWindow) -> Result<bool> {
+    // Those without a number are read too: they were made before it stood in a column, or read the newest version.
+    let sql =
+        "SELECT body FROM evaluations WHERE workspace = $1 AND dataset = $2 AND dataset_version IN (0, $3)";
+    let args = args![window.workspace.as_str(), window.name.as_str(), window.version];
+    for row in &tx.query(sql, &args).await? {
+        let found: EvaluationRecord = serde_json::from_str(row.str(0)?).map_err(Error::internal)?;
+        let is_own = found.evaluation_id == window.evaluation_id && found.state.has_ended();
+        if evaluations::version_read(&found) == window.version && !is_own {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn prune(tx: &mut Tx, window: &OldWindow, now: Timestamp) -> Result<bool> {
+    let workspace = window.workspace.as_str();
+    let uid = datasets::locked(tx, workspace, &window.name).await?.dataset.uid;
+    if is_needed(tx, window).await? {
+        return Ok(false);
+    }
+    let sql = "DELETE FROM dataset_versions WHERE uid = $1 AND version = $2 RETURNING body";
+    let row = tx.query_opt(sql, &args![&uid, window.version]).await?;
+    let Some(row) = row else { return Ok(false) };
+    let version = datasets::version_of(&row)?;
+    for table in ["evaluation_reports", "evaluation_parts"] {
+        let sql = format!("DELETE FROM {table} WHERE evaluation_id = $1");
+        tx.execute(&sql, &args![&window.evaluation_id]).await?;
+    }
+    for location in [version.location, window.parts.clone()] {
+        let workspace = workspace.to_owned();
+        datasets::note(tx, &Leftover { location, workspace }, now).await?;
+    }
+    Ok(true)
+}
+
 #[async_trait]
 impl ScheduleStore for SqlEvaluation {
     async fn create_schedule(&self, write: Write, schedule: Schedule) -> Result<Schedule> {
@@ -266,6 +321,12 @@ impl ScheduleStore for SqlEvaluation {
                     give_back(tx, &found, *until).await
                 })
             })
+            .await
+    }
+
+    async fn prune_window(&self, window: OldWindow, now: Timestamp) -> Result<bool> {
+        self.db
+            .write_with(window, move |tx, window| Box::pin(prune(tx, window, now)))
             .await
     }
 

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lodeway_domain::{
@@ -15,29 +18,19 @@ use lodeway_domain::{
 use lodeway_store::{
     evaluation::{DatasetStore, DatasetUpdate, Leftover, NewDatasetVersion, SqlEvaluation},
     registry::Write,
-    sql::{Db, DbOptions, StoreUrl},
+    sql::DbOptions,
 };
 
 type Store = Arc<dyn DatasetStore>;
 
 const ROOT: &str = "mlflow-artifacts:/datasets";
 
-/// Runs one check on a new SQLite file and on a new PostgreSQL database.
+/// Runs one check on both engines.
 async fn on_both(check: impl AsyncFn(Store)) {
-    let folder = tempfile::tempdir().unwrap();
-    let url = StoreUrl::Sqlite(folder.path().join("evaluation.db"));
-    let db = Db::open(&url, "evaluation", DbOptions::default()).await.unwrap();
-    check(Arc::new(SqlEvaluation::open(db.clone(), at(0)).await.unwrap())).await;
-    db.close().await;
-
-    let text = tokio::task::spawn_blocking(lodeway_testkit::postgres::database)
-        .await
-        .unwrap()
-        .unwrap();
-    let url = StoreUrl::parse(&text).unwrap();
-    let db = Db::open(&url, "evaluation", DbOptions::default()).await.unwrap();
-    check(Arc::new(SqlEvaluation::open(db.clone(), at(0)).await.unwrap())).await;
-    db.close().await;
+    common::on_both("evaluation", DbOptions::default(), async |db| {
+        check(Arc::new(SqlEvaluation::open(db, at(0)).await.unwrap())).await;
+    })
+    .await;
 }
 
 fn at(ms: i64) -> Timestamp {

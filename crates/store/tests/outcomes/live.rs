@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use lodeway_domain::Error;
-use lodeway_store::evaluation::{LiveEndpoint, LiveStore as _, PendingOutcome};
+use lodeway_domain::{
+    Error,
+    page::{PageRequest, Position, QueryHash},
+};
+use lodeway_store::evaluation::{LiveEndpoint, LiveStore as _, PendingOutcome, UnjoinedQuery};
 
 use super::*;
 
@@ -109,6 +112,58 @@ async fn an_endpoint_is_told_of_once_for_all_that_came_in_the_meantime() {
         store.report_outcomes(write(), given("yes", 53)).await.unwrap();
         assert!(store.live_endpoints(at(5_999), 9).await.unwrap().is_empty());
         assert_eq!(store.live_endpoints(at(6_000), 9).await.unwrap(), [churn(4)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_not_joined_comes_page_by_page() {
+    on_both(async |store| {
+        let lost = |id: &str, ms| {
+            let mut lost = pending(id, ms, "no", 50);
+            lost.join = Join::Unjoined {
+                reason: "it was not recorded".to_owned(),
+            };
+            lost
+        };
+        let given = vec![
+            lost("b", 11),
+            lost("a", 11),
+            outcome("c", 10, "yes", 50),
+            pending("d", 12, "no", 50),
+            lost("e", 12),
+        ];
+        store.report_outcomes(write(), new(given)).await.unwrap();
+        let ask = async |size, after: Option<Position>, with_pending| {
+            let query = UnjoinedQuery {
+                endpoint: "churn".to_owned(),
+                start: at(10),
+                end: at(13),
+                with_pending,
+                page: PageRequest {
+                    after,
+                    ..PageRequest::first(size, QueryHash::of(&["test"]))
+                },
+            };
+            let found = store
+                .unjoined_outcomes(&Workspace::default(), &query)
+                .await
+                .unwrap();
+            let ids: Vec<_> = found
+                .items
+                .iter()
+                .map(|one| one.outcome.prediction_id.clone())
+                .collect();
+            let waits: Vec<_> = found.items.iter().map(|one| one.next.is_some()).collect();
+            (ids, waits, found.next)
+        };
+        let (ids, _, next) = ask(2, None, false).await;
+        assert_eq!(ids, ["a", "b"]);
+        let (ids, _, next) = ask(2, next, false).await;
+        assert_eq!((ids, next), (vec!["e".to_owned()], None));
+        let (ids, waits, _) = ask(9, None, true).await;
+        assert_eq!(ids, ["a", "b", "d", "e"]);
+        assert_eq!(waits, [false, false, true, false]);
     })
     .await;
 }

@@ -47,6 +47,11 @@ impl Datasets {
         Ok(Self { site })
     }
 
+    /// Removes files that nobody needs any more, at once instead of in a minute.
+    pub(crate) async fn sweep(&self) {
+        leftovers::sweep(&self.site).await;
+    }
+
     /// The service, to be mounted.
     pub(crate) fn service(&self) -> DatasetServiceServer<Self> {
         DatasetServiceServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)

@@ -120,12 +120,7 @@ impl EvaluationService for Evaluations {
         let id = &message.evaluation_id;
         let record = job::ended(&self.site, &cx, id).await.map_err(fail)?;
         let report = self.site.store.report(id).await.map_err(fail)?;
-        let missing = || {
-            let text = format!("evaluation `{id}` is {} and has no report", record.state.as_str());
-            let named = vec![("resource_name", id.clone())];
-            Error::precondition(lodeway_domain::Reason::EvaluationState, text, named)
-        };
-        let report_json = report.ok_or_else(missing).map_err(fail)?;
+        let report_json = report.ok_or_else(|| super::no_report(&record)).map_err(fail)?;
         Ok(Response::new(wire::GetReportResponse {
             metrics: render::metrics_of(&report_json),
             report_json,

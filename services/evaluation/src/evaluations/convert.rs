@@ -116,6 +116,7 @@ pub(crate) fn spec(message: Option<wire::EvaluationSpec>) -> Result<EvaluationSp
             wire::baseline::Baseline::ModelUri(uri) => Baseline::Model(uri),
             wire::baseline::Baseline::EvaluationId(id) => Baseline::Evaluation(id),
             wire::baseline::Baseline::PredictionColumn(column) => Baseline::Column(column),
+            wire::baseline::Baseline::EarlierEvaluationId(id) => Baseline::Earlier(id),
         }),
         options: options.unwrap_or_default(),
         experiment: given(&message.experiment).unwrap_or_else(|| EXPERIMENT.to_owned()),

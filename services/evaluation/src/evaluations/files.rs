@@ -18,7 +18,7 @@ use crate::Site;
 const CHUNK_BYTES: usize = 512 << 10;
 
 /// Where parts of an evaluation are, and its report if no run holds it.
-pub(super) fn location(evaluation_id: &str) -> String {
+pub(crate) fn location(evaluation_id: &str) -> String {
     format!("mlflow-artifacts:/evaluations/{evaluation_id}")
 }
 

@@ -266,7 +266,8 @@ impl Job {
         let verdict = Verdict::of(&record.spec.thresholds, &measured.metrics, &baseline, |metric| {
             record.spec.more_is_better(metric)
         });
-        let report = record::report(&record, &measured, verdict.as_ref(), kept.failures())?;
+        let failures = kept.failures();
+        let report = record::report(&record, &measured, verdict.as_ref(), &failures)?;
         self.keeper.note(|record| record.progress.phase = Phase::Record);
         let overall: Vec<_> = measured
             .metrics
@@ -283,7 +284,7 @@ impl Job {
             .await?;
         let results = self.work.join("results.parquet");
         write_results(&record.spec, data, kept, results.clone(), self.stop.clone()).await?;
-        record::artifacts(&self.site, cx, &record, &report, &measured, &results).await?;
+        record::artifacts(&self.site, cx, &record, &report, (&measured, &failures), &results).await?;
         record::log(&self.site, &record, data, &measured).await?;
         let is_recorded =
             record::verdict(&self.site, &record, &measured.metrics, record.verdict.as_ref()).await?;
@@ -308,8 +309,10 @@ impl Job {
         record: &EvaluationRecord,
         measured: &Measured,
     ) -> Result<Vec<MetricValue>> {
-        let Some(Baseline::Evaluation(id)) = &record.spec.baseline else {
-            return Ok(measured.baseline.clone());
+        let (id, is_paired) = match &record.spec.baseline {
+            Some(Baseline::Evaluation(id)) => (id, true),
+            Some(Baseline::Earlier(id)) => (id, false),
+            _ => return Ok(measured.baseline.clone()),
         };
         let other = self.site.store.evaluation(&cx.caller.workspace, id).await?;
         if other.state != EvaluationState::Succeeded {
@@ -319,7 +322,7 @@ impl Job {
                 vec![("resource_name", id.clone())],
             ));
         }
-        if other.data_digest != record.data_digest {
+        if is_paired && other.data_digest != record.data_digest {
             return Err(Error::invalid(
                 "spec.baseline.evaluation_id",
                 format!("evaluation `{id}` was made on other data"),

@@ -1,7 +1,7 @@
 //! What judges found over all rows and by slice: means with intervals, outcomes by kind, a digest of every transcript.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -9,9 +9,9 @@ use lodeway_domain::{
     Error, Result,
     evaluation::{EvaluationOptions, MetricValue},
 };
-use lodeway_judges::{Aggregate, Intervals, Judge, Mean, REST_OF, RowResult, Summary};
+use lodeway_judges::{Aggregate, Digest, Intervals, Judge, Mean, OutcomeKind, REST_OF, RowResult, Summary};
 use lodeway_tables::{Batch, Value};
-use serde_json::{Value as Json, json};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::llm::text_of;
@@ -27,6 +27,51 @@ pub(super) struct JudgedColumns {
     pub(super) outcome: String,
     pub(super) reason: String,
     pub(super) result: String,
+}
+
+/// A scorer's part of the report.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Judged {
+    /// Who judged.
+    pub(super) judge: String,
+    /// Of templates, schema and words.
+    pub(super) definition_digest: Digest,
+    pub(super) greater_is_better: bool,
+    /// Every number over all rows.
+    pub(super) metrics: BTreeMap<String, Mean>,
+    /// The same by the values of slice columns.
+    pub(super) slices: Vec<JudgedSlice>,
+    pub(super) summary: Aggregate,
+    pub(super) transcripts: Transcripts,
+}
+
+/// The rows with one value of a slice column.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct JudgedSlice {
+    pub(super) column: String,
+    /// Empty for the rows of further values.
+    pub(super) value: String,
+    /// The rows of further values, all together.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_rest: bool,
+    pub(super) rows: u64,
+    /// Nothing if there are too few rows.
+    pub(super) metrics: BTreeMap<String, Mean>,
+    /// Rows by outcome.
+    #[serde(skip)]
+    pub(super) outcomes: BTreeMap<OutcomeKind, u64>,
+    /// Why there is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) note: Option<String>,
+}
+
+/// What was said between judge and model.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Transcripts {
+    /// Questions.
+    pub(super) count: u64,
+    /// SHA-256 of the digests of all transcripts, in the order of rows and questions.
+    pub(super) sha256: String,
 }
 
 /// Gathers the judgements of one scorer.
@@ -125,7 +170,7 @@ impl Gathered {
     /// The metrics, named `scorer/metric`, and the scorer's part of the report.
     ///
     /// Errors: a classifier that tells of its likeliest label alone and has more than two.
-    pub(super) fn finish(self, options: &EvaluationOptions) -> Result<(String, Vec<MetricValue>, Json)> {
+    pub(super) fn finish(self, options: &EvaluationOptions) -> Result<(String, Vec<MetricValue>, Judged)> {
         let scorer = &self.columns.scorer;
         if let (Some(one), Some(other)) = (self.stood_in.first(), self.stood_in.last())
             && one != other
@@ -153,7 +198,6 @@ impl Gathered {
                 .map(|(value, summary)| (value.as_str(), summary, false));
             for (value, summary, is_rest) in known.chain(rest) {
                 let found = summary.finish(&intervals)?;
-                let mut told = json!({"column": slice.column, "value": value, "rows": found.rows});
                 let has_metrics = found.rows >= options.min_slice_rows;
                 let means = if has_metrics {
                     self::means(&found)
@@ -163,28 +207,29 @@ impl Gathered {
                 if !is_rest {
                     metrics.extend(values(scorer, &format!("{}={value}", slice.column), &means));
                 }
-                if let Json::Object(fields) = &mut told {
-                    if is_rest {
-                        fields.insert("is_rest".to_owned(), json!(true));
-                    }
-                    if !has_metrics {
-                        let note = format!("fewer than {} rows", options.min_slice_rows);
-                        fields.insert("note".to_owned(), json!(note));
-                    }
-                    fields.insert("metrics".to_owned(), by_name(means));
-                }
-                slices.push(told);
+                slices.push(JudgedSlice {
+                    column: slice.column.clone(),
+                    value: value.to_owned(),
+                    is_rest,
+                    rows: found.rows,
+                    metrics: means.into_iter().collect(),
+                    outcomes: found.outcomes,
+                    note: (!has_metrics).then(|| format!("fewer than {} rows", options.min_slice_rows)),
+                });
             }
         }
-        let report = json!({
-            "judge": self.judge.id().to_string(),
-            "definition_digest": self.judge.digest(),
-            "greater_is_better": self.judge.greater_is_better(),
-            "metrics": by_name(means),
-            "slices": slices,
-            "summary": found,
-            "transcripts": {"count": self.questions, "sha256": hex::encode(self.transcripts.finalize())},
-        });
+        let report = Judged {
+            judge: self.judge.id().to_string(),
+            definition_digest: self.judge.digest(),
+            greater_is_better: self.judge.greater_is_better(),
+            metrics: means.into_iter().collect(),
+            slices,
+            summary: found,
+            transcripts: Transcripts {
+                count: self.questions,
+                sha256: hex::encode(self.transcripts.finalize()),
+            },
+        };
         Ok((self.columns.scorer, metrics, report))
     }
 }
@@ -228,11 +273,6 @@ fn values(scorer: &str, slice: &str, means: &[(String, Mean)]) -> Vec<MetricValu
         method: mean.method.clone(),
     };
     means.iter().map(one).collect()
-}
-
-fn by_name(means: Vec<(String, Mean)>) -> Json {
-    let by_name = means.into_iter().map(|(name, mean)| (name, json!(mean)));
-    Json::Object(by_name.collect())
 }
 
 /// Whether tracking takes it as a part of a metric's name.

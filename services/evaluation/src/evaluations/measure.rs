@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     judge::judge_of,
-    judged::{Gathered, JudgedColumns},
+    judged::{Gathered, Judged, JudgedColumns},
     replay::answered,
 };
 
@@ -58,7 +58,7 @@ pub(super) struct Measured {
     /// Reports of further scorers, by their names.
     pub(super) others: BTreeMap<String, Report>,
     /// What judges found, by the names of their scorers.
-    pub(super) judged: BTreeMap<String, Json>,
+    pub(super) judged: BTreeMap<String, Judged>,
     /// Rows on which a target failed.
     pub(super) failed: u64,
 }
@@ -379,7 +379,10 @@ impl Measured {
                         serde_json::from_str(&text).map_err(Error::internal)?,
                     ))
                 });
-                let judged = self.judged.clone().into_iter().map(Ok);
+                let judged = self
+                    .judged
+                    .iter()
+                    .map(|(name, judged)| Ok((name.clone(), json!(judged))));
                 let others = others.chain(judged).collect::<Result<serde_json::Map<_, _>>>()?;
                 fields.insert("scorers".to_owned(), Json::Object(others));
             }

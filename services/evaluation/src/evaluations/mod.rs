@@ -4,7 +4,8 @@
 //! `job` does one, phase by phase: `data` opens the dataset, `target` is what is asked (`llm` where that is a route),
 //! `predict` asks it part by part, `answers` makes columns of what it says, `judge` has answers judged (`seat` is one scorer at work) by LLMs and
 //! by models of texts (`text_model`), `replay` puts rows,
-//! answers and judgements side by side again, `measure` and `judged` compute, `record` writes to tracking and the registry.
+//! answers and judgements side by side again, `measure` and `judged` compute, `page` is the report to
+//! look at, `record` writes to tracking and the registry.
 //! `verify` and `compare` work on what was kept.
 //!
 //! What is durable when: a part with the answers of its rows is in the artifact service, with its digest in the database,
@@ -23,6 +24,7 @@ mod judged;
 mod keeper;
 mod llm;
 mod measure;
+mod page;
 mod predict;
 pub(crate) mod record;
 pub(crate) mod render;
@@ -38,7 +40,7 @@ mod watch;
 use std::sync::Arc;
 
 use lodeway_domain::{
-    Error, Result,
+    Error, Reason, Result,
     error::FieldViolation,
     evaluation::{EvaluationRecord, EvaluationSpec, EvaluationState, Progress, Target, Usage},
 };
@@ -128,6 +130,19 @@ pub(crate) fn check(spec: &EvaluationSpec) -> Result<()> {
         judge::judge_of(scorer).map_err(|error| within(&format!("spec.scorers[{at}].judge"), error))?;
     }
     Ok(())
+}
+
+/// Why an evaluation that has ended has no report.
+fn no_report(record: &EvaluationRecord) -> Error {
+    let id = &record.evaluation_id;
+    let message = match record.state {
+        EvaluationState::Succeeded => {
+            format!("evaluation `{id}` has no report any more; it went with the rows of its window")
+        }
+        state => format!("evaluation `{id}` is {} and has no report", state.as_str()),
+    };
+    let named = vec![("resource_name", id.clone())];
+    Error::precondition(Reason::EvaluationState, message, named)
 }
 
 /// The error with its fields below `field`.

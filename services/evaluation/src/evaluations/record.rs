@@ -19,7 +19,7 @@ use lodeway_scorers::plots;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{data::Data, files, job::context, keeper::Keeper, measure::Measured};
+use super::{data::Data, files, job::context, keeper::Keeper, measure::Measured, page};
 use crate::Site;
 
 /// Points of one batch at most, as tracking takes them.
@@ -156,7 +156,7 @@ pub(super) async fn open_run(site: &Site, keeper: &Keeper, data: &Data) -> Resul
 }
 
 /// What was measured, in a word.
-fn subject(record: &EvaluationRecord) -> String {
+pub(super) fn subject(record: &EvaluationRecord) -> String {
     match (&record.model, &record.spec.target) {
         (Some(model), _) => model.uri(),
         (None, Target::Endpoint(endpoint)) => format!("endpoint {}", endpoint.endpoint),
@@ -170,12 +170,12 @@ pub(super) fn report(
     record: &EvaluationRecord,
     measured: &Measured,
     verdict: Option<&Verdict>,
-    failures: Vec<(String, u64)>,
+    failures: &[(String, u64)],
 ) -> Result<Json> {
     let mut report = measured.json()?;
     let failures: serde_json::Map<_, _> = failures
-        .into_iter()
-        .map(|(why, count)| (why, count.into()))
+        .iter()
+        .map(|(why, count)| (why.clone(), (*count).into()))
         .collect();
     if let Json::Object(fields) = &mut report {
         fields.insert("evaluation_id".to_owned(), json!(record.evaluation_id));
@@ -211,12 +211,11 @@ pub(super) async fn artifacts(
     cx: &CallContext,
     record: &EvaluationRecord,
     report: &Json,
-    measured: &Measured,
+    (measured, failures): (&Measured, &[(String, u64)]),
     results: &std::path::Path,
 ) -> Result<()> {
     let location = &record.artifact_uri;
-    let title = format!("{} of {}", record.spec.name, subject(record));
-    let page = plots::html(&title, &measured.report);
+    let page = page::page(record, measured, failures);
     files::put_bytes(site, cx, location, "report.html", page.into_bytes()).await?;
     for plot in plots::plots(&measured.report) {
         let path = format!("plots/{}.svg", plot.name);

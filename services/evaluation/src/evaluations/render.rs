@@ -111,7 +111,7 @@ fn usage(usage: Usage) -> wire::Usage {
     }
 }
 
-fn wire_threshold(threshold: Threshold) -> wire::Threshold {
+pub(crate) fn wire_threshold(threshold: Threshold) -> wire::Threshold {
     let bound = match threshold.bound {
         Bound::Value => wire::Bound::Unspecified,
         Bound::Low => wire::Bound::Low,
@@ -179,6 +179,7 @@ pub(crate) fn wire_spec(spec: EvaluationSpec) -> wire::EvaluationSpec {
         Baseline::Model(uri) => WireBaseline::ModelUri(uri),
         Baseline::Evaluation(id) => WireBaseline::EvaluationId(id),
         Baseline::Column(column) => WireBaseline::PredictionColumn(column),
+        Baseline::Earlier(id) => WireBaseline::EarlierEvaluationId(id),
     });
     wire::EvaluationSpec {
         name: spec.name,

@@ -40,11 +40,7 @@ impl Evaluations {
         let record = job::ended(site, cx, id).await?;
         let report = site.store.report(id).await?;
         let (EvaluationState::Succeeded, Some(report)) = (record.state, report) else {
-            return Err(Error::precondition(
-                lodeway_domain::Reason::EvaluationState,
-                format!("evaluation `{id}` did not succeed, so there is nothing to compare with"),
-                vec![("resource_name", id.to_owned())],
-            ));
+            return Err(super::no_report(&record));
         };
         let folder = site
             .config

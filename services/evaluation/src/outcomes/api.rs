@@ -3,6 +3,7 @@
 use lodeway_domain::Result;
 use lodeway_proto::evaluation::v1::{self as wire, outcome_service_server::OutcomeService};
 use lodeway_rpc::context;
+use lodeway_store::evaluation::OutcomeStore as _;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Outcomes, convert};
@@ -38,6 +39,26 @@ impl OutcomeService for Outcomes {
         let metrics = found.into_iter().map(convert::live).collect::<Result<_>>();
         Ok(Response::new(wire::QueryLiveMetricsResponse {
             metrics: metrics.map_err(fail)?,
+        }))
+    }
+
+    async fn list_unjoined_outcomes(
+        &self,
+        request: Request<wire::ListUnjoinedOutcomesRequest>,
+    ) -> Result<Response<wire::ListUnjoinedOutcomesResponse>, Status> {
+        let (cx, message) = context::split(request)?;
+        let fail = |e| cx.status(e);
+        let query = convert::unjoined_query(&cx, message, self.site.clock.now()).map_err(fail)?;
+        let workspace = &cx.caller.workspace;
+        let found = self
+            .site
+            .store
+            .unjoined_outcomes(workspace, &query)
+            .await
+            .map_err(fail)?;
+        Ok(Response::new(wire::ListUnjoinedOutcomesResponse {
+            next_page_token: found.token(query.page.query),
+            outcomes: found.items.into_iter().map(convert::unjoined).collect(),
         }))
     }
 

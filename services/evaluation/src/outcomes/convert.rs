@@ -5,12 +5,14 @@ use std::{collections::BTreeMap, time::Duration};
 use lodeway_domain::{
     Error, Result,
     error::Violations,
-    evaluation::{MAX_OUTCOME_ROWS, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT, MAX_OUTCOMES, OutcomeValue},
+    evaluation::{Join, MAX_OUTCOME_ROWS, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT, MAX_OUTCOMES, OutcomeValue},
+    page::{PageLimits, PageRequest, QueryHash},
     time::Timestamp,
 };
 use lodeway_metrics::Task;
 use lodeway_proto::evaluation::v1 as wire;
-use lodeway_store::evaluation::OutcomeQuery;
+use lodeway_rpc::CallContext;
+use lodeway_store::evaluation::{OutcomeQuery, UnjoinedOutcome, UnjoinedQuery};
 use prost_types::{Value, value::Kind};
 
 use super::{
@@ -19,6 +21,10 @@ use super::{
 };
 use crate::evaluations::render::{count, time};
 
+const PAGES: PageLimits = PageLimits {
+    default: 100,
+    max: 1_000,
+};
 /// How far back is looked if nobody says.
 const SPAN: Duration = Duration::from_secs(30 * 24 * 3_600);
 
@@ -117,16 +123,79 @@ fn given(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
+/// From when to when predictions are looked at. Errors: a span that is none.
+fn span(
+    bad: &mut Violations,
+    (start, end): (Option<prost_types::Timestamp>, Option<prost_types::Timestamp>),
+    now: Timestamp,
+) -> (Timestamp, Timestamp) {
+    let end = end.map_or(now, moment);
+    let start = start.map_or(end.minus(SPAN), moment);
+    if start >= end {
+        bad.add("start_time", "must be before `end_time`");
+    }
+    (start, end)
+}
+
+/// Which outcomes without a prediction are wanted.
+pub(super) fn unjoined_query(
+    cx: &CallContext,
+    message: wire::ListUnjoinedOutcomesRequest,
+    now: Timestamp,
+) -> Result<UnjoinedQuery> {
+    let mut bad = Violations::new();
+    if message.endpoint.is_empty() {
+        bad.add("endpoint", "must be given");
+    }
+    // Without a start or an end the span moves from page to page; the token keeps the place.
+    let words = format!(
+        "{:?} {:?} {}",
+        message.start_time, message.end_time, message.with_pending
+    );
+    let (start, end) = span(&mut bad, (message.start_time, message.end_time), now);
+    bad.finish()?;
+    let parts = [
+        cx.caller.workspace.as_str(),
+        "unjoined",
+        &message.endpoint,
+        &words,
+    ];
+    let query = QueryHash::of(&parts);
+    Ok(UnjoinedQuery {
+        page: PageRequest::parse(message.page_size, &message.page_token, PAGES, query)?,
+        endpoint: message.endpoint,
+        start,
+        end,
+        with_pending: message.with_pending,
+    })
+}
+
+/// An outcome without a prediction, and why.
+pub(super) fn unjoined(found: UnjoinedOutcome) -> wire::UnjoinedOutcome {
+    let outcome = found.outcome;
+    wire::UnjoinedOutcome {
+        prediction_id: outcome.prediction_id,
+        target: outcome.target,
+        model_version: outcome.model_version,
+        prediction_time: Some(time(outcome.predicted)),
+        time: Some(time(outcome.known)),
+        label_count: i64::try_from(outcome.labels.len()).unwrap_or(i64::MAX),
+        reason: match outcome.join {
+            Join::Unjoined { reason } => reason,
+            Join::Pending => "the gateway has no record of the prediction yet".to_owned(),
+            Join::Joined => String::new(),
+        },
+        next_time: found.next.map(time),
+        try_count: i32::try_from(found.tries).unwrap_or(i32::MAX),
+    }
+}
+
 pub(super) fn wanted(message: wire::QueryLiveMetricsRequest, now: Timestamp) -> Result<Wanted> {
     let mut bad = Violations::new();
     if message.endpoint.is_empty() {
         bad.add("endpoint", "must be given");
     }
-    let end = message.end_time.map_or(now, moment);
-    let start = message.start_time.map_or(end.minus(SPAN), moment);
-    if start >= end {
-        bad.add("start_time", "must be before `end_time`");
-    }
+    let (start, end) = span(&mut bad, (message.start_time, message.end_time), now);
     let task = match wire::Task::try_from(message.task) {
         Ok(wire::Task::Unspecified) => None,
         Ok(wire::Task::Classification) => Some(Task::Classification),

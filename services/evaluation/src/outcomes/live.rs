@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lodeway_domain::{
     Error, Result,
     evaluation::{Join, Outcome, OutcomeValue},
+    serving::{EndpointKey, EndpointUid, PredictionId},
     time::Timestamp,
 };
 use lodeway_metrics::{Column, Columns, Estimate, Options, Task, evaluate, infer_task};
@@ -75,6 +76,9 @@ impl Live {
     }
 }
 
+/// Predictions that were given, by target, version and day.
+type Given = BTreeMap<(String, String, Option<i64>), u64>;
+
 #[derive(Default)]
 struct Pairs {
     calls: u64,
@@ -92,8 +96,8 @@ impl Outcomes {
             let why = format!("leaves more than {MAX_DAYS} days; ask for fewer, or not for each");
             return Err(Error::invalid("start_time", why));
         }
-        let mut groups = self.groups(cx, &wanted).await?;
-        let given = self.given(cx, &wanted).await?;
+        let (given, endpoint) = self.given(cx, &wanted).await?;
+        let mut groups = self.groups(cx, &wanted, endpoint).await?;
         // Where nothing is labelled yet, that is what is known.
         for (target, model_version, day_ms) in given.keys().cloned() {
             let group = Group {
@@ -133,7 +137,13 @@ impl Outcomes {
             .map_err(Error::internal)
     }
 
-    async fn groups(&self, cx: &CallContext, wanted: &Wanted) -> Result<BTreeMap<Group, Pairs>> {
+    /// The outcomes of an endpoint, and not of one before it that had its name.
+    async fn groups(
+        &self,
+        cx: &CallContext,
+        wanted: &Wanted,
+        endpoint: Option<EndpointKey>,
+    ) -> Result<BTreeMap<Group, Pairs>> {
         let (mut groups, mut rows) = (BTreeMap::<Group, Pairs>::new(), 0);
         let mut last: Option<(Timestamp, String)> = None;
         loop {
@@ -146,7 +156,7 @@ impl Outcomes {
                 .await?;
             let is_last = page.len() < PAGE;
             last = page.last().map(|one| (one.predicted, one.prediction_id.clone()));
-            for outcome in page {
+            for outcome in page.into_iter().filter(|outcome| is_of(outcome, endpoint)) {
                 rows += outcome.labels.len();
                 if rows > MAX_ROWS {
                     return Err(Error::Exhausted {
@@ -164,12 +174,8 @@ impl Outcomes {
         }
     }
 
-    /// How many predictions were given, by target, version and day.
-    async fn given(
-        &self,
-        cx: &CallContext,
-        wanted: &Wanted,
-    ) -> Result<BTreeMap<(String, String, Option<i64>), u64>> {
+    /// How many predictions were given, by target, version and day; and which endpoint has the name, if the gateway says it.
+    async fn given(&self, cx: &CallContext, wanted: &Wanted) -> Result<(Given, Option<EndpointKey>)> {
         let (start, end) = (wanted.outcomes.start.millis(), wanted.outcomes.end.millis());
         let mut spans = Vec::new();
         if wanted.daily {
@@ -183,7 +189,7 @@ impl Outcomes {
             spans.push((start, end, None));
         }
         let mut monitor = self.monitor()?;
-        let mut given = BTreeMap::new();
+        let (mut given, mut endpoint) = (Given::new(), None);
         for (from, until, day) in spans {
             let request = QueryMonitorRequest {
                 endpoint: wanted.outcomes.endpoint.clone(),
@@ -192,7 +198,10 @@ impl Outcomes {
                 end_time: Some(time(Timestamp::from_millis(until))),
             };
             let reply = monitor.query_monitor(cx.request(request)).await;
-            for one in reply.map_err(|s| status::into_error(&s))?.into_inner().targets {
+            let reply = reply.map_err(|s| status::into_error(&s))?.into_inner();
+            let uid = EndpointUid::parse(&reply.endpoint_uid).ok();
+            endpoint = uid.map(|uid| uid.key()).or(endpoint);
+            for one in reply.targets {
                 let count = one.outcomes.get("ok").copied().unwrap_or_default();
                 let count = u64::try_from(count).unwrap_or_default();
                 if count > 0 {
@@ -200,7 +209,16 @@ impl Outcomes {
                 }
             }
         }
-        Ok(given)
+        Ok((given, endpoint))
+    }
+}
+
+/// Whether an outcome is of this endpoint, as its prediction id says, which the gateway signed.
+fn is_of(outcome: &Outcome, endpoint: Option<EndpointKey>) -> bool {
+    let said = PredictionId::parse(&outcome.prediction_id).ok();
+    match (said, endpoint) {
+        (Some((_, fields)), Some(endpoint)) => fields.endpoint == endpoint,
+        _ => true,
     }
 }
 

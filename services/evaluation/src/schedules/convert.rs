@@ -5,7 +5,7 @@ use std::time::Duration;
 use lodeway_domain::{
     Error, Result,
     error::{FieldViolation, Violations},
-    evaluation::{EvaluationSpec, Schedule, ScheduleName},
+    evaluation::{DEFAULT_KEPT_WINDOWS, EvaluationSpec, Schedule, ScheduleBaseline, ScheduleName},
     id,
     page::{PageLimits, PageRequest, QueryHash},
     time::Timestamp,
@@ -62,12 +62,8 @@ pub(super) fn schedule(
         None => interval,
         window => bad.take("schedule.window", span("schedule.window", window)),
     };
-    for (at, threshold) in message.thresholds.iter().enumerate() {
-        if threshold.max_loss.is_some() || threshold.max_relative_loss.is_some() {
-            let why = "compares with a baseline, which a schedule has not; set `min` or `max`";
-            bad.add(format!("schedule.thresholds[{at}].max_loss"), why);
-        }
-    }
+    let baseline = message.baseline.map(baseline).transpose();
+    let baseline = bad.take("schedule.baseline", baseline).flatten();
     bad.finish()?;
     let unread = || Error::internal("a field was neither read nor refused");
     let (name, interval, window) = (
@@ -82,9 +78,22 @@ pub(super) fn schedule(
             roles: message.roles,
             scorers: message.scorers,
             thresholds: message.thresholds,
+            baseline: baseline.as_ref().map(|baseline| wire::Baseline {
+                baseline: Some(match baseline {
+                    ScheduleBaseline::Model(uri) => wire::baseline::Baseline::ModelUri(uri.clone()),
+                    // Which one is known when a window has ended.
+                    ScheduleBaseline::PreviousWindow => {
+                        wire::baseline::Baseline::EarlierEvaluationId("previous".to_owned())
+                    }
+                }),
+            }),
             ..wire::EvaluationSpec::default()
         },
     )?;
+    let keep = match message.keep_windows {
+        0 => i64::from(DEFAULT_KEPT_WINDOWS),
+        keep => i64::from(keep),
+    };
     let rows = match message.max_rows {
         0 => DEFAULT_ROWS,
         rows => rows,
@@ -101,6 +110,8 @@ pub(super) fn schedule(
         roles: how.roles,
         scorers: how.scorers,
         thresholds: how.thresholds,
+        baseline,
+        keep_windows: u32::try_from(keep).unwrap_or_default(),
         principal: cx.caller.principal.clone(),
         verified: cx.caller.verified,
         created: now,
@@ -112,6 +123,18 @@ pub(super) fn schedule(
         name,
     };
     new.checked()
+}
+
+fn baseline(message: wire::ScheduleBaseline) -> Result<ScheduleBaseline> {
+    use wire::schedule_baseline::Baseline;
+    match message.baseline {
+        Some(Baseline::ModelUri(uri)) => Ok(ScheduleBaseline::Model(uri)),
+        Some(Baseline::PreviousWindow(true)) => Ok(ScheduleBaseline::PreviousWindow),
+        Some(Baseline::PreviousWindow(false)) | None => {
+            let why = "must be `model_uri`, or `previous_window` with true";
+            Err(Error::invalid("schedule.baseline", why))
+        }
+    }
 }
 
 fn span(field: &str, span: Option<prost_types::Duration>) -> Result<Duration> {
@@ -145,13 +168,23 @@ fn renamed(fault: FieldViolation) -> FieldViolation {
         Some(rest) => format!("schedule.{rest}"),
         None => fault.field,
     };
-    FieldViolation { field, ..fault }
+    let description = fault.description.replace("`spec.", "`schedule.");
+    FieldViolation {
+        field,
+        description,
+        ..fault
+    }
 }
 
 /// A schedule with what came of it.
 pub(super) fn shown(shown: Shown) -> wire::Schedule {
     let Shown { schedule, last } = shown;
-    let spec = render::wire_spec(window::spec(&schedule, 0));
+    let spec = render::wire_spec(window::spec(&schedule, 0, None));
+    let thresholds = schedule.thresholds.into_iter().map(render::wire_threshold);
+    let baseline = schedule.baseline.map(|baseline| match baseline {
+        ScheduleBaseline::Model(uri) => wire::schedule_baseline::Baseline::ModelUri(uri),
+        ScheduleBaseline::PreviousWindow => wire::schedule_baseline::Baseline::PreviousWindow(true),
+    });
     let last = last.map(render::evaluation).unwrap_or_default();
     wire::Schedule {
         name: schedule.name.to_string(),
@@ -160,7 +193,7 @@ pub(super) fn shown(shown: Shown) -> wire::Schedule {
         window: prost_types::Duration::try_from(schedule.window).ok(),
         max_rows: count(schedule.max_rows),
         scorers: spec.scorers,
-        thresholds: spec.thresholds,
+        thresholds: thresholds.collect(),
         last_evaluation_id: schedule.last_evaluation_id,
         next_time: Some(time(schedule.next)),
         error: schedule.error,
@@ -175,5 +208,9 @@ pub(super) fn shown(shown: Shown) -> wire::Schedule {
         last_error: last.error,
         skipped_windows: count(schedule.skipped),
         roles: spec.roles,
+        baseline: baseline.map(|baseline| wire::ScheduleBaseline {
+            baseline: Some(baseline),
+        }),
+        keep_windows: i32::try_from(schedule.keep_windows).unwrap_or(i32::MAX),
     }
 }

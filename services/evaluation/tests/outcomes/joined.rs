@@ -1,5 +1,7 @@
 //! Outcomes without a prediction, joined with the gateway's records; and what the gateway is told.
 
+use lodeway_domain::serving::{EndpointUid, PredictionFields, PredictionKey};
+
 use super::*;
 
 /// Waits until `check` gives something.
@@ -137,14 +139,127 @@ async fn what_was_never_recorded_is_given_up_and_counted() {
     .await;
     let asked = bench.gateway.script().asked.len();
     assert!(asked <= 10, "{asked}");
+    // Each with its reason, page by page.
+    let list = |page_token: String| wire::ListUnjoinedOutcomesRequest {
+        endpoint: "churn".to_owned(),
+        page_size: 1,
+        page_token,
+        ..wire::ListUnjoinedOutcomesRequest::default()
+    };
+    let mut api = bench.api.clone();
+    let mut found = Vec::new();
+    let mut token = String::new();
+    loop {
+        let page = api
+            .list_unjoined_outcomes(list(token))
+            .await
+            .unwrap()
+            .into_inner();
+        assert!(page.outcomes.len() <= 1);
+        found.extend(page.outcomes);
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    let told: Vec<_> = found
+        .iter()
+        .map(|one| (one.prediction_id.as_str(), one.reason.as_str(), one.next_time))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("p1", "the prediction was not recorded", None),
+            ("p2", "the label has 1 values for a prediction of 2 rows", None)
+        ]
+    );
+    assert_eq!(
+        (
+            found[0].target.as_str(),
+            found[0].try_count,
+            found[0].prediction_time
+        ),
+        ("main", 9, Some(predicted()))
+    );
+    // What is still looked for only where it is asked for, with when.
+    bench.report(vec![bare("p3", text("yes"))]).await.unwrap();
+    let with_pending = async |with_pending| {
+        let request = wire::ListUnjoinedOutcomesRequest {
+            with_pending,
+            page_size: 10,
+            ..list(String::new())
+        };
+        bench
+            .api
+            .clone()
+            .list_unjoined_outcomes(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .outcomes
+    };
+    assert_eq!(with_pending(false).await.len(), 2);
+    let all = with_pending(true).await;
+    assert!(all.len() == 3 && all[2].next_time.is_some(), "{all:?}");
+    let nameless = wire::ListUnjoinedOutcomesRequest::default();
+    let refused = api.list_unjoined_outcomes(nameless).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+
     // With its prediction it is joined after all.
     bench
         .report(vec![outcome("p1", text("yes"), text("yes"), "basic")])
         .await
         .unwrap();
     let live = bench.live(asking()).await;
-    assert_eq!((live[0].labelled, live[0].unjoined), (2, 1));
+    assert_eq!((live[0].labelled, live[0].unjoined), (3, 1));
     assert!((value(&live[0], "accuracy") - 1.0).abs() < 1e-12);
+}
+
+/// The id of a prediction of an endpoint.
+fn id_of(endpoint: &EndpointUid, sequence: u64) -> String {
+    let fields = PredictionFields {
+        endpoint: endpoint.key(),
+        revision: 1,
+        target: 0,
+        time: Timestamp::from_millis(START),
+        sequence,
+    };
+    let key = PredictionKey::new(1, &[7; 32]);
+    PredictionId::mint(&key, &fields).as_str().to_owned()
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_made_again_has_no_outcomes_of_the_one_before() {
+    let bench = Bench::new().await;
+    let [before, now] = ["before", "now"].map(|uid| EndpointUid::parse(uid).unwrap());
+    bench.gateway.script().endpoint_uid = before.to_string();
+    let given = (0..3).map(|n| outcome(&id_of(&before, n), text("no"), text("yes"), "basic"));
+    let told = bench.report(given.collect()).await.unwrap();
+    assert_eq!((told.accepted, told.pending), (3, 0));
+    let live = bench.live(asking()).await;
+    assert_eq!(live[0].labelled, 3);
+    assert!(value(&live[0], "accuracy").abs() < 1e-12);
+
+    bench.gateway.script().endpoint_uid = now.to_string();
+    let live = bench.live(asking()).await;
+    assert_eq!((live[0].labelled, live[0].metrics.len()), (0, 0));
+    bench
+        .report(vec![outcome(&id_of(&now, 0), text("yes"), text("yes"), "basic")])
+        .await
+        .unwrap();
+    let live = bench.live(asking()).await;
+    assert_eq!(live[0].labelled, 1);
+    assert!((value(&live[0], "accuracy") - 1.0).abs() < 1e-12);
+    // Guards are told of the new one alone.
+    let told = until(async || {
+        bench.clock.advance(Duration::from_secs(1));
+        let script = bench.gateway.script();
+        let last = script.told.last()?.1.clone();
+        last.metrics.iter().any(|one| one.value > 0.5).then_some(last)
+    })
+    .await;
+    let counts: Vec<_> = told.metrics.iter().map(|metric| metric.sample_count).collect();
+    assert!(counts.iter().all(|count| *count == 1), "{told:?}");
 }
 
 #[tokio::test]

@@ -12,7 +12,10 @@ use std::{
 };
 
 use futures::Stream;
-use lodeway_domain::time::{Clock as _, ManualClock, Timestamp};
+use lodeway_domain::{
+    serving::PredictionId,
+    time::{Clock as _, ManualClock, Timestamp},
+};
 use lodeway_evaluation::{Evaluation, EvaluationConfig, Peers};
 use lodeway_proto::{
     evaluation::v1::{self as wire, outcome_service_client::OutcomeServiceClient},
@@ -46,6 +49,8 @@ struct Script {
     /// What it was told, and by whom.
     told: Vec<(String, gateway::RecordLiveMetricsRequest)>,
     is_deaf: bool,
+    /// Which endpoint has the name now; empty: the gateway does not say it.
+    endpoint_uid: String,
 }
 
 impl Monitor {
@@ -101,6 +106,7 @@ impl MonitorService for Monitor {
             return Ok(Response::new(gateway::QueryMonitorResponse::default()));
         }
         Ok(Response::new(gateway::QueryMonitorResponse {
+            endpoint_uid: self.script().endpoint_uid.clone(),
             targets: vec![gateway::TargetMonitor {
                 target: "main".to_owned(),
                 model_version: "3".to_owned(),
@@ -138,7 +144,8 @@ impl MonitorService for Monitor {
         }
         let one = |id: String| {
             let record = script.records.get(&id).cloned();
-            let state = match (&record, id.starts_with('p')) {
+            let is_signed = id.starts_with('p') || PredictionId::parse(&id).is_ok();
+            let state = match (&record, is_signed) {
                 (Some(_), _) => State::Recorded,
                 (None, true) => State::Missing,
                 // As the gateway says it of an id that it did not sign.

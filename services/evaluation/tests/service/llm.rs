@@ -365,3 +365,99 @@ async fn what_cannot_be_measured_costs_no_judgement() {
     assert_eq!(metric(&done, "exact_match").samples, 2);
     assert_eq!(metric(&done, "concise/scored").value, 3.0);
 }
+
+/// The page of an evaluation's run.
+async fn page(bench: &Bench, done: &wire::Evaluation) -> String {
+    let mut files = bench.artifacts.clone();
+    let request = lodeway_proto::artifacts::v1::DownloadArtifactRequest {
+        location: done.artifact_uri.clone(),
+        path: "report.html".to_owned(),
+        ..Default::default()
+    };
+    let mut messages = files.download_artifact(request).await.unwrap().into_inner();
+    let mut bytes = Vec::new();
+    while let Some(message) = messages.message().await.unwrap() {
+        use lodeway_proto::artifacts::v1::download_artifact_response::Kind;
+        if let Some(Kind::Chunk(chunk)) = message.kind {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn the_page_shows_what_the_report_holds() {
+    let (llm, folder) = (ScriptedLlm::start().unwrap(), tempfile::tempdir().unwrap());
+    llm.answer_with(judgement);
+    let bench = Bench::new(Some(gateway(folder.path(), &llm).await)).await;
+    let rows = QUESTIONS.replace(",sa\n", ",<b>south</b>\n");
+    let dataset = bench.put("0/data/capitals.csv", rows).await;
+    let mut wanted = asking(&dataset);
+    wanted.name = "capitals & <more>".to_owned();
+    wanted.scorers = vec![
+        judge("faithfulness", wire::JudgeKind::Faithfulness),
+        judge("concise", wire::JudgeKind::Conciseness),
+        wire::Scorer {
+            name: "words".to_owned(),
+            scorer: Some(wire::scorer::Scorer::Text(wire::TextScorer::default())),
+        },
+    ];
+    wanted.thresholds = vec![
+        at_least("faithfulness/score", 0.6),
+        at_least("concise/score", 5.5),
+        at_least("nothing", 1.0),
+    ];
+    roles_of(&mut wanted).slices = vec!["region".to_owned()];
+    if let Some(options) = &mut wanted.options {
+        options.min_slice_rows = 1;
+    }
+    let done = bench.evaluate(wanted).await;
+    let (page, report) = (
+        page(&bench, &done).await,
+        report(&bench, &done.evaluation_id).await,
+    );
+    let holds = |text: &str| assert!(page.contains(text), "no {text} in {page}");
+
+    // It stands alone: nothing is run, loaded or linked, and no text is markup.
+    assert!(!page.contains("<script") && !page.contains(" src=") && !page.contains("href"));
+    assert!(!page.contains("<b>") && !page.contains("<more>"));
+    holds("capitals &amp; &lt;more&gt;");
+    holds("region = &lt;b&gt;south&lt;/b&gt;");
+    // The verdict, clause by clause.
+    holds("<h2 class=\"fail\">Verdict: failed</h2>");
+    holds(
+        "<code>faithfulness/score at least 0.6</code><td class=\"n\">0.666667<td><td class=\"pass\">passed",
+    );
+    holds("<code>concise/score at least 5.5</code><td class=\"n\">5.000000<td><td class=\"fail\">failed");
+    holds("`nothing` was not measured");
+    // The task's metrics, those of the text scorer, and the judges'.
+    for heading in ["Metrics", "Scorer words", "Scorer faithfulness", "Scorer concise"] {
+        holds(&format!("<h2>{heading}</h2>"));
+    }
+    holds("<tr><td>exact_match<td class=\"n\">1.000000");
+    let faithful = metric(&done, "faithfulness/score");
+    let ends = format!(
+        "<td class=\"n\">{:.6}<td class=\"n\">{:.6}",
+        faithful.low, faithful.high
+    );
+    holds(&format!(
+        "<tr><td>score<td class=\"n\">0.666667{ends}<td class=\"n\">3"
+    ));
+    // Of three rows with an answer one was not graded.
+    let counts: String = [3, 2, 0, 1, 0, 0, 0, 0]
+        .map(|count| format!("<td class=\"n\">{count}"))
+        .concat();
+    holds(&format!("<th>errors</tr><tr>{counts}</tr>"));
+    holds("region = &lt;b&gt;south&lt;/b&gt;<td class=\"n\">1<td>score<td class=\"n\">1.000000");
+    // What it cost, and what it can be checked by.
+    let usage = done.usage.unwrap();
+    holds(&format!("<code>{:.6}</code>", usage.cost));
+    for path in [
+        "/dataset/data_digest",
+        "/scorers/concise/definition_digest",
+        "/scorers/concise/transcripts/sha256",
+    ] {
+        holds(report.pointer(path).unwrap().as_str().unwrap());
+    }
+    holds("I do not talk about Chad");
+}

@@ -114,6 +114,188 @@ async fn every_window_is_evaluated_once_by_one_of_two_replicas() {
 }
 
 #[tokio::test]
+async fn a_window_is_compared_with_the_one_before() {
+    let bench = Bench::new().await;
+    bench.calls(-10, 4, 1).await;
+    let not_worse = wire::Threshold {
+        metric: "accuracy".to_owned(),
+        max_loss: Some(0.1),
+        ..wire::Threshold::default()
+    };
+    let asked = wire::Schedule {
+        thresholds: vec![not_worse.clone()],
+        baseline: Some(wire::ScheduleBaseline {
+            baseline: Some(wire::schedule_baseline::Baseline::PreviousWindow(true)),
+        }),
+        ..schedule("quality")
+    };
+    let made = bench.schedule(asked.clone()).await.unwrap();
+    assert_eq!(
+        (&made.thresholds, &made.baseline),
+        (&asked.thresholds, &asked.baseline)
+    );
+    // The first one has none before it.
+    let first = bench.looked("quality", 0).await;
+    assert_eq!(first.last_state(), wire::EvaluationState::Succeeded, "{first:?}");
+    assert_eq!(first.last_verdict, None);
+
+    bench.calls(30, 5, 0).await;
+    bench.turn(60);
+    let second = bench.looked("quality", 60).await;
+    let clause = second.last_verdict.unwrap().clauses.remove(0);
+    assert!(clause.passed, "{clause:?}");
+    assert_eq!((clause.value, clause.baseline), (Some(1.0), Some(0.75)));
+
+    // An empty window is none to compare with.
+    bench.turn(60);
+    bench.looked("quality", 120).await;
+    bench.calls(140, 2, 1).await;
+    bench.turn(60);
+    let third = bench.looked("quality", 180).await;
+    let clause = third.last_verdict.unwrap().clauses.remove(0);
+    assert!(
+        !clause.passed && clause.message.contains("the baseline has 1"),
+        "{clause:?}"
+    );
+    let all = bench.all().await;
+    let baseline = all[0].spec.clone().unwrap().baseline.unwrap().baseline;
+    let before = wire::baseline::Baseline::EarlierEvaluationId(second.last_evaluation_id);
+    assert_eq!(baseline, Some(before));
+
+    // Slices are not compared, and a baseline is one or the other.
+    let of_slice = wire::Schedule {
+        thresholds: vec![wire::Threshold {
+            slice: "plan=gold".to_owned(),
+            ..not_worse
+        }],
+        name: "sliced".to_owned(),
+        ..asked.clone()
+    };
+    let refused = bench.schedule(of_slice).await.unwrap_err();
+    assert!(
+        refused.message().contains("schedule.thresholds[0].slice"),
+        "{refused:?}"
+    );
+    for (baseline, field) in [
+        (
+            wire::schedule_baseline::Baseline::PreviousWindow(false),
+            "schedule.baseline",
+        ),
+        (
+            wire::schedule_baseline::Baseline::ModelUri("runs:/1/model".to_owned()),
+            "schedule.baseline.model_uri",
+        ),
+    ] {
+        let wrong = wire::Schedule {
+            name: "wrong".to_owned(),
+            baseline: Some(wire::ScheduleBaseline {
+                baseline: Some(baseline),
+            }),
+            ..asked.clone()
+        };
+        let refused = bench.schedule(wrong).await.unwrap_err();
+        assert!(refused.message().contains(field), "{refused:?}");
+    }
+}
+
+impl Bench {
+    /// The versions of a schedule's dataset, newest first.
+    async fn versions(&self, name: &str) -> Vec<wire::DatasetVersion> {
+        let request = wire::ListDatasetVersionsRequest {
+            name: format!("schedules/{name}"),
+            ..wire::ListDatasetVersionsRequest::default()
+        };
+        let reply = self.datasets.clone().list_dataset_versions(request).await;
+        reply.unwrap().into_inner().dataset_versions
+    }
+
+    /// Whether there are files of a dataset version.
+    fn has_files(&self, version: &wire::DatasetVersion) -> bool {
+        let place = version.artifact_uri.strip_prefix("mlflow-artifacts:/").unwrap();
+        self.folder.path().join("artifacts").join(place).exists()
+    }
+}
+
+#[tokio::test]
+async fn old_windows_go_unless_somebody_needs_them() {
+    let bench = Bench::new().await;
+    bench.calls(-10, 2, 0).await;
+    let asked = wire::Schedule {
+        keep_windows: 2,
+        ..schedule("quality")
+    };
+    assert_eq!(bench.schedule(asked).await.unwrap().keep_windows, 2);
+    let mut evaluations = vec![bench.looked("quality", 0).await.last_evaluation_id];
+    let first = bench.versions("quality").await.remove(0);
+    assert!(bench.has_files(&first), "{first:?}");
+    for window in 1..5 {
+        bench.calls(window * 60 - 30, 2, 0).await;
+        bench.turn(60);
+        evaluations.push(bench.looked("quality", window * 60).await.last_evaluation_id);
+        if window == 1 {
+            // Somebody evaluates the second version on their own.
+            let spec = wire::EvaluationSpec {
+                name: "mine".to_owned(),
+                dataset: Some(wire::DatasetRef {
+                    name: "schedules/quality".to_owned(),
+                    version: 2,
+                }),
+                ..wire::EvaluationSpec::default()
+            };
+            let request = wire::CreateEvaluationRequest {
+                spec: Some(spec),
+                request_id: String::new(),
+            };
+            bench
+                .evaluations
+                .clone()
+                .create_evaluation(request)
+                .await
+                .unwrap();
+        }
+    }
+    let kept: Vec<_> = bench
+        .versions("quality")
+        .await
+        .iter()
+        .map(|v| v.version)
+        .collect();
+    assert_eq!(kept, [5, 4, 2]);
+    assert!(!bench.has_files(&first));
+
+    // With the rows went the report; what was measured stays.
+    let mut api = bench.evaluations.clone();
+    for (evaluation_id, is_kept) in evaluations.into_iter().zip([false, true, false, true, true]) {
+        let request = wire::GetEvaluationRequest {
+            evaluation_id: evaluation_id.clone(),
+        };
+        let found = api.get_evaluation(request).await.unwrap().into_inner();
+        let found = found.evaluation.unwrap();
+        assert!((value(&found.metrics, "accuracy") - 1.0).abs() < 1e-12);
+        let request = wire::GetReportRequest {
+            evaluation_id: evaluation_id.clone(),
+        };
+        let report = api.get_report(request).await;
+        let request = wire::VerifyEvaluationRequest {
+            evaluation_id,
+            ..wire::VerifyEvaluationRequest::default()
+        };
+        let verified = api.verify_evaluation(request).await;
+        if is_kept {
+            report.unwrap();
+            assert!(verified.unwrap().get_ref().reproduced);
+        } else {
+            refused(&report.unwrap_err(), Code::FailedPrecondition, "EVALUATION_STATE");
+            refused(
+                &verified.unwrap_err(),
+                Code::FailedPrecondition,
+                "EVALUATION_STATE",
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_was_begun_before_a_crash_is_not_done_again() {
     let bench = Bench::new().await;
     bench.calls(-10, 4, 1).await;

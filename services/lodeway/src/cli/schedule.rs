@@ -4,7 +4,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use lodeway_domain::id::RequestId;
 use lodeway_proto::evaluation::v1::{
     self as wire, ColumnRoles, CreateScheduleRequest, DeleteScheduleRequest, GetScheduleRequest,
-    ListSchedulesRequest, Schedule, Scorer, TextScorer, scorer,
+    ListSchedulesRequest, Schedule, ScheduleBaseline, Scorer, TextScorer, schedule_baseline::Baseline,
+    scorer,
 };
 use serde_json::{Value, json};
 use tonic::Status;
@@ -84,9 +85,16 @@ pub struct Create {
     /// Metrics are also given for each value of this column; repeatable.
     #[arg(long = "slice", value_name = "COLUMN")]
     slices: Vec<String>,
-    /// A demand, such as `accuracy>=0.9`; repeatable.
+    /// A demand, such as `accuracy>=0.9`, or with `--baseline` also `accuracy>=baseline-0.02`; repeatable.
     #[arg(long = "threshold", value_name = "DEMAND")]
     thresholds: Vec<String>,
+    /// What `baseline` in a threshold means: `previous` for the window before, or `models:/NAME/3`, which is asked about the
+    /// same calls.
+    #[arg(long, value_name = "BASELINE")]
+    baseline: Option<String>,
+    /// How many windows keep their rows, their report and their answers, the newest ones; default: 100.
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "WINDOWS")]
+    keep: i32,
 }
 
 /// What labels are.
@@ -97,6 +105,8 @@ enum Task {
     Text,
 }
 
+/// The window before, as a baseline.
+const PREVIOUS: &str = "previous";
 const COLUMNS: &[&str] = &[
     "name",
     "endpoint",
@@ -195,6 +205,13 @@ impl Create {
             task: task.into(),
             roles: Some(roles),
             scorers,
+            baseline: self.baseline.map(|baseline| ScheduleBaseline {
+                baseline: Some(match baseline.as_str() {
+                    PREVIOUS => Baseline::PreviousWindow(true),
+                    _ => Baseline::ModelUri(baseline),
+                }),
+            }),
+            keep_windows: self.keep,
             ..Schedule::default()
         })
     }
@@ -227,6 +244,11 @@ fn show(client: &Client, schedule: &Schedule) -> Done {
 fn short(schedule: &Schedule) -> Value {
     let verdict = schedule.last_verdict.as_ref();
     let verdict = verdict.map(|found| if found.passed { "passed" } else { "failed" });
+    let baseline = schedule.baseline.as_ref().and_then(|of| of.baseline.as_ref());
+    let baseline = baseline.map(|baseline| match baseline {
+        Baseline::ModelUri(uri) => uri.as_str(),
+        Baseline::PreviousWindow(_) => PREVIOUS,
+    });
     let state = schedule.last_state().as_str_name();
     let error = match schedule.error.as_str() {
         "" => &schedule.last_error,
@@ -239,6 +261,8 @@ fn short(schedule: &Schedule) -> Value {
         ("every", json!(output::span_text(schedule.interval.as_ref()))),
         ("window", json!(output::span_text(schedule.window.as_ref()))),
         ("max_rows", json!(schedule.max_rows)),
+        ("baseline", json!(baseline)),
+        ("keep", json!(schedule.keep_windows)),
         ("next_time", output::time(schedule.next_time.as_ref())),
         ("last_time", output::time(schedule.last_time.as_ref())),
         ("last_evaluation_id", json!(schedule.last_evaluation_id)),

@@ -2,6 +2,7 @@
 
 mod metrics;
 mod report;
+mod unjoined;
 
 use clap::Subcommand;
 
@@ -14,6 +15,8 @@ pub enum Verb {
     Report(report::Report),
     /// Shows live metrics of an endpoint by target, version, slice and day.
     Metrics(metrics::Metrics),
+    /// Lists outcomes that are in no metric because their prediction is not known, with why.
+    Unjoined(unjoined::Unjoined),
 }
 
 /// Does it.
@@ -21,5 +24,6 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
     match verb {
         Verb::Report(report) => report.run(client).await,
         Verb::Metrics(metrics) => metrics.run(client).await,
+        Verb::Unjoined(unjoined) => unjoined.run(client).await,
     }
 }

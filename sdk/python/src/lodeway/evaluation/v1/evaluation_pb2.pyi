@@ -515,22 +515,28 @@ class Baseline(google.protobuf.message.Message):
     MODEL_URI_FIELD_NUMBER: builtins.int
     EVALUATION_ID_FIELD_NUMBER: builtins.int
     PREDICTION_COLUMN_FIELD_NUMBER: builtins.int
+    EARLIER_EVALUATION_ID_FIELD_NUMBER: builtins.int
     model_uri: builtins.str
     """Another version, scored on the same rows."""
     evaluation_id: builtins.str
     """A finished evaluation of the same data."""
     prediction_column: builtins.str
     """A column with another model's predictions."""
+    earlier_evaluation_id: builtins.str
+    """A finished evaluation of other rows, for example of a window before: its metrics over all rows are compared with, no
+    rows are paired.
+    """
     def __init__(
         self,
         *,
         model_uri: builtins.str = ...,
         evaluation_id: builtins.str = ...,
         prediction_column: builtins.str = ...,
+        earlier_evaluation_id: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["baseline", b"baseline", "evaluation_id", b"evaluation_id", "model_uri", b"model_uri", "prediction_column", b"prediction_column"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["baseline", b"baseline", "evaluation_id", b"evaluation_id", "model_uri", b"model_uri", "prediction_column", b"prediction_column"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["baseline", b"baseline"]) -> typing.Literal["model_uri", "evaluation_id", "prediction_column"] | None: ...
+    def HasField(self, field_name: typing.Literal["baseline", b"baseline", "earlier_evaluation_id", b"earlier_evaluation_id", "evaluation_id", b"evaluation_id", "model_uri", b"model_uri", "prediction_column", b"prediction_column"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["baseline", b"baseline", "earlier_evaluation_id", b"earlier_evaluation_id", "evaluation_id", b"evaluation_id", "model_uri", b"model_uri", "prediction_column", b"prediction_column"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["baseline", b"baseline"]) -> typing.Literal["model_uri", "evaluation_id", "prediction_column", "earlier_evaluation_id"] | None: ...
 
 global___Baseline = Baseline
 

@@ -282,6 +282,130 @@ class LiveMetrics(google.protobuf.message.Message):
 global___LiveMetrics = LiveMetrics
 
 @typing.final
+class ListUnjoinedOutcomesRequest(google.protobuf.message.Message):
+    """Says which outcomes without a prediction are wanted."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    WITH_PENDING_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    endpoint: builtins.str
+    """The endpoint; also of one that was deleted under this name."""
+    with_pending: builtins.bool
+    """Also those whose prediction is still looked for."""
+    page_size: builtins.int
+    """At most this many: default 100, at most 1,000."""
+    page_token: builtins.str
+    """From the previous page."""
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Of predictions from this moment: default 30 days ago."""
+
+    @property
+    def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Until this moment: default now."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: builtins.str = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        with_pending: builtins.bool = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["end_time", b"end_time", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["end_time", b"end_time", "endpoint", b"endpoint", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "with_pending", b"with_pending"]) -> None: ...
+
+global___ListUnjoinedOutcomesRequest = ListUnjoinedOutcomesRequest
+
+@typing.final
+class ListUnjoinedOutcomesResponse(google.protobuf.message.Message):
+    """A page of outcomes without a prediction."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Empty at the end."""
+    @property
+    def outcomes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___UnjoinedOutcome]:
+        """By the time of the prediction, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: collections.abc.Iterable[global___UnjoinedOutcome] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "outcomes", b"outcomes"]) -> None: ...
+
+global___ListUnjoinedOutcomesResponse = ListUnjoinedOutcomesResponse
+
+@typing.final
+class UnjoinedOutcome(google.protobuf.message.Message):
+    """An outcome whose prediction is not known."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PREDICTION_ID_FIELD_NUMBER: builtins.int
+    TARGET_FIELD_NUMBER: builtins.int
+    MODEL_VERSION_FIELD_NUMBER: builtins.int
+    PREDICTION_TIME_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    LABEL_COUNT_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    NEXT_TIME_FIELD_NUMBER: builtins.int
+    TRY_COUNT_FIELD_NUMBER: builtins.int
+    prediction_id: builtins.str
+    """The prediction."""
+    target: builtins.str
+    """The target that answered."""
+    model_version: builtins.str
+    """Its version then."""
+    label_count: builtins.int
+    """Labels it has, one a row of the call."""
+    reason: builtins.str
+    """Why it is in no metric. Reported again with its prediction it is joined after all."""
+    try_count: builtins.int
+    """How often it was looked for in vain."""
+    @property
+    def prediction_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it answered."""
+
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the outcome became known."""
+
+    @property
+    def next_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When its prediction is looked for again; unset: no more."""
+
+    def __init__(
+        self,
+        *,
+        prediction_id: builtins.str = ...,
+        target: builtins.str = ...,
+        model_version: builtins.str = ...,
+        prediction_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        label_count: builtins.int = ...,
+        reason: builtins.str = ...,
+        next_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        try_count: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["next_time", b"next_time", "prediction_time", b"prediction_time", "time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["label_count", b"label_count", "model_version", b"model_version", "next_time", b"next_time", "prediction_id", b"prediction_id", "prediction_time", b"prediction_time", "reason", b"reason", "target", b"target", "time", b"time", "try_count", b"try_count"]) -> None: ...
+
+global___UnjoinedOutcome = UnjoinedOutcome
+
+@typing.final
 class Schedule(google.protobuf.message.Message):
     """An evaluation of traffic that is repeated. Each time the traffic of a window becomes the next version of the dataset
     `schedules/NAME`, and an evaluation of that version begins, called as the schedule is. A window is evaluated once,
@@ -311,6 +435,8 @@ class Schedule(google.protobuf.message.Message):
     LAST_ERROR_FIELD_NUMBER: builtins.int
     SKIPPED_WINDOWS_FIELD_NUMBER: builtins.int
     ROLES_FIELD_NUMBER: builtins.int
+    BASELINE_FIELD_NUMBER: builtins.int
+    KEEP_WINDOWS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Unique in the workspace: 1 to 200 characters, as of a dataset."""
     endpoint: builtins.str
@@ -333,6 +459,11 @@ class Schedule(google.protobuf.message.Message):
     """Why it failed."""
     skipped_windows: builtins.int
     """Windows that were passed over: nobody could evaluate them in time."""
+    keep_windows: builtins.int
+    """How many versions of its dataset are kept, the newest ones: default 100, at most 10,000. What is older goes when a later
+    window is evaluated, with its file, and with the report and the kept answers of its evaluation; that evaluation itself,
+    with metrics, verdict and digests, and its run in tracking stay. A version that any other evaluation was made of stays.
+    """
     @property
     def interval(self) -> google.protobuf.duration_pb2.Duration:
         """How often: at least a minute."""
@@ -351,7 +482,7 @@ class Schedule(google.protobuf.message.Message):
 
     @property
     def thresholds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[lodeway.evaluation.v1.evaluation_pb2.Threshold]:
-        """What must hold."""
+        """What must hold. Relative ones (`max_loss`, `max_relative_loss`) need a `baseline` and are of all rows, not of a slice."""
 
     @property
     def next_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -377,6 +508,10 @@ class Schedule(google.protobuf.message.Message):
     def roles(self) -> lodeway.evaluation.v1.dataset_pb2.ColumnRoles:
         """What the columns of the captured traffic are for; empty fields: as `CaptureTraffic` says."""
 
+    @property
+    def baseline(self) -> global___ScheduleBaseline:
+        """What relative thresholds compare with; unset: there are none."""
+
     def __init__(
         self,
         *,
@@ -401,11 +536,39 @@ class Schedule(google.protobuf.message.Message):
         last_error: builtins.str = ...,
         skipped_windows: builtins.int = ...,
         roles: lodeway.evaluation.v1.dataset_pb2.ColumnRoles | None = ...,
+        baseline: global___ScheduleBaseline | None = ...,
+        keep_windows: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "interval", b"interval", "last_time", b"last_time", "last_verdict", b"last_verdict", "next_time", b"next_time", "roles", b"roles", "window", b"window"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "endpoint", b"endpoint", "error", b"error", "interval", b"interval", "last_error", b"last_error", "last_evaluation_id", b"last_evaluation_id", "last_metrics", b"last_metrics", "last_state", b"last_state", "last_time", b"last_time", "last_verdict", b"last_verdict", "max_rows", b"max_rows", "name", b"name", "next_time", b"next_time", "principal", b"principal", "roles", b"roles", "scorers", b"scorers", "skipped_windows", b"skipped_windows", "target", b"target", "task", b"task", "thresholds", b"thresholds", "window", b"window"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["baseline", b"baseline", "create_time", b"create_time", "interval", b"interval", "last_time", b"last_time", "last_verdict", b"last_verdict", "next_time", b"next_time", "roles", b"roles", "window", b"window"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["baseline", b"baseline", "create_time", b"create_time", "endpoint", b"endpoint", "error", b"error", "interval", b"interval", "keep_windows", b"keep_windows", "last_error", b"last_error", "last_evaluation_id", b"last_evaluation_id", "last_metrics", b"last_metrics", "last_state", b"last_state", "last_time", b"last_time", "last_verdict", b"last_verdict", "max_rows", b"max_rows", "name", b"name", "next_time", b"next_time", "principal", b"principal", "roles", b"roles", "scorers", b"scorers", "skipped_windows", b"skipped_windows", "target", b"target", "task", b"task", "thresholds", b"thresholds", "window", b"window"]) -> None: ...
 
 global___Schedule = Schedule
+
+@typing.final
+class ScheduleBaseline(google.protobuf.message.Message):
+    """What the thresholds of a schedule compare with."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_URI_FIELD_NUMBER: builtins.int
+    PREVIOUS_WINDOW_FIELD_NUMBER: builtins.int
+    model_uri: builtins.str
+    """A registered version, asked about the same rows: for metrics of the task, on calls whose request was kept."""
+    previous_window: builtins.bool
+    """The metrics of the last evaluation of the schedule that succeeded, of whatever scorer. The first window has none
+    before it: relative demands are left out there.
+    """
+    def __init__(
+        self,
+        *,
+        model_uri: builtins.str = ...,
+        previous_window: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["baseline", b"baseline", "model_uri", b"model_uri", "previous_window", b"previous_window"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["baseline", b"baseline", "model_uri", b"model_uri", "previous_window", b"previous_window"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["baseline", b"baseline"]) -> typing.Literal["model_uri", "previous_window"] | None: ...
+
+global___ScheduleBaseline = ScheduleBaseline
 
 @typing.final
 class CreateScheduleRequest(google.protobuf.message.Message):

@@ -45,6 +45,11 @@ class OutcomeServiceStub(object):
                 request_serializer=lodeway_dot_evaluation_dot_v1_dot_outcome__service__pb2.QueryLiveMetricsRequest.SerializeToString,
                 response_deserializer=lodeway_dot_evaluation_dot_v1_dot_outcome__service__pb2.QueryLiveMetricsResponse.FromString,
                 _registered_method=True)
+        self.ListUnjoinedOutcomes = channel.unary_unary(
+                '/lodeway.evaluation.v1.OutcomeService/ListUnjoinedOutcomes',
+                request_serializer=lodeway_dot_evaluation_dot_v1_dot_outcome__service__pb2.ListUnjoinedOutcomesRequest.SerializeToString,
+                response_deserializer=lodeway_dot_evaluation_dot_v1_dot_outcome__service__pb2.ListUnjoinedOutcomesResponse.FromString,
+                _registered_method=True)
         self.CreateSchedule = channel.unary_unary(
                 '/lodeway.evaluation.v1.OutcomeService/CreateSchedule',
                 request_serializer=lodeway_dot_evaluation_dot_v1_dot_outcome__service__pb2.CreateScheduleRequest.SerializeToString,
@@ -80,7 +85,15 @@ class OutcomeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def QueryLiveMetrics(self, request, context):
-        """Gives live metrics by version, slice and day.
+        """Gives live metrics by version, slice and day, of the endpoint that has the name now: what was reported of one that was
+        deleted under the same name does not count.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUnjoinedOutcomes(self, request, context):
+        """Lists outcomes that are in no metric because their prediction is not known, by the time of the prediction.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,6 +140,11 @@ def add_OutcomeServiceServicer_to_server(servicer, server):
                     servicer.QueryLiveMetrics,
                     request_deserializer=lodeway_dot_evaluation_dot_v1_dot_outcome__service__pb2.QueryLiveMetricsRequest.FromString,
                     response_serializer=lodeway_dot_evaluation_dot_v1_dot_outcome__service__pb2.QueryLiveMetricsResponse.SerializeToString,
+            ),
+            'ListUnjoinedOutcomes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUnjoinedOutcomes,
+                    request_deserializer=lodeway_dot_evaluation_dot_v1_dot_outcome__service__pb2.ListUnjoinedOutcomesRequest.FromString,
+                    response_serializer=lodeway_dot_evaluation_dot_v1_dot_outcome__service__pb2.ListUnjoinedOutcomesResponse.SerializeToString,
             ),
             'CreateSchedule': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateSchedule,
@@ -204,6 +222,33 @@ class OutcomeService(object):
             '/lodeway.evaluation.v1.OutcomeService/QueryLiveMetrics',
             lodeway_dot_evaluation_dot_v1_dot_outcome__service__pb2.QueryLiveMetricsRequest.SerializeToString,
             lodeway_dot_evaluation_dot_v1_dot_outcome__service__pb2.QueryLiveMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUnjoinedOutcomes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeway.evaluation.v1.OutcomeService/ListUnjoinedOutcomes',
+            lodeway_dot_evaluation_dot_v1_dot_outcome__service__pb2.ListUnjoinedOutcomesRequest.SerializeToString,
+            lodeway_dot_evaluation_dot_v1_dot_outcome__service__pb2.ListUnjoinedOutcomesResponse.FromString,
             options,
             channel_credentials,
             insecure,

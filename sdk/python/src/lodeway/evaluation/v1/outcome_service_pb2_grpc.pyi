@@ -33,7 +33,15 @@ class OutcomeServiceStub:
         lodeway.evaluation.v1.outcome_service_pb2.QueryLiveMetricsRequest,
         lodeway.evaluation.v1.outcome_service_pb2.QueryLiveMetricsResponse,
     ]
-    """Gives live metrics by version, slice and day."""
+    """Gives live metrics by version, slice and day, of the endpoint that has the name now: what was reported of one that was
+    deleted under the same name does not count.
+    """
+
+    ListUnjoinedOutcomes: grpc.UnaryUnaryMultiCallable[
+        lodeway.evaluation.v1.outcome_service_pb2.ListUnjoinedOutcomesRequest,
+        lodeway.evaluation.v1.outcome_service_pb2.ListUnjoinedOutcomesResponse,
+    ]
+    """Lists outcomes that are in no metric because their prediction is not known, by the time of the prediction."""
 
     CreateSchedule: grpc.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleRequest,
@@ -76,7 +84,15 @@ class OutcomeServiceAsyncStub:
         lodeway.evaluation.v1.outcome_service_pb2.QueryLiveMetricsRequest,
         lodeway.evaluation.v1.outcome_service_pb2.QueryLiveMetricsResponse,
     ]
-    """Gives live metrics by version, slice and day."""
+    """Gives live metrics by version, slice and day, of the endpoint that has the name now: what was reported of one that was
+    deleted under the same name does not count.
+    """
+
+    ListUnjoinedOutcomes: grpc.aio.UnaryUnaryMultiCallable[
+        lodeway.evaluation.v1.outcome_service_pb2.ListUnjoinedOutcomesRequest,
+        lodeway.evaluation.v1.outcome_service_pb2.ListUnjoinedOutcomesResponse,
+    ]
+    """Lists outcomes that are in no metric because their prediction is not known, by the time of the prediction."""
 
     CreateSchedule: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.outcome_service_pb2.CreateScheduleRequest,
@@ -123,7 +139,17 @@ class OutcomeServiceServicer(metaclass=abc.ABCMeta):
         request: lodeway.evaluation.v1.outcome_service_pb2.QueryLiveMetricsRequest,
         context: _ServicerContext,
     ) -> typing.Union[lodeway.evaluation.v1.outcome_service_pb2.QueryLiveMetricsResponse, collections.abc.Awaitable[lodeway.evaluation.v1.outcome_service_pb2.QueryLiveMetricsResponse]]:
-        """Gives live metrics by version, slice and day."""
+        """Gives live metrics by version, slice and day, of the endpoint that has the name now: what was reported of one that was
+        deleted under the same name does not count.
+        """
+
+    @abc.abstractmethod
+    def ListUnjoinedOutcomes(
+        self,
+        request: lodeway.evaluation.v1.outcome_service_pb2.ListUnjoinedOutcomesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lodeway.evaluation.v1.outcome_service_pb2.ListUnjoinedOutcomesResponse, collections.abc.Awaitable[lodeway.evaluation.v1.outcome_service_pb2.ListUnjoinedOutcomesResponse]]:
+        """Lists outcomes that are in no metric because their prediction is not known, by the time of the prediction."""
 
     @abc.abstractmethod
     def CreateSchedule(

@@ -105,6 +105,9 @@ class QueryMonitorResponse(google.protobuf.message.Message):
 
     TARGETS_FIELD_NUMBER: builtins.int
     RECORDS_FIELD_NUMBER: builtins.int
+    ENDPOINT_UID_FIELD_NUMBER: builtins.int
+    endpoint_uid: builtins.str
+    """The endpoint that has the name now. One that is deleted and made again has another id, and nothing of the one before."""
     @property
     def targets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TargetMonitor]:
         """One a target and version."""
@@ -118,9 +121,10 @@ class QueryMonitorResponse(google.protobuf.message.Message):
         *,
         targets: collections.abc.Iterable[global___TargetMonitor] | None = ...,
         records: global___PredictionRecords | None = ...,
+        endpoint_uid: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["records", b"records"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["records", b"records", "targets", b"targets"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["endpoint_uid", b"endpoint_uid", "records", b"records", "targets", b"targets"]) -> None: ...
 
 global___QueryMonitorResponse = QueryMonitorResponse
 

@@ -1,0 +1,46 @@
+//! People: tokens that the platform knows, and calls with them.
+
+use lodeway_rpc::auth::hash_token;
+use lodeway_testkit::platform::Settings;
+use tempfile::TempDir;
+use tonic::Request;
+
+/// Whoever has no token.
+pub const ANYBODY: &str = "";
+/// What the processes of a platform share, so that evaluation is believed to be itself.
+pub const PEER_TOKEN: &str = "between ourselves";
+
+/// Settings with a table of tokens for these, and the folder that holds it.
+pub fn known(people: &[&str]) -> (Settings, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("tokens.toml");
+    let row = |who: &&str| {
+        let hash = hash_token(&token(who));
+        format!("[[token]]\nprincipal = \"{who}\"\nsha256 = \"{hash}\"\n")
+    };
+    std::fs::write(&table, people.iter().map(row).collect::<String>()).unwrap();
+    let settings = Settings::default()
+        .env("LODEWAY_AUTH__TOKEN_TABLE", table.display().to_string())
+        .env("LODEWAY_PEER_TOKEN", PEER_TOKEN);
+    (settings, folder)
+}
+
+/// Somebody's token.
+pub fn token(who: &str) -> String {
+    format!("t-{who}")
+}
+
+/// The header of somebody's calls.
+pub fn bearer(who: &str) -> String {
+    format!("Bearer {}", token(who))
+}
+
+/// A call with somebody's token, or with none.
+pub fn of<T>(who: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    if who != ANYBODY {
+        let header = bearer(who).parse().unwrap();
+        request.metadata_mut().insert("authorization", header);
+    }
+    request
+}
