@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod changes;
+#[path = "../common/mod.rs"]
+mod common;
 mod endpoints;
 mod live;
 mod llm;
@@ -27,7 +29,7 @@ use lodeway_domain::{
 use lodeway_store::{
     gateway::{EndpointRecord, GatewayStore, NewRevision, Resolution, SqlGateway},
     registry::Write,
-    sql::{Db, DbOptions, StoreUrl},
+    sql::DbOptions,
 };
 
 type Store = Arc<dyn GatewayStore>;
@@ -47,21 +49,10 @@ async fn on_both(check: impl AsyncFn(Store)) {
 
 /// The same for a check of another of its contracts.
 async fn on_engines(check: impl AsyncFn(Arc<SqlGateway>)) {
-    let folder = tempfile::tempdir().unwrap();
-    let url = StoreUrl::Sqlite(folder.path().join("gateway.db"));
-    let db = Db::open(&url, "gateway", options()).await.unwrap();
-    check(Arc::new(SqlGateway::open(db.clone(), at(0)).await.unwrap())).await;
-    db.close().await;
-
-    let text = tokio::task::spawn_blocking(lodeway_testkit::postgres::database)
-        .await
-        .unwrap()
-        .unwrap();
-    let db = Db::open(&StoreUrl::parse(&text).unwrap(), "gateway", options())
-        .await
-        .unwrap();
-    check(Arc::new(SqlGateway::open(db.clone(), at(0)).await.unwrap())).await;
-    db.close().await;
+    common::on_both("gateway", options(), async |db| {
+        check(Arc::new(SqlGateway::open(db, at(0)).await.unwrap())).await;
+    })
+    .await;
 }
 
 fn at(ms: i64) -> Timestamp {

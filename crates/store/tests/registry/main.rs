@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod feeds;
 mod history;
 mod models;
@@ -26,7 +28,7 @@ use lodeway_domain::{
 };
 use lodeway_store::{
     registry::{AliasMove, FoundDigest, LedgerQuery, Move, Moved, RegistryStore, Search, SqlRegistry, Write},
-    sql::{Db, DbOptions, StoreUrl},
+    sql::DbOptions,
 };
 
 type Store = Arc<dyn RegistryStore>;
@@ -41,21 +43,10 @@ fn options() -> DbOptions {
 
 /// Runs one check on a new SQLite file and on a new PostgreSQL database.
 async fn on_both(check: impl Fn(Store) -> BoxFuture<'static, ()>) {
-    let folder = tempfile::tempdir().unwrap();
-    let url = StoreUrl::Sqlite(folder.path().join("registry.db"));
-    let db = Db::open(&url, "registry", options()).await.unwrap();
-    check(Arc::new(SqlRegistry::open(db.clone(), at(0)).await.unwrap())).await;
-    db.close().await;
-
-    let text = tokio::task::spawn_blocking(lodeway_testkit::postgres::database)
-        .await
-        .unwrap()
-        .unwrap();
-    let db = Db::open(&StoreUrl::parse(&text).unwrap(), "registry", options())
-        .await
-        .unwrap();
-    check(Arc::new(SqlRegistry::open(db.clone(), at(0)).await.unwrap())).await;
-    db.close().await;
+    common::on_both("registry", options(), async |db| {
+        check(Arc::new(SqlRegistry::open(db, at(0)).await.unwrap())).await;
+    })
+    .await;
 }
 
 fn at(ms: i64) -> Timestamp {

@@ -1,10 +1,11 @@
-//! Captured traffic and schedules over the generated client, with real artifacts and tracking, a clock turned by hand, and a
-//! gateway whose recorded calls are scripted.
+//! What became of a model that is deployed, over the generated client: captured traffic, schedules and outcomes, with real
+//! artifacts and tracking, a clock turned by hand, and a gateway whose recorded calls are scripted.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod capture;
 mod gateway;
+mod outcomes;
 mod schedules;
 
 use std::{path::Path, sync::Arc, time::Duration};

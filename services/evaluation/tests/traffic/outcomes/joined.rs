@@ -1,6 +1,6 @@
 //! Outcomes without a prediction, joined with the gateway's records; and what the gateway is told.
 
-use lodeway_domain::serving::{EndpointUid, PredictionFields, PredictionKey};
+use lodeway_domain::serving::{EndpointUid, PredictionFields, PredictionId, PredictionKey};
 
 use super::*;
 
@@ -34,12 +34,12 @@ fn bare(id: &str, label: Option<Value>) -> wire::Outcome {
 #[tokio::test]
 async fn predictions_come_from_the_records_of_the_gateway() {
     let bench = Bench::new().await;
-    bench.gateway.record("p1", 1, "[2.0]");
+    bench.gateway.answered("p1", 1, "[2.0]");
     bench
         .gateway
-        .record("p2", 2, r#"{"y": [[1.0], [4.5]], "extra": [1, 2]}"#);
-    bench.gateway.record("p3", 3, "[1, 2, 3]");
-    bench.gateway.record("p4", 1, "[[0.1, 0.9]]");
+        .answered("p2", 2, r#"{"y": [[1.0], [4.5]], "extra": [1, 2]}"#);
+    bench.gateway.answered("p3", 3, "[1, 2, 3]");
+    bench.gateway.answered("p4", 1, "[[0.1, 0.9]]");
     let told = bench
         .report(vec![
             bare("p1", number(3.0)),
@@ -83,7 +83,8 @@ async fn predictions_come_from_the_records_of_the_gateway() {
 async fn a_thousand_outcomes_ask_the_gateway_once() {
     let bench = Bench::new().await;
     let ids: Vec<_> = (0..1_000).map(|n| format!("p{n}")).collect();
-    ids.iter().for_each(|id| bench.gateway.record(id, 1, "[\"yes\"]"));
+    ids.iter()
+        .for_each(|id| bench.gateway.answered(id, 1, "[\"yes\"]"));
     let given = |label: &'static str| ids.iter().map(move |id| bare(id, text(label))).collect();
     let told = bench.report(given("yes")).await.unwrap();
     assert_eq!((told.accepted, told.pending), (1_000, 0));
@@ -106,7 +107,7 @@ async fn what_is_not_recorded_yet_is_joined_later_by_whoever_works_then() {
         (1, 1, 0)
     );
     let bench = bench.restart().await;
-    bench.gateway.record("p1", 1, "[2.0]");
+    bench.gateway.answered("p1", 1, "[2.0]");
     until(async || {
         bench.clock.advance(Duration::from_secs(1));
         let live = bench.live(asking()).await;
@@ -114,7 +115,7 @@ async fn what_is_not_recorded_yet_is_joined_later_by_whoever_works_then() {
     })
     .await;
     // A label that is corrected keeps the prediction, even if its record is gone.
-    bench.gateway.script().records.clear();
+    bench.gateway.script().calls.clear();
     let told = bench.report(vec![bare("p1", number(2.5))]).await.unwrap();
     assert_eq!((told.accepted, told.pending), (1, 0));
     let live = bench.live(asking()).await;
@@ -130,7 +131,7 @@ async fn what_was_never_recorded_is_given_up_and_counted() {
         .await
         .unwrap();
     // Of another number of rows than the label.
-    bench.gateway.record("p2", 2, "[1, 2]");
+    bench.gateway.answered("p2", 2, "[1, 2]");
     until(async || {
         bench.clock.advance(Duration::from_secs(600));
         let live = bench.live(asking()).await;
@@ -266,7 +267,7 @@ async fn an_endpoint_that_is_made_again_has_no_outcomes_of_the_one_before() {
 async fn the_gateway_is_told_of_live_metrics_by_evaluation() {
     let bench = Bench::new().await;
     for (id, class) in [("p1", "yes"), ("p2", "no"), ("p3", "no")] {
-        bench.gateway.record(id, 1, &format!("[\"{class}\"]"));
+        bench.gateway.answered(id, 1, &format!("[\"{class}\"]"));
     }
     bench.gateway.script().is_deaf = true;
     let all = ["p1", "p2", "p3"].map(|id| bare(id, text("no")));
@@ -285,7 +286,7 @@ async fn the_gateway_is_told_of_live_metrics_by_evaluation() {
     };
     let (who, message) = told(&bench, 1).await;
     assert_eq!((who.as_str(), message.endpoint.as_str()), ("evaluation", "churn"));
-    let accuracy = |message: &gateway::RecordLiveMetricsRequest| {
+    let accuracy = |message: &lodeway_proto::gateway::v1::RecordLiveMetricsRequest| {
         let mut all = message.metrics.iter();
         all.find(|metric| metric.metric == "accuracy").cloned().unwrap()
     };
