@@ -265,6 +265,20 @@ async fn a_connection_left_amid_its_work_serves_nobody_else() {
     let first = process().await;
     assert_eq!(first, process().await, "the last to come back goes first");
 
+    // A snapshot is a transaction that nobody ends; its connection goes on all the same.
+    let mut seen = HashSet::new();
+    for _ in 0..40 {
+        let mut snapshot = db.snapshot().await.unwrap();
+        let sql = "SELECT CAST(pg_backend_pid() AS BIGINT)";
+        seen.insert(snapshot.query_one(sql, &[]).await.unwrap().int(0).unwrap());
+    }
+    assert!(seen.len() <= 10, "{} connections for 40 snapshots", seen.len());
+    let many = (0..40).map(|_| async { db.snapshot().await.map(drop) });
+    for taken in futures::future::join_all(many).await {
+        taken.unwrap();
+    }
+    let first = process().await;
+
     // More than there are connections: each gives up amid its statement.
     for _ in 0..12 {
         let slow = db.query("SELECT pg_sleep(600)", &[]);

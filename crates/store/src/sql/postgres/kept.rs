@@ -18,6 +18,7 @@ use sqlx::{
     Connection as _, Executor as _, PgConnection, Postgres as Driver,
     pool::{Pool, PoolConnection},
 };
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
 
 use crate::sql::error::{is_broken_connection, sorted, unavailable};
 
@@ -70,19 +71,19 @@ impl Kept {
         self.waiting().is_empty()
     }
 
-    /// One that waits, or a new one.
-    pub(super) async fn take(self: &Arc<Self>) -> Result<Lease> {
+    /// One that waits, or a new one. `permit` is given back after the connection: who gets it next finds one waiting.
+    pub(super) async fn take(self: &Arc<Self>, permit: Option<OwnedSemaphorePermit>) -> Result<Lease> {
         loop {
             let Some(mut next) = self.waiting().pop() else {
                 let conn = self.pool.acquire().await.map_err(sorted)?;
-                return Ok(Lease::new(self, conn, Instant::now()));
+                return Ok(Lease::new(self, permit, conn, Instant::now()));
             };
             // One that waited may have died, or died with another since it was used; one that dies while busy shows at
             // its next statement, which is repeated where that is safe.
             let is_fresh = next.since.elapsed() < FRESH
                 && self.millis(next.since) > self.broken_ms.load(Ordering::Relaxed);
             if is_fresh || next.conn.ping().await.is_ok() {
-                return Ok(Lease::new(self, next.conn, next.opened));
+                return Ok(Lease::new(self, permit, next.conn, next.opened));
             }
             discard(next.conn);
         }
@@ -148,23 +149,31 @@ fn discard(conn: PoolConnection<Driver>) {
     drop(conn.detach());
 }
 
-/// A connection in use. Dropped, it waits for its next use; amid a statement or a transaction it is closed instead.
+/// A connection in use. Dropped, it waits for its next use, after a rollback if a transaction is open; amid a statement it is
+/// closed instead.
 pub(in crate::sql) struct Lease {
     /// None only once it is dropped.
     conn: Option<PoolConnection<Driver>>,
     opened: Instant,
     home: Arc<Kept>,
+    permit: Option<OwnedSemaphorePermit>,
     /// Amid a statement, or broken.
     is_torn: bool,
     in_transaction: bool,
 }
 
 impl Lease {
-    fn new(home: &Arc<Kept>, conn: PoolConnection<Driver>, opened: Instant) -> Self {
+    fn new(
+        home: &Arc<Kept>,
+        permit: Option<OwnedSemaphorePermit>,
+        conn: PoolConnection<Driver>,
+        opened: Instant,
+    ) -> Self {
         Self {
             conn: Some(conn),
             opened,
             home: Arc::clone(home),
+            permit,
             is_torn: false,
             in_transaction: false,
         }
@@ -219,10 +228,24 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        match self.conn.take() {
-            Some(conn) if self.is_torn || self.in_transaction => discard(conn),
-            Some(conn) => self.home.give_back(conn, self.opened),
-            None => {}
+        let Some(mut conn) = self.conn.take() else { return };
+        if self.is_torn {
+            return discard(conn);
         }
+        if !self.in_transaction {
+            return self.home.give_back(conn, self.opened);
+        }
+        // The end of a snapshot, or of an operation that nobody waits for any longer.
+        let Ok(runtime) = Handle::try_current() else {
+            return discard(conn);
+        };
+        let (home, permit, opened) = (Arc::clone(&self.home), self.permit.take(), self.opened);
+        runtime.spawn(async move {
+            match conn.execute("ROLLBACK").await {
+                Ok(_) => home.give_back(conn, opened),
+                Err(_) => discard(conn),
+            }
+            drop(permit);
+        });
     }
 }

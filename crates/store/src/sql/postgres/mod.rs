@@ -144,8 +144,8 @@ impl Postgres {
     pub(super) async fn read(&self) -> Result<Reader> {
         let permit = self.turn().await?;
         self.check_up()?;
-        let lease = self.kept.take().await.map_err(|e| self.note(e))?;
-        Ok(Reader(Conn::new(Link::Postgres(lease), Some(permit))))
+        let lease = self.kept.take(Some(permit)).await.map_err(|e| self.note(e))?;
+        Ok(Reader(Conn::new(Link::Postgres(lease), None)))
     }
 
     pub(super) async fn snapshot(&self) -> Result<Reader> {
@@ -157,16 +157,16 @@ impl Postgres {
 
     /// Begins on a live connection: the dead ones left over from a restart of the server are tried and thrown away.
     async fn begin(&self, statement: &'static str) -> Result<Conn> {
-        let permit = self.turn().await?;
         let mut left = self.attempts_to_begin;
         loop {
+            let permit = self.turn().await?;
             self.check_up()?;
             let begun = async {
-                let mut lease = self.kept.take().await?;
+                let mut lease = self.kept.take(Some(permit)).await?;
                 lease.begin(statement).await.map(|()| lease)
             };
             match begun.await {
-                Ok(lease) => return Ok(Conn::new(Link::Postgres(lease), Some(permit))),
+                Ok(lease) => return Ok(Conn::new(Link::Postgres(lease), None)),
                 Err(e) => {
                     left -= 1;
                     if left == 0 || !is_broken_connection(&e) {
@@ -258,7 +258,7 @@ impl Postgres {
             Err(error) => {
                 // At once and not when the connection is used next: others may wait for its locks.
                 // One amid a statement is closed instead, which does the same once the statement has ended.
-                if let (Link::Postgres(mut lease), _permit) = tx.conn.into_parts()
+                if let (Link::Postgres(mut lease), _) = tx.conn.into_parts()
                     && !lease.is_torn()
                     && let Err(error) = lease.end("ROLLBACK").await
                 {
@@ -268,12 +268,9 @@ impl Postgres {
             }
         };
         let wakes = tx.wakes;
-        // The connection goes back before the permit does.
-        let (link, permit) = tx.conn.into_parts();
-        if let Link::Postgres(mut lease) = link {
+        if let (Link::Postgres(mut lease), _) = tx.conn.into_parts() {
             lease.end("COMMIT").await?;
         }
-        drop(permit);
         if wakes {
             self.wake(wake);
         }
@@ -359,7 +356,7 @@ impl Drop for Postgres {
 
 /// Tells every process that listens of changes to this schema.
 async fn notify(kept: &Arc<Kept>, schema: &str) -> Result<()> {
-    let mut lease = kept.take().await?;
+    let mut lease = kept.take(None).await?;
     let sql = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(schema);
     let told = sql.execute(lease.open()?).await;
     lease.done(told).map(drop)
