@@ -298,7 +298,7 @@ impl Report {
         }
         out.push_str(
             "\nMedians over alternating rounds. CPU is that of the server's whole process tree per operation, idle share \
-             taken off; `db` is PostgreSQL's own, part of every CPU ratio. MiB is the tree's proportional set size.\n\n\
+             taken off; `db` is PostgreSQL's own, in no CPU ratio but the noted one. MiB is the tree's proportional set size.\n\n\
              | scenario | variant | engine | side | keys | per second | p50 ms | p95 ms | p99 ms | CPU ms/op | db CPU ms/op | MiB | bars |\n\
              |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
