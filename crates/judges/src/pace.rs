@@ -54,6 +54,12 @@ struct Window {
     narrowed: Option<Instant>,
 }
 
+impl Window {
+    fn halve(&mut self) {
+        self.size = (self.size / 2.0).max(1.0);
+    }
+}
+
 impl Pace {
     /// A window of `most` calls at once to begin with, and never more.
     pub(crate) fn new(most: usize) -> Self {
@@ -113,7 +119,7 @@ impl Pace {
         let now = Instant::now();
         let mut window = lock(&self.window);
         if window.quiet_until.is_none_or(|until| until <= now) {
-            window.size = (window.size / 2.0).max(1.0);
+            window.halve();
         }
         window.quiet_until = window.quiet_until.max(Some(now + span));
     }
@@ -145,7 +151,7 @@ impl Slot<'_> {
         let mut window = lock(&self.pace.window);
         let has_company = self.has_company || window.under_way > 1;
         if has_company && window.narrowed.is_none_or(|at| at <= self.begun) {
-            window.size = (window.size / 2.0).max(1.0);
+            window.halve();
             window.narrowed = Some(Instant::now());
         }
         has_company

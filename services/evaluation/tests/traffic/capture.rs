@@ -109,16 +109,7 @@ async fn calls_become_a_version_with_roles_and_can_be_evaluated() {
         }),
         ..wire::EvaluationSpec::default()
     };
-    let request = wire::CreateEvaluationRequest {
-        spec: Some(spec),
-        request_id: String::new(),
-    };
-    bench
-        .evaluations
-        .clone()
-        .create_evaluation(request)
-        .await
-        .unwrap();
+    bench.evaluate(spec).await;
     let ended = eventually("the evaluation ends", async || {
         let found = bench.all().await.remove(0);
         (found.end_time.is_some()).then_some(found)

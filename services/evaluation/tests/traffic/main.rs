@@ -206,6 +206,15 @@ impl Bench {
         rows
     }
 
+    /// Asks for an evaluation.
+    async fn evaluate(&self, spec: wire::EvaluationSpec) {
+        let request = wire::CreateEvaluationRequest {
+            spec: Some(spec),
+            request_id: String::new(),
+        };
+        self.evaluations.clone().create_evaluation(request).await.unwrap();
+    }
+
     /// Every evaluation, newest first.
     async fn all(&self) -> Vec<wire::Evaluation> {
         let request = wire::ListEvaluationsRequest::default();

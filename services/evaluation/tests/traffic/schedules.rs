@@ -242,16 +242,7 @@ async fn old_windows_go_unless_somebody_needs_them() {
                 }),
                 ..wire::EvaluationSpec::default()
             };
-            let request = wire::CreateEvaluationRequest {
-                spec: Some(spec),
-                request_id: String::new(),
-            };
-            bench
-                .evaluations
-                .clone()
-                .create_evaluation(request)
-                .await
-                .unwrap();
+            bench.evaluate(spec).await;
         }
     }
     let kept: Vec<_> = bench

@@ -1,14 +1,14 @@
 //! Connections that stay at hand between two uses.
 //!
 //! sqlx's pool asks the server for a sign of life each time a connection comes back, so that every lone statement costs two
-//! round trips, half of the server's work with a small one. Here a connection that comes back in good order waits for its next
+//! round trips, which is half of the server's work where it is small. Here a connection that comes back in good order waits for its next
 //! use without one, and the last to come back goes first: its server process is the warmest. sqlx's pool opens connections and
 //! bounds their number.
 
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -34,7 +34,6 @@ pub(super) struct Kept {
     pool: Pool<Driver>,
     /// The last to come back is at the end.
     waiting: Mutex<Vec<Waiting>>,
-    is_closed: AtomicBool,
     start: Instant,
     /// When a connection was last found broken, in milliseconds after `start`.
     broken_ms: AtomicU64,
@@ -51,7 +50,6 @@ impl Kept {
         Self {
             pool,
             waiting: Mutex::default(),
-            is_closed: AtomicBool::new(false),
             start: Instant::now(),
             broken_ms: AtomicU64::new(0),
         }
@@ -90,7 +88,7 @@ impl Kept {
     }
 
     fn give_back(&self, conn: PoolConnection<Driver>, opened: Instant) {
-        if self.is_closed.load(Ordering::SeqCst) || opened.elapsed() > MAX_AGE {
+        if self.pool.is_closed() || opened.elapsed() > MAX_AGE {
             return discard(conn);
         }
         let mut waiting = self.waiting();
@@ -103,7 +101,7 @@ impl Kept {
         for one in idle {
             discard(one.conn);
         }
-        if self.is_closed.load(Ordering::SeqCst) {
+        if self.pool.is_closed() {
             // Closed in between, and perhaps emptied before this one came.
             self.abandon();
         }
@@ -122,25 +120,24 @@ impl Kept {
 
     /// Says goodbye on every connection; those in use follow when they come back.
     pub(super) async fn close(&self) {
-        self.is_closed.store(true, Ordering::SeqCst);
+        // Marks it at once; the future only waits for the connections.
+        let closed = self.pool.close();
         let waiting = std::mem::take(&mut *self.waiting());
         for one in waiting {
             if let Err(error) = one.conn.close().await {
                 tracing::debug!(%error, "a connection was closed without a goodbye");
             }
         }
-        self.pool.close().await;
+        closed.await;
     }
 
     /// Closes without waiting for anything, also outside a runtime.
     pub(super) fn abandon(&self) {
-        self.is_closed.store(true, Ordering::SeqCst);
+        drop(self.pool.close());
         let waiting = std::mem::take(&mut *self.waiting());
         for one in waiting {
             discard(one.conn);
         }
-        // Marks it at once; the future only waits for the connections.
-        drop(self.pool.close());
     }
 }
 
@@ -178,6 +175,7 @@ impl Lease {
             in_transaction: false,
         }
     }
+
     /// The connection, for one statement; [`Self::done`] says how that went.
     pub(in crate::sql) fn open(&mut self) -> Result<&mut PgConnection> {
         self.is_torn = true;

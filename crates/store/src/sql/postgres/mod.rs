@@ -328,7 +328,9 @@ impl Postgres {
             let closed = pool.close_event();
             let listen = async {
                 loop {
-                    if let Err(error) = pass_on(&pool, &schema, &wake).await {
+                    if let Err(error) = pass_on(&pool, &schema, &wake).await
+                        && !pool.is_closed()
+                    {
                         tracing::warn!(%error, "listening for changes failed; trying again");
                     }
                     tokio::time::sleep(Duration::from_secs(1)).await;
