@@ -53,7 +53,7 @@ pub struct OnPlatform {
     /// Have answers judged, for example `faithfulness=ROUTE`; repeatable.
     #[arg(long = "judge", value_name = "KIND=ROUTE", value_parser = key_value)]
     judges: Vec<(String, String)>,
-    /// How long one call of a judge may take, for example `5m`; default: a minute.
+    /// How long one call of a judge may take, for example `5m`; default: a minute. Its route has a timeout of its own.
     #[arg(long, value_name = "SPAN", value_parser = span)]
     judge_timeout: Option<prost_types::Duration>,
     /// Calls of each judge at a time; default: 4.
