@@ -305,7 +305,7 @@ fn deadline_of(headers: &HeaderMap) -> Result<Option<Instant>, Error> {
 }
 
 /// Source: gRPC over HTTP2, `Timeout`: at most 8 digits and one of H, M, S, m, u, n.
-fn parse_timeout(text: &str) -> Option<Duration> {
+pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
     let (at, unit) = text.char_indices().next_back()?;
     let digits = &text[..at];
     if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {

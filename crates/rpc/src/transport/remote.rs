@@ -1,4 +1,4 @@
-//! A peer in another process: one lazily connected HTTP/2 channel.
+//! A peer in another process: one HTTP/2 connection, lazily connected, and the caller's context in its headers.
 
 use std::{
     sync::Arc,
@@ -18,18 +18,61 @@ use tonic::{
 use tower::{Service, ServiceExt};
 use url::Url;
 
-use super::{CONNECT_TIMEOUT, PeerError};
+use super::{CONNECT_TIMEOUT, PeerError, plain::Plain};
 use crate::{auth::peer_proof, config::Secret, context::CallContext, status, telemetry, wire};
 
-const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
-const MAX_HEADER_BYTES: u32 = 128 << 10;
+pub(super) const STREAM_WINDOW: u32 = 2 << 20;
+pub(super) const CONNECTION_WINDOW: u32 = 8 << 20;
+pub(super) const MAX_HEADER_BYTES: u32 = 128 << 10;
+pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub(super) struct Remote {
-    channel: Channel,
+    line: Line,
     url: Arc<str>,
     peer_token: Option<HeaderValue>,
+}
+
+#[derive(Clone)]
+enum Line {
+    Plain(Plain),
+    Tls(Channel),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The time that the caller gave is over.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The request could not be made; the status says why.
+    #[error(transparent)]
+    Own(Box<Status>),
+    /// The peer cannot be reached, or the connection broke.
+    #[error(transparent)]
+    Lost(tower::BoxError),
+}
+
+impl From<h2::Error> for Failure {
+    fn from(error: h2::Error) -> Self {
+        Self::Lost(error.into())
+    }
+}
+
+impl From<tonic::transport::Error> for Failure {
+    fn from(error: tonic::transport::Error) -> Self {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        let mut chain = std::iter::from_fn(|| {
+            let this = source?;
+            source = this.source();
+            Some(this)
+        });
+        if chain.any(|error| error.is::<TimeoutExpired>()) {
+            return Self::TimedOut;
+        }
+        Self::Lost(error.into())
+    }
 }
 
 impl Remote {
@@ -43,20 +86,15 @@ impl Remote {
                 "is not `http://host:port` or `https://host:port`".to_owned(),
             ));
         }
-        let mut endpoint = Endpoint::from_shared(url.to_string())
-            .map_err(|e| refuse(status::chain(&e)))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(10))
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_max_header_list_size(MAX_HEADER_BYTES);
-        if url.scheme() == "https" {
-            let tls = ClientTlsConfig::new().with_native_roots();
-            endpoint = endpoint.tls_config(tls).map_err(|e| refuse(status::chain(&e)))?;
-        }
+        let line = if url.scheme() == "http" {
+            Plain::new(url)
+                .map(Line::Plain)
+                .ok_or_else(|| refuse("is not a host with a port".to_owned()))?
+        } else {
+            Line::Tls(secured(url).map_err(|error| refuse(status::chain(&error)))?)
+        };
         Ok(Self {
-            channel: endpoint.connect_lazy(),
+            line,
             url: url.as_str().into(),
             peer_token: None,
         })
@@ -77,7 +115,7 @@ impl Remote {
     }
 
     pub(super) fn call(&self, mut request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
-        let mut channel = self.channel.clone();
+        let line = self.line.clone();
         let (peer_token, url) = (self.peer_token.clone(), self.url.clone());
         Box::pin(async move {
             let context = request.extensions_mut().remove::<CallContext>();
@@ -86,16 +124,33 @@ impl Remote {
                 carry(context, peer_token, request.headers_mut());
             }
             telemetry::inject(request.headers_mut());
-            let answer = match channel.ready().await {
-                Ok(ready) => ready.call(request).await,
-                Err(error) => Err(error),
-            };
-            match answer {
+            match line.call(request).await {
                 Ok(response) => response.map(|body| Body::new(body.map_err(broken_stream))),
                 Err(error) => failed(&url, error, context.as_ref()).into_http(),
             }
         })
     }
+}
+
+impl Line {
+    async fn call(self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+        match self {
+            Self::Plain(plain) => plain.call(request).await,
+            Self::Tls(mut channel) => Ok(channel.ready().await?.call(request).await?),
+        }
+    }
+}
+
+fn secured(url: &Url) -> Result<Channel, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(url.to_string())?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .tls_config(ClientTlsConfig::new().with_native_roots())?;
+    Ok(endpoint.connect_lazy())
 }
 
 /// Removes what only a peer may say, so that nobody outside vouches for himself through a proxied call.
@@ -142,23 +197,14 @@ fn carry(context: &CallContext, peer_token: Option<HeaderValue>, headers: &mut H
     }
 }
 
-fn failed(url: &str, error: tonic::transport::Error, context: Option<&CallContext>) -> Status {
-    let timed_out = {
-        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        std::iter::from_fn(|| {
-            let this = source?;
-            source = this.source();
-            Some(this.is::<TimeoutExpired>())
-        })
-        .any(|expired| expired)
-    };
-    let error = if timed_out {
-        Error::DeadlineExceeded
-    } else {
-        Error::unavailable(
+fn failed(url: &str, failure: Failure, context: Option<&CallContext>) -> Status {
+    let error = match failure {
+        Failure::Own(status) => return *status,
+        Failure::TimedOut => Error::DeadlineExceeded,
+        Failure::Lost(error) => Error::unavailable(
             "a part of the platform does not answer",
-            format!("peer {url}: {}", status::chain(&error)),
-        )
+            format!("peer {url}: {}", status::chain(&*error)),
+        ),
     };
     let (request_id, domain) = context.map_or(("", status::DEFAULT_DOMAIN), |c| (&*c.request_id, &*c.domain));
     status::status_of(&error, request_id, domain)

@@ -7,6 +7,8 @@ mod common;
 #[cfg(test)]
 mod listener;
 #[cfg(test)]
+mod plain;
+#[cfg(test)]
 mod reflection;
 #[cfg(test)]
 mod transport;
