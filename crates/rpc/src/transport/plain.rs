@@ -1,4 +1,5 @@
-//! A peer over HTTP/2 without TLS: one connection, made when first needed and again after it broke.
+//! A peer over HTTP/2 without TLS: connections made when first needed and again after they broke, one for every so many
+//! calls under way.
 //!
 //! This speaks to the `h2` crate and not through a client on top of it. Such clients open a stream in one task and send its
 //! body from another, which makes two packets of a short call and wakes a second thread between them; here both leave
@@ -39,7 +40,14 @@ use crate::{layers::parse_timeout, wire};
 
 mod exchange;
 
-/// Clones share the connection.
+/// Calls under way on one connection before another is made. All bytes of a connection pass through one task here and one at
+/// the peer, so with more the calls wait for each other; with fewer there is less to send at a time.
+const CALLS_EACH: usize = 12;
+
+/// The most connections to one peer; what they carry beyond [`CALLS_EACH`] they share.
+const MAX_CONNECTIONS: usize = 4;
+
+/// Clones share the connections.
 #[derive(Clone)]
 pub(super) struct Plain(Arc<Shared>);
 
@@ -47,7 +55,7 @@ struct Shared {
     host: Host<String>,
     port: u16,
     authority: Authority,
-    current: Mutex<Option<Open>>,
+    current: Mutex<Vec<Open>>,
     /// Held while connecting, with the last failure: those who waited for it share it, or each would wait as long again.
     connecting: tokio::sync::Mutex<Option<(Instant, String)>>,
 }
@@ -57,6 +65,21 @@ struct Shared {
 struct Open {
     requests: SendRequest<Bytes>,
     calls: Arc<AtomicUsize>,
+}
+
+/// The connection to use.
+struct Least {
+    open: Open,
+    has_room: bool,
+    /// No more are made.
+    is_last: bool,
+}
+
+impl Least {
+    fn taken(self) -> (Open, UnderWay) {
+        let under_way = UnderWay::new(&self.open.calls);
+        (self.open, under_way)
+    }
 }
 
 /// Counts as a call under way until dropped.
@@ -97,7 +120,10 @@ impl Plain {
             .get(wire::GRPC_TIMEOUT)
             .and_then(|value| parse_timeout(value.to_str().ok()?));
         self.address(&mut request)?;
-        let call = async { exchange::exchange(self.open().await?, request).await };
+        let call = async {
+            let (open, under_way) = self.open().await?;
+            exchange::exchange(open, under_way, request).await
+        };
         match limit {
             Some(limit) => timeout(limit, call).await.unwrap_or(Err(Failure::TimedOut)),
             None => call.await,
@@ -115,20 +141,33 @@ impl Plain {
         Ok(())
     }
 
-    async fn open(&self) -> Result<Open, Failure> {
-        if let Some(open) = self.usable() {
-            return Ok(open);
+    /// A connection with a call of the caller's own on it.
+    async fn open(&self) -> Result<(Open, UnderWay), Failure> {
+        match self.least_used() {
+            Some(least) if least.has_room || least.is_last => Ok(least.taken()),
+            // All are in use. One caller makes another; nobody waits for that.
+            Some(least) => match self.0.connecting.try_lock() {
+                Ok(mut failure) => match self.connected(&mut failure).await {
+                    Ok(open) => Ok(open),
+                    Err(_) => Ok(least.taken()),
+                },
+                Err(_) => Ok(least.taken()),
+            },
+            None => {
+                let since = Instant::now();
+                let mut failure = self.0.connecting.lock().await;
+                if let Some(least) = self.least_used() {
+                    return Ok(least.taken());
+                }
+                match &*failure {
+                    Some((at, why)) if *at >= since => Err(Failure::Lost(why.clone().into())),
+                    _ => self.connected(&mut failure).await,
+                }
+            }
         }
-        let since = Instant::now();
-        let mut failure = self.0.connecting.lock().await;
-        if let Some(open) = self.usable() {
-            return Ok(open);
-        }
-        if let Some((at, why)) = &*failure
-            && *at >= since
-        {
-            return Err(Failure::Lost(why.clone().into()));
-        }
+    }
+
+    async fn connected(&self, failure: &mut Option<(Instant, String)>) -> Result<(Open, UnderWay), Failure> {
         let connected = match timeout(CONNECT_TIMEOUT, self.connect()).await {
             Ok(connected) => connected.map_err(|error| crate::status::chain(&*error)),
             Err(_) => Err(format!("no connection within {CONNECT_TIMEOUT:?}")),
@@ -136,8 +175,9 @@ impl Plain {
         match connected {
             Ok(open) => {
                 *failure = None;
-                *self.current() = Some(open.clone());
-                Ok(open)
+                let under_way = UnderWay::new(&open.calls);
+                self.current().push(open.clone());
+                Ok((open, under_way))
             }
             Err(why) => {
                 *failure = Some((Instant::now(), why.clone()));
@@ -146,20 +186,27 @@ impl Plain {
         }
     }
 
-    fn current(&self) -> MutexGuard<'_, Option<Open>> {
+    fn current(&self) -> MutexGuard<'_, Vec<Open>> {
         self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection, if there is one that still takes requests.
-    fn usable(&self) -> Option<Open> {
+    /// Of the connections that still take requests the first with room, else the one with the fewest calls. Those that have
+    /// ended are forgotten.
+    fn least_used(&self) -> Option<Least> {
         let mut current = self.current();
-        let mut open = current.clone()?;
         // A clone has no stream of its own to wait for, so this tells only whether the connection has ended.
-        if let Poll::Ready(Err(_)) = open.requests.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            *current = None;
-            return None;
-        }
-        Some(open)
+        current.retain_mut(|open| {
+            let ready = open.requests.poll_ready(&mut Context::from_waker(Waker::noop()));
+            !matches!(ready, Poll::Ready(Err(_)))
+        });
+        let used = |open: &Open| open.calls.load(Ordering::Relaxed);
+        let with_room = current.iter().find(|open| used(open) < CALLS_EACH);
+        let least = with_room.or_else(|| current.iter().min_by_key(|open| used(open)))?;
+        Some(Least {
+            open: least.clone(),
+            has_room: with_room.is_some(),
+            is_last: current.len() >= MAX_CONNECTIONS,
+        })
     }
 
     async fn connect(&self) -> Result<Open, tower::BoxError> {

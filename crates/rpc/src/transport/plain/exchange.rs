@@ -24,8 +24,11 @@ const AT_ONCE: usize = 64 << 10;
 
 /// Sends a request; the answer once its head is there. Dropped before, or with the answer's body unread, it is cancelled on
 /// the other side too.
-pub(super) async fn exchange(mut open: Open, request: Request<Body>) -> Result<Response<Body>, Failure> {
-    let under_way = UnderWay::new(&open.calls);
+pub(super) async fn exchange(
+    mut open: Open,
+    under_way: UnderWay,
+    request: Request<Body>,
+) -> Result<Response<Body>, Failure> {
     let (head, mut body) = request.into_parts();
     let is_empty = body.is_end_stream();
     let (answer, mut stream) = open
