@@ -218,11 +218,41 @@ impl Scores {
         }
     }
 
-    /// The scores of the negative class, if none has a weight.
-    pub(crate) fn unweighted_negatives(&self) -> Option<Vec<f64>> {
+    /// How many rows the negative class has, if none of them has a weight.
+    pub(crate) fn unweighted_negatives(&self) -> Option<usize> {
         let side = &self.negative;
-        let values = side.keys.iter().map(|&key| score_of(key));
-        side.weights.is_empty().then(|| values.collect())
+        side.weights.is_empty().then_some(side.keys.len())
+    }
+
+    /// Of the scores of the negative class, in ascending order, those at the places `from` to `to`, and all that are close to
+    /// them; in no order, after the number of scores that are below them.
+    pub(crate) fn negatives_around(&self, from: usize, to: usize) -> (usize, Vec<f64>) {
+        // Sign, exponent and the first four bits behind the point: the middle of many scores is a few of their classes.
+        const SHIFT: u32 = 48;
+        const CLASSES: usize = 1 << (u64::BITS - SHIFT);
+        let keys = &self.negative.keys;
+        if keys.len() < CLASSES {
+            return (0, keys.iter().map(|&key| score_of(key)).collect());
+        }
+        let class = |key: u64| (key >> SHIFT) as usize;
+        let mut counts = vec![0_usize; CLASSES];
+        for &key in keys {
+            if let Some(count) = counts.get_mut(class(key)) {
+                *count += 1;
+            }
+        }
+        let (mut passed, mut below, mut first, mut last) = (0, 0, 0, 0);
+        for (at, count) in counts.iter().enumerate() {
+            if passed <= from {
+                (first, below) = (at, passed);
+            }
+            if passed <= to {
+                last = at;
+            }
+            passed += count;
+        }
+        let close = keys.iter().filter(|&&key| (first..=last).contains(&class(key)));
+        (below, close.map(|&key| score_of(key)).collect())
     }
 
     /// The sums of the rows held.
@@ -294,6 +324,12 @@ impl Side {
 
     /// Adds rows of weight 1.
     fn extend(&mut self, scores: &[f64]) {
+        // Growing by twice would copy every row once more and touch twice the memory; what is reserved and not used costs
+        // nothing but addresses.
+        const GROWTH: usize = 8;
+        if self.keys.capacity() < self.keys.len() + scores.len() {
+            self.keys.reserve(scores.len().max(GROWTH * self.keys.len()));
+        }
         self.keys.extend(scores.iter().map(|score| key_of(*score)));
         if !self.weights.is_empty() {
             self.weights.resize(self.keys.len(), 1.0);

@@ -79,9 +79,9 @@ impl Errors {
     /// Source: `sklearn.metrics.median_absolute_error`.
     pub fn median(&self, rule: MedianRule, z: f64) -> Estimate {
         if !self.has_weights
-            && let Some(mut values) = self.values.unweighted_negatives()
+            && let Some(rows) = self.values.unweighted_negatives()
         {
-            return median_of(&mut values, z);
+            return self.by_selection(rows, z);
         }
         let (mut weight, mut squared) = (0.0, 0.0);
         self.values.groups(|group| {
@@ -92,6 +92,24 @@ impl Errors {
         self.values
             .groups(|group| search.add(group.score, group.negatives));
         search.finish()
+    }
+
+    /// The median of so many rows without weights and the two order statistics around it, without sorting.
+    fn by_selection(&self, rows: usize, z: f64) -> Estimate {
+        let Some(last) = rows.checked_sub(1) else {
+            return Estimate::point(f64::NAN);
+        };
+        let (lower, upper) = (last / 2, rows / 2);
+        let (low, high) = order_ranks(rows as f64, z);
+        let (low, high) = ((low as usize).min(lower), (high as usize).clamp(upper, last));
+        let (below, mut values) = self.values.negatives_around(low, high);
+        let mut at = |place: usize| *values.select_nth_unstable_by(place - below, f64::total_cmp).1;
+        let value = if lower == upper {
+            at(upper)
+        } else {
+            0.5 * (at(lower) + at(upper))
+        };
+        Estimate::between(value, at(low).min(value), at(high).max(value), Method::Delta)
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -108,34 +126,6 @@ impl Errors {
             has_weights: last == 1,
         })
     }
-}
-
-/// By selection, without sorting: the median and the two order statistics around it.
-fn median_of(values: &mut [f64], z: f64) -> Estimate {
-    let rows = values.len();
-    if rows == 0 {
-        return Estimate::point(f64::NAN);
-    }
-    // What lies below a selected place is on its left then, what lies above on its right.
-    let at = |values: &mut [f64], place: usize| *values.select_nth_unstable_by(place, f64::total_cmp).1;
-    let upper = at(values, rows / 2);
-    let (below, above) = values.split_at_mut(rows / 2);
-    let value = if rows % 2 == 1 {
-        upper
-    } else {
-        let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        0.5 * (lower + upper)
-    };
-    let (low, high) = order_ranks(rows as f64, z);
-    let low = match (low as usize).min(rows - 1) {
-        place if place < below.len() => at(below, place),
-        _ => upper,
-    };
-    let high = match (high as usize).min(rows - 1).checked_sub(below.len()) {
-        Some(place) => at(above, place),
-        None => upper,
-    };
-    Estimate::between(value, low.min(value), high.max(value), Method::Delta)
 }
 
 /// The ranks, from 0, between which the median of a population lies: the binomial distribution by its normal limit.
@@ -218,5 +208,49 @@ impl MedianSearch {
         let high = self.high.or(self.current).unwrap_or(f64::NAN);
         let low = self.low.or(self.current).unwrap_or(f64::NAN);
         Estimate::between(value, low.min(value), high.max(value), Method::Delta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selection_finds_what_sorting_does() {
+        let mut random = crate::Random::new(3, 3);
+        let mut unit = || random.below(1 << 53) as f64 / (1_u64 << 53) as f64;
+        let even: Vec<f64> = (0..70_000).map(|_| unit()).collect();
+        let wide: Vec<f64> = even.iter().map(|x| (300.0 * (x - 0.5)).exp()).collect();
+        let few: Vec<f64> = even.iter().map(|x| (x * 3.0).floor()).collect();
+        let halves: Vec<f64> = (0..70_000)
+            .map(|n| if n < 35_000 { 1.0 } else { 1e300 })
+            .collect();
+        for mut values in [even, wide, few, halves, vec![f64::MAX; 70_001]] {
+            for rows in [1, 2, 3, 65_535, 65_536, 69_999, values.len()] {
+                let values = &mut values[..rows];
+                let mut errors = Errors::new(rows);
+                errors.update(values, &vec![0.0; rows], None, None).unwrap();
+                let found = errors.median(MedianRule::default(), 1.96);
+                values.sort_by(f64::total_cmp);
+                let (lower, upper) = (values[(rows - 1) / 2], values[rows / 2]);
+                let value = if rows % 2 == 1 {
+                    upper
+                } else {
+                    0.5 * (lower + upper)
+                };
+                let (low, high) = order_ranks(rows as f64, 1.96);
+                assert_eq!(found.value, value, "{rows}");
+                assert_eq!(
+                    found.low,
+                    values[(low as usize).min(rows - 1)].min(value),
+                    "{rows}"
+                );
+                assert_eq!(
+                    found.high,
+                    values[(high as usize).min(rows - 1)].max(value),
+                    "{rows}"
+                );
+            }
+        }
     }
 }
