@@ -20,8 +20,8 @@ use lodeway_proto::inference::{
     model_infer_response::InferOutputTensor,
 };
 use tokio::sync::{oneshot, watch};
-use tokio_stream::{Stream, wrappers::TcpListenerStream};
-use tonic::{Code, Request, Response, Status, Streaming, async_trait};
+use tokio_stream::Stream;
+use tonic::{Code, Request, Response, Status, Streaming, async_trait, transport::server::TcpIncoming};
 
 /// How long a call may take to come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -116,9 +116,11 @@ impl Upstream {
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
                     return;
                 };
+                // Servers of this protocol send at once; without that the first answer of a connection waits 40 ms.
+                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
                 let server = tonic::transport::Server::builder()
                     .add_service(service)
-                    .serve_with_incoming(TcpListenerStream::new(listener));
+                    .serve_with_incoming(incoming);
                 tokio::select! {
                     _ = server => {}
                     _ = stopped => {}

@@ -19,8 +19,8 @@ use h2::{
     client::{Connection, SendRequest},
 };
 use http::{
-    HeaderValue, Request, Response, Uri,
-    header::USER_AGENT,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, Uri,
+    header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT},
     uri::{Authority, PathAndQuery, Scheme},
 };
 use tokio::{
@@ -136,8 +136,10 @@ impl Plain {
         parts.authority = Some(self.0.authority.clone());
         parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
         *request.uri_mut() = Uri::from_parts(parts).map_err(|error| Failure::Lost(error.into()))?;
+        let headers = request.headers_mut();
+        keep_from_peers(headers);
         let agent = HeaderValue::from_static(concat!("lodeway/", env!("CARGO_PKG_VERSION")));
-        request.headers_mut().insert(USER_AGENT, agent);
+        headers.insert(USER_AGENT, agent);
         Ok(())
     }
 
@@ -231,6 +233,34 @@ impl Plain {
         )]
         tokio::spawn(drive(connection, Arc::clone(&calls)));
         Ok(Open { requests, calls })
+    }
+}
+
+/// Removes what a caller said about their own connection; a stream with such headers is malformed. Source: RFC 9113, 8.2.2.
+fn keep_from_peers(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|names| names.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    let keep_alive = HeaderName::from_static("keep-alive");
+    let proxy_connection = HeaderName::from_static("proxy-connection");
+    for name in [
+        CONNECTION,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        keep_alive,
+        proxy_connection,
+    ]
+    .iter()
+    .chain(&named)
+    {
+        headers.remove(name);
+    }
+    if headers.get(TE).is_some_and(|value| value != "trailers") {
+        headers.remove(TE);
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::StreamExt as _;
+use http_body_util::BodyExt as _;
 use lodeway_rpc::{
     Tasks, Transport,
     auth::Authenticator,
@@ -26,6 +27,7 @@ use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
     server_reflection_request::MessageRequest,
 };
+use tower::Service as _;
 
 use crate::common::{HealthClient, House, ask, until};
 
@@ -76,6 +78,31 @@ async fn a_short_call_is_one_packet() {
         "{found:?}"
     );
     calling.abort();
+}
+
+#[tokio::test]
+async fn what_a_caller_says_of_their_own_connection_is_not_passed_on() {
+    let house = House::start().await;
+    for (name, value) in [
+        ("connection", "keep-alive, x-hop"),
+        ("keep-alive", "timeout=5"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "h2c"),
+        ("te", "gzip"),
+    ] {
+        let request = http::Request::post("/grpc.health.v1.Health/Check")
+            .header("content-type", "application/grpc")
+            .header("x-hop", "1")
+            .header(name, value)
+            // An empty message in its frame.
+            .body(tonic::body::Body::new(http_body_util::Full::from(&[0; 5][..])))
+            .unwrap();
+        let answer = house.remote().call(request).await.unwrap();
+        let (head, body) = answer.into_parts();
+        let trailers = body.collect().await.unwrap();
+        let status = trailers.trailers().unwrap_or(&head.headers).get("grpc-status");
+        assert_eq!(status.unwrap(), "0", "{name}");
+    }
 }
 
 /// Passes bytes on to `to`; every change of `cut` breaks the connections that are open.
