@@ -1,4 +1,4 @@
-//! A peer in another process: one HTTP/2 connection, lazily connected, and the caller's context in its headers.
+//! A peer in another process: HTTP/2, connected when first needed, and the caller's context in the headers.
 
 use std::{
     sync::Arc,

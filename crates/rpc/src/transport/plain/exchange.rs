@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Status, body::Body};
@@ -170,10 +170,6 @@ impl http_body::Body for Answer {
 
     fn is_end_stream(&self) -> bool {
         self.stream.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
     }
 }
 
