@@ -40,10 +40,16 @@ pub struct Step {
 /// The tables that every service's database has; [`apply`] brings them by itself.
 pub const LEDGER: Migrations = Migrations {
     component: "ledger",
-    steps: &[Step {
-        name: "ledger",
-        sql: include_str!("../migrations/ledger/0001_ledger.sql"),
-    }],
+    steps: &[
+        Step {
+            name: "ledger",
+            sql: include_str!("../migrations/ledger/0001_ledger.sql"),
+        },
+        Step {
+            name: "log_by_number",
+            sql: include_str!("../migrations/ledger/0002_log_by_number.sql"),
+        },
+    ],
 };
 
 /// Brings the ledger's tables and those of `migrations` to the newest schema.

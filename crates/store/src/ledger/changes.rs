@@ -72,8 +72,9 @@ pub async fn append(tx: &mut Tx, change: NewChange<'_>, now: Timestamp) -> Resul
     let args = args![workspace, entity, entity_id, version, payload, now.millis()];
     let seq = match tx.engine() {
         Engine::Sqlite => {
-            let sql = "INSERT INTO changes (workspace, entity, entity_id, version, payload, created_ms) \
-                       VALUES ($1, $2, $3, $4, $5, $6)";
+            let sql = "INSERT INTO changes (seq, workspace, entity, entity_id, version, payload, created_ms) VALUES (\
+                       COALESCE((SELECT MAX(seq) FROM changes), (SELECT pruned_seq FROM change_head)) + 1, \
+                       $1, $2, $3, $4, $5, $6)";
             tx.insert(sql, "seq", &args).await?
         }
         Engine::Postgres => {
@@ -192,7 +193,8 @@ fn change(row: &Row) -> Result<Change> {
 /// The newest number given, where `h` is the row of `change_head`.
 fn head_sql(engine: Engine) -> &'static str {
     match engine {
-        Engine::Sqlite => "COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0)",
+        // All that were given before the last pruned one are gone, and none is given twice.
+        Engine::Sqlite => "COALESCE((SELECT MAX(seq) FROM changes), h.pruned_seq)",
         Engine::Postgres => "h.seq",
     }
 }

@@ -66,6 +66,10 @@ const MIGRATIONS: Migrations = Migrations {
             name: "promotion",
             sql: include_str!("../../migrations/registry/0002_promotion.sql"),
         },
+        Step {
+            name: "fewer_indexes",
+            sql: include_str!("../../migrations/registry/0003_fewer_indexes.sql"),
+        },
     ],
 };
 

@@ -120,14 +120,15 @@ async fn put_alias(
     }
     let sql = "INSERT INTO aliases (workspace, model_key, alias, version, version_key) \
                SELECT workspace, model_key, $3, version, version_key FROM versions \
-               WHERE workspace = $1 AND model_key = $2 AND version = $4 \
+               WHERE workspace = $1 AND name = $2 AND version = $4 \
                ON CONFLICT (workspace, model_key, alias) \
                DO UPDATE SET version = excluded.version, version_key = excluded.version_key";
+    let name = &model.model.name;
     let put = tx
-        .execute(sql, &args![workspace, model.key, alias.as_str(), version])
+        .execute(sql, &args![workspace, name.as_str(), alias.as_str(), version])
         .await?;
     if put == 0 {
-        Err(versions::missing(&model.model.name, version))
+        Err(versions::missing(name, version))
     } else {
         Ok(())
     }
@@ -249,7 +250,7 @@ pub(super) async fn brought_back(
         };
         let sql = format!(
             "SELECT {VERSION} FROM versions WHERE workspace = $1 AND version = $3 \
-             AND model_key = (SELECT m.model_key FROM models m WHERE m.workspace = $1 AND m.uid = $2)"
+             AND name = (SELECT m.name FROM models m WHERE m.workspace = $1 AND m.uid = $2)"
         );
         let args = args![workspace, entry.model_uid.as_str(), version];
         if let Some(row) = conn.query_opt(&sql, &args).await? {

@@ -77,7 +77,7 @@ pub(super) async fn get(
             Arg::from(stage.as_str()),
         ),
         VersionBy::Latest => (
-            format!("{model} AND version > $3 ORDER BY version DESC LIMIT 1"),
+            "name = $2 AND version > $3 ORDER BY version DESC LIMIT 1".to_owned(),
             Arg::from(0_i64),
         ),
     };

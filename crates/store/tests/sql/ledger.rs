@@ -205,7 +205,8 @@ pub async fn migrations_are_applied_once(db: Db) {
         .iter()
         .map(|r| (r.text(0).unwrap(), r.int(1).unwrap()))
         .collect();
-    assert_eq!(rows, [("demo".to_owned(), 1), ("ledger".to_owned(), 1)]);
+    let ledger = |version| ("ledger".to_owned(), version);
+    assert_eq!(rows, [("demo".to_owned(), 1), ledger(1), ledger(2)]);
     const CHANGED: Migrations = Migrations {
         component: "demo",
         steps: &[Step {
@@ -278,4 +279,44 @@ async fn services_share_a_postgres() {
         Db::open(&url, "no such", options()).await,
         Err(OpenError::Schema { .. })
     ));
+}
+
+/// Numbers go on where they were in a log whose table gave them by itself, also if nothing of it is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_log_goes_on() {
+    for kept in [2, 0] {
+        let folder = tempfile::tempdir().unwrap();
+        let db = sqlite(folder.path()).await;
+        db.write(move |tx| {
+            Box::pin(async move {
+                let script = format!(
+                    "DROP TABLE changes;
+                     CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, workspace TEXT NOT NULL,
+                         entity TEXT NOT NULL, entity_id TEXT NOT NULL, version BIGINT NOT NULL, payload BLOB NOT NULL,
+                         created_ms BIGINT NOT NULL);
+                     CREATE INDEX changes_by_entity ON changes (workspace, entity, entity_id, seq);
+                     CREATE INDEX changes_by_age ON changes (created_ms);
+                     INSERT INTO changes SELECT value, 'default', 'run', 'r' || value, 1, x'', 0
+                         FROM json_each('[1, 2, 3, 4, 5]');
+                     DELETE FROM changes WHERE seq <= 5 - {kept};
+                     UPDATE change_head SET pruned_seq = 5 - {kept};
+                     DELETE FROM schema_versions WHERE component = 'ledger' AND version > 1;"
+                );
+                tx.execute_script(&script).await
+            })
+        })
+        .await
+        .unwrap();
+        migrate::apply(&db, TABLES, now()).await.unwrap();
+        let mut reader = db.read().await.unwrap();
+        assert_eq!(changes::head(&mut reader).await.unwrap(), 5);
+        drop(reader);
+        let left = read_after(&db, 5 - kept).await.unwrap();
+        let ids: Vec<_> = left.iter().map(|change| change.entity_id.as_str()).collect();
+        assert_eq!(ids, ["r4", "r5"][..usize::try_from(kept).unwrap()]);
+        assert_eq!(append(&db, "next").await, 6);
+        let sql = "SELECT count(*) FROM sqlite_sequence WHERE name LIKE 'changes%'";
+        assert_eq!(db.query(sql, &[]).await.unwrap()[0].int(0).unwrap(), 0);
+        db.close().await;
+    }
 }

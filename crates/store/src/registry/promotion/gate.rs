@@ -253,9 +253,9 @@ async fn baseline(
     };
     let Some(row) = row else { return Ok(None) };
     let number = row.int(0)?;
-    let sql =
-        format!("SELECT {VERSION} FROM versions WHERE workspace = $1 AND model_key = $2 AND version = $3");
-    let row = conn.query_opt(&sql, &args![workspace, model.key, number]).await?;
+    let sql = format!("SELECT {VERSION} FROM versions WHERE workspace = $1 AND name = $2 AND version = $3");
+    let name = model.model.name.as_str();
+    let row = conn.query_opt(&sql, &args![workspace, name, number]).await?;
     let version = match row {
         Some(row) => rows::version(&row)?.version,
         None => gone(model, number),
@@ -362,7 +362,7 @@ async fn holding(
     let which = match target {
         Target::Stage(_) => "stage = $3",
         Target::Alias(_) => {
-            "version = (SELECT a.version FROM aliases a WHERE a.workspace = $1 AND a.model_key = $2 AND a.alias = $3)"
+            "version_key = (SELECT a.version_key FROM aliases a WHERE a.workspace = $1 AND a.model_key = $2 AND a.alias = $3)"
         }
     };
     let sql = format!(
