@@ -97,14 +97,14 @@ mod tests {
             })
             .collect();
         let expected = [
-            "answer_correctness@1 9078a39a1445d7f6",
+            "answer_correctness@2 9ef068893e48f246",
             "answer_similarity@1 253ac15cc2dad59e",
             "answer_similarity_vectors@1 b09ee6d1fa81b544",
             "conciseness@1 923b8053f13fefcb",
-            "faithfulness@1 d7c9191a7d89dca9",
-            "groundedness@1 ae833cc57cc56641",
+            "faithfulness@2 eaacda8ca968b165",
+            "groundedness@2 dbc128078246f392",
             "relevance@1 94439e55789c2b15",
-            "toxicity@1 238ae2aae2f609df",
+            "toxicity@2 bc69134fef3632cf",
             "toxicity_classifier@1 5810920c18b371fa",
         ];
         assert_eq!(digests, expected);

@@ -66,9 +66,11 @@ pub(crate) fn object(properties: &[(&str, Value)]) -> Value {
     json!({"type": "object", "properties": fields, "required": names, "additionalProperties": false})
 }
 
-/// A schema of a list.
-pub(crate) fn list(items: Value) -> Value {
-    json!({"type": "array", "items": items})
+/// A schema of a list of so many, at least and at most.
+///
+/// A server that writes by the schema ends the list there: a small model may not come to an end by itself.
+pub(crate) fn list(items: Value, (min, max): (usize, usize)) -> Value {
+    json!({"type": "array", "items": items, "minItems": min, "maxItems": max})
 }
 
 /// A schema of a text.

@@ -50,7 +50,8 @@ impl From<Word> for Verdict {
     }
 }
 
-pub(super) fn schema() -> ResponseSchema {
+/// The form of the checks of so many claims.
+pub(super) fn schema(claims: usize) -> ResponseSchema {
     let check = object(&[
         ("claim", serde_json::json!({"type": "integer", "minimum": 1})),
         ("reason", text()),
@@ -59,7 +60,7 @@ pub(super) fn schema() -> ResponseSchema {
             one_of(&["supported", "contradicted", "not_in_context"]),
         ),
     ]);
-    named("claim_checks", object(&[("checks", list(check))]))
+    named("claim_checks", object(&[("checks", list(check, (claims, claims)))]))
 }
 
 /// Checks claims against passages: one finding for each claim, in their order.
@@ -80,7 +81,7 @@ pub(super) async fn check(
         let checked: Checked = asking
             .ask(
                 "check",
-                Prompt::new(CHECK, &texts, schema()),
+                Prompt::new(CHECK, &texts, schema(count)),
                 move |checked: &Checked| {
                     let is_each_once = checked.checks.len() == count
                         && checked

@@ -63,7 +63,7 @@ impl Correctness {
     /// The current version.
     pub fn new() -> Self {
         Self {
-            id: JudgeId::own("answer_correctness", 1),
+            id: JudgeId::own("answer_correctness", 2),
         }
     }
 
@@ -73,7 +73,7 @@ impl Correctness {
             ("reason", text()),
             ("verdict", one_of(&["matched", "missing", "extra"])),
         ]);
-        named("facts", object(&[("facts", list(fact))]))
+        named("facts", object(&[("facts", list(fact, (0, MAX_FACTS)))]))
     }
 }
 

@@ -37,12 +37,12 @@ impl Faithfulness {
     /// The current version.
     pub fn new() -> Self {
         Self {
-            id: JudgeId::own("faithfulness", 1),
+            id: JudgeId::own("faithfulness", 2),
         }
     }
 
     fn schema() -> ResponseSchema {
-        named("claims", object(&[("claims", list(text()))]))
+        named("claims", object(&[("claims", list(text(), (0, MAX_CLAIMS)))]))
     }
 }
 
@@ -84,7 +84,7 @@ impl Judge for Faithfulness {
             "split_schema": Self::schema(),
             "max_claims": MAX_CLAIMS,
             "check": claims::CHECK,
-            "check_schema": claims::schema(),
+            "check_schema": claims::schema(claims::CLAIMS_A_QUESTION),
             "claims_a_question": claims::CLAIMS_A_QUESTION,
         })
     }

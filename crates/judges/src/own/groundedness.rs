@@ -25,7 +25,7 @@ impl Groundedness {
     /// The current version.
     pub fn new() -> Self {
         Self {
-            id: JudgeId::own("groundedness", 1),
+            id: JudgeId::own("groundedness", 2),
         }
     }
 }
@@ -55,7 +55,7 @@ impl Judge for Groundedness {
             "judge": self.id.to_string(),
             "rules": RULES,
             "check": claims::CHECK,
-            "check_schema": claims::schema(),
+            "check_schema": claims::schema(claims::CLAIMS_A_QUESTION),
             "claims_a_question": claims::CLAIMS_A_QUESTION,
             "max_citations": MAX_CITATIONS,
             "marks": "[n], [n, m]",

@@ -40,13 +40,13 @@ impl Toxicity {
     /// The current version.
     pub fn new() -> Self {
         Self {
-            id: JudgeId::own("toxicity", 1),
+            id: JudgeId::own("toxicity", 2),
         }
     }
 
     fn schema() -> ResponseSchema {
         let kind = object(&[("kind", one_of(&KINDS)), ("reason", text())]);
-        named("toxicity", object(&[("kinds", list(kind))]))
+        named("toxicity", object(&[("kinds", list(kind, (0, KINDS.len())))]))
     }
 }
 
