@@ -5,6 +5,8 @@
 //! `outcome` what becomes known after deployment, `schedule` what is measured again and again.
 
 mod dataset;
+mod direction;
+mod fields;
 mod job;
 mod outcome;
 mod roles;
@@ -19,6 +21,8 @@ pub use self::{
         ColumnKind, Dataset, DatasetColumn, DatasetFormat, DatasetName, DatasetVersion, MAX_RECORDS,
         MAX_RECORDS_BYTES, check_dataset_description, check_dataset_tags,
     },
+    direction::more_is_better,
+    fields::MAX_NAME_LEN,
     job::{
         Clause, EvaluatedModel, EvaluationRecord, EvaluationState, MetricValue, Part, PartOf, Phase,
         Progress, Usage, Verdict,
@@ -32,9 +36,8 @@ pub use self::{
     },
     scorer::{ClassifierScorer, Embedder, JudgeKind, JudgeScorer, ScoreKind, Scorer, ScorerKind},
     spec::{
-        Baseline, Bound, EndpointTarget, EvaluationOptions, EvaluationSpec, LlmTarget, MAX_NAME_LEN,
-        MAX_SCORERS, MAX_THRESHOLDS, Target, Task, Threshold,
+        Baseline, Bound, EndpointTarget, EvaluationOptions, EvaluationSpec, LlmTarget, MAX_SCORERS,
+        MAX_THRESHOLDS, Target, Task, Threshold,
     },
     traffic::{CapturedTraffic, MAX_CAPTURED_ROWS},
-    verdict::more_is_better,
 };

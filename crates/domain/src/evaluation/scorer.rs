@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{check_model, check_name, check_text};
+use super::fields::{check_model, check_name, check_text};
 use crate::error::Violations;
 
 /// The most betas of an evaluation.

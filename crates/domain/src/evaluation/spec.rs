@@ -5,20 +5,17 @@ use std::{collections::HashSet, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    direction,
+    fields::{check_model, check_name, check_text},
     roles::ColumnRoles,
     scorer::{JudgeKind, Scorer, ScorerKind},
-    verdict,
 };
-use crate::{Result, error::Violations, id::clip, registry::ModelRef};
+use crate::{Result, error::Violations, id::clip};
 
-/// The longest name of an evaluation or a scorer, in characters.
-pub const MAX_NAME_LEN: usize = 250;
 /// The most scorers of an evaluation.
 pub const MAX_SCORERS: usize = 50;
 /// The most thresholds of an evaluation.
 pub const MAX_THRESHOLDS: usize = 200;
-/// The longest template of a judge or an LLM target, in bytes.
-const MAX_TEMPLATE_LEN: usize = 100_000;
 
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -252,7 +249,7 @@ impl EvaluationSpec {
         match of_scorer {
             Some(ScorerKind::Judge(judge)) => judge.kind != JudgeKind::Toxicity,
             Some(ScorerKind::Classifier(classifier)) => classifier.greater_is_better,
-            _ => verdict::more_is_better(metric),
+            _ => direction::more_is_better(metric),
         }
     }
 
@@ -349,34 +346,6 @@ impl EvaluationOptions {
         if self.min_slice_rows < 1 {
             bad.add("spec.options.min_slice_rows", "must be at least 1");
         }
-    }
-}
-
-pub(super) fn check_name(bad: &mut Violations, field: &str, text: &str) {
-    if text.is_empty() {
-        bad.add(field, "must be given");
-    } else if text.chars().count() > MAX_NAME_LEN || text.contains('\0') {
-        bad.add(
-            field,
-            format!("must be at most {MAX_NAME_LEN} characters, without NUL"),
-        );
-    }
-}
-
-pub(super) fn check_text(bad: &mut Violations, field: &str, text: &str) {
-    if text.len() > MAX_TEMPLATE_LEN || text.contains('\0') {
-        bad.add(
-            field,
-            format!("must be at most {MAX_TEMPLATE_LEN} bytes, without NUL"),
-        );
-    }
-}
-
-/// Only URIs of registered versions: a verdict binds a version.
-pub(super) fn check_model(bad: &mut Violations, field: &str, uri: &str) {
-    let found = bad.take(field, ModelRef::parse(field, uri));
-    if let Some(ModelRef::Run { .. } | ModelRef::LoggedModel(_)) = found {
-        bad.add(field, "must name a registered version, such as `models:/NAME/3`");
     }
 }
 
