@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// The workspace of callers who name none.
 pub const DEFAULT_WORKSPACE: &str = "default";
 
+/// The folder in every store of files that holds those of workspaces other than [`DEFAULT_WORKSPACE`], each by its name.
+pub const WORKSPACES_FOLDER: &str = "workspaces";
+
 /// The principal of callers who give no name.
 pub const ANONYMOUS: &str = "anonymous";
 
@@ -94,6 +97,23 @@ impl Workspace {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The folder, relative to the root of a store of files, below which files of this workspace are; empty for `default`,
+    /// whose files are beside the folder of all others.
+    pub fn folder(&self) -> String {
+        match self.as_str() {
+            DEFAULT_WORKSPACE => String::new(),
+            other => format!("{WORKSPACES_FOLDER}/{other}"),
+        }
+    }
+
+    /// The folder `below` of this workspace in the platform's own store of files, as a URI.
+    pub fn artifacts(&self, below: &str) -> String {
+        match self.folder().as_str() {
+            "" => format!("mlflow-artifacts:/{below}"),
+            folder => format!("mlflow-artifacts:/{folder}/{below}"),
+        }
     }
 }
 

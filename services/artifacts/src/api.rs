@@ -10,7 +10,7 @@ use lodeway_proto::artifacts::v1::{
     UploadArtifactResponse, artifact_service_server::ArtifactService,
 };
 use lodeway_rpc::context;
-use lodeway_store::artifacts::{Range, Trust};
+use lodeway_store::artifacts::{Range, Reach, Trust};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use crate::{
@@ -34,7 +34,9 @@ impl ArtifactService for Artifacts {
         let (cx, mut messages) = context::split(request)?;
         let opening = transfer::opening(&mut messages).await?;
         let fail = |e: Error| cx.status(e);
-        let file = convert::file(&self.store, &opening.location, &opening.path).map_err(fail)?;
+        let file = convert::file(&self.store, &cx, &opening.location, &opening.path)
+            .await
+            .map_err(fail)?;
         let expected = convert::expected(&opening).map_err(fail)?;
         let chunks = transfer::chunks(messages);
         let digest = self
@@ -54,7 +56,9 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<DownloadStream>, Status> {
         let (cx, request) = context::split(request)?;
         let fail = |e: Error| cx.status(e);
-        let file = convert::file(&self.store, &request.location, &request.path).map_err(fail)?;
+        let file = convert::file(&self.store, &cx, &request.location, &request.path)
+            .await
+            .map_err(fail)?;
         let range = convert::range(&request).map_err(fail)?;
         let (meta, body) = self
             .store
@@ -71,7 +75,9 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<GetArtifactResponse>, Status> {
         let (cx, request) = context::split(request)?;
         let fail = |e: Error| cx.status(e);
-        let named = convert::file_or_folder(&self.store, &request.location, &request.path).map_err(fail)?;
+        let named = convert::file_or_folder(&self.store, &cx, (&request.location, &request.path), Reach::One)
+            .await
+            .map_err(fail)?;
         let found = self
             .store
             .stat(&named.location, &named.path)
@@ -103,7 +109,14 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<ListArtifactsResponse>, Status> {
         let (cx, request) = context::split(request)?;
         let fail = |e: Error| cx.status(e);
-        let folder = convert::file_or_folder(&self.store, &request.location, &request.path).map_err(fail)?;
+        let folder = convert::file_or_folder(
+            &self.store,
+            &cx,
+            (&request.location, &request.path),
+            if request.recursive { Reach::All } else { Reach::One },
+        )
+        .await
+        .map_err(fail)?;
         let page = convert::page(&request).map_err(fail)?;
         let found = self
             .store
@@ -122,7 +135,9 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<DeleteArtifactsResponse>, Status> {
         let (cx, request) = context::split(request)?;
         let fail = |e: Error| cx.status(e);
-        let named = convert::file_or_folder(&self.store, &request.location, &request.path).map_err(fail)?;
+        let named = convert::file_or_folder(&self.store, &cx, (&request.location, &request.path), Reach::All)
+            .await
+            .map_err(fail)?;
         let below = named.location.join(&named.path).map_err(fail)?;
         let removed = self
             .store
@@ -141,7 +156,9 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<PresignArtifactResponse>, Status> {
         let (cx, request) = context::split(request)?;
         let fail = |e: Error| cx.status(e);
-        let file = convert::file(&self.store, &request.location, &request.path).map_err(fail)?;
+        let file = convert::file(&self.store, &cx, &request.location, &request.path)
+            .await
+            .map_err(fail)?;
         let (method, expires) = convert::presign(&request).map_err(fail)?;
         let until = self.clock.now().plus(expires);
         let signed = self
@@ -162,7 +179,9 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<CreateMultipartUploadResponse>, Status> {
         let (cx, request) = context::split(request)?;
         let fail = |e: Error| cx.status(e);
-        let file = convert::file(&self.store, &request.location, &request.path).map_err(fail)?;
+        let file = convert::file(&self.store, &cx, &request.location, &request.path)
+            .await
+            .map_err(fail)?;
         let count = convert::part_count(request.part_count).map_err(fail)?;
         let upload = self
             .store
@@ -178,7 +197,9 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<CompleteMultipartUploadResponse>, Status> {
         let (cx, request) = context::split(request)?;
         let fail = |e: Error| cx.status(e);
-        let file = convert::file(&self.store, &request.location, &request.path).map_err(fail)?;
+        let file = convert::file(&self.store, &cx, &request.location, &request.path)
+            .await
+            .map_err(fail)?;
         let parts = convert::parts(request.parts).map_err(fail)?;
         let done = self
             .store
@@ -193,7 +214,9 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<AbortMultipartUploadResponse>, Status> {
         let (cx, request) = context::split(request)?;
         let fail = |e: Error| cx.status(e);
-        let file = convert::file(&self.store, &request.location, &request.path).map_err(fail)?;
+        let file = convert::file(&self.store, &cx, &request.location, &request.path)
+            .await
+            .map_err(fail)?;
         self.store
             .abort_multipart(&file.location, &file.path, &request.upload_id)
             .await
@@ -207,7 +230,10 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<GetManifestResponse>, Status> {
         let (cx, request) = context::split(request)?;
         let fail = |e: Error| cx.status(e);
-        let folder = convert::file_or_folder(&self.store, &request.location, &request.path).map_err(fail)?;
+        let folder =
+            convert::file_or_folder(&self.store, &cx, (&request.location, &request.path), Reach::All)
+                .await
+                .map_err(fail)?;
         let location = folder.location.join(&folder.path).map_err(fail)?;
         let manifest = self
             .store

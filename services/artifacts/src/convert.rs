@@ -9,9 +9,10 @@ use lodeway_domain::{
     time::Timestamp,
 };
 use lodeway_proto::artifacts::v1::{self as wire, PresignMethod as WireMethod};
+use lodeway_rpc::CallContext;
 use lodeway_store::artifacts::{
     ArtifactPath, ArtifactStore, Entry, Expected, FileDigest, Location, ManifestEntry, Meta, Multipart,
-    PresignMethod, PresignedPart, Range, Sha256Digest, UploadedPart,
+    PresignMethod, PresignedPart, Range, Reach, Sha256Digest, UploadedPart,
 };
 
 const LIST_LIMITS: PageLimits = PageLimits {
@@ -29,14 +30,30 @@ pub struct Named {
     pub path: ArtifactPath,
 }
 
-/// The file that a request names.
-pub fn file(store: &ArtifactStore, location: &str, path: &str) -> Result<Named> {
-    named(store, location, ArtifactPath::parse(path))
+/// The file that a request names, if it is one of the caller's workspace.
+pub async fn file(store: &ArtifactStore, cx: &CallContext, location: &str, path: &str) -> Result<Named> {
+    let named = named(store, location, ArtifactPath::parse(path))?;
+    named.check(store, cx, Reach::One).await
 }
 
-/// The file or folder that a request names; an empty path is the location itself.
-pub fn file_or_folder(store: &ArtifactStore, location: &str, path: &str) -> Result<Named> {
-    named(store, location, ArtifactPath::parse_or_root(path))
+/// The file or folder that a request names, if it and what the request reaches below it are of the caller's workspace; an
+/// empty path is the location itself.
+pub async fn file_or_folder(
+    store: &ArtifactStore,
+    cx: &CallContext,
+    (location, path): (&str, &str),
+    reach: Reach,
+) -> Result<Named> {
+    let named = named(store, location, ArtifactPath::parse_or_root(path))?;
+    named.check(store, cx, reach).await
+}
+
+impl Named {
+    async fn check(self, store: &ArtifactStore, cx: &CallContext, reach: Reach) -> Result<Self> {
+        let workspace = &cx.caller.workspace;
+        store.check(&self.location, &self.path, reach, workspace).await?;
+        Ok(self)
+    }
 }
 
 fn named(store: &ArtifactStore, location: &str, path: Result<ArtifactPath>) -> Result<Named> {

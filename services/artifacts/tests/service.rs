@@ -7,7 +7,8 @@ use futures::{StreamExt as _, stream};
 use lodeway_artifacts::Artifacts;
 use lodeway_domain::time::{ManualClock, Timestamp};
 use lodeway_proto::artifacts::v1::{
-    Artifact, DeleteArtifactsRequest, DownloadArtifactRequest, GetArtifactRequest, GetManifestRequest,
+    AbortMultipartUploadRequest, Artifact, CompleteMultipartUploadRequest, CreateMultipartUploadRequest,
+    DeleteArtifactsRequest, DownloadArtifactRequest, GetArtifactRequest, GetManifestRequest,
     ListArtifactsRequest, PresignArtifactRequest, PresignMethod, UploadArtifactRequest, UploadOpening,
     artifact_service_client::ArtifactServiceClient, download_artifact_response,
     upload_artifact_request::Kind,
@@ -23,7 +24,7 @@ use lodeway_store::{
     migrate,
     sql::{Db, DbOptions, StoreUrl},
 };
-use tonic::{Code, Status, service::Routes};
+use tonic::{Code, Request, Status, service::Routes};
 
 const LOCATION: &str = "mlflow-artifacts:/0/run/artifacts";
 
@@ -33,6 +34,11 @@ struct Bench {
 }
 
 async fn bench() -> Bench {
+    bench_with(|_| RootSettings::default()).await
+}
+
+/// With more roots than the proxied store, which is `files` in the folder.
+async fn bench_with(settings: impl FnOnce(&std::path::Path) -> RootSettings) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let url = StoreUrl::Sqlite(dir.path().join("artifacts.db"));
     let db = Db::open(&url, "artifacts", DbOptions::default()).await.unwrap();
@@ -44,7 +50,7 @@ async fn bench() -> Bench {
     let proxied = dir.path().join("files").display().to_string();
     let roots = Roots::open(&RootSettings {
         proxied,
-        ..RootSettings::default()
+        ..settings(dir.path())
     })
     .await
     .unwrap();
@@ -326,4 +332,197 @@ async fn a_folder_cannot_presign() {
         (refused.code(), from_status(&refused).reason.as_str()),
         (Code::Unimplemented, "NOT_SUPPORTED_BY_STORE")
     );
+}
+
+/// A request of somebody in a workspace.
+fn of<T>(workspace: &'static str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let name = "x-mlflow-workspace";
+    request.metadata_mut().insert(name, workspace.parse().unwrap());
+    request
+}
+
+impl Bench {
+    async fn put(&self, workspace: &'static str, location: &str, path: &str) -> Result<(), Status> {
+        let open = UploadOpening {
+            location: location.into(),
+            path: path.into(),
+            ..UploadOpening::default()
+        };
+        let kinds = [Kind::Open(open), Kind::Chunk(workspace.into())];
+        let messages = kinds.map(|kind| UploadArtifactRequest { kind: Some(kind) });
+        let request = of(workspace, stream::iter(messages));
+        self.client.clone().upload_artifact(request).await.map(drop)
+    }
+
+    async fn names(
+        &self,
+        workspace: &'static str,
+        location: &str,
+        recursive: bool,
+    ) -> Result<Vec<String>, Status> {
+        let request = ListArtifactsRequest {
+            location: location.into(),
+            recursive,
+            ..ListArtifactsRequest::default()
+        };
+        let page = self.client.clone().list_artifacts(of(workspace, request)).await?;
+        Ok(page.into_inner().artifacts.into_iter().map(|a| a.path).collect())
+    }
+
+    /// What each method says to somebody in `workspace` about one file.
+    async fn every_method(&self, workspace: &'static str, location: &str, path: &str) -> Vec<Option<Status>> {
+        let mut client = self.client.clone();
+        let (location, path) = (location.to_owned(), path.to_owned());
+        macro_rules! ask {
+            ($method:ident, $Request:ident { $($field:ident: $value:expr),* }) => {{
+                let request = $Request {
+                    location: location.clone(),
+                    path: path.clone(),
+                    $($field: $value,)*
+                    ..$Request::default()
+                };
+                client.$method(of(workspace, request)).await.err()
+            }};
+        }
+        vec![
+            self.put(workspace, &location, &path).await.err(),
+            ask!(download_artifact, DownloadArtifactRequest {}),
+            ask!(get_artifact, GetArtifactRequest {}),
+            ask!(list_artifacts, ListArtifactsRequest {}),
+            ask!(list_artifacts, ListArtifactsRequest { recursive: true }),
+            ask!(get_manifest, GetManifestRequest {}),
+            ask!(
+                presign_artifact,
+                PresignArtifactRequest {
+                    method: PresignMethod::Get.into()
+                }
+            ),
+            ask!(
+                create_multipart_upload,
+                CreateMultipartUploadRequest { part_count: 1 }
+            ),
+            ask!(
+                complete_multipart_upload,
+                CompleteMultipartUploadRequest {
+                    upload_id: "u".to_owned()
+                }
+            ),
+            ask!(
+                abort_multipart_upload,
+                AbortMultipartUploadRequest {
+                    upload_id: "u".to_owned()
+                }
+            ),
+            ask!(delete_artifacts, DeleteArtifactsRequest {}),
+        ]
+    }
+}
+
+fn is_refused(status: &Status) -> bool {
+    status.code() == Code::InvalidArgument
+        && from_status(status).known_reason() == Some(lodeway_domain::Reason::LocationNotAllowed)
+}
+
+#[tokio::test]
+async fn no_file_of_another_workspace_is_touched() {
+    let bench = bench().await;
+    let theirs = "mlflow-artifacts:/workspaces/team-b/1";
+    bench.put("default", LOCATION, "m.bin").await.unwrap();
+    bench.put("team-b", theirs, "m.bin").await.unwrap();
+    let folder = bench.dir.path().join("files");
+    for (workspace, location) in [
+        ("team-b", LOCATION.to_owned()),
+        ("team-b", format!("file://{}/0/run/artifacts", folder.display())),
+        ("team-b", "mlflow-artifacts:/workspaces/team-b2/1".to_owned()),
+        ("default", theirs.to_owned()),
+        ("default", format!("{}/workspaces/team-b/1", folder.display())),
+        ("default", "mlflow-artifacts:/./workspaces//team-b/1".to_owned()),
+    ] {
+        for (method, answer) in bench
+            .every_method(workspace, &location, "m.bin")
+            .await
+            .iter()
+            .enumerate()
+        {
+            let refused = answer.as_ref().is_some_and(is_refused);
+            assert!(
+                refused,
+                "method {method} of {workspace} at {location}: {answer:?}"
+            );
+        }
+    }
+    // What a location alone does not say, a path may.
+    let outer = bench
+        .every_method("default", "mlflow-artifacts:/", "workspaces/team-b/1/m.bin")
+        .await;
+    assert!(
+        outer.iter().flatten().filter(|status| is_refused(status)).count() == outer.len(),
+        "{outer:?}"
+    );
+    for (file, holds) in [
+        ("0/run/artifacts/m.bin", "default"),
+        ("workspaces/team-b/1/m.bin", "team-b"),
+    ] {
+        assert_eq!(std::fs::read_to_string(folder.join(file)).unwrap(), holds);
+    }
+    assert_eq!(bench.names("team-b", theirs, true).await.unwrap(), ["m.bin"]);
+}
+
+#[tokio::test]
+async fn a_root_shows_nothing_of_the_other_workspaces() {
+    let bench = bench().await;
+    let root = "mlflow-artifacts:/";
+    bench.put("default", LOCATION, "m.bin").await.unwrap();
+    assert_eq!(
+        bench.names("default", root, true).await.unwrap(),
+        ["0/run/artifacts/m.bin"]
+    );
+    bench
+        .put("team-b", "mlflow-artifacts:/workspaces/team-b", "m.bin")
+        .await
+        .unwrap();
+    assert_eq!(bench.names("default", root, false).await.unwrap(), ["0"]);
+    let all = bench.names("default", root, true).await.unwrap_err();
+    assert!(is_refused(&all), "{all:?}");
+    for (workspace, location) in [
+        ("default", "mlflow-artifacts:/workspaces"),
+        ("team-b", "mlflow-artifacts:/workspaces"),
+        ("team-b", root),
+    ] {
+        let listed = bench.names(workspace, location, false).await.unwrap_err();
+        assert!(is_refused(&listed), "{listed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_root_inside_another_has_workspaces_of_its_own() {
+    let bench = bench_with(|folder| RootSettings {
+        default_root: Some(folder.join("files/runs").display().to_string()),
+        ..RootSettings::default()
+    })
+    .await;
+    let inner = "mlflow-artifacts:/runs/workspaces/team-b/1";
+    bench.put("team-b", inner, "m.bin").await.unwrap();
+    assert!(is_refused(
+        &bench.put("default", inner, "m.bin").await.unwrap_err()
+    ));
+    assert_eq!(
+        bench
+            .names("default", "mlflow-artifacts:/runs", false)
+            .await
+            .unwrap(),
+        [""; 0]
+    );
+    for location in ["mlflow-artifacts:/", "mlflow-artifacts:/runs"] {
+        assert!(
+            is_refused(&bench.names("default", location, true).await.unwrap_err()),
+            "{location}"
+        );
+    }
+    let outer = "mlflow-artifacts:/other/workspaces/team-b/1";
+    bench.put("default", outer, "m.bin").await.unwrap();
+    assert!(is_refused(
+        &bench.put("team-b", outer, "m.bin").await.unwrap_err()
+    ));
 }

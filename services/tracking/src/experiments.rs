@@ -53,7 +53,7 @@ impl Experiments {
         {
             return Ok(());
         }
-        let location = below(&self.config.default_artifact_root, &["0"]);
+        let location = below(&self.artifact_root(workspace), &["0"]);
         // It counts as older than what the first request makes, which may have taken its time before this runs.
         let now = self.clock.now().minus(Duration::from_secs(1));
         self.store.ensure_default(workspace, &location, now).await?;
@@ -71,9 +71,17 @@ impl Experiments {
     ) -> Result<Outcome<Experiment>> {
         self.ensure_workspace(&write.caller.workspace).await?;
         new.artifact_location = new.artifact_location.as_deref().map(location).transpose()?;
-        self.store
-            .create_experiment(write, new, &self.config.default_artifact_root)
-            .await
+        let root = self.artifact_root(&write.caller.workspace);
+        self.store.create_experiment(write, new, &root).await
+    }
+
+    /// The folder below which new experiments of a workspace have theirs.
+    fn artifact_root(&self, workspace: &Workspace) -> String {
+        let root = &self.config.default_artifact_root;
+        match workspace.folder().as_str() {
+            "" => root.clone(),
+            folder => below(root, &[folder]),
+        }
     }
 
     pub async fn get(&self, workspace: &Workspace, by: ExperimentBy) -> Result<Experiment> {

@@ -20,6 +20,7 @@ mod read;
 mod remote;
 mod root;
 mod sql_index;
+mod tenancy;
 mod upload;
 
 use std::{sync::Arc, time::Duration};
@@ -28,6 +29,7 @@ use bytes::Bytes;
 use futures::Stream;
 use lodeway_domain::{
     Error, FieldViolation, Reason, Result,
+    caller::Workspace,
     page::{KeyValue, Page, PageRequest, Position},
     time::Clock,
 };
@@ -44,6 +46,7 @@ pub use self::{
     read::{Meta, Range},
     root::{Location, RootSettings, Roots},
     sql_index::{MIGRATIONS, SqlDigestIndex},
+    tenancy::Reach,
 };
 
 /// How often a race with other writers is run again before it is given up.
@@ -86,6 +89,20 @@ impl ArtifactStore {
     /// See [`Roots::resolve`].
     pub fn resolve(&self, artifact_uri: &str) -> Result<Location> {
         self.roots.resolve(artifact_uri)
+    }
+
+    /// Checks that an operation for `workspace` on this path, and `reach` far below it, touches no file of another one.
+    ///
+    /// Below every root `workspaces/NAME` is that workspace's, and the rest is that of `default`. Every operation for a
+    /// caller asks first. Errors: `Invalid` naming `artifact_uri`, reason `LOCATION_NOT_ALLOWED`.
+    pub async fn check(
+        &self,
+        location: &Location,
+        path: &ArtifactPath,
+        reach: Reach,
+        workspace: &Workspace,
+    ) -> Result<()> {
+        tenancy::check(location, path, reach, workspace).await
     }
 
     /// Writes a file, replacing what stood under its name; readers see the whole old or the whole new file.
@@ -163,7 +180,8 @@ impl ArtifactStore {
 
     /// Lists a folder: one level of files and folders, or files of all depths; sorted by path in byte order.
     ///
-    /// Paths are relative to the location. A file, or a folder that does not exist, gives an empty page.
+    /// Paths are relative to the location. A file, or a folder that does not exist, gives an empty page. The folder of
+    /// all workspaces is left out of its root's.
     pub async fn list(
         &self,
         location: &Location,
@@ -194,7 +212,13 @@ impl ArtifactStore {
                 rows.push((Entry { path, ..entry }, position));
             }
         }
-        Ok(Page::from_lookahead(rows, page.size))
+        let mut found = Page::from_lookahead(rows, page.size);
+        if !recursive {
+            found
+                .items
+                .retain(|entry| !tenancy::is_shared(location, &full, entry));
+        }
+        Ok(found)
     }
 
     /// What stands under a path; none if nothing does.

@@ -53,6 +53,8 @@ pub(crate) struct Root {
     key: String,
     /// Where the proxied store lies inside this one, if it does.
     proxied_inside: Option<ArtifactPath>,
+    /// Where this root and others lie inside this one.
+    roots_inside: Vec<ArtifactPath>,
 }
 
 /// Every place that the server opens.
@@ -103,6 +105,13 @@ impl Roots {
                 root.backend.prepare().await?;
             }
             roots.push(root);
+        }
+        let places: Vec<Place> = roots.iter().map(|root| root.place.clone()).collect();
+        for root in &mut roots {
+            root.roots_inside = places
+                .iter()
+                .filter_map(|place| root.place.strip(place))
+                .collect();
         }
         Ok(Self(Arc::new(roots.into_iter().map(Arc::new).collect())))
     }
@@ -233,7 +242,12 @@ impl Root {
             backend,
             key,
             proxied_inside: None,
+            roots_inside: vec![ArtifactPath::root()],
         })
+    }
+
+    pub(super) fn roots_inside(&self) -> &[ArtifactPath] {
+        &self.roots_inside
     }
 }
 

@@ -96,11 +96,8 @@ impl DatasetService for Datasets {
         let fail = |e| cx.status(e);
         let write = write(&cx, &message, &message.request_id, self.site.clock.now()).map_err(fail)?;
         let name = convert::name(&message.name).map_err(fail)?;
-        let gone = self
-            .site
-            .store
-            .delete_dataset(write, name, versions::ROOT.to_owned())
-            .await;
+        let root = versions::root(&cx.caller.workspace);
+        let gone = self.site.store.delete_dataset(write, name, root).await;
         gone.map_err(fail)?;
         if self.site.peers.artifacts.is_some() {
             leftovers::sweep(&self.site).await;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use futures::Stream;
 use lodeway_domain::{
     Error, Result,
+    caller::Workspace,
     evaluation::{CapturedTraffic, ColumnRoles, Dataset, DatasetFormat, DatasetName, DatasetVersion},
     id,
 };
@@ -54,7 +55,9 @@ pub(super) struct Making {
 }
 
 /// Where the files of datasets are, each in a folder of its uid.
-pub(super) const ROOT: &str = "mlflow-artifacts:/datasets";
+pub(super) fn root(workspace: &Workspace) -> String {
+    workspace.artifacts("datasets")
+}
 
 fn file_name(format: DatasetFormat) -> &'static str {
     match format {
@@ -180,7 +183,7 @@ impl Datasets {
         let (location, file, is_own) = match place {
             Place::There(location, path) => (location, path, false),
             Place::Own => {
-                let location = format!("{ROOT}/{}/{}", dataset.uid, id::new_hex());
+                let location = format!("{}/{}/{}", root(workspace), dataset.uid, id::new_hex());
                 (location, file_name(format).to_owned(), true)
             }
         };

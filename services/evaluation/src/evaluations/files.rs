@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use futures::{StreamExt as _, stream};
-use lodeway_domain::{Error, Reason, Result};
+use lodeway_domain::{Error, Reason, Result, caller::Workspace};
 use lodeway_proto::artifacts::v1::{
     Artifact, DownloadArtifactRequest, GetArtifactRequest, UploadArtifactRequest, UploadOpening,
     artifact_service_client::ArtifactServiceClient, download_artifact_response,
@@ -18,8 +18,8 @@ use crate::Site;
 const CHUNK_BYTES: usize = 512 << 10;
 
 /// Where parts of an evaluation are, and its report if no run holds it.
-pub(crate) fn location(evaluation_id: &str) -> String {
-    format!("mlflow-artifacts:/evaluations/{evaluation_id}")
+pub(crate) fn location(workspace: &Workspace, evaluation_id: &str) -> String {
+    workspace.artifacts(&format!("evaluations/{evaluation_id}"))
 }
 
 /// A client of the artifact service. Errors: `NOT_IMPLEMENTED` where there is none.

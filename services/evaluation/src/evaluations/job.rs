@@ -204,7 +204,7 @@ impl Job {
             asker: asker.clone(),
             of,
             options: record.spec.options.clone(),
-            location: files::location(id),
+            location: files::location(&cx.caller.workspace, id),
             work: self.work.clone(),
         };
         let kept = |part: &Part| {
@@ -232,7 +232,7 @@ impl Job {
             // What cannot be measured is said before judges cost anything.
             self.measure(spec, data, &kept).await?;
         }
-        let place = (files::location(id), self.work.clone());
+        let place = (files::location(&cx.caller.workspace, id), self.work.clone());
         let bench = Bench::open(&self.site, cx, self.keeper.lease(), spec, models, &wanted, place).await?;
         let done = self.site.store.parts(id).await?;
         self.keeper.note(|record| {
@@ -351,7 +351,15 @@ impl Kept {
                     .await
                     .is_ok_and(|digest| digest == part.sha256);
             if !is_here {
-                files::fetch(site, cx, &files::location(id), &part.path, &part.sha256, &place).await?;
+                files::fetch(
+                    site,
+                    cx,
+                    &files::location(&cx.caller.workspace, id),
+                    &part.path,
+                    &part.sha256,
+                    &place,
+                )
+                .await?;
             }
         }
         Ok(Self {

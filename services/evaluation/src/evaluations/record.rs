@@ -97,15 +97,14 @@ pub(super) async fn open_run(site: &Site, keeper: &Keeper, data: &Data) -> Resul
     if !record.artifact_uri.is_empty() {
         return Ok(());
     }
-    let id = &record.evaluation_id;
+    let (id, cx) = (&record.evaluation_id, context(&record)?);
     let Some(mut client) = client(site) else {
-        let location = files::location(id);
+        let location = files::location(&cx.caller.workspace, id);
         return keeper
             .save(None, |record| record.artifact_uri = location)
             .await
             .map(drop);
     };
-    let cx = context(&record)?;
     let experiment_id = experiment(&mut client, &cx, &record.spec.experiment).await?;
     let mut tags: std::collections::BTreeMap<String, String> = [
         ("mlflow.user", record.principal.clone()),

@@ -197,7 +197,7 @@ impl Schedules {
                 let evaluation_id = evaluation_id(schedule, traffic.end);
                 let window = OldWindow {
                     workspace: workspace.clone(),
-                    parts: files::location(&evaluation_id),
+                    parts: files::location(&workspace, &evaluation_id),
                     evaluation_id,
                     name: name.clone(),
                     version: version.version,

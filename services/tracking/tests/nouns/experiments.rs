@@ -80,7 +80,10 @@ async fn creating_gives_the_next_id_and_repeats_its_answer() {
 async fn every_workspace_has_its_default_experiment_and_sees_only_its_own() {
     let mut bench = bench().await;
     bench.experiment("one").await;
-    for workspace in ["default", "other"] {
+    for (workspace, folder) in [
+        ("default", "s3://bucket/root/0"),
+        ("other", "s3://bucket/root/workspaces/other/0"),
+    ] {
         let found = bench
             .client
             .get_experiment(in_workspace(by_id("0"), workspace))
@@ -90,7 +93,7 @@ async fn every_workspace_has_its_default_experiment_and_sees_only_its_own() {
         let found = found.experiment.unwrap();
         assert_eq!(
             (found.name.as_str(), found.artifact_location.as_str()),
-            ("Default", "s3://bucket/root/0")
+            ("Default", folder)
         );
     }
     let foreign = why(bench
@@ -98,6 +101,21 @@ async fn every_workspace_has_its_default_experiment_and_sees_only_its_own() {
         .get_experiment(in_workspace(by_id("1"), "other"))
         .await);
     assert_eq!(foreign, (Code::NotFound, "RESOURCE_NOT_FOUND".to_owned()));
+    let request = pb::CreateExperimentRequest {
+        name: "theirs".to_owned(),
+        ..Default::default()
+    };
+    let made = bench
+        .client
+        .create_experiment(in_workspace(request, "other"))
+        .await
+        .unwrap()
+        .into_inner();
+    let made = made.experiment.unwrap();
+    assert_eq!(
+        made.artifact_location,
+        format!("s3://bucket/root/workspaces/other/{}", made.experiment_id)
+    );
     for unknown in [by_id("77"), by_id("abc"), by_name("nope")] {
         assert_eq!(why(bench.client.get_experiment(unknown).await).0, Code::NotFound);
     }

@@ -33,9 +33,9 @@ pub(super) struct FileName {
 
 /// The folder of an endpoint's files.
 pub(super) fn folder(workspace: &Workspace, endpoint: &str) -> String {
-    match workspace.as_str() {
-        "default" => format!("endpoints/{endpoint}"),
-        other => format!("workspaces/{other}/endpoints/{endpoint}"),
+    match workspace.folder().as_str() {
+        "" => format!("endpoints/{endpoint}"),
+        folder => format!("{folder}/endpoints/{endpoint}"),
     }
 }
 

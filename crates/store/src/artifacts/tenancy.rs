@@ -1,0 +1,82 @@
+//! Whose files are whose: below every root each workspace has a folder of its own, `workspaces/NAME`, and `default` has the
+//! rest.
+
+use lodeway_domain::{
+    Error, FieldViolation, Reason, Result,
+    caller::{DEFAULT_WORKSPACE, WORKSPACES_FOLDER, Workspace},
+};
+
+use super::{Entry, Location, path::ArtifactPath};
+
+/// How far below the path it names an operation goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// That file, or what is directly in that folder.
+    One,
+    /// Everything below it.
+    All,
+}
+
+/// Whose a path is, by its own name.
+#[derive(Debug, PartialEq, Eq)]
+enum Owner<'a> {
+    Workspace(&'a str),
+    /// The folder of all workspaces but `default`.
+    Nobody,
+}
+
+fn owner(below_root: &ArtifactPath) -> Owner<'_> {
+    let mut segments = below_root.segments();
+    match (segments.next(), segments.next()) {
+        (Some(WORKSPACES_FOLDER), Some(name)) => Owner::Workspace(name),
+        (Some(WORKSPACES_FOLDER), None) => Owner::Nobody,
+        _ => Owner::Workspace(DEFAULT_WORKSPACE),
+    }
+}
+
+/// Checks that an operation of somebody in `workspace` touches no file of another one.
+///
+/// Errors: `Invalid` naming `artifact_uri`, reason `LOCATION_NOT_ALLOWED`.
+pub(super) async fn check(
+    location: &Location,
+    path: &ArtifactPath,
+    reach: Reach,
+    workspace: &Workspace,
+) -> Result<()> {
+    let full = location.full(path)?;
+    let roots = location.root.roots_inside();
+    // Of roots inside one another the innermost says whose a path is: new experiments get their folders below it.
+    let innermost = roots
+        .iter()
+        .filter_map(|root| full.strip_prefix(root))
+        .min_by_key(|below| below.as_str().len());
+    if owner(&innermost.unwrap_or_else(|| full.clone())) != Owner::Workspace(workspace.as_str()) {
+        return Err(refuse(&match workspace.folder().as_str() {
+            "" => "belongs to another workspace".to_owned(),
+            folder => format!("belongs to another workspace; the folder of this one is `{folder}`"),
+        }));
+    }
+    if reach == Reach::One {
+        return Ok(());
+    }
+    for root in roots.iter().filter(|root| root.strip_prefix(&full).is_some()) {
+        let folder = root.join(&ArtifactPath::parse(WORKSPACES_FOLDER)?)?;
+        if location.root.backend.stat(&folder).await?.is_some() {
+            return Err(refuse(
+                "holds the folders of other workspaces too; name a folder in it",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an entry of the folder `full` is the folder of all workspaces, which is for nobody to see as a whole.
+pub(super) fn is_shared(location: &Location, full: &ArtifactPath, entry: &Entry) -> bool {
+    entry.path.name() == WORKSPACES_FOLDER && location.root.roots_inside().contains(full)
+}
+
+fn refuse(why: &str) -> Error {
+    Error::Invalid(vec![
+        FieldViolation::new("artifact_uri", why).because(Reason::LocationNotAllowed),
+    ])
+}
