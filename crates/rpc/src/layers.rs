@@ -15,7 +15,7 @@ use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
 use lodeway_domain::{Error, id};
 use serde::{Deserialize, Serialize};
-use tonic::{Code, body::Body, service::Routes};
+use tonic::{Code, Status, body::Body, service::Routes};
 use tower::Service;
 use tracing::{Instrument, Span, field::Empty};
 
@@ -199,8 +199,9 @@ impl Column {
                     &request_id,
                     &method.domain,
                 );
+                let answer = work.instrument(span.clone()).await;
                 wrap_body(
-                    work.instrument(span.clone()).await,
+                    in_our_words(answer, &request_id, &method.domain),
                     call,
                     span,
                     deadline,
@@ -235,6 +236,19 @@ where
         Ok(Ok(Ok(response))) => response,
         Ok(Err(panic)) => status::status_of(&panicked(&*panic), request_id, domain).into_http(),
         Err(_elapsed) => status::status_of(&Error::DeadlineExceeded, request_id, domain).into_http(),
+    }
+}
+
+/// The answer, unless it is an error that the framework made by itself: that gets the code and details of its like.
+fn in_our_words(answer: Response<Body>, request_id: &str, domain: &str) -> Response<Body> {
+    let headers = answer.headers();
+    if headers.contains_key(Status::GRPC_STATUS_DETAILS) || !headers.contains_key(Status::GRPC_STATUS) {
+        return answer;
+    }
+    let status = Status::from_header_map(headers);
+    match status.as_ref().and_then(status::of_framework) {
+        Some(error) => status::status_of(&error, request_id, domain).into_http(),
+        None => answer,
     }
 }
 

@@ -10,7 +10,10 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
 mod back;
+mod framework;
 pub use back::{Failure, Violation, from_status, into_error};
+pub(crate) use framework::of_framework;
+pub use framework::of_request;
 
 /// The domain of errors that no service owns.
 pub const DEFAULT_DOMAIN: &str = "lodeway.dev";

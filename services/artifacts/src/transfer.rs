@@ -34,7 +34,7 @@ pub fn chunks(
 ) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
     messages.enumerate().map(|(index, message)| {
         let field = |name: &str| format!("messages[{}].{name}", index + 1);
-        match message.map_err(|broken| status::into_error(&broken))?.kind {
+        match message.map_err(|broken| status::of_request(&broken))?.kind {
             Some(Kind::Chunk(chunk)) if chunk.len() > MAX_CHUNK_BYTES => Err(Error::invalid(
                 field("chunk"),
                 format!("holds {} bytes; at most 1 MiB fit", chunk.len()),

@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use lodeway_domain::Reason;
 use lodeway_rpc::{
     access,
     auth::{Authenticator, TokenTable, hash_token},
@@ -10,7 +11,8 @@ use lodeway_rpc::{
     serve::ServeConfig,
     status,
 };
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status, body::Body};
+use tower::Service as _;
 
 use crate::common::{HealthClient, House, ask, until};
 
@@ -159,4 +161,52 @@ fn every_method_of_the_platform_services_has_a_rule() {
         missing.contains(&"/grpc.health.v1.Health/Check".to_owned()),
         "{missing:?}"
     );
+}
+
+/// What comes back for these bytes as the body of a call.
+async fn answer_to(house: &House, method: &str, body: &[u8]) -> Status {
+    let request = http::Request::post(format!("http://lodeway/grpc.health.v1.Health/{method}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Body::new(http_body_util::Full::new(
+            bytes::Bytes::copy_from_slice(body),
+        )))
+        .unwrap();
+    let answer = house.remote().call(request).await.unwrap();
+    Status::from_header_map(answer.headers()).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_no_message_is_the_callers_mistake_and_says_so() {
+    let house = House::start().await;
+    let invalid = (Code::InvalidArgument, Some(Reason::InvalidField));
+    for (method, body, expected) in [
+        ("Check", b"\0\0\0\0\x03\xff\xff\xff".as_slice(), invalid),
+        ("Watch", b"\0\0\0\0\x03\xff\xff\xff", invalid),
+        ("Check", b"\x07\0\0\0\0", invalid),
+        ("Check", b"\0\0\0\0\x09\x0a", invalid),
+        ("Check", b"", invalid),
+        (
+            "Check",
+            b"\0\x06\0\0\0",
+            (Code::ResourceExhausted, Some(Reason::LimitExceeded)),
+        ),
+        (
+            "Nope",
+            b"\0\0\0\0\0",
+            (Code::Unimplemented, Some(Reason::NotImplemented)),
+        ),
+    ] {
+        let status = answer_to(&house, method, body).await;
+        let failure = status::from_status(&status);
+        assert_eq!(
+            (failure.code, failure.known_reason()),
+            expected,
+            "{method} {body:?}: {status:?}"
+        );
+        assert!(
+            !failure.message.is_empty() && !failure.domain.is_empty(),
+            "{failure:?}"
+        );
+    }
 }

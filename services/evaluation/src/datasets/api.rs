@@ -122,7 +122,7 @@ impl DatasetService for Datasets {
                 "chunk",
                 "must follow the header; nothing else may",
             )),
-            Err(broken) => Err(status::into_error(&broken)),
+            Err(broken) => Err(status::of_request(&broken)),
         });
         let now = self.site.clock.now();
         let write = |sha256: &str| convert::upload_write(&cx, &message, sha256, now);

@@ -1,0 +1,45 @@
+//! Statuses that tonic answers by itself, before a handler has a message or instead of one.
+//!
+//! They have no details, and what the caller did wrong comes as INTERNAL or OUT_OF_RANGE.
+
+use lodeway_domain::{Error, Reason};
+use tonic::{Code, Status};
+
+/// How the texts begin that tonic 0.14 has for messages which are none.
+const NO_MESSAGE: [&str; 4] = [
+    "failed to decode Protobuf message",
+    "Unexpected EOF decoding stream",
+    "Missing request message",
+    "protocol error: received message with",
+];
+
+/// Why a stream of requests ended before its end, in words for its caller.
+pub fn of_request(broken: &Status) -> Error {
+    of_framework(broken).unwrap_or_else(|| super::into_error(broken))
+}
+
+/// What a status of the framework's own says, in our words; none for any other.
+pub(crate) fn of_framework(status: &Status) -> Option<Error> {
+    if !status.details().is_empty() {
+        return None;
+    }
+    let text = status.message();
+    match status.code() {
+        Code::Internal if NO_MESSAGE.iter().any(|begin| text.starts_with(begin)) => Some(Error::invalid(
+            "request",
+            format!("is not a message of this method: {text}"),
+        )),
+        Code::OutOfRange if text.contains("message length too large") => Some(Error::Exhausted {
+            message: format!("a message is too large: {}", text.trim_start_matches("Error, ")),
+            retry_after: None,
+        }),
+        Code::Unimplemented => Some(Error::Unimplemented {
+            reason: Reason::NotImplemented,
+            message: match text {
+                "" => "there is no such method here".to_owned(),
+                text => text.to_owned(),
+            },
+        }),
+        _ => None,
+    }
+}
