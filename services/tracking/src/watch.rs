@@ -1,5 +1,7 @@
 //! `WatchRun`: what a run has recorded, then what it records while one looks on.
 //!
+//! A run in the bin is watched on, for it may come back; only a purge ends its watch.
+//!
 //! A message is made only when the one before was taken, so a slow watcher costs time, not memory.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -9,7 +11,7 @@ use lodeway_domain::{
     Caller, Error, Result,
     filter::{Keys, Projection},
     id::RunId,
-    tracking::{Lifecycle, Run, ensure_active},
+    tracking::Run,
 };
 use lodeway_rpc::{CallContext, Tasks};
 use lodeway_store::tracking::{MetricStore, RunCursor, RunStore, Tail};
@@ -38,7 +40,8 @@ impl Watches {
         }
     }
 
-    /// Gives what is after `cursor`, and goes on until the caller leaves, the run is deleted or the server stops.
+    /// Gives what is after `cursor`, and goes on until the caller leaves, the run is purged (`NotFound`) or the server
+    /// stops.
     pub async fn serve(
         self,
         cx: &CallContext,
@@ -101,14 +104,9 @@ impl Watcher {
                 false => None,
             };
             self.cursor = tail.cursor;
-            // What there is comes first, then the error that ends the watch.
-            self.is_behind = !tail.is_end || tail.is_deleted;
+            self.is_behind = !tail.is_end;
             if run.is_some() || !tail.points.is_empty() {
                 return Ok((tail, run));
-            }
-            if tail.is_deleted && tail.is_end {
-                let deleted = Lifecycle::Deleted(lodeway_domain::time::Timestamp::from_millis(0));
-                ensure_active(&self.run, deleted)?;
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The ledger's entries, and what taking one back means.
 
+use std::{cmp::Reverse, collections::HashSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::{AliasName, ModelName, Stage};
@@ -83,7 +85,7 @@ pub struct Transition {
     pub comment: String,
     /// The entry that this one takes back; 0: none.
     pub rollback_of: i64,
-    /// The entry that took this one back; 0: none.
+    /// The latest entry that took this one back; 0: none. If that one is taken back too, this one is in force again.
     pub rolled_back_by: i64,
 }
 
@@ -114,15 +116,20 @@ pub enum Change {
 
 /// The inverse of a whole group of entries, in reverse order.
 ///
-/// `group` is every entry made in one step, `later` any newer entries of the same model that are not of the group. Errors:
-/// `INVALID_FIELD` if the group holds something else than stages and aliases; `SUPERSEDED_TRANSITION` with the metadata
-/// `transition_id` (the later entry) if a later entry changed the same stage or alias, or deleted what would come back.
+/// `group` is every entry made in one step, `later` any newer entries of the same model that are not of the group. Steps
+/// are taken back like a stack: what was changed since stands in the way until it is taken back too, and then neither it nor
+/// the entry that took it back does, for together they changed nothing. Taking back the taking back puts it in the way again.
+///
+/// Errors: `INVALID_FIELD` if the group holds something else than stages and aliases; `SUPERSEDED_TRANSITION` with the
+/// metadata `transition_id` (the latest entry in the way; of a step, its first) if a later entry that is in force changed
+/// the same stage or alias, or deleted what would come back.
 pub fn rollback(group: &[Transition], later: &[Transition]) -> Result<Vec<Change>> {
-    let Some(first) = group.first() else {
+    let (Some(first), Some(last)) = (group.first(), group.last()) else {
         return Err(Error::internal("a group of ledger entries is empty"));
     };
     let blocks = |other: &&Transition| group.iter().any(|entry| touches(other, entry));
-    if let Some(by) = later.iter().filter(blocks).min_by_key(|other| other.id) {
+    let blocking = in_force(last.id, later).into_iter().filter(blocks);
+    if let Some(by) = blocking.max_by_key(|other| (other.group_id, Reverse(other.id))) {
         return Err(superseded(first, by));
     }
     group
@@ -130,6 +137,25 @@ pub fn rollback(group: &[Transition], later: &[Transition]) -> Result<Vec<Change
         .rev()
         .map(|entry| inverse(entry).ok_or_else(|| not_reversible(entry)))
         .collect()
+}
+
+/// The entries after `after` that count: those that are not taken back, and did not merely take back another one of them.
+fn in_force(after: i64, later: &[Transition]) -> Vec<&Transition> {
+    let mut entries: Vec<&Transition> = later.iter().filter(|entry| entry.id > after).collect();
+    // The newest is in force, and decides about what it took back.
+    entries.sort_unstable_by_key(|entry| Reverse(entry.id));
+    let mut taken_back = HashSet::new();
+    entries.retain(|entry| {
+        if taken_back.contains(&entry.id) {
+            return false;
+        }
+        let cancels = entry.rollback_of > after;
+        if cancels {
+            taken_back.insert(entry.rollback_of);
+        }
+        !cancels
+    });
+    entries
 }
 
 fn inverse(entry: &Transition) -> Option<Change> {
@@ -149,9 +175,9 @@ fn inverse(entry: &Transition) -> Option<Change> {
     }
 }
 
-/// Whether `later` stands in the way of taking `entry` back.
+/// Whether `later`, if it is in force, stands in the way of taking `entry` back.
 fn touches(later: &Transition, entry: &Transition) -> bool {
-    if later.id <= entry.id || later.model_uid != entry.model_uid {
+    if later.model_uid != entry.model_uid {
         return false;
     }
     match (later.kind, entry.kind) {
@@ -199,141 +225,4 @@ fn superseded(entry: &Transition, by: &Transition) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(id: i64, group_id: i64, kind: TransitionKind, version: i64) -> Transition {
-        Transition {
-            id,
-            group_id,
-            kind,
-            name: ModelName::parse("name", "churn").unwrap(),
-            model_uid: ModelUid::parse("u1").unwrap(),
-            version,
-            stages: None,
-            alias: None,
-            from_version: 0,
-            from_name: None,
-            principal: "ada".to_owned(),
-            principal_verified: false,
-            created: Timestamp::from_millis(id),
-            comment: String::new(),
-            rollback_of: 0,
-            rolled_back_by: 0,
-        }
-    }
-
-    fn stage(id: i64, group_id: i64, version: i64, from: Stage, to: Stage) -> Transition {
-        Transition {
-            stages: Some((from, to)),
-            ..entry(id, group_id, TransitionKind::Stage, version)
-        }
-    }
-
-    fn alias(id: i64, name: &str, from_version: i64, version: i64) -> Transition {
-        let alias = Some(AliasName::parse(name).unwrap());
-        Transition {
-            alias,
-            from_version,
-            ..entry(id, id, TransitionKind::Alias, version)
-        }
-    }
-
-    fn blocked_by(group: &[Transition], later: &[Transition]) -> String {
-        match rollback(group, later) {
-            Err(Error::Precondition {
-                reason: Reason::SupersededTransition,
-                metadata,
-                ..
-            }) => metadata[0].1.clone(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_promotion_comes_back_with_what_it_archived() {
-        let group = [
-            stage(5, 5, 2, Stage::Staging, Stage::Production),
-            stage(6, 5, 1, Stage::Production, Stage::Archived),
-        ];
-        let elsewhere = [
-            stage(7, 7, 3, Stage::None, Stage::Production),
-            alias(8, "x", 0, 2),
-        ];
-        let changes = rollback(&group, &elsewhere).unwrap();
-        assert_eq!(
-            changes,
-            [
-                Change::Stage {
-                    version: 1,
-                    stages: (Stage::Archived, Stage::Production),
-                    undoes: 6
-                },
-                Change::Stage {
-                    version: 2,
-                    stages: (Stage::Production, Stage::Staging),
-                    undoes: 5
-                },
-            ]
-        );
-    }
-
-    #[test]
-    fn a_later_change_of_any_member_stands_in_the_way() {
-        let group = [
-            stage(5, 5, 2, Stage::Staging, Stage::Production),
-            stage(6, 5, 1, Stage::Production, Stage::Archived),
-        ];
-        assert_eq!(
-            blocked_by(&group, &[stage(9, 9, 1, Stage::Archived, Stage::None)]),
-            "9"
-        );
-        assert_eq!(
-            blocked_by(&group, &[entry(10, 10, TransitionKind::VersionDeleted, 2)]),
-            "10"
-        );
-        assert_eq!(
-            blocked_by(&group, &[entry(11, 11, TransitionKind::ModelDeleted, 0)]),
-            "11"
-        );
-        assert!(
-            rollback(&group, &[stage(4, 4, 1, Stage::None, Stage::Production)]).is_ok(),
-            "earlier"
-        );
-    }
-
-    #[test]
-    fn aliases_come_back_unless_moved_or_their_version_is_gone() {
-        let moved = [alias(5, "champion", 1, 2)];
-        assert_eq!(
-            rollback(&moved, &[alias(6, "other", 0, 1)]).unwrap(),
-            [Change::Alias {
-                alias: AliasName::parse("champion").unwrap(),
-                from_version: 2,
-                version: 1,
-                undoes: 5
-            }]
-        );
-        assert_eq!(
-            blocked_by(&moved, &[alias(7, "champion", 2, 3), alias(6, "champion", 3, 2)]),
-            "6"
-        );
-        assert_eq!(
-            blocked_by(&moved, &[entry(8, 8, TransitionKind::VersionDeleted, 1)]),
-            "8"
-        );
-        assert!(rollback(&moved, &[entry(8, 8, TransitionKind::VersionDeleted, 9)]).is_ok());
-    }
-
-    #[test]
-    fn creations_and_deletions_cannot_be_taken_back() {
-        let group = [
-            entry(5, 5, TransitionKind::VersionDeleted, 1),
-            alias(6, "champion", 1, 0),
-        ];
-        let Err(Error::Invalid(violations)) = rollback(&group, &[]) else {
-            panic!()
-        };
-        assert_eq!(violations[0].field, "transition_id");
-    }
-}
+mod tests;

@@ -133,7 +133,7 @@ pub(super) async fn record(
 
 const COLUMNS: &str = "id, COALESCE(group_id, id), kind, name, model_uid, version, from_stage, to_stage, alias, \
     from_version, from_name, principal, principal_verified, created_ms, comment, COALESCE(rollback_of, 0), \
-    COALESCE((SELECT MIN(r.id) FROM transitions r WHERE r.rollback_of = t.id), 0)";
+    COALESCE((SELECT MAX(r.id) FROM transitions r WHERE r.rollback_of = t.id), 0)";
 
 fn read(row: &Row) -> Result<Transition> {
     let code = row.int(2)?;
@@ -233,39 +233,43 @@ pub(super) async fn group(conn: &mut Conn, workspace: &str, group_id: i64) -> Re
         .collect()
 }
 
-/// The first entry after the group that stands in the way of taking `entry` back, or one that does not.
-pub(super) async fn next_about(
+/// What stands in the way of taking `entry` back: the latest entry after `after` that is in force and changed the same stage
+/// or alias, and the latest that deleted what would come back.
+///
+/// Looks at the newest entry about the stage or alias first. If that one took back one after `after`, all from there on
+/// cancels out, for it was allowed only because what lay between was taken back too: the search goes on before it. So the
+/// database passes once over what was changed since, and at most two entries leave it.
+pub(super) async fn in_the_way(
     conn: &mut Conn,
     workspace: &str,
     entry: &Transition,
     after: i64,
-) -> Result<Option<Transition>> {
-    let (stage, alias) = (TransitionKind::Stage.code(), TransitionKind::Alias.code());
-    let (version_deleted, model_deleted) = (
-        TransitionKind::VersionDeleted.code(),
-        TransitionKind::ModelDeleted.code(),
-    );
-    let about = match entry.kind {
-        TransitionKind::Alias => {
-            format!("(kind = {alias} AND alias = $5) OR (kind = {version_deleted} AND version = $4)")
+) -> Result<Vec<Transition>> {
+    let mut args = args![workspace, entry.model_uid.as_str(), after].to_vec();
+    let (kind, same) = match &entry.alias {
+        Some(alias) => {
+            args.extend(args![entry.from_version, alias.as_str()]);
+            (TransitionKind::Alias, "t.alias = $5")
         }
-        _ => format!("(kind IN ({stage}, {version_deleted}) AND version = $4 AND CAST($5 AS TEXT) IS NULL)"),
+        None => {
+            args.push(Arg::from(entry.version));
+            (TransitionKind::Stage, "t.version = $4")
+        }
     };
-    let version = if entry.kind == TransitionKind::Alias {
-        entry.from_version
-    } else {
-        entry.version
-    };
-    let sql = format!(
-        "SELECT {COLUMNS} FROM transitions t WHERE workspace = $1 AND model_uid = $2 AND id > $3 \
-         AND ({about} OR kind = {model_deleted}) ORDER BY id LIMIT 1"
+    let since = "SELECT t.id FROM transitions t WHERE t.workspace = $1 AND t.model_uid = $2 AND t.id > $3";
+    let change = format!("{since} AND t.kind = {} AND {same}", kind.code());
+    let deletion = format!(
+        "{since} AND (t.kind = {} OR (t.kind = {} AND t.version = $4))",
+        TransitionKind::ModelDeleted.code(),
+        TransitionKind::VersionDeleted.code()
     );
-    let alias = entry.alias.as_ref().map(AliasName::as_str);
-    let row = conn
-        .query_opt(
-            &sql,
-            &args![workspace, entry.model_uid.as_str(), after, version, alias],
-        )
-        .await?;
-    row.as_ref().map(read).transpose()
+    let newest = "ORDER BY t.id DESC LIMIT 1";
+    let sql = format!(
+        "WITH RECURSIVE top (id, n) AS (SELECT ({change} {newest}), 0 UNION ALL \
+         SELECT ({change} AND t.id < p.rollback_of {newest}), top.n + 1 \
+         FROM top JOIN transitions p ON p.id = top.id WHERE p.rollback_of > $3) \
+         SELECT {COLUMNS} FROM transitions t \
+         WHERE t.id IN ((SELECT top.id FROM top ORDER BY top.n DESC LIMIT 1), ({deletion} {newest}))"
+    );
+    conn.query(&sql, &args).await?.iter().map(read).collect()
 }

@@ -174,7 +174,7 @@ pub(super) async fn rollback(tx: &mut Tx, write: &Write, id: i64, comment: &str)
     let last = group.last().map_or(id, |entry| entry.id);
     let mut later = Vec::new();
     for member in &group {
-        later.extend(ledger::next_about(tx, workspace, member, last).await?);
+        later.extend(ledger::in_the_way(tx, workspace, member, last).await?);
     }
     let changes = registry::rollback(&group, &later)?;
     let Some(model) = model else {

@@ -105,7 +105,8 @@ pub trait MetricStore: Send + Sync + 'static {
     async fn sample_history(&self, workspace: &Workspace, sample: &Sample) -> Result<Vec<StoredPoint>>;
 
     /// What is new in a run's log after `cursor`: at most about `limit` points, by (append, key). A page of points is cut
-    /// only between points, and the cursor it comes with goes on right there. Errors: `NotFound`.
+    /// only between points, and the cursor it comes with goes on right there. A deleted run is read like any other.
+    /// Errors: `NotFound`, also for a run that was purged.
     async fn tail(
         &self,
         workspace: &Workspace,

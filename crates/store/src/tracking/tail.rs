@@ -28,15 +28,21 @@ const MAX_WINDOW: i64 = 4096;
 const MAX_CHANGES: i64 = 100;
 
 /// A place in what a watcher of a run has seen: points up to `seq` (of that append those up to `key`, of that key those
-/// up to `index`), and changes up to `change`. Its text form is opaque to clients.
+/// up to `index`), changes up to `change`, and whether the run was in the bin then. Its text form is opaque to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RunCursor {
     seq: i64,
     key: i64,
     index: i64,
     change: i64,
+    /// Told apart from other changes: an experiment takes its runs to the bin and back without a change of each.
+    is_deleted: bool,
     begun: bool,
 }
+
+/// How the text form begins: of a run that was active, and of one in the bin.
+const ACTIVE: &str = "r1.";
+const DELETED: &str = "d1.";
 
 /// The key that comes after all others: an append that was seen whole.
 const WHOLE: i64 = i64::MAX;
@@ -53,7 +59,11 @@ impl RunCursor {
                 "is not a cursor that this server made; watch without one",
             )
         };
-        let rest = text.strip_prefix("r1.").ok_or_else(refuse)?;
+        let (rest, is_deleted) = match (text.strip_prefix(ACTIVE), text.strip_prefix(DELETED)) {
+            (Some(rest), _) => (rest, false),
+            (_, Some(rest)) => (rest, true),
+            _ => return Err(refuse()),
+        };
         let numbers: Vec<i64> = rest
             .split('.')
             .map(str::parse)
@@ -65,6 +75,7 @@ impl RunCursor {
                 key: WHOLE,
                 index: 0,
                 change,
+                is_deleted,
                 begun: true,
             }),
             [seq, change, key, index] if seq >= 0 && change >= 0 => Ok(Self {
@@ -72,6 +83,7 @@ impl RunCursor {
                 key,
                 index,
                 change,
+                is_deleted,
                 begun: true,
             }),
             _ => Err(refuse()),
@@ -85,9 +97,10 @@ impl RunCursor {
 
 impl fmt::Display for RunCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let begin = if self.is_deleted { DELETED } else { ACTIVE };
         match self.key {
-            WHOLE => write!(f, "r1.{}.{}", self.seq, self.change),
-            key => write!(f, "r1.{}.{}.{key}.{}", self.seq, self.change, self.index),
+            WHOLE => write!(f, "{begin}{}.{}", self.seq, self.change),
+            key => write!(f, "{begin}{}.{}.{key}.{}", self.seq, self.change, self.index),
         }
     }
 }
@@ -97,10 +110,8 @@ impl fmt::Display for RunCursor {
 pub struct Tail {
     /// New points, by append.
     pub points: Vec<StoredPoint>,
-    /// Whether the run's own fields, params or tags changed; always at the beginning.
+    /// Whether the run's own fields, params or tags changed, or it went to the bin or came back; always at the beginning.
     pub changed: bool,
-    /// Whether the run is deleted.
-    pub is_deleted: bool,
     /// Where to go on.
     pub cursor: RunCursor,
     /// Whether this was everything there is now.
@@ -143,11 +154,12 @@ impl SqlTracking {
             };
             let new = changes::after(&mut conn, cursor.change, filter, MAX_CHANGES).await?;
             cursor.change = new.next;
-            !new.changes.is_empty()
+            !new.changes.is_empty() || state.is_deleted != cursor.is_deleted
         } else {
             cursor.change = changes::head(&mut conn).await?;
             true
         };
+        cursor.is_deleted = state.is_deleted;
         cursor.begun = true;
         let keys = self.wanted(&mut conn, keys).await?;
         let (placed, is_end) = read(&mut conn, &state, &mut cursor, keys.as_deref(), limit.max(1)).await?;
@@ -166,7 +178,6 @@ impl SqlTracking {
         Ok(Tail {
             points,
             changed,
-            is_deleted: state.is_deleted,
             cursor,
             is_end,
         })

@@ -163,6 +163,8 @@ async fn deleted_and_foreign_runs_refuse() {
             });
             let foreign = under.store.log_batch(write_there, &run, batch(vec![])).await;
             assert_eq!(reason(foreign), Reason::ResourceNotFound);
+            let cursor = RunCursor::default();
+            let active = under.store.tail(&ws(), &run, cursor, &[], 9).await.unwrap();
             let id = run.to_string();
             under
                 .db
@@ -187,14 +189,14 @@ async fn deleted_and_foreign_runs_refuse() {
             let stream = under.store.open_stream(&ws(), &run, "s").await;
             assert_eq!(stream.unwrap_err().reason(), Reason::RunNotActive);
             assert_eq!(under.history(&run, "a", HistoryOrder::Time, 9).await.len(), 1);
-            assert!(
-                under
-                    .store
-                    .tail(&ws(), &run, RunCursor::default(), &[], 9)
-                    .await
-                    .unwrap()
-                    .is_deleted
-            );
+            // As when its experiment is deleted: no change of its own tells of it, yet the tail does, once.
+            let mut cursor = active.cursor;
+            for changed in [true, false] {
+                let tail = under.store.tail(&ws(), &run, cursor, &[], 9).await.unwrap();
+                assert_eq!((tail.changed, tail.points.len()), (changed, 0));
+                cursor = RunCursor::parse(&tail.cursor.to_string()).unwrap();
+                assert_eq!(cursor, tail.cursor);
+            }
         })
     })
     .await;
@@ -398,7 +400,7 @@ async fn a_cursor_ahead_of_the_log_is_out_of_range() {
                 let error = under.store.tail(&ws(), &run, cursor, &[], 9).await.unwrap_err();
                 assert_eq!(error.reason(), Reason::CursorExpired, "{text}");
             }
-            for text in ["x", "r1.", "r1.1", "r1.-1.0", "r1.1.2.3.4.5", "r2.1.1"] {
+            for text in ["x", "r1.", "r1.1", "r1.-1.0", "r1.1.2.3.4.5", "r2.1.1", "d1.1"] {
                 assert!(RunCursor::parse(text).is_err(), "{text}");
             }
         })

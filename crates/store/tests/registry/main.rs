@@ -9,6 +9,7 @@ mod history;
 mod models;
 mod moves;
 mod promotion;
+mod rollbacks;
 mod versions;
 
 use std::{sync::Arc, time::Duration};

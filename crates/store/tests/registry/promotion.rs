@@ -334,6 +334,13 @@ async fn going_back_is_for_what_was_let_in_before() {
                 .unwrap();
             let refused = store.rollback(by("bob", 4), left, String::new()).await;
             assert_eq!(unmet(refused).len(), 2, "it was there before the rule");
+            let further = go(&store, "churn", old, Stage::None, false, 5).await.transitions[0].id;
+            store
+                .rollback(by("bob", 6), further, String::new())
+                .await
+                .unwrap();
+            let refused = store.rollback(by("bob", 7), left, String::new()).await;
+            assert_eq!(unmet(refused).len(), 2, "nothing but the rule is in the way");
 
             let v = ready(&store, "churn", "c1", &[]).await;
             judge(&store, "churn", v, "c1", 0.95).await;
@@ -343,6 +350,12 @@ async fn going_back_is_for_what_was_let_in_before() {
             assert_eq!(unmet(promote(&store, "churn", v).await).len(), 1);
             let back = store.rollback(by("bob", 13), left, String::new()).await.unwrap();
             assert_eq!(back[0].stages.unwrap().1, Stage::Production);
+            store
+                .rollback(by("bob", 14), back[0].id, String::new())
+                .await
+                .unwrap();
+            let again = store.rollback(by("bob", 15), left, String::new()).await.unwrap();
+            assert_eq!(again[0].stages.unwrap().1, Stage::Production);
         })
     })
     .await;

@@ -8,7 +8,11 @@ mod watches;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use lodeway_domain::time::{ManualClock, Timestamp};
+use lodeway_domain::{
+    Caller,
+    caller::Workspace,
+    time::{ManualClock, Timestamp},
+};
 use lodeway_proto::tracking::v1::{self as pb, tracking_service_client::TrackingServiceClient};
 use lodeway_rpc::{
     Tasks, Transport, access,
@@ -19,7 +23,7 @@ use lodeway_rpc::{
 };
 use lodeway_store::{
     sql::{Db, DbOptions, StoreUrl},
-    tracking::SqlTracking,
+    tracking::{Outcome, PurgeFilter, PurgeStore as _, SqlTracking, Write},
 };
 use lodeway_tracking::{Peers, Tracking, TrackingConfig};
 use tonic::{Code, Status, service::Routes};
@@ -31,6 +35,7 @@ type Client = TrackingServiceClient<Transport>;
 struct Bench {
     _folder: tempfile::TempDir,
     db: Db,
+    store: SqlTracking,
     tasks: Tasks,
     routes: Layered,
     client: Client,
@@ -40,12 +45,24 @@ impl Bench {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = StoreUrl::Sqlite(folder.path().join("tracking.db"));
+        Self::over(folder, url).await
+    }
+
+    /// One over each engine, with nothing in it.
+    async fn on_both() -> [Self; 2] {
+        let postgres = tokio::task::spawn_blocking(lodeway_testkit::postgres::database);
+        let url = StoreUrl::parse(&postgres.await.unwrap().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        [Self::new().await, Self::over(folder, url).await]
+    }
+
+    async fn over(folder: tempfile::TempDir, url: StoreUrl) -> Self {
         let db = Db::open(&url, "tracking", DbOptions::default()).await.unwrap();
         let start = Timestamp::from_millis(START);
         let store = SqlTracking::open(db.clone(), start).await.unwrap();
         let (tasks, clock) = (Tasks::new(), Arc::new(ManualClock::at(start)));
         let service = Tracking::new(
-            Arc::new(store),
+            Arc::new(store.clone()),
             Peers::default(),
             TrackingConfig::default(),
             clock,
@@ -59,6 +76,7 @@ impl Bench {
         Self {
             _folder: folder,
             db,
+            store,
             tasks,
             routes,
             client,
@@ -86,8 +104,12 @@ impl Bench {
     }
 
     async fn run(&self) -> String {
+        self.run_of("0").await
+    }
+
+    async fn run_of(&self, experiment: &str) -> String {
         let request = pb::CreateRunRequest {
-            experiment_id: "0".to_owned(),
+            experiment_id: experiment.to_owned(),
             ..Default::default()
         };
         self.api()
@@ -115,6 +137,36 @@ impl Bench {
             ..Default::default()
         };
         self.api().delete_run(request).await.unwrap();
+    }
+
+    async fn restore(&self, run: &str) {
+        let request = pb::RestoreRunRequest {
+            run_id: run.to_owned(),
+            ..Default::default()
+        };
+        self.api().restore_run(request).await.unwrap();
+    }
+
+    async fn experiment(&self) -> String {
+        let request = pb::CreateExperimentRequest {
+            name: "watched".to_owned(),
+            ..Default::default()
+        };
+        let made = self.api().create_experiment(request).await.unwrap().into_inner();
+        made.experiment.unwrap().experiment_id
+    }
+
+    /// Removes for good what is in the bin, as a purge does with its rows.
+    async fn purge(&self) {
+        let caller = Arc::new(Caller::anonymous());
+        let now = Timestamp::from_millis(START);
+        let write = Write::new(caller, "Purge", None, Vec::new, now, Vec::clone);
+        let plan = self.store.mark_purge(&write, PurgeFilter::default(), 100).await;
+        let Outcome::Done(plan) = plan.unwrap() else {
+            panic!("no request id")
+        };
+        let workspace = Workspace::default();
+        self.store.finish_purge(&workspace, &plan.items).await.unwrap();
     }
 
     async fn history(&self, run: &str, key: &str) -> Vec<pb::Metric> {

@@ -29,6 +29,13 @@ fn steps(message: &pb::WatchRunResponse) -> Vec<i64> {
         .collect()
 }
 
+/// The state of the run that the next message tells, which brings no points.
+async fn state(watch: &mut Streaming<pb::WatchRunResponse>) -> pb::LifecycleStage {
+    let message = next(watch).await.unwrap();
+    assert!(message.points.is_empty());
+    message.run.unwrap().lifecycle_stage()
+}
+
 #[tokio::test]
 async fn a_watcher_sees_what_was_and_what_comes_and_goes_on_from_any_cursor() {
     let bench = Bench::new().await;
@@ -86,20 +93,79 @@ async fn changes_of_the_run_come_with_the_run() {
 }
 
 #[tokio::test]
-async fn a_deleted_run_an_unknown_one_and_a_bad_cursor_end_the_watch() {
+async fn a_run_is_watched_over_its_deletion_until_it_is_purged() {
+    for bench in Bench::on_both().await {
+        let run = bench.run().await;
+        bench.log(&run, vec![metric("a", 1.0, 1)]).await;
+        let mut stream = watch(&bench, &run, "", &[]).await;
+        assert_eq!(steps(&next(&mut stream).await.unwrap()), [1]);
+        bench.delete(&run).await;
+        assert_eq!(state(&mut stream).await, pb::LifecycleStage::Deleted);
+
+        // One that begins now sees the same.
+        let mut late = watch(&bench, &run, "", &[]).await;
+        let first = next(&mut late).await.unwrap();
+        assert_eq!(steps(&first), [1]);
+        assert_eq!(first.run.unwrap().lifecycle_stage(), pb::LifecycleStage::Deleted);
+        // Beyond the time after which it looks by itself.
+        let silence = tokio::time::timeout(Duration::from_millis(1_500), late.message()).await;
+        assert!(silence.is_err(), "{silence:?}");
+
+        bench.restore(&run).await;
+        let mut again = watch(&bench, &run, &first.cursor, &[]).await;
+        for stream in [&mut stream, &mut late, &mut again] {
+            assert_eq!(state(stream).await, pb::LifecycleStage::Active);
+        }
+        bench.log(&run, vec![metric("a", 2.0, 2)]).await;
+        for stream in [&mut stream, &mut late, &mut again] {
+            assert_eq!(steps(&next(stream).await.unwrap()), [2]);
+        }
+
+        bench.delete(&run).await;
+        assert_eq!(state(&mut stream).await, pb::LifecycleStage::Deleted);
+        bench.purge().await;
+        let end = next(&mut stream).await.unwrap_err();
+        assert_eq!(
+            (end.code(), &*reason(&end)),
+            (Code::NotFound, "RESOURCE_NOT_FOUND")
+        );
+        assert!(stream.message().await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_goes_and_comes_with_its_experiment_is_seen_to() {
+    for bench in Bench::on_both().await {
+        let experiment_id = bench.experiment().await;
+        let run = bench.run_of(&experiment_id).await;
+        let mut stream = watch(&bench, &run, "", &[]).await;
+        let first = next(&mut stream).await.unwrap();
+        let request = pb::DeleteExperimentRequest {
+            experiment_id: experiment_id.clone(),
+            ..Default::default()
+        };
+        bench.api().delete_experiment(request).await.unwrap();
+        // Also by one that was away meanwhile.
+        let mut away = watch(&bench, &run, &first.cursor, &[]).await;
+        for stream in [&mut stream, &mut away] {
+            assert_eq!(state(stream).await, pb::LifecycleStage::Deleted);
+        }
+        let request = pb::RestoreExperimentRequest {
+            experiment_id,
+            ..Default::default()
+        };
+        bench.api().restore_experiment(request).await.unwrap();
+        for stream in [&mut stream, &mut away] {
+            assert_eq!(state(stream).await, pb::LifecycleStage::Active);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_run_and_a_bad_cursor_end_the_watch() {
     let bench = Bench::new().await;
     let run = bench.run().await;
     bench.log(&run, vec![metric("a", 1.0, 1)]).await;
-    let mut stream = watch(&bench, &run, "", &[]).await;
-    assert_eq!(steps(&next(&mut stream).await.unwrap()), [1]);
-    bench.delete(&run).await;
-    let end = loop {
-        match next(&mut stream).await {
-            Ok(message) => assert!(message.points.is_empty()),
-            Err(status) => break status,
-        }
-    };
-    assert_eq!(reason(&end), "RUN_NOT_ACTIVE");
     let ask = |run: &str, cursor: &str| pb::WatchRunRequest {
         run_id: run.into(),
         cursor: cursor.into(),

@@ -117,7 +117,7 @@ class Transition(google.protobuf.message.Message):
     rollback_of: builtins.int
     """The entry whose effect this one takes back; 0: none."""
     rolled_back_by: builtins.int
-    """The entry that took this one back; 0: none."""
+    """The latest entry that took this one back; 0: none. If that one is taken back too, this one is in force again."""
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When, to the millisecond."""

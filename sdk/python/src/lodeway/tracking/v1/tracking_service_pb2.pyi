@@ -1191,7 +1191,7 @@ class WatchRunResponse(google.protobuf.message.Message):
 
     @property
     def run(self) -> lodeway.tracking.v1.run_pb2.Run:
-        """The run as it is now, if its own fields, params or tags changed (metrics left out)."""
+        """The run as it is now, if its own fields, params or tags changed or it was deleted or restored (metrics left out)."""
 
     def __init__(
         self,

@@ -371,7 +371,8 @@ class TrackingServiceServicer(object):
 
     def WatchRun(self, request, context):
         """Pushes what is new in a run: points and changes of its state, from a cursor on. A broken connection loses nothing:
-        open again with the last cursor received.
+        open again with the last cursor received. Goes on while the run is deleted, for it may be restored; ends with NOT_FOUND
+        once it is purged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

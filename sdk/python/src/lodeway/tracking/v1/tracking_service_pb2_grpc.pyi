@@ -167,7 +167,8 @@ class TrackingServiceStub:
         lodeway.tracking.v1.tracking_service_pb2.WatchRunResponse,
     ]
     """Pushes what is new in a run: points and changes of its state, from a cursor on. A broken connection loses nothing:
-    open again with the last cursor received.
+    open again with the last cursor received. Goes on while the run is deleted, for it may be restored; ends with NOT_FOUND
+    once it is purged.
     """
 
     SearchDatasets: grpc.UnaryUnaryMultiCallable[
@@ -392,7 +393,8 @@ class TrackingServiceAsyncStub:
         lodeway.tracking.v1.tracking_service_pb2.WatchRunResponse,
     ]
     """Pushes what is new in a run: points and changes of its state, from a cursor on. A broken connection loses nothing:
-    open again with the last cursor received.
+    open again with the last cursor received. Goes on while the run is deleted, for it may be restored; ends with NOT_FOUND
+    once it is purged.
     """
 
     SearchDatasets: grpc.aio.UnaryUnaryMultiCallable[
@@ -661,7 +663,8 @@ class TrackingServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[lodeway.tracking.v1.tracking_service_pb2.WatchRunResponse], collections.abc.AsyncIterator[lodeway.tracking.v1.tracking_service_pb2.WatchRunResponse]]:
         """Pushes what is new in a run: points and changes of its state, from a cursor on. A broken connection loses nothing:
-        open again with the last cursor received.
+        open again with the last cursor received. Goes on while the run is deleted, for it may be restored; ends with NOT_FOUND
+        once it is purged.
         """
 
     @abc.abstractmethod
