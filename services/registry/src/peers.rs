@@ -122,6 +122,14 @@ impl Peers {
         })
     }
 
+    /// Refuses a run that tracking does not know. One that cannot be asked about is taken: tracking hears of it later.
+    pub(crate) async fn check_run(&self, cx: &CallContext, run_id: &RunId) -> Result<()> {
+        match tokio::time::timeout(RECORD_TIMEOUT, self.run_artifacts(cx, run_id)).await {
+            Ok(Err(error)) if !is_passing(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Tells tracking of a reference; the same event twice changes nothing.
     pub(crate) async fn record(&self, event_id: &str, reference: &Reference) -> Result<()> {
         let cx = own_context(&reference.workspace);

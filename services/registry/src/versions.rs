@@ -2,6 +2,7 @@
 
 use lodeway_domain::{
     Error, ResourceKind, Result,
+    id::RunId,
     page::Page,
     registry::{DigestState, ModelName, ModelRef, ModelVersion, NewVersion, Stage, Tags, is_prompt},
 };
@@ -22,9 +23,9 @@ impl Registry {
     ) -> Result<ModelVersion> {
         let write = self.write(cx, repeat);
         // A repetition gets its answer even if the run is gone since.
-        if ModelRef::is_meant(&said.source)
-            && let Some(before) = self.store.created_before(&write).await?
-        {
+        let is_asked_about =
+            ModelRef::is_meant(&said.source) || said.run_id.is_some() || said.model_id.is_some();
+        if is_asked_about && let Some(before) = self.store.created_before(&write).await? {
             return Ok(before.version);
         }
         let new = self.located(cx, said).await?;
@@ -53,6 +54,7 @@ impl Registry {
                 ..said
             });
         }
+        let made_by = self.vouched(cx, &said).await?;
         let Source {
             artifact_uri,
             run_id,
@@ -67,12 +69,30 @@ impl Registry {
         };
         Ok(NewVersion {
             artifact_uri,
-            run_id,
+            run_id: run_id.or(made_by),
             model_id,
             digest_state,
             source_unchecked: is_unchecked,
             ..said
         })
+    }
+
+    /// Has tracking, if there is one, vouch for the model and the run that the caller named besides the source; gives the
+    /// run that made the model. A run that tracking does not know is taken if the caller allows for that.
+    async fn vouched(&self, cx: &CallContext, said: &NewVersion) -> Result<Option<RunId>> {
+        if self.peers.tracking.is_none() {
+            return Ok(None);
+        }
+        let made_by = match &said.model_id {
+            Some(model_id) => self.peers.logged_model(cx, model_id).await?.run_id,
+            None => None,
+        };
+        if let Some(run_id) = &said.run_id
+            && !said.source_unchecked
+        {
+            self.peers.check_run(cx, run_id).await?;
+        }
+        Ok(made_by)
     }
 
     /// Where the files of a version are. A source that tracking does not know stands for itself if that is allowed.

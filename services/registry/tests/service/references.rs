@@ -122,6 +122,85 @@ async fn unknown_sources_are_taken_and_marked_if_that_is_allowed() {
 }
 
 #[tokio::test]
+async fn a_model_that_tracking_does_not_know_is_refused() {
+    let peer = knowing_peer();
+    let bench = Bench::with(peer.tracking()).await;
+    bench.model("churn").await;
+    for allow_unknown_source in [false, true] {
+        for source in ["s3://b/x", "models:/m-1", "models:/m-9", "runs:/r1/model"] {
+            let unknown = wire::CreateModelVersionRequest {
+                model_id: "m-9".into(),
+                run_id: "r1".into(),
+                allow_unknown_source,
+                ..from(source)
+            };
+            let status = bench.create(unknown).await.unwrap_err();
+            refused(&status, Code::NotFound, "RESOURCE_NOT_FOUND");
+            assert!(status.message().contains("m-9"), "{status:?}");
+        }
+    }
+    let known = wire::CreateModelVersionRequest {
+        model_id: "m-1".into(),
+        request_id: request_id(1),
+        ..plain("churn")
+    };
+    let made = bench.create(known.clone()).await.unwrap();
+    assert_eq!(
+        (
+            made.version,
+            &*made.model_id,
+            &*made.run_id,
+            made.source_unchecked
+        ),
+        (1, "m-1", "r1", false),
+        "the run is the one that made the model"
+    );
+    let told = arrived(&peer, 1).await;
+    assert_eq!((&*told[0].model_id, &*told[0].run_id), ("m-1", "r1"));
+
+    peer.script(|s| s.failure = Some(Code::Unavailable));
+    let later = wire::CreateModelVersionRequest {
+        request_id: String::new(),
+        ..known.clone()
+    };
+    assert_eq!(
+        bench.create(later).await.unwrap_err().code(),
+        Code::Unavailable,
+        "nobody vouched for the model"
+    );
+    assert_eq!(bench.create(known).await.unwrap(), made, "repeated");
+}
+
+#[tokio::test]
+async fn a_run_that_tracking_does_not_know_is_refused_unless_that_is_allowed() {
+    let peer = knowing_peer();
+    let bench = Bench::with(peer.tracking()).await;
+    bench.model("churn").await;
+    let unknown = wire::CreateModelVersionRequest {
+        run_id: "r9".into(),
+        ..plain("churn")
+    };
+    let status = bench.create(unknown.clone()).await.unwrap_err();
+    refused(&status, Code::NotFound, "RESOURCE_NOT_FOUND");
+    let allowed = wire::CreateModelVersionRequest {
+        allow_unknown_source: true,
+        ..unknown
+    };
+    let made = bench.create(allowed.clone()).await.unwrap();
+    assert_eq!((&*made.run_id, made.source_unchecked), ("r9", false));
+    let of_known_model = wire::CreateModelVersionRequest {
+        source: "models:/m-1".into(),
+        model_id: "m-1".into(),
+        ..allowed
+    };
+    let made = bench.create(of_known_model).await.unwrap();
+    assert_eq!(
+        (&*made.run_id, &*made.artifact_uri, made.source_unchecked),
+        ("r9", "s3://b/1/models/m-1", false)
+    );
+}
+
+#[tokio::test]
 async fn a_registry_alone_accepts_sources_unchecked() {
     let bench = Bench::alone().await;
     bench.model("churn").await;
@@ -251,6 +330,7 @@ async fn what_tracking_refuses_for_good_is_dropped() {
     peer.script(|s| s.failure = Some(Code::InvalidArgument));
     let with_run = wire::CreateModelVersionRequest {
         run_id: "unheard-of".into(),
+        allow_unknown_source: true,
         ..plain("churn")
     };
     bench.create(with_run).await.unwrap();

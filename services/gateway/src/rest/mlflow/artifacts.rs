@@ -1,6 +1,12 @@
 //! Files: the artifact proxy, run artifacts, and uploads in parts.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use axum::{body::Body, response::IntoResponse};
 use futures::TryStreamExt as _;
@@ -13,7 +19,7 @@ use super::{
     Answer, Ask, Call, Route,
     body::{Field, Kind, Message, blank},
     delete, done,
-    error::RestError,
+    error::{INCOMPLETE, RestError},
     get, post, put, reply,
     runs::{self, no_run, run_of},
     source::check_path,
@@ -326,16 +332,22 @@ async fn upload(call: Call) -> Answer {
         .headers
         .get(header::CONTENT_LENGTH)
         .and_then(|v| v.to_str().ok()?.parse().ok());
-    let content = call
-        .body
-        .into_data_stream()
-        .map_err(|_| Status::cancelled("the upload broke off; send it again"));
+    // Whoever writes the bytes hears of a mistake of the caller's, which is no fault of this server.
+    let broke_off = Arc::new(AtomicBool::new(false));
+    let mark = broke_off.clone();
+    let content = call.body.into_data_stream().map_err(move |_| {
+        mark.store(true, Ordering::Relaxed);
+        Status::invalid_argument(INCOMPLETE)
+    });
     let put = ask
         .edge
         .bytes
         .put(&ask.cx, PROXY_ROOT, &path, size, Box::pin(content))
         .await;
-    put.map_err(|s| ask.fail(&s))?;
+    put.map_err(|s| match broke_off.load(Ordering::Relaxed) {
+        true => RestError::incomplete(),
+        false => ask.fail(&s),
+    })?;
     done()
 }
 

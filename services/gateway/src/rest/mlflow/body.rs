@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     error::RestError,
+    misfit::{self, Misfit},
     query::{INVALID_BOOL, Query},
 };
 
@@ -114,7 +115,7 @@ pub(crate) fn read<T: Message>(
         return checked(message, Source::Body);
     }
     let object = object_of(body)?;
-    match serde_json::from_value(Value::Object(object.clone())) {
+    match T::deserialize(&object) {
         Ok(message) => checked(message, Source::Body),
         Err(e) => Err(explain::<T>(&object, &e.to_string())),
     }
@@ -144,20 +145,28 @@ pub(crate) fn content_type(method: &Method, headers: &HeaderMap) -> Result<(), R
 }
 
 /// The body as an object. What is no JSON counts as empty; a text that holds JSON is read twice.
-fn object_of(body: &[u8]) -> Result<Map<String, Value>, RestError> {
+fn object_of(body: &[u8]) -> Result<Value, RestError> {
     let wrong = || RestError::invalid("The request body must be a JSON object.");
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(Value::String(text)) => match serde_json::from_str(&text) {
-            Ok(Value::Object(object)) => Ok(object),
+    match json_of(body) {
+        Some(object @ Value::Object(_)) => Ok(object),
+        Some(Value::String(text)) => match json_of(text.as_bytes()) {
+            Some(object @ Value::Object(_)) => Ok(object),
             _ => Err(wrong()),
         },
-        Ok(Value::Null) | Err(_) => Ok(Map::new()),
-        Ok(_) => Err(wrong()),
+        None | Some(Value::Null) => Ok(Value::Object(Map::new())),
+        Some(_) => Err(wrong()),
     }
 }
 
-fn as_json<T: Message>(query: &Query) -> Map<String, Value> {
+/// Reads JSON; numbers that are none are marked instead of making all of it unreadable.
+fn json_of(text: &[u8]) -> Option<Value> {
+    if let Ok(value) = serde_json::from_slice(text) {
+        return Some(value);
+    }
+    serde_json::from_slice(&misfit::with_marks(text)?).ok()
+}
+
+fn as_json<T: Message>(query: &Query) -> Value {
     let mut object = Map::new();
     for field in T::FIELDS {
         let values = query.all(field.name);
@@ -165,11 +174,13 @@ fn as_json<T: Message>(query: &Query) -> Map<String, Value> {
         let value = match (values.first(), field.kind) {
             (None, _) => continue,
             (_, Kind::Array | Kind::Texts) => Value::Array(values.iter().map(text).collect()),
+            (Some(first), Kind::Bool) if first.eq_ignore_ascii_case("true") => Value::Bool(true),
+            (Some(first), Kind::Bool) if first.eq_ignore_ascii_case("false") => Value::Bool(false),
             (Some(first), _) => text(first),
         };
         object.insert(field.name.to_owned(), value);
     }
-    object
+    Value::Object(object)
 }
 
 fn checked<T: Message>(message: T, source: Source) -> Result<T, RestError> {
@@ -184,8 +195,9 @@ fn checked<T: Message>(message: T, source: Source) -> Result<T, RestError> {
     Ok(message)
 }
 
-/// Says which field of a body that does not fit is wrong; `fault` is what the parser said, if no field is.
-fn explain<T: Message>(object: &Map<String, Value>, fault: &str) -> RestError {
+/// Says which field of an object that does not fit is wrong; `fault` is what the parser said, if no field is.
+fn explain<T: Message>(object: &Value, fault: &str) -> RestError {
+    let misfit = misfit::find::<T>(object).filter(|misfit| !misfit.path.is_empty());
     for field in T::FIELDS {
         let mut value = object.get(field.name);
         if field.name == "run_id" && value.is_none_or(Value::is_null) {
@@ -198,20 +210,44 @@ fn explain<T: Message>(object: &Map<String, Value>, fault: &str) -> RestError {
                 return missing_value(field.name);
             }
             Some(value) if !field.kind.accepts(field.name, value) => {
-                return RestError::invalid(invalid_value(
-                    field.name,
-                    &value.to_string(),
-                    &format!(" Hint: Value was of type '{}'.", type_name(value)),
-                ));
+                return wrong_type(field.name, value);
             }
             Some(value) => {
                 if let Some(path) = missing_in_entries(field.name, field.entries, value) {
                     return missing_value(&path);
                 }
+                if let Some(misfit) = misfit.as_ref().filter(|misfit| misfit.field() == field.name) {
+                    return unfit(misfit);
+                }
             }
         }
     }
-    RestError::invalid(format!("Invalid value in the request body: {fault}"))
+    match misfit {
+        Some(misfit) => unfit(&misfit),
+        None => RestError::invalid(format!("Invalid value in the request body: {fault}")),
+    }
+}
+
+/// The error for a value that does not fit its type.
+fn unfit(misfit: &Misfit<'_>) -> RestError {
+    let is_type = ["invalid type", "not a number", "not a whole number"]
+        .iter()
+        .any(|start| misfit.why.starts_with(start));
+    if is_type || misfit::marked(misfit.value).is_some() {
+        return wrong_type(&misfit.path, misfit.value);
+    }
+    let why = format!(" Hint: {}.", misfit.why);
+    RestError::invalid(invalid_value(&misfit.path, &misfit.value.to_string(), &why))
+}
+
+fn wrong_type(path: &str, value: &Value) -> RestError {
+    if let Some(number) = misfit::marked(value) {
+        let why =
+            " Hint: Write infinities as \"Infinity\" and \"-Infinity\", and what is no number as \"NaN\".";
+        return RestError::invalid(invalid_value(path, number, why));
+    }
+    let why = format!(" Hint: Value was of type '{}'.", type_name(value));
+    RestError::invalid(invalid_value(path, &value.to_string(), &why))
 }
 
 fn missing_in_entries(name: &str, keys: &[&str], value: &Value) -> Option<String> {
@@ -326,6 +362,11 @@ mod tests {
             Some("twice")
         );
         assert_eq!(
+            post(r#"{"name":"a","unknown":1e400}"#).unwrap().name.as_deref(),
+            Some("a"),
+            "what nobody reads may be anything"
+        );
+        assert_eq!(
             post(r#"{"name":"a","name":"b"}"#).unwrap().name.as_deref(),
             Some("b")
         );
@@ -369,6 +410,30 @@ mod tests {
                 r#"{"name":"a","archive":"x","tags":[{}]}"#,
                 "Missing value for required parameter 'tags[0].key'.",
             ),
+            (
+                r#"{"name":"a","tags":[{"key":"k"},{"key":"k","value":5}]}"#,
+                "Invalid value 5 for parameter 'tags[1].value' supplied: Hint: Value was of type 'int'.",
+            ),
+            (
+                r#"{"name":"a","tags":["x"]}"#,
+                "Missing value for required parameter 'tags[0].key'.",
+            ),
+            (
+                r#"{"name":"a","step":9223372036854775808}"#,
+                "Invalid value 9223372036854775808 for parameter 'step' supplied: Hint: out of range.",
+            ),
+            (
+                r#"{"name":"a","step":1e400}"#,
+                "Invalid value 1e400 for parameter 'step' supplied: Hint: Write infinities",
+            ),
+            (
+                r#"{"name":"a","tags":[{"key":"k","value":NaN}]}"#,
+                "Invalid value NaN for parameter 'tags[0].value' supplied: Hint: Write infinities",
+            ),
+            (
+                r#""{\"name\":\"a\",\"step\":-1e999}""#,
+                "Invalid value -1e999 for parameter 'step' supplied",
+            ),
             ("[]", "must be a JSON object"),
         ] {
             let told = post(body).unwrap_err();
@@ -396,6 +461,11 @@ mod tests {
             get("name=a&step=x")
                 .unwrap_err()
                 .contains("Invalid value \"x\" for parameter 'step' supplied")
+        );
+        assert!(
+            get("name=a&archive=true&step=x")
+                .unwrap_err()
+                .contains("for parameter 'step' supplied")
         );
         assert!(
             get("step=3")

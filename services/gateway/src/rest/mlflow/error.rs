@@ -59,6 +59,9 @@ impl Code {
     }
 }
 
+/// What is said of a body that did not come whole.
+pub(crate) const INCOMPLETE: &str = "the request body ended before it was complete";
+
 /// A failure as it goes to a REST client.
 #[derive(Debug, Clone)]
 pub(crate) struct RestError {
@@ -84,6 +87,11 @@ impl RestError {
 
     pub(crate) fn missing(message: impl Into<String>) -> Self {
         Self::new(Code::ResourceDoesNotExist, message)
+    }
+
+    /// For a body that stopped coming, or whose connection broke off.
+    pub(crate) fn incomplete() -> Self {
+        Self::new(Code::BadRequest, INCOMPLETE)
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {

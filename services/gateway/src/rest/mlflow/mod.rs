@@ -39,6 +39,7 @@ mod logged_models;
 mod logging;
 mod metrics;
 mod misc;
+mod misfit;
 mod model_versions;
 mod paging;
 mod promotion;
@@ -268,10 +269,7 @@ impl Call {
         {
             Ok(body) => Ok(body.to_bytes()),
             Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(RestError::too_large(limit)),
-            Err(_) => Err(RestError::new(
-                error::Code::BadRequest,
-                "the request body ended before it was complete",
-            )),
+            Err(_) => Err(RestError::incomplete()),
         }
     }
 

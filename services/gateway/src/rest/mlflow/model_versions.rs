@@ -183,7 +183,7 @@ impl Message for Create {
 async fn create(mut call: Call) -> Answer {
     let m: Create = call.message().await?;
     let ask = call.ask();
-    let location = m.source.unwrap_or_default();
+    let mut location = m.source.unwrap_or_default();
     if ask
         .edge
         .config
@@ -199,6 +199,7 @@ async fn create(mut call: Call) -> Answer {
     let run_id = m.run_id.unwrap_or_default();
     let model_id = m.model_id.unwrap_or_default();
     if !tags.contains_key(IS_PROMPT) {
+        location = source::canonical(&location);
         source::check(&ask, &location, &run_id, &model_id).await?;
     }
     for (key, value) in &tags {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lodeway_domain::registry::ModelRef;
 use percent_encoding::percent_decode_str;
 
 use super::{
@@ -83,6 +84,16 @@ fn parse(uri: &str) -> Uri<'_> {
     }
 }
 
+/// The URI with its scheme in lower case, as everybody compares it; a plain path stays as it is.
+pub(super) fn canonical(uri: &str) -> String {
+    let scheme = parse(uri).scheme;
+    // A single letter is a drive of Windows.
+    if scheme.len() < 2 {
+        return uri.to_owned();
+    }
+    format!("{}{}", scheme.to_ascii_lowercase(), &uri[scheme.len()..])
+}
+
 /// What MLflow refuses in the artifact location of a new experiment.
 pub(super) fn check_experiment_location(location: &str) -> Result<(), RestError> {
     let uri = parse(location);
@@ -95,7 +106,7 @@ pub(super) fn check_experiment_location(location: &str) -> Result<(), RestError>
     if decoded(uri.query)?.contains("..") {
         return Err(RestError::invalid("Invalid query string"));
     }
-    if location.starts_with("runs:") {
+    if uri.scheme.eq_ignore_ascii_case("runs") {
         return Err(RestError::invalid(format!(
             "Artifact location cannot be a runs:/ URI. Given: '{location}'"
         )));
@@ -103,10 +114,10 @@ pub(super) fn check_experiment_location(location: &str) -> Result<(), RestError>
     Ok(())
 }
 
-/// The location with a local path made absolute; a URI and the empty text stay as they are.
+/// The location with a local path made absolute, and the scheme of a URI in lower case.
 pub(super) fn resolved_location(location: &str, working_dir: &Path) -> Result<String, RestError> {
     if location.is_empty() || !parse(location).scheme.is_empty() {
-        return Ok(location.to_owned());
+        return Ok(canonical(location));
     }
     match working_dir.join(location).to_str() {
         Some(path) => Ok(normal_path(path)),
@@ -120,9 +131,10 @@ pub(super) fn resolved_location(location: &str, working_dir: &Path) -> Result<St
 fn local_path(uri: &str) -> Result<Option<String>, RestError> {
     let parts = parse(uri);
     let is_here = |host: &str| {
+        let host = host.to_ascii_lowercase();
         host.is_empty() || host == "." || host.starts_with("localhost") || host.starts_with("127.0.0.1")
     };
-    match parts.scheme {
+    match parts.scheme.to_ascii_lowercase().as_str() {
         "" => Ok(Some(normal_path(uri))),
         "file" if is_here(parts.host) => decoded(parts.path).map(|path| Some(normal_path(&path))),
         "file" => Err(RestError::new(
@@ -145,7 +157,8 @@ fn inside(path: &str, folder: &str) -> bool {
 /// artifact folder of the run or logged model that the version is made from.
 pub(super) async fn check(ask: &Ask, source: &str, run_id: &str, model_id: &str) -> Result<(), RestError> {
     let Some(path) = local_path(source)? else {
-        return check_remote(source);
+        check_remote(source)?;
+        return check_reference(ask, source, run_id, model_id).await;
     };
     let root = match (model_id, run_id) {
         ("", "") => None,
@@ -170,6 +183,33 @@ pub(super) async fn check(ask: &Ask, source: &str, run_id: &str, model_id: &str)
          parameter has to be specified and the local path has to be contained within the artifact directory of the \
          {what} specified by the {what}_id."
     )))
+}
+
+/// Refuses a source that names a run or logged model nobody knows. MLflow accepts any run as long as the caller names one
+/// besides, so this does too; an explicit `model_id` is checked on its own.
+async fn check_reference(ask: &Ask, source: &str, run_id: &str, model_id: &str) -> Result<(), RestError> {
+    let found = match ModelRef::parse("source", source) {
+        Ok(ModelRef::Run { run_id: named, .. }) if run_id.is_empty() => {
+            runs::fetch(ask, named.to_string(), &["artifact_uri"])
+                .await
+                .map(drop)
+        }
+        Ok(ModelRef::LoggedModel(named)) if named.as_str() != model_id => {
+            logged_models::fetch(ask, named.to_string(), false)
+                .await
+                .map(drop)
+        }
+        // What else is wrong with a source, the registry says.
+        _ => Ok(()),
+    };
+    match found {
+        Err(error) if error.code == Code::ResourceDoesNotExist => Err(RestError::invalid(format!(
+            "Invalid model version source: '{source}'. {}",
+            error.message
+        ))),
+        // A gateway without tracking cannot know.
+        _ => Ok(()),
+    }
 }
 
 fn check_remote(source: &str) -> Result<(), RestError> {
@@ -283,6 +323,10 @@ mod tests {
         assert_eq!(local("/a/b/../c").as_deref(), Some("/a/c"));
         assert_eq!(local("file:///a/b/.").as_deref(), Some("/a/b"));
         assert_eq!(local("file://localhost/a").as_deref(), Some("/a"));
+        for any_case in ["FILE:///a", "File:/a", "fILE:/b/../a", "FILE://LocalHost/a"] {
+            assert_eq!(local(any_case).as_deref(), Some("/a"), "{any_case}");
+        }
+        assert!(local_path("FILE://host/a").is_err());
         assert_eq!(local("s3://b/a"), None);
         let remote = local_path("file://123.456.789.123/path").unwrap_err();
         assert!(remote.message.contains("is not a valid remote uri") && remote.code == Code::InternalError);
@@ -292,7 +336,13 @@ mod tests {
     #[test]
     fn experiment_locations() {
         assert!(check_experiment_location("s3://b/x?versioned=1").is_ok());
-        for bad in ["s3://b/x#f", "/a/b;c", "s3://b/x?a=%252e%252e", "runs:/1/x"] {
+        for bad in [
+            "s3://b/x#f",
+            "/a/b;c",
+            "s3://b/x?a=%252e%252e",
+            "runs:/1/x",
+            "RUNS:/1/x",
+        ] {
             assert!(check_experiment_location(bad).is_err(), "{bad}");
         }
         let here = Path::new("/srv");
@@ -302,5 +352,7 @@ mod tests {
         );
         assert_eq!(resolved_location("/x/../y", here).unwrap(), "/y");
         assert_eq!(resolved_location("s3://b/k", here).unwrap(), "s3://b/k");
+        assert_eq!(resolved_location("FILE:///A/b", here).unwrap(), "file:///A/b");
+        assert_eq!(canonical("C:\\x"), "C:\\x");
     }
 }

@@ -182,7 +182,9 @@ class ModelVersion(google.protobuf.message.Message):
     digest_state: global___DigestState.ValueType
     """Whether the digest is on record."""
     source_unchecked: builtins.bool
-    """True if run and model were accepted without asking tracking, because there is none."""
+    """True if run and model were accepted although tracking did not vouch for them: there is none to ask, or it does not
+    know what `source` names and the caller allowed for that. A `run_id` alone never makes it true beside a tracking.
+    """
     etag: builtins.str
     """Changes with every change of the version; send it back to update only what you have seen."""
     @property

@@ -491,18 +491,20 @@ class CreateModelVersionRequest(google.protobuf.message.Message):
     source: builtins.str
     """Where its files are: `runs:/ID/path`, `models:/m-ID`, `models:/NAME/3`, or a storage URI."""
     run_id: builtins.str
-    """The run it was made in, if any."""
+    """The run it was made in, if any; NOT_FOUND if tracking says that there is none. Unset: the one that `source` or
+    `model_id` names.
+    """
     run_link: builtins.str
     """A link to that run for people."""
     model_id: builtins.str
-    """The logged model it was made from, if any."""
+    """The logged model it was made from, if any; NOT_FOUND if tracking says that there is none."""
     description: builtins.str
     """Free text."""
     request_id: builtins.str
     """Makes a repetition harmless."""
     allow_unknown_source: builtins.bool
     """Also accept a `source` whose run or logged model tracking does not know; the version is then marked as unchecked
-    and its source is taken for where its files are.
+    and its source is taken for where its files are. Also accept a `run_id` that tracking does not know.
     """
     @property
     def tags(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:

@@ -307,7 +307,8 @@ class RegistryServiceServicer(object):
 
     def RollbackTransition(self, request, context):
         """Takes a change of a stage or an alias back, together with what was changed in the same step. That is an entry of its
-        own. Refused with SUPERSEDED_TRANSITION, naming the later change, if something was changed again since.
+        own, which can be taken back too. Refused with SUPERSEDED_TRANSITION, naming the latest change in the way, if something
+        was changed again since and that is still in force: steps are taken back one by one, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

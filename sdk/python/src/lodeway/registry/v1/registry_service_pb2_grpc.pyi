@@ -153,7 +153,8 @@ class RegistryServiceStub:
         lodeway.registry.v1.registry_service_pb2.RollbackTransitionResponse,
     ]
     """Takes a change of a stage or an alias back, together with what was changed in the same step. That is an entry of its
-    own. Refused with SUPERSEDED_TRANSITION, naming the later change, if something was changed again since.
+    own, which can be taken back too. Refused with SUPERSEDED_TRANSITION, naming the latest change in the way, if something
+    was changed again since and that is still in force: steps are taken back one by one, newest first.
     """
 
     ResolveModel: grpc.UnaryUnaryMultiCallable[
@@ -305,7 +306,8 @@ class RegistryServiceAsyncStub:
         lodeway.registry.v1.registry_service_pb2.RollbackTransitionResponse,
     ]
     """Takes a change of a stage or an alias back, together with what was changed in the same step. That is an entry of its
-    own. Refused with SUPERSEDED_TRANSITION, naming the later change, if something was changed again since.
+    own, which can be taken back too. Refused with SUPERSEDED_TRANSITION, naming the latest change in the way, if something
+    was changed again since and that is still in force: steps are taken back one by one, newest first.
     """
 
     ResolveModel: grpc.aio.UnaryUnaryMultiCallable[
@@ -499,7 +501,8 @@ class RegistryServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[lodeway.registry.v1.registry_service_pb2.RollbackTransitionResponse, collections.abc.Awaitable[lodeway.registry.v1.registry_service_pb2.RollbackTransitionResponse]]:
         """Takes a change of a stage or an alias back, together with what was changed in the same step. That is an entry of its
-        own. Refused with SUPERSEDED_TRANSITION, naming the later change, if something was changed again since.
+        own, which can be taken back too. Refused with SUPERSEDED_TRANSITION, naming the latest change in the way, if something
+        was changed again since and that is still in force: steps are taken back one by one, newest first.
         """
 
     @abc.abstractmethod
