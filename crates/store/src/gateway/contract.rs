@@ -218,6 +218,8 @@ pub trait GatewayStore: Send + Sync + 'static {
     -> Result<Page<EndpointRecord>>;
     /// Every endpoint of every workspace, and the cursor from which changes are missing.
     async fn all_endpoints(&self) -> Result<(i64, Vec<(Workspace, EndpointRecord)>)>;
+    /// Every workspace that has or had endpoints.
+    async fn workspaces(&self) -> Result<Vec<Workspace>>;
     /// Changes description and labels. Errors: `RESOURCE_NOT_FOUND`, `ETAG_MISMATCH`.
     async fn update_endpoint(&self, write: Write, update: EndpointUpdate) -> Result<EndpointRecord>;
     /// Deletes an endpoint; its name is free, its history stays. Errors: `RESOURCE_NOT_FOUND`.

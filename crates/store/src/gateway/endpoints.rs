@@ -215,6 +215,15 @@ pub(super) async fn all(conn: &mut Conn) -> Result<(i64, Vec<(Workspace, Endpoin
     Ok((head, records(conn, &rows).await?))
 }
 
+pub(super) async fn workspaces(conn: &mut Conn) -> Result<Vec<Workspace>> {
+    let rows = conn
+        .query("SELECT DISTINCT workspace FROM endpoints ORDER BY workspace", &[])
+        .await?;
+    rows.iter()
+        .map(|row| Workspace::parse(row.str(0)?).map_err(|e| Error::internal(e.to_string())))
+        .collect()
+}
+
 /// The endpoint of this name, its row locked until the commit.
 async fn locked(tx: &mut Tx, write: &Write, name: &EndpointName) -> Result<EndpointRecord> {
     let lock = tx.engine().for_update();

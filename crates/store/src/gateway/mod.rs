@@ -109,6 +109,10 @@ impl GatewayStore for SqlGateway {
         endpoints::all(&mut *self.db.snapshot().await?).await
     }
 
+    async fn workspaces(&self) -> Result<Vec<Workspace>> {
+        endpoints::workspaces(&mut *self.db.read().await?).await
+    }
+
     async fn update_endpoint(&self, write: Write, update: EndpointUpdate) -> Result<EndpointRecord> {
         once(&self.db, write, "UpdateEndpoint", update, |tx, w, update| {
             Box::pin(endpoints::update(tx, w, update))

@@ -39,6 +39,7 @@ async fn an_endpoint_is_created_and_read() {
         assert_eq!(store.endpoint(&ws(), &name("a")).await.unwrap(), made);
         let (_, all) = store.all_endpoints().await.unwrap();
         assert_eq!(all, [(elsewhere(), other), (ws(), made)]);
+        assert_eq!(store.workspaces().await.unwrap(), [elsewhere(), ws()]);
     })
     .await;
 }

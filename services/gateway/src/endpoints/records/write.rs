@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use lodeway_domain::{Error, Result, caller::Workspace, serving::EndpointKey};
+use lodeway_domain::{Error, Result, serving::EndpointKey};
 use lodeway_tables::{Format, WriteOptions, Writer};
 use tokio::sync::oneshot;
 
@@ -182,12 +182,7 @@ impl Endpoints {
             return Ok(());
         };
         let oldest = day(self.0.clock.now().minus(self.0.config.record_retention));
-        let own = Workspace::default();
-        let mut workspaces = vec![own.clone()];
-        for name in files.list(&own, "workspaces").await? {
-            workspaces.extend(Workspace::parse(&name));
-        }
-        for workspace in &workspaces {
+        for workspace in &self.0.store.workspaces().await? {
             let above = folder(workspace, "");
             for endpoint in files.list(workspace, above.trim_end_matches('/')).await? {
                 let folder = folder(workspace, &endpoint);
