@@ -1,11 +1,11 @@
 //! The listener: one port for gRPC, gRPC-web and REST, with bounds on everything a client can hold.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{ByteSize, HumanDuration},
@@ -25,7 +25,7 @@ use crate::{
 mod dispatch;
 mod platform;
 mod reflection;
-use dispatch::Dispatch;
+use dispatch::{Dispatch, Seen};
 pub use platform::{Health, default_router, merge, platform_routes, proxy};
 pub use reflection::{ChangingFiles, Reflection};
 
@@ -47,6 +47,9 @@ pub struct ServeConfig {
     pub keepalive_timeout: HumanDuration,
     /// How much a client may send on one stream before we read it.
     pub stream_window: ByteSize,
+    /// How long HTTP/1.1 connections without a call stay open when the listener drains, at most half of the grace: a client
+    /// may be sending its next call just then. Answers given meanwhile say that they are the last.
+    pub linger: HumanDuration,
     /// Origins whose pages may use gRPC-web, beside those of this machine; `*` allows all.
     pub cors_origins: Vec<String>,
 }
@@ -61,6 +64,7 @@ impl Default for ServeConfig {
             keepalive_interval: HumanDuration::secs(30),
             keepalive_timeout: HumanDuration::secs(15),
             stream_window: ByteSize::mib(2),
+            linger: HumanDuration::secs(1),
             cors_origins: Vec::new(),
         }
     }
@@ -105,8 +109,9 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `shutdown` ends, then drains: health says NOT_SERVING, nothing is accepted, clients are told to go
-    /// (GOAWAY), calls at work get up to `grace`.
+    /// Serves until `shutdown` ends, then drains: health says NOT_SERVING, nothing is accepted but who connected before,
+    /// clients are told to go (HTTP/2 by GOAWAY, HTTP/1.1 by `connection: close` on the next answer), calls at work get up
+    /// to `grace`.
     ///
     /// `grpc` should be [`crate::layers::Column::wrap`]ped and hold [`platform_routes`]; `rest` gets everything that is
     /// not gRPC and should be wrapped by [`crate::layers::Column::wrap_rest`].
@@ -117,9 +122,16 @@ impl Server {
         shutdown: impl Future<Output = ()>,
         grace: Duration,
     ) -> Drained {
-        let dispatch = Dispatch::new(grpc, rest, &self.config);
-        let builder = Arc::new(builder(&self.config));
-        let (graceful, cut) = (GracefulShutdown::new(), CancellationToken::new());
+        let open = Connections {
+            dispatch: Dispatch::new(grpc, rest, &self.config),
+            builder: builder(&self.config),
+            patience: self.config.header_timeout.get(),
+            linger: self.config.linger.get().min(grace / 2),
+            tasks: self.tasks.clone(),
+            tracker: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            cut: CancellationToken::new(),
+        };
         let places = Arc::new(Semaphore::new(self.config.max_connections));
         tokio::pin!(shutdown);
         loop {
@@ -127,41 +139,111 @@ impl Server {
                 () = &mut shutdown => break,
                 accepted = accept(&self.listener, &places) => accepted,
             };
-            let Some((stream, place)) = accepted else { continue };
-            let (seen, service) = dispatch.for_connection();
-            let connection =
-                builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-            let connection = graceful.watch(connection.into_owned());
-            let (cut, patience) = (cut.clone(), self.config.header_timeout.get());
-            self.tasks.spawn(async move {
-                tokio::select! {
-                    ended = connection => if let Err(error) = ended {
-                        tracing::debug!(error, "a connection broke");
-                    },
-                    () = seen.nothing_for(patience) => tracing::debug!("a client connected and asked nothing"),
-                    () = cut.cancelled() => {}
-                }
-                drop(place);
-            });
+            if let Some((stream, place)) = accepted {
+                open.serve(stream, place);
+            }
         }
-        drop(self.listener);
+        let started = Instant::now();
+        open.dispatch.begin_drain();
+        for (stream, place) in waiting(self.listener, &places) {
+            open.serve(stream, place);
+        }
         self.health.not_serving().await;
         self.tasks.begin_drain();
-        let open = graceful.count();
-        let started = Instant::now();
-        if tokio::time::timeout(grace, graceful.shutdown()).await.is_ok() {
-            tracing::info!(
-                connections = open,
-                duration_ms = started.elapsed().as_secs_f64() * 1e3,
-                "drained"
-            );
+        let connections = open.tracker.len();
+        open.drain.cancel();
+        open.tracker.close();
+        if tokio::time::timeout(grace, open.tracker.wait()).await.is_ok() {
+            let duration_ms = started.elapsed().as_secs_f64() * 1e3;
+            tracing::info!(connections, duration_ms, "drained");
             return Drained::Clean;
         }
-        let left = self.config.max_connections - places.available_permits();
+        let left = open.tracker.len();
         tracing::warn!(connections = left, "connections are cut after {grace:?} of grace");
-        cut.cancel();
+        open.cut.cancel();
         Drained::Cut(left)
     }
+}
+
+/// The connections of a listener, and what they are served with.
+struct Connections {
+    dispatch: Dispatch,
+    builder: auto::Builder<TokioExecutor>,
+    /// How long a client may ask nothing after connecting.
+    patience: Duration,
+    linger: Duration,
+    tasks: Tasks,
+    tracker: TaskTracker,
+    /// Clients are told to go.
+    drain: CancellationToken,
+    /// Calls at work are given up.
+    cut: CancellationToken,
+}
+
+impl Connections {
+    /// Serves one connection until it ends, in a task of its own that holds its place.
+    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+        let (seen, service) = self.dispatch.for_connection();
+        let connection = self
+            .builder
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .into_owned();
+        let leave = time_to_leave(self.drain.clone(), seen.clone(), self.linger);
+        let (patience, cut) = (self.patience, self.cut.clone());
+        let work = async move {
+            let (mut connection, mut leave) = (pin!(connection), pin!(leave));
+            let mut silent = pin!(seen.nothing_for(patience));
+            let mut is_told = false;
+            loop {
+                tokio::select! {
+                    ended = &mut connection => {
+                        if let Err(error) = ended {
+                            tracing::debug!(error, "a connection broke");
+                        }
+                        break;
+                    }
+                    () = &mut leave, if !is_told => {
+                        is_told = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    () = &mut silent => {
+                        tracing::debug!("a client connected and asked nothing");
+                        break;
+                    }
+                    () = cut.cancelled() => break,
+                }
+            }
+            drop(place);
+        };
+        self.tasks.spawn(self.tracker.track_future(work));
+    }
+}
+
+/// Ends when a connection is to be told to go: an HTTP/2 client at once, since GOAWAY says which of its calls are still
+/// answered. HTTP/1.1 has no such word before the next answer, and closing under a client that is just sending loses that
+/// call, so it gets the time to send it.
+async fn time_to_leave(drain: CancellationToken, seen: Seen, linger: Duration) {
+    drain.cancelled().await;
+    if !seen.is_http2() {
+        tokio::time::sleep(linger).await;
+    }
+}
+
+/// Who connected and was not accepted yet when the listener ends; closing it without them would reset their connections.
+fn waiting(listener: TcpListener, places: &Arc<Semaphore>) -> Vec<(TcpStream, OwnedSemaphorePermit)> {
+    let Ok(listener) = listener.into_std() else {
+        return Vec::new();
+    };
+    let next = || {
+        let place = places.clone().try_acquire_owned().ok()?;
+        // It does not block: an error says that nobody waits.
+        let (stream, _) = listener.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        let stream = TcpStream::from_std(stream).ok()?;
+        set_options(&stream);
+        Some((stream, place))
+    };
+    std::iter::from_fn(next).collect()
 }
 
 fn builder(config: &ServeConfig) -> auto::Builder<TokioExecutor> {
@@ -193,12 +275,7 @@ async fn accept(
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => {
-            // Neither is needed to serve: a socket that refuses them is about to break anyway.
-            let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
-            drop((
-                stream.set_nodelay(true),
-                socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive),
-            ));
+            set_options(&stream);
             Some((stream, place))
         }
         Err(error) => {
@@ -208,6 +285,15 @@ async fn accept(
             None
         }
     }
+}
+
+/// Neither is needed to serve: a socket that refuses them is about to break anyway.
+fn set_options(stream: &TcpStream) {
+    let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
+    drop((
+        stream.set_nodelay(true),
+        socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive),
+    ));
 }
 
 /// Everything a listener answers is an answer.

@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -13,7 +13,7 @@ use std::{
 use axum::Router;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, header, request::Parts};
 use http_body::Frame;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -33,17 +33,36 @@ pub(super) struct Dispatch {
     rest: Router,
     body_timeout: Duration,
     seen: Seen,
+    /// Whether the listener drains: answers over HTTP/1 say then that they are the last of their connection.
+    draining: Arc<AtomicBool>,
 }
 
-/// Whether a connection has asked anything yet.
+/// Whether a connection has asked anything yet, and in which version of HTTP.
 #[derive(Clone, Default)]
-pub(super) struct Seen(Arc<AtomicBool>);
+pub(super) struct Seen(Arc<AtomicU8>);
 
 impl Seen {
+    const HTTP1: u8 = 1;
+    const HTTP2: u8 = 2;
+
+    fn note(&self, version: Version) {
+        let seen = if version < Version::HTTP_2 {
+            Self::HTTP1
+        } else {
+            Self::HTTP2
+        };
+        self.0.store(seen, Ordering::Relaxed);
+    }
+
+    /// Whether it has asked something over HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::HTTP2
+    }
+
     /// Ends after `patience` if nothing was asked by then, else never.
     pub(super) async fn nothing_for(self, patience: Duration) {
         tokio::time::sleep(patience).await;
-        if self.0.load(Ordering::Relaxed) {
+        if self.0.load(Ordering::Relaxed) != 0 {
             std::future::pending().await
         }
     }
@@ -60,7 +79,13 @@ impl Dispatch {
             rest,
             body_timeout: config.body_timeout.get(),
             seen: Seen::default(),
+            draining: Arc::default(),
         }
+    }
+
+    /// From now on answers over HTTP/1 end their connections.
+    pub(super) fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 
     /// The service of one connection, and whether it was used.
@@ -80,19 +105,38 @@ impl Service<Request<Incoming>> for Dispatch {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        self.seen.0.store(true, Ordering::Relaxed);
+        let version = request.version();
+        self.seen.note(version);
+        let draining = self.draining.clone();
         match kind(&request) {
+            // Over HTTP/1 gRPC has no place for its status, so nobody asks that.
             Kind::Grpc => self.grpc.call(request.map(Body::new)),
-            Kind::Web => Box::pin(self.web.call(request.map(Body::new))),
+            Kind::Web => {
+                let answer = self.web.call(request.map(Body::new));
+                Box::pin(async move { answer.await.map(|response| last(response, version, &draining)) })
+            }
             Kind::Rest => {
                 let timeout = self.body_timeout;
                 let answer = self
                     .rest
                     .call(request.map(|body| axum::body::Body::new(Patient::new(body, timeout))));
-                Box::pin(async move { answer.await.map(|response| response.map(Body::new)) })
+                Box::pin(async move {
+                    let response = answer.await?.map(Body::new);
+                    Ok(last(response, version, &draining))
+                })
             }
         }
     }
+}
+
+/// The response, which says that it is the last of its connection if the listener drains; hyper closes after it then.
+fn last(mut response: Response<Body>, version: Version, draining: &AtomicBool) -> Response<Body> {
+    // HTTP/2 says it to the connection, by GOAWAY.
+    if version < Version::HTTP_2 && draining.load(Ordering::Relaxed) {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
 }
 
 enum Kind {

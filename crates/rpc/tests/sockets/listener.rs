@@ -9,6 +9,7 @@ use lodeway_rpc::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::Instant,
 };
 use tonic::{Code, transport::Channel};
 
@@ -124,6 +125,99 @@ async fn shutdown_lets_calls_at_work_end() {
     let (answer, drained) = tokio::join!(call, stop);
     assert!(answer.is_ok(), "{answer:?}");
     assert_eq!(drained, Drained::Clean);
+}
+
+/// A keep-alive connection that has had its first answer, and is idle.
+async fn idle(house: &House) -> TcpStream {
+    let mut stream = TcpStream::connect(house.addr).await.unwrap();
+    stream.write_all(HEALTH).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"OK") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(!answer.contains("connection: close"), "{answer}");
+    stream
+}
+
+const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+
+/// Everything that comes until the server closes.
+async fn rest(mut stream: TcpStream) -> String {
+    let mut answer = String::new();
+    let all = stream.read_to_string(&mut answer);
+    tokio::time::timeout(Duration::from_secs(10), all)
+        .await
+        .unwrap()
+        .unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_call_sent_as_shutdown_begins_is_answered_and_the_last() {
+    let house = House::start().await;
+    let mut used = idle(&house).await;
+    // Connected before, and asks for the first time after.
+    let mut fresh = TcpStream::connect(house.addr).await.unwrap();
+    let asks = async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        used.write_all(HEALTH).await.unwrap();
+        fresh.write_all(HEALTH).await.unwrap();
+        tokio::join!(rest(used), rest(fresh))
+    };
+    let begun = Instant::now();
+    let ((used, fresh), drained) = tokio::join!(asks, house.stop());
+    for answer in [used, fresh] {
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("OK"),
+            "{answer}"
+        );
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+    assert_eq!(drained, Drained::Clean);
+    // Nobody was left to wait for.
+    assert!(
+        begun.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn shutdown_waits_no_longer_than_it_lingers_for_the_silent() {
+    let linger = HumanDuration(Duration::from_millis(300));
+    let house = House::platform(ServeConfig {
+        linger,
+        ..ServeConfig::default()
+    })
+    .await;
+    let used = idle(&house).await;
+    let fresh = TcpStream::connect(house.addr).await.unwrap();
+    let mut over_http2 = house.client();
+    over_http2.check(ask("")).await.unwrap();
+    let begun = Instant::now();
+    assert_eq!(house.stop().await, Drained::Clean);
+    let waited = begun.elapsed();
+    assert!(
+        waited >= linger.get() && waited < Duration::from_millis(1_500),
+        "{waited:?}"
+    );
+    assert_eq!((rest(used).await, rest(fresh).await), Default::default());
+}
+
+#[tokio::test]
+async fn shutdown_does_not_linger_for_nobody() {
+    let house = House::platform(ServeConfig::default()).await;
+    drop(idle(&house).await);
+    let mut over_http2 = house.client();
+    over_http2.check(ask("")).await.unwrap();
+    let begun = Instant::now();
+    assert_eq!(house.stop().await, Drained::Clean);
+    assert!(
+        begun.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]
