@@ -62,6 +62,7 @@ fn domain_reasons() -> Vec<Reason> {
         R::NotImplemented,
         R::ServerFault,
         R::ModelNotReady,
+        R::ModelRaised,
         R::TargetNotReady,
         R::RuntimeMissing,
         R::RolloutState,

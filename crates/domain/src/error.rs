@@ -70,6 +70,8 @@ pub enum Reason {
     NotImplemented,
     /// A model is not loaded, or cannot be; the message says why.
     ModelNotReady,
+    /// The code of a model raised an exception at this input; the message has its class and text.
+    ModelRaised,
     /// A target that would get traffic is not ready, so the change is refused.
     TargetNotReady,
     /// The host lacks what a model needs: a library, an interpreter, a fence.
@@ -126,6 +128,7 @@ impl Reason {
             Self::DeadlinePassed => "DEADLINE_PASSED",
             Self::NotImplemented => "NOT_IMPLEMENTED",
             Self::ModelNotReady => "MODEL_NOT_READY",
+            Self::ModelRaised => "MODEL_RAISED",
             Self::TargetNotReady => "TARGET_NOT_READY",
             Self::RuntimeMissing => "RUNTIME_MISSING",
             Self::RolloutState => "ROLLOUT_STATE",

@@ -282,7 +282,11 @@ impl Cells {
             _ => {}
         }
         let datatype = self.datatype();
-        self.column(name, datatype)
+        let column = self.column(name, datatype)?;
+        Ok(Column {
+            values: column.values.inferred(),
+            ..column
+        })
     }
 
     /// The values as a tensor of the type that numpy infers. Errors: what numpy keeps as Python objects is passed on.
@@ -292,7 +296,7 @@ impl Cells {
         }
         if self.rows == 0 {
             // numpy's type for nothing
-            return Ok(Tensor::new(name, DataType::Fp64, shape, Vec::new())?);
+            return Ok(Tensor::new(name, DataType::Fp64, shape, Vec::new())?.inferred());
         }
         let column = self.infer_column(name)?;
         Ok(column.values.reshaped(shape)?)

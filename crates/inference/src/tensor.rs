@@ -8,13 +8,26 @@ use lodeway_domain::{Error, Result, signature::DataType};
 /// `data` is the raw form of the Open Inference Protocol, so that it passes from a gRPC message to a worker's frame
 /// without a copy: little-endian elements one after the other; BOOL is one byte each, 0 or 1; BYTES has each element
 /// led by its length as 4 little-endian bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Tensor {
     name: String,
     datatype: DataType,
     shape: Vec<i64>,
     data: Bytes,
+    is_inferred: bool,
 }
+
+/// The same name and elements; where the datatype came from is no part of the value.
+impl PartialEq for Tensor {
+    fn eq(&self, other: &Self) -> bool {
+        fn parts(of: &Tensor) -> (&str, DataType, &[i64], &[u8]) {
+            (&of.name, of.datatype, &of.shape, &of.data)
+        }
+        parts(self) == parts(other)
+    }
+}
+
+impl Eq for Tensor {}
 
 impl Tensor {
     /// A tensor whose data fit its shape. Errors: `INVALID_FIELD` at `inputs["NAME"]…` for a negative dimension, a
@@ -66,6 +79,7 @@ impl Tensor {
             datatype,
             shape,
             data,
+            is_inferred: false,
         })
     }
 
@@ -96,6 +110,21 @@ impl Tensor {
     /// The type of its elements.
     pub fn datatype(&self) -> DataType {
         self.datatype
+    }
+
+    /// Whether nobody said that type: it is what the values of a document without types look like, which the model may
+    /// read otherwise.
+    pub fn is_inferred(&self) -> bool {
+        self.is_inferred
+    }
+
+    /// The same tensor, whose type nobody said.
+    #[must_use]
+    pub fn inferred(self) -> Self {
+        Self {
+            is_inferred: true,
+            ..self
+        }
     }
 
     /// Its dimensions, outermost first, none negative; empty for a scalar.
@@ -212,6 +241,8 @@ mod tests {
             );
         }
         assert!(Tensor::new("x", DataType::Bool, vec![1], vec![2]).is_err());
+        let inferred = tensor.clone().inferred().renamed("y").reshaped(vec![2]).unwrap();
+        assert!(inferred.is_inferred() && !tensor.is_inferred());
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //!
 //! Used by whoever serves the protocol and by whoever calls a server of it. An answer that no tensor holds (records,
 //! nested lists) is one BYTES element `predictions`, a JSON document, with the parameter `content_type` =
-//! `application/json`. Three parameters carry what the protocol
+//! `application/json`. Four parameters carry what the protocol
 //! has no word for: `content_type` = `pd` says that the tensors are the columns of a table (as other servers of the
-//! protocol have it), `lodeway_nulls` of a tensor which rows of a column are null, `lodeway_params` all parameters of a
-//! scoring document as JSON, since a list does not fit into one of the protocol's.
+//! protocol have it), `lodeway_nulls` of a tensor which rows of a column are null, `lodeway_inferred` of a tensor that its
+//! datatype is not the caller's, `lodeway_params` all parameters of a scoring document as JSON, since a list does not fit
+//! into one of the protocol's.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,10 @@ const TABLE: &str = "pd";
 const JSON: &str = "application/json";
 const DOCUMENT: &str = "predictions";
 const NULLS: &str = "lodeway_nulls";
+const INFERRED: &str = "lodeway_inferred";
 const PARAMS: &str = "lodeway_params";
+/// The parameter of an answer in a stream that failed: the reason of the error whose text it holds.
+pub const ERROR_REASON: &str = "error_reason";
 /// Parameters that speak of the protocol itself, and not to the model.
 const RESERVED: [&str; 6] = [
     CONTENT_TYPE,
@@ -207,7 +211,10 @@ fn tensors(payload: Payload) -> Result<Vec<WithParameters>> {
     match payload {
         Payload::Tensors(tensors) => Ok(tensors
             .into_iter()
-            .map(|tensor| (tensor, BTreeMap::new()))
+            .map(|tensor| {
+                let inferred = inferred(&tensor);
+                (tensor, inferred.into_iter().collect())
+            })
             .collect()),
         Payload::Frame(frame) => Ok(frame
             .into_columns()
@@ -216,13 +223,21 @@ fn tensors(payload: Payload) -> Result<Vec<WithParameters>> {
                 let nulls = column
                     .nulls
                     .map(|nulls| (NULLS.to_owned(), text_parameter(bitmap(&nulls))));
-                (column.values, nulls.into_iter().collect())
+                let inferred = inferred(&column.values);
+                (column.values, nulls.into_iter().chain(inferred).collect())
             })
             .collect()),
         Payload::Document(_) => Err(Error::internal(
             "a document does not fit into an inference message",
         )),
     }
+}
+
+fn inferred(tensor: &Tensor) -> Option<(String, InferParameter)> {
+    let yes = InferParameter {
+        parameter_choice: Some(ParameterChoice::BoolParam(true)),
+    };
+    tensor.is_inferred().then(|| (INFERRED.to_owned(), yes))
 }
 
 fn payload(
@@ -287,7 +302,12 @@ fn tensor(part: Parts, raw: Option<Bytes>, field: &str) -> Result<Tensor> {
         }
         (None, None) => Bytes::new(),
     };
-    Tensor::new(part.name, datatype, part.shape, data)
+    let tensor = Tensor::new(part.name, datatype, part.shape, data)?;
+    let inferred = part.parameters.get(INFERRED);
+    Ok(match inferred.and_then(|one| one.parameter_choice.as_ref()) {
+        Some(ParameterChoice::BoolParam(true)) => tensor.inferred(),
+        _ => tensor,
+    })
 }
 
 /// Typed contents in packed form; none if a value is out of the datatype's range or the datatype has no typed form.
@@ -420,6 +440,27 @@ mod tests {
         let params: Params = serde_json::from_str(r#"{"k": [1, 2], "s": "t"}"#).unwrap();
         let request = request_of(frame.clone(), &params).unwrap();
         assert_eq!(input_of(request).unwrap(), (frame, params));
+    }
+
+    #[test]
+    fn a_datatype_that_nobody_said_stays_known_as_such() {
+        let column = Column::new(numbers().inferred());
+        for payload in [
+            Payload::Tensors(vec![numbers().inferred(), numbers().renamed("said")]),
+            Payload::Frame(Frame::new(vec![column, Column::new(numbers().renamed("said"))]).unwrap()),
+        ] {
+            let (back, params) = input_of(request_of(payload, &Params::new()).unwrap()).unwrap();
+            let found: Vec<_> = match &back {
+                Payload::Tensors(tensors) => tensors.iter().map(Tensor::is_inferred).collect(),
+                Payload::Frame(frame) => frame
+                    .columns()
+                    .iter()
+                    .map(|column| column.values.is_inferred())
+                    .collect(),
+                Payload::Document(_) => Vec::new(),
+            };
+            assert_eq!((found, params), (vec![true, false], Params::new()));
+        }
     }
 
     #[test]

@@ -18,13 +18,22 @@ use crate::{
 /// How long after a worker's end its answer is still read.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
+/// How long a call that nobody waits for any more may go on while others wait for its process. It gets more where calls
+/// of this model take long: [`Shared::patience`].
+const GRACE: Duration = Duration::from_secs(2);
+/// How often it is looked whether others wait.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// A worker that was checked out. Dropped in the middle of a call, the call is drained in the background, so that an
-/// impatient caller costs nobody a process.
+/// impatient caller costs nobody a process, unless the call goes on for longer than calls of this model take and others
+/// wait: then the process is replaced, so that one call that hangs does not take the model from everybody.
 pub(crate) struct Busy {
     shared: Arc<Shared>,
     idle: Option<Idle>,
     /// The call that is not over yet.
     call: Option<u64>,
+    /// When the call was sent.
+    sent: Instant,
     /// When the caller wants to know.
     deadline: Instant,
     /// When the process is killed.
@@ -33,8 +42,10 @@ pub(crate) struct Busy {
 
 impl Busy {
     pub fn new(shared: Arc<Shared>, idle: Idle, deadline: Instant) -> Self {
+        let now = Instant::now();
         Self {
-            limit: Instant::now() + shared.spec.call_timeout,
+            sent: now,
+            limit: now + shared.spec.call_timeout,
             shared,
             idle: Some(idle),
             call: None,
@@ -66,6 +77,7 @@ impl Busy {
             Ok(Ok((reply, body))) => {
                 if reply.is_last() {
                     self.call = None;
+                    note_duration(&self.shared, &reply, self.sent);
                 }
                 Ok((reply, body))
             }
@@ -117,7 +129,7 @@ impl Busy {
                 message,
                 retry_after: None,
             }),
-            Reply::Error { message, .. } => Err(Error::internal(ModelFault { message })),
+            Reply::Error { message, .. } => Err(ModelFault { message }.into()),
             Reply::End { .. } | Reply::Pong { .. } | Reply::Ready(_) | Reply::Failed { .. } => Ok(None),
         }
     }
@@ -149,7 +161,7 @@ impl Busy {
                 self.shared.give_back(idle);
             }
             Some(id) => {
-                let work = drain(self.shared.clone(), idle, id, self.limit);
+                let work = drain(self.shared.clone(), idle, id, self.sent, self.limit);
                 self.shared.spawn(work);
             }
         }
@@ -208,18 +220,36 @@ fn abandon(shared: &Shared, idle: Idle, broken: Broken) {
     }
 }
 
+/// Learns how long calls of the model take. A stream takes as long as its caller likes.
+fn note_duration(shared: &Shared, reply: &Reply, sent: Instant) {
+    if matches!(reply, Reply::Answer { .. }) {
+        shared.note_duration(sent.elapsed());
+    }
+}
+
 /// Waits for the rest of a call that nobody waits for any more.
-async fn drain(shared: Arc<Shared>, mut idle: Idle, id: u64, limit: Instant) {
+async fn drain(shared: Arc<Shared>, mut idle: Idle, id: u64, sent: Instant, limit: Instant) {
+    let abandoned = Instant::now();
     loop {
-        match timeout_at(limit, exchange(&mut idle, id)).await {
+        let look = (Instant::now() + LOOK).min(limit);
+        match timeout_at(look, exchange(&mut idle, id)).await {
             Ok(Ok((reply, _))) if reply.is_last() => {
+                note_duration(&shared, &reply, sent);
                 idle.worker.count_call();
                 shared.give_back(idle);
                 return;
             }
             Ok(Ok(_)) => {}
             Ok(Err(broken)) => return abandon(&shared, idle, broken),
-            Err(_) => return idle.worker.kill(Doom::TooSlow(shared.spec.call_timeout)),
+            Err(_) => {
+                let now = Instant::now();
+                if now >= limit {
+                    return idle.worker.kill(Doom::TooSlow(shared.spec.call_timeout));
+                }
+                if shared.is_awaited() && now >= (abandoned + GRACE).max(sent + shared.patience()) {
+                    return idle.worker.kill(Doom::Abandoned(sent.elapsed()));
+                }
+            }
         }
     }
 }

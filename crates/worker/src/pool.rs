@@ -26,6 +26,11 @@ use crate::{
     zygotes::{Inner, Key},
 };
 
+/// A slow call is forgotten by about one part in so many with each that follows.
+const FORGETTING: u64 = 16;
+/// So many times the slowest call of late is beyond what is healthy.
+const PATIENCE: u32 = 2;
+
 /// One model in its processes; clones share them. They end with [`Pool::stop`] or the last clone.
 #[derive(Clone)]
 pub struct Pool {
@@ -58,6 +63,8 @@ pub(crate) struct Shared {
     ready: Semaphore,
     waiting: AtomicUsize,
     next_call: AtomicU64,
+    /// About the longest that calls took lately, in milliseconds.
+    slowest_ms: AtomicU64,
 }
 
 /// A worker that waits for a call.
@@ -116,6 +123,7 @@ impl Pool {
             ready: Semaphore::new(0),
             waiting: AtomicUsize::new(0),
             next_call: AtomicU64::new(1),
+            slowest_ms: AtomicU64::new(0),
         });
         let pool = Self {
             _stop_on_drop: Arc::new(StopOnDrop(shared.stop.clone())),
@@ -154,10 +162,10 @@ impl Pool {
     /// Arrays, lists of one kind, scalars and sparse matrices are answered as tensors (`predictions`, or the one name
     /// in the signature), frames and series as frames; a document input and everything else as MLflow's JSON document.
     ///
-    /// Errors: `INVALID_FIELD` for what MLflow finds wrong with the input; `SERVER_FAULT` with a
-    /// [`crate::ModelFault`] as cause if the model raises; `BACKEND_UNAVAILABLE` if its process ended during the call
-    /// or none is to be had by the deadline; `DEADLINE_PASSED` at `deadline`, or at the pool's `call_timeout`, whose
-    /// process is killed; `LIMIT_EXCEEDED` if too many calls wait, or input or answer is too large.
+    /// Errors: `INVALID_FIELD` for what MLflow finds wrong with the input; `MODEL_RAISED` if the model raises, see
+    /// [`crate::ModelFault`]; `BACKEND_UNAVAILABLE` if its process ended during the call or none is to be had by the
+    /// deadline; `DEADLINE_PASSED` at `deadline`, or at the pool's `call_timeout`, whose process is killed, as is one
+    /// whose call goes on long after its deadline while others wait; `LIMIT_EXCEEDED` if too many calls wait, or input or answer is too large.
     pub async fn predict(
         &self,
         input: Payload,
@@ -279,6 +287,25 @@ impl Shared {
 
     pub fn max_body_bytes(&self) -> u64 {
         self.zygotes.config.max_message_bytes
+    }
+
+    /// Learns how long a call took that was answered.
+    pub fn note_duration(&self, took: Duration) {
+        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let note = |before: u64| Some(took.max(before - before / FORGETTING));
+        let _ = self
+            .slowest_ms
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, note);
+    }
+
+    /// How long a healthy call may take, by those that were answered lately.
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(self.slowest_ms.load(Ordering::Relaxed)).saturating_mul(PATIENCE)
+    }
+
+    /// Whether a call waits for a free worker.
+    pub fn is_awaited(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     fn next_call(&self) -> u64 {

@@ -146,14 +146,15 @@ pub(crate) async fn supervise(shared: Arc<Shared>, number: usize, first: oneshot
                 }
                 let calls = started.worker.clone();
                 let end = finish(&shared, started).await;
-                let useful = calls.calls() > 0;
-                if born.elapsed() > STEADY || matches!(end.doom, Some(Doom::Replaced { .. })) && useful {
+                // Ended by the host for the sake of others, after it had served: no sign that the next one will fail.
+                let replaced =
+                    calls.calls() > 0 && matches!(end.doom, Some(Doom::Replaced { .. } | Doom::Abandoned(_)));
+                if born.elapsed() > STEADY || replaced {
                     failures = 0;
                 }
                 if matches!(end.doom, Some(Doom::Stopped)) {
                     break;
                 }
-                let replaced = useful && matches!(end.doom, Some(Doom::Replaced { .. }));
                 tracing::warn!(folder = %shared.spec.folder.display(), %end, "a model's process ended");
                 let why = end.to_string();
                 let mut state = slot.state();

@@ -24,6 +24,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) enum Doom {
     /// A call took longer than the pool allows.
     TooSlow(Duration),
+    /// A call that nobody waited for any more went on for so long, and others waited.
+    Abandoned(Duration),
     /// It holds more memory than the pool allows; in bytes.
     TooLarge { resident: u64, limit: u64 },
     /// It sent what is no answer.
@@ -40,6 +42,12 @@ impl fmt::Display for Doom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooSlow(limit) => write!(f, "a call took longer than {limit:?}"),
+            Self::Abandoned(since) => {
+                write!(
+                    f,
+                    "a call that nobody waits for any more took {since:.1?}, and others wait"
+                )
+            }
             Self::TooLarge { resident, limit } | Self::Replaced { resident, limit } => {
                 write!(f, "it held {resident} bytes of memory, the limit is {limit}")
             }

@@ -9,7 +9,10 @@ use lodeway_proto::inference::{self as wire, grpc_inference_service_server::Grpc
 use lodeway_rpc::{CallContext, context};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use crate::endpoints::{Endpoints, table::Route};
+use crate::endpoints::{
+    Endpoints,
+    table::{Route, TargetRoute},
+};
 
 type Answers = Pin<Box<dyn Stream<Item = Result<wire::ModelStreamInferResponse, Status>> + Send>>;
 
@@ -24,7 +27,9 @@ fn parts<T>(request: Request<T>) -> Result<(CallContext, HeaderMap, T), Status> 
 }
 
 impl Endpoints {
-    /// What an endpoint takes and gives, as its first ready target says.
+    /// What an endpoint takes and gives, as its first ready target says, or else the first that was ready once.
+    ///
+    /// Errors: `RESOURCE_NOT_FOUND` for a version that is no target's, `BACKEND_UNAVAILABLE` while none was ready yet.
     pub(crate) async fn metadata(
         &self,
         cx: &CallContext,
@@ -32,25 +37,15 @@ impl Endpoints {
         version: &str,
     ) -> Result<wire::ModelMetadataResponse, Error> {
         let route = self.route(cx, name)?;
-        let wanted = |at: &usize| {
-            let Some(target) = route.targets.get(*at) else {
-                return false;
-            };
-            version.is_empty()
-                || target.target.name.as_str() == version
-                || target
-                    .ready()
-                    .is_some_and(|ready| ready.resolution.model_version == version)
-        };
-        let ready = (0..route.targets.len())
-            .filter(wanted)
-            .find_map(|at| route.targets.get(at)?.ready())
-            .ok_or_else(|| {
-                Error::unavailable(
-                    format!("endpoint `{name}` has no target ready"),
-                    "all are loading",
-                )
-            })?;
+        let wanted = route.targets_of(version)?;
+        let ready = wanted.iter().find_map(|target| target.ready());
+        let known = || wanted.iter().find_map(|target| target.known());
+        let ready = ready.or_else(known).ok_or_else(|| {
+            Error::unavailable(
+                format!("endpoint `{name}` has no target ready"),
+                "all are loading",
+            )
+        })?;
         let mut answer = self.upstream_metadata(cx, &ready).await?;
         answer.name = name.to_owned();
         answer.versions = versions(&route);
@@ -99,19 +94,14 @@ impl Endpoints {
         let mut models = Vec::new();
         for route in routes {
             for target in &route.targets {
-                let ready = target.ready();
-                if only_ready && ready.is_none() {
+                let is_ready = target.ready().is_some();
+                if only_ready && !is_ready {
                     continue;
                 }
                 models.push(wire::repository_index_response::ModelIndex {
                     name: route.record.endpoint.name.to_string(),
-                    version: match &ready {
-                        Some(ready) if !ready.resolution.model_version.is_empty() => {
-                            ready.resolution.model_version.clone()
-                        }
-                        _ => target.target.name.to_string(),
-                    },
-                    state: if ready.is_some() { "READY" } else { "UNAVAILABLE" }.to_owned(),
+                    version: version(&route, target),
+                    state: if is_ready { "READY" } else { "UNAVAILABLE" }.to_owned(),
                     reason: target.trouble(),
                 });
             }
@@ -119,34 +109,29 @@ impl Endpoints {
         models
     }
 
-    pub(crate) fn is_ready(&self, cx: &CallContext, name: &str, version: &str) -> bool {
-        let Ok(route) = self.route(cx, name) else {
-            return false;
-        };
-        route.targets.iter().any(|target| {
-            target.ready().is_some_and(|ready| {
-                version.is_empty()
-                    || target.target.name.as_str() == version
-                    || ready.resolution.model_version == version
-            })
-        })
+    /// Whether a model is ready: at least one of the targets that the version names. Errors: `RESOURCE_NOT_FOUND`.
+    pub(crate) fn readiness(&self, cx: &CallContext, name: &str, version: &str) -> Result<bool, Error> {
+        let route = self.route(cx, name)?;
+        let wanted = route.targets_of(version)?;
+        Ok(wanted.iter().any(|target| target.ready().is_some()))
     }
 }
 
-/// The versions behind an endpoint now; a target without one goes by its name.
+/// The versions behind an endpoint now.
 fn versions(route: &Route) -> Vec<String> {
     let mut found: Vec<_> = route
         .targets
         .iter()
-        .map(|target| match target.ready() {
-            Some(ready) if !ready.resolution.model_version.is_empty() => {
-                ready.resolution.model_version.clone()
-            }
-            _ => target.target.name.to_string(),
-        })
+        .map(|target| version(route, target))
         .collect();
     found.dedup();
     found
+}
+
+/// The version that a target means; one without a version goes by its name.
+fn version(route: &Route, target: &TargetRoute) -> String {
+    let version = route.version(target);
+    version.unwrap_or_else(|| target.target.name.to_string())
 }
 
 #[async_trait]
@@ -165,7 +150,7 @@ impl GrpcInferenceService for Endpoints {
         _: Request<wire::ServerReadyRequest>,
     ) -> Result<Response<wire::ServerReadyResponse>, Status> {
         Ok(Response::new(wire::ServerReadyResponse {
-            ready: !self.0.tasks.is_stopping(),
+            ready: !self.0.tasks.is_stopping() && self.waits_for().is_none(),
         }))
     }
 
@@ -175,7 +160,10 @@ impl GrpcInferenceService for Endpoints {
     ) -> Result<Response<wire::ModelReadyResponse>, Status> {
         let (cx, _, message) = parts(request)?;
         Ok(Response::new(wire::ModelReadyResponse {
-            ready: self.is_ready(&cx, &message.name, &message.version),
+            // The protocol knows no error here: what there is not is not ready.
+            ready: self
+                .readiness(&cx, &message.name, &message.version)
+                .unwrap_or(false),
         }))
     }
 

@@ -187,7 +187,7 @@ fn render(found: &[Measured], route: Option<&Route>) -> Vec<wire::TargetMonitor>
     let most = found.iter().max_by_key(|one| one.summary.total());
     let one = |of: &Measured| {
         let mut rendered = convert::measured(of);
-        let ready = route.and_then(|route| route.target(&of.target)?.1.ready());
+        let ready = route.and_then(|route| route.target(&of.target)?.1.known());
         let training = ready
             .as_ref()
             .filter(|ready| ready.resolution.model_version == of.version);

@@ -315,6 +315,7 @@ impl Site<'_> {
             record_retention: own.record_retention.get(),
             follow_every: own.follow_every.get(),
             rollout_every: own.rollout_every.get(),
+            one_model: own.one_model,
         };
         let peers = EndpointPeers {
             serving,

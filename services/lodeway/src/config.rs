@@ -275,6 +275,9 @@ pub struct EndpointsConfig {
     pub follow_every: HumanDuration,
     /// How often rollouts are looked at.
     pub rollout_every: HumanDuration,
+    /// True in `lodeway serve-model`, which nothing but the command itself says.
+    #[serde(skip)]
+    pub one_model: bool,
 }
 
 impl Default for EndpointsConfig {
@@ -289,6 +292,7 @@ impl Default for EndpointsConfig {
             record_retention: HumanDuration::secs(30 * 24 * 3_600),
             follow_every: HumanDuration::secs(2),
             rollout_every: HumanDuration::secs(1),
+            one_model: false,
         }
     }
 }

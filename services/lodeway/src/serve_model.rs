@@ -4,11 +4,15 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use lodeway_proto::gateway::v1::{
-    CreateEndpointRequest, RevisionSpec, Target, TargetSettings,
-    endpoint_service_client::EndpointServiceClient,
+use lodeway_proto::{
+    gateway::v1::{
+        CreateEndpointRequest, RevisionSpec, Target, TargetSettings,
+        endpoint_service_client::EndpointServiceClient,
+    },
+    inference::{RepositoryModelLoadRequest, grpc_inference_service_client::GrpcInferenceServiceClient},
 };
 use lodeway_rpc::telemetry::Telemetry;
+use tonic::transport::Channel;
 
 use crate::{
     compose,
@@ -79,6 +83,7 @@ async fn serve(arguments: &Arguments, data_dir: PathBuf) -> Result<()> {
     config.peers.artifacts = peer;
     config.peers.tracking = Peer::None;
     config.serving.allow_folders = !is_registered;
+    config.endpoints.one_model = true;
     let reference = if is_registered {
         arguments.model.clone()
     } else {
@@ -159,10 +164,12 @@ async fn make(arguments: &Arguments, reference: String, address: std::net::Socke
         wait: prost_types::Duration::try_from(PATIENCE).ok(),
         ..CreateEndpointRequest::default()
     };
-    let mut client = EndpointServiceClient::new(channel);
+    let mut client = EndpointServiceClient::new(channel.clone());
     let made = match client.create_endpoint(request).await {
         // A data folder that is kept knows the endpoint from before.
-        Err(status) if status.code() == tonic::Code::AlreadyExists => return Ok(String::new()),
+        Err(status) if status.code() == tonic::Code::AlreadyExists => {
+            return load(arguments, GrpcInferenceServiceClient::new(channel)).await;
+        }
         made => made,
     };
     match made {
@@ -177,4 +184,16 @@ async fn make(arguments: &Arguments, reference: String, address: std::net::Socke
         }
         Err(status) => bail!("{}", status.message()),
     }
+}
+
+/// Loads the model of an endpoint that is there already and gives the version behind it.
+async fn load(arguments: &Arguments, mut client: GrpcInferenceServiceClient<Channel>) -> Result<String> {
+    let request = RepositoryModelLoadRequest {
+        model_name: arguments.name.clone(),
+        ..RepositoryModelLoadRequest::default()
+    };
+    if let Err(status) = client.repository_model_load(request).await {
+        bail!("{}", status.message());
+    }
+    Ok(String::new())
 }

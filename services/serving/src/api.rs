@@ -105,7 +105,7 @@ impl DeploymentService for Serving {
             .known(&cx.caller.workspace, &message.deployment_id)
             .await
             .map_err(|e| cx.status(e))?;
-        self.host.unload(&found).await;
+        self.host.send_away(&found).await;
         Ok(Response::new(wire::UnloadDeploymentResponse {
             deployment: Some(convert::deployment(&found)),
         }))

@@ -119,13 +119,19 @@ fn time_out(time: Timestamp) -> prost_types::Timestamp {
     }
 }
 
+/// Why a model is not ready that somebody had unloaded, in the word that Triton has for it.
+const SENT_AWAY: &str = "unloaded";
+
 /// A deployment as it stands.
 pub(crate) fn deployment(of: &Deployment) -> wire::Deployment {
     let (record, standing, model) = (&of.record, of.standing(), of.model());
     let (state, state_reason) = match standing.state {
         DeploymentState::Loading => (wire::DeploymentState::Loading, String::new()),
         DeploymentState::Ready => (wire::DeploymentState::Ready, String::new()),
-        DeploymentState::Unloaded => (wire::DeploymentState::Unloaded, String::new()),
+        DeploymentState::Unloaded => {
+            let why = if standing.was_sent_away { SENT_AWAY } else { "" };
+            (wire::DeploymentState::Unloaded, why.to_owned())
+        }
         DeploymentState::Failed(why) => (wire::DeploymentState::Failed, why),
     };
     let (queued, active) = model.as_ref().map(|m| m.depth()).unwrap_or_default();

@@ -36,8 +36,10 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(30);
 /// How often a host looks at the store for what it does not know.
 const REFRESH_MS: u64 = 1_000;
-/// A model that failed to load is not tried again by calls before this is over.
+/// A model that failed to load is not tried again by calls before this is over; twice as long after each further time.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// But at most so many times twice as long.
+const MAX_DOUBLINGS: u32 = 4;
 
 /// All deployments of this process. Clones share them.
 #[derive(Clone)]
@@ -76,7 +78,25 @@ pub(crate) struct Standing {
     pub(crate) state: DeploymentState,
     pub(crate) ready: Option<Timestamp>,
     pub(crate) load_duration: Option<Duration>,
-    failed: Option<(Instant, Reason)>,
+    /// True if somebody had it unloaded, false if it made room for others or was never loaded.
+    pub(crate) was_sent_away: bool,
+    failed: Option<Failure>,
+}
+
+/// When and why a load failed, and how often it has in a row.
+#[derive(Debug, Clone, Copy)]
+struct Failure {
+    at: Instant,
+    reason: Reason,
+    times: u32,
+}
+
+impl Failure {
+    /// Whether it is too soon for another try.
+    fn is_fresh(&self) -> bool {
+        let wait = RETRY_AFTER * 2_u32.saturating_pow(self.times.saturating_sub(1).min(MAX_DOUBLINGS));
+        self.at.elapsed() < wait
+    }
 }
 
 impl Deployment {
@@ -88,6 +108,7 @@ impl Deployment {
                 state: DeploymentState::Unloaded,
                 ready: None,
                 load_duration: None,
+                was_sent_away: false,
                 failed: None,
             }),
             load: tokio::sync::Mutex::default(),
@@ -329,16 +350,16 @@ impl Host {
         if let Some(model) = deployment.model.load_full() {
             return Ok(model);
         }
-        self.load_once(deployment, RETRY_AFTER).await
+        self.load_once(deployment, false).await
     }
 
     /// Loads a deployment again even if it failed a moment ago.
     pub(crate) async fn reload(&self, deployment: &Arc<Deployment>) -> Result<Arc<Model>> {
-        self.load_once(deployment, Duration::ZERO).await
+        self.load_once(deployment, true).await
     }
 
-    /// Loads unless somebody else did so meanwhile, or tried and failed less than `patience` ago.
-    async fn load_once(&self, deployment: &Arc<Deployment>, patience: Duration) -> Result<Arc<Model>> {
+    /// Loads unless somebody else did so meanwhile, or tried and failed a moment ago and this is not `at_once`.
+    async fn load_once(&self, deployment: &Arc<Deployment>, at_once: bool) -> Result<Arc<Model>> {
         let (host, deployment) = (self.clone(), deployment.clone());
         let load = self.0.tasks.spawn(async move {
             let _held = deployment.load.lock().await;
@@ -346,10 +367,11 @@ impl Host {
                 return Ok(model);
             }
             let standing = deployment.standing();
-            if let (DeploymentState::Failed(why), Some((at, reason))) = (&standing.state, standing.failed)
-                && at.elapsed() < patience
+            if let (DeploymentState::Failed(why), Some(failed)) = (&standing.state, standing.failed)
+                && !at_once
+                && failed.is_fresh()
             {
-                return Err(Error::precondition(reason, why.clone(), Vec::new()));
+                return Err(Error::precondition(failed.reason, why.clone(), Vec::new()));
             }
             host.load_now(&deployment).await
         });
@@ -371,6 +393,7 @@ impl Host {
                         state: DeploymentState::Ready,
                         ready: Some(ready),
                         load_duration: Some(took),
+                        was_sent_away: false,
                         failed: None,
                     };
                 });
@@ -390,7 +413,11 @@ impl Host {
                 let reason = error.reason();
                 deployment.stands(|s| {
                     s.state = DeploymentState::Failed(why);
-                    s.failed = Some((Instant::now(), reason));
+                    s.failed = Some(Failure {
+                        at: Instant::now(),
+                        reason,
+                        times: s.failed.map_or(1, |before| before.times.saturating_add(1)),
+                    });
                 });
                 tracing::warn!(
                     deployment.id = record.deployment_id,
@@ -468,6 +495,12 @@ impl Host {
             deployment.id = deployment.record.deployment_id,
             "a model was unloaded"
         );
+    }
+
+    /// As [`Host::unload`], for somebody who asks for it: the model counts as not ready until it is loaded again.
+    pub(crate) async fn send_away(&self, deployment: &Arc<Deployment>) {
+        self.unload(deployment).await;
+        deployment.stands(|s| s.was_sent_away |= s.state == DeploymentState::Unloaded);
     }
 
     /// Forgets a deployment; its calls end first.

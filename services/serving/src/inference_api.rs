@@ -73,13 +73,18 @@ impl Serving {
             let answers = model.stream(call).await?;
             Ok::<_, Error>((deployment, answers))
         };
-        let failed = |cx: &CallContext, id: &str, error: Error| wire::ModelStreamInferResponse {
-            error_message: cx.status(error).message().to_owned(),
-            // The id tells a client with several inputs under way which one failed.
-            infer_response: Some(wire::ModelInferResponse {
-                id: id.to_owned(),
-                ..wire::ModelInferResponse::default()
-            }),
+        let failed = |cx: &CallContext, id: &str, error: Error| {
+            // The protocol has only a text; what kind of failure it is decides whose fault it is.
+            let reason = inference::text_parameter(error.reason().as_str());
+            wire::ModelStreamInferResponse {
+                error_message: cx.status(error).message().to_owned(),
+                // The id tells a client with several inputs under way which one failed.
+                infer_response: Some(wire::ModelInferResponse {
+                    id: id.to_owned(),
+                    parameters: [(inference::ERROR_REASON.to_owned(), reason)].into(),
+                    ..wire::ModelInferResponse::default()
+                }),
+            }
         };
         match begun.await {
             Err(error) => {
@@ -284,7 +289,7 @@ impl GrpcInferenceService for Serving {
             return Err(cx.status(Error::not_found(ResourceKind::Deployment, &message.model_name)));
         }
         for deployment in found {
-            self.host.unload(&deployment).await;
+            self.host.send_away(&deployment).await;
         }
         Ok(Response::new(wire::RepositoryModelUnloadResponse {}))
     }

@@ -72,7 +72,7 @@ impl Model {
             .map(|s| s.to_json().to_string())
             .unwrap_or_default();
         let (inputs, outputs) = specs(signature.as_ref(), &*runtime);
-        let model = Self {
+        let mut model = Self {
             queue: Queue::new(runtime.clone(), limits, tasks.clone()),
             runtime,
             signature,
@@ -91,6 +91,9 @@ impl Model {
         let answer = model
             .warm_up(folder, payload.clone(), params.clone(), timeout)
             .await;
+        if let Some(answer) = &answer {
+            model.outputs = tensors::as_answered(std::mem::take(&mut model.outputs), answer);
+        }
         if let Some(answer) = answer.filter(|_| settings.check_parity && !model.runtime.reads_frames()) {
             model.begin_parity(folder, settings, runtimes, tasks, (payload, params, answer));
         }
@@ -329,13 +332,17 @@ impl Model {
                 let matrix = lodeway_inference::matrix::frame_to_matrix(&frame, spec.datatype)?;
                 tensors::fit(matrix.renamed(&spec.name), spec).map(|t| Payload::Tensors(vec![t]))
             }
-            _ => self.own(
-                frame
-                    .into_columns()
-                    .into_iter()
-                    .map(|column| column.values)
-                    .collect(),
-            ),
+            // Numbers of a table are rounded to the floats that the model takes, in however many inputs.
+            own => {
+                let as_taken = |column: &Column| {
+                    let spec = own.iter().find(|spec| spec.name == column.values.name());
+                    spec.map_or_else(
+                        || Ok(column.values.clone()),
+                        |spec| lodeway_inference::matrix::column_to(column, spec.datatype),
+                    )
+                };
+                self.own(frame.columns().iter().map(as_taken).collect::<Result<_>>()?)
+            }
         }
     }
 
@@ -366,6 +373,16 @@ impl Model {
     }
 }
 
+/// The name that Python processes give an answer that has none.
+const NAMELESS_OUTPUT: &str = "predictions";
+
+/// Whether a schema has a column or tensor without a name.
+fn is_nameless(schema: &lodeway_domain::signature::Schema) -> bool {
+    let columns = schema.columns().unwrap_or_default();
+    let tensors = schema.tensors().unwrap_or_default();
+    columns.iter().any(|column| column.name.is_none()) || tensors.iter().any(|tensor| tensor.name.is_none())
+}
+
 /// What is said of inputs and outputs: the signature's words where it has some, else the runtime's.
 fn specs(signature: Option<&ModelSignature>, runtime: &dyn Runtime) -> (Vec<TensorSpec>, Vec<TensorSpec>) {
     let of = |schema: Option<&lodeway_domain::signature::Schema>, own: &[TensorSpec], stem: &str| {
@@ -374,17 +391,24 @@ fn specs(signature: Option<&ModelSignature>, runtime: &dyn Runtime) -> (Vec<Tens
             .unwrap_or_default();
         if said.is_empty() { own.to_vec() } else { said }
     };
+    let given = signature.and_then(|s| s.outputs.as_ref());
+    // An answer has a name in any case: the runtime's, or the one that Python processes give to what has none.
+    let of_answers = |mut said: Vec<TensorSpec>| match said.as_mut_slice() {
+        _ if !given.is_some_and(is_nameless) => said,
+        _ if !runtime.outputs().is_empty() => runtime.outputs().to_vec(),
+        [only] => {
+            NAMELESS_OUTPUT.clone_into(&mut only.name);
+            said
+        }
+        _ => said,
+    };
     (
         of(
             signature.and_then(|s| s.inputs.as_ref()),
             runtime.inputs(),
             "input",
         ),
-        of(
-            signature.and_then(|s| s.outputs.as_ref()),
-            runtime.outputs(),
-            "output",
-        ),
+        of_answers(of(given, runtime.outputs(), "output")),
     )
 }
 

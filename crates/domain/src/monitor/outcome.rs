@@ -22,7 +22,7 @@ pub enum Outcome {
     PermissionDenied,
     /// A bound is reached.
     ResourceExhausted,
-    /// The state forbids it.
+    /// The state forbids it; of a model, its code raised an exception at the input.
     FailedPrecondition,
     /// Somebody else was there first.
     Aborted,

@@ -7,6 +7,11 @@
 //! fails on every call is caught after five. The other figures have no such bound here; they get no verdict at all
 //! before `min_samples`.
 //!
+//! **Exceptions of a model** ([`Stats::raised`]) are the model's answer to one input, so they can be the caller's doing as
+//! well as a bad version's. They count against a candidate as far as it raises more often than the baseline does on the
+//! same traffic: an input that either version refuses takes no rollout back, a version that raises where the other
+//! answers comes back by itself.
+//!
 //! The confidence is that of one look, and who looks often sees chance more often. Simulated: 2,000 calls, looked at
 //! after each 10, against a baseline of nine times as many with 2 % errors and a margin of 1 %. A candidate exactly as
 //! good is taken back in 2.9 % of rollouts, one worse by just the margin in 31 %, one three times as bad always. With 3
@@ -102,6 +107,9 @@ pub struct Stats {
     /// Those that failed by the target's own fault (timeouts and refusals too, a caller's bad input not); at most
     /// `calls`.
     pub errors: u64,
+    /// Those that the model answered with an exception, beside `errors`; together at most `calls`.
+    #[serde(default)]
+    pub raised: u64,
     /// 95th percentile of the latency, in milliseconds; none if unknown.
     pub p95_ms: Option<f64>,
 }
@@ -182,13 +190,18 @@ pub struct Situation {
     pub is_whole: bool,
 }
 
+impl Stats {
+    /// Calls that failed or that the model answered with an exception.
+    fn failed(&self) -> u64 {
+        self.errors.saturating_add(self.raised)
+    }
+}
+
 impl Guard {
     /// What the guard says of an observation.
     pub fn judge(&self, situation: Situation, seen: &Observation) -> Verdict {
         let verdict = match &self.check {
-            Check::ErrorRate(ErrorLimit::Absolute(limit)) => {
-                self.share(seen.candidate.errors, seen.candidate.calls, *limit)
-            }
+            Check::ErrorRate(ErrorLimit::Absolute(limit)) => self.failed(situation, seen, *limit),
             Check::ErrorRate(ErrorLimit::OverBaseline(margin)) => self.excess(seen, *margin),
             Check::LatencyP95(limit) => self.latency(seen, *limit),
             Check::PredictionShift { max_psi } => self.figure(seen.psi, MetricLimit::AtMost(*max_psi)),
@@ -224,12 +237,32 @@ impl Guard {
         self.enough(calls)
     }
 
+    /// Failed calls against a limit of their own: the candidate's errors, and its exceptions beyond the baseline's.
+    fn failed(&self, situation: Situation, seen: &Observation, limit: f64) -> Verdict {
+        let (ours, theirs) = (&seen.candidate, &seen.baseline);
+        let plain = self.share(ours.errors, ours.calls, limit);
+        if ours.raised == 0 || matches!(plain, Verdict::Breached(_)) {
+            return plain;
+        }
+        let hits = ours.failed();
+        // Nobody else gets calls, and nobody did: there is nothing to excuse an exception with.
+        if situation.is_whole && theirs.calls == 0 {
+            return self.share(hits, ours.calls, limit);
+        }
+        let lower = excess_lower_bound((hits, ours.calls), (theirs.raised, theirs.calls));
+        if hits >= MIN_HITS && lower > limit {
+            let excess = rate(hits, ours.calls) - rate(theirs.raised, theirs.calls);
+            return self.breach(excess, Some(lower), limit, ours.calls);
+        }
+        plain
+    }
+
     fn excess(&self, seen: &Observation, margin: f64) -> Verdict {
         let (ours, theirs) = (&seen.candidate, &seen.baseline);
-        let lower = excess_lower_bound((ours.errors, ours.calls), (theirs.errors, theirs.calls));
-        if ours.errors >= MIN_HITS && lower > margin {
-            let base = rate(theirs.errors, theirs.calls);
-            let measured = rate(ours.errors, ours.calls);
+        let lower = excess_lower_bound((ours.failed(), ours.calls), (theirs.failed(), theirs.calls));
+        if ours.failed() >= MIN_HITS && lower > margin {
+            let base = rate(theirs.failed(), theirs.calls);
+            let measured = rate(ours.failed(), ours.calls);
             return self.breach(measured, Some(base + lower), base + margin, ours.calls);
         }
         self.enough(ours.calls.min(theirs.calls))

@@ -27,6 +27,7 @@ fn stats(errors: u64, calls: u64, p95_ms: f64) -> Stats {
     Stats {
         calls,
         errors,
+        raised: 0,
         p95_ms: Some(p95_ms),
     }
 }
@@ -41,6 +42,42 @@ fn seen(candidate: Stats, baseline: Stats) -> Observation {
 
 fn is_breach(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Breached(_))
+}
+
+#[test]
+fn exceptions_count_beyond_those_of_the_baseline() {
+    let absolute = guard(Check::ErrorRate(ErrorLimit::Absolute(0.05)), 20);
+    let relative = guard(Check::ErrorRate(ErrorLimit::OverBaseline(0.05)), 20);
+    let raising = |raised, calls| Stats {
+        raised,
+        ..stats(0, calls, 1.0)
+    };
+    for both in [&absolute, &relative] {
+        // One caller's bad input, which either version refuses.
+        let alike = seen(raising(20, 50), raising(180, 450));
+        assert_eq!(both.judge(STEP, &alike), Verdict::Passes);
+        // A version that raises where the other answers.
+        let worse = seen(raising(20, 50), raising(0, 450));
+        assert!(is_breach(&both.judge(STEP, &worse)) && is_breach(&both.judge(SHADOW, &worse)));
+        // Before the baseline had a call there is nothing to compare with.
+        let alone = seen(raising(20, 50), Stats::default());
+        assert!(!is_breach(&both.judge(STEP, &alone)));
+        assert!(!is_breach(
+            &both.judge(STEP, &seen(raising(4, 4), raising(0, 450)))
+        ));
+    }
+    // Where it never will have one, an exception is a failure.
+    let alone = seen(raising(20, 50), Stats::default());
+    assert!(is_breach(&absolute.judge(WHOLE, &alone)));
+    // Exceptions excuse no failures.
+    let broken = seen(
+        Stats {
+            errors: 20,
+            ..raising(10, 50)
+        },
+        raising(180, 450),
+    );
+    assert!(is_breach(&absolute.judge(STEP, &broken)));
 }
 
 #[test]

@@ -60,7 +60,10 @@ pub(super) fn schema(claims: usize) -> ResponseSchema {
             one_of(&["supported", "contradicted", "not_in_context"]),
         ),
     ]);
-    named("claim_checks", object(&[("checks", list(check, (claims, claims)))]))
+    named(
+        "claim_checks",
+        object(&[("checks", list(check, (claims, claims)))]),
+    )
 }
 
 /// Checks claims against passages: one finding for each claim, in their order.

@@ -196,6 +196,7 @@ const KEYS: &[&str] = &[
     "limit",
     "uri",
     "value",
+    "exception",
 ];
 
 const KINDS: &[ResourceKind] = &[
@@ -252,6 +253,7 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::NotImplemented,
     Reason::ServerFault,
     Reason::ModelNotReady,
+    Reason::ModelRaised,
     Reason::TargetNotReady,
     Reason::RuntimeMissing,
     Reason::RolloutState,

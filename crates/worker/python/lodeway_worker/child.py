@@ -10,6 +10,8 @@ from . import values
 from .wire import TooLarge, Wire
 
 _MAX_MESSAGE = 8 * 1024
+# Paths of this process that do not go out, and what stands for them.
+_HIDDEN = []
 _CALLER_CODES = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "CUSTOMER_UNAUTHORIZED", "INVALID_STATE")
 
 
@@ -20,10 +22,11 @@ class _Recorded:
         self._model = model
         self.metadata = model.metadata
         self.raised = None
+        self.was_asked = False
         self.takes_params = "params" in inspect.signature(model.predict).parameters
 
     def predict(self, data, params=None):
-        self.raised = None
+        self.was_asked = True
         try:
             if self.takes_params:
                 return self._model.predict(data, params=params)
@@ -54,6 +57,7 @@ def main(sock, folder, max_body_bytes):
         sys.stderr.flush()
         wire.send({"kind": "failed", "message": _text(error)})
         return
+    _HIDDEN.extend(((folder, "<model>"), (os.getcwd(), "<scratch>")))
     wire.send({"kind": "ready", **facts})
     while True:
         frame = wire.receive()
@@ -132,6 +136,7 @@ class Model:
         return self._packed(self._recorded.predict(data, header.get("params") or None))
 
     def _document(self, header, body):
+        self._recorded.raised, self._recorded.was_asked = None, False
         try:
             result = self._scoring.invocations(
                 _body(header, body), header["content_type"], self._recorded, self._schema
@@ -141,10 +146,12 @@ class Model:
             raised, self._recorded.raised = self._recorded.raised, None
             if raised is not None and not _of_caller(raised):
                 raise raised from None
+            if not self._recorded.was_asked and isinstance(error, Exception) and not isinstance(error, MemoryError):
+                raise _unreadable(error) from error
             raise error
         if result.status != 200:
             raise _Refused(result.status, result.response)
-        return _document(result.mimetype, result.response.encode())
+        return _document(result.mimetype, values.strict_json(result.response))
 
     def stream(self, header, body):
         """The answers of `predict_stream`, one by one."""
@@ -152,7 +159,10 @@ class Model:
         if header["form"] == "document":
             if header["content_type"].partition(";")[0].strip() != "application/json":
                 raise _Refused(415, "a stream takes application/json")
-            parsed = self._scoring._parse_json_data(_body(header, body), self._model.metadata, self._schema)
+            try:
+                parsed = self._scoring._parse_json_data(_body(header, body), self._model.metadata, self._schema)
+            except Exception as error:
+                raise _unreadable(error) from error
             if parsed.is_unified_llm_input:
                 write = self._scoring.unwrapped_predictions_to_json
             data, params = parsed.data, parsed.params
@@ -188,6 +198,13 @@ def _document(content_type, body):
     return {"form": "document", "content_type": content_type, "bytes": len(body)}, [body]
 
 
+def _unreadable(error):
+    """What stopped a body from being read, as the caller's fault; the libraries that read it have errors of their own."""
+    if _of_caller(error):
+        return error
+    return values.BadInput(f"the body does not read as its content type says: {_text(error)}")
+
+
 def _of_caller(error):
     return isinstance(error, values.BadInput) or (
         type(error).__module__.startswith("mlflow.") and getattr(error, "error_code", None) in _CALLER_CODES
@@ -201,6 +218,8 @@ def _fault(error, header):
     if _of_caller(error):
         code = getattr(error, "error_code", "INVALID_PARAMETER_VALUE")
         message = getattr(error, "message", None) or str(error)
+        for path, name in _HIDDEN:
+            message = message.replace(path, name)
         return {"fault": "caller", "code": code, "message": message[:_MAX_MESSAGE]}
     if header.get("trace"):
         print("call", header["trace"], "failed:", file=sys.stderr)
@@ -212,4 +231,11 @@ def _fault(error, header):
 
 
 def _text(error):
-    return f"{type(error).__name__}: {error}"[:_MAX_MESSAGE]
+    try:
+        said = str(error)
+    except Exception:  # the exception is the model's own
+        said = ""
+    # where a model lies on this machine is nobody's business
+    for path, name in _HIDDEN:
+        said = said.replace(path, name)
+    return (f"{type(error).__name__}: {said}" if said else type(error).__name__)[:_MAX_MESSAGE]

@@ -105,11 +105,47 @@ def received(header, body):
 
 def frame_of(tensors, schema):
     """A frame of the columns in `tensors`; `schema` says which columns are binary."""
-    binary = _binary_columns(schema)
+    binary = _columns_of("binary", schema)
     names = [tensor.name for tensor in tensors]
     if len(set(names)) != len(names):
         raise BadInput("two columns have the same name")
-    return pd.DataFrame({tensor.name: tensor.column(tensor.name in binary) for tensor in tensors})
+    times = _columns_of("datetime", schema)
+    return pd.DataFrame(
+        {
+            tensor.name: _times(tensor) if tensor.name in times else tensor.column(tensor.name in binary)
+            for tensor in tensors
+        }
+    )
+
+
+def _times(tensor):
+    """A column of times; texts are ISO 8601. In nanoseconds, as MLflow's own scoring server has them."""
+    column = tensor.column()
+    if tensor.datatype != "BYTES":
+        return column
+    column = pd.Series(column, dtype=object)
+    try:
+        try:
+            # pandas takes the first text for the form of all, and ISO 8601 has several
+            times = pd.to_datetime(column, format="ISO8601")
+        except ValueError:
+            times = pd.to_datetime(column)
+    except Exception as error:
+        text = _first_that_is_no_time(column)
+        raise BadInput(f"column `{tensor.name}`: {text!r} is no time; send ISO 8601, as 2024-01-31T12:00:00") from error
+    if getattr(times.dtype, "kind", None) == "M" and getattr(times.dt, "unit", "ns") != "ns":
+        times = times.dt.as_unit("ns")
+    return times
+
+
+def _first_that_is_no_time(texts):
+    for text in texts:
+        try:
+            pd.to_datetime(text)
+        except Exception:
+            return text[:40]
+    # each reads alone: they do not go together, such as with and without a zone
+    return (next((text for text in texts if text), "") or "")[:40]
 
 
 def input_of(tensors, schema):
@@ -153,11 +189,11 @@ def _frame_of_tensors(tensors, schema):
     return frame
 
 
-def _binary_columns(schema):
+def _columns_of(kind, schema):
     if schema is None or schema.is_tensor_spec() or not schema.has_input_names():
         return frozenset()
     return frozenset(
-        spec.name for spec in schema.inputs if getattr(spec.type, "name", None) == "binary"
+        spec.name for spec in schema.inputs if getattr(spec.type, "name", None) == kind
     )
 
 
@@ -296,7 +332,17 @@ def json_text(write, value):
 
     text = io.StringIO()
     write(value, text)
-    return text.getvalue().encode()
+    return strict_json(text.getvalue())
+
+
+def strict_json(text):
+    """A JSON text of Python as bytes, with null for NaN and the infinities, for which JSON has no words."""
+    if "NaN" in text or "Infinity" in text:
+        found = []
+        value = json.loads(text, parse_constant=found.append)
+        if found:
+            text = json.dumps(value)
+    return text.encode()
 
 
 def plain(value):

@@ -21,17 +21,24 @@ async fn works(pool: &Pool) {
 }
 
 #[test]
-fn an_exception_is_the_models_fault_and_costs_nothing() {
+fn an_exception_is_the_models_answer_and_costs_nothing() {
     run(async {
         let pool = house().pool("misbehaving").await;
         let pid = pool.status().workers[0].pid;
         let failed = tell(&pool, "raise what a pity").await.unwrap_err();
-        assert!(matches!(failed, Error::Internal(_)), "{failed:?}");
+        assert!(matches!(failed, Error::Precondition { .. }), "{failed:?}");
+        assert_eq!(failed.reason().as_str(), "MODEL_RAISED");
         assert_eq!(
             ModelFault::of(&failed).unwrap().message,
             "ValueError: what a pity"
         );
-        assert_eq!(failed.to_string(), "internal error");
+        assert_eq!(failed.to_string(), "the model raised ValueError: what a pity");
+        // where the model lies is not told
+        let path = house().models.join("misbehaving").join("x");
+        let failed = tell(&pool, &format!("raise {}", path.display()))
+            .await
+            .unwrap_err();
+        assert_eq!(failed.to_string(), "the model raised ValueError: <model>/x");
         works(&pool).await;
         assert_eq!(pool.status().workers[0].pid, pid);
     });
@@ -105,6 +112,49 @@ fn an_impatient_caller_costs_nobody_a_process() {
         // the same for one who goes away altogether
         let gone = tokio::time::timeout(Duration::from_millis(700), tell(&pool, "sleep 0.5")).await;
         assert!(gone.is_err());
+        works(&pool).await;
+        assert_eq!(pool.status().workers[0].pid, pid);
+    });
+}
+
+#[test]
+fn a_call_that_hangs_after_its_deadline_gives_way_to_those_that_wait() {
+    run(async {
+        let pool = house().pool("misbehaving").await;
+        works(&pool).await;
+        let (pid, started) = (pool.status().workers[0].pid, Instant::now());
+        let hurried = Instant::now() + Duration::from_millis(300);
+        let failed = pool.predict(told(&["hang"]), &none(), hurried).await.unwrap_err();
+        assert!(matches!(failed, Error::DeadlineExceeded), "{failed:?}");
+        works(&pool).await;
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            started.elapsed()
+        );
+        let worker = pool.status().workers[0].clone();
+        assert_ne!(worker.pid, pid);
+        assert!(
+            worker.last_end.as_ref().unwrap().contains("others wait"),
+            "{worker:?}"
+        );
+    });
+}
+
+#[test]
+fn a_call_that_takes_as_long_as_others_did_is_left_to_end() {
+    run(async {
+        let pool = house().pool("misbehaving").await;
+        assert!(tell(&pool, "sleep 1.8").await.is_ok());
+        let pid = pool.status().workers[0].pid;
+        let hurried = Instant::now() + Duration::from_millis(50);
+        let late = pool.predict(told(&["sleep 3.2"]), &none(), hurried).await;
+        assert!(matches!(late, Err(Error::DeadlineExceeded)), "{late:?}");
+        works(&pool).await;
+        // and one for which nobody waits is left alone
+        let hurried = Instant::now() + Duration::from_millis(50);
+        assert!(pool.predict(told(&["sleep 8"]), &none(), hurried).await.is_err());
+        tokio::time::sleep(Duration::from_secs(9)).await;
         works(&pool).await;
         assert_eq!(pool.status().workers[0].pid, pid);
     });

@@ -4,7 +4,7 @@ use lodeway_domain::signature::DataType;
 use lodeway_inference::{Column, Frame, Payload, Tensor};
 use serde_json::json;
 
-use crate::support::{house, none, params, run, soon, text};
+use crate::support::{document, house, none, params, run, soon, text, texts, typed};
 
 fn column(values: Tensor, nulls: &[bool]) -> Column {
     Column {
@@ -161,11 +161,7 @@ fn what_the_caller_did_wrong_is_said_to_the_caller() {
         assert_eq!(refused.reason().as_str(), "INVALID_FIELD", "{refused:?}");
         assert!(refused.to_string().contains("form"), "{refused}");
         let refused = pool
-            .predict(
-                crate::support::document("{}"),
-                &params(json!({ "form": "text" })),
-                soon(),
-            )
+            .predict(document("{}"), &params(json!({ "form": "text" })), soon())
             .await;
         assert_eq!(refused.unwrap_err().reason().as_str(), "INVALID_FIELD");
         let bytes = Tensor::of_texts("x", vec![1], [[0xff_u8]]).unwrap();
@@ -174,5 +170,75 @@ fn what_the_caller_did_wrong_is_said_to_the_caller() {
             .await
             .unwrap_err();
         assert!(refused.to_string().contains("UTF-8"), "{refused}");
+    });
+}
+
+#[test]
+fn times_are_iso_8601() {
+    run(async {
+        let pool = house().pool("times").await;
+        let numbers = |count: usize| {
+            let shape = vec![i64::try_from(count).unwrap()];
+            Tensor::new("n", DataType::Int64, shape, vec![0; 8 * count]).unwrap()
+        };
+        let given = ["2024-01-01T00:00:00", "2024-01-02T03:04:05.5", "2024-03-01", ""];
+        let times = || Tensor::of_texts("t", vec![4], given).unwrap();
+        let seen = [
+            "2024-01-01 00:00:00",
+            "2024-01-02 03:04:05.500000",
+            "2024-03-01 00:00:00",
+            "NaT",
+        ];
+        let frame = Frame::new(vec![
+            column(times(), &[false, false, false, true]),
+            Column::new(numbers(4)),
+        ]);
+        for input in [
+            Payload::Frame(frame.unwrap()),
+            Payload::Tensors(vec![times(), numbers(4)]),
+        ] {
+            assert_eq!(texts(pool.predict(input, &none(), soon()).await.unwrap()), seen);
+        }
+        let document = document(r#"{"dataframe_records": [{"t": "2024-01-01T00:00:00", "n": 1}]}"#);
+        let answer = text(pool.predict(document, &none(), soon()).await.unwrap());
+        assert_eq!(answer, r#"{"predictions": ["2024-01-01 00:00:00"]}"#);
+        let bad = Tensor::of_texts("t", vec![2], ["2024-01-01", "yesterdayish"]).unwrap();
+        let refused = pool
+            .predict(Payload::Tensors(vec![bad, numbers(2)]), &none(), soon())
+            .await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.reason().as_str(), "INVALID_FIELD", "{refused:?}");
+        assert!(
+            refused.to_string().contains("`t`: 'yesterdayish' is no time"),
+            "{refused}"
+        );
+    });
+}
+
+#[test]
+fn a_body_that_does_not_read_is_the_callers() {
+    run(async {
+        let pool = house().pool("iris").await;
+        for (content_type, body) in [
+            ("application/vnd.apache.parquet", "PAR1xxxxPAR1"),
+            ("application/vnd.apache.parquet", ""),
+            ("text/csv", ""),
+        ] {
+            let refused = pool
+                .predict(typed(content_type, body), &none(), soon())
+                .await
+                .unwrap_err();
+            assert_eq!(
+                refused.reason().as_str(),
+                "INVALID_FIELD",
+                "{content_type}: {refused:?}"
+            );
+        }
+        let rows = document(
+            r#"{"dataframe_split": {"columns": ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"], "data": []}}"#,
+        );
+        let raised = pool.predict(rows, &none(), soon()).await.unwrap_err();
+        assert_eq!(raised.reason().as_str(), "MODEL_RAISED", "{raised:?}");
+        assert!(raised.to_string().contains("0 sample(s)"), "{raised}");
     });
 }

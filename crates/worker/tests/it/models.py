@@ -190,6 +190,14 @@ class Answers(mlflow.pyfunc.PythonModel):
             yield np.array([number], dtype="int64")
 
 
+class Times(mlflow.pyfunc.PythonModel):
+    """Answers the times that it is given."""
+
+    def predict(self, context, model_input, params=None):
+        assert model_input["t"].dtype == "datetime64[ns]", model_input["t"].dtype
+        return [str(time) for time in model_input["t"]]
+
+
 def answers():
     import scipy.sparse
 
@@ -220,6 +228,7 @@ def answers():
         "dict": {"logits": floats, "ids": np.array([1, 2])},
         "dict-plain": {"text": "hello", "score": 0.25},
         "text": "hello",
+        "frame-times": pd.DataFrame({"t": pd.to_datetime(["2024-01-01"] * 2), "x": [0.5, np.nan]}),
         "sparse": scipy.sparse.csr_matrix(np.array([[0.0, 0.1], [0.0, 0.0]])),
         "none": None,
     }
@@ -239,6 +248,7 @@ DOCUMENTS = [
     ("text/plain", "hello"),
     ("text/csv", "sepal length (cm),sepal width (cm),petal length (cm),petal width (cm)\n5.1,3.5,1.4,0.2\n"),
     ("text/csv", "a,b\n1,2,3\n"),
+    ("application/json", '{"dataframe_split": {"columns": %s, "data": []}}'),
 ]
 
 
@@ -255,6 +265,8 @@ def main():
     save(ROOT / "misbehaving", python_model=Misbehaving(), signature=signature)
     save(ROOT / "hostile", python_model=Hostile(), signature=signature)
     save(ROOT / "answers", python_model=Answers(), signature=mlflow.models.ModelSignature(params=params))
+    times = Schema([ColSpec(DataType.datetime, "t"), ColSpec(DataType.long, "n")])
+    save(ROOT / "times", python_model=Times(), signature=mlflow.models.ModelSignature(inputs=times))
     tensors = Schema([TensorSpec(np.dtype("float32"), (-1, 2), "x")])
     save(
         ROOT / "tensors",

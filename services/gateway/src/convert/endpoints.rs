@@ -304,7 +304,7 @@ pub(crate) fn endpoint(record: &EndpointRecord, route: Option<&Route>) -> wire::
             .iter()
             .find(|known| known.target == target.name);
         let standing = route.and_then(|route| Some(route.target(&target.name)?.1));
-        let live = standing.and_then(|standing| standing.ready());
+        let live = standing.and_then(|standing| standing.known());
         let known = live.as_ref().map(|live| &live.resolution).or(known);
         let mut status = known.map(status).unwrap_or_default();
         status.target = target.name.to_string();

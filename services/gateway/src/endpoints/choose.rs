@@ -3,11 +3,11 @@
 use http::HeaderMap;
 use lodeway_domain::{
     Error, Result,
-    serving::{CallOutcome, Pass, StickyKey},
+    serving::{BreakerState, CallOutcome, Pass, StickyKey},
     time::Timestamp,
 };
 
-use super::table::{Ready, Route, TargetRoute};
+use super::table::{Ready, Route, Standing, TargetRoute};
 
 /// What of a call decides its target.
 pub(crate) struct Asked<'a> {
@@ -29,8 +29,18 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
-    /// How the call went. True if that changed whether the target gets calls.
-    pub(crate) fn settle(&mut self, now: Timestamp, outcome: CallOutcome) -> bool {
+    /// How the call went. A failure counts only while another target could take the calls: the last one is not left alone
+    /// for its failures, since that would fail every caller for what may be the fault of a few. True if that changed
+    /// whether the target gets calls.
+    pub(crate) fn judge(&mut self, route: &Route, now: Timestamp, outcome: CallOutcome) -> bool {
+        let outcome = match outcome {
+            CallOutcome::Failure if !route.has_other(self.place) => CallOutcome::Unknown,
+            outcome => outcome,
+        };
+        self.settle(now, outcome)
+    }
+
+    fn settle(&mut self, now: Timestamp, outcome: CallOutcome) -> bool {
         self.pass
             .take()
             .is_some_and(|pass| self.target.record(now, pass, outcome))
@@ -47,17 +57,18 @@ impl Drop for Chosen {
 impl Route {
     /// The target for this call.
     ///
-    /// One that is not ready or left alone for its failures gets no call; then the call goes to another that the split
-    /// gives traffic, unless a rule or the caller named the target. `tried` are not chosen again.
+    /// One that is not ready, whose model cannot be loaded or that is left alone for its failures gets no call; then the
+    /// call goes to another that the split gives traffic, unless a rule or the caller named the target. Where there is no
+    /// other, one that was ready once is called all the same. `tried` are not chosen again.
     ///
     /// Errors: `INVALID_FIELD` for a version that is no target's, `BACKEND_UNAVAILABLE` if no target can be called.
     pub(crate) fn choose(&self, asked: &Asked<'_>, tried: &[usize], now: Timestamp) -> Result<Chosen> {
         if !asked.version.is_empty() {
             let place = self.pinned(asked.version)?;
-            return self.open(place, now).ok_or_else(|| self.closed(Some(place)));
+            return self.open_or_last(place, now);
         }
         if let Some(place) = self.ruled(asked.headers) {
-            return self.open(place, now).ok_or_else(|| self.closed(Some(place)));
+            return self.open_or_last(place, now);
         }
         let split = &self.revision().split;
         let name = match self.key(asked) {
@@ -74,18 +85,64 @@ impl Route {
         let weights = split.weights();
         let start = fastrand::usize(..weights.len().max(1));
         let others = weights.iter().cycle().skip(start).take(weights.len());
-        others
+        let others = others
             .filter(|weight| weight.weight > 0)
             .filter_map(|weight| Some(self.target(&weight.target)?.0))
-            .filter(|place| Some(*place) != first && !tried.contains(place))
-            .find_map(|place| self.open(place, now))
-            .ok_or_else(|| self.closed(first))
+            .filter(|place| Some(*place) != first && !tried.contains(place));
+        let open = others.clone().find_map(|place| self.open(place, now));
+        let first_too = first.filter(|place| !tried.contains(place));
+        open.or_else(|| {
+            let mut any = first_too.into_iter().chain(others);
+            any.find_map(|place| self.open_last(place, now))
+        })
+        .ok_or_else(|| self.closed(first))
+    }
+
+    /// Whether the call could go to a target that was not tried.
+    pub(crate) fn has_untried(&self, asked: &Asked<'_>, tried: &[usize], now: Timestamp) -> bool {
+        let next = self.choose(asked, tried, now);
+        next.is_ok_and(|next| !tried.contains(&next.place))
+    }
+
+    /// Whether calls could go to a target other than this one, by the split and by how it stands.
+    fn has_other(&self, place: usize) -> bool {
+        let weights = self.revision().split.weights().iter();
+        let mut others = weights
+            .filter(|weight| weight.weight > 0)
+            .filter_map(|weight| self.target(&weight.target))
+            .filter(|(other, _)| *other != place);
+        others.any(|(_, target)| {
+            target.callable().is_some() && matches!(target.breaker(), BreakerState::Closed { .. })
+        })
+    }
+
+    /// A target that a rule or the caller named.
+    fn open_or_last(&self, place: usize, now: Timestamp) -> Result<Chosen> {
+        self.open(place, now)
+            .or_else(|| self.open_last(place, now))
+            .ok_or_else(|| self.closed(Some(place)))
+    }
+
+    /// A target that is left alone or whose model cannot be loaded, if there is no other: the host of such a model says
+    /// why, or tries to load it again. Its outcome decides nothing; the probe that follows does.
+    fn open_last(&self, place: usize, now: Timestamp) -> Option<Chosen> {
+        if self.has_other(place) {
+            return None;
+        }
+        let target = self.targets.get(place)?;
+        Some(Chosen {
+            place,
+            target: target.clone(),
+            ready: target.known()?,
+            pass: None,
+            chosen: now,
+        })
     }
 
     /// A target, if it can be called now.
     fn open(&self, place: usize, now: Timestamp) -> Option<Chosen> {
         let target = self.targets.get(place)?;
-        let ready = target.ready()?;
+        let ready = target.callable()?;
         let pass = target.admit(now)?;
         Some(Chosen {
             place,
@@ -102,10 +159,7 @@ impl Route {
             .targets
             .iter()
             .position(|t| t.target.name.as_str() == version);
-        let means = |t: &TargetRoute| {
-            t.ready()
-                .is_some_and(|ready| ready.resolution.model_version == version)
-        };
+        let means = |t: &TargetRoute| self.version(t).as_deref() == Some(version);
         by_name
             .or_else(|| self.targets.iter().position(|t| means(t)))
             .ok_or_else(|| {
@@ -155,9 +209,14 @@ impl Route {
             format!("target `{}`: {why}", target.target.name)
         });
         let endpoint = &self.record.endpoint.name;
-        Error::unavailable(
-            format!("endpoint `{endpoint}` has no target that can answer now"),
-            why.unwrap_or_else(|| "all targets are tried".to_owned()),
-        )
+        let mut message = format!("endpoint `{endpoint}` has no target that can answer now");
+        // A fault of the model and not of this platform: the caller may know what to do about it.
+        let failed = place
+            .and_then(|place| self.targets.get(place))
+            .map(|target| target.standing());
+        if let (Some(Standing::Failed(_)), Some(why)) = (failed.as_deref(), &why) {
+            message = format!("{message}: {why}");
+        }
+        Error::unavailable(message, why.unwrap_or_else(|| "all targets are tried".to_owned()))
     }
 }

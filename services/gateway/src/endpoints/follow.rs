@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 use super::{
     Endpoints,
     events::Happened,
-    table::{Route, TargetRoute},
+    resolve::{ANSWER_WAIT, is_unloadable},
+    table::{Ready, Route, Standing, TargetRoute},
 };
 
 /// Changes read at a time.
@@ -178,43 +179,91 @@ impl Endpoints {
         workspace
     }
 
-    /// Looks at what is not ready or may have moved, now and whenever the registry says that something did.
+    /// Looks at how targets stand, at what is not ready and at what may have moved, now and whenever the registry says that
+    /// something did.
     async fn keep_ready(&self, moved: &Notify) {
         loop {
             drop(tokio::time::timeout(self.0.config.follow_every, moved.notified()).await);
-            for route in self.0.table.all() {
-                for target in &route.targets {
-                    if target.ready().is_none() || target.target.reference.is_moving() {
-                        self.look(&route, target).await;
-                    }
-                }
-            }
+            let targets = self.0.table.all().into_iter().flat_map(|route| {
+                let targets = route.targets.clone();
+                targets.into_iter().map(move |target| (route.clone(), target))
+            });
+            futures::stream::iter(targets)
+                .for_each_concurrent(AT_ONCE, async |(route, target)| self.look(&route, &target).await)
+                .await;
         }
     }
 
-    /// Gets a target ready, or finds out that it means something else now. What serves goes on serving until the new
-    /// version is ready.
+    /// Finds out how a target stands and whether it means something else now. What takes long goes on in the background,
+    /// so that one that is slow to load holds up nobody else.
     async fn look(&self, route: &Arc<Route>, target: &Arc<TargetRoute>) {
+        self.ask_standing(route, target).await;
+        let known = target.known();
+        let moved = match (&target.target.reference, &known) {
+            (TargetRef::Model(reference), Some(known)) if target.target.reference.is_moving() => {
+                let reference = reference.to_string();
+                let means = self.means(&route.workspace, &reference);
+                match tokio::time::timeout(ANSWER_WAIT, means).await {
+                    Ok(Ok((uid, _))) if uid != known.resolution.model_uid => {
+                        target.set_trouble(another_model(&target.target.reference));
+                        return;
+                    }
+                    Ok(Ok((_, version))) => version != known.resolution.model_version,
+                    // What it means is not known now: it goes on as what it is.
+                    Ok(Err(_)) | Err(_) => false,
+                }
+            }
+            _ => false,
+        };
+        if !moved && target.callable().is_some() {
+            return;
+        }
+        let Some(tending) = target.tend() else { return };
+        let (this, route, target) = (self.clone(), route.clone(), target.clone());
+        self.0.tasks.spawn_until_stop(async move {
+            let _tending = tending;
+            match known {
+                Some(known) if !moved => this.try_again(&route, &target, &known).await,
+                _ => this.get_ready(&route, &target).await,
+            }
+        });
+    }
+
+    /// Has a model that could not be loaded tried again; its host says how often that is done.
+    async fn try_again(&self, route: &Arc<Route>, target: &Arc<TargetRoute>, known: &Ready) {
+        let before = target.standing();
+        let cx = super::own_context(&route.workspace);
+        // What a deployment takes is not known until it is loaded.
+        let loaded = tokio::time::timeout(LOAD_WAIT, self.upstream_metadata(&cx, known)).await;
+        match loaded {
+            Ok(Ok(_)) => self.stands(route, target, Some(&before), Standing::Up),
+            Ok(Err(Error::NotFound(_))) => self.get_ready(route, target).await,
+            Ok(Err(error)) if is_unloadable(&error) => {
+                self.stands(route, target, Some(&before), Standing::Failed(error.to_string()));
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+
+    /// Gets a target ready. What serves goes on serving until the new version is ready.
+    async fn get_ready(&self, route: &Arc<Route>, target: &Arc<TargetRoute>) {
         let cx = super::own_context(&route.workspace);
         let now = self.0.clock.now();
-        let before = target.ready();
-        let known = route.known(&target.target).map(|known| known.model_uid.clone());
-        if let (TargetRef::Model(reference), Some(before)) = (&target.target.reference, &before) {
-            match self.means(&route.workspace, &reference.to_string()).await {
-                Ok((uid, _)) if uid != before.resolution.model_uid => {
-                    target.set_trouble(another_model(&target.target.reference));
-                    return;
-                }
-                Ok((_, version)) if version == before.resolution.model_version => return,
-                Ok(_) => {}
-                Err(_) => return,
+        let before = target.known();
+        let known = route.known(&target.target);
+        // As it was before this process began, which asks the model host alone: a registry that is away does no harm.
+        if let (None, Some(known)) = (&before, known) {
+            match self.ready_again(&route.workspace, &target.target, known).await {
+                Ok(ready) => return target.set_ready(ready),
+                Err(Error::NotFound(_)) => {}
+                Err(error) => return target.set_trouble(error.to_string()),
             }
         }
         let found = self
             .ready(&cx, route.revision().number, &target.target, now, LOAD_WAIT)
             .await;
         match found {
-            Ok(ready) if known.is_some_and(|known| known != ready.resolution.model_uid) => {
+            Ok(ready) if known.is_some_and(|known| known.model_uid != ready.resolution.model_uid) => {
                 target.set_trouble(another_model(&target.target.reference));
             }
             Ok(ready) => {

@@ -26,7 +26,7 @@ use super::{
     events::Happened,
     monitor::{Of, Seen},
     records::{OK, Offer, Said},
-    table::Route,
+    table::{Route, Standing},
 };
 
 /// The parameter of an answer that names it.
@@ -57,6 +57,14 @@ type Outcome = std::result::Result<(Done, Chosen), Failed>;
 struct Failed {
     error: Error,
     chosen: Option<Box<Chosen>>,
+}
+
+impl Failed {
+    /// Whether the model of the target that was asked cannot be loaded.
+    fn is_unloadable(&self) -> bool {
+        let chosen = self.chosen.as_ref();
+        chosen.is_some_and(|chosen| chosen.ready.upstream.cannot_load(&self.error))
+    }
 }
 
 impl From<Error> for Failed {
@@ -224,7 +232,8 @@ impl Endpoints {
             };
             match outcome {
                 Err(failed)
-                    if is_worth_retrying(&failed.error)
+                    if (is_worth_retrying(&failed.error)
+                        || failed.is_unloadable() && route.has_untried(asked, &tried, now))
                         && left > 0
                         && Instant::now() < deadline
                         && may_retry() =>
@@ -268,13 +277,16 @@ impl Endpoints {
             Err(Error::DeadlineExceeded) if cx.deadline.is_some_and(|own| own <= until) => {
                 CallOutcome::Unknown
             }
+            // How a model stands that cannot be loaded is kept beside the failures of calls.
+            Err(error) if upstream.cannot_load(error) => CallOutcome::Unknown,
             Err(error) if is_targets_fault(error) => CallOutcome::Failure,
             Err(Error::Exhausted { .. }) => CallOutcome::Unknown,
             Err(_) => CallOutcome::Success,
         };
-        if chosen.settle(now, verdict) {
+        if chosen.judge(route, now, verdict) {
             self.breaker_moved(route, &chosen.target);
         }
+        self.heard(route, &chosen, outcome.as_ref().err());
         let seen = Seen {
             latency: started.elapsed(),
             outcome: outcome.as_ref().map(drop).map_err(code_of),
@@ -331,6 +343,22 @@ impl Endpoints {
         error
     }
 
+    /// What the end of a call says of the model behind its target: one that answered is loaded.
+    fn heard(&self, route: &Route, chosen: &Chosen, error: Option<&Error>) {
+        let target = &chosen.target;
+        let is_same = target
+            .known()
+            .is_some_and(|known| Arc::ptr_eq(&known, &chosen.ready));
+        match error {
+            _ if !is_same => {}
+            None => self.stands(route, target, None, Standing::Up),
+            Some(error) if chosen.ready.upstream.cannot_load(error) => {
+                self.stands(route, target, None, Standing::Failed(error.to_string()));
+            }
+            Some(_) => {}
+        }
+    }
+
     fn breaker_moved(&self, route: &Route, target: &super::table::TargetRoute) {
         let (kind, message) = match target.breaker() {
             BreakerState::Closed { .. } => ("readmitted", "answers again and gets calls".to_owned()),
@@ -381,7 +409,8 @@ fn is_worth_retrying(error: &Error) -> bool {
     matches!(error, Error::Unavailable { .. } | Error::Exhausted { .. })
 }
 
-/// Whether the error is the target's fault and not the caller's.
+/// Whether the error is the target's fault and not the caller's. An exception that a model raised (`MODEL_RAISED`) is its
+/// answer to this input: the target is well, and takes the next call.
 pub(crate) fn is_targets_fault(error: &Error) -> bool {
     matches!(
         error,

@@ -4,8 +4,9 @@
 //! which target, `forward` calls it within its deadline, tries again where that is safe, stamps the answer with its
 //! prediction id, and tells `monitor` and `shadow`. Beside it: `manage` makes endpoints and revisions, `resolve` finds
 //! out what a target means and gets it ready, `records` keeps single predictions, `follow` keeps the table fresh, `rollouts` moves traffic by steps, `typed`
-//! gives each endpoint a gRPC service of its own.
+//! gives each endpoint a gRPC service of its own, `alone` is what a server of one model adds.
 
+pub(crate) mod alone;
 pub(crate) mod choose;
 pub(crate) mod events;
 pub(crate) mod follow;
@@ -81,6 +82,8 @@ pub struct EndpointConfig {
     pub follow_every: Duration,
     /// How often rollouts are looked at.
     pub rollout_every: Duration,
+    /// True for a server of one model alone, which is healthy only when that model is ready.
+    pub one_model: bool,
 }
 
 impl Default for EndpointConfig {
@@ -95,6 +98,7 @@ impl Default for EndpointConfig {
             record_retention: Duration::from_secs(30 * 24 * 3_600),
             follow_every: Duration::from_secs(2),
             rollout_every: Duration::from_secs(1),
+            one_model: false,
         }
     }
 }

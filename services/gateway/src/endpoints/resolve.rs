@@ -17,7 +17,14 @@ use lodeway_proto::{
 use lodeway_rpc::{CallContext, status};
 use lodeway_store::gateway::Resolution;
 
-use super::{Endpoints, ServingClients, table::Ready, upstream::Upstream};
+use super::{
+    Endpoints, ServingClients,
+    table::{Ready, Route, Standing, TargetRoute},
+    upstream::Upstream,
+};
+
+/// How long a model host may take to say how a deployment stands.
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 impl Endpoints {
     /// Gets every target of a revision ready. Errors: `TARGET_NOT_READY` naming the first that is not within `wait`.
@@ -75,6 +82,7 @@ impl Endpoints {
                     upstream,
                     signature: None,
                     profile: None,
+                    standing: Standing::Up,
                 })
             }
             TargetRef::Model(_) | TargetRef::Folder(_) => {
@@ -112,24 +120,14 @@ impl Endpoints {
                 upstream: Upstream::external(external)?,
                 signature: None,
                 profile: None,
+                standing: Standing::Up,
             });
         }
         let clients = self.serving()?;
-        let message = GetDeploymentRequest {
-            deployment_id: known.deployment_id.clone(),
-        };
-        let reply = clients
-            .deployments
-            .clone()
-            .get_deployment(cx.request(message))
-            .await;
-        let deployment = reply
-            .map_err(|s| status::into_error(&s))?
-            .into_inner()
-            .deployment
-            .unwrap_or_default();
+        let deployment = deployment(&cx, &clients, &known.deployment_id).await?;
         // In memory or not: it is loaded when it is asked for.
         Ok(Ready {
+            standing: self.standing(&deployment).unwrap_or(Standing::Up),
             of: target.clone(),
             signature: signature(&known.signature_json),
             profile: profile(&deployment.profile),
@@ -166,42 +164,106 @@ impl Endpoints {
 
     /// Loads every deployment behind an endpoint.
     pub(crate) async fn load(&self, cx: &CallContext, name: &str) -> Result<()> {
-        for (clients, deployment_id) in self.deployments(cx, name)? {
+        let route = self.route(cx, name)?;
+        for (target, clients, deployment_id) in deployments(&route) {
             let message = wire::LoadDeploymentRequest { deployment_id };
             let reply = clients
                 .deployments
                 .clone()
                 .load_deployment(cx.request(message))
                 .await;
-            reply.map_err(|s| status::into_error(&s))?;
+            match reply.map_err(|s| status::into_error(&s)) {
+                Ok(_) => self.stands(&route, target, None, Standing::Up),
+                Err(error) => {
+                    if is_unloadable(&error) {
+                        self.stands(&route, target, None, Standing::Failed(error.to_string()));
+                    }
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }
 
-    /// Takes every deployment behind an endpoint out of memory; its next call loads it again.
+    /// Takes every deployment behind an endpoint out of memory. It is not ready then, until it is loaded again; its next
+    /// call does that too.
     pub(crate) async fn unload(&self, cx: &CallContext, name: &str) -> Result<()> {
-        for (clients, deployment_id) in self.deployments(cx, name)? {
+        let route = self.route(cx, name)?;
+        for (target, clients, deployment_id) in deployments(&route) {
             let message = wire::UnloadDeploymentRequest { deployment_id };
             let reply = clients
                 .deployments
                 .clone()
                 .unload_deployment(cx.request(message))
                 .await;
-            reply.map_err(|s| status::into_error(&s))?;
+            let reply = reply.map_err(|s| status::into_error(&s))?.into_inner();
+            if let Some(standing) = reply.deployment.as_ref().and_then(|found| self.standing(found)) {
+                self.stands(&route, target, None, standing);
+            }
         }
         Ok(())
     }
 
-    fn deployments(&self, cx: &CallContext, name: &str) -> Result<Vec<(Arc<ServingClients>, String)>> {
-        let route = self.route(cx, name)?;
-        let found = route
-            .targets
-            .iter()
-            .filter_map(|target| match &target.ready()?.upstream {
-                Upstream::Deployment { clients, id } => Some((clients.clone(), id.clone())),
-                Upstream::Grpc { .. } | Upstream::Http { .. } => None,
-            });
-        Ok(found.collect())
+    /// Asks the model host how the deployment behind a target stands. A host that does not answer says nothing.
+    pub(crate) async fn ask_standing(&self, route: &Route, target: &TargetRoute) {
+        let Some(known) = target.known() else { return };
+        let Upstream::Deployment { clients, id } = &known.upstream else {
+            return;
+        };
+        let before = target.standing();
+        let found = match deployment(&super::own_context(&route.workspace), clients, id).await {
+            Ok(found) => self.standing(&found),
+            Err(Error::NotFound(_)) => Some(Standing::Failed(
+                "its model host does not know it any more".to_owned(),
+            )),
+            Err(_) => None,
+        };
+        if let Some(found) = found {
+            self.stands(route, target, Some(&before), found);
+        }
+    }
+
+    /// What the host says of a deployment; none while it is being loaded, which changes nothing yet.
+    fn standing(&self, of: &wire::Deployment) -> Option<Standing> {
+        match of.state() {
+            DeploymentState::Ready => Some(Standing::Up),
+            // Without a reason it made room for others or the host began anew, and it is there again when it is called.
+            DeploymentState::Unloaded if of.state_reason.is_empty() && !self.0.config.one_model => {
+                Some(Standing::Up)
+            }
+            DeploymentState::Unloaded if of.state_reason.is_empty() => {
+                Some(Standing::Unloaded("is not loaded yet".to_owned()))
+            }
+            DeploymentState::Unloaded => Some(Standing::Unloaded(of.state_reason.clone())),
+            DeploymentState::Failed => Some(Standing::Failed(of.state_reason.clone())),
+            DeploymentState::Loading | DeploymentState::Unspecified => None,
+        }
+    }
+
+    /// Notes how the deployment behind a target stands, unless something else was heard since it stood as in `before`.
+    pub(crate) fn stands(
+        &self,
+        route: &Route,
+        target: &TargetRoute,
+        before: Option<&Arc<Standing>>,
+        standing: Standing,
+    ) {
+        let why = match &standing {
+            Standing::Failed(why) => Some(why.clone()),
+            Standing::Up | Standing::Unloaded(_) => None,
+        };
+        let is_news = match before {
+            Some(before) => target.change_standing(before, standing),
+            None => target.set_standing(standing),
+        };
+        if let Some(why) = why.filter(|_| is_news) {
+            tracing::warn!(
+                endpoint.name = %route.record.endpoint.name,
+                target = %target.target.name,
+                reason = why,
+                "the model of a target cannot be loaded; calls go to others"
+            );
+        }
     }
 
     fn serving(&self) -> Result<Arc<ServingClients>> {
@@ -209,6 +271,46 @@ impl Endpoints {
             reason: Reason::NotImplemented,
             message: "this gateway works without a model host; set `peers.serving`".to_owned(),
         })
+    }
+}
+
+/// The deployments behind the targets of an endpoint.
+fn deployments(route: &Route) -> Vec<(&Arc<TargetRoute>, Arc<ServingClients>, String)> {
+    let each = route
+        .targets
+        .iter()
+        .filter_map(|target| match &target.known()?.upstream {
+            Upstream::Deployment { clients, id } => Some((target, clients.clone(), id.clone())),
+            Upstream::Grpc { .. } | Upstream::Http { .. } => None,
+        });
+    each.collect()
+}
+
+async fn deployment(cx: &CallContext, clients: &ServingClients, id: &str) -> Result<wire::Deployment> {
+    let message = GetDeploymentRequest {
+        deployment_id: id.to_owned(),
+    };
+    let mut client = clients.deployments.clone();
+    let reply = tokio::time::timeout(ANSWER_WAIT, client.get_deployment(cx.request(message))).await;
+    let reply = reply.map_err(|_| Error::DeadlineExceeded)?;
+    let found = reply.map_err(|s| status::into_error(&s))?.into_inner().deployment;
+    found.ok_or_else(|| Error::internal("a peer gave no deployment"))
+}
+
+/// Whether the error of a model host means that it cannot load the model, whatever the input.
+pub(crate) fn is_unloadable(error: &Error) -> bool {
+    match error {
+        Error::DataLoss(_) => true,
+        // The last failure of a load is told with its reason until the load is tried again.
+        Error::Precondition { reason, .. } => matches!(
+            reason,
+            Reason::ModelNotReady
+                | Reason::RuntimeMissing
+                | Reason::DigestMismatch
+                | Reason::BackendUnavailable
+                | Reason::ServerFault
+        ),
+        _ => false,
     }
 }
 
@@ -241,6 +343,7 @@ fn of_deployment(
         of: target.clone(),
         signature: signature(&resolution.signature_json),
         profile,
+        standing: Standing::Up,
         resolution,
         upstream: Upstream::Deployment {
             clients,

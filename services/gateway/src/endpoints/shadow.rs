@@ -55,7 +55,7 @@ impl Endpoints {
         let trace = cx_of_caller.trace();
         let timeout = Duration::from_millis(route.revision().timeout_ms(&target.target).into());
         self.0.tasks.spawn_until_stop(async move {
-            let ready = target.ready();
+            let ready = target.callable();
             let version = ready
                 .as_ref()
                 .map(|ready| ready.resolution.model_version.clone())

@@ -59,7 +59,7 @@ impl Drop for Under {
             .outcome
             .err()
             .map_or(CallOutcome::Success, |(_, verdict)| verdict);
-        self.chosen.settle(now, verdict);
+        self.chosen.judge(&self.route, now, verdict);
         let of = Of {
             endpoint: self.route.record.endpoint.name.as_str(),
             target: &self.chosen.target.target.name,
@@ -116,6 +116,7 @@ impl Endpoints {
         let timeout = Duration::from_millis(route.revision().timeout_ms(&chosen.target.target).into());
         let latest = Instant::now() + timeout;
         let deadline = cx.deadline.map_or(latest, |own| own.min(latest));
+        let is_hurried = cx.deadline.is_some_and(|own| own <= deadline);
         let name = message.model_name.clone();
         let version = chosen.ready.resolution.model_version.clone();
         let prediction_id = self.prediction_id(&route, &chosen);
@@ -136,12 +137,12 @@ impl Endpoints {
         let answers = match ready.upstream.stream(cx, message, deadline).await {
             Ok(answers) => answers,
             Err(error) => {
-                under.outcome = Err(judged(&error));
+                under.outcome = Err(judged(&error, is_hurried));
                 return Err(error);
             }
         };
         Ok(Box::pin(answers.map(move |answer| {
-            let answer = answer.inspect_err(|error| under.outcome = Err(judged(error)));
+            let answer = answer.inspect_err(|error| under.outcome = Err(judged(error, is_hurried)));
             answer.map(|mut response| {
                 under.answered(&response);
                 response.model_name.clone_from(&name);
@@ -154,10 +155,13 @@ impl Endpoints {
     }
 }
 
-fn judged(error: &Error) -> (&'static str, CallOutcome) {
-    let verdict = match is_targets_fault(error) {
-        true => CallOutcome::Failure,
-        false => CallOutcome::Success,
+/// What an error says of the target; `is_hurried` if the deadline is the caller's own.
+fn judged(error: &Error, is_hurried: bool) -> (&'static str, CallOutcome) {
+    let verdict = match error {
+        // A caller in a hurry says nothing about the target.
+        Error::DeadlineExceeded if is_hurried => CallOutcome::Unknown,
+        error if is_targets_fault(error) => CallOutcome::Failure,
+        _ => CallOutcome::Success,
     };
     (code_of(error), verdict)
 }

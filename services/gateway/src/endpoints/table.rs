@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -74,10 +74,14 @@ pub(crate) struct Route {
 /// One target of an endpoint.
 pub(crate) struct TargetRoute {
     pub(crate) target: Target,
-    /// What it means now and how it is called; none while it is not ready.
-    ready: ArcSwapOption<Ready>,
+    /// What it means now and how it is called; none until it was ready once.
+    known: ArcSwapOption<Ready>,
+    /// How its deployment stands, as far as that is heard of here.
+    standing: ArcSwap<Standing>,
     /// Why it is not ready.
     trouble: Mutex<String>,
+    /// True while somebody gets it ready.
+    is_tended: AtomicBool,
     breaker: Mutex<CircuitBreaker>,
     pub(crate) active: AtomicUsize,
     /// Copies under way.
@@ -85,7 +89,27 @@ pub(crate) struct TargetRoute {
     pub(crate) monitor: TargetMonitor,
 }
 
-/// A target that can be called.
+/// How the model behind a target stands at its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It answers, or its next call loads it.
+    Up,
+    /// Somebody had it unloaded, with the host's word for that: not ready, though its next call loads it.
+    Unloaded(String),
+    /// It cannot be loaded, for this reason: no call goes to it that another target can take.
+    Failed(String),
+}
+
+/// Leave to get a target ready, given back when dropped.
+pub(crate) struct Tending(Arc<TargetRoute>);
+
+impl Drop for Tending {
+    fn drop(&mut self) {
+        self.0.is_tended.store(false, Ordering::Release);
+    }
+}
+
+/// A target as it is called.
 pub(crate) struct Ready {
     /// The target that was made ready.
     pub(crate) of: Target,
@@ -94,6 +118,8 @@ pub(crate) struct Ready {
     pub(crate) signature: Option<ModelSignature>,
     /// The values of the model's input example and its answers, to compare traffic with.
     pub(crate) profile: Option<Profile>,
+    /// How its deployment stood then.
+    pub(crate) standing: Standing,
 }
 
 impl Table {
@@ -139,7 +165,7 @@ impl Table {
                 left.bury(before);
             } else if before.record.version >= record.version {
                 // A newer one may have another model under the name of a target: that one stays as it is.
-                before.take_ready(ready, |old| old.ready().is_none());
+                before.take_ready(ready, |old| old.callable().is_none());
                 return Some(before.clone());
             }
         }
@@ -155,13 +181,13 @@ impl Table {
         Some(route)
     }
 
-    /// The targets of a record that are not ready here.
+    /// The targets of a record that were never ready here.
     pub(crate) fn missing(&self, workspace: &Workspace, record: &EndpointRecord) -> Vec<Target> {
         let here = self.find(workspace, record.endpoint.name.as_str()).ok();
         let here = here.filter(|route| route.key == record.endpoint.uid.key());
         let is_ready = |target: &&Target| {
             let mut routes = here.iter().flat_map(|route| &route.targets);
-            routes.any(|route| route.target == **target && route.ready().is_some())
+            routes.any(|route| route.target == **target && route.known().is_some())
         };
         let targets = record.revision.targets.iter();
         targets.filter(|target| !is_ready(target)).cloned().collect()
@@ -284,12 +310,36 @@ impl Route {
             .find(|(_, t)| t.target.name == *name)
     }
 
+    /// The version that a target means now, or meant when it was last ready; none if it has none.
+    pub(crate) fn version(&self, target: &TargetRoute) -> Option<String> {
+        let live = target.known().map(|known| known.resolution.model_version.clone());
+        let known = || Some(self.known(&target.target)?.model_version.clone());
+        live.or_else(known).filter(|version| !version.is_empty())
+    }
+
+    /// The targets that a version names, by their own name or by what they mean; all of them for an empty one.
+    ///
+    /// Errors: `RESOURCE_NOT_FOUND` for one that names none.
+    pub(crate) fn targets_of(&self, version: &str) -> Result<Vec<&Arc<TargetRoute>>> {
+        let is_named = |target: &&Arc<TargetRoute>| {
+            version.is_empty()
+                || target.target.name.as_str() == version
+                || self.version(target).as_deref() == Some(version)
+        };
+        let found: Vec<_> = self.targets.iter().filter(is_named).collect();
+        if found.is_empty() {
+            let label = format!("{}/{version}", self.record.endpoint.name);
+            return Err(Error::not_found(ResourceKind::ModelVersion, label));
+        }
+        Ok(found)
+    }
+
     /// Whether documents are passed on as they came, because a target reads them otherwise than its signature says.
     pub(crate) fn reads_documents(&self) -> bool {
         let reads = |target: &Arc<TargetRoute>| {
             target
-                .ready()
-                .is_some_and(|ready| ready.resolution.reads_documents)
+                .known()
+                .is_some_and(|known| known.resolution.reads_documents)
         };
         self.targets.iter().any(reads)
     }
@@ -298,8 +348,8 @@ impl Route {
     pub(crate) fn is_python(&self) -> bool {
         let is_python = |target: &Arc<TargetRoute>| {
             target
-                .ready()
-                .is_some_and(|ready| ready.resolution.platform == "mlflow_python_function")
+                .known()
+                .is_some_and(|known| known.resolution.platform == "mlflow_python_function")
         };
         self.targets.iter().all(is_python)
     }
@@ -308,8 +358,8 @@ impl Route {
     pub(crate) fn signature(&self) -> Option<Arc<Ready>> {
         self.targets
             .iter()
-            .filter_map(|target| target.ready())
-            .find(|ready| ready.signature.is_some())
+            .filter_map(|target| target.known())
+            .find(|known| known.signature.is_some())
     }
 }
 
@@ -321,8 +371,10 @@ impl TargetRoute {
     fn new(target: Target, revision: &Revision, now: Timestamp) -> Self {
         Self {
             target,
-            ready: ArcSwapOption::empty(),
+            known: ArcSwapOption::empty(),
+            standing: ArcSwap::from_pointee(Standing::Up),
             trouble: Mutex::new("is being made ready".to_owned()),
+            is_tended: AtomicBool::new(false),
             breaker: Mutex::new(CircuitBreaker::new(revision.resilience.outlier, now)),
             active: AtomicUsize::new(0),
             shadows: AtomicUsize::new(0),
@@ -335,18 +387,59 @@ impl TargetRoute {
         *self.breaker.lock().unwrap_or_else(PoisonError::into_inner) = CircuitBreaker::new(rules, now);
     }
 
-    /// How it is called now, if it can be.
+    /// What it means now and how it is called, whether it can be or not; none if it was never ready here.
+    pub(crate) fn known(&self) -> Option<Arc<Ready>> {
+        self.known.load_full()
+    }
+
+    /// How it is called, if calls are to go to it: also where its next call has to load it.
+    pub(crate) fn callable(&self) -> Option<Arc<Ready>> {
+        self.known()
+            .filter(|_| !matches!(**self.standing.load(), Standing::Failed(_)))
+    }
+
+    /// How it is called, if it is ready.
     pub(crate) fn ready(&self) -> Option<Arc<Ready>> {
-        self.ready.load_full()
+        self.known().filter(|_| **self.standing.load() == Standing::Up)
     }
 
     /// It can be called from now on, or means something else from now on.
     pub(crate) fn set_ready(&self, ready: Ready) {
-        self.ready.store(Some(Arc::new(ready)));
+        let standing = ready.standing.clone();
+        self.known.store(Some(Arc::new(ready)));
+        self.set_standing(standing);
         self.trouble
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
+    }
+
+    /// How its deployment stands.
+    pub(crate) fn standing(&self) -> Arc<Standing> {
+        self.standing.load_full()
+    }
+
+    /// Its deployment stands like this from now on. True if that is news.
+    pub(crate) fn set_standing(&self, standing: Standing) -> bool {
+        if **self.standing.load() == standing {
+            return false;
+        }
+        *self.standing.swap(Arc::new(standing.clone())) != standing
+    }
+
+    /// As [`TargetRoute::set_standing`], unless something else was heard of it since it stood as in `before`.
+    pub(crate) fn change_standing(&self, before: &Arc<Standing>, standing: Standing) -> bool {
+        if **before == standing {
+            return false;
+        }
+        let found = self.standing.compare_and_swap(before, Arc::new(standing));
+        Arc::ptr_eq(&found, before)
+    }
+
+    /// Leave to get it ready; none while somebody has it.
+    pub(crate) fn tend(self: &Arc<Self>) -> Option<Tending> {
+        let was_tended = self.is_tended.swap(true, Ordering::Acquire);
+        (!was_tended).then(|| Tending(self.clone()))
     }
 
     /// Why it cannot be called; what was ready before stays ready.
@@ -356,6 +449,9 @@ impl TargetRoute {
 
     /// Why it is not ready; empty if it is.
     pub(crate) fn trouble(&self) -> String {
+        if let Standing::Unloaded(why) | Standing::Failed(why) = &**self.standing.load() {
+            return why.clone();
+        }
         self.trouble
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -381,11 +477,15 @@ impl TargetRoute {
 
     /// How it stands, in one word.
     pub(crate) fn state(&self) -> &'static str {
-        match (self.ready().is_some(), self.breaker()) {
-            (false, _) => "loading",
-            (true, BreakerState::Closed { .. }) => "ready",
-            (true, BreakerState::Open { .. }) => "ejected",
-            (true, BreakerState::HalfOpen { .. }) => "probing",
+        if self.known().is_none() {
+            return "loading";
+        }
+        match (&**self.standing.load(), self.breaker()) {
+            (Standing::Failed(_), _) => "failed",
+            (Standing::Unloaded(_), _) => "unloaded",
+            (Standing::Up, BreakerState::Closed { .. }) => "ready",
+            (Standing::Up, BreakerState::Open { .. }) => "ejected",
+            (Standing::Up, BreakerState::HalfOpen { .. }) => "probing",
         }
     }
 

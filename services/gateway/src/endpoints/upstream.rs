@@ -11,21 +11,22 @@ use futures::{
     stream::{self, BoxStream},
 };
 use lodeway_domain::{
-    Error, Result,
+    Error, Reason, Result,
     serving::{External, Scheme},
 };
 use lodeway_inference::{Payload, oip};
 use lodeway_proto::{
     inference::{
         ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
-        ModelReadyRequest, grpc_inference_service_client::GrpcInferenceServiceClient,
+        ModelReadyRequest, ModelStreamInferResponse,
+        grpc_inference_service_client::GrpcInferenceServiceClient,
     },
     serving::v1::{ScoreRequest, ScoreResponse},
 };
 use lodeway_rpc::{CallContext, Transport, inference, status};
 use tonic::Request;
 
-use super::{MAX_INPUT_BYTES, ServingClients};
+use super::{MAX_INPUT_BYTES, ServingClients, resolve::is_unloadable};
 
 /// How long an answer about a server itself may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,6 +88,11 @@ impl Upstream {
                 Ok(Self::Http { client, url })
             }
         }
+    }
+
+    /// Whether the error is the model host's and means that it cannot load the model.
+    pub(crate) fn cannot_load(&self, error: &Error) -> bool {
+        matches!(self, Self::Deployment { .. }) && is_unloadable(error)
     }
 
     /// Scores one input before `deadline`.
@@ -173,10 +179,7 @@ impl Upstream {
         Ok(Box::pin(answers.map(|answer| {
             let answer = answer.map_err(|s| status::into_error(&s))?;
             if !answer.error_message.is_empty() {
-                return Err(Error::unavailable(
-                    "the target failed in its answer",
-                    answer.error_message,
-                ));
+                return Err(failed_answer(answer));
             }
             Ok(answer.infer_response.unwrap_or_default())
         })))
@@ -260,6 +263,22 @@ fn within<T>(message: T, deadline: Instant) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(deadline.saturating_duration_since(Instant::now()));
     request
+}
+
+/// The error in a stream, by the reason that our own host gives beside the text.
+fn failed_answer(answer: ModelStreamInferResponse) -> Error {
+    let message = answer.error_message;
+    let parameters = answer.infer_response.unwrap_or_default().parameters;
+    let reason = parameters
+        .get(inference::ERROR_REASON)
+        .and_then(inference::text_of)
+        .and_then(status::reason_named);
+    match reason {
+        Some(reason @ Reason::ModelRaised) => Error::precondition(reason, message, Vec::new()),
+        Some(Reason::InvalidField) => Error::invalid("", message),
+        Some(Reason::DeadlinePassed) => Error::DeadlineExceeded,
+        _ => Error::unavailable("the target failed in its answer", message),
+    }
 }
 
 fn gone(error: reqwest::Error) -> Error {

@@ -5,24 +5,32 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::Request,
+    middleware,
     response::{Html, IntoResponse, Redirect, Response},
     routing::get,
 };
 use http::{Method, StatusCode};
+use serde_json::json;
 
 use crate::{Edge, Endpoints, Llm};
 
+mod alone;
 pub(crate) mod mlflow;
 pub(crate) mod openai;
 pub(crate) mod scoring;
 
 pub(crate) fn router(edge: Arc<Edge>, endpoints: Option<Endpoints>, llm: Option<Llm>) -> Router {
+    let alone = endpoints.clone().filter(|endpoints| endpoints.0.config.one_model);
     let scoring = endpoints.map(scoring::router).unwrap_or_default();
-    mlflow::router(edge)
+    let router = mlflow::router(edge)
         .merge(scoring)
         .merge(llm.map(openai::router).unwrap_or_default())
         .route("/", get(|| async { Html(HOME) }))
-        .fallback(unknown)
+        .fallback(unknown);
+    match alone {
+        Some(endpoints) => router.layer(middleware::from_fn_with_state(endpoints, alone::gate)),
+        None => router,
+    }
 }
 
 /// The access rules of every REST route.
@@ -43,11 +51,16 @@ const HOME: &str = "<!doctype html><title>Lodeway</title><h1>Lodeway</h1>\
     <p>This server tracks experiments and keeps models. It speaks gRPC (with reflection) and MLflow's REST API on this \
     port: set <code>MLFLOW_TRACKING_URI</code> to this address.</p>";
 
-/// Answers in HTML, not JSON: clients take a 404 without JSON for an endpoint that this server does not have.
+/// Answers in HTML, not JSON: clients take a 404 without JSON for an endpoint that this server does not have. Below `/v2`
+/// is the Open Inference Protocol, whose errors are JSON.
 async fn unknown(request: Request) -> Response {
     let uri = request.uri();
     if matches!(*request.method(), Method::GET | Method::HEAD) && uri.path().contains("//") {
         return Redirect::permanent(&collapsed(uri)).into_response();
+    }
+    if uri.path() == "/v2" || uri.path().starts_with("/v2/") {
+        let why = format!("there is nothing at `{}`", uri.path());
+        return (StatusCode::NOT_FOUND, axum::Json(json!({ "error": why }))).into_response();
     }
     let text = "<!doctype html><title>404 Not Found</title><h1>Not Found</h1><p>There is nothing at this address.</p>";
     (StatusCode::NOT_FOUND, Html(text)).into_response()

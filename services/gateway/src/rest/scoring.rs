@@ -11,13 +11,13 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use lodeway_domain::{Caller, Error};
+use lodeway_domain::{Caller, Error, Reason};
 use lodeway_inference::{Document, Payload, oip, scoring};
 use lodeway_proto::inference::ModelInferRequest;
 use lodeway_rpc::{CallContext, access::Access, inference, status};
 use serde_json::{Value, json};
 
-use super::mlflow::error as mlflow_error;
+use super::mlflow::error::{self as mlflow_error, Code, RestError};
 use crate::endpoints::{Endpoints, MAX_INPUT_BYTES, forward::Answered, table::Route};
 
 const PREDICTION_ID: &str = "x-lodeway-prediction-id";
@@ -71,18 +71,24 @@ fn context(request: &Request) -> CallContext {
     known.unwrap_or_else(|| CallContext::new(Caller::anonymous()))
 }
 
-/// The body whole, up to the limit.
+/// The body whole, up to the limit; one that says beforehand that it is larger is not waited for.
 async fn body(request: Request) -> Result<Bytes, Error> {
+    let too_large = || Error::Exhausted {
+        message: format!(
+            "the request body is larger than {} MiB; send fewer rows",
+            MAX_INPUT_BYTES >> 20
+        ),
+        retry_after: None,
+    };
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MAX_INPUT_BYTES as u64) {
+        return Err(too_large());
+    }
     let limited = Limited::new(request.into_body(), MAX_INPUT_BYTES).collect().await;
     limited.map(|whole| whole.to_bytes()).map_err(|e| {
         if e.is::<LengthLimitError>() {
-            return Error::Exhausted {
-                message: format!(
-                    "the request body is larger than {} MiB; send fewer rows",
-                    MAX_INPUT_BYTES >> 20
-                ),
-                retry_after: None,
-            };
+            return too_large();
         }
         Error::invalid("", format!("the request body broke off: {e}"))
     })
@@ -232,9 +238,22 @@ fn stamped<T>(mut response: Response, answered: &Answered<T>) -> Response {
     response
 }
 
-/// An error in MLflow's shape.
+/// What MLflow's scoring server says, as plain text, of a call that took too long.
+const TOO_LATE: &str = "Request processing time exceeded limit";
+
+/// An error in MLflow's shape, as its scoring server answers.
 fn refused(cx: &CallContext, error: Error) -> Response {
-    mlflow_error::of("scoring", &cx.status(error)).into_response()
+    let is_late = matches!(error, Error::DeadlineExceeded);
+    let is_raised = error.reason() == Reason::ModelRaised;
+    let status = cx.status(error);
+    if is_late {
+        return (StatusCode::GATEWAY_TIMEOUT, TOO_LATE).into_response();
+    }
+    let failure = mlflow_error::of("scoring", &status);
+    match is_raised {
+        true => RestError::new(Code::BadRequest, failure.message).into_response(),
+        false => failure.into_response(),
+    }
 }
 
 /// An error in the protocol's shape.
@@ -292,10 +311,10 @@ async fn metadata(
 
 async fn ready(State(endpoints): State<Endpoints>, Path(named): Path<Named>, request: Request) -> Response {
     let cx = context(&request);
-    if let Err(error) = endpoints.route(&cx, &named.name) {
-        return oip_error(&cx, error);
-    }
-    let is_ready = endpoints.is_ready(&cx, &named.name, &named.version);
+    let is_ready = match endpoints.readiness(&cx, &named.name, &named.version) {
+        Ok(is_ready) => is_ready,
+        Err(error) => return oip_error(&cx, error),
+    };
     let body = json!({ "name": named.name, "ready": is_ready }).to_string();
     let code = if is_ready {
         StatusCode::OK

@@ -5,6 +5,7 @@
 mod calls;
 mod documents;
 mod health;
+mod hosted;
 mod manage;
 mod measured;
 mod records;
@@ -51,7 +52,7 @@ struct Bench {
     tasks: Tasks,
     api: EndpointServiceClient<Transport>,
     monitor: MonitorServiceClient<Transport>,
-    artifacts: Option<Transport>,
+    peers: EndpointPeers,
     endpoints: Endpoints,
     scoring: GrpcInferenceServiceClient<Transport>,
 }
@@ -73,12 +74,21 @@ impl Bench {
 
     /// A gateway that keeps records of calls in this artifact service.
     async fn keeping(artifacts: Option<Transport>) -> Self {
+        let peers = EndpointPeers {
+            serving: None,
+            registry: None,
+            artifacts,
+        };
+        Self::with(peers, config("gw-0")).await
+    }
+
+    async fn with(peers: EndpointPeers, config: EndpointConfig) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let url = StoreUrl::Sqlite(folder.path().join("gateway.db"));
         let db = Db::open(&url, "gateway", DbOptions::default()).await.unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_millis(START)));
         let store = SqlGateway::open(db, Timestamp::from_millis(START)).await.unwrap();
-        Self::on(folder, Arc::new(store), clock, config("gw-0"), artifacts).await
+        Self::on(folder, Arc::new(store), clock, config, peers).await
     }
 
     async fn on(
@@ -86,15 +96,10 @@ impl Bench {
         store: Arc<dyn GatewayStore>,
         clock: Arc<ManualClock>,
         config: EndpointConfig,
-        artifacts: Option<Transport>,
+        peers: EndpointPeers,
     ) -> Self {
         let tasks = Tasks::new();
-        let peers = EndpointPeers {
-            serving: None,
-            registry: None,
-            artifacts: artifacts.clone(),
-        };
-        let endpoints = Endpoints::start(store.clone(), peers, clock.clone(), tasks.clone(), config)
+        let endpoints = Endpoints::start(store.clone(), peers.clone(), clock.clone(), tasks.clone(), config)
             .await
             .unwrap();
         let mut routes = RoutesBuilder::default();
@@ -111,7 +116,7 @@ impl Bench {
             tasks,
             api: EndpointServiceClient::new(transport.clone()),
             monitor: MonitorServiceClient::new(transport.clone()),
-            artifacts,
+            peers,
             endpoints,
             scoring: GrpcInferenceServiceClient::new(transport),
         }
@@ -124,7 +129,7 @@ impl Bench {
             self.store.clone(),
             self.clock.clone(),
             config(replica),
-            self.artifacts.clone(),
+            self.peers.clone(),
         )
         .await
     }

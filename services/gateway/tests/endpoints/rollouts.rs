@@ -356,6 +356,27 @@ async fn a_failing_candidate_is_taken_back() {
 }
 
 #[tokio::test]
+async fn a_candidate_that_raises_where_the_old_one_answers_is_taken_back() {
+    let c = Candidate::new().await;
+    let id = c.start(steps(&[0.5, 1.0])).await.unwrap();
+    c.at_step(&id, 0).await;
+    c.new.fail(Code::FailedPrecondition);
+    let ended = c.taken_back(&id).await;
+    assert!(ended.reason.contains("share of failed calls"), "{}", ended.reason);
+}
+
+#[tokio::test]
+async fn inputs_at_which_either_version_raises_take_no_rollout_back() {
+    let c = Candidate::new().await;
+    let id = c.start(steps(&[0.5, 1.0])).await.unwrap();
+    c.at_step(&id, 0).await;
+    c.old.fail(Code::FailedPrecondition);
+    c.new.fail(Code::FailedPrecondition);
+    let ended = c.end(&id).await;
+    assert_eq!(ended.state(), State::Completed, "{ended:?}");
+}
+
+#[tokio::test]
 async fn a_slow_candidate_is_taken_back() {
     let c = Candidate::new().await;
     let slow = Guard::LatencyP95(wire::LatencyGuard {

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use super::*;
 
 /// A copy of a model that a test may change.
-async fn copy(name: &str) -> tempfile::TempDir {
+pub async fn copy(name: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(models().await.folder(name)).unwrap() {
         let path = entry.unwrap().path();

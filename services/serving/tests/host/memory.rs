@@ -1,5 +1,7 @@
 //! What is in memory.
 
+use lodeway_proto::inference::{RepositoryIndexRequest, RepositoryModelUnloadRequest};
+
 use super::*;
 
 async fn state(bench: &Bench, id: &str) -> State {
@@ -34,6 +36,8 @@ async fn what_was_not_used_for_longest_makes_room() {
     bench.infer(&ids[0], one()).await.unwrap();
     ids.push(bench.create("models:/churn/3").await.unwrap().deployment_id);
     until(async || (state(&bench, &ids[1]).await == State::Unloaded).then_some(())).await;
+    // Nobody sent it away, so it is as good as there.
+    assert_eq!(bench.get(&ids[1]).await.unwrap().state_reason, "");
     assert_eq!(
         (state(&bench, &ids[0]).await, state(&bench, &ids[2]).await),
         (State::Ready, State::Ready)
@@ -85,6 +89,43 @@ async fn unloading_and_loading_fails_no_call() {
     let unload = wire::UnloadDeploymentRequest { deployment_id };
     bench.api.clone().unload_deployment(unload).await.unwrap();
     assert_eq!(state(&bench, &id).await, State::Unloaded);
+}
+
+#[tokio::test]
+async fn a_model_that_was_sent_away_says_so_until_it_is_there_again() {
+    let bench = Bench::new(Peers::default()).await;
+    let made = bench
+        .create(&source(&models().await.folder("lightgbm")))
+        .await
+        .unwrap();
+    let id = made.deployment_id;
+    let index = async || {
+        let request = RepositoryIndexRequest::default();
+        let found = bench.scoring.clone().repository_index(request).await.unwrap();
+        let [model] = found.into_inner().models.try_into().unwrap();
+        (model.state, model.reason)
+    };
+    let line = |state: &str, reason: &str| (state.to_owned(), reason.to_owned());
+    for _ in 0..2 {
+        assert_eq!(index().await, line("READY", ""));
+        let request = RepositoryModelUnloadRequest {
+            model_name: id.clone(),
+            ..RepositoryModelUnloadRequest::default()
+        };
+        bench
+            .scoring
+            .clone()
+            .repository_model_unload(request)
+            .await
+            .unwrap();
+        let sent_away = bench.get(&id).await.unwrap();
+        assert_eq!(
+            (sent_away.state(), &*sent_away.state_reason),
+            (State::Unloaded, "unloaded")
+        );
+        assert_eq!(index().await, line("UNAVAILABLE", "unloaded"));
+        bench.infer(&id, one()).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What models answer.
 
+use lodeway_proto::inference::{ModelMetadataRequest, model_infer_request::InferRequestedOutputTensor};
+
 use super::*;
 
 #[tokio::test]
@@ -176,4 +178,52 @@ async fn a_workspace_does_not_see_the_deployments_of_another() {
         .deployment
         .unwrap();
     assert_ne!(theirs.deployment_id, made.deployment_id);
+}
+
+#[tokio::test]
+async fn outputs_have_the_names_that_answers_give_them() {
+    let bench = Bench::new(Peers::default()).await;
+    for (name, outputs) in [
+        ("lightgbm", r#"[{"type": "double"}]"#),
+        (
+            "xgboost",
+            r#"[{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}}]"#,
+        ),
+        // As it is.
+        ("lightgbm", ""),
+    ] {
+        let folder = files::copy(name).await;
+        let file = folder.path().join("MLmodel");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines = text
+            .lines()
+            .map(|line| match line.trim_start().strip_prefix("outputs:") {
+                Some(_) if !outputs.is_empty() => format!("  outputs: '{outputs}'\n"),
+                _ => format!("{line}\n"),
+            });
+        std::fs::write(&file, lines.collect::<String>()).unwrap();
+        let id = bench.create(&source(folder.path())).await.unwrap().deployment_id;
+        let request = ModelMetadataRequest {
+            name: id.clone(),
+            version: String::new(),
+        };
+        let said = bench.scoring.clone().model_metadata(request).await.unwrap();
+        let said: Vec<_> = said
+            .into_inner()
+            .outputs
+            .into_iter()
+            .map(|one| one.name)
+            .collect();
+        let mut asked = table(&[[1.0, 2.0, 3.0]]);
+        asked.outputs = said
+            .iter()
+            .map(|name| InferRequestedOutputTensor {
+                name: name.clone(),
+                ..InferRequestedOutputTensor::default()
+            })
+            .collect();
+        let answer = bench.infer(&id, asked).await.unwrap();
+        let given: Vec<_> = answer.outputs.into_iter().map(|one| one.name).collect();
+        assert_eq!((said.len(), &said), (1, &given), "{name}");
+    }
 }

@@ -62,6 +62,7 @@ fn good() -> Observation {
     let stats = Stats {
         calls: 100,
         errors: 0,
+        raised: 0,
         p95_ms: Some(10.0),
     };
     Observation {
@@ -306,6 +307,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
             .prop_map(|(calls, errors, p95_ms)| Stats {
                 calls,
                 errors,
+                raised: 0,
                 p95_ms,
             })
     };

@@ -446,7 +446,7 @@ impl Endpoints {
             .find(workspace, standing.stored.endpoint_name.as_str())
             .ok()?;
         let same = route.targets.iter().find(|route| route.target == *target);
-        let ready = same.filter(|_| route.key == standing.record.key)?.ready()?;
+        let ready = same.filter(|_| route.key == standing.record.key)?.callable()?;
         Some(Ready {
             of: target.clone(),
             resolution: Resolution {
@@ -457,6 +457,7 @@ impl Endpoints {
             upstream: ready.upstream.clone(),
             signature: ready.signature.clone(),
             profile: ready.profile.clone(),
+            standing: ready.standing.clone(),
         })
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use lodeway_domain::{
     Result,
     caller::Workspace,
-    monitor::{Distribution, TrafficSummary},
+    monitor::{Distribution, Outcome, TrafficSummary},
     serving::{Check, Guard, Measured as GuardMeasured, Observation, ShadowStats, Stats, TargetName},
     time::Timestamp,
 };
@@ -114,6 +114,7 @@ fn stats(of: &TrafficSummary) -> Stats {
     Stats {
         calls: of.total(),
         errors: of.errors(),
+        raised: of.count_of(Outcome::FailedPrecondition),
         p95_ms: of.latency().quantile(0.95).map(|p95| p95.as_secs_f64() * 1e3),
     }
 }

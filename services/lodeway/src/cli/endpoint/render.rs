@@ -252,7 +252,7 @@ fn target_line(of: &Target, status: Option<&TargetStatus>, sum: u64) -> String {
     line.push_str(&format!(": {}", output::percent(share)));
     if let Some(status) = status.filter(|status| !status.state.is_empty()) {
         line.push_str(&format!(", {}", status.state));
-        if status.state != "ready" && !status.reason.is_empty() {
+        if status.state != "ready" && !["", status.state.as_str()].contains(&status.reason.as_str()) {
             line.push_str(&format!(" ({})", status.reason));
         }
     }

@@ -102,6 +102,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """An endpoint has no recorded call that could be taken."""
     ERROR_REASON_KEY_MISSING: _ErrorReason.ValueType  # 36
     """A route to a language model names a key that the configuration of the server does not have."""
+    ERROR_REASON_MODEL_RAISED: _ErrorReason.ValueType  # 43
+    """The code of a model raised an exception at this input; the message has its class and text."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """What happened, as it stands in `google.rpc.ErrorInfo.reason` of a failed call (without the `ERROR_REASON_` prefix).
@@ -188,4 +190,6 @@ ERROR_REASON_NO_TRAFFIC: ErrorReason.ValueType  # 42
 """An endpoint has no recorded call that could be taken."""
 ERROR_REASON_KEY_MISSING: ErrorReason.ValueType  # 36
 """A route to a language model names a key that the configuration of the server does not have."""
+ERROR_REASON_MODEL_RAISED: ErrorReason.ValueType  # 43
+"""The code of a model raised an exception at this input; the message has its class and text."""
 global___ErrorReason = ErrorReason

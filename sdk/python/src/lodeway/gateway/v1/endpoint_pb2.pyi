@@ -311,7 +311,9 @@ class TargetStatus(google.protobuf.message.Message):
     target: builtins.str
     """Which one."""
     state: builtins.str
-    """`ready`, `loading`, `ejected` (left alone for its failures) or `probing` (one call tries it again)."""
+    """`ready`, `loading`, `ejected` (left alone for its failures), `probing` (one call tries it again), `failed` (its model
+    cannot be loaded; calls go to others) or `unloaded` (by request; its next call loads it).
+    """
     reason: builtins.str
     """Why it is not ready."""
     model_name: builtins.str

@@ -97,7 +97,9 @@ class Deployment(google.protobuf.message.Message):
     state: global___DeploymentState.ValueType
     """Where it stands."""
     state_reason: builtins.str
-    """Why it is not ready, if it is not."""
+    """Why it is not ready, if it is not: why it cannot be loaded, or `unloaded` if somebody asked for that. Empty for one
+    that made room for others.
+    """
     platform: builtins.str
     """What scores it: `onnxruntime_onnx`, `xgboost`, `lightgbm`, `mlflow_python_function`."""
     signature_json: builtins.str
