@@ -571,7 +571,7 @@ def test_one_trace_goes_from_the_edge_into_the_workers_log(host, endpoints, iris
     headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
     body = json.dumps({"dataframe_split": iris[0][:1].to_dict(orient="split")})
     answer = score(host, "traced", body, **headers)
-    assert answer.status_code == 500
+    assert answer.status_code == 400, answer.text
     wait_for(
         lambda: f"call {trace} failed:" in host.log.read_text(errors="replace"), "the worker's line in the log", 20
     )

@@ -72,9 +72,6 @@ _TABLE = {
             ("metric history", 'GET metrics/get-history ?run_id=<a>&metric_key=m&max_results=x'),
             ("logged models", 'PATCH logged-models/<unnamed> {"model_id": "<unnamed>", "status": "READY"}'),
         ],
-        "message names 'max_results'": [
-            ("experiment search", 'POST experiments/search {"filter": "name LIKE \'<u>/s%\'", "max_results": 2.5}'),
-        ],
     },
     "FAULT": {
         "500 INTERNAL_ERROR -> 404 RESOURCE_DOES_NOT_EXIST": [
@@ -266,9 +263,6 @@ _TABLE = {
             ("versions of logged models", 'POST model-versions/create {"name": "<u>-m", "source": "models:/<m>", "model_id": "<m>"}'),
             ("versions of logged models", 'POST model-versions/create {"name": "<u>-m", "source": "s3://bucket/regm/models/<m>/artifacts", "model_id": "<m>"}'),
             ("versions of logged models", 'GET model-versions/get ?name=<u>-m&version=1'),
-        ],
-        "model_version.run_id:": [
-            ("versions of logged models", 'POST model-versions/create {"name": "<u>-m", "source": "s3://bucket/regm/models/<m>/artifacts", "model_id": "<m>"}'),
         ],
         "model.info.registrations:": [
             ("versions of logged models", 'GET logged-models/<m>'),
