@@ -43,3 +43,5 @@ mod telemetry;
 mod traffic;
 #[cfg(test)]
 mod traversal;
+#[cfg(test)]
+mod workspaces;

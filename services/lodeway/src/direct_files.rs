@@ -7,15 +7,20 @@ use lodeway_artifacts::ARTIFACT_DOMAIN;
 use lodeway_domain::{Error, Result};
 use lodeway_gateway::artifact_bytes::{ArtifactBytes, ByteStream, Download};
 use lodeway_rpc::{CallContext, status};
-use lodeway_store::artifacts::{ArtifactPath, ArtifactStore, Expected, Location};
+use lodeway_store::artifacts::{ArtifactPath, ArtifactStore, Expected, Location, Reach};
 use tonic::Status;
 
 /// Reads and writes the store of this process.
 pub struct DirectFiles(pub ArtifactStore);
 
 impl DirectFiles {
-    fn named(&self, location: &str, path: &str) -> Result<(Location, ArtifactPath)> {
-        Ok((self.0.resolve(location)?, ArtifactPath::parse(path)?))
+    /// A file of the caller's workspace.
+    async fn named(&self, cx: &CallContext, location: &str, path: &str) -> Result<(Location, ArtifactPath)> {
+        let (location, path) = (self.0.resolve(location)?, ArtifactPath::parse(path)?);
+        self.0
+            .check(&location, &path, Reach::One, &cx.caller.workspace)
+            .await?;
+        Ok((location, path))
     }
 }
 
@@ -33,7 +38,8 @@ impl ArtifactBytes for DirectFiles {
         size_bytes: Option<u64>,
         content: ByteStream,
     ) -> Result<(), Status> {
-        let (location, path) = self.named(location, path).map_err(|e| refuse(cx, &e))?;
+        let named = self.named(cx, location, path).await;
+        let (location, path) = named.map_err(|e| refuse(cx, &e))?;
         let body = content.map_err(|status| status::into_error(&status));
         let expected = Expected {
             size_bytes,
@@ -47,7 +53,8 @@ impl ArtifactBytes for DirectFiles {
     }
 
     async fn get(&self, cx: &CallContext, location: &str, path: &str) -> Result<Download, Status> {
-        let (location, path) = self.named(location, path).map_err(|e| refuse(cx, &e))?;
+        let named = self.named(cx, location, path).await;
+        let (location, path) = named.map_err(|e| refuse(cx, &e))?;
         let (meta, body) = self
             .0
             .get(&location, &path, None)
