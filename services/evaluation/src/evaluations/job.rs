@@ -105,6 +105,10 @@ impl Job {
                 "the dataset is not what it was when the evaluation began".to_owned(),
             ));
         }
+        // Said of whatever is measured, before a target is asked for nothing.
+        if data.rows == 0 {
+            return Err(Error::invalid("spec.dataset", "has no rows"));
+        }
         self.keeper.note(|record| record.progress.rows_total = data.rows);
         self.keeper
             .save(None, |record| {

@@ -107,6 +107,14 @@ async fn a_version_is_loaded_asked_and_pinned() {
     assert!(verdicts[0].clauses.iter().all(|clause| clause.passed) && verdicts[0].clauses.len() == 2);
     let progress = done.progress.clone().unwrap();
     assert_eq!((progress.rows_done, progress.rows_failed), (20, 0));
+    let nothing = bench.put("0/data/nothing.csv", "a,b,c,y\n").await;
+    let made = bench.create(of_model(&nothing, "models:/sign/1")).await.unwrap();
+    let failed = bench.ended(&made.evaluation_id).await;
+    assert!(
+        failed.error.contains("`spec.dataset`: has no rows"),
+        "{}",
+        failed.error
+    );
     let rows = bench.rows(&done.evaluation_id, 0, 0).await;
     assert_eq!(rows.len(), 20);
     assert!(
