@@ -371,6 +371,10 @@ impl Bench {
     }
 
     /// What each method says to somebody in `workspace` about one file.
+    #[expect(
+        clippy::needless_update,
+        reason = "some of the messages have no further field"
+    )]
     async fn every_method(&self, workspace: &'static str, location: &str, path: &str) -> Vec<Option<Status>> {
         let mut client = self.client.clone();
         let (location, path) = (location.to_owned(), path.to_owned());
