@@ -396,7 +396,8 @@ impl Place {
     }
 }
 
-fn refuse(why: &str) -> Error {
+/// Refuses the location that a caller named.
+pub(super) fn refuse(why: &str) -> Error {
     Error::Invalid(vec![
         FieldViolation::new("artifact_uri", why).because(Reason::LocationNotAllowed),
     ])

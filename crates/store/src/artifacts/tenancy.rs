@@ -2,11 +2,11 @@
 //! rest.
 
 use lodeway_domain::{
-    Error, FieldViolation, Reason, Result,
+    Result,
     caller::{DEFAULT_WORKSPACE, WORKSPACES_FOLDER, Workspace},
 };
 
-use super::{Entry, Location, path::ArtifactPath};
+use super::{Entry, Location, path::ArtifactPath, root::refuse};
 
 /// How far below the path it names an operation goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,10 +73,4 @@ pub(super) async fn check(
 /// Whether an entry of the folder `full` is the folder of all workspaces, which is for nobody to see as a whole.
 pub(super) fn is_shared(location: &Location, full: &ArtifactPath, entry: &Entry) -> bool {
     entry.path.name() == WORKSPACES_FOLDER && location.root.roots_inside().contains(full)
-}
-
-fn refuse(why: &str) -> Error {
-    Error::Invalid(vec![
-        FieldViolation::new("artifact_uri", why).because(Reason::LocationNotAllowed),
-    ])
 }
