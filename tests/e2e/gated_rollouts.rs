@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use crate::support::{
     command::{ask, ask_as, refusal, refusal_as},
     eventually, growth, http,
-    people::{self, ANYBODY, of},
+    people::{self, ANYBODY, RULER, of},
     reason, started,
 };
 
@@ -136,7 +136,7 @@ async fn passes(house: &Platform) {
         "release --stage Production --evaluation holdout --threshold mae<=0.5 --approvals 1",
         "crown --alias crown --evaluation holdout --threshold high(mae)<=0.5",
     ] {
-        ask_as(house, "ada", &format!("model rule set {rule} --model growth"));
+        ask_as(house, RULER, &format!("model rule set {rule} --model growth"));
     }
     ask_as(house, "bob", "endpoint create growth --model models:/growth/1");
 
@@ -217,7 +217,7 @@ async fn whoever_is_not_verified_gets_past_no_rule() {
         let mut house = started(shape, at(settings)).await;
         growth::register(&house, "ada").await;
         let rule = "model rule set release --model growth --stage Production --evaluation holdout --threshold mae<=0.5";
-        ask_as(&house, "ada", rule);
+        ask_as(&house, RULER, rule);
         ask_as(&house, "bob", "endpoint create growth --model models:/growth/1");
         evaluated(&house, "good.csv", 0.0);
         assert_eq!(missing(&house, "bob", "--stage Production"), []);

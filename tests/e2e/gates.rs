@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     eventually, http, new_run_of,
-    people::{self, PEER_TOKEN, of},
+    people::{self, PEER_TOKEN, RULER, of},
     started, upload_as,
 };
 
@@ -148,25 +148,24 @@ async fn a_version_reaches_production_when_the_rule_is_fulfilled() {
 
 async fn promote(house: &Platform) {
     let digest = register(house).await.content_digest;
-    let (fine, said) = model(
-        house,
-        "ada",
-        &[
-            "rule",
-            "set",
-            "release",
-            "--model=churn",
-            "--stage=Production",
-            "--evaluation=holdout",
-            "--threshold=low(accuracy)>=0.9",
-            "--approvals=1",
-            "--format=onnx",
-        ],
-    );
+    let rule = [
+        "rule",
+        "set",
+        "release",
+        "--model=churn",
+        "--stage=Production",
+        "--evaluation=holdout",
+        "--threshold=low(accuracy)>=0.9",
+        "--approvals=1",
+        "--format=onnx",
+    ];
+    let (fine, said) = model(house, "ada", &rule);
+    assert!(!fine && said.contains("this call takes `admin`"), "{said}");
+    let (fine, said) = model(house, RULER, &rule);
     assert!(fine, "{said}");
     let (fine, said) = model(
         house,
-        "ada",
+        RULER,
         &["rule", "set", "crown", "--alias=champion", "--evaluation=holdout"],
     );
     assert!(fine, "{said}");

@@ -1,12 +1,13 @@
-//! Who may call what: one access rule per gRPC method and REST route, in one table.
+//! Who may call what: one access rule per gRPC method and REST route, in one table, and the roles that fulfil them.
 //!
-//! Today every rule lets every authenticated caller in; the table is there so that no method is ever without one.
+//! The rule is checked where a call comes in from outside; what a process asks its peers for a caller is its own decision.
 
 use std::collections::HashMap;
 
-use lodeway_domain::{Caller, Error};
+use lodeway_domain::Error;
 use prost::Message;
 use prost_types::FileDescriptorSet;
+use serde::Deserialize;
 
 mod rules;
 pub use rules::{PATTERNS, RULES};
@@ -24,11 +25,43 @@ pub enum Access {
     Admin,
 }
 
-impl Access {
-    /// Refuses a caller who may not do this. Errors: `Denied`.
-    pub fn check(self, _caller: &Caller) -> Result<(), Error> {
-        // Roles come with the caller's token later; until then to be somebody is enough.
-        Ok(())
+/// What a credential allows; each role includes those before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// [`Access::Read`]: looks, scores models, calls language models.
+    Reader,
+    /// [`Access::Write`] too. The role of a credential for which none is named.
+    #[default]
+    Writer,
+    /// Everything, also promotion rules, routes to language models and purges.
+    Admin,
+}
+
+impl Role {
+    /// The role as it stands in the token table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Writer => "writer",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Refuses what this role of `principal` does not include. Errors: `Denied`.
+    pub fn check(self, access: Access, principal: &str) -> Result<(), Error> {
+        let needed = match access {
+            Access::Public | Access::Read => Self::Reader,
+            Access::Write => Self::Writer,
+            Access::Admin => Self::Admin,
+        };
+        if self >= needed {
+            return Ok(());
+        }
+        let (has, needed) = (self.as_str(), needed.as_str());
+        Err(Error::Denied(format!(
+            "`{principal}` has the role `{has}`, and this call takes `{needed}`"
+        )))
     }
 }
 

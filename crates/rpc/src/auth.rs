@@ -73,14 +73,15 @@ impl Authenticator {
         self.table.is_some()
     }
 
-    /// The caller of a request by its headers. Errors: `Unauthenticated`, `Denied` (workspace), `Invalid` (workspace
-    /// name).
+    /// The caller of a request by its headers, if the caller may do this. Errors: `Unauthenticated`, `Denied` (workspace,
+    /// role), `Invalid` (workspace name).
     pub async fn caller(&self, headers: &HeaderMap, access: Access) -> Result<Caller, Error> {
         let workspace = match headers.get(wire::WORKSPACE).map(|v| v.to_str()) {
             None => Workspace::default(),
             Some(Ok(name)) => Workspace::parse(name)?,
             Some(Err(_)) => return Err(Error::invalid("workspace", "is not printable ASCII")),
         };
+        // A peer has asked for the role of whom it speaks for; what it does on the way to an answer is not the caller's.
         if let Some((principal, verified)) = self.vouched(headers) {
             return Ok(Caller {
                 principal,
@@ -113,6 +114,7 @@ impl Authenticator {
             Some(credential) => {
                 let entry = self.verify(table, credential).await?;
                 entry.admits(&workspace)?;
+                entry.role.check(access, &entry.principal)?;
                 Ok(Caller {
                     principal: entry.principal.clone(),
                     verified: true,

@@ -41,7 +41,7 @@ use lodeway_rpc::transport::Transport;
 pub use artifact_bytes::ArtifactBytes;
 pub use config::{Config, ConfigError};
 pub use endpoints::{EndpointConfig, EndpointPeers, Endpoints};
-pub use llm::{Llm, LlmKeys};
+pub use llm::{Llm, LlmKey, LlmKeys};
 pub use rest::{access_rules, refuse};
 
 use artifact_bytes::RemoteBytes;

@@ -251,6 +251,9 @@ impl Default for ServingConfig {
 pub struct LlmConfig {
     /// Keys of upstream servers by the names that routes use: `env:VARIABLE`, `file:/path`, or the key itself.
     pub keys: BTreeMap<String, Secret<String>>,
+    /// Where a key may go, by its name: origins such as `https://api.openai.com`. A key that is not here goes wherever a
+    /// route says.
+    pub key_origins: BTreeMap<String, Vec<String>>,
 }
 
 /// The endpoints' own.
@@ -358,9 +361,27 @@ impl Config {
                 faults.push((format!("llm.keys.{name}"), why.to_owned()));
             }
         }
+        for (name, origins) in &self.llm.key_origins {
+            let field = format!("llm.key_origins.{name}");
+            if !self.llm.keys.contains_key(name) {
+                faults.push((field, format!("there is no `llm.keys.{name}`")));
+            } else if let Some(bad) = origins.iter().find(|origin| !is_origin(origin)) {
+                let why = format!("`{bad}` is not an origin such as `https://api.openai.com`");
+                faults.push((field, why));
+            } else if origins.is_empty() {
+                let why = "is empty; name an origin, or leave it out".to_owned();
+                faults.push((field, why));
+            }
+        }
         if self.store.pool_size == 0 {
             faults.push(("store.pool_size".to_owned(), "must be at least 1".to_owned()));
         }
         faults
     }
+}
+
+/// Whether a text is a scheme, a host and perhaps a port, and nothing else.
+fn is_origin(text: &str) -> bool {
+    let parsed = url::Url::parse(text);
+    parsed.is_ok_and(|url| url.origin().ascii_serialization() == text.trim_end_matches('/'))
 }

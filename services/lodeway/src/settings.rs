@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use lodeway_gateway::{LlmKey, LlmKeys};
 use lodeway_rpc::config::{Loader, Secret};
+use url::Url;
 
 use crate::config::{Config, ServiceName};
 
@@ -161,7 +163,7 @@ pub fn edge() -> Result<EdgeEnvironment> {
 
 /// The keys of upstream servers, read from where the configuration says they are. Errors: a variable that is not set, a
 /// file that cannot be read, a key that is empty; never with a key in the text.
-pub fn llm_keys(config: &Config) -> Result<BTreeMap<String, Secret<String>>> {
+pub fn llm_keys(config: &Config) -> Result<LlmKeys> {
     let variables = environment();
     let read = |(name, place): (&String, &Secret<String>)| {
         let place = place.reveal();
@@ -176,7 +178,13 @@ pub fn llm_keys(config: &Config) -> Result<BTreeMap<String, Secret<String>>> {
         };
         let key = key.trim();
         anyhow::ensure!(!key.is_empty(), "`llm.keys.{name}` is empty");
-        Ok((name.clone(), Secret::new(key.to_owned())))
+        let origins = config.llm.key_origins.get(name).into_iter().flatten();
+        let origins = origins.map(|origin| Url::parse(origin));
+        let key = LlmKey {
+            secret: Secret::new(key.to_owned()),
+            origins: origins.collect::<Result<_, _>>()?,
+        };
+        Ok((name.clone(), key))
     };
     config.llm.keys.iter().map(read).collect()
 }

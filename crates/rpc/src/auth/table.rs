@@ -10,6 +10,7 @@ use lodeway_domain::{
 use serde::Deserialize;
 
 use super::{Hash, sha256};
+use crate::access::Role;
 
 /// Who may call, and by which credential.
 ///
@@ -18,6 +19,7 @@ use super::{Hash, sha256};
 /// principal = "ci"                      # used as a bearer token, or as the password of the basic user `ci`
 /// sha256 = "9f86d081884c7d65…"          # of the token, 64 hex digits
 /// workspaces = ["default", "team-a"]    # absent: all
+/// role = "writer"                       # or `reader`, `admin`; absent: `writer`
 ///
 /// [[token]]
 /// principal = "alice"
@@ -49,6 +51,7 @@ pub enum TokenTableError {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) principal: String,
+    pub(super) role: Role,
     credential: Credential,
     workspaces: Option<Vec<Workspace>>,
 }
@@ -85,6 +88,8 @@ struct Row {
     sha256: Option<String>,
     password: Option<String>,
     workspaces: Option<Vec<String>>,
+    #[serde(default)]
+    role: Role,
 }
 
 impl TokenTable {
@@ -174,6 +179,7 @@ fn entry(row: Row) -> Result<Entry, String> {
     });
     Ok(Entry {
         principal: row.principal,
+        role: row.role,
         credential,
         workspaces: workspaces.transpose().map_err(|e| e.to_string())?,
     })

@@ -87,6 +87,36 @@ async fn with_a_table_only_known_credentials_pass() {
 }
 
 #[tokio::test]
+async fn a_role_opens_what_it_includes_and_nothing_more() {
+    let row = |who: &str, role: &str| {
+        let hash = hash_token(who);
+        format!("[[token]]\nprincipal = '{who}'\nsha256 = '{hash}'\n{role}\n")
+    };
+    let table = row("looks", "role = 'reader'") + &row("works", "") + &row("rules", "role = 'admin'");
+    let auth = Authenticator::with_table(TokenTable::parse(&table).unwrap());
+    let all = [Access::Public, Access::Read, Access::Write, Access::Admin];
+    for (who, opens) in [("looks", 2), ("works", 3), ("rules", 4)] {
+        let token = headers(&[("authorization", &format!("Bearer {who}"))]);
+        for (at, access) in all.into_iter().enumerate() {
+            let answer = auth.caller(&token, access).await;
+            assert_eq!(answer.is_ok(), at < opens, "{who}, {access:?}: {answer:?}");
+            assert!(matches!(answer, Ok(_) | Err(Error::Denied(_))), "{answer:?}");
+        }
+    }
+    let token = headers(&[("authorization", "Bearer works")]);
+    let refused = auth.caller(&token, Access::Admin).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("`works` has the role `writer`, and this call takes `admin`"),
+        "{refused}"
+    );
+    assert!(TokenTable::parse(&row("x", "role = 'boss'")).is_err());
+    let anybody = Authenticator::open()
+        .caller(&HeaderMap::new(), Access::Admin)
+        .await;
+    assert_eq!(anybody.unwrap(), Caller::anonymous());
+}
+
+#[tokio::test]
 async fn a_verified_password_is_not_hashed_again() {
     let auth = closed();
     let alice = headers(&[("authorization", &basic_of("alice", "correct horse"))]);

@@ -167,7 +167,7 @@ impl Llm {
             events: Events::default(),
             pending: VecDeque::new(),
             deadline: deadline(cx),
-            key: self.key(target.key_name.as_ref())?.cloned(),
+            key: self.key(target)?.cloned(),
             target: target.clone(),
             place,
             meter,
@@ -213,7 +213,7 @@ impl Llm {
         let mut last = Error::DeadlineExceeded;
         for (at, target) in call.route.targets.iter().enumerate() {
             meter.answered_by(at);
-            let key = match self.key(target.key_name.as_ref()) {
+            let key = match self.key(target) {
                 Ok(key) => key,
                 Err(error) => {
                     tracing::error!(llm.route = %call.route.name, llm.target = at, %error, "a target is left out");

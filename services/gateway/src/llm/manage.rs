@@ -33,7 +33,7 @@ impl Llm {
     ) -> Result<LlmRouteRecord> {
         route.check()?;
         for target in &route.targets {
-            self.key(target.key_name.as_ref())?;
+            self.key(target)?;
         }
         let write = self.write(cx, repeat);
         (route.created, route.updated) = (write.now, write.now);
@@ -56,7 +56,7 @@ impl Llm {
         repeat: Repeat,
     ) -> Result<LlmRouteRecord> {
         for target in update.targets.iter().flatten() {
-            self.key(target.key_name.as_ref())?;
+            self.key(target)?;
         }
         let write = self.write(cx, repeat);
         self.0.store.update_llm_route(write, update).await

@@ -23,12 +23,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use lodeway_domain::{
     Error, Reason, Result,
     caller::Workspace,
-    llm::{LlmKeyName, LlmKind, LlmRoute, LlmRouteName},
+    llm::{LlmKind, LlmRoute, LlmRouteName, LlmTarget, LlmUrl},
     time::Clock,
 };
 use lodeway_proto::gateway::v1::llm_service_server::LlmServiceServer;
 use lodeway_rpc::{CallContext, config::Secret};
 use lodeway_store::gateway::{LlmRouteRecord, LlmStore};
+use url::Url;
 
 pub(crate) use self::{
     attempt::{Answer, AnswerStream, Provenance},
@@ -40,7 +41,30 @@ use self::{limits::Limiters, upstream::Upstream};
 pub(crate) const MAX_BODY_BYTES: usize = 16 << 20;
 
 /// Keys of upstream servers, by the names that routes use.
-pub type LlmKeys = BTreeMap<String, Secret<String>>;
+pub type LlmKeys = BTreeMap<String, LlmKey>;
+
+/// A key, and where it may go.
+#[derive(Debug, Clone)]
+pub struct LlmKey {
+    /// The key.
+    pub secret: Secret<String>,
+    /// The origins (scheme, host and port, such as `https://api.openai.com`) of servers that may get it; empty: any that a
+    /// route names.
+    pub origins: Vec<Url>,
+}
+
+impl LlmKey {
+    /// A key that any route may use.
+    pub fn anywhere(secret: Secret<String>) -> Self {
+        let origins = Vec::new();
+        Self { secret, origins }
+    }
+
+    fn may_go_to(&self, address: &LlmUrl) -> bool {
+        let to = || Url::parse(address.as_str()).map(|url| url.origin());
+        self.origins.is_empty() || to().is_ok_and(|to| self.origins.iter().any(|own| own.origin() == to))
+    }
+}
 
 /// Routes to language models, and calls of them. Clones share everything.
 #[derive(Clone)]
@@ -94,13 +118,23 @@ impl Llm {
         Ok(record)
     }
 
-    /// The key that a target names. Errors: `KEY_MISSING`.
-    fn key(&self, name: Option<&LlmKeyName>) -> Result<Option<&Secret<String>>> {
-        let Some(name) = name else { return Ok(None) };
-        self.0.keys.get(name.as_str()).map(Some).ok_or_else(|| {
+    /// The key that a target names. Errors: `KEY_MISSING`, also for a key that must not go to the target's address.
+    fn key(&self, target: &LlmTarget) -> Result<Option<&Secret<String>>> {
+        let Some(name) = &target.key_name else {
+            return Ok(None);
+        };
+        let refuse =
+            |why: String| Error::precondition(Reason::KeyMissing, why, vec![("value", name.to_string())]);
+        let Some(key) = self.0.keys.get(name.as_str()) else {
             let why = format!("this server has no key `{name}`; set `llm.keys.{name}` in its configuration");
-            Error::precondition(Reason::KeyMissing, why, vec![("value", name.to_string())])
-        })
+            return Err(refuse(why));
+        };
+        if !key.may_go_to(&target.base_url) {
+            let address = target.base_url.as_str();
+            let why = format!("key `{name}` may not go to `{address}`; see `llm.key_origins.{name}`");
+            return Err(refuse(why));
+        }
+        Ok(Some(&key.secret))
     }
 }
 

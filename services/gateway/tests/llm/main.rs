@@ -9,7 +9,7 @@ mod routes;
 use std::{sync::Arc, time::Duration};
 
 use lodeway_domain::time::{ManualClock, Timestamp};
-use lodeway_gateway::{Gateway, Llm, LlmKeys, Peers};
+use lodeway_gateway::{Gateway, Llm, LlmKey, LlmKeys, Peers};
 use lodeway_proto::gateway::v1::{self as wire, llm_service_client::LlmServiceClient};
 use lodeway_rpc::{
     Tasks, Transport, access,
@@ -47,7 +47,14 @@ impl Bench {
         let db = Db::open(&url, "gateway", DbOptions::default()).await.unwrap();
         let now = Timestamp::from_millis(1_700_000_000_000);
         let store = SqlGateway::open(db, now).await.unwrap();
-        let keys = LlmKeys::from([("main".to_owned(), Secret::new(KEY.to_owned()))]);
+        let bound = LlmKey {
+            secret: Secret::new(KEY.to_owned()),
+            origins: vec!["https://api.example.com".parse().unwrap()],
+        };
+        let keys = LlmKeys::from([
+            ("main".to_owned(), LlmKey::anywhere(Secret::new(KEY.to_owned()))),
+            ("bound".to_owned(), bound),
+        ]);
         let llm = Llm::new(Arc::new(store), keys, Arc::new(ManualClock::at(now))).unwrap();
         let rules = access::platform().with(&lodeway_gateway::access_rules());
         let column = Column::new(ColumnConfig::default(), Authenticator::open(), rules);

@@ -110,3 +110,34 @@ async fn every_bad_field_is_named_and_no_key_is_invented() {
     let status = bench.create(route("a", [unknown])).await.unwrap_err();
     refused(&status, Code::FailedPrecondition, "KEY_MISSING");
 }
+
+#[tokio::test]
+async fn a_key_goes_only_to_the_origins_it_is_for() {
+    let (bench, llm) = (Bench::new().await, ScriptedLlm::start().unwrap());
+    let at = |base_url: &str| wire::LlmTarget {
+        key_name: "bound".to_owned(),
+        base_url: base_url.to_owned(),
+        ..target(&llm)
+    };
+    let own = llm.base_url();
+    let elsewhere = [
+        own.as_str(),
+        "http://api.example.com/v1",
+        "https://api.example.com:8443/v1",
+        "https://api.example.com.evil.test/v1",
+        "https://evil.test/https://api.example.com",
+    ];
+    for address in elsewhere {
+        let status = bench.create(route("a", [at(address)])).await.unwrap_err();
+        refused(&status, Code::FailedPrecondition, "KEY_MISSING");
+        assert!(status.message().contains("may not go to"), "{status:?}");
+    }
+    let fine = bench.create(route("a", [at("https://API.example.com:443/v1")]));
+    fine.await.unwrap();
+    let request = wire::UpdateRouteRequest {
+        route: Some(route("a", [at(&own)])),
+        ..wire::UpdateRouteRequest::default()
+    };
+    let status = bench.api().update_route(request).await.unwrap_err();
+    refused(&status, Code::FailedPrecondition, "KEY_MISSING");
+}

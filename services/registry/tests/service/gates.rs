@@ -118,6 +118,9 @@ const TRIED: &[&str] = &[
     "DryRunTransition",
 ];
 
+/// Who sets rules: the only one whose token has the role for it.
+const RULER: &str = "grace";
+
 /// A registry behind a table of tokens: whoever has the token `t-NAME` is NAME.
 struct House {
     registry: RegistryServiceClient<Transport>,
@@ -152,9 +155,10 @@ async fn house(auth: Authenticator) -> House {
 fn closed() -> Authenticator {
     let row = |who: &str| {
         let hash = hash_token(&format!("t-{who}"));
-        format!("[[token]]\nprincipal = \"{who}\"\nsha256 = \"{hash}\"\n")
+        let role = if who == RULER { "admin" } else { "writer" };
+        format!("[[token]]\nprincipal = \"{who}\"\nsha256 = \"{hash}\"\nrole = \"{role}\"\n")
     };
-    let table: String = ["ada", "bob", "eve"].iter().map(|who| row(who)).collect();
+    let table: String = ["ada", "bob", "eve", RULER].iter().map(|who| row(who)).collect();
     Authenticator::with_table(TokenTable::parse(&table).unwrap())
 }
 
@@ -260,7 +264,7 @@ impl House {
         };
         self.promotion
             .clone()
-            .set_promotion_rule(of("ada", request))
+            .set_promotion_rule(of(RULER, request))
             .await
             .unwrap();
     }
@@ -631,4 +635,46 @@ async fn who_is_not_verified_sets_no_rule_and_approves_nothing() {
         .await
         .unwrap_err();
     refused(&status, Code::PermissionDenied, "CALLER_NOT_VERIFIED");
+}
+
+#[tokio::test]
+async fn only_an_administrator_sets_and_deletes_rules() {
+    let house = house(closed()).await;
+    house.ready("churn").await;
+    let target = stage(wire::Stage::Production);
+    house.set_rule("release", target.clone(), vec![approved()]).await;
+    let weaker = wire::PromotionRule {
+        model_name: "churn".into(),
+        name: "release".into(),
+        target,
+        ..Default::default()
+    };
+    let request = wire::SetPromotionRuleRequest {
+        rule: Some(weaker),
+        request_id: String::new(),
+    };
+    let status = house
+        .promotion
+        .clone()
+        .set_promotion_rule(of("ada", request))
+        .await
+        .unwrap_err();
+    refused(&status, Code::PermissionDenied, "ACCESS_DENIED");
+    let request = wire::DeletePromotionRuleRequest {
+        model_name: "churn".into(),
+        name: "release".into(),
+        ..Default::default()
+    };
+    let deleted = house
+        .promotion
+        .clone()
+        .delete_promotion_rule(of("ada", request.clone()))
+        .await;
+    refused(&deleted.unwrap_err(), Code::PermissionDenied, "ACCESS_DENIED");
+    let deleted = house
+        .promotion
+        .clone()
+        .delete_promotion_rule(of(RULER, request))
+        .await;
+    deleted.unwrap();
 }
