@@ -79,10 +79,15 @@ async fn refused(house: &Platform, who: &str, flags: &str) -> String {
 
 /// Evaluates version 2 under the name that the rules ask for, with data of which it misses every small one by `off`.
 fn evaluated(house: &Platform, file: &str, off: f64) -> Value {
+    evaluated_on(house, file, |_| off, "")
+}
+
+/// The same with what it misses by told by row.
+fn evaluated_on(house: &Platform, file: &str, off: impl Fn(u32) -> f64, flags: &str) -> Value {
     let mut text = "age,height,y\n".to_owned();
     for row in 0..60 {
         let (height, truth) = if row % 2 == 0 {
-            (1.2, 11.0 + off)
+            (1.2, 11.0 + off(row))
         } else {
             (1.8, 20.0)
         };
@@ -91,7 +96,7 @@ fn evaluated(house: &Platform, file: &str, off: f64) -> Value {
     let path = house.folder().join(file);
     std::fs::write(&path, text).unwrap();
     let line = format!(
-        "evaluate models:/growth/2 --data {} --target y --task regression --name holdout",
+        "evaluate models:/growth/2 --data {} --target y --task regression --name holdout {flags}",
         path.display()
     );
     ask_as(house, "bob", &line)
@@ -203,6 +208,57 @@ async fn passes(house: &Platform) {
     let moved = ask_as(house, "eve", "model history growth --version 2");
     let moved = moved.as_array().unwrap();
     assert_eq!(moved[0]["principal"], "bob", "{moved:?}");
+}
+
+/// Of the first twenty rows nothing is missed, of the rest every small one by 4.
+fn late(row: u32) -> f64 {
+    if row < 20 { 0.0 } else { 4.0 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_a_part_of_the_data_nor_an_easier_definition_opens_a_gate() {
+    for shape in Shape::ALL {
+        let (settings, _table) = people::known(&["ada", "bob"]);
+        let house = started(shape, settings).await;
+        growth::register(&house, "ada").await;
+        let rule = "model rule set release --model growth --stage Production --evaluation holdout";
+        ask_as(&house, RULER, &format!("{rule} --threshold mae<=1"));
+        let stage = "--stage Production";
+
+        let part = evaluated_on(&house, "late.csv", late, "--max-rows 20");
+        assert_eq!(
+            (&part["rows_scored"], &part["dataset_rows"]),
+            (&json!(20), &json!(60)),
+            "{part}"
+        );
+        let lacks = missing(&house, "ada", stage);
+        assert_eq!(
+            lacks,
+            [("evaluation `holdout`".to_owned(), "on 20 of 60".to_owned())]
+        );
+        evaluated_on(&house, "late.csv", late, "");
+        evaluated_on(&house, "late.csv", late, "--max-rows 20");
+        let lacks = missing(&house, "ada", stage);
+        assert!(lacks.len() == 1 && lacks[0].0.contains("mae"), "{lacks:?}");
+        let (code, complaint) = refusal_as(&house, "ada", "model transition growth 2 Production");
+        assert!(code != 0 && complaint.contains("mae"), "{code}: {complaint}");
+
+        // Other data are easier, and so is the truth beside what the model gives; a rule can say which are meant.
+        let easy = evaluated(&house, "good.csv", 0.0);
+        assert_eq!(missing(&house, "ada", stage), []);
+        let hard = evaluated_on(&house, "late.csv", late, "");
+        assert_ne!(easy["data_digest"], hard["data_digest"]);
+        assert_eq!(easy["definition_digest"], hard["definition_digest"]);
+        let id = hard["evaluation_id"].as_str().unwrap();
+        ask_as(&house, RULER, &format!("{rule} --threshold mae<=1 --like {id}"));
+        evaluated(&house, "good.csv", 0.0);
+        let otherwise = evaluated_on(&house, "late.csv", late, "--weight height --seed 3");
+        assert_ne!(otherwise["definition_digest"], hard["definition_digest"]);
+        let lacks = missing(&house, "ada", stage);
+        assert!(lacks.len() == 1 && lacks[0].0.contains("mae"), "{lacks:?}");
+        ask_as(&house, RULER, &format!("{rule} --threshold mae<=2 --like {id}"));
+        ask_as(&house, "ada", "model transition growth 2 Production");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -115,6 +115,8 @@ async fn judge(house: &Platform, token: &str, digest: &str) -> Result<(), tonic:
         evaluation: "holdout".into(),
         data_digest: "dd".into(),
         content_digest: digest.into(),
+        rows_scored: 1_000,
+        dataset_rows: 1_000,
         metrics: vec![VerdictMetric {
             metric: "accuracy".into(),
             value: 0.95,

@@ -263,6 +263,15 @@ pub struct EvaluationRecord {
     pub dataset_version: i64,
     /// The digest of its values.
     pub data_digest: String,
+    /// The digest of how rows and answers become numbers; empty: not yet known.
+    #[serde(default)]
+    pub definition_digest: String,
+    /// How many rows were measured.
+    #[serde(default)]
+    pub rows_scored: u64,
+    /// How many rows the dataset has.
+    #[serde(default)]
+    pub dataset_rows: u64,
     /// The model version that is scored.
     pub model: Option<EvaluatedModel>,
     /// The model version that it is compared with.

@@ -70,6 +70,10 @@ const MIGRATIONS: Migrations = Migrations {
             name: "fewer_indexes",
             sql: include_str!("../../migrations/registry/0003_fewer_indexes.sql"),
         },
+        Step {
+            name: "verdict_rows",
+            sql: include_str!("../../migrations/registry/0004_verdict_rows.sql"),
+        },
     ],
 };
 

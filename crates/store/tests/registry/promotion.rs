@@ -59,6 +59,9 @@ fn verdict(digest: &str, value: f64) -> NewVerdict {
         rule_version: 1,
         dataset: "test".to_owned(),
         data_digest: "dd".to_owned(),
+        rows_scored: 100,
+        dataset_rows: 100,
+        definition_digest: "def".to_owned(),
         content_digest: digest.to_owned(),
         metrics: vec![MeasuredMetric {
             metric: "accuracy".to_owned(),
@@ -251,6 +254,51 @@ async fn a_version_needs_the_verdict_the_approvals_and_the_format() {
                     .len(),
                 3
             );
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_verdict_on_a_part_or_by_another_definition_does_not_stand_in() {
+    on_both(|store| {
+        Box::pin(async move {
+            add_model(&store, "churn").await;
+            let mut demand = at_least(0.9);
+            if let Clause::Evaluation(clause) = &mut demand {
+                clause.definition_digest = "def".to_owned();
+            }
+            store
+                .set_rule(write(0), rule(Some("churn"), PRODUCTION, vec![demand]))
+                .await
+                .unwrap();
+            let v = ready(&store, "churn", "c1", &[]).await;
+            let record = async |rows: i64, definition: &str, value: f64| {
+                let verdict = NewVerdict {
+                    rows_scored: rows,
+                    definition_digest: definition.to_owned(),
+                    ..verdict("c1", value)
+                };
+                let recorded = store.record_verdict(write(3), name("churn"), v, verdict).await;
+                recorded.unwrap();
+            };
+            let expected = async |value: &str| {
+                let failed = unmet(promote(&store, "churn", v).await);
+                assert!(
+                    failed.len() == 1 && failed[0].ends_with(value),
+                    "{value}: {failed:?}"
+                );
+            };
+            record(34, "def", 0.95).await;
+            expected("and is on 34 of 100").await;
+            record(100, "def", 0.8).await;
+            expected("at least 0.9 and is 0.8").await;
+            record(34, "def", 0.96).await;
+            record(100, "easier", 0.97).await;
+            expected("at least 0.9 and is 0.8").await;
+            record(99, "def", 0.9).await;
+            record(20, "def", 0.1).await;
+            promote(&store, "churn", v).await.unwrap();
         })
     })
     .await;

@@ -31,6 +31,8 @@ pub(super) struct Data {
     pub(super) digest: String,
     /// Rows to be measured: all, or as many as the spec wants.
     pub(super) rows: u64,
+    /// Rows of the dataset.
+    pub(super) all_rows: u64,
     /// As the spec says, else as the version says.
     pub(super) roles: ColumnRoles,
     /// The columns of the file.
@@ -98,6 +100,7 @@ pub(super) async fn open(site: &Site, cx: &CallContext, spec: &EvaluationSpec, p
         version: version.version,
         digest: version.data_digest.clone(),
         rows: spec.options.max_rows.unwrap_or(u64::MAX).min(version.rows),
+        all_rows: version.rows,
         roles,
         schema,
         path: opened.path.clone(),
@@ -134,6 +137,7 @@ async fn file(site: &Site, cx: &CallContext, spec: &EvaluationSpec) -> Result<Da
         version: 0,
         digest: told.digest,
         rows: spec.options.max_rows.unwrap_or(u64::MAX).min(told.rows),
+        all_rows: told.rows,
         roles,
         schema,
         path,

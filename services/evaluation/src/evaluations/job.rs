@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     answers::{ANSWER, PREDICTION},
     data::{self, Data},
-    files,
+    definition, files,
     judge::{self, Bench, ScorerModels},
     keeper::Keeper,
     measure::{self, Measured, Wanted},
@@ -114,6 +114,7 @@ impl Job {
             .save(None, |record| {
                 record.dataset_version = data.version;
                 record.data_digest.clone_from(&data.digest);
+                record.dataset_rows = data.all_rows;
                 record.progress.rows_total = data.rows;
             })
             .await?;
@@ -270,6 +271,15 @@ impl Job {
         let verdict = Verdict::of(&record.spec.thresholds, &measured.metrics, &baseline, |metric| {
             record.spec.more_is_better(metric)
         });
+        let definition = definition::digest(&record, &data.roles)?;
+        let rows_scored = measured.rows;
+        let record = self
+            .keeper
+            .save(None, |record| {
+                record.definition_digest = definition;
+                record.rows_scored = rows_scored;
+            })
+            .await?;
         let failures = kept.failures();
         let report = record::report(&record, &measured, verdict.as_ref(), &failures)?;
         self.keeper.note(|record| record.progress.phase = Phase::Record);

@@ -17,6 +17,7 @@ mod api;
 mod compare;
 pub(crate) mod convert;
 mod data;
+mod definition;
 pub(crate) mod files;
 mod job;
 mod judge;
@@ -101,6 +102,9 @@ impl Evaluations {
             error: String::new(),
             dataset_version: 0,
             data_digest: String::new(),
+            definition_digest: String::new(),
+            rows_scored: 0,
+            dataset_rows: 0,
             model: None,
             baseline_model: None,
             scorer_models: std::collections::BTreeMap::new(),

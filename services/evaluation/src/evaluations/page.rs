@@ -78,6 +78,7 @@ fn what(page: &mut Page, record: &EvaluationRecord, measured: &Measured) {
             },
         ),
         ("data digest", record.data_digest.clone()),
+        ("definition digest", record.definition_digest.clone()),
         ("asked for by", record.principal.clone()),
         ("seed", record.spec.options.seed.to_string()),
         ("rows that failed", measured.failed.to_string()),

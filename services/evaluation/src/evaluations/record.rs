@@ -183,8 +183,10 @@ pub(super) fn report(
             "name": record.spec.dataset,
             "version": record.dataset_version,
             "data_digest": record.data_digest,
+            "rows": record.dataset_rows,
         });
         fields.insert("dataset".to_owned(), dataset);
+        fields.insert("definition_digest".to_owned(), json!(record.definition_digest));
         fields.insert("model".to_owned(), json!(record.model));
         fields.insert("baseline_model".to_owned(), json!(record.baseline_model));
         // A scorer's part of the report says which model it asked.
@@ -372,6 +374,9 @@ pub(super) async fn verdict(
         evaluation: record.spec.name.clone(),
         dataset: record.spec.dataset.clone(),
         data_digest: record.data_digest.clone(),
+        rows_scored: i64::try_from(record.rows_scored).unwrap_or(i64::MAX),
+        dataset_rows: i64::try_from(record.dataset_rows).unwrap_or(i64::MAX),
+        definition_digest: record.definition_digest.clone(),
         content_digest: model.content_digest.clone(),
         metrics: metrics.collect(),
         clauses: clauses.collect(),

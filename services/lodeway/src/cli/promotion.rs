@@ -1,6 +1,7 @@
 //! `lodeway model rule`, `approve` and `check`: what a version needs before it may have a stage or an alias.
 
 use clap::{Args, Subcommand};
+use lodeway_proto::evaluation::v1::GetEvaluationRequest;
 use lodeway_proto::registry::v1::{
     Approval, ApprovalsClause, ApproveModelVersionRequest, DeletePromotionRuleRequest,
     DryRunTransitionRequest, EvaluationClause, FormatsClause, GetPromotionRuleRequest, IntervalEnd,
@@ -87,12 +88,24 @@ pub struct RuleArgs {
     #[arg(long)]
     evaluation: Option<String>,
     /// A bound of one of its metrics: `accuracy>=0.9`, `rmse<=2`; `low(accuracy)>=0.9` compares the lower end of the
-    /// interval, `high(…)` the upper one; `accuracy>=last-0.01` and `rmse<=last*1.05` compare with the version before.
+    /// interval, `high(…)` the upper one; `f1[plan=a]>=0.8` bounds a slice; `accuracy>=last-0.01` and `rmse<=last*1.05` compare with the version before.
     #[arg(long = "threshold", requires = "evaluation", value_parser = threshold)]
     thresholds: Vec<MetricThreshold>,
     /// The dataset that it must have been measured on.
     #[arg(long, default_value = "", requires = "evaluation")]
     dataset: String,
+    /// An evaluation by id: the same dataset, data digest and definition are demanded.
+    #[arg(long, value_name = "EVALUATION_ID", requires = "evaluation", conflicts_with_all = ["dataset", "data_digest", "definition"])]
+    like: Option<String>,
+    /// The digest of the data that it must have been measured on.
+    #[arg(long, default_value = "", requires = "evaluation")]
+    data_digest: String,
+    /// The digest of the evaluation's definition, as `lodeway evaluation show` has it.
+    #[arg(long, default_value = "", requires = "evaluation")]
+    definition: String,
+    /// The share of the dataset's rows that must have been measured, 0 to 1; 0.99 if not given.
+    #[arg(long, requires = "evaluation")]
+    min_row_share: Option<f64>,
     /// How old that may be, such as `30d`.
     #[arg(long, requires = "evaluation", value_parser = parse::span)]
     max_age: Option<prost_types::Duration>,
@@ -124,8 +137,14 @@ fn threshold(text: &str) -> Result<MetricThreshold, String> {
         (_, Some(metric)) => (metric, IntervalEnd::High),
         _ => (metric.trim(), IntervalEnd::Value),
     };
+    let (metric, slice) = match metric.strip_suffix(']').map(|inner| inner.split_once('[')) {
+        Some(Some((metric, slice))) => (metric, slice),
+        Some(None) => return Err(fault()),
+        None => (metric, ""),
+    };
     let mut threshold = MetricThreshold {
         metric: metric.to_owned(),
+        slice: slice.to_owned(),
         end: end.into(),
         ..MetricThreshold::default()
     };
@@ -153,6 +172,26 @@ fn threshold(text: &str) -> Result<MetricThreshold, String> {
 }
 
 impl RuleArgs {
+    /// Takes over what `--like` names. Errors: an evaluation that has measured nothing.
+    async fn look_up(&mut self, client: &Client) -> anyhow::Result<()> {
+        let Some(evaluation_id) = self.like.take() else {
+            return Ok(());
+        };
+        let request = GetEvaluationRequest {
+            evaluation_id: evaluation_id.clone(),
+        };
+        let found = client.evaluations.clone().get_evaluation(request).await?;
+        let found = found.into_inner().evaluation.unwrap_or_default();
+        anyhow::ensure!(
+            !found.definition_digest.is_empty(),
+            "evaluation `{evaluation_id}` has measured nothing, so nothing can be like it"
+        );
+        self.dataset = found.spec.and_then(|spec| spec.dataset).unwrap_or_default().name;
+        self.data_digest = found.data_digest;
+        self.definition = found.definition_digest;
+        Ok(())
+    }
+
     fn rule(self) -> PromotionRule {
         let mut clauses = Vec::new();
         clauses.extend(self.evaluation.map(|evaluation| {
@@ -160,8 +199,10 @@ impl RuleArgs {
                 evaluation,
                 thresholds: self.thresholds,
                 dataset: self.dataset,
-                data_digest: String::new(),
+                data_digest: self.data_digest,
                 max_age: self.max_age,
+                min_row_share: self.min_row_share,
+                definition_digest: self.definition,
             })
         }));
         if self.approvals != 0 {
@@ -191,7 +232,8 @@ impl RuleArgs {
 pub async fn rule(verb: RuleVerb, client: &Client) -> Done {
     let mut promotion = client.promotion.clone();
     match verb {
-        RuleVerb::Set(args) => {
+        RuleVerb::Set(mut args) => {
+            args.look_up(client).await?;
             let request = SetPromotionRuleRequest {
                 rule: Some(args.rule()),
                 request_id: String::new(),
@@ -339,14 +381,14 @@ fn target_text(target: Option<&PromotionTarget>) -> String {
 }
 
 fn threshold_text(threshold: &MetricThreshold) -> String {
-    let metric = match threshold.end() {
-        IntervalEnd::Low => format!("low({})", threshold.metric),
-        IntervalEnd::High => format!("high({})", threshold.metric),
-        _ => threshold.metric.clone(),
-    };
     let slice = match threshold.slice.as_str() {
         "" => String::new(),
         slice => format!("[{slice}]"),
+    };
+    let metric = match threshold.end() {
+        IntervalEnd::Low => format!("low({}{slice})", threshold.metric),
+        IntervalEnd::High => format!("high({}{slice})", threshold.metric),
+        _ => format!("{}{slice}", threshold.metric),
     };
     let bounds = [
         (threshold.min, ">=", ""),
@@ -358,7 +400,7 @@ fn threshold_text(threshold: &MetricThreshold) -> String {
     ];
     let bounds = bounds.iter().filter_map(|(bound, sign, last)| {
         let bound = (*bound)?;
-        Some(format!("{metric}{slice}{sign}{last}{bound}"))
+        Some(format!("{metric}{sign}{last}{bound}"))
     });
     bounds.collect::<Vec<_>>().join(", ")
 }
@@ -372,6 +414,15 @@ fn clause_text(clause: &PromotionClause) -> String {
             }
             if !clause.dataset.is_empty() {
                 text = format!("{text}, on {}", clause.dataset);
+            }
+            if !clause.data_digest.is_empty() {
+                text = format!("{text}, on data {}", clause.data_digest);
+            }
+            if !clause.definition_digest.is_empty() {
+                text = format!("{text}, by definition {}", clause.definition_digest);
+            }
+            if let Some(share) = clause.min_row_share {
+                text = format!("{text}, on at least {} % of the rows", share * 100.0);
             }
             text
         }
@@ -406,13 +457,21 @@ mod tests {
         for (text, shown) in [
             ("accuracy>=0.9", "accuracy>=0.9"),
             ("low(f1)>=0.5", "low(f1)>=0.5"),
+            ("low(f1[plan=a])>=0.5", "low(f1[plan=a])>=0.5"),
+            ("f1[plan=a] >= last", "f1[plan=a]>=last+0"),
             ("rmse<=last*1.05", "rmse<=last*1.05"),
             ("accuracy >= last - 0.01", "accuracy>=last+-0.01"),
             ("accuracy>=last", "accuracy>=last+0"),
         ] {
             assert_eq!(threshold_text(&threshold(text).unwrap()), shown);
         }
-        for bad in ["accuracy", "accuracy>0.9", "accuracy>=much", "rmse<=last*x"] {
+        for bad in [
+            "accuracy",
+            "accuracy>0.9",
+            "accuracy>=much",
+            "rmse<=last*x",
+            "f1]>=0.5",
+        ] {
             assert!(threshold(bad).is_err(), "{bad}");
         }
         assert_eq!(version("a b/7").unwrap(), ("a b".to_owned(), 7));

@@ -96,6 +96,8 @@ fn clause_in(field: &str, clause: wire::PromotionClause) -> Result<Clause> {
                 dataset: clause.dataset,
                 data_digest: clause.data_digest,
                 max_age,
+                min_row_share: clause.min_row_share,
+                definition_digest: clause.definition_digest,
             }))
         }
         Some(Given::Approvals(clause)) => {
@@ -227,6 +229,9 @@ pub(super) fn new_verdict(message: wire::RecordVerdictRequest) -> Result<(ModelN
         rule_version: verdict.definition_version,
         dataset: verdict.dataset,
         data_digest: verdict.data_digest,
+        rows_scored: verdict.rows_scored,
+        dataset_rows: verdict.dataset_rows,
+        definition_digest: verdict.definition_digest,
         content_digest: verdict.content_digest,
         metrics: verdict.metrics.into_iter().map(metric).collect(),
         clauses: verdict.clauses.into_iter().map(clause).collect(),
@@ -311,6 +316,8 @@ fn clause_out(clause: Clause) -> wire::PromotionClause {
             max_age: clause
                 .max_age
                 .and_then(|age| prost_types::Duration::try_from(age).ok()),
+            min_row_share: clause.min_row_share,
+            definition_digest: clause.definition_digest,
         }),
         Clause::Approvals(clause) => Given::Approvals(wire::ApprovalsClause {
             count: i32::try_from(clause.count).unwrap_or(i32::MAX),
@@ -368,6 +375,9 @@ pub(super) fn verdict(verdict: Verdict) -> wire::Verdict {
         definition_version: said.rule_version,
         dataset: said.dataset,
         data_digest: said.data_digest,
+        rows_scored: said.rows_scored,
+        dataset_rows: said.dataset_rows,
+        definition_digest: said.definition_digest,
         content_digest: said.content_digest,
         metrics: said.metrics.into_iter().map(metric).collect(),
         clauses: said.clauses.into_iter().map(clause).collect(),

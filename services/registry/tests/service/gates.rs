@@ -212,6 +212,8 @@ fn found(digest: &str, low: f64) -> wire::RecordVerdictRequest {
             dataset: "test".into(),
             data_digest: "dd".into(),
             content_digest: digest.into(),
+            rows_scored: 10,
+            dataset_rows: 10,
             metrics: vec![wire::VerdictMetric {
                 metric: "accuracy".into(),
                 value: low + 0.01,
@@ -524,7 +526,7 @@ async fn what_fulfils_the_rules_gets_in_unless_its_files_changed() {
     assert_eq!(approval.into_inner().approval.unwrap().principal, "eve");
     let dry = house.try_it(stage(wire::Stage::Production)).await;
     assert!(dry.allowed, "{dry:?}");
-    assert_eq!(dry.findings.len(), 4);
+    assert_eq!(dry.findings.len(), 5);
     assert!(dry.findings.iter().any(|f| f.value == "0.95"), "{dry:?}");
 
     house

@@ -127,7 +127,7 @@ impl std::fmt::Display for Finding {
 /// Judges a version by one rule: one finding per demand, in the order of the clauses.
 ///
 /// Pure. What counts: of the verdicts of an evaluation only the newest that binds the version's own content, and the data
-/// that are demanded; of approvals one per person, given for this target and content, by neither the author nor `principal`.
+/// and the definition that are demanded, one on too few rows only where there is none on enough; of approvals one per person, given for this target and content, by neither the author nor `principal`.
 pub fn check(rule: &Rule, facts: &Facts<'_>) -> Vec<Finding> {
     let mut findings = Findings {
         rule: rule.label(),
@@ -189,12 +189,18 @@ fn content(findings: &mut Findings, rule: &Rule, version: &ModelVersion) {
     findings.add("content digest", demand, value, passed);
 }
 
-/// Whether a verdict is of this evaluation and of the data that are demanded.
+/// Whether a verdict is of this evaluation, of the data and by the definition that are demanded.
 fn answers(clause: &EvaluationClause, verdict: &Verdict) -> bool {
     let said = &verdict.said;
     said.evaluation == clause.evaluation
         && (clause.dataset.is_empty() || said.dataset == clause.dataset)
         && (clause.data_digest.is_empty() || said.data_digest == clause.data_digest)
+        && (clause.definition_digest.is_empty() || said.definition_digest == clause.definition_digest)
+}
+
+/// Whether enough of the dataset's rows were measured.
+fn has_rows(clause: &EvaluationClause, verdict: &Verdict) -> bool {
+    verdict.said.row_millionths() >= clause.row_millionths()
 }
 
 fn evaluation(findings: &mut Findings, clause: &EvaluationClause, facts: &Facts<'_>) {
@@ -210,12 +216,17 @@ fn evaluation(findings: &mut Findings, clause: &EvaluationClause, facts: &Facts<
         .verdicts
         .iter()
         .filter(counts)
-        .max_by_key(|verdict| verdict.id);
+        .max_by_key(|verdict| (has_rows(clause, verdict), verdict.id));
     let subject = format!("evaluation `{}`", clause.evaluation);
     let mut demand = "passed".to_owned();
-    for (what, word) in [("dataset", &clause.dataset), ("data digest", &clause.data_digest)] {
+    let words = [
+        ("on dataset", &clause.dataset),
+        ("on data digest", &clause.data_digest),
+        ("by definition", &clause.definition_digest),
+    ];
+    for (what, word) in words {
         if !word.is_empty() {
-            let _ = write!(demand, " on {what} `{word}`");
+            let _ = write!(demand, " {what} `{word}`");
         }
     }
     let Some(verdict) = newest else {
@@ -246,6 +257,16 @@ fn evaluation(findings: &mut Findings, clause: &EvaluationClause, facts: &Facts<
         ),
     };
     findings.add(subject.clone(), demand, value, verdict.passed());
+    let (scored, of) = (verdict.said.rows_scored, verdict.said.dataset_rows);
+    let demand = format!(
+        "on at least {} % of the dataset's rows",
+        clause.row_share() * 100.0
+    );
+    let value = match of {
+        0 => "on a number of rows that nobody knows".to_owned(),
+        _ => format!("on {scored} of {of}"),
+    };
+    findings.add(subject.clone(), demand, value, has_rows(clause, verdict));
     if let Some(age) = clause.max_age {
         let is_young = verdict.created.plus(age) >= facts.now;
         let old_s = (facts.now.millis() - verdict.created.millis()).max(0) / 1_000;
@@ -289,13 +310,23 @@ fn measure(
         let (value, passed) = match (found, metric) {
             (None, None) => ("not measured".to_owned(), false),
             (None, Some(_)) => ("measured without an interval".to_owned(), false),
-            (Some(found), _) => judge.of(found, baseline),
+            (Some(found), metric) => {
+                let (value, passed) = judge.of(found, baseline);
+                let samples = metric.map_or(0, |metric| metric.sample_count);
+                let value = if samples < verdict.said.rows_scored {
+                    format!("{value}, from {samples} rows")
+                } else {
+                    value
+                };
+                (value, passed)
+            }
         };
         findings.add(subject.clone(), demand, value, passed);
     }
 }
 
-/// The holder's value of the metric, measured by the same evaluation on the same data.
+/// The holder's value of the metric, measured by the same evaluation on the same data, on enough rows and by the same
+/// definition.
 fn baseline(
     clause: &EvaluationClause,
     threshold: &MetricThreshold,
@@ -305,7 +336,9 @@ fn baseline(
     let same = |other: &&Verdict| {
         other.version == holder.version
             && other.said.data_digest == verdict.said.data_digest
+            && other.said.definition_digest == verdict.said.definition_digest
             && answers(clause, other)
+            && has_rows(clause, other)
     };
     let newest = holder.verdicts.iter().filter(same).max_by_key(|other| other.id)?;
     let metric = newest.metric(&threshold.metric, &threshold.slice)?;
@@ -332,7 +365,9 @@ impl Judge {
         let theirs = match baseline {
             None => return (format!("{found}, and nothing to compare with"), found.is_finite()),
             Some((version, None)) => {
-                let why = format!("{found}, and version {version} has no verdict on the same data");
+                let why = format!(
+                    "{found}, and version {version} has no verdict by the same definition on the same data"
+                );
                 return (why, false);
             }
             Some((_, Some(theirs))) => theirs,

@@ -59,6 +59,15 @@ pub struct NewVerdict {
     pub dataset: String,
     /// The digest of the data.
     pub data_digest: String,
+    /// How many rows were measured.
+    #[serde(default)]
+    pub rows_scored: i64,
+    /// How many rows the data have.
+    #[serde(default)]
+    pub dataset_rows: i64,
+    /// The digest of how rows and answers became numbers; empty: not known.
+    #[serde(default)]
+    pub definition_digest: String,
     /// The `content_digest` of the version that was evaluated.
     pub content_digest: String,
     /// What was measured.
@@ -79,7 +88,15 @@ impl NewVerdict {
         ] {
             bad.take(field, check_word(field, word));
         }
-        bad.take("dataset", check_optional_word("dataset", &self.dataset));
+        for (field, word) in [
+            ("dataset", &self.dataset),
+            ("definition_digest", &self.definition_digest),
+        ] {
+            bad.take(field, check_optional_word(field, word));
+        }
+        if self.rows_scored < 0 || self.rows_scored > self.dataset_rows {
+            bad.add("rows_scored", "must be 0 to `dataset_rows`");
+        }
         if self.metrics.len() > MAX_METRICS {
             bad.add("metrics", format!("must be at most {MAX_METRICS}"));
         }
@@ -103,6 +120,15 @@ impl NewVerdict {
             }
         }
         bad.finish()
+    }
+}
+
+impl NewVerdict {
+    /// The share of the dataset's rows that were measured, in millionths, rounded down; 0 if the data are not known to have
+    /// any.
+    pub fn row_millionths(&self) -> i64 {
+        let share = (i128::from(self.rows_scored) * 1_000_000).checked_div(i128::from(self.dataset_rows));
+        share.and_then(|share| i64::try_from(share).ok()).unwrap_or(0)
     }
 }
 

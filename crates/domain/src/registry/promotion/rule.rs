@@ -19,6 +19,9 @@ pub const MAX_RULES: usize = 100;
 const MAX_CLAUSES: usize = 32;
 /// The most thresholds of a clause, and entries of its lists.
 const MAX_ENTRIES: usize = 64;
+/// The share of the dataset's rows that must have been measured where a rule does not say: what evaluations give up by
+/// themselves.
+const MIN_ROW_SHARE: f64 = 0.99;
 /// The longest name of a rule, an evaluation, a metric and the like, in characters.
 const MAX_WORD_CHARS: usize = 250;
 
@@ -205,6 +208,25 @@ pub struct EvaluationClause {
     pub data_digest: String,
     /// How old the verdict may be; none: any age.
     pub max_age: Option<Duration>,
+    /// The share of the dataset's rows that must have been measured, 0 to 1; none: 0.99.
+    #[serde(default, with = "exact_opt")]
+    pub min_row_share: Option<f64>,
+    /// The digest of the evaluation's definition; empty: any.
+    #[serde(default)]
+    pub definition_digest: String,
+}
+
+impl EvaluationClause {
+    /// The share of the dataset's rows that must have been measured.
+    pub fn row_share(&self) -> f64 {
+        self.min_row_share.unwrap_or(MIN_ROW_SHARE)
+    }
+
+    /// The same in millionths.
+    pub fn row_millionths(&self) -> i64 {
+        // Of a share, so it fits.
+        (self.row_share().clamp(0.0, 1.0) * 1e6).round() as i64
+    }
 }
 
 /// Demands approvals by verified people other than the version's author and the one who promotes.
@@ -279,7 +301,12 @@ impl Clause {
         match self {
             Self::Evaluation(clause) => {
                 let field = format!("{field}.evaluation");
-                for (name, word) in [("dataset", &clause.dataset), ("data_digest", &clause.data_digest)] {
+                let words = [
+                    ("dataset", &clause.dataset),
+                    ("data_digest", &clause.data_digest),
+                    ("definition_digest", &clause.definition_digest),
+                ];
+                for (name, word) in words {
                     bad.take(&field, check_optional_word(&format!("{field}.{name}"), word));
                 }
                 bad.take(
@@ -294,6 +321,9 @@ impl Clause {
                 }
                 for (i, threshold) in clause.thresholds.iter().enumerate() {
                     threshold.validate(&format!("{field}.thresholds[{i}]"), bad);
+                }
+                if !(0.0..=1.0).contains(&clause.row_share()) {
+                    bad.add(format!("{field}.min_row_share"), "must be 0 to 1");
                 }
                 if clause.max_age.is_some_and(|age| age.is_zero()) {
                     bad.add(format!("{field}.max_age"), "must be more than 0");

@@ -59,6 +59,9 @@ fn verdict(id: i64, version: i64, digest: &str, value: f64) -> Verdict {
             rule_version: 1,
             dataset: "test".to_owned(),
             data_digest: "dd".to_owned(),
+            rows_scored: 10,
+            dataset_rows: 10,
+            definition_digest: "def".to_owned(),
             content_digest: digest.to_owned(),
             metrics: vec![metric],
             clauses: Vec::new(),
@@ -156,6 +159,56 @@ fn only_the_newest_verdict_on_the_same_content_counts() {
 }
 
 #[test]
+fn a_part_of_the_rows_does_not_count() {
+    let seven = version(7, "c");
+    let clause = holdout(MetricThreshold {
+        min: Some(0.9),
+        ..MetricThreshold::default()
+    });
+    let of = |id, rows: i64, value| {
+        let mut verdict = verdict(id, 7, "c", value);
+        (verdict.said.rows_scored, verdict.said.dataset_rows) = (rows, 150);
+        verdict
+    };
+    let with = |min_row_share, verdicts: &[Verdict]| {
+        let clause = EvaluationClause {
+            min_row_share,
+            ..clause.clone()
+        };
+        check(&rule(Clause::Evaluation(clause)), &facts(&seven, verdicts, &[]))
+    };
+    let passed = |findings: Vec<Finding>| findings.iter().all(|finding| finding.passed);
+    for (rows, share, expected) in [
+        (150, None, true),
+        (149, None, true),
+        (148, None, false),
+        (52, None, false),
+        (52, Some(0.3), true),
+        (0, Some(0.0), true),
+        (149, Some(1.0), false),
+    ] {
+        assert_eq!(
+            passed(with(share, &[of(1, rows, 0.95)])),
+            expected,
+            "{rows} of 150, {share:?}"
+        );
+    }
+    let told = with(None, &[of(1, 52, 0.95)]);
+    let told: Vec<_> = told
+        .iter()
+        .filter(|finding| !finding.passed)
+        .map(|f| &*f.value)
+        .collect();
+    assert_eq!(told, ["on 52 of 150"]);
+    // One on a part neither hides what all rows said nor stands in for it.
+    assert!(passed(with(None, &[of(1, 150, 0.95), of(2, 52, 0.1)])));
+    assert!(!passed(with(None, &[of(1, 150, 0.1), of(2, 52, 0.95)])));
+    let mut unknown = verdict(1, 7, "c", 0.95);
+    (unknown.said.rows_scored, unknown.said.dataset_rows) = (0, 0);
+    assert!(!passed(with(None, &[unknown])));
+}
+
+#[test]
 fn what_evaluation_itself_failed_does_not_pass() {
     let seven = version(7, "c");
     let mut found = verdict(1, 7, "c", 1.0);
@@ -188,6 +241,8 @@ fn data_age_and_interval_are_looked_at() {
     assert!(with(|_| {}));
     assert!(with(|c| c.dataset = "test".to_owned()) && !with(|c| c.dataset = "train".to_owned()));
     assert!(with(|c| c.data_digest = "dd".to_owned()) && !with(|c| c.data_digest = "de".to_owned()));
+    assert!(with(|c| c.definition_digest = "def".to_owned()));
+    assert!(!with(|c| c.definition_digest = "easier".to_owned()));
     assert!(with(|c| c.max_age = Some(Duration::from_secs(60))));
     assert!(!with(|c| c.max_age = Some(Duration::from_secs(59))));
     assert!(!with(|c| c.thresholds[0].end = IntervalEnd::Low), "0.85");
@@ -225,6 +280,12 @@ fn relative_bounds_need_the_holders_verdict_on_the_same_data() {
     let mut elsewhere = verdict(1, 6, "b", 0.92);
     elsewhere.said.data_digest = "other".to_owned();
     assert!(!with(Some(&holding(vec![elsewhere]))));
+    let mut otherwise = verdict(1, 6, "b", 0.92);
+    otherwise.said.definition_digest = "easier".to_owned();
+    assert!(!with(Some(&holding(vec![otherwise]))));
+    let mut in_part = verdict(1, 6, "b", 0.92);
+    in_part.said.rows_scored = 5;
+    assert!(!with(Some(&holding(vec![in_part]))));
 }
 
 #[test]
@@ -316,6 +377,17 @@ fn rules_that_demand_nothing_are_refused() {
     assert_eq!(
         fields(Clause::Evaluation(nan)),
         ["clauses[0].evaluation.thresholds[0].min"]
+    );
+    let too_much = EvaluationClause {
+        min_row_share: Some(1.5),
+        ..holdout(MetricThreshold {
+            min: Some(0.9),
+            ..MetricThreshold::default()
+        })
+    };
+    assert_eq!(
+        fields(Clause::Evaluation(too_much)),
+        ["clauses[0].evaluation.min_row_share"]
     );
     let nobody = ApprovalsClause::default();
     assert_eq!(fields(Clause::Approvals(nobody)), ["clauses[0].approvals.count"]);

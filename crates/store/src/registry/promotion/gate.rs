@@ -142,7 +142,10 @@ async fn apply(
         };
         let is_relative = clause.thresholds.iter().any(|threshold| threshold.is_relative());
         if let Some((holder, theirs)) = baseline.as_mut().filter(|_| is_relative) {
-            let data = Some(newest.said.data_digest.as_str());
+            let data = Some((
+                newest.said.data_digest.as_str(),
+                newest.said.definition_digest.as_str(),
+            ));
             theirs
                 .verdicts
                 .extend(self::newest(conn, workspace, holder, clause, data).await?);
@@ -189,20 +192,24 @@ async fn formats(conn: &mut Conn, workspace: &str, key: i64) -> Result<Vec<Strin
     row.map_or(Ok(Vec::new()), |row| from_json(row.str(0)?))
 }
 
-/// The newest verdict that a clause asks for and that binds the version's content, on these data if they are given. Of a
-/// version that is deleted, whose content nobody can compare, the newest.
+/// The newest verdict that a clause asks for and that binds the version's content, of these data and this definition if they
+/// are given; one on too few rows only if there is none on enough. Of a version that is deleted, whose content nobody can
+/// compare, the newest.
 async fn newest(
     conn: &mut Conn,
     workspace: &str,
     version: &ModelVersion,
     clause: &EvaluationClause,
-    data_digest: Option<&str>,
+    same: Option<(&str, &str)>,
 ) -> Result<Option<Verdict>> {
     let sql = format!(
         "SELECT {VERDICT} FROM verdicts WHERE workspace = $1 AND model_uid = $2 AND version = $3 AND evaluation = $4 \
          AND ($5 = '' OR content_digest = $5) AND ($6 = '' OR dataset = $6) AND ($7 = '' OR data_digest = $7) \
-         AND ($8 = '' OR data_digest = $8) ORDER BY id DESC LIMIT 1"
+         AND ($8 = '' OR definition_digest = $8) AND ($9 = '' OR data_digest = $9) \
+         AND ($10 = 0 OR definition_digest = $11) \
+         ORDER BY CASE WHEN row_millionths >= $12 THEN 0 ELSE 1 END, id DESC LIMIT 1"
     );
+    let (data_digest, definition_digest) = same.unwrap_or_default();
     let args = [
         Arg::from(workspace),
         Arg::from(version.model_uid.as_str()),
@@ -211,7 +218,11 @@ async fn newest(
         Arg::from(&version.content_digest),
         Arg::from(&clause.dataset),
         Arg::from(&clause.data_digest),
-        Arg::from(data_digest.unwrap_or_default()),
+        Arg::from(&clause.definition_digest),
+        Arg::from(data_digest),
+        Arg::from(i64::from(same.is_some())),
+        Arg::from(definition_digest),
+        Arg::from(clause.row_millionths()),
     ];
     let row = conn.query_opt(&sql, &args).await?;
     row.as_ref().map(records::verdict).transpose()

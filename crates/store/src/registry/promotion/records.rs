@@ -45,7 +45,8 @@ pub(super) async fn add_verdict(
         return Err(stale(&found, message));
     }
     let sql = "INSERT INTO verdicts (workspace, model_uid, version, evaluation, dataset, data_digest, content_digest, \
-               body, principal, created_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+               definition_digest, row_millionths, body, principal, created_ms) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     let body = to_json(new)?;
     let args = args![
         write.workspace(),
@@ -55,6 +56,8 @@ pub(super) async fn add_verdict(
         &new.dataset,
         &new.data_digest,
         &new.content_digest,
+        &new.definition_digest,
+        new.row_millionths(),
         body,
         &write.caller.principal,
         write.now.millis()

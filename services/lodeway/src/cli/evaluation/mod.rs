@@ -349,6 +349,12 @@ fn whole(evaluation: &Evaluation, classes: Vec<Value>) -> Value {
     let metrics = Value::Object(metrics.collect());
     if let Value::Object(fields) = &mut item {
         fields.insert("data_digest".to_owned(), json!(evaluation.data_digest));
+        fields.insert("rows_scored".to_owned(), json!(evaluation.rows_scored));
+        fields.insert("dataset_rows".to_owned(), json!(evaluation.dataset_rows));
+        fields.insert(
+            "definition_digest".to_owned(),
+            json!(evaluation.definition_digest),
+        );
         if let Some(model) = &evaluation.model {
             fields.insert("content_digest".to_owned(), json!(model.content_digest));
         }

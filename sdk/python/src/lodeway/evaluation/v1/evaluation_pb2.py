@@ -27,7 +27,7 @@ from lodeway.evaluation.v1 import dataset_pb2 as lodeway_dot_evaluation_dot_v1_d
 from lodeway.evaluation.v1 import scorer_pb2 as lodeway_dot_evaluation_dot_v1_dot_scorer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&lodeway/evaluation/v1/evaluation.proto\x12\x15lodeway.evaluation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#lodeway/evaluation/v1/dataset.proto\x1a\"lodeway/evaluation/v1/scorer.proto\"\xc2\x06\n\nEvaluation\x12\x15\n\revaluation_id\x18\x01 \x01(\t\x12\x33\n\x04spec\x18\x02 \x01(\x0b\x32%.lodeway.evaluation.v1.EvaluationSpec\x12\x35\n\x05state\x18\x03 \x01(\x0e\x32&.lodeway.evaluation.v1.EvaluationState\x12;\n\x08progress\x18\x04 \x01(\x0b\x32).lodeway.evaluation.v1.EvaluationProgress\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x06 \x01(\x03\x12\x13\n\x0b\x64\x61ta_digest\x18\x07 \x01(\t\x12\x34\n\x05model\x18\x08 \x01(\x0b\x32%.lodeway.evaluation.v1.EvaluatedModel\x12\x0e\n\x06run_id\x18\t \x01(\t\x12\x14\n\x0c\x61rtifact_uri\x18\n \x01(\t\x12\x33\n\x07metrics\x18\x0b \x03(\x0b\x32\".lodeway.evaluation.v1.MetricValue\x12/\n\x07verdict\x18\x0c \x01(\x0b\x32\x1e.lodeway.evaluation.v1.Verdict\x12\x11\n\tprincipal\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05usage\x18\x11 \x01(\x0b\x32\x1c.lodeway.evaluation.v1.Usage\x12J\n\rscorer_models\x18\x12 \x03(\x0b\x32\x33.lodeway.evaluation.v1.Evaluation.ScorerModelsEntry\x1aZ\n\x11ScorerModelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.lodeway.evaluation.v1.EvaluatedModel:\x02\x38\x01\"x\n\x12\x45valuationProgress\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x12\n\nrows_total\x18\x02 \x01(\x03\x12\x11\n\trows_done\x18\x03 \x01(\x03\x12\x13\n\x0brows_failed\x18\x04 \x01(\x03\x12\x17\n\x0fjudgements_done\x18\x05 \x01(\x03\"Z\n\x0e\x45valuatedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tmodel_uid\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x16\n\x0e\x63ontent_digest\x18\x04 \x01(\t\"\xd1\x03\n\x0e\x45valuationSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x07\x64\x61taset\x18\x02 \x01(\x0b\x32!.lodeway.evaluation.v1.DatasetRef\x12\x31\n\x05roles\x18\x03 \x01(\x0b\x32\".lodeway.evaluation.v1.ColumnRoles\x12\x37\n\x06target\x18\x04 \x01(\x0b\x32\'.lodeway.evaluation.v1.EvaluationTarget\x12)\n\x04task\x18\x05 \x01(\x0e\x32\x1b.lodeway.evaluation.v1.Task\x12.\n\x07scorers\x18\x06 \x03(\x0b\x32\x1d.lodeway.evaluation.v1.Scorer\x12\x34\n\nthresholds\x18\x07 \x03(\x0b\x32 .lodeway.evaluation.v1.Threshold\x12\x31\n\x08\x62\x61seline\x18\x08 \x01(\x0b\x32\x1f.lodeway.evaluation.v1.Baseline\x12\x39\n\x07options\x18\t \x01(\x0b\x32(.lodeway.evaluation.v1.EvaluationOptions\x12\x12\n\nexperiment\x18\n \x01(\t\"+\n\nDatasetRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\x9d\x01\n\x10\x45valuationTarget\x12\x13\n\tmodel_uri\x18\x01 \x01(\tH\x00\x12\x39\n\x08\x65ndpoint\x18\x02 \x01(\x0b\x32%.lodeway.evaluation.v1.EndpointTargetH\x00\x12/\n\x03llm\x18\x03 \x01(\x0b\x32 .lodeway.evaluation.v1.LlmTargetH\x00\x42\x08\n\x06target\"2\n\x0e\x45ndpointTarget\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\"\x95\x01\n\tLlmTarget\x12\r\n\x05route\x18\x01 \x01(\t\x12\x15\n\rsystem_prompt\x18\x02 \x01(\t\x12\x10\n\x08template\x18\x03 \x01(\t\x12\x18\n\x0btemperature\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x05 \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_temperatureB\r\n\x0b_max_tokens\"\xf0\x01\n\x11\x45valuationOptions\x12\x0c\n\x04seed\x18\x01 \x01(\x03\x12\x12\n\nconfidence\x18\x02 \x01(\x01\x12\x12\n\nbatch_size\x18\x03 \x01(\x05\x12\x17\n\x0fmax_concurrency\x18\x04 \x01(\x05\x12\x10\n\x08max_rows\x18\x05 \x01(\x03\x12\x1d\n\x10max_failed_share\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0emin_slice_rows\x18\x07 \x01(\x03\x12\x1b\n\x0erecord_verdict\x18\x08 \x01(\x08H\x01\x88\x01\x01\x42\x13\n\x11_max_failed_shareB\x11\n\x0f_record_verdict\"\x82\x01\n\x08\x42\x61seline\x12\x13\n\tmodel_uri\x18\x01 \x01(\tH\x00\x12\x17\n\revaluation_id\x18\x02 \x01(\tH\x00\x12\x1b\n\x11prediction_column\x18\x03 \x01(\tH\x00\x12\x1f\n\x15\x65\x61rlier_evaluation_id\x18\x04 \x01(\tH\x00\x42\n\n\x08\x62\x61seline\"\xe5\x01\n\tThreshold\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05slice\x18\x02 \x01(\t\x12+\n\x05\x62ound\x18\x03 \x01(\x0e\x32\x1c.lodeway.evaluation.v1.Bound\x12\x10\n\x03min\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x15\n\x08max_loss\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11max_relative_loss\x18\x07 \x01(\x01H\x03\x88\x01\x01\x42\x06\n\x04_minB\x06\n\x04_maxB\x0b\n\t_max_lossB\x14\n\x12_max_relative_loss\"w\n\x0bMetricValue\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05slice\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\x12\x0f\n\x07samples\x18\x06 \x01(\x03\x12\x0e\n\x06method\x18\x07 \x01(\t\"b\n\x07Verdict\x12\x0e\n\x06passed\x18\x01 \x01(\x08\x12\x35\n\x07\x63lauses\x18\x02 \x03(\x0b\x32$.lodeway.evaluation.v1.VerdictClause\x12\x10\n\x08recorded\x18\x03 \x01(\x08\"\xa7\x01\n\rVerdictClause\x12\x33\n\tthreshold\x18\x01 \x01(\x0b\x32 .lodeway.evaluation.v1.Threshold\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08\x62\x61seline\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06passed\x18\x04 \x01(\x08\x12\x0f\n\x07message\x18\x05 \x01(\tB\x08\n\x06_valueB\x0b\n\t_baseline\"g\n\x05Usage\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\x03\x12\x14\n\x0c\x63\x61\x63hed_calls\x18\x02 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x03 \x01(\x03\x12\x15\n\routput_tokens\x18\x04 \x01(\x03\x12\x0c\n\x04\x63ost\x18\x05 \x01(\x01*\xcc\x01\n\x0f\x45valuationState\x12 \n\x1c\x45VALUATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45VALUATION_STATE_PENDING\x10\x01\x12\x1c\n\x18\x45VALUATION_STATE_RUNNING\x10\x02\x12\x1e\n\x1a\x45VALUATION_STATE_SUCCEEDED\x10\x03\x12\x1b\n\x17\x45VALUATION_STATE_FAILED\x10\x04\x12\x1e\n\x1a\x45VALUATION_STATE_CANCELLED\x10\x05*=\n\x05\x42ound\x12\x15\n\x11\x42OUND_UNSPECIFIED\x10\x00\x12\r\n\tBOUND_LOW\x10\x01\x12\x0e\n\nBOUND_HIGH\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&lodeway/evaluation/v1/evaluation.proto\x12\x15lodeway.evaluation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#lodeway/evaluation/v1/dataset.proto\x1a\"lodeway/evaluation/v1/scorer.proto\"\x88\x07\n\nEvaluation\x12\x15\n\revaluation_id\x18\x01 \x01(\t\x12\x33\n\x04spec\x18\x02 \x01(\x0b\x32%.lodeway.evaluation.v1.EvaluationSpec\x12\x35\n\x05state\x18\x03 \x01(\x0e\x32&.lodeway.evaluation.v1.EvaluationState\x12;\n\x08progress\x18\x04 \x01(\x0b\x32).lodeway.evaluation.v1.EvaluationProgress\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x17\n\x0f\x64\x61taset_version\x18\x06 \x01(\x03\x12\x13\n\x0b\x64\x61ta_digest\x18\x07 \x01(\t\x12\x34\n\x05model\x18\x08 \x01(\x0b\x32%.lodeway.evaluation.v1.EvaluatedModel\x12\x0e\n\x06run_id\x18\t \x01(\t\x12\x14\n\x0c\x61rtifact_uri\x18\n \x01(\t\x12\x33\n\x07metrics\x18\x0b \x03(\x0b\x32\".lodeway.evaluation.v1.MetricValue\x12/\n\x07verdict\x18\x0c \x01(\x0b\x32\x1e.lodeway.evaluation.v1.Verdict\x12\x11\n\tprincipal\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05usage\x18\x11 \x01(\x0b\x32\x1c.lodeway.evaluation.v1.Usage\x12J\n\rscorer_models\x18\x12 \x03(\x0b\x32\x33.lodeway.evaluation.v1.Evaluation.ScorerModelsEntry\x12\x19\n\x11\x64\x65\x66inition_digest\x18\x13 \x01(\t\x12\x13\n\x0brows_scored\x18\x14 \x01(\x03\x12\x14\n\x0c\x64\x61taset_rows\x18\x15 \x01(\x03\x1aZ\n\x11ScorerModelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x34\n\x05value\x18\x02 \x01(\x0b\x32%.lodeway.evaluation.v1.EvaluatedModel:\x02\x38\x01\"x\n\x12\x45valuationProgress\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x12\n\nrows_total\x18\x02 \x01(\x03\x12\x11\n\trows_done\x18\x03 \x01(\x03\x12\x13\n\x0brows_failed\x18\x04 \x01(\x03\x12\x17\n\x0fjudgements_done\x18\x05 \x01(\x03\"Z\n\x0e\x45valuatedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tmodel_uid\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x16\n\x0e\x63ontent_digest\x18\x04 \x01(\t\"\xd1\x03\n\x0e\x45valuationSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x07\x64\x61taset\x18\x02 \x01(\x0b\x32!.lodeway.evaluation.v1.DatasetRef\x12\x31\n\x05roles\x18\x03 \x01(\x0b\x32\".lodeway.evaluation.v1.ColumnRoles\x12\x37\n\x06target\x18\x04 \x01(\x0b\x32\'.lodeway.evaluation.v1.EvaluationTarget\x12)\n\x04task\x18\x05 \x01(\x0e\x32\x1b.lodeway.evaluation.v1.Task\x12.\n\x07scorers\x18\x06 \x03(\x0b\x32\x1d.lodeway.evaluation.v1.Scorer\x12\x34\n\nthresholds\x18\x07 \x03(\x0b\x32 .lodeway.evaluation.v1.Threshold\x12\x31\n\x08\x62\x61seline\x18\x08 \x01(\x0b\x32\x1f.lodeway.evaluation.v1.Baseline\x12\x39\n\x07options\x18\t \x01(\x0b\x32(.lodeway.evaluation.v1.EvaluationOptions\x12\x12\n\nexperiment\x18\n \x01(\t\"+\n\nDatasetRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\x9d\x01\n\x10\x45valuationTarget\x12\x13\n\tmodel_uri\x18\x01 \x01(\tH\x00\x12\x39\n\x08\x65ndpoint\x18\x02 \x01(\x0b\x32%.lodeway.evaluation.v1.EndpointTargetH\x00\x12/\n\x03llm\x18\x03 \x01(\x0b\x32 .lodeway.evaluation.v1.LlmTargetH\x00\x42\x08\n\x06target\"2\n\x0e\x45ndpointTarget\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\"\x95\x01\n\tLlmTarget\x12\r\n\x05route\x18\x01 \x01(\t\x12\x15\n\rsystem_prompt\x18\x02 \x01(\t\x12\x10\n\x08template\x18\x03 \x01(\t\x12\x18\n\x0btemperature\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x05 \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_temperatureB\r\n\x0b_max_tokens\"\xf0\x01\n\x11\x45valuationOptions\x12\x0c\n\x04seed\x18\x01 \x01(\x03\x12\x12\n\nconfidence\x18\x02 \x01(\x01\x12\x12\n\nbatch_size\x18\x03 \x01(\x05\x12\x17\n\x0fmax_concurrency\x18\x04 \x01(\x05\x12\x10\n\x08max_rows\x18\x05 \x01(\x03\x12\x1d\n\x10max_failed_share\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0emin_slice_rows\x18\x07 \x01(\x03\x12\x1b\n\x0erecord_verdict\x18\x08 \x01(\x08H\x01\x88\x01\x01\x42\x13\n\x11_max_failed_shareB\x11\n\x0f_record_verdict\"\x82\x01\n\x08\x42\x61seline\x12\x13\n\tmodel_uri\x18\x01 \x01(\tH\x00\x12\x17\n\revaluation_id\x18\x02 \x01(\tH\x00\x12\x1b\n\x11prediction_column\x18\x03 \x01(\tH\x00\x12\x1f\n\x15\x65\x61rlier_evaluation_id\x18\x04 \x01(\tH\x00\x42\n\n\x08\x62\x61seline\"\xe5\x01\n\tThreshold\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05slice\x18\x02 \x01(\t\x12+\n\x05\x62ound\x18\x03 \x01(\x0e\x32\x1c.lodeway.evaluation.v1.Bound\x12\x10\n\x03min\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x15\n\x08max_loss\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11max_relative_loss\x18\x07 \x01(\x01H\x03\x88\x01\x01\x42\x06\n\x04_minB\x06\n\x04_maxB\x0b\n\t_max_lossB\x14\n\x12_max_relative_loss\"w\n\x0bMetricValue\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05slice\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\x12\x0f\n\x07samples\x18\x06 \x01(\x03\x12\x0e\n\x06method\x18\x07 \x01(\t\"b\n\x07Verdict\x12\x0e\n\x06passed\x18\x01 \x01(\x08\x12\x35\n\x07\x63lauses\x18\x02 \x03(\x0b\x32$.lodeway.evaluation.v1.VerdictClause\x12\x10\n\x08recorded\x18\x03 \x01(\x08\"\xa7\x01\n\rVerdictClause\x12\x33\n\tthreshold\x18\x01 \x01(\x0b\x32 .lodeway.evaluation.v1.Threshold\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08\x62\x61seline\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06passed\x18\x04 \x01(\x08\x12\x0f\n\x07message\x18\x05 \x01(\tB\x08\n\x06_valueB\x0b\n\t_baseline\"g\n\x05Usage\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\x03\x12\x14\n\x0c\x63\x61\x63hed_calls\x18\x02 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x03 \x01(\x03\x12\x15\n\routput_tokens\x18\x04 \x01(\x03\x12\x0c\n\x04\x63ost\x18\x05 \x01(\x01*\xcc\x01\n\x0f\x45valuationState\x12 \n\x1c\x45VALUATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45VALUATION_STATE_PENDING\x10\x01\x12\x1c\n\x18\x45VALUATION_STATE_RUNNING\x10\x02\x12\x1e\n\x1a\x45VALUATION_STATE_SUCCEEDED\x10\x03\x12\x1b\n\x17\x45VALUATION_STATE_FAILED\x10\x04\x12\x1e\n\x1a\x45VALUATION_STATE_CANCELLED\x10\x05*=\n\x05\x42ound\x12\x15\n\x11\x42OUND_UNSPECIFIED\x10\x00\x12\r\n\tBOUND_LOW\x10\x01\x12\x0e\n\nBOUND_HIGH\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,40 +36,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVALUATION_SCORERMODELSENTRY']._loaded_options = None
   _globals['_EVALUATION_SCORERMODELSENTRY']._serialized_options = b'8\001'
-  _globals['_EVALUATIONSTATE']._serialized_start=3204
-  _globals['_EVALUATIONSTATE']._serialized_end=3408
-  _globals['_BOUND']._serialized_start=3410
-  _globals['_BOUND']._serialized_end=3471
+  _globals['_EVALUATIONSTATE']._serialized_start=3274
+  _globals['_EVALUATIONSTATE']._serialized_end=3478
+  _globals['_BOUND']._serialized_start=3480
+  _globals['_BOUND']._serialized_end=3541
   _globals['_EVALUATION']._serialized_start=172
-  _globals['_EVALUATION']._serialized_end=1006
-  _globals['_EVALUATION_SCORERMODELSENTRY']._serialized_start=916
-  _globals['_EVALUATION_SCORERMODELSENTRY']._serialized_end=1006
-  _globals['_EVALUATIONPROGRESS']._serialized_start=1008
-  _globals['_EVALUATIONPROGRESS']._serialized_end=1128
-  _globals['_EVALUATEDMODEL']._serialized_start=1130
-  _globals['_EVALUATEDMODEL']._serialized_end=1220
-  _globals['_EVALUATIONSPEC']._serialized_start=1223
-  _globals['_EVALUATIONSPEC']._serialized_end=1688
-  _globals['_DATASETREF']._serialized_start=1690
-  _globals['_DATASETREF']._serialized_end=1733
-  _globals['_EVALUATIONTARGET']._serialized_start=1736
-  _globals['_EVALUATIONTARGET']._serialized_end=1893
-  _globals['_ENDPOINTTARGET']._serialized_start=1895
-  _globals['_ENDPOINTTARGET']._serialized_end=1945
-  _globals['_LLMTARGET']._serialized_start=1948
-  _globals['_LLMTARGET']._serialized_end=2097
-  _globals['_EVALUATIONOPTIONS']._serialized_start=2100
-  _globals['_EVALUATIONOPTIONS']._serialized_end=2340
-  _globals['_BASELINE']._serialized_start=2343
-  _globals['_BASELINE']._serialized_end=2473
-  _globals['_THRESHOLD']._serialized_start=2476
-  _globals['_THRESHOLD']._serialized_end=2705
-  _globals['_METRICVALUE']._serialized_start=2707
-  _globals['_METRICVALUE']._serialized_end=2826
-  _globals['_VERDICT']._serialized_start=2828
-  _globals['_VERDICT']._serialized_end=2926
-  _globals['_VERDICTCLAUSE']._serialized_start=2929
-  _globals['_VERDICTCLAUSE']._serialized_end=3096
-  _globals['_USAGE']._serialized_start=3098
-  _globals['_USAGE']._serialized_end=3201
+  _globals['_EVALUATION']._serialized_end=1076
+  _globals['_EVALUATION_SCORERMODELSENTRY']._serialized_start=986
+  _globals['_EVALUATION_SCORERMODELSENTRY']._serialized_end=1076
+  _globals['_EVALUATIONPROGRESS']._serialized_start=1078
+  _globals['_EVALUATIONPROGRESS']._serialized_end=1198
+  _globals['_EVALUATEDMODEL']._serialized_start=1200
+  _globals['_EVALUATEDMODEL']._serialized_end=1290
+  _globals['_EVALUATIONSPEC']._serialized_start=1293
+  _globals['_EVALUATIONSPEC']._serialized_end=1758
+  _globals['_DATASETREF']._serialized_start=1760
+  _globals['_DATASETREF']._serialized_end=1803
+  _globals['_EVALUATIONTARGET']._serialized_start=1806
+  _globals['_EVALUATIONTARGET']._serialized_end=1963
+  _globals['_ENDPOINTTARGET']._serialized_start=1965
+  _globals['_ENDPOINTTARGET']._serialized_end=2015
+  _globals['_LLMTARGET']._serialized_start=2018
+  _globals['_LLMTARGET']._serialized_end=2167
+  _globals['_EVALUATIONOPTIONS']._serialized_start=2170
+  _globals['_EVALUATIONOPTIONS']._serialized_end=2410
+  _globals['_BASELINE']._serialized_start=2413
+  _globals['_BASELINE']._serialized_end=2543
+  _globals['_THRESHOLD']._serialized_start=2546
+  _globals['_THRESHOLD']._serialized_end=2775
+  _globals['_METRICVALUE']._serialized_start=2777
+  _globals['_METRICVALUE']._serialized_end=2896
+  _globals['_VERDICT']._serialized_start=2898
+  _globals['_VERDICT']._serialized_end=2996
+  _globals['_VERDICTCLAUSE']._serialized_start=2999
+  _globals['_VERDICTCLAUSE']._serialized_end=3166
+  _globals['_USAGE']._serialized_start=3168
+  _globals['_USAGE']._serialized_end=3271
 # @@protoc_insertion_point(module_scope)

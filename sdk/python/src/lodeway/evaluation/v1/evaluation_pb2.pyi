@@ -124,6 +124,9 @@ class Evaluation(google.protobuf.message.Message):
     END_TIME_FIELD_NUMBER: builtins.int
     USAGE_FIELD_NUMBER: builtins.int
     SCORER_MODELS_FIELD_NUMBER: builtins.int
+    DEFINITION_DIGEST_FIELD_NUMBER: builtins.int
+    ROWS_SCORED_FIELD_NUMBER: builtins.int
+    DATASET_ROWS_FIELD_NUMBER: builtins.int
     evaluation_id: builtins.str
     """Of this evaluation."""
     state: global___EvaluationState.ValueType
@@ -140,6 +143,14 @@ class Evaluation(google.protobuf.message.Message):
     """Where the report and its tables are."""
     principal: builtins.str
     """Who asked."""
+    definition_digest: builtins.str
+    """The digest of what decides how rows and answers become numbers: columns, task, scorers with the models they ask,
+    confidence, seed, least rows of a slice. Known when it has been measured; promotion rules can demand it.
+    """
+    rows_scored: builtins.int
+    """How many rows were measured; `progress.rows_total` may be fewer than the dataset has."""
+    dataset_rows: builtins.int
+    """How many rows the dataset has."""
     @property
     def spec(self) -> global___EvaluationSpec:
         """What was asked for."""
@@ -201,9 +212,12 @@ class Evaluation(google.protobuf.message.Message):
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         usage: global___Usage | None = ...,
         scorer_models: collections.abc.Mapping[builtins.str, global___EvaluatedModel] | None = ...,
+        definition_digest: builtins.str = ...,
+        rows_scored: builtins.int = ...,
+        dataset_rows: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "model", b"model", "progress", b"progress", "spec", b"spec", "start_time", b"start_time", "usage", b"usage", "verdict", b"verdict"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["artifact_uri", b"artifact_uri", "create_time", b"create_time", "data_digest", b"data_digest", "dataset_version", b"dataset_version", "end_time", b"end_time", "error", b"error", "evaluation_id", b"evaluation_id", "metrics", b"metrics", "model", b"model", "principal", b"principal", "progress", b"progress", "run_id", b"run_id", "scorer_models", b"scorer_models", "spec", b"spec", "start_time", b"start_time", "state", b"state", "usage", b"usage", "verdict", b"verdict"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["artifact_uri", b"artifact_uri", "create_time", b"create_time", "data_digest", b"data_digest", "dataset_rows", b"dataset_rows", "dataset_version", b"dataset_version", "definition_digest", b"definition_digest", "end_time", b"end_time", "error", b"error", "evaluation_id", b"evaluation_id", "metrics", b"metrics", "model", b"model", "principal", b"principal", "progress", b"progress", "rows_scored", b"rows_scored", "run_id", b"run_id", "scorer_models", b"scorer_models", "spec", b"spec", "start_time", b"start_time", "state", b"state", "usage", b"usage", "verdict", b"verdict"]) -> None: ...
 
 global___Evaluation = Evaluation
 

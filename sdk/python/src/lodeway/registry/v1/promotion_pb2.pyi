@@ -169,7 +169,10 @@ global___PromotionClause = PromotionClause
 
 @typing.final
 class EvaluationClause(google.protobuf.message.Message):
-    """Demands that the newest verdict of an evaluation on the version's present content has passed and fulfils thresholds."""
+    """Demands that the newest verdict of an evaluation on the version's present content has passed and fulfils thresholds.
+
+    A verdict on fewer rows than demanded counts only if there is none on enough, and fails then.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -178,12 +181,18 @@ class EvaluationClause(google.protobuf.message.Message):
     DATASET_FIELD_NUMBER: builtins.int
     DATA_DIGEST_FIELD_NUMBER: builtins.int
     MAX_AGE_FIELD_NUMBER: builtins.int
+    MIN_ROW_SHARE_FIELD_NUMBER: builtins.int
+    DEFINITION_DIGEST_FIELD_NUMBER: builtins.int
     evaluation: builtins.str
     """The evaluation's name."""
     dataset: builtins.str
     """The dataset's name; empty: any."""
     data_digest: builtins.str
     """The dataset's digest; empty: any."""
+    min_row_share: builtins.float
+    """The share of the dataset's rows that must have been measured, 0 to 1; unset: 0.99."""
+    definition_digest: builtins.str
+    """The digest of the evaluation's definition (its columns, task, scorers, seed); empty: any."""
     @property
     def thresholds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MetricThreshold]:
         """What its metrics must be: up to 64."""
@@ -200,9 +209,12 @@ class EvaluationClause(google.protobuf.message.Message):
         dataset: builtins.str = ...,
         data_digest: builtins.str = ...,
         max_age: google.protobuf.duration_pb2.Duration | None = ...,
+        min_row_share: builtins.float | None = ...,
+        definition_digest: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["max_age", b"max_age"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["data_digest", b"data_digest", "dataset", b"dataset", "evaluation", b"evaluation", "max_age", b"max_age", "thresholds", b"thresholds"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_min_row_share", b"_min_row_share", "max_age", b"max_age", "min_row_share", b"min_row_share"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_min_row_share", b"_min_row_share", "data_digest", b"data_digest", "dataset", b"dataset", "definition_digest", b"definition_digest", "evaluation", b"evaluation", "max_age", b"max_age", "min_row_share", b"min_row_share", "thresholds", b"thresholds"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_min_row_share", b"_min_row_share"]) -> typing.Literal["min_row_share"] | None: ...
 
 global___EvaluationClause = EvaluationClause
 
@@ -212,7 +224,7 @@ class MetricThreshold(google.protobuf.message.Message):
 
     Differences and ratios compare with the estimate of the other version that has the stage or alias now (the highest, of a
     stage), or had it last, by the same evaluation on the same data. Without such a version they are fulfilled; without its
-    verdict they are not. A ratio to a number that is not positive is not fulfilled.
+    verdict, on as many rows and by the same definition, they are not. A ratio to a number that is not positive is not fulfilled.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -408,6 +420,9 @@ class Verdict(google.protobuf.message.Message):
     CLAUSES_FIELD_NUMBER: builtins.int
     PRINCIPAL_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    ROWS_SCORED_FIELD_NUMBER: builtins.int
+    DATASET_ROWS_FIELD_NUMBER: builtins.int
+    DEFINITION_DIGEST_FIELD_NUMBER: builtins.int
     verdict_id: builtins.int
     """Grows with every verdict of the workspace. Set by the server."""
     model_uid: builtins.str
@@ -428,6 +443,14 @@ class Verdict(google.protobuf.message.Message):
     """The `content_digest` of the version that was evaluated."""
     principal: builtins.str
     """Who recorded it. Set by the server."""
+    rows_scored: builtins.int
+    """How many rows were measured."""
+    dataset_rows: builtins.int
+    """How many rows the data have."""
+    definition_digest: builtins.str
+    """The digest of what decides how rows and answers become numbers: columns, task, scorers with the models they ask,
+    confidence, seed, least rows of a slice.
+    """
     @property
     def metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___VerdictMetric]:
         """What was measured: up to 2,000."""
@@ -456,9 +479,12 @@ class Verdict(google.protobuf.message.Message):
         clauses: collections.abc.Iterable[global___VerdictClause] | None = ...,
         principal: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        rows_scored: builtins.int = ...,
+        dataset_rows: builtins.int = ...,
+        definition_digest: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["clauses", b"clauses", "content_digest", b"content_digest", "create_time", b"create_time", "data_digest", b"data_digest", "dataset", b"dataset", "definition_version", b"definition_version", "evaluation", b"evaluation", "evaluation_id", b"evaluation_id", "metrics", b"metrics", "model_uid", b"model_uid", "principal", b"principal", "verdict_id", b"verdict_id", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["clauses", b"clauses", "content_digest", b"content_digest", "create_time", b"create_time", "data_digest", b"data_digest", "dataset", b"dataset", "dataset_rows", b"dataset_rows", "definition_digest", b"definition_digest", "definition_version", b"definition_version", "evaluation", b"evaluation", "evaluation_id", b"evaluation_id", "metrics", b"metrics", "model_uid", b"model_uid", "principal", b"principal", "rows_scored", b"rows_scored", "verdict_id", b"verdict_id", "version", b"version"]) -> None: ...
 
 global___Verdict = Verdict
 
