@@ -26,6 +26,8 @@ mod gates;
 #[cfg(test)]
 mod happy;
 #[cfg(test)]
+mod held_files;
+#[cfg(test)]
 mod input;
 #[cfg(test)]
 mod listener;

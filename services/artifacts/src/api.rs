@@ -5,9 +5,10 @@ use lodeway_proto::artifacts::v1::{
     AbortMultipartUploadRequest, AbortMultipartUploadResponse, CompleteMultipartUploadRequest,
     CompleteMultipartUploadResponse, CreateMultipartUploadRequest, CreateMultipartUploadResponse,
     DeleteArtifactsRequest, DeleteArtifactsResponse, DownloadArtifactRequest, GetArtifactRequest,
-    GetArtifactResponse, GetManifestRequest, GetManifestResponse, ListArtifactsRequest,
-    ListArtifactsResponse, PresignArtifactRequest, PresignArtifactResponse, UploadArtifactRequest,
-    UploadArtifactResponse, artifact_service_server::ArtifactService,
+    GetArtifactResponse, GetManifestRequest, GetManifestResponse, HoldArtifactsRequest,
+    HoldArtifactsResponse, ListArtifactsRequest, ListArtifactsResponse, ListHoldsRequest, ListHoldsResponse,
+    PresignArtifactRequest, PresignArtifactResponse, ReleaseArtifactsRequest, ReleaseArtifactsResponse,
+    UploadArtifactRequest, UploadArtifactResponse, artifact_service_server::ArtifactService,
 };
 use lodeway_rpc::context;
 use lodeway_store::artifacts::{Range, Reach, Trust};
@@ -254,6 +255,57 @@ impl ArtifactService for Artifacts {
                 .into_iter()
                 .map(convert::manifest_entry)
                 .collect(),
+        }))
+    }
+
+    async fn hold_artifacts(
+        &self,
+        request: Request<HoldArtifactsRequest>,
+    ) -> Result<Response<HoldArtifactsResponse>, Status> {
+        let (cx, request) = context::split(request)?;
+        let fail = |e: Error| cx.status(e);
+        let hold = convert::hold(request.hold, self.clock.now()).map_err(fail)?;
+        let folder = convert::file_or_folder(&self.store, &cx, (&hold.uri, ""), Reach::All)
+            .await
+            .map_err(fail)?;
+        self.store
+            .hold(&folder.location, &cx.caller.workspace, hold)
+            .await
+            .map_err(fail)?;
+        Ok(Response::new(HoldArtifactsResponse {}))
+    }
+
+    async fn release_artifacts(
+        &self,
+        request: Request<ReleaseArtifactsRequest>,
+    ) -> Result<Response<ReleaseArtifactsResponse>, Status> {
+        let (cx, request) = context::split(request)?;
+        let fail = |e: Error| cx.status(e);
+        let folder = convert::file_or_folder(&self.store, &cx, (&request.location, ""), Reach::All)
+            .await
+            .map_err(fail)?;
+        self.store
+            .release(&folder.location, &request.holder)
+            .await
+            .map_err(fail)?;
+        Ok(Response::new(ReleaseArtifactsResponse {}))
+    }
+
+    async fn list_holds(
+        &self,
+        request: Request<ListHoldsRequest>,
+    ) -> Result<Response<ListHoldsResponse>, Status> {
+        let (cx, request) = context::split(request)?;
+        let fail = |e: Error| cx.status(e);
+        let page = convert::holds_page(&cx, &request).map_err(fail)?;
+        let found = self
+            .store
+            .holds(&cx.caller.workspace, &page)
+            .await
+            .map_err(fail)?;
+        Ok(Response::new(ListHoldsResponse {
+            next_page_token: found.token(page.query),
+            holds: found.items.into_iter().map(convert::hold_out).collect(),
         }))
     }
 }

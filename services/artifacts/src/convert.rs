@@ -11,7 +11,7 @@ use lodeway_domain::{
 use lodeway_proto::artifacts::v1::{self as wire, PresignMethod as WireMethod};
 use lodeway_rpc::CallContext;
 use lodeway_store::artifacts::{
-    ArtifactPath, ArtifactStore, Entry, Expected, FileDigest, Location, ManifestEntry, Meta, Multipart,
+    ArtifactPath, ArtifactStore, Entry, Expected, FileDigest, Hold, Location, ManifestEntry, Meta, Multipart,
     PresignMethod, PresignedPart, Range, Reach, Sha256Digest, UploadedPart,
 };
 
@@ -19,6 +19,10 @@ const LIST_LIMITS: PageLimits = PageLimits {
     default: 1_000,
     max: 10_000,
 };
+/// The longest name of a holder, in characters.
+const MAX_HOLDER: usize = 250;
+/// The longest reason of a hold, in characters.
+const MAX_REASON: usize = 1_000;
 const DEFAULT_EXPIRY: Duration = Duration::from_secs(15 * 60);
 const MAX_EXPIRY: Duration = Duration::from_secs(12 * 3_600);
 
@@ -109,6 +113,45 @@ pub fn page(request: &wire::ListArtifactsRequest) -> Result<PageRequest> {
     let recursive = if request.recursive { "all" } else { "one" };
     let query = QueryHash::of(&["artifacts", &request.location, &request.path, recursive]);
     PageRequest::parse(request.page_size, &request.page_token, LIST_LIMITS, query)
+}
+
+/// Which part of what is held is wanted.
+pub fn holds_page(cx: &CallContext, request: &wire::ListHoldsRequest) -> Result<PageRequest> {
+    let query = QueryHash::of(&["holds", cx.caller.workspace.as_str()]);
+    PageRequest::parse(request.page_size, &request.page_token, LIST_LIMITS, query)
+}
+
+/// What is to be held, from `now` on.
+pub fn hold(hold: Option<wire::ArtifactHold>, now: Timestamp) -> Result<Hold> {
+    let hold = hold.ok_or_else(|| Error::invalid("hold", "must be given"))?;
+    let mut violations = Violations::new();
+    let texts = [
+        ("hold.holder", &hold.holder, MAX_HOLDER),
+        ("hold.reason", &hold.reason, MAX_REASON),
+    ];
+    for (field, text, most) in texts {
+        if text.is_empty() || text.chars().count() > most || text.contains(char::is_control) {
+            let why = format!("must be 1 to {most} characters, none of them a control character");
+            violations.add(field, why);
+        }
+    }
+    violations.finish()?;
+    Ok(Hold {
+        uri: hold.location,
+        holder: hold.holder,
+        reason: hold.reason,
+        created: now,
+    })
+}
+
+/// What is held.
+pub fn hold_out(hold: Hold) -> wire::ArtifactHold {
+    wire::ArtifactHold {
+        location: hold.uri,
+        holder: hold.holder,
+        reason: hold.reason,
+        create_time: Some(timestamp(hold.created)),
+    }
 }
 
 /// What a presigned URL shall allow, and for how long.

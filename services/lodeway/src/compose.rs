@@ -33,7 +33,7 @@ use lodeway_rpc::{
 };
 use lodeway_serving::{Runtimes, Serving, runtime::OnnxLibrary};
 use lodeway_store::{
-    artifacts::{self, ArtifactStore, RootSettings, Roots, SqlDigestIndex},
+    artifacts::{self, ArtifactStore, Holds, RootSettings, Roots, SqlDigestIndex},
     evaluation::SqlEvaluation,
     gateway::SqlGateway,
     migrate,
@@ -192,9 +192,9 @@ impl Site<'_> {
         }
         let db = self.database("artifacts").await?;
         migrate::apply(&db, artifacts::MIGRATIONS, self.clock.now()).await?;
-        let index = SqlDigestIndex::new(db);
+        let (index, holds) = (SqlDigestIndex::new(db.clone()), Holds::new(db));
         let roots = Roots::open(&root_settings(self.config)).await?;
-        let store = ArtifactStore::new(roots, Arc::new(index), self.clock.clone());
+        let store = ArtifactStore::new(roots, Arc::new(index), self.clock.clone()).with_holds(holds);
         let service = Artifacts::new(store.clone(), self.clock.clone());
         let peer = self.mount(ARTIFACT_SERVICE, Routes::new(service.into_service()));
         Ok((Some(peer), Some(store)))

@@ -174,10 +174,15 @@ impl Digests {
         let asked = tokio::time::timeout(wait, self.0.peers.manifest(workspace, &version.artifact_uri)).await;
         match asked.unwrap_or(Err(Error::DeadlineExceeded)) {
             Ok(Some(manifest)) if manifest.content_digest != version.content_digest => {
-                Err(Error::DataLoss(format!(
+                let message = format!(
                     "the files of version `{}` are not those it was registered with; register them as a new version",
                     version.label()
-                )))
+                );
+                let metadata = vec![
+                    ("name", version.name.to_string()),
+                    ("version", version.version.to_string()),
+                ];
+                Err(Error::precondition(Reason::DigestMismatch, message, metadata))
             }
             Ok(_) => Ok(()),
             Err(error @ Error::DataLoss(_)) => Err(error),

@@ -15,6 +15,7 @@ mod api;
 mod config;
 mod convert;
 mod digests;
+mod holds;
 mod models;
 mod outbox;
 mod peers;
@@ -34,7 +35,7 @@ use lodeway_rpc::{CallContext, Repeat, Tasks};
 use lodeway_store::registry::{RegistryStore, Write};
 
 pub use self::{config::RegistryConfig, peers::Peers};
-use self::{digests::Digests, outbox::Outbox};
+use self::{digests::Digests, holds::Holds, outbox::Outbox};
 
 /// A request holds at most a thousand tags of 100,000 characters; what is larger is refused before it is read.
 const MAX_REQUEST_BYTES: usize = 16 << 20;
@@ -49,6 +50,7 @@ pub struct Registry {
     config: RegistryConfig,
     outbox: Outbox,
     digests: Digests,
+    holds: Holds,
 }
 
 impl Registry {
@@ -68,6 +70,7 @@ impl Registry {
         let peers = peers.with_limits();
         let outbox = Outbox::start(store.clone(), &peers, clock.clone(), &tasks, &config);
         let digests = Digests::start(store.clone(), &peers, clock.clone(), &tasks);
+        let holds = Holds::start(store.clone(), &peers, &tasks);
         watch::keep_log_short(store.clone(), clock.clone(), &tasks, config.change_retention);
         Self {
             store,
@@ -77,6 +80,7 @@ impl Registry {
             config,
             outbox,
             digests,
+            holds,
         }
     }
 

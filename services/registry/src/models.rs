@@ -67,6 +67,7 @@ impl Registry {
             .delete_model(self.write(cx, repeat), name, force)
             .await?;
         self.outbox.wake();
+        self.holds.look_at_all(&cx.caller.workspace);
         Ok(())
     }
 

@@ -10,8 +10,9 @@ use lodeway_domain::{
 };
 use lodeway_proto::{
     artifacts::v1::{
-        Artifact, DownloadArtifactRequest, GetManifestRequest,
-        artifact_service_client::ArtifactServiceClient, download_artifact_response::Kind,
+        Artifact, ArtifactHold, DownloadArtifactRequest, GetManifestRequest, HoldArtifactsRequest,
+        ListHoldsRequest, ReleaseArtifactsRequest, artifact_service_client::ArtifactServiceClient,
+        download_artifact_response::Kind,
     },
     tracking::v1::{
         GetLoggedModelRequest, GetRunRequest, RecordModelVersionRequest,
@@ -66,6 +67,63 @@ fn own_context(workspace: &Workspace) -> CallContext {
 }
 
 impl Peers {
+    /// Holds the files in a folder for a holder, for this reason.
+    pub(crate) async fn hold(
+        &self,
+        workspace: &Workspace,
+        location: &str,
+        (holder, reason): (&str, &str),
+    ) -> Result<()> {
+        let Some(mut client) = self.artifacts.clone() else {
+            return Ok(());
+        };
+        let hold = ArtifactHold {
+            location: location.to_owned(),
+            holder: holder.to_owned(),
+            reason: reason.to_owned(),
+            create_time: None,
+        };
+        let message = HoldArtifactsRequest { hold: Some(hold) };
+        let held = client
+            .hold_artifacts(own_context(workspace).request(message))
+            .await;
+        held.map(drop).map_err(|s| status::into_error(&s))
+    }
+
+    /// Lets go of what a holder holds.
+    pub(crate) async fn release(&self, workspace: &Workspace, location: &str, holder: &str) -> Result<()> {
+        let Some(mut client) = self.artifacts.clone() else {
+            return Ok(());
+        };
+        let message = ReleaseArtifactsRequest {
+            location: location.to_owned(),
+            holder: holder.to_owned(),
+        };
+        let released = client
+            .release_artifacts(own_context(workspace).request(message))
+            .await;
+        released.map(drop).map_err(|s| status::into_error(&s))
+    }
+
+    /// A page of what is held, as folders and holders, and the token of the next.
+    pub(crate) async fn holds(
+        &self,
+        workspace: &Workspace,
+        page_token: String,
+    ) -> Result<(Vec<(String, String)>, String)> {
+        let Some(mut client) = self.artifacts.clone() else {
+            return Ok((Vec::new(), String::new()));
+        };
+        let message = ListHoldsRequest {
+            page_size: 0,
+            page_token,
+        };
+        let page = client.list_holds(own_context(workspace).request(message)).await;
+        let page = page.map_err(|s| status::into_error(&s))?.into_inner();
+        let holds = page.holds.into_iter().map(|hold| (hold.location, hold.holder));
+        Ok((holds.collect(), page.next_page_token))
+    }
+
     pub(crate) fn with_limits(self) -> Self {
         let artifacts = self
             .artifacts

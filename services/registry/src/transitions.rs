@@ -3,15 +3,16 @@
 use lodeway_domain::{
     Result,
     page::Page,
-    registry::{Transition, promotion::Target},
+    registry::{ModelName, ModelVersion, Transition, promotion::Target},
 };
 use lodeway_rpc::CallContext;
-use lodeway_store::registry::{AliasMove, LedgerQuery, Move, Moved};
+use lodeway_store::registry::{AliasMove, Before, LedgerQuery, Move, Moved};
 
 use crate::{Registry, Repeat};
 
 impl Registry {
-    /// Moves a version; before it goes to Production, or where a promotion rule stands, its files are compared with the digest on record.
+    /// Moves a version; before it is promoted its files are held, and compared with the digest on record where it goes to
+    /// Production or a promotion rule stands.
     pub(crate) async fn transition_version(
         &self,
         cx: &CallContext,
@@ -19,12 +20,18 @@ impl Registry {
         repeat: Repeat,
     ) -> Result<Moved> {
         let target = Target::Stage(request.stage);
-        let before = self
-            .check_files(cx, &request.name, request.version, &target)
-            .await?;
-        self.store
+        let before = self.prepare(cx, &request.name, request.version, &target).await?;
+        let looked_at = before.as_ref().map(|before| before.version.clone());
+        let moved = self
+            .store
             .transition(self.write(cx, repeat), request, before)
-            .await
+            .await;
+        self.settle(
+            cx,
+            looked_at,
+            moved.as_ref().map_or(&[], |moved| &moved.transitions),
+        );
+        moved
     }
 
     pub(crate) async fn move_alias(
@@ -33,11 +40,51 @@ impl Registry {
         request: AliasMove,
         repeat: Repeat,
     ) -> Result<Option<Transition>> {
+        let mut looked_at = None;
         if let Some(version) = request.version {
             let target = Target::Alias(request.alias.clone());
-            self.check_files(cx, &request.name, version, &target).await?;
+            let before = self.prepare(cx, &request.name, version, &target).await?;
+            looked_at = before.map(|before| before.version);
         }
-        self.store.move_alias(self.write(cx, repeat), request).await
+        let moved = self.store.move_alias(self.write(cx, repeat), request).await;
+        let entry = moved.as_ref().ok().and_then(Option::as_ref);
+        self.settle(cx, looked_at, entry.map(std::slice::from_ref).unwrap_or_default());
+        moved
+    }
+
+    /// What is done before a version gets a stage or an alias: its files are held, then compared.
+    async fn prepare(
+        &self,
+        cx: &CallContext,
+        name: &ModelName,
+        version: i64,
+        target: &Target,
+    ) -> Result<Option<Before>> {
+        let workspace = &cx.caller.workspace;
+        let before = self.store.before_move(workspace, (name, version), target).await?;
+        let promotes = match target {
+            Target::Stage(stage) => stage.is_active(),
+            Target::Alias(_) => true,
+        };
+        if let Some(before) = before.as_ref().filter(|_| promotes) {
+            self.holds
+                .take(workspace, &before.version, before.is_gated)
+                .await?;
+            if let Err(error) = self.compare(workspace, before, target).await {
+                self.holds.look_at(workspace, &before.version);
+                return Err(error);
+            }
+        }
+        Ok(before)
+    }
+
+    /// What is done after a move was tried: what was held for it, or is needed no more, is let go.
+    fn settle(&self, cx: &CallContext, looked_at: Option<ModelVersion>, moved: &[Transition]) {
+        let workspace = &cx.caller.workspace;
+        if let Some(version) = looked_at {
+            self.holds.look_at(workspace, &version);
+        }
+        self.holds.look_at_moved(workspace, moved);
     }
 
     pub(crate) async fn transitions(
@@ -55,15 +102,18 @@ impl Registry {
         (transition_id, comment): (i64, String),
         repeat: Repeat,
     ) -> Result<Vec<Transition>> {
+        let workspace = &cx.caller.workspace;
         if self.peers.artifacts.is_some() {
-            let workspace = &cx.caller.workspace;
             for (version, target) in self.store.brought_back(workspace, transition_id).await? {
-                self.check_files(cx, &version.name, version.version, &target)
-                    .await?;
+                self.prepare(cx, &version.name, version.version, &target).await?;
+                self.holds.look_at(workspace, &version);
             }
         }
-        self.store
+        let moved = self
+            .store
             .rollback(self.write(cx, repeat), transition_id, comment)
-            .await
+            .await;
+        self.settle(cx, None, moved.as_ref().map_or(&[], Vec::as_slice));
+        moved
     }
 }

@@ -159,6 +159,7 @@ impl Registry {
             .delete_version(self.write(cx, repeat), name, version, force)
             .await?;
         self.outbox.wake();
+        self.holds.look_at_all(&cx.caller.workspace);
         Ok(())
     }
 

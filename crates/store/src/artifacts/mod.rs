@@ -9,6 +9,7 @@
 
 mod backend;
 mod digest;
+mod holds;
 pub mod index;
 mod local;
 mod local_file;
@@ -39,6 +40,7 @@ use self::{backend::Listing, index::Recorded, locks::PathLocks, presign::unsuppo
 pub use self::{
     backend::{ByteStream, Entry, Removed},
     digest::{BLOCK_BYTES, BlockCheck, FileDigest, Hasher, Sha256Digest},
+    holds::{Hold, Holds},
     index::DigestIndex,
     manifest::{Manifest, ManifestEntry, Trust},
     path::{ArtifactPath, MAX_PATH_BYTES, MAX_SEGMENT_BYTES},
@@ -68,6 +70,7 @@ pub struct ArtifactStore {
     index: Arc<dyn DigestIndex>,
     clock: Arc<dyn Clock>,
     locks: PathLocks,
+    holds: Option<Holds>,
 }
 
 impl ArtifactStore {
@@ -78,7 +81,15 @@ impl ArtifactStore {
             index,
             clock,
             locks: PathLocks::default(),
+            holds: None,
         }
+    }
+
+    /// The same store, in which folders can be held; see [`Holds`].
+    #[must_use]
+    pub fn with_holds(self, holds: Holds) -> Self {
+        let holds = Some(holds);
+        Self { holds, ..self }
     }
 
     /// The places that this store opens.
@@ -110,7 +121,7 @@ impl ArtifactStore {
     /// When it returns, the bytes, the name and the digest are durable. On failure the name is untouched; only after a
     /// failure of the database at the very end may the new file stand there already. Of concurrent writers to one path,
     /// in this or another process, the last one wins. Errors: `Invalid` for `path`, `size_bytes` or `sha256`;
-    /// what the body stream fails with; `Unavailable`.
+    /// `STILL_REFERENCED` in a folder that is held; what the body stream fails with; `Unavailable`.
     pub async fn put(
         &self,
         location: &Location,
@@ -137,7 +148,11 @@ impl ArtifactStore {
         };
         // only the naming is serialised, so a slow upload holds nobody up
         let _turn = self.locks.lock(&key).await;
-        if let Err(error) = self.index.begin(&key, &write).await {
+        let begun = match self.check_free(location, &full, &[]).await {
+            Ok(()) => self.index.begin(&key, &write).await,
+            held => held,
+        };
+        if let Err(error) = begun {
             staged.discard().await;
             return Err(error);
         }
@@ -230,12 +245,14 @@ impl ArtifactStore {
         }))
     }
 
-    /// Removes a file, or a folder with everything below it; what is not there is removed already.
+    /// Removes a file, or a folder with everything below it; what is not there is removed already. Errors:
+    /// `STILL_REFERENCED` where something of it is held.
     pub async fn delete(&self, location: &Location, path: &ArtifactPath) -> Result<Removed> {
         self.remove(location, path, false).await
     }
 
-    /// Removes everything below a location, or with `dry_run` only counts it. Errors: `Precondition` for a root itself.
+    /// Removes everything below a location, or with `dry_run` only counts it. Errors: `Precondition` for a root itself, and
+    /// where something below is held.
     pub async fn delete_prefix(&self, location: &Location, dry_run: bool) -> Result<Removed> {
         self.remove(location, &ArtifactPath::root(), dry_run).await
     }
@@ -252,6 +269,10 @@ impl ArtifactStore {
         }
         let key = location.index_key(&full);
         let _turn = self.locks.lock(&key).await;
+        if !dry_run {
+            self.check_free(location, &full, &location.index_prefixes(&full))
+                .await?;
+        }
         let removed = location.root.backend.remove(&full, dry_run).await?;
         if !dry_run {
             // after the files: a record without a file does no harm, a file without its record loses its check
@@ -279,6 +300,9 @@ impl ArtifactStore {
             .backend
             .presign()
             .ok_or_else(|| unsupported("a signed URL"))?;
+        if method == PresignMethod::Put {
+            self.check_free(location, &full, &[]).await?;
+        }
         let signed = signer.url(&full, method, expires).await?;
         if method == PresignMethod::Put {
             // the client will replace the file behind the server's back; the old digest would condemn the new bytes
@@ -318,6 +342,7 @@ impl ArtifactStore {
         let signer = self.multipart(location)?;
         let key = location.index_key(&full);
         let _turn = self.locks.lock(&key).await;
+        self.check_free(location, &full, &[]).await?;
         // before the deed, so that no reader holds the new bytes against the old digest
         self.index.remove(&key).await?;
         signer.complete_multipart(&full, upload_id, parts).await
@@ -333,6 +358,52 @@ impl ArtifactStore {
         self.multipart(location)?
             .abort_multipart(&location.full(path)?, upload_id)
             .await
+    }
+
+    /// Holds the folder of a location: nobody writes to it or removes anything of it until every holder lets go.
+    ///
+    /// Errors: `NOT_SUPPORTED_BY_STORE` in a store without [`ArtifactStore::with_holds`].
+    pub async fn hold(&self, location: &Location, workspace: &Workspace, hold: Hold) -> Result<()> {
+        let key = location.index_key(&location.full(&ArtifactPath::root())?);
+        self.held()?.add(key, workspace, hold).await
+    }
+
+    /// Lets go of what a holder holds; of what it does not hold, nothing happens. Errors: as [`ArtifactStore::hold`].
+    pub async fn release(&self, location: &Location, holder: &str) -> Result<()> {
+        let key = location.index_key(&location.full(&ArtifactPath::root())?);
+        self.held()?.remove(key, holder).await
+    }
+
+    /// What is held in a workspace, by place. Errors: as [`ArtifactStore::hold`].
+    pub async fn holds(&self, workspace: &Workspace, page: &PageRequest) -> Result<Page<Hold>> {
+        self.held()?.list(workspace, page).await
+    }
+
+    fn held(&self) -> Result<&Holds> {
+        self.holds.as_ref().ok_or_else(|| unsupported("holding files"))
+    }
+
+    /// Refuses where a file or a folder above it is held, or what is named so `below` it. Errors: `STILL_REFERENCED`.
+    async fn check_free(&self, location: &Location, full: &ArtifactPath, below: &[String]) -> Result<()> {
+        let Some(holds) = &self.holds else {
+            return Ok(());
+        };
+        let mut places = vec![location.index_key(full)];
+        let mut above = full.clone();
+        while let Some((folder, _)) = above.split_last() {
+            places.push(location.index_key(&folder));
+            above = folder;
+        }
+        let Some(hold) = holds.find(&places, below).await? else {
+            return Ok(());
+        };
+        let message = format!(
+            "`{full}` cannot be changed or removed: {} is made of the files in `{}` and is promoted. Register what is \
+             new as a new version, or take stage and aliases away first",
+            hold.reason, hold.uri
+        );
+        let metadata = vec![("resource_name", hold.uri)];
+        Err(Error::precondition(Reason::StillReferenced, message, metadata))
     }
 
     fn multipart<'a>(&self, location: &'a Location) -> Result<&'a dyn presign::PresignStore> {

@@ -15,13 +15,19 @@ use crate::{
     sql::{Arg, Db, Row, Tx},
 };
 
-/// The tables of artifact digests.
+/// The tables of artifact digests and holds.
 pub const MIGRATIONS: Migrations = Migrations {
     component: "artifacts",
-    steps: &[Step {
-        name: "digests",
-        sql: include_str!("../../migrations/artifacts/0001_digests.sql"),
-    }],
+    steps: &[
+        Step {
+            name: "digests",
+            sql: include_str!("../../migrations/artifacts/0001_digests.sql"),
+        },
+        Step {
+            name: "holds",
+            sql: include_str!("../../migrations/artifacts/0002_holds.sql"),
+        },
+    ],
 };
 
 const COLUMNS: &str = "(location, write_id, is_current, begun_ms, size_bytes, sha256, blocks)";

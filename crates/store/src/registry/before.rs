@@ -2,6 +2,7 @@
 
 use lodeway_domain::{
     Result,
+    id::ModelUid,
     registry::{ModelName, ModelVersion, promotion::Target},
 };
 
@@ -68,4 +69,23 @@ pub(super) async fn read(
         is_gated: row.int(rows::LABELLED)? > 0,
         seen,
     }))
+}
+
+/// Reads a version by its model's immutable id; none if it is not there.
+pub(super) async fn of_model(
+    conn: &mut Conn,
+    workspace: &str,
+    uid: &ModelUid,
+    version: i64,
+) -> Result<Option<ModelVersion>> {
+    let sql = format!(
+        "SELECT {VERSION}, {LABELS} FROM versions v WHERE workspace = $1 AND version = $3 AND model_key = \
+         (SELECT m.model_key FROM models m WHERE m.workspace = $1 AND m.uid = $2)"
+    );
+    let row = conn
+        .query_opt(&sql, &args![workspace, uid.as_str(), version])
+        .await?;
+    row.as_ref()
+        .map(|row| rows::labelled_version(row).map(|found| found.version))
+        .transpose()
 }

@@ -289,6 +289,15 @@ pub trait RegistryStore: PromotionStore {
     async fn created_before(&self, write: &Write) -> Result<Option<CreatedVersion>>;
     /// One version.
     async fn version(&self, workspace: &Workspace, name: &ModelName, by: &VersionBy) -> Result<ModelVersion>;
+    /// A version by its model's immutable id; none if it is not there.
+    async fn version_of(
+        &self,
+        workspace: &Workspace,
+        uid: &ModelUid,
+        version: i64,
+    ) -> Result<Option<ModelVersion>>;
+    /// Every workspace that has a model.
+    async fn workspaces(&self) -> Result<Vec<Workspace>>;
     /// A page of versions.
     async fn search_versions(&self, workspace: &Workspace, search: &Search) -> Result<Page<ModelVersion>>;
     /// The highest version of each of these stages, by stage; of every stage if there are none.

@@ -283,6 +283,24 @@ impl RegistryStore for SqlRegistry {
         .await
     }
 
+    async fn version_of(
+        &self,
+        workspace: &Workspace,
+        uid: &ModelUid,
+        version: i64,
+    ) -> Result<Option<ModelVersion>> {
+        let conn = &mut *self.db.read().await?;
+        before::of_model(conn, workspace.as_str(), uid, version).await
+    }
+
+    async fn workspaces(&self) -> Result<Vec<Workspace>> {
+        let rows = self
+            .db
+            .query("SELECT DISTINCT workspace FROM models ORDER BY workspace", &[])
+            .await?;
+        rows.iter().map(|row| Workspace::parse(row.str(0)?)).collect()
+    }
+
     async fn before_move(
         &self,
         workspace: &Workspace,

@@ -4,4 +4,5 @@
 mod bucket;
 mod crash;
 mod folder;
+mod holds;
 mod support;

@@ -11,8 +11,8 @@ use lodeway_domain::{
 };
 use lodeway_store::{
     artifacts::{
-        ArtifactPath, ArtifactStore, DigestIndex, Entry, Expected, FileDigest, Location, MIGRATIONS, Meta,
-        Range, RootSettings, Roots, SqlDigestIndex,
+        ArtifactPath, ArtifactStore, DigestIndex, Entry, Expected, FileDigest, Holds, Location, MIGRATIONS,
+        Meta, Range, RootSettings, Roots, SqlDigestIndex,
     },
     migrate,
     sql::{Db, DbOptions, StoreUrl},
@@ -39,10 +39,14 @@ pub fn bytes(len: usize) -> Bytes {
 }
 
 pub async fn index(dir: &std::path::Path) -> Arc<dyn DigestIndex> {
+    Arc::new(SqlDigestIndex::new(database(dir).await))
+}
+
+async fn database(dir: &std::path::Path) -> Db {
     let url = StoreUrl::parse(&format!("sqlite://{}/artifacts.db", dir.display())).unwrap();
     let db = Db::open(&url, "artifacts", DbOptions::default()).await.unwrap();
     migrate::apply(&db, MIGRATIONS, Default::default()).await.unwrap();
-    Arc::new(SqlDigestIndex::new(db))
+    db
 }
 
 impl House {
@@ -74,9 +78,11 @@ impl House {
 
     async fn open(dir: TempDir, settings: RootSettings) -> Self {
         let roots = Roots::open(&settings).await.unwrap();
-        let index = index(dir.path()).await;
+        let db = database(dir.path()).await;
+        let index: Arc<dyn DigestIndex> = Arc::new(SqlDigestIndex::new(db.clone()));
         let at = roots.resolve("mlflow-artifacts:/0/run/artifacts").unwrap();
         let store = ArtifactStore::new(roots, index.clone(), Arc::new(SystemClock));
+        let store = store.with_holds(Holds::new(db));
         Self {
             dir,
             index,

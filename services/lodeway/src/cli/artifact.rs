@@ -8,15 +8,16 @@ use futures::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use lodeway_proto::{
     artifacts::v1::{
-        Artifact, DeleteArtifactsRequest, DownloadArtifactRequest, GetArtifactRequest, ListArtifactsRequest,
-        UploadArtifactRequest, UploadOpening, download_artifact_response, upload_artifact_request::Kind,
+        Artifact, ArtifactHold, DeleteArtifactsRequest, DownloadArtifactRequest, GetArtifactRequest,
+        ListArtifactsRequest, ListHoldsRequest, ReleaseArtifactsRequest, UploadArtifactRequest,
+        UploadOpening, download_artifact_response, upload_artifact_request::Kind,
     },
     registry::v1::ResolveModelRequest,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Done, Failure, connect::Client, output};
+use super::{Done, Failure, connect::Client, output, paging};
 
 /// What can be done with files. A location is a URI: `runs:/ID`, `models:/NAME/3`, `models:/NAME@alias`, `models:/m-ID`,
 /// or where the files are, such as `mlflow-artifacts:/…`.
@@ -71,13 +72,56 @@ pub enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Lists the folders whose files nobody may change, because a promoted version is made of them.
+    Holds {
+        /// At most this many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Lets go of a folder that is held by mistake; for administrators.
+    Release {
+        /// The folder, as `artifact holds` shows it.
+        location: String,
+        /// Its holder, as `artifact holds` shows it.
+        #[arg(long)]
+        holder: String,
+    },
 }
 
 const CHUNK_BYTES: usize = 512 << 10;
+/// The most holds of a page.
+const MAX_PAGE: usize = 1_000;
+
+async fn holds(client: &Client, limit: usize) -> Done {
+    let found = paging::collect(limit, |page_token| async move {
+        let request = ListHoldsRequest {
+            page_size: paging::page_size(limit, MAX_PAGE),
+            page_token,
+        };
+        let page = client.artifacts.clone().list_holds(request).await?.into_inner();
+        let hold = |hold: &ArtifactHold| {
+            json!({
+                "location": hold.location, "reason": hold.reason, "holder": hold.holder,
+                "since": output::time(hold.create_time.as_ref()),
+            })
+        };
+        Ok((page.holds.iter().map(hold).collect(), page.next_page_token))
+    })
+    .await?;
+    output::list(client.format, &["location", "reason", "holder", "since"], &found)
+}
 
 /// Does it.
 pub async fn run(verb: Verb, client: &Client) -> Done {
     match verb {
+        Verb::Holds { limit } => holds(client, limit).await,
+        Verb::Release { location, holder } => {
+            let message = format!("`{location}` is held by `{holder}` no more");
+            let item = json!({"location": &location, "holder": &holder});
+            let request = ReleaseArtifactsRequest { location, holder };
+            client.artifacts.clone().release_artifacts(request).await?;
+            output::done(client.format, &message, &item)
+        }
         Verb::List {
             location,
             path,

@@ -8,6 +8,7 @@ mod convert;
 
 use lodeway_domain::{
     Error, Result,
+    caller::Workspace,
     page::Page,
     registry::{
         ModelName, Stage,
@@ -106,9 +107,17 @@ impl Registry {
         let mut refusal = String::new();
         if !report.findings.is_empty() {
             let verified = cx.caller.require_verified("promoting a version under rules");
-            let files = self.check_files(cx, &name, version, &target).await;
+            let workspace = &cx.caller.workspace;
+            let before = self
+                .store
+                .before_move(workspace, (&name, version), &target)
+                .await?;
+            let files = match &before {
+                Some(before) => self.compare(workspace, before, &target).await,
+                None => Ok(()),
+            };
             refusal = verified
-                .and(files.map(drop))
+                .and(files)
                 .err()
                 .map(|e| e.to_string())
                 .unwrap_or_default();
@@ -117,24 +126,19 @@ impl Registry {
     }
 
     /// Compares the files of a version that is to be promoted with its digest, where that matters: on the way to
-    /// Production, and wherever a rule stands. Gives what it read of the version; none if there is no such version.
-    pub(crate) async fn check_files(
+    /// Production, and wherever a rule stands.
+    pub(crate) async fn compare(
         &self,
-        cx: &CallContext,
-        name: &ModelName,
-        version: i64,
+        workspace: &Workspace,
+        before: &Before,
         target: &Target,
-    ) -> Result<Option<Before>> {
-        let workspace = &cx.caller.workspace;
-        let before = self.store.before_move(workspace, (name, version), target).await?;
-        if let Some(Before {
-            version, is_gated, ..
-        }) = &before
-            && (*is_gated || *target == Target::Stage(Stage::Production))
-        {
-            let wait = self.config.digest_wait;
-            self.digests.verify(workspace, version, wait, *is_gated).await?;
+    ) -> Result<()> {
+        if !before.is_gated && *target != Target::Stage(Stage::Production) {
+            return Ok(());
         }
-        Ok(before)
+        let wait = self.config.digest_wait;
+        self.digests
+            .verify(workspace, &before.version, wait, before.is_gated)
+            .await
     }
 }

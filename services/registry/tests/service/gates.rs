@@ -537,7 +537,7 @@ async fn what_fulfils_the_rules_gets_in_unless_its_files_changed() {
         .transition_model_version(of("bob", to_production("churn")))
         .await
         .unwrap_err();
-    refused(&status, Code::DataLoss, "DIGEST_MISMATCH");
+    refused(&status, Code::FailedPrecondition, "DIGEST_MISMATCH");
     house.peer.script(|s| s.failure = Some(Code::Unavailable));
     let status = registry
         .transition_model_version(of("bob", to_production("churn")))

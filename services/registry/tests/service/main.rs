@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod gates;
+mod holds;
 mod models;
 mod moves;
 mod peer;

@@ -1,7 +1,7 @@
 //! Tracking and artifact services that answer as a test says, over real gRPC messages.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -32,6 +32,8 @@ pub struct Script {
     pub models: BTreeMap<String, (String, String)>,
     /// Location to content digest.
     pub manifests: BTreeMap<String, String>,
+    /// Folders that are held, with their holders.
+    pub held: BTreeSet<(String, String)>,
     /// With what every call fails, if it does.
     pub failure: Option<Code>,
     /// Whether recording never answers.
@@ -114,6 +116,41 @@ impl Peer {
         self.fail()?;
         self.script(|s| s.recorded.push(message));
         Ok(tracking::RecordModelVersionResponse {})
+    }
+
+    fn hold(&self, hold: artifacts::ArtifactHold) -> Result<artifacts::HoldArtifactsResponse, Status> {
+        self.fail()?;
+        self.script(|s| s.held.insert((hold.location, hold.holder)));
+        Ok(artifacts::HoldArtifactsResponse {})
+    }
+
+    fn release(
+        &self,
+        message: artifacts::ReleaseArtifactsRequest,
+    ) -> Result<artifacts::ReleaseArtifactsResponse, Status> {
+        self.fail()?;
+        self.script(|s| s.held.remove(&(message.location, message.holder)));
+        Ok(artifacts::ReleaseArtifactsResponse {})
+    }
+
+    fn holds(&self) -> Result<artifacts::ListHoldsResponse, Status> {
+        self.fail()?;
+        let hold = |(location, holder): &(String, String)| artifacts::ArtifactHold {
+            location: location.clone(),
+            holder: holder.clone(),
+            ..Default::default()
+        };
+        Ok(artifacts::ListHoldsResponse {
+            holds: self.script(|s| s.held.iter().map(hold).collect()),
+            ..Default::default()
+        })
+    }
+
+    /// Who holds a folder.
+    pub fn holders(&self, folder: &str) -> Vec<String> {
+        let all = self.script(|s| s.held.clone());
+        let of_it = all.into_iter().filter(|(location, _)| location == folder);
+        of_it.map(|(_, holder)| holder).collect()
     }
 
     fn manifest(&self, location: &str) -> Result<artifacts::GetManifestResponse, Status> {
@@ -220,11 +257,37 @@ impl tower::Service<http::Request<Body>> for Artifacts {
     fn call(&mut self, request: http::Request<Body>) -> Answer {
         let peer = self.0.clone();
         Box::pin(async move {
-            let method = Method(move |m: artifacts::GetManifestRequest| {
-                let peer = peer.clone();
-                async move { peer.manifest(&m.location) }
-            });
-            Ok(Grpc::new(ProstCodec::default()).unary(method, request).await)
+            let path = request.uri().path().to_owned();
+            Ok(match path.rsplit('/').next() {
+                Some("HoldArtifacts") => {
+                    let method = Method(move |m: artifacts::HoldArtifactsRequest| {
+                        let peer = peer.clone();
+                        async move { peer.hold(m.hold.unwrap()) }
+                    });
+                    Grpc::new(ProstCodec::default()).unary(method, request).await
+                }
+                Some("ReleaseArtifacts") => {
+                    let method = Method(move |m: artifacts::ReleaseArtifactsRequest| {
+                        let peer = peer.clone();
+                        async move { peer.release(m) }
+                    });
+                    Grpc::new(ProstCodec::default()).unary(method, request).await
+                }
+                Some("ListHolds") => {
+                    let method = Method(move |_: artifacts::ListHoldsRequest| {
+                        let peer = peer.clone();
+                        async move { peer.holds() }
+                    });
+                    Grpc::new(ProstCodec::default()).unary(method, request).await
+                }
+                _ => {
+                    let method = Method(move |m: artifacts::GetManifestRequest| {
+                        let peer = peer.clone();
+                        async move { peer.manifest(&m.location) }
+                    });
+                    Grpc::new(ProstCodec::default()).unary(method, request).await
+                }
+            })
         })
     }
 }

@@ -399,7 +399,7 @@ async fn production_refuses_files_that_changed() {
     peer.script(|s| s.manifests.insert("s3://b/x".into(), "d2".into()));
     bench.go("churn", 1, wire::Stage::Staging).await.unwrap();
     let status = bench.go("churn", 1, wire::Stage::Production).await.unwrap_err();
-    refused(&status, Code::DataLoss, "DIGEST_MISMATCH");
+    refused(&status, Code::FailedPrecondition, "DIGEST_MISMATCH");
     assert_eq!(bench.get("churn", 1).await.unwrap().stage(), wire::Stage::Staging);
     peer.script(|s| s.failure = Some(Code::Unavailable));
     bench.go("churn", 1, wire::Stage::Production).await.unwrap();
@@ -421,7 +421,7 @@ async fn the_way_back_to_production_refuses_files_that_changed() {
     };
     peer.script(|s| s.manifests.insert("s3://b/x".into(), "d2".into()));
     let status = bench.api().rollback_transition(back.clone()).await.unwrap_err();
-    refused(&status, Code::DataLoss, "DIGEST_MISMATCH");
+    refused(&status, Code::FailedPrecondition, "DIGEST_MISMATCH");
     assert_eq!(
         bench.get("churn", 1).await.unwrap().stage(),
         wire::Stage::Archived

@@ -158,9 +158,8 @@ pub(crate) fn of(route: &str, status: &Status) -> RestError {
             RestError::new(Code::NotImplemented, failure.message)
         }
         (Some(Reason::LocationNotAllowed), _) => RestError::invalid(sentence(&failure.message)),
-        (Some(Reason::DigestMismatch), _) | (_, Grpc::DataLoss) => {
-            RestError::new(Code::InternalError, failure.message)
-        }
+        // A stored file that is damaged; a version whose files were changed is a refusal like others.
+        (_, Grpc::DataLoss) => RestError::new(Code::InternalError, failure.message),
         (Some(Reason::VersionInProduction | Reason::StillReferenced | Reason::SupersededTransition), _) => {
             RestError::invalid(sentence(&failure.message))
         }

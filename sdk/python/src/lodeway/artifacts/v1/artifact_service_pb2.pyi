@@ -693,3 +693,149 @@ class GetManifestResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["artifacts", b"artifacts", "content_digest", b"content_digest"]) -> None: ...
 
 global___GetManifestResponse = GetManifestResponse
+
+@typing.final
+class ArtifactHold(google.protobuf.message.Message):
+    """A folder that is held."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOCATION_FIELD_NUMBER: builtins.int
+    HOLDER_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    CREATE_TIME_FIELD_NUMBER: builtins.int
+    location: builtins.str
+    """The folder, as its holder named it."""
+    holder: builtins.str
+    """Who holds it, for machines: up to 250 characters."""
+    reason: builtins.str
+    """Who holds it, in words that stand in refusals: up to 1,000 characters."""
+    @property
+    def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Since when. Set by the server."""
+
+    def __init__(
+        self,
+        *,
+        location: builtins.str = ...,
+        holder: builtins.str = ...,
+        reason: builtins.str = ...,
+        create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "holder", b"holder", "location", b"location", "reason", b"reason"]) -> None: ...
+
+global___ArtifactHold = ArtifactHold
+
+@typing.final
+class HoldArtifactsRequest(google.protobuf.message.Message):
+    """Names what to hold."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HOLD_FIELD_NUMBER: builtins.int
+    @property
+    def hold(self) -> global___ArtifactHold:
+        """The folder and its holder."""
+
+    def __init__(
+        self,
+        *,
+        hold: global___ArtifactHold | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["hold", b"hold"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["hold", b"hold"]) -> None: ...
+
+global___HoldArtifactsRequest = HoldArtifactsRequest
+
+@typing.final
+class HoldArtifactsResponse(google.protobuf.message.Message):
+    """It is held."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___HoldArtifactsResponse = HoldArtifactsResponse
+
+@typing.final
+class ReleaseArtifactsRequest(google.protobuf.message.Message):
+    """Names what to let go of."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOCATION_FIELD_NUMBER: builtins.int
+    HOLDER_FIELD_NUMBER: builtins.int
+    location: builtins.str
+    """The folder."""
+    holder: builtins.str
+    """Its holder."""
+    def __init__(
+        self,
+        *,
+        location: builtins.str = ...,
+        holder: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["holder", b"holder", "location", b"location"]) -> None: ...
+
+global___ReleaseArtifactsRequest = ReleaseArtifactsRequest
+
+@typing.final
+class ReleaseArtifactsResponse(google.protobuf.message.Message):
+    """The holder holds it no more."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ReleaseArtifactsResponse = ReleaseArtifactsResponse
+
+@typing.final
+class ListHoldsRequest(google.protobuf.message.Message):
+    """Says how many."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    """At most this many: default 1,000, at most 10,000."""
+    page_token: builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListHoldsRequest = ListHoldsRequest
+
+@typing.final
+class ListHoldsResponse(google.protobuf.message.Message):
+    """A page of what is held."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HOLDS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Empty at the end."""
+    @property
+    def holds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ArtifactHold]:
+        """By place, then by holder."""
+
+    def __init__(
+        self,
+        *,
+        holds: collections.abc.Iterable[global___ArtifactHold] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["holds", b"holds", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___ListHoldsResponse = ListHoldsResponse

@@ -89,6 +89,21 @@ class ArtifactServiceStub(object):
                 request_serializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.GetManifestRequest.SerializeToString,
                 response_deserializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.GetManifestResponse.FromString,
                 _registered_method=True)
+        self.HoldArtifacts = channel.unary_unary(
+                '/lodeway.artifacts.v1.ArtifactService/HoldArtifacts',
+                request_serializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.HoldArtifactsRequest.SerializeToString,
+                response_deserializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.HoldArtifactsResponse.FromString,
+                _registered_method=True)
+        self.ReleaseArtifacts = channel.unary_unary(
+                '/lodeway.artifacts.v1.ArtifactService/ReleaseArtifacts',
+                request_serializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ReleaseArtifactsRequest.SerializeToString,
+                response_deserializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ReleaseArtifactsResponse.FromString,
+                _registered_method=True)
+        self.ListHolds = channel.unary_unary(
+                '/lodeway.artifacts.v1.ArtifactService/ListHolds',
+                request_serializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListHoldsRequest.SerializeToString,
+                response_deserializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListHoldsResponse.FromString,
+                _registered_method=True)
 
 
 class ArtifactServiceServicer(object):
@@ -176,6 +191,29 @@ class ArtifactServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HoldArtifacts(self, request, context):
+        """Holds a folder: until every holder lets go, nobody writes to it or removes anything of it (FAILED_PRECONDITION). The
+        registry holds the files of versions that have a stage or an alias. Repeating it has no further effect, so it takes no
+        request id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseArtifacts(self, request, context):
+        """Lets go of what a holder holds. Repeating it has no further effect, so it takes no request id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHolds(self, request, context):
+        """Lists what is held in the workspace, by place.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ArtifactServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -228,6 +266,21 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     servicer.GetManifest,
                     request_deserializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.GetManifestRequest.FromString,
                     response_serializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.GetManifestResponse.SerializeToString,
+            ),
+            'HoldArtifacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldArtifacts,
+                    request_deserializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.HoldArtifactsRequest.FromString,
+                    response_serializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.HoldArtifactsResponse.SerializeToString,
+            ),
+            'ReleaseArtifacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseArtifacts,
+                    request_deserializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ReleaseArtifactsRequest.FromString,
+                    response_serializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ReleaseArtifactsResponse.SerializeToString,
+            ),
+            'ListHolds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHolds,
+                    request_deserializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListHoldsRequest.FromString,
+                    response_serializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListHoldsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -505,6 +558,87 @@ class ArtifactService(object):
             '/lodeway.artifacts.v1.ArtifactService/GetManifest',
             lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.GetManifestRequest.SerializeToString,
             lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.GetManifestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldArtifacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeway.artifacts.v1.ArtifactService/HoldArtifacts',
+            lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.HoldArtifactsRequest.SerializeToString,
+            lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.HoldArtifactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseArtifacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeway.artifacts.v1.ArtifactService/ReleaseArtifacts',
+            lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ReleaseArtifactsRequest.SerializeToString,
+            lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ReleaseArtifactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHolds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeway.artifacts.v1.ArtifactService/ListHolds',
+            lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListHoldsRequest.SerializeToString,
+            lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListHoldsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -99,6 +99,27 @@ class ArtifactServiceStub:
     not on record (files written by somebody else) are computed by reading.
     """
 
+    HoldArtifacts: grpc.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.HoldArtifactsRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.HoldArtifactsResponse,
+    ]
+    """Holds a folder: until every holder lets go, nobody writes to it or removes anything of it (FAILED_PRECONDITION). The
+    registry holds the files of versions that have a stage or an alias. Repeating it has no further effect, so it takes no
+    request id.
+    """
+
+    ReleaseArtifacts: grpc.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.ReleaseArtifactsRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.ReleaseArtifactsResponse,
+    ]
+    """Lets go of what a holder holds. Repeating it has no further effect, so it takes no request id."""
+
+    ListHolds: grpc.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.ListHoldsRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.ListHoldsResponse,
+    ]
+    """Lists what is held in the workspace, by place."""
+
 class ArtifactServiceAsyncStub:
     """Moves files in and out of artifact storage.
 
@@ -179,6 +200,27 @@ class ArtifactServiceAsyncStub:
     """Gives the manifest of a location: every file with size and SHA-256, and the digest of that list. Digests that are
     not on record (files written by somebody else) are computed by reading.
     """
+
+    HoldArtifacts: grpc.aio.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.HoldArtifactsRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.HoldArtifactsResponse,
+    ]
+    """Holds a folder: until every holder lets go, nobody writes to it or removes anything of it (FAILED_PRECONDITION). The
+    registry holds the files of versions that have a stage or an alias. Repeating it has no further effect, so it takes no
+    request id.
+    """
+
+    ReleaseArtifacts: grpc.aio.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.ReleaseArtifactsRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.ReleaseArtifactsResponse,
+    ]
+    """Lets go of what a holder holds. Repeating it has no further effect, so it takes no request id."""
+
+    ListHolds: grpc.aio.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.ListHoldsRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.ListHoldsResponse,
+    ]
+    """Lists what is held in the workspace, by place."""
 
 class ArtifactServiceServicer(metaclass=abc.ABCMeta):
     """Moves files in and out of artifact storage.
@@ -280,5 +322,32 @@ class ArtifactServiceServicer(metaclass=abc.ABCMeta):
         """Gives the manifest of a location: every file with size and SHA-256, and the digest of that list. Digests that are
         not on record (files written by somebody else) are computed by reading.
         """
+
+    @abc.abstractmethod
+    def HoldArtifacts(
+        self,
+        request: lodeway.artifacts.v1.artifact_service_pb2.HoldArtifactsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lodeway.artifacts.v1.artifact_service_pb2.HoldArtifactsResponse, collections.abc.Awaitable[lodeway.artifacts.v1.artifact_service_pb2.HoldArtifactsResponse]]:
+        """Holds a folder: until every holder lets go, nobody writes to it or removes anything of it (FAILED_PRECONDITION). The
+        registry holds the files of versions that have a stage or an alias. Repeating it has no further effect, so it takes no
+        request id.
+        """
+
+    @abc.abstractmethod
+    def ReleaseArtifacts(
+        self,
+        request: lodeway.artifacts.v1.artifact_service_pb2.ReleaseArtifactsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lodeway.artifacts.v1.artifact_service_pb2.ReleaseArtifactsResponse, collections.abc.Awaitable[lodeway.artifacts.v1.artifact_service_pb2.ReleaseArtifactsResponse]]:
+        """Lets go of what a holder holds. Repeating it has no further effect, so it takes no request id."""
+
+    @abc.abstractmethod
+    def ListHolds(
+        self,
+        request: lodeway.artifacts.v1.artifact_service_pb2.ListHoldsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lodeway.artifacts.v1.artifact_service_pb2.ListHoldsResponse, collections.abc.Awaitable[lodeway.artifacts.v1.artifact_service_pb2.ListHoldsResponse]]:
+        """Lists what is held in the workspace, by place."""
 
 def add_ArtifactServiceServicer_to_server(servicer: ArtifactServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

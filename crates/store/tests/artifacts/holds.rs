@@ -1,0 +1,127 @@
+//! What is held can be read and neither written nor removed.
+
+use lodeway_domain::{
+    Error, Reason,
+    caller::Workspace,
+    page::{PageRequest, QueryHash},
+    time::Timestamp,
+};
+use lodeway_store::artifacts::{ArtifactPath, Hold, PresignMethod};
+
+use crate::support::{House, bytes, path};
+
+fn hold(uri: &str, holder: &str) -> Hold {
+    Hold {
+        uri: uri.to_owned(),
+        holder: holder.to_owned(),
+        reason: format!("{holder} of `churn`"),
+        created: Timestamp::from_millis(7),
+    }
+}
+
+#[track_caller]
+fn is_held<T: std::fmt::Debug>(result: Result<T, Error>) {
+    let error = result.unwrap_err();
+    assert_eq!(error.reason(), Reason::StillReferenced, "{error}");
+    assert!(error.to_string().contains("version 3 of `churn`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_held_folder_stays_as_it_is() {
+    let house = House::local().await;
+    for file in ["model/MLmodel", "model/code/a.py", "model.txt", "models/b"] {
+        house.put(file, &bytes(10)).await.unwrap();
+    }
+    let model = house.at.join(&path("model")).unwrap();
+    let ws = Workspace::default();
+    let uri = "mlflow-artifacts:/0/run/artifacts/model";
+    for holder in ["version 3", "version 3", "version 4"] {
+        house.store.hold(&model, &ws, hold(uri, holder)).await.unwrap();
+    }
+    for file in ["model/MLmodel", "model/code/a.py", "model/new"] {
+        is_held(house.put(file, &bytes(11)).await);
+        is_held(house.store.delete(&house.at, &path(file)).await);
+        is_held(house.store.delete(&model, &path(file)).await);
+    }
+    is_held(house.store.delete(&house.at, &path("model")).await);
+    is_held(house.store.delete_prefix(&model, false).await);
+    is_held(house.store.delete_prefix(&house.at, false).await);
+    assert_eq!(house.store.delete_prefix(&house.at, true).await.unwrap().files, 4);
+    assert_eq!(house.get("model/MLmodel").await.unwrap().1, bytes(10));
+    // Beside it everything is as ever.
+    for file in ["model.txt", "models/b"] {
+        house.put(file, &bytes(12)).await.unwrap();
+        house.store.delete(&house.at, &path(file)).await.unwrap();
+    }
+
+    house.store.release(&model, "version 3").await.unwrap();
+    assert!(
+        house.put("model/MLmodel", &bytes(11)).await.is_err(),
+        "version 4 holds it still"
+    );
+    house.store.release(&model, "version 4").await.unwrap();
+    house.store.release(&model, "version 4").await.unwrap();
+    house.put("model/MLmodel", &bytes(11)).await.unwrap();
+    house.store.delete_prefix(&model, false).await.unwrap();
+}
+
+#[tokio::test]
+async fn holds_are_listed_by_workspace() {
+    let house = House::local().await;
+    let [ours, theirs] = ["default", "team-a"].map(|name| Workspace::parse(name).unwrap());
+    for n in 0..7 {
+        let folder = house.at.join(&path(&format!("m{n}"))).unwrap();
+        let workspace = if n == 3 { &theirs } else { &ours };
+        let hold = hold(&format!("mlflow-artifacts:/0/run/artifacts/m{n}"), "version 3");
+        house.store.hold(&folder, workspace, hold).await.unwrap();
+    }
+    let mut page = PageRequest::first(4, QueryHash::of(&[]));
+    let first = house.store.holds(&ours, &page).await.unwrap();
+    page.after = first.next;
+    let second = house.store.holds(&ours, &page).await.unwrap();
+    assert!(second.next.is_none());
+    let all: Vec<_> = first
+        .items
+        .iter()
+        .chain(&second.items)
+        .map(|hold| hold.uri.rsplit('/').next().unwrap())
+        .collect();
+    assert_eq!(all, ["m0", "m1", "m2", "m4", "m5", "m6"]);
+    assert_eq!(
+        first.items[0],
+        hold("mlflow-artifacts:/0/run/artifacts/m0", "version 3")
+    );
+    let page = PageRequest::first(4, QueryHash::of(&[]));
+    assert_eq!(house.store.holds(&theirs, &page).await.unwrap().items.len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_gets_an_address_to_write_what_is_held() {
+    let house = House::s3().await;
+    house.put("model/MLmodel", &bytes(10)).await.unwrap();
+    let model = house.at.join(&path("model")).unwrap();
+    let uri = "mlflow-artifacts:/0/run/artifacts/model";
+    let own = Workspace::default();
+    let hour = std::time::Duration::from_secs(3_600);
+    let upload = house
+        .store
+        .create_multipart(&model, &path("MLmodel"), 1, hour)
+        .await
+        .unwrap();
+    house
+        .store
+        .hold(&model, &own, hold(uri, "version 3"))
+        .await
+        .unwrap();
+    is_held(house.put("model/MLmodel", &bytes(11)).await);
+    is_held(house.store.delete(&model, &ArtifactPath::root()).await);
+    let file = path("MLmodel");
+    let signed = |method| house.store.presign(&model, &file, method, hour);
+    is_held(signed(PresignMethod::Put).await);
+    signed(PresignMethod::Get).await.unwrap();
+    let done = house
+        .store
+        .complete_multipart(&model, &file, &upload.upload_id, Vec::new());
+    is_held(done.await);
+    assert_eq!(house.get("model/MLmodel").await.unwrap().1, bytes(10));
+}

@@ -1,0 +1,165 @@
+//! Files of a promoted version: nobody changes them under those who load it by stage or alias.
+
+use lodeway_proto::artifacts::v1::{DeleteArtifactsRequest, artifact_service_client::ArtifactServiceClient};
+use lodeway_testkit::platform::{Platform, Shape};
+use serde_json::json;
+use tonic::Code;
+
+use crate::support::{
+    command::{ask_as, refusal_as},
+    eventually,
+    http::{self, Answer},
+    new_run_of,
+    people::{self, RULER, of},
+    reason, started, upload_as,
+};
+
+const ROOT: &str = "/api/2.0/mlflow-artifacts/artifacts";
+
+fn send(house: &Platform, method: &str, target: &str, body: &[u8]) -> Answer {
+    let bearer = people::bearer("ada");
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+    ];
+    http::send(house.address(), method, target, &headers, body)
+}
+
+fn made(house: &Platform, method: &str, what: &str, body: serde_json::Value) -> serde_json::Value {
+    let target = format!("/api/2.0/mlflow/{what}");
+    let answer = send(house, method, &target, body.to_string().as_bytes());
+    assert_eq!(answer.status, 200, "{what}: {}", answer.text());
+    answer.json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_way_changes_the_files_of_a_promoted_version() {
+    for shape in Shape::ALL {
+        let (settings, _table) = people::known(&["ada"]);
+        let house = started(shape, settings).await;
+        held(&house).await;
+    }
+}
+
+async fn held(house: &Platform) {
+    let run = new_run_of(house, "ada").await;
+    let uri = run.artifact_uri.clone();
+    let put = async |path: &str| upload_as(house, "ada", &uri, (path, b"flavors: {}")).await;
+    put("model/MLmodel").await.unwrap();
+    made(
+        house,
+        "POST",
+        "registered-models/create",
+        json!({"name": "churn"}),
+    );
+    let source = format!("runs:/{}/model", run.run_id);
+    let version = json!({"name": "churn", "source": source, "run_id": run.run_id});
+    made(house, "POST", "model-versions/create", version);
+    eventually("the digest is on record", async || {
+        let found = ask_as(house, "ada", "model show churn 1");
+        (found["content_digest"] != "").then_some(())
+    })
+    .await;
+    put("model/MLmodel").await.unwrap();
+    let stage = |stage: &str| json!({"name": "churn", "version": "1", "stage": stage, "archive_existing_versions": false});
+    made(
+        house,
+        "POST",
+        "model-versions/transition-stage",
+        stage("Production"),
+    );
+
+    let folder = uri.strip_prefix("mlflow-artifacts:/").unwrap();
+    for (method, target) in [
+        ("PUT", format!("{ROOT}/{folder}/model/MLmodel")),
+        ("PUT", format!("{ROOT}/{folder}/model/another.py")),
+        ("DELETE", format!("{ROOT}/{folder}/model/MLmodel")),
+        ("DELETE", format!("{ROOT}/{folder}/model")),
+        ("DELETE", format!("{ROOT}/{folder}")),
+    ] {
+        let answer = send(house, method, &target, b"other");
+        let said = (answer.status, answer.error_code());
+        assert_eq!(
+            said,
+            (400, "INVALID_PARAMETER_VALUE".to_owned()),
+            "{method} {target}: {}",
+            answer.text()
+        );
+        assert!(
+            answer.text().contains("version 1 of model `churn`"),
+            "{}",
+            answer.text()
+        );
+    }
+    let status = put("model/MLmodel").await.unwrap_err();
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (Code::FailedPrecondition, "STILL_REFERENCED")
+    );
+    let mut artifacts = ArtifactServiceClient::new(house.channel());
+    let request = DeleteArtifactsRequest {
+        location: uri.clone(),
+        path: String::new(),
+        dry_run: false,
+    };
+    let status = artifacts.delete_artifacts(of("ada", request)).await.unwrap_err();
+    assert_eq!(reason(&status), "STILL_REFERENCED");
+    // Beside the model the run takes files as ever, and nobody but an administrator lets go.
+    put("plots/loss.txt").await.unwrap();
+    let held = ask_as(house, "ada", "artifact holds");
+    let held = &held.as_array().unwrap()[0];
+    assert_eq!(held["reason"], "version 1 of model `churn`", "{held}");
+    let release = format!(
+        "artifact release {} --holder {}",
+        held["location"].as_str().unwrap(),
+        held["holder"].as_str().unwrap()
+    );
+    let (code, complaint) = refusal_as(house, "ada", &release);
+    assert!(code != 0 && complaint.contains("`admin`"), "{code}: {complaint}");
+    ask_as(house, RULER, &release);
+    put("model/MLmodel").await.unwrap();
+
+    // Held again with an alias, and let go when it has neither.
+    made(
+        house,
+        "POST",
+        "registered-models/alias",
+        json!({"name": "churn", "alias": "champion", "version": "1"}),
+    );
+    assert!(put("model/MLmodel").await.is_err());
+    made(
+        house,
+        "POST",
+        "model-versions/transition-stage",
+        stage("Archived"),
+    );
+    assert!(put("model/MLmodel").await.is_err());
+    made(
+        house,
+        "DELETE",
+        "registered-models/alias",
+        json!({"name": "churn", "alias": "champion"}),
+    );
+    eventually("the files are let go", async || put("model/MLmodel").await.ok()).await;
+    // What is changed then cannot be promoted, and clients are not told to try again.
+    upload_as(house, "ada", &uri, ("model/MLmodel", b"flavors: {other: {}}"))
+        .await
+        .unwrap();
+    let answer = send(
+        house,
+        "POST",
+        "/api/2.0/mlflow/model-versions/transition-stage",
+        stage("Production").to_string().as_bytes(),
+    );
+    assert_eq!(
+        (answer.status, answer.error_code()),
+        (400, "INVALID_PARAMETER_VALUE".to_owned()),
+        "{}",
+        answer.text()
+    );
+    assert!(
+        answer.text().contains("register them as a new version"),
+        "{}",
+        answer.text()
+    );
+}
