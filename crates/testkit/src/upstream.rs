@@ -34,6 +34,7 @@ struct Behaviour {
     score: Score,
     /// The values that a call may not hold.
     refuses: Arc<dyn Fn(f64) -> bool + Send + Sync>,
+    dies_of: Arc<dyn Fn(f64) -> bool + Send + Sync>,
     failure: Option<Code>,
     /// Of the next calls, with what each fails; before `failure`.
     next_failures: Vec<Code>,
@@ -71,6 +72,7 @@ impl Upstream {
         let behaviour = Behaviour {
             score: Arc::new(|value| value),
             refuses: Arc::new(|_| false),
+            dies_of: Arc::new(|_| false),
             failure: None,
             next_failures: Vec::new(),
             delay: Duration::ZERO,
@@ -149,6 +151,12 @@ impl Upstream {
     /// From now on a call with an input value that `refuses` is true of fails as a whole.
     pub fn refuse(&self, refuses: impl Fn(f64) -> bool + Send + Sync + 'static) {
         self.shared.behaviour().refuses = Arc::new(refuses);
+    }
+
+    /// From now on a call with an input value that `dies_of` is true of is not answered, as if it had ended the model's
+    /// process.
+    pub fn die_of(&self, dies_of: impl Fn(f64) -> bool + Send + Sync + 'static) {
+        self.shared.behaviour().dies_of = Arc::new(dies_of);
     }
 
     /// From now on every call fails with this code.
@@ -235,13 +243,19 @@ struct Service(Arc<Shared>);
 
 impl Service {
     async fn infer(&self, request: wire::ModelInferRequest) -> Result<wire::ModelInferResponse, Status> {
-        let (score, refuses, failure, delay) = {
+        let (score, refuses, dies_of, failure, delay) = {
             let mut behaviour = self.0.behaviour();
             behaviour.calls += 1;
             behaviour.last = Some(request.clone());
             let failure = behaviour.next_failures.pop().or(behaviour.failure);
-            let refuses = behaviour.refuses.clone();
-            (behaviour.score.clone(), refuses, failure, behaviour.delay)
+            let (refuses, dies_of) = (behaviour.refuses.clone(), behaviour.dies_of.clone());
+            (
+                behaviour.score.clone(),
+                refuses,
+                dies_of,
+                failure,
+                behaviour.delay,
+            )
         };
         self.0.arrived.send_modify(|arrived| *arrived += 1);
         let mut held = self.0.held.subscribe();
@@ -268,6 +282,9 @@ impl Service {
         };
         if let Some(value) = values.iter().find(|value| refuses(**value)) {
             return Err(Status::invalid_argument(format!("{value} is refused")));
+        }
+        if values.iter().any(|value| dies_of(*value)) {
+            return Err(Status::unavailable("the process of the model has ended"));
         }
         let scores: Vec<f64> = values.iter().map(|value| score(*value)).collect();
         let output = InferOutputTensor {

@@ -16,7 +16,7 @@ use lodeway_domain::{
 use lodeway_rpc::CallContext;
 use lodeway_store::evaluation::{EvaluationStore as _, Lease};
 use lodeway_tables::{Batch, Column, Format, Texts, Type, Value, Values, WriteOptions, Writer};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
@@ -34,6 +34,11 @@ const MANY_PARTS: u64 = 64;
 const JOINT_ROWS: u64 = 2_048;
 /// Attempts of one call on a target that does not answer now.
 const ATTEMPTS: u32 = 8;
+/// Attempts of a half of a call that did not answer as a whole: the target had its time to come back before.
+const FEW_ATTEMPTS: u32 = 3;
+/// How long a part looks for the rows at which the target does not answer; a target that is away for good is not asked about
+/// each half.
+const SEARCH: Duration = Duration::from_secs(60);
 /// The longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// How many reasons of failures a part keeps.
@@ -152,7 +157,7 @@ impl Predict {
             let (size, _) = self.asker.sizes(self.options.batch_size);
             for from in (0..batch.rows()).step_by(size) {
                 let rows = from..(from + size).min(batch.rows());
-                self.ask(batch, rows, &mut answered).await?;
+                self.ask(batch, rows, ATTEMPTS, &mut answered).await?;
             }
         }
         let part = self.keep(start, answered).await?;
@@ -160,26 +165,32 @@ impl Predict {
         Ok(part)
     }
 
-    /// Asks about some rows; where the target refuses them, about each half, until the rows that fail are found.
+    /// Asks about some rows; where the target refuses them or dies of them, about each half, until the rows that fail are
+    /// found.
     fn ask<'s>(
         &'s self,
         batch: &'s Batch,
         rows: Range<usize>,
+        attempts: u32,
         answered: &'s mut Answered,
     ) -> BoxFuture<'s, Result<()>> {
         Box::pin(async move {
             let some = batch.slice(rows.clone()).map_err(Error::internal)?;
-            match self.patiently(&some).await {
+            match self.patiently(&some, attempts).await {
                 Ok(answer) => answered.answer(rows.len(), answer),
+                Err(error) if rows.len() > 1 && answered.may_cut(&error) => {
+                    let middle = rows.start + rows.len() / 2;
+                    let attempts = if is_passing(&error) {
+                        FEW_ATTEMPTS
+                    } else {
+                        attempts
+                    };
+                    self.ask(batch, rows.start..middle, attempts, answered).await?;
+                    self.ask(batch, middle..rows.end, attempts, answered).await?;
+                }
                 Err(Error::Internal(cause)) => {
                     tracing::warn!(error = %cause, "a target failed");
                     answered.failure(rows.len(), "internal error of the target");
-                }
-                Err(error) if rows.len() > 1 && answered.cuts < MAX_CUTS && !is_passing(&error) => {
-                    answered.cuts += 1;
-                    let middle = rows.start + rows.len() / 2;
-                    self.ask(batch, rows.start..middle, answered).await?;
-                    self.ask(batch, middle..rows.end, answered).await?;
                 }
                 Err(error) => answered.failure(rows.len(), &error.to_string()),
             }
@@ -188,11 +199,11 @@ impl Predict {
     }
 
     /// Asks, and again after a while as long as the target does not answer.
-    async fn patiently(&self, rows: &Batch) -> Result<Answer> {
+    async fn patiently(&self, rows: &Batch, attempts: u32) -> Result<Answer> {
         let mut pause = Duration::from_millis(100);
         for attempt in 1.. {
             match self.asker.ask(&self.cx, rows).await {
-                Err(error) if is_passing(&error) && attempt < ATTEMPTS => {
+                Err(error) if is_passing(&error) && attempt < attempts => {
                     tracing::debug!(%error, attempt, "a target does not answer now");
                     let wanted = match &error {
                         Error::Exhausted { retry_after, .. } => retry_after.unwrap_or(pause),
@@ -339,10 +350,23 @@ struct Answered {
     calls: Vec<(usize, Result<Answer, String>)>,
     failed: u64,
     cuts: u32,
+    search_until: Option<Instant>,
     usage: Usage,
 }
 
 impl Answered {
+    /// Whether a call that failed so may be cut in two, which is counted.
+    fn may_cut(&mut self, error: &Error) -> bool {
+        if is_passing(error) {
+            let now = Instant::now();
+            if now >= *self.search_until.get_or_insert(now + SEARCH) {
+                return false;
+            }
+        }
+        self.cuts += 1;
+        self.cuts <= MAX_CUTS
+    }
+
     fn answer(&mut self, rows: usize, answer: Answer) {
         self.usage.add(&answer.usage);
         self.calls.push((rows, Ok(answer)));

@@ -87,6 +87,24 @@ async fn rows_that_fail_are_found_counted_and_left_out() {
 }
 
 #[tokio::test]
+async fn a_row_of_which_the_model_dies_costs_itself_alone() {
+    let (bench, upstream, counts) = endpoint().await;
+    upstream.die_of(|value| value == 17.5);
+    let dataset = rows(&bench, 100).await;
+    let done = bench.evaluate(of_endpoint(&dataset, 32)).await;
+    let progress = done.progress.clone().unwrap();
+    assert_eq!((progress.rows_done, progress.rows_failed), (99, 1));
+    assert_eq!((done.rows_scored, done.dataset_rows), (99, 100));
+    assert_eq!(counts.lock().unwrap().len(), 99);
+    let rows = bench.rows(&done.evaluation_id, 17, 1).await;
+    let failure = &rows[0].fields["failure"].kind;
+    assert!(
+        format!("{failure:?}").contains("the model has ended"),
+        "{failure:?}"
+    );
+}
+
+#[tokio::test]
 async fn too_many_failures_give_the_job_up_and_keep_what_is_done() {
     let (bench, upstream, counts) = endpoint().await;
     upstream.refuse(|value| value > 50.0);
