@@ -338,6 +338,8 @@ pub enum Error {
     },
     /// The deadline passed.
     DeadlineExceeded,
+    /// Something that the platform asks took longer than it may; what, for the caller.
+    Late(String),
     /// Stored data is damaged; repeating does not help.
     DataLoss(String),
     /// A part of the platform does not answer; repeat after the delay.
@@ -411,7 +413,7 @@ impl Error {
             Self::Unauthenticated(_) => Reason::CredentialsMissing,
             Self::Denied(_) => Reason::AccessDenied,
             Self::Unverified(_) => Reason::CallerNotVerified,
-            Self::DeadlineExceeded => Reason::DeadlinePassed,
+            Self::DeadlineExceeded | Self::Late(_) => Reason::DeadlinePassed,
             Self::DataLoss(_) => Reason::DigestMismatch,
             Self::Unavailable { .. } => Reason::BackendUnavailable,
             Self::Internal(_) => Reason::ServerFault,
@@ -449,6 +451,7 @@ impl fmt::Display for Error {
             | Self::Unauthenticated(message)
             | Self::Denied(message)
             | Self::Unverified(message)
+            | Self::Late(message)
             | Self::DataLoss(message) => f.write_str(message),
             Self::Conflict(r) => write!(
                 f,

@@ -203,6 +203,19 @@ impl Outcome {
         }
     }
 
+    /// Why it is so, in words: the judge's of a score (empty where its findings say it), else why there is none.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Scored(judgement) => &judgement.reason,
+            Self::NotApplicable { message }
+            | Self::ParseFailure { message }
+            | Self::Refusal { message }
+            | Self::Error { message } => message,
+            Self::Timeout => "no answer in time",
+            Self::RateLimited { .. } => "too many calls at a time",
+        }
+    }
+
     /// The judgement, if there is one.
     pub fn judgement(&self) -> Option<&Judgement> {
         match self {

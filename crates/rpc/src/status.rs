@@ -63,7 +63,7 @@ pub fn code_of(error: &Error) -> Code {
         Error::Unauthenticated(_) => Code::Unauthenticated,
         Error::Denied(_) | Error::Unverified(_) => Code::PermissionDenied,
         Error::Unimplemented { .. } => Code::Unimplemented,
-        Error::DeadlineExceeded => Code::DeadlineExceeded,
+        Error::DeadlineExceeded | Error::Late(_) => Code::DeadlineExceeded,
         Error::DataLoss(_) => Code::DataLoss,
         Error::Unavailable { .. } => Code::Unavailable,
         _ => Code::Internal,

@@ -198,7 +198,7 @@ impl Seat {
             scores.push(score.unwrap_or_default());
             unscored.push(score.is_none());
             outcomes.push(result.outcome.kind().as_str());
-            reasons.push(judgement.map_or("", |judgement| judgement.reason.as_str()));
+            reasons.push(result.outcome.reason());
             // What was in the cache says nothing of the row: a rerun gives the same result.
             result.totals = Totals {
                 answers: result.totals.answers,

@@ -461,3 +461,51 @@ async fn the_page_shows_what_the_report_holds() {
     }
     holds("I do not talk about Chad");
 }
+
+#[tokio::test]
+async fn a_judge_that_is_too_late_is_counted_as_that() {
+    let (llm, folder) = (ScriptedLlm::start().unwrap(), tempfile::tempdir().unwrap());
+    llm.answer_with(|asked| match asked.conversation().contains("slow") {
+        true => Reply::json(&json!({"reason": "late", "score": true})).after(Duration::from_secs(60)),
+        false => Reply::json(&json!({"reason": "short", "score": true})),
+    });
+    let gateway = gateway(folder.path(), &llm).await;
+    let target = gateway::LlmTarget {
+        base_url: llm.base_url(),
+        model: "small-1".to_owned(),
+        timeout: prost_types::Duration::try_from(Duration::from_millis(300)).ok(),
+        max_retries: Some(0),
+        ..gateway::LlmTarget::default()
+    };
+    let route = gateway::LlmRoute {
+        name: "judge".to_owned(),
+        targets: vec![target],
+        ..gateway::LlmRoute::default()
+    };
+    let request = gateway::UpdateRouteRequest {
+        route: Some(route),
+        ..gateway::UpdateRouteRequest::default()
+    };
+    LlmServiceClient::new(gateway.clone())
+        .update_route(request)
+        .await
+        .unwrap();
+    let bench = Bench::new(Some(gateway)).await;
+    let dataset = bench.put("0/data/said.csv", "said\nfine\nslow\n").await;
+    let mut wanted = spec(&dataset, "");
+    roles_of(&mut wanted).answer = "said".to_owned();
+    let mut short = judge("short", wire::JudgeKind::Custom);
+    let Some(wire::scorer::Scorer::Judge(settings)) = &mut short.scorer else {
+        panic!("the scorer is a judge");
+    };
+    settings.template = "Is {{answer}} short?".to_owned();
+    wanted.scorers = vec![short];
+    let done = bench.evaluate(wanted).await;
+    let value = |name: &str| metric(&done, name).value;
+    assert_eq!((value("short/scored"), value("short/timeout")), (1.0, 1.0));
+    assert_eq!((value("short/score"), value("short/error")), (1.0, 0.0));
+    let rows = bench.rows(&done.evaluation_id, 0, 0).await;
+    let words = |field: &str| rows.iter().map(|row| text(row, field)).collect::<Vec<_>>();
+    assert_eq!(words("short/outcome"), ["scored", "timeout"]);
+    assert_eq!(words("short/reason"), ["short", "no answer in time"]);
+}

@@ -246,7 +246,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 fn slow(why: &str) -> Error {
-    Error::unavailable(format!("the upstream {why}"), why.to_owned())
+    Error::Late(format!("the upstream {why}"))
 }
 
 fn unreadable(why: String) -> Error {

@@ -208,10 +208,12 @@ async fn slow_upstreams_time_out() {
     bench.create(route("slow", [slow])).await.unwrap();
     llm.push(Reply::text("a long answer").slowly(Duration::from_secs(5)));
     let status = bench.chat("idle", "?").await.unwrap_err();
-    refused(&status, Code::Unavailable, "BACKEND_UNAVAILABLE");
+    refused(&status, Code::DeadlineExceeded, "DEADLINE_PASSED");
+    assert!(status.message().starts_with("the upstream"), "{status:?}");
     llm.push(Reply::text("late").after(Duration::from_secs(30)));
     let status = bench.chat("slow", "?").await.unwrap_err();
-    refused(&status, Code::Unavailable, "BACKEND_UNAVAILABLE");
+    refused(&status, Code::DeadlineExceeded, "DEADLINE_PASSED");
+    assert!(status.message().starts_with("the upstream"), "{status:?}");
     // Both connections are closed at once.
     llm.until(|llm| llm.hung_up() == 2).await.unwrap();
 }
