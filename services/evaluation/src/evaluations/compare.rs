@@ -1,7 +1,7 @@
 //! Whether one of two evaluations of the same rows is better.
 
 use lodeway_domain::{
-    Error, Result,
+    Error, Reason, Result,
     evaluation::{PartOf, more_is_better},
 };
 use lodeway_proto::evaluation::v1 as wire;
@@ -27,7 +27,15 @@ impl Evaluations {
         let site = &self.site;
         let one = job::ended(site, cx, &message.evaluation_id).await?;
         let other = job::ended(site, cx, &message.baseline_evaluation_id).await?;
-        if one.data_digest != other.data_digest || one.data_digest.is_empty() {
+        for record in [&one, &other] {
+            if record.data_digest.is_empty() {
+                let (id, state) = (&record.evaluation_id, record.state.as_str());
+                let message = format!("evaluation `{id}` is {state} and has read no data");
+                let named = vec![("resource_name", id.clone())];
+                return Err(Error::precondition(Reason::EvaluationState, message, named));
+            }
+        }
+        if one.data_digest != other.data_digest {
             let why = "was made on other data than `evaluation_id`, so their rows cannot be paired";
             return Err(Error::invalid("baseline_evaluation_id", why));
         }

@@ -500,7 +500,7 @@ pub(super) async fn measured(
 }
 
 /// Writes every row with its answers, without features, as Parquet.
-async fn write_results(
+pub(super) async fn write_results(
     spec: &EvaluationSpec,
     data: &Data,
     kept: &Kept,

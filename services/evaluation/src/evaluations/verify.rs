@@ -1,5 +1,7 @@
 //! Measuring again from what was kept.
 
+use std::{fs::File, path::Path};
+
 use lodeway_domain::{
     Error, Result,
     evaluation::{
@@ -9,13 +11,14 @@ use lodeway_domain::{
 use lodeway_proto::evaluation::v1 as wire;
 use lodeway_rpc::CallContext;
 use lodeway_store::evaluation::EvaluationStore as _;
-use lodeway_tables::Column;
+use lodeway_tables::{Column, Format, Options, Reader, Source, TableError, TableProfile};
 use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Evaluations,
     data::{self, Data},
+    files,
     job::{self, Kept, measured},
     render,
     replay::Replay,
@@ -23,11 +26,14 @@ use super::{
     target::{self, Asker},
 };
 
+use crate::Site;
+
 /// Differences that are told at most.
 const MAX_DIFFERENCES: usize = 100;
 
 impl Evaluations {
-    /// Compares data, files of the model, kept answers and metrics with the report; and asks again if that is wanted.
+    /// Compares data, files of the model, kept answers, metrics and the files of the run with the report; and asks again if
+    /// that is wanted.
     ///
     /// Errors: `EVALUATION_STATE` for an evaluation that did not succeed.
     pub(super) async fn verify(
@@ -58,8 +64,8 @@ impl Evaluations {
         }
         let kept = match Kept::fetch(site, cx, id, &folder).await {
             Ok(kept) => kept,
-            Err(Error::DataLoss(why)) => {
-                differences.push(why);
+            Err(error @ (Error::DataLoss(_) | Error::NotFound(_))) => {
+                differences.push(error.to_string());
                 return Ok(told(differences));
             }
             Err(error) => return Err(error),
@@ -67,6 +73,7 @@ impl Evaluations {
         let again = measured(&record.spec, &data, &kept, &CancellationToken::new()).await?;
         let report: Json = serde_json::from_str(&report).map_err(Error::internal)?;
         differences.extend(metrics_differ(&report, &again.metrics));
+        differences.extend(files_differ(site, cx, &record, &report, (&data, &kept)).await?);
         let model = match &record.model {
             Some(model) => self.model(cx, model, &data.roles, &mut differences).await?,
             None => None,
@@ -115,6 +122,66 @@ fn told(mut differences: Vec<String>) -> wire::VerifyEvaluationResponse {
         reproduced: differences.is_empty(),
         differences,
     }
+}
+
+/// The files that the run holds, against the report on record and the rows as they are made of what was kept.
+async fn files_differ(
+    site: &Site,
+    cx: &CallContext,
+    record: &EvaluationRecord,
+    report: &Json,
+    (data, kept): (&Data, &Kept),
+) -> Result<Vec<String>> {
+    let mut differences = Vec::new();
+    let place = |name: &str| kept.folder.join(format!("run-{name}"));
+    let mut fetched = async |name: &str| {
+        let file = place(name);
+        match files::fetch(site, cx, &record.artifact_uri, name, "", &file).await {
+            Ok(()) => Ok(Some(file)),
+            Err(Error::NotFound(_)) => {
+                differences.push(format!("`{name}` of the run is not there"));
+                Ok(None)
+            }
+            Err(error @ Error::DataLoss(_)) => {
+                differences.push(format!("`{name}` of the run: {error}"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    };
+    let [run_report, run_rows] = [fetched("report.json").await?, fetched("results.parquet").await?];
+    let io = |e: std::io::Error| Error::internal(format!("cannot read a file at work: {e}"));
+    if let Some(file) = run_report {
+        let text = tokio::fs::read(file).await.map_err(io)?;
+        if serde_json::from_slice::<Json>(&text).ok().as_ref() != Some(report) {
+            differences.push("`report.json` of the run is not the report on record".to_owned());
+        }
+    }
+    if let Some(file) = run_rows {
+        let again = place("results.parquet").with_extension("again");
+        job::write_results(&record.spec, data, kept, again.clone(), CancellationToken::new()).await?;
+        let differ = move || -> Result<bool> {
+            let values = |file: &Path| -> Result<_, TableError> {
+                let mut rows = Reader::open(
+                    Source::new(File::open(file)?)?,
+                    Format::Parquet,
+                    &Options::default(),
+                )?;
+                TableProfile::read(&mut rows).map(|profile| profile.digest.to_string())
+            };
+            let made = values(&again).map_err(data::broken)?;
+            // What cannot be read is not what was written.
+            Ok(values(&file).ok().as_ref() != Some(&made))
+        };
+        let differ = tokio::task::spawn_blocking(differ)
+            .await
+            .map_err(Error::internal)??;
+        if differ {
+            differences
+                .push("`results.parquet` of the run does not hold the rows that were measured".to_owned());
+        }
+    }
+    Ok(differences)
 }
 
 /// What a report says of a metric, against what was computed again.

@@ -1,5 +1,7 @@
 //! Predictions in the data.
 
+use lodeway_proto::artifacts::v1::DeleteArtifactsRequest;
+
 use super::*;
 
 /// 200 rows, 160 of them right; plan `a` is right more often than plan `b`.
@@ -95,6 +97,34 @@ async fn predictions_in_the_data_are_measured_and_recorded() {
     assert_eq!((number(&rows[0], "row"), number(&rows[1], "y")), (190.0, 1.0));
     let verified = bench.verify(&done.evaluation_id, true).await;
     assert!(verified.reproduced, "{:?}", verified.differences);
+
+    // What the run shows is looked at too.
+    let folder = done.artifact_uri.strip_prefix("mlflow-artifacts:/").unwrap();
+    let other = report.report_json.replace("accuracy", "accurate");
+    bench.put(&format!("{folder}/report.json"), other).await;
+    bench.put(&format!("{folder}/results.parquet"), "no table").await;
+    let verified = bench.verify(&done.evaluation_id, false).await;
+    assert_eq!(
+        verified.differences,
+        [
+            "`report.json` of the run is not the report on record",
+            "`results.parquet` of the run does not hold the rows that were measured",
+        ]
+    );
+    bench
+        .put(&format!("{folder}/report.json"), report.report_json)
+        .await;
+    let request = DeleteArtifactsRequest {
+        location: done.artifact_uri.clone(),
+        path: "results.parquet".to_owned(),
+        dry_run: false,
+    };
+    bench.artifacts.clone().delete_artifacts(request).await.unwrap();
+    let verified = bench.verify(&done.evaluation_id, false).await;
+    assert_eq!(
+        verified.differences,
+        ["`results.parquet` of the run is not there"]
+    );
 }
 
 #[tokio::test]

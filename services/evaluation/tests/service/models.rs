@@ -104,6 +104,13 @@ async fn a_version_is_loaded_asked_and_pinned() {
         (verdicts[0].evaluation.as_str(), &verdicts[0].content_digest),
         ("holdout", &model.content_digest)
     );
+    assert_eq!((verdicts[0].rows_scored, verdicts[0].dataset_rows), (20, 20));
+    assert_eq!(verdicts[0].definition_digest, done.definition_digest);
+    assert!(
+        done.definition_digest.starts_with("e1:"),
+        "{}",
+        done.definition_digest
+    );
     assert!(verdicts[0].clauses.iter().all(|clause| clause.passed) && verdicts[0].clauses.len() == 2);
     let progress = done.progress.clone().unwrap();
     assert_eq!((progress.rows_done, progress.rows_failed), (20, 0));
