@@ -2,15 +2,15 @@
 
 use std::{
     collections::BTreeMap,
+    process::Stdio,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use lodeway_proto::{
     evaluation::v1::{
-        ColumnRoles, CreateEvaluationRequest, DatasetRef, EndpointTarget, Evaluation, EvaluationOptions,
-        EvaluationSpec, EvaluationState, EvaluationTarget, GetEvaluationRequest, ReadResultsRequest,
-        evaluation_service_client::EvaluationServiceClient, evaluation_target::Target,
+        Evaluation, EvaluationState, GetEvaluationRequest, ListEvaluationsRequest, ReadResultsRequest,
+        evaluation_service_client::EvaluationServiceClient,
     },
     gateway::v1::{self as gateway, CreateEndpointRequest, endpoint_service_client::EndpointServiceClient},
 };
@@ -20,7 +20,7 @@ use lodeway_testkit::{
 };
 use tonic::transport::Channel;
 
-use crate::support::{eventually, started, upload};
+use crate::support::{command::command, eventually, started, upload};
 
 const ROWS: usize = 400;
 const BATCH: usize = 10;
@@ -69,7 +69,7 @@ async fn a_killed_platform_goes_on_and_asks_no_kept_row_again() {
         *counted.lock().unwrap().entry(value as i64).or_default() += 1;
         value * 2.0
     });
-    upstream.delay(Duration::from_millis(20));
+    upstream.delay(Duration::from_millis(40));
     let mut house = started(Shape::Embedded, Settings::default()).await;
     endpoint(&house, &upstream).await;
     let mut text = "x,y\n".to_owned();
@@ -80,35 +80,24 @@ async fn a_killed_platform_goes_on_and_asks_no_kept_row_again() {
     upload(&house, location, "rows.csv", text.as_bytes())
         .await
         .unwrap();
-    let spec = EvaluationSpec {
-        name: "endpoint".to_owned(),
-        dataset: Some(DatasetRef {
-            name: format!("{location}/rows.csv"),
-            version: 0,
-        }),
-        roles: Some(ColumnRoles {
-            target: "y".to_owned(),
-            ..ColumnRoles::default()
-        }),
-        target: Some(EvaluationTarget {
-            target: Some(Target::Endpoint(EndpointTarget {
-                endpoint: "double".to_owned(),
-                target: String::new(),
-            })),
-        }),
-        options: Some(EvaluationOptions {
-            batch_size: i32::try_from(BATCH).unwrap(),
-            max_concurrency: 2,
-            ..EvaluationOptions::default()
-        }),
-        ..EvaluationSpec::default()
-    };
-    let request = CreateEvaluationRequest {
-        spec: Some(spec),
-        request_id: uuid::Uuid::now_v7().to_string(),
-    };
-    let made = api(&house).create_evaluation(request).await.unwrap().into_inner();
-    let id = made.evaluation.unwrap().evaluation_id;
+    let mut evaluating = command(
+        &house,
+        &format!(
+            "evaluate --endpoint double --data {location}/rows.csv --target y --name endpoint --batch-size {BATCH} \
+             --concurrency 2 --output json"
+        ),
+    );
+    let evaluating = evaluating
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = eventually("there is an evaluation", async || {
+        let request = ListEvaluationsRequest::default();
+        let found = api(&house).list_evaluations(request).await.ok()?.into_inner();
+        Some(found.evaluations.first()?.evaluation_id.clone())
+    })
+    .await;
     // Some parts are there, more are missing.
     eventually("a part of the rows is answered", async || {
         let progress = get(&house, &id).await?.progress?;
@@ -126,6 +115,14 @@ async fn a_killed_platform_goes_on_and_asks_no_kept_row_again() {
     })
     .await;
     assert_eq!(ended.state(), EvaluationState::Succeeded, "{ended:?}");
+    // The command that waits for it is told of its end all the same.
+    let told = evaluating.wait_with_output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(
+        (&told["evaluation_id"], &told["state"]),
+        (&id.as_str().into(), &"Succeeded".into())
+    );
     let progress = ended.progress.clone().unwrap();
     assert_eq!((progress.rows_done, progress.rows_failed), (ROWS as i64, 0));
     let mae = ended

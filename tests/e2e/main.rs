@@ -30,6 +30,8 @@ mod held_files;
 #[cfg(test)]
 mod input;
 #[cfg(test)]
+mod judges;
+#[cfg(test)]
 mod listener;
 #[cfg(test)]
 mod offline;

@@ -303,6 +303,18 @@ fn what_cannot_be_scored_is_named_by_column_and_row() {
     assert!(said.contains("prediction"), "{said}");
     let said = complaint(folder, &format!("--data . {roles}"));
     assert!(said.contains("is a folder"), "{said}");
+    write(folder, "twice.csv", "y,yhat,a,a\n1,1,0,0\n");
+    let said = complaint(folder, &format!("--data twice.csv {roles}"));
+    assert!(said.contains("column `a`: comes twice"), "{said}");
+    // What only the platform does is not left out without a word.
+    let said = complaint(
+        folder,
+        &format!("--data hole.csv {roles} --name n --max-rows 5 --max-failed 1%"),
+    );
+    assert!(
+        said.contains("--name, --max-rows, --max-failed mean nothing without a platform"),
+        "{said}"
+    );
 
     // Rows that cannot be scored are left out where that is asked for, and counted by reason.
     let found = report(folder, &format!("--data inf.csv {roles} --skip-bad-rows"));

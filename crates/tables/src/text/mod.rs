@@ -12,6 +12,8 @@ mod json;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use self::{build::Builder, cell::Cell, csv::Csv, feed::Feed, guess::Guess, json::Json};
 pub(crate) use self::{cell::is_missing, json::write as write_json};
 use crate::{
@@ -135,6 +137,11 @@ fn plan(
         return Err(TableError::too_large(format!(
             "has more than {MAX_COLUMNS} columns"
         )));
+    }
+    let mut known = HashSet::with_capacity(names.len());
+    // Also where only some are wanted: of two columns of one name nobody knows which is meant.
+    if let Some(name) = names.iter().find(|name| !known.insert(name.as_str())) {
+        return Err(TableError::in_column(name, "comes twice"));
     }
     let wanted = options.columns.as_deref().unwrap_or(names);
     let mut reads = vec![None; names.len()];

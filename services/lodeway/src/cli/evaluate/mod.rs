@@ -27,6 +27,10 @@ use super::{
     output, refused,
 };
 
+const REPLICATES: u32 = 1_000;
+const TOP_K: usize = 2;
+const QUANTILE: f64 = 0.5;
+
 /// What is evaluated, and how.
 #[derive(Args)]
 pub struct Arguments {
@@ -108,7 +112,7 @@ struct How {
     #[arg(long, default_value_t = 0.95, value_name = "SHARE")]
     confidence: f64,
     /// Resamples of the bootstrap.
-    #[arg(long, default_value_t = 1000, value_name = "COUNT")]
+    #[arg(long, default_value_t = REPLICATES, value_name = "COUNT")]
     replicates: u32,
     /// The positive class.
     #[arg(long, value_name = "CLASS")]
@@ -123,13 +127,13 @@ struct How {
     #[arg(long = "k", value_name = "K", default_values_t = [10])]
     ks: Vec<usize>,
     /// The k of top-k accuracy.
-    #[arg(long, default_value_t = 2, value_name = "K")]
+    #[arg(long, default_value_t = TOP_K, value_name = "K")]
     top_k: usize,
     /// How much more recall counts than precision in a further F score: 0.5 gives `fbeta_0.5`; repeatable.
     #[arg(long = "beta", value_name = "BETA")]
     betas: Vec<f64>,
     /// The quantile of the pinball loss.
-    #[arg(long, default_value_t = 0.5, value_name = "SHARE")]
+    #[arg(long, default_value_t = QUANTILE, value_name = "SHARE")]
     quantile: f64,
     /// Leaves rows out that cannot be scored, and counts them, instead of ending with an error.
     #[arg(long)]
@@ -137,6 +141,22 @@ struct How {
     /// A slice with fewer rows has no metrics.
     #[arg(long, default_value_t = 30, value_name = "ROWS")]
     slice_rows: u64,
+}
+
+impl How {
+    /// Flags that were given and mean nothing on the platform.
+    fn given(&self) -> Vec<&'static str> {
+        let all = [
+            ("--replicates", self.replicates != REPLICATES),
+            ("--classes", !self.classes.is_empty()),
+            ("--average", self.average != Average::Macro),
+            ("--top-k", self.top_k != TOP_K),
+            ("--quantile", self.quantile != QUANTILE),
+            ("--skip-bad-rows", self.skip_bad_rows),
+        ];
+        let given = all.into_iter().filter(|(_, is_given)| *is_given);
+        given.map(|(flag, _)| flag).collect()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -173,6 +193,16 @@ pub async fn on_platform(arguments: Arguments) -> Done {
     };
     if arguments.out.is_some() || arguments.format.is_some() {
         return Err(refused("`--out` and `--format` are for files without a platform"));
+    }
+    let mut given = arguments.how.given();
+    if !arguments.baseline_probability.is_empty() {
+        given.push("--baseline-probability");
+    }
+    if !given.is_empty() {
+        return Err(refused(format!(
+            "{} mean nothing on the platform",
+            given.join(", ")
+        )));
     }
     let client = Client::at(&arguments.place, format)?;
     let (roles, how) = (arguments.roles, arguments.how);
@@ -234,6 +264,13 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 /// Whether all thresholds hold. Errors: one line for the user.
 fn evaluate(arguments: &Arguments) -> Result<bool, String> {
+    let given = arguments.platform.given();
+    if !given.is_empty() {
+        return Err(format!(
+            "{} mean nothing without a platform: name a model, an endpoint, an LLM, a judge or `dataset:NAME`",
+            given.join(", ")
+        ));
+    }
     let clauses = arguments.thresholds.iter().map(|text| clause(text));
     let clauses = clauses.collect::<Result<Vec<_>, _>>()?;
     let plan = plan(arguments);

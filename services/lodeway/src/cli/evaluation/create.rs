@@ -1,6 +1,6 @@
 //! `lodeway evaluate` against the platform.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -10,12 +10,13 @@ use lodeway_domain::id::RequestId;
 use lodeway_proto::evaluation::v1::{
     self as wire, Baseline, ClassifierScorer, ColumnRoles, CreateEvaluationRequest, DatasetRef,
     DatasetVersionHeader, EndpointTarget, Evaluation, EvaluationOptions, EvaluationSpec, EvaluationTarget,
-    JudgeKind, JudgeScorer, LlmTarget, Scorer, SimilarityScorer, UploadDatasetVersionRequest,
+    JudgeKind, JudgeScorer, LlmTarget, ScoreRange, Scorer, SimilarityScorer, UploadDatasetVersionRequest,
     WatchEvaluationRequest, baseline, evaluation_target::Target, scorer,
     upload_dataset_version_request::Part,
 };
 
 use tokio::io::AsyncReadExt as _;
+use tonic::{Code, Status};
 
 use super::{finished, threshold::threshold};
 use crate::cli::{
@@ -27,6 +28,9 @@ use crate::cli::{
 };
 
 const CHUNK_BYTES: usize = 512 << 10;
+/// How long after a watch broke off it is opened again, and how often in a row without news.
+const RECONNECT_AFTER: Duration = Duration::from_secs(1);
+const MAX_FAILURES: u32 = 60;
 
 /// What only the platform knows.
 #[derive(Args)]
@@ -50,9 +54,23 @@ pub struct OnPlatform {
     /// What `baseline` in a threshold means: `models:/NAME/3`, or an evaluation's id.
     #[arg(long, conflicts_with = "baseline_prediction", value_name = "BASELINE")]
     baseline: Option<String>,
-    /// Have answers judged, for example `faithfulness=ROUTE`; repeatable.
-    #[arg(long = "judge", value_name = "KIND=ROUTE", value_parser = key_value)]
+    /// Have answers judged, for example `faithfulness=ROUTE`; repeatable. Judges are toxicity, relevance, faithfulness,
+    /// correctness, groundedness and conciseness, and those of your own that `--judge-template` describes.
+    #[arg(long = "judge", value_name = "NAME=ROUTE", value_parser = key_value)]
     judges: Vec<(String, String)>,
+    /// What a judge of your own is asked, `NAME=TEXT` or `NAME=@FILE`, with any of `{{prompt}}`, `{{answer}}`,
+    /// `{{context}}` and `{{expected}}`; repeatable. It answers yes or no unless told otherwise.
+    #[arg(long = "judge-template", value_name = "NAME=TEXT", value_parser = key_value)]
+    templates: Vec<(String, String)>,
+    /// The numbers that a judge of your own gives: whole ones, `NAME=1..5`, or any between, `NAME=0.0..1.0`; repeatable.
+    #[arg(long = "judge-range", value_name = "NAME=MIN..MAX", value_parser = key_value)]
+    ranges: Vec<(String, String)>,
+    /// The categories of which a judge of your own gives one, `NAME=good,bad`; repeatable.
+    #[arg(long = "judge-categories", value_name = "NAME=A,B", value_parser = key_value)]
+    categories: Vec<(String, String)>,
+    /// How often each judge judges a row, at most 9; the median or the majority counts.
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
+    judge_repeats: i32,
     /// How long one call of a judge may take, for example `5m`; default: a minute. Its route has a timeout of its own.
     #[arg(long, value_name = "SPAN", value_parser = span)]
     judge_timeout: Option<prost_types::Duration>,
@@ -119,6 +137,31 @@ pub struct Asked {
 }
 
 impl OnPlatform {
+    /// Flags that were given and mean nothing without a platform.
+    pub fn given(&self) -> Vec<&'static str> {
+        let all = [
+            ("--feature", !self.features.is_empty()),
+            ("--prompt", !self.prompt.is_empty()),
+            ("--context", !self.context.is_empty()),
+            ("--baseline", self.baseline.is_some()),
+            ("--judge-template", !self.templates.is_empty()),
+            ("--judge-range", !self.ranges.is_empty()),
+            ("--judge-categories", !self.categories.is_empty()),
+            ("--judge-repeats", self.judge_repeats != 0),
+            ("--judge-timeout", self.judge_timeout.is_some()),
+            ("--judge-concurrency", self.judge_concurrency != 0),
+            ("--name", !self.name.is_empty()),
+            ("--experiment", !self.experiment.is_empty()),
+            ("--batch-size", self.batch_size != 0),
+            ("--concurrency", self.concurrency != 0),
+            ("--max-rows", self.max_rows != 0),
+            ("--max-failed", self.max_failed.is_some()),
+            ("--no-wait", self.no_wait),
+        ];
+        let given = all.into_iter().filter(|(_, is_given)| *is_given);
+        given.map(|(flag, _)| flag).collect()
+    }
+
     /// Whether something is asked that only the platform has.
     pub fn is_asked(&self) -> bool {
         self.endpoint.is_some()
@@ -150,14 +193,46 @@ impl OnPlatform {
         finished(client, &ended).await
     }
 
+    /// A judge, one of the usual or of the caller's own.
+    fn judge(&self, named: &(String, String)) -> Result<Scorer, Failure> {
+        let (name, route) = named;
+        let of = |all: &[(String, String)]| {
+            all.iter()
+                .find(|(own, _)| own == name)
+                .map(|(_, text)| text.clone())
+        };
+        let mut scorer = match of(&self.templates) {
+            None => judge(named)?,
+            Some(text) => custom_judge(name, route, text)?,
+        };
+        let (range, categories) = (of(&self.ranges), of(&self.categories));
+        if let Some(scorer::Scorer::Judge(judge)) = &mut scorer.scorer {
+            judge.timeout = self.judge_timeout;
+            judge.max_concurrency = self.judge_concurrency;
+            judge.repeats = self.judge_repeats;
+            judge.range = range.as_deref().map(range_of).transpose()?;
+            judge.categories = categories
+                .iter()
+                .flat_map(|words| words.split(','))
+                .map(|word| word.trim().to_owned())
+                .collect();
+        }
+        Ok(scorer)
+    }
+
     async fn spec(self, asked: Asked, client: &Client) -> Result<EvaluationSpec, Failure> {
-        let mut scorers = self.judges.iter().map(judge).collect::<Result<Vec<_>, _>>()?;
-        for scorer in &mut scorers {
-            if let Some(scorer::Scorer::Judge(judge)) = &mut scorer.scorer {
-                judge.timeout = self.judge_timeout;
-                judge.max_concurrency = self.judge_concurrency;
+        let own = [&self.templates, &self.ranges, &self.categories]
+            .into_iter()
+            .flatten();
+        for (name, _) in own {
+            if !self.judges.iter().any(|(judge, _)| judge == name) {
+                return Err(refused(format!(
+                    "give `--judge {name}=ROUTE` too: nobody else is asked as `{name}`"
+                )));
             }
         }
+        let judges = self.judges.iter().map(|judge| self.judge(judge));
+        let mut scorers = judges.collect::<Result<Vec<_>, _>>()?;
         scorers.extend(self.similarities.iter().map(|embedder| similarity(embedder)));
         scorers.extend(self.classifiers.iter().map(classifier));
         scorers.push(Scorer {
@@ -254,10 +329,15 @@ pub fn judge((kind, route): &(String, String)) -> Result<Scorer, Failure> {
         "toxicity" => JudgeKind::Toxicity,
         "relevance" => JudgeKind::Relevance,
         "faithfulness" => JudgeKind::Faithfulness,
-        "correctness" => JudgeKind::Correctness,
+        "correctness" | "answer_correctness" => JudgeKind::Correctness,
         "groundedness" => JudgeKind::Groundedness,
         "conciseness" => JudgeKind::Conciseness,
-        other => return Err(refused(format!("`{other}` is no judge"))),
+        other => {
+            return Err(refused(format!(
+                "`{other}` is no judge; take toxicity, relevance, faithfulness, correctness, groundedness or \
+                 conciseness, or describe your own with `--judge-template {other}=TEXT`"
+            )));
+        }
     };
     Ok(Scorer {
         name: String::new(),
@@ -266,6 +346,36 @@ pub fn judge((kind, route): &(String, String)) -> Result<Scorer, Failure> {
             route: route.clone(),
             ..JudgeScorer::default()
         })),
+    })
+}
+
+/// A judge that asks what a text, or a file after `@`, says.
+fn custom_judge(name: &str, route: &str, text: String) -> Result<Scorer, Failure> {
+    let template = match text.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read `{file}`"))?,
+        None => text,
+    };
+    Ok(Scorer {
+        name: name.to_owned(),
+        scorer: Some(scorer::Scorer::Judge(JudgeScorer {
+            kind: JudgeKind::Custom.into(),
+            route: route.to_owned(),
+            template,
+            ..JudgeScorer::default()
+        })),
+    })
+}
+
+/// Reads `1..5` as whole numbers and `0.0..1.0` as any.
+fn range_of(text: &str) -> Result<ScoreRange, Failure> {
+    let wrong = || refused(format!("`{text}` is no range such as `1..5` or `0.0..1.0`"));
+    // A point of a number must not be taken for one of the two between.
+    let (min, max) = text.split_once("..").ok_or_else(wrong)?;
+    let number = |text: &str| text.trim().parse::<f64>().map_err(|_| wrong());
+    Ok(ScoreRange {
+        min: number(min)?,
+        max: number(max)?,
+        whole: !min.contains('.') && !max.contains('.'),
     })
 }
 
@@ -386,16 +496,32 @@ pub(super) async fn watch(client: &Client, made: Evaluation) -> Result<Evaluatio
     };
     let style = ProgressStyle::with_template("{msg:10} {bar:40} {pos}/{len} rows");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let request = WatchEvaluationRequest {
-        evaluation_id: made.evaluation_id.clone(),
-    };
-    let mut pushes = client
-        .evaluations
-        .clone()
-        .watch_evaluation(request)
-        .await?
-        .into_inner();
     let mut last = made;
+    let mut failures = 0;
+    while !has_ended(&last) {
+        match follow(client, &mut last, &bar).await {
+            // The platform stops or restarts: the job goes on when it is back, and so does this.
+            Ok(true) => failures = 0,
+            Ok(false) => failures += 1,
+            Err(status) if is_passing(&status) && failures < MAX_FAILURES => failures += 1,
+            Err(status) => return Err(status.into()),
+        }
+        if failures > 0 {
+            tokio::time::sleep(RECONNECT_AFTER).await;
+        }
+    }
+    bar.finish_and_clear();
+    Ok(last)
+}
+
+/// Follows an evaluation until the stream ends; whether there was news. Errors: those of the platform.
+async fn follow(client: &Client, last: &mut Evaluation, bar: &ProgressBar) -> Result<bool, Status> {
+    let request = WatchEvaluationRequest {
+        evaluation_id: last.evaluation_id.clone(),
+    };
+    let pushes = client.evaluations.clone().watch_evaluation(request).await?;
+    let mut pushes = pushes.into_inner();
+    let mut has_news = false;
     while let Some(push) = pushes.message().await? {
         let Some(evaluation) = push.evaluation else {
             continue;
@@ -406,8 +532,24 @@ pub(super) async fn watch(client: &Client, made: Evaluation) -> Result<Evaluatio
             bar.set_position(count(progress.rows_done + progress.rows_failed));
             bar.set_message(progress.phase.clone());
         }
-        last = evaluation;
+        *last = evaluation;
+        has_news = true;
     }
-    bar.finish_and_clear();
-    Ok(last)
+    Ok(has_news)
+}
+
+fn has_ended(evaluation: &Evaluation) -> bool {
+    use wire::EvaluationState as State;
+    matches!(
+        evaluation.state(),
+        State::Succeeded | State::Failed | State::Cancelled
+    )
+}
+
+/// Whether a watch that broke off so may go on.
+fn is_passing(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled
+    )
 }
