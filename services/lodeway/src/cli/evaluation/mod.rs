@@ -164,14 +164,29 @@ async fn whole_report(client: &Client, evaluation_id: String) -> Result<Value, F
     Ok(serde_json::from_str(&reply.into_inner().report_json).map_err(anyhow::Error::from)?)
 }
 
-/// Precision, recall, F1 and support of each class; of an evaluation without a report none.
-async fn per_class(client: &Client, evaluation: &Evaluation) -> Result<Vec<Value>, Failure> {
+/// What only the report tells; of an evaluation without one nothing.
+#[derive(Default)]
+struct Details {
+    /// Precision, recall, F1 and support of each class.
+    classes: Vec<Value>,
+    /// Why rows were left out, with how many each.
+    left_out: Vec<Value>,
+}
+
+async fn details(client: &Client, evaluation: &Evaluation) -> Result<Details, Failure> {
     if evaluation.state() != EvaluationState::Succeeded {
-        return Ok(Vec::new());
+        return Ok(Details::default());
     }
     let report = whole_report(client, evaluation.evaluation_id.clone()).await?;
-    let rows = report.get("per_class").and_then(Value::as_array);
-    Ok(rows.cloned().unwrap_or_default())
+    let classes = report.get("per_class").and_then(Value::as_array);
+    let reasons = ["failures", "skipped"]
+        .into_iter()
+        .filter_map(|part| report.get(part)?.as_object());
+    let reason = |(why, rows): (&String, &Value)| json!({ "why": why, "rows": rows });
+    Ok(Details {
+        classes: classes.cloned().unwrap_or_default(),
+        left_out: reasons.flatten().map(reason).collect(),
+    })
 }
 
 async fn compare(client: &Client, id: String, baseline: String, metrics: Vec<String>) -> Done {
@@ -259,11 +274,14 @@ async fn finished(client: &Client, evaluation: &Evaluation) -> Done {
 }
 
 async fn show(client: &Client, evaluation: &Evaluation) -> Done {
-    let classes = per_class(client, evaluation).await?;
+    let Details { classes, left_out } = details(client, evaluation).await?;
     if client.format == Format::Json {
-        return output::one(client.format, &whole(evaluation, classes));
+        return output::one(client.format, &whole(evaluation, classes, left_out));
     }
     output::one(client.format, &short(evaluation))?;
+    if !left_out.is_empty() {
+        output::list(client.format, &["why", "rows"], &left_out)?;
+    }
     if !evaluation.metrics.is_empty() {
         let metrics: Vec<_> = evaluation.metrics.iter().map(metric).collect();
         output::list(
@@ -324,6 +342,7 @@ fn short(evaluation: &Evaluation) -> Value {
         ("dataset_version", json!(evaluation.dataset_version)),
         ("rows", json!(progress.rows_total)),
         ("rows_failed", json!(progress.rows_failed)),
+        ("rows_scored", json!(evaluation.rows_scored)),
         ("verdict", json!(verdict(evaluation))),
         ("run_id", json!(evaluation.run_id)),
         ("report", json!(report(evaluation))),
@@ -340,7 +359,7 @@ fn report(evaluation: &Evaluation) -> String {
     }
 }
 
-fn whole(evaluation: &Evaluation, classes: Vec<Value>) -> Value {
+fn whole(evaluation: &Evaluation, classes: Vec<Value>, left_out: Vec<Value>) -> Value {
     let mut item = short(evaluation);
     let metrics = evaluation
         .metrics
@@ -349,7 +368,6 @@ fn whole(evaluation: &Evaluation, classes: Vec<Value>) -> Value {
     let metrics = Value::Object(metrics.collect());
     if let Value::Object(fields) = &mut item {
         fields.insert("data_digest".to_owned(), json!(evaluation.data_digest));
-        fields.insert("rows_scored".to_owned(), json!(evaluation.rows_scored));
         fields.insert("dataset_rows".to_owned(), json!(evaluation.dataset_rows));
         fields.insert(
             "definition_digest".to_owned(),
@@ -359,6 +377,9 @@ fn whole(evaluation: &Evaluation, classes: Vec<Value>) -> Value {
             fields.insert("content_digest".to_owned(), json!(model.content_digest));
         }
         fields.insert("metrics".to_owned(), metrics);
+        if !left_out.is_empty() {
+            fields.insert("left_out".to_owned(), Value::Array(left_out));
+        }
         if !classes.is_empty() {
             fields.insert("per_class".to_owned(), Value::Array(classes));
         }
