@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 
 use futures::StreamExt as _;
-use lodeway_testkit::platform::channel;
+use lodeway_testkit::platform::{Settings, Shape, channel};
 use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 use tonic_reflection::pb::{v1, v1alpha};
 
-use crate::support::{http, on_both};
+use crate::support::{eventually, http, on_both, started};
 
 const TRACKING: &str = "lodeway.tracking.v1.TrackingService";
 const REGISTRY: &str = "lodeway.registry.v1.RegistryService";
@@ -30,14 +30,35 @@ async fn health(address: SocketAddr, service: &str) -> Result<ServingStatus, Cod
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_edge_says_of_a_service_elsewhere_whether_it_serves() {
+    let mut house = started(Shape::Split, Settings::default()).await;
+    let edge = house.address();
+    let turned = async |wanted: ServingStatus| {
+        eventually("the edge has noticed", async || {
+            (health(edge, TRACKING).await == Ok(wanted)).then_some(())
+        })
+        .await;
+        // The edge itself serves whatever becomes of the others.
+        assert_eq!(health(edge, "").await, Ok(ServingStatus::Serving));
+    };
+    turned(ServingStatus::Serving).await;
+    house.node("tracking").signal("KILL").unwrap();
+    house.node("tracking").wait().unwrap();
+    turned(ServingStatus::NotServing).await;
+    house.node("tracking").spawn().unwrap();
+    house.node("tracking").wait_ready().unwrap();
+    turned(ServingStatus::Serving).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn health_is_told_per_service_on_every_listener() {
     on_both(async |mut house| {
         for service in ["", TRACKING, REGISTRY, ARTIFACTS] {
-            assert_eq!(
-                health(house.address(), service).await,
-                Ok(ServingStatus::Serving),
-                "{service}"
-            );
+            // The edge may have begun before the others.
+            eventually(service, async || {
+                (health(house.address(), service).await == Ok(ServingStatus::Serving)).then_some(())
+            })
+            .await;
         }
         assert_eq!(
             health(house.address(), "lodeway.none.v1").await,

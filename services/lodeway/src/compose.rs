@@ -83,6 +83,8 @@ struct Site<'a> {
     databases: Vec<Db>,
     routes: Vec<Routes>,
     served: Vec<&'static str>,
+    /// Of those, what runs elsewhere and is passed through.
+    passed: Vec<(&'static str, Transport)>,
 }
 
 impl House {
@@ -99,6 +101,7 @@ impl House {
             databases: Vec::new(),
             routes: Vec::new(),
             served: Vec::new(),
+            passed: Vec::new(),
         };
         let (artifacts, store) = site.artifacts().await?;
         let tracking = site.tracking(artifacts.clone()).await?;
@@ -128,6 +131,9 @@ impl House {
         let health = Health::new();
         for service in &site.served {
             health.set(service, true).await;
+        }
+        for (service, peer) in &site.passed {
+            health.follow(service, peer.clone(), &tasks);
         }
         let mut reflection = Reflection::new(&[DESCRIPTOR_SET], &site.served)?;
         if let Some(endpoints) = endpoints {
@@ -391,6 +397,7 @@ impl Site<'_> {
             if let Some(peer) = peer.as_ref().filter(|peer| !peer.is_local()) {
                 self.routes.push(proxy(&[name], peer));
                 self.served.push(name);
+                self.passed.push((name, peer.clone()));
             }
         }
         let absent = || Transport::local(self.column.wrap(merge([])));

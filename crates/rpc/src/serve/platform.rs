@@ -1,18 +1,28 @@
 //! What every listener offers besides its services: health, reflection, `/health`, `/metrics`, `/version`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{Router, http::StatusCode, routing::get};
 use lodeway_domain::Error;
 use tonic::{Status, service::Routes};
 use tonic_health::{
     ServingStatus,
-    pb::health_server::HealthServer,
+    pb::{
+        HealthCheckRequest, health_check_response::ServingStatus as Said, health_client::HealthClient,
+        health_server::HealthServer,
+    },
     server::{HealthReporter, HealthService},
 };
 
 use super::Reflection;
-use crate::{status, telemetry::Metrics, transport::Transport};
+use crate::{Tasks, status, telemetry::Metrics, transport::Transport};
+
+/// How often a service that runs elsewhere is asked for its health, and how long it may take to answer.
+const PEER_EVERY: Duration = Duration::from_secs(2);
+const PEER_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The health of each service and of the process (the empty name), as `grpc.health.v1` reports it. Clones share it.
 #[derive(Debug, Clone)]
@@ -50,6 +60,34 @@ impl Health {
             ServingStatus::NotServing
         };
         self.reporter.set_service_status(service, status).await;
+    }
+
+    /// Reports of a service that runs elsewhere what it says itself, and that it does not serve while it does not answer;
+    /// until this process drains.
+    pub fn follow(&self, service: &'static str, peer: Transport, tasks: &Tasks) {
+        let (health, draining) = (self.clone(), tasks.draining());
+        let mut peer = HealthClient::new(peer);
+        let ask = async move {
+            let mut known = None;
+            loop {
+                let request = HealthCheckRequest {
+                    service: service.to_owned(),
+                };
+                let answer = tokio::time::timeout(PEER_ANSWERS, peer.check(request)).await;
+                let serves = matches!(answer, Ok(Ok(reply)) if reply.get_ref().status() == Said::Serving);
+                if known != Some(serves) {
+                    known = Some(serves);
+                    health.set(service, serves).await;
+                }
+                tokio::time::sleep(PEER_EVERY).await;
+            }
+        };
+        tasks.spawn_until_stop(async move {
+            tokio::select! {
+                () = ask => {}
+                () = draining => {}
+            }
+        });
     }
 
     /// The process and every service stop serving; probes see it while calls drain.
