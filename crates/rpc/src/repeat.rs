@@ -17,7 +17,17 @@ impl Repeat {
     /// Of a message and the `request_id` in it. Errors: `INVALID_FIELD` at `request_id` for what is no UUID.
     pub fn of(message: &impl Message, request_id: &str) -> Result<Self> {
         let id = RequestId::parse(request_id)?;
-        let body_hash = id.map(|_| Sha256::digest(message.encode_to_vec()).to_vec());
+        let body_hash = id.map(|_| {
+            let mut body = message.encode_to_vec();
+            // The same id in capitals is the same id.
+            let place = body
+                .windows(request_id.len())
+                .position(|text| text == request_id.as_bytes());
+            if let Some(text) = place.and_then(|at| body.get_mut(at..at + request_id.len())) {
+                text.make_ascii_lowercase();
+            }
+            Sha256::digest(body).to_vec()
+        });
         Ok(Self {
             id,
             body_hash: body_hash.unwrap_or_default(),
@@ -37,5 +47,7 @@ mod tests {
         assert_ne!(one.body_hash, Repeat::of(&"b".to_owned(), id).unwrap().body_hash);
         assert_eq!(Repeat::of(&"a".to_owned(), "").unwrap(), Repeat::default());
         assert!(Repeat::of(&"a".to_owned(), "no uuid").is_err());
+        let with = |id: &str| Repeat::of(&format!("a{id}"), id).unwrap();
+        assert_eq!(with(id), with(&id.to_uppercase()));
     }
 }

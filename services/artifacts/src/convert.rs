@@ -55,9 +55,23 @@ pub async fn file_or_folder(
 impl Named {
     async fn check(self, store: &ArtifactStore, cx: &CallContext, reach: Reach) -> Result<Self> {
         let workspace = &cx.caller.workspace;
-        store.check(&self.location, &self.path, reach, workspace).await?;
+        let checked = store.check(&self.location, &self.path, reach, workspace).await;
+        checked.map_err(of_location)?;
         Ok(self)
     }
+}
+
+/// The store's refusal of a location under the name of the field that it came in.
+fn of_location(error: Error) -> Error {
+    let Error::Invalid(mut violations) = error else {
+        return error;
+    };
+    for violation in &mut violations {
+        if violation.field == "artifact_uri" {
+            violation.field = "location".to_owned();
+        }
+    }
+    Error::Invalid(violations)
 }
 
 fn named(store: &ArtifactStore, location: &str, path: Result<ArtifactPath>) -> Result<Named> {
@@ -67,7 +81,7 @@ fn named(store: &ArtifactStore, location: &str, path: Result<ArtifactPath>) -> R
         None
     } else {
         // A location that may not be opened has a reason of its own, so it is not folded into the violations.
-        Some(store.resolve(location)?)
+        Some(store.resolve(location).map_err(of_location)?)
     };
     let path = violations.take("path", path);
     violations.finish()?;

@@ -65,14 +65,14 @@ impl ModelRef {
 
     /// Whether the text is meant as a `models:` or `runs:` URI, and not as a place in a store.
     pub fn is_meant(uri: &str) -> bool {
-        uri.starts_with("models:") || uri.starts_with("runs:")
+        after_scheme(uri, "models:").is_some() || after_scheme(uri, "runs:").is_some()
     }
 
     fn parse_any(uri: &str) -> Option<Result<Self>> {
-        if let Some(rest) = uri.strip_prefix("runs:/") {
+        if let Some(rest) = after_scheme(uri, "runs:/") {
             return run(rest.trim_start_matches('/'));
         }
-        let rest = uri.strip_prefix("models:/")?.trim_start_matches('/');
+        let rest = after_scheme(uri, "models:/")?.trim_start_matches('/');
         match rest.split_once('/') {
             Some((name, word)) if !word.is_empty() && !word.contains('/') => Some(by_word(name, word)),
             Some(_) => None,
@@ -142,6 +142,12 @@ impl fmt::Display for ModelRef {
     }
 }
 
+/// What stands behind a scheme, which may be written in capitals.
+fn after_scheme<'a>(uri: &'a str, scheme: &str) -> Option<&'a str> {
+    let (found, rest) = uri.split_at_checked(scheme.len())?;
+    found.eq_ignore_ascii_case(scheme).then_some(rest)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -162,6 +168,8 @@ mod tests {
             ("models:/m-0123/3", "models:/m-0123/3"),
             ("runs:/4f1/sub/model/", "runs:/4f1/sub/model"),
             ("runs:/4f1", "runs:/4f1"),
+            ("RUNS:/4F1/m", "runs:/4F1/m"),
+            ("Models:/churn@best", "models:/churn@best"),
         ] {
             assert_eq!(ModelRef::parse("uri", uri).unwrap().to_string(), shown, "{uri}");
         }

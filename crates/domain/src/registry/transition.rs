@@ -212,8 +212,14 @@ fn superseded(entry: &Transition, by: &Transition) -> Error {
         }
         _ => format!("changed the stage of version `{}`", by.version),
     };
+    let then = match by.kind {
+        TransitionKind::ModelDeleted | TransitionKind::VersionDeleted => {
+            "and what was deleted does not come back"
+        }
+        _ => "take that one back first",
+    };
     let message = format!(
-        "transition `{}` of `{}` cannot be taken back: transition `{}` {what} since; take that one back first",
+        "transition `{}` of `{}` cannot be taken back: transition `{}` {what} since; {then}",
         entry.group_id, entry.name, by.id
     );
     let metadata = vec![

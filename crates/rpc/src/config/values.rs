@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A value that prints as `***`, in logs and in `lodeway config` alike.
+/// A value that prints as `***`, in logs and, unless it is empty, in `lodeway config`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret<T>(T);
 
@@ -26,9 +26,11 @@ impl<T> fmt::Debug for Secret<T> {
     }
 }
 
-impl<T> Serialize for Secret<T> {
+impl<T: AsRef<str>> Serialize for Secret<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("***")
+        // Whether there is one is no secret, and people look for it.
+        let shown = if self.0.as_ref().is_empty() { "" } else { "***" };
+        serializer.serialize_str(shown)
     }
 }
 
