@@ -36,8 +36,7 @@ pub struct Named {
 
 /// The file that a request names, if it is one of the caller's workspace.
 pub async fn file(store: &ArtifactStore, cx: &CallContext, location: &str, path: &str) -> Result<Named> {
-    let named = named(store, location, ArtifactPath::parse(path))?;
-    named.check(store, cx, Reach::One).await
+    named(store, cx, (location, ArtifactPath::parse(path)), Reach::One).await
 }
 
 /// The file or folder that a request names, if it and what the request reaches below it are of the caller's workspace; an
@@ -48,17 +47,7 @@ pub async fn file_or_folder(
     (location, path): (&str, &str),
     reach: Reach,
 ) -> Result<Named> {
-    let named = named(store, location, ArtifactPath::parse_or_root(path))?;
-    named.check(store, cx, reach).await
-}
-
-impl Named {
-    async fn check(self, store: &ArtifactStore, cx: &CallContext, reach: Reach) -> Result<Self> {
-        let workspace = &cx.caller.workspace;
-        let checked = store.check(&self.location, &self.path, reach, workspace).await;
-        checked.map_err(of_location)?;
-        Ok(self)
-    }
+    named(store, cx, (location, ArtifactPath::parse_or_root(path)), reach).await
 }
 
 /// The store's refusal of a location under the name of the field that it came in.
@@ -74,21 +63,24 @@ fn of_location(error: Error) -> Error {
     Error::Invalid(violations)
 }
 
-fn named(store: &ArtifactStore, location: &str, path: Result<ArtifactPath>) -> Result<Named> {
+async fn named(
+    store: &ArtifactStore,
+    cx: &CallContext,
+    (location, path): (&str, Result<ArtifactPath>),
+    reach: Reach,
+) -> Result<Named> {
     let mut violations = Violations::new();
-    let location = if location.is_empty() {
+    if location.is_empty() {
         violations.add("location", "must be given");
-        None
-    } else {
-        // A location that may not be opened has a reason of its own, so it is not folded into the violations.
-        Some(store.resolve(location).map_err(of_location)?)
-    };
+    }
     let path = violations.take("path", path);
     violations.finish()?;
-    location
-        .zip(path)
-        .map(|(location, path)| Named { location, path })
-        .ok_or_else(|| Error::invalid("location", "must be given"))
+    let path = path.ok_or_else(|| Error::invalid("path", "must be given"))?;
+    let found = store.locate(location, &path, reach, &cx.caller.workspace).await;
+    Ok(Named {
+        location: found.map_err(of_location)?,
+        path,
+    })
 }
 
 /// What an upload says of its bytes in advance.

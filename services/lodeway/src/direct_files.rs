@@ -16,11 +16,9 @@ pub struct DirectFiles(pub ArtifactStore);
 impl DirectFiles {
     /// A file of the caller's workspace.
     async fn named(&self, cx: &CallContext, location: &str, path: &str) -> Result<(Location, ArtifactPath)> {
-        let (location, path) = (self.0.resolve(location)?, ArtifactPath::parse(path)?);
-        self.0
-            .check(&location, &path, Reach::One, &cx.caller.workspace)
-            .await?;
-        Ok((location, path))
+        let path = ArtifactPath::parse(path)?;
+        let workspace = &cx.caller.workspace;
+        Ok((self.0.locate(location, &path, Reach::One, workspace).await?, path))
     }
 }
 

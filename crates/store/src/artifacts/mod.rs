@@ -97,23 +97,21 @@ impl ArtifactStore {
         &self.roots
     }
 
-    /// See [`Roots::resolve`].
-    pub fn resolve(&self, artifact_uri: &str) -> Result<Location> {
-        self.roots.resolve(artifact_uri)
-    }
-
-    /// Checks that an operation for `workspace` on this path, and `reach` far below it, touches no file of another one.
+    /// The location of a URI, for an operation of somebody in `workspace` on this path and `reach` far below it.
     ///
-    /// Below every root `workspaces/NAME` is that workspace's, and the rest is that of `default`. Every operation for a
-    /// caller asks first. Errors: `Invalid` naming `artifact_uri`, reason `LOCATION_NOT_ALLOWED`.
-    pub async fn check(
+    /// The one way from a caller's words to a location: below every root `workspaces/NAME` is that workspace's, and the rest
+    /// is that of `default`. Errors: `Invalid` naming `artifact_uri`, reason `LOCATION_NOT_ALLOWED`, for what lies below no
+    /// root and for files of another workspace.
+    pub async fn locate(
         &self,
-        location: &Location,
+        artifact_uri: &str,
         path: &ArtifactPath,
         reach: Reach,
         workspace: &Workspace,
-    ) -> Result<()> {
-        tenancy::check(location, path, reach, workspace).await
+    ) -> Result<Location> {
+        let location = self.roots.resolve(artifact_uri)?;
+        tenancy::check(&location, path, reach, workspace).await?;
+        Ok(location)
     }
 
     /// Writes a file, replacing what stood under its name; readers see the whole old or the whole new file.
