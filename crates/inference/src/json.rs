@@ -5,9 +5,11 @@
 
 mod number;
 mod reader;
+mod scalar;
 mod write;
 
-pub(crate) use reader::{Reader, Scalar, decimal, whole};
+pub(crate) use reader::{Reader, decimal, whole};
+pub(crate) use scalar::Scalar;
 pub(crate) use write::{plain, python_float};
 
 /// How deep lists and objects may nest.

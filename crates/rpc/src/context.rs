@@ -6,7 +6,7 @@ use http::HeaderValue;
 use lodeway_domain::{Caller, Error};
 use tonic::{Request, Status};
 
-use crate::telemetry;
+use crate::trace;
 
 /// What is known of one call besides its message. Clones are cheap.
 ///
@@ -44,10 +44,10 @@ impl CallContext {
     /// What names the call in the logs of every process it passes: the id of its trace (32 hexadecimal digits) if the
     /// caller or an exporter began one, else its request id.
     pub fn trace(&self) -> Arc<str> {
-        if let Some(id) = telemetry::trace_id() {
+        if let Some(id) = trace::trace_id() {
             return id.into();
         }
-        let given = self.traceparent.as_ref().and_then(telemetry::trace_id_of);
+        let given = self.traceparent.as_ref().and_then(trace::trace_id_of);
         given.map_or_else(|| self.request_id.clone(), Into::into)
     }
 

@@ -24,7 +24,7 @@ use crate::{
     auth::Authenticator,
     config::HumanDuration,
     context::CallContext,
-    status, telemetry, wire,
+    status, trace, wire,
 };
 
 mod body;
@@ -180,13 +180,13 @@ impl Column {
             },
         };
         // A call from inside stands in the span of the one that it is part of.
-        let span = if outside || telemetry::is_followed() {
+        let span = if outside || trace::is_followed() {
             rpc_span(&method, &request_id, context.as_ref().ok())
         } else {
             Span::none()
         };
         if outside {
-            telemetry::adopt(&span, request.headers());
+            trace::adopt(&span, request.headers());
         }
         let mut response = match context {
             Ok(context) => {

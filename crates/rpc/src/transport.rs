@@ -20,6 +20,7 @@ use crate::{
     layers::{Layered, LayeredFuture},
 };
 
+mod connection;
 mod plain;
 mod remote;
 use remote::Remote;

@@ -1,6 +1,6 @@
 //! Numbers in decimal digits.
 
-use super::reader::Scalar;
+use super::scalar::Scalar;
 
 /// The powers of ten that a float of 64 bits holds exactly.
 const EXACT_POWERS: [f64; 23] = [

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use lodeway_domain::Error;
 use serde_json::Value;
 
-use super::{MAX_DEPTH, number};
+use super::{MAX_DEPTH, number, scalar::Scalar};
 use crate::{
     Params,
     fault::{Fault, Read},
@@ -19,23 +19,6 @@ use crate::{
 pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
-}
-
-/// A value that is no list and no object.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Scalar<'a> {
-    /// `null`.
-    Null,
-    /// True or false.
-    Bool(bool),
-    /// A whole number without point and exponent.
-    Int(i64),
-    /// The same, beyond 64 bits with a sign.
-    Wide(i128),
-    /// A number with a point or an exponent, `NaN`, an infinity, or digits beyond 128 bits.
-    Float(f64),
-    /// A string.
-    Text(Cow<'a, str>),
 }
 
 impl<'a> Reader<'a> {
@@ -287,20 +270,6 @@ impl<'a> Reader<'a> {
         match self.peek() {
             Ok(_) => Err(self.fault("something follows the value")),
             Err(_) => Ok(()),
-        }
-    }
-}
-
-impl Scalar<'_> {
-    /// What kind of value it is, in words for messages.
-    pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Bool(_) => "a boolean",
-            Self::Int(_) | Self::Wide(_) => "a whole number",
-            Self::Float(value) if value.is_nan() => "NaN",
-            Self::Float(_) => "a number",
-            Self::Text(_) => "a string",
         }
     }
 }

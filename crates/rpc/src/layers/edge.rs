@@ -15,7 +15,7 @@ use metrics::{counter, histogram};
 use tracing::{Instrument, field::Empty};
 
 use super::{Column, panicked, request_id_of};
-use crate::{status, telemetry, wire};
+use crate::{status, trace, wire};
 
 /// Renders an error of the column (not of a handler) in the edge's own dialect.
 pub type Refuse = fn(&Error) -> Response;
@@ -54,7 +54,7 @@ impl Column {
             http.status = Empty,
             duration_ms = Empty,
         );
-        telemetry::adopt(&span, request.headers());
+        trace::adopt(&span, request.headers());
         let mut place = None;
         let context = match self.admit(access) {
             Ok(taken) => {
@@ -81,7 +81,7 @@ impl Column {
             response.headers_mut().insert(wire::REQUEST_ID, value);
         }
         let (code, seconds) = (response.status(), started.elapsed().as_secs_f64());
-        if telemetry::is_followed() {
+        if trace::is_followed() {
             span.record("http.status", code.as_u16())
                 .record("duration_ms", seconds * 1e3);
             span.in_scope(|| tracing::debug!("request ended"));

@@ -12,7 +12,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tonic::Code;
 use tracing::Span;
 
-use crate::{access::Access, status, telemetry};
+use crate::{access::Access, status, trace};
 
 /// What is known of a method beforehand.
 pub(super) struct Method {
@@ -123,7 +123,7 @@ impl Call {
         self.place = None;
         let seconds = self.started.elapsed().as_secs_f64();
         self.method.record(code, seconds);
-        if !span.is_disabled() && telemetry::is_followed() {
+        if !span.is_disabled() && trace::is_followed() {
             span.record("rpc.code", code_name(code))
                 .record("duration_ms", seconds * 1e3);
             span.in_scope(|| tracing::debug!("call ended"));

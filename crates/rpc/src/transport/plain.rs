@@ -32,7 +32,7 @@ use url::{Host, Url};
 
 use super::{
     CONNECT_TIMEOUT,
-    remote::{
+    connection::{
         CONNECTION_WINDOW, Failure, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MAX_HEADER_BYTES, STREAM_WINDOW,
     },
 };

@@ -1,9 +1,6 @@
 //! A peer in another process: HTTP/2, connected when first needed, and the caller's context in the headers.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -11,21 +8,21 @@ use http_body_util::BodyExt;
 use lodeway_domain::Error;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tonic::{
-    Code, Status, TimeoutExpired,
+    Code, Status,
     body::Body,
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
 use tower::{Service, ServiceExt};
 use url::Url;
 
-use super::{CONNECT_TIMEOUT, PeerError, plain::Plain};
-use crate::{auth::peer_proof, config::Secret, context::CallContext, status, telemetry, wire};
-
-pub(super) const STREAM_WINDOW: u32 = 2 << 20;
-pub(super) const CONNECTION_WINDOW: u32 = 8 << 20;
-pub(super) const MAX_HEADER_BYTES: u32 = 128 << 10;
-pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
-pub(super) const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+use super::{
+    CONNECT_TIMEOUT, PeerError,
+    connection::{
+        CONNECTION_WINDOW, Failure, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MAX_HEADER_BYTES, STREAM_WINDOW,
+    },
+    plain::Plain,
+};
+use crate::{auth::peer_proof, config::Secret, context::CallContext, status, trace, wire};
 
 #[derive(Clone)]
 pub(super) struct Remote {
@@ -38,41 +35,6 @@ pub(super) struct Remote {
 enum Line {
     Plain(Plain),
     Tls(Channel),
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// The time that the caller gave is over.
-    #[error("no answer in time")]
-    TimedOut,
-    /// The request could not be made; the status says why.
-    #[error(transparent)]
-    Own(Box<Status>),
-    /// The peer cannot be reached, or the connection broke.
-    #[error(transparent)]
-    Lost(tower::BoxError),
-}
-
-impl From<h2::Error> for Failure {
-    fn from(error: h2::Error) -> Self {
-        Self::Lost(error.into())
-    }
-}
-
-impl From<tonic::transport::Error> for Failure {
-    fn from(error: tonic::transport::Error) -> Self {
-        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        let mut chain = std::iter::from_fn(|| {
-            let this = source?;
-            source = this.source();
-            Some(this)
-        });
-        if chain.any(|error| error.is::<TimeoutExpired>()) {
-            return Self::TimedOut;
-        }
-        Self::Lost(error.into())
-    }
 }
 
 impl Remote {
@@ -123,7 +85,7 @@ impl Remote {
             if let Some(context) = &context {
                 carry(context, peer_token, request.headers_mut());
             }
-            telemetry::inject(request.headers_mut());
+            trace::inject(request.headers_mut());
             match line.call(request).await {
                 Ok(response) => response.map(|body| Body::new(body.map_err(broken_stream))),
                 Err(error) => failed(&url, error, context.as_ref()).into_http(),

@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Status, body::Body};
 
 use super::{Open, UnderWay};
-use crate::transport::remote::Failure;
+use crate::transport::connection::Failure;
 
 /// How much of a body is handed over before its answer is waited for, beyond its first message. What does not fit into the
 /// peer's window waits in memory, where a message is anyway.
