@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use futures::{TryStreamExt, stream};
 use lodeway_judges::{
-    CallError, Chat, ChatAnswer, ChatRequest, FinishReason, Intervals, Judge, LabelScore, Limits,
-    MemoryCache, Models, OWN, Row, RowResult, Runner, Summary, TextAnswers, TextModel, Usage, own,
+    CallError, Chat, ChatAnswer, ChatRequest, FinishReason, Judge, LabelScore, Limits, MemoryCache, Models,
+    OWN, Row, RowResult, Runner, Summary, TextAnswers, TextModel, Usage, own,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -255,7 +255,7 @@ fn report(runner: &Runner, results: &[RowResult]) -> Result<()> {
         let mut summary = Summary::new(judge.id().clone(), judge.kind());
         let own = results.iter().filter(|result| result.judge == *judge.id());
         own.for_each(|result| summary.push(result));
-        let aggregate = summary.finish(&Intervals::default())?;
+        let aggregate = summary.finish(0.95)?;
         writeln!(std::io::stdout(), "{}", serde_json::to_string(&aggregate)?)?;
     }
     Ok(())

@@ -74,7 +74,7 @@ pub use own::*;
 pub use prompt::Prompt;
 pub use row::{Field, Row};
 pub use runner::{Repeat, RowResult, Runner};
-pub use summary::{Aggregate, Intervals, Mean, Summary};
+pub use summary::{Aggregate, Mean, Summary};
 pub use template::Template;
 pub use texts::{Ahead, TextAnswers, TextModel};
 pub use totals::Totals;

@@ -3,31 +3,10 @@
 use std::collections::BTreeMap;
 
 use lodeway_domain::{Error, Result};
-use lodeway_metrics::{Bootstrap, Estimate, Method, normal, wilson};
+use lodeway_metrics::{Estimate, mean_in_range, normal, wilson};
 use serde::{Deserialize, Serialize};
 
 use crate::{JudgeId, OutcomeKind, RowResult, Score, ScoreKind, Totals};
-
-/// How intervals are made.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Intervals {
-    /// Between 0 and 1, for example 0.95.
-    pub confidence: f64,
-    /// Resamples for means of numbers.
-    pub bootstrap: Bootstrap,
-    /// From so many scores on, the interval of a mean is the normal one: resamples would take long and say the same.
-    pub normal_from: usize,
-}
-
-impl Default for Intervals {
-    fn default() -> Self {
-        Self {
-            confidence: 0.95,
-            bootstrap: Bootstrap::default(),
-            normal_from: 100_000,
-        }
-    }
-}
 
 /// Gathers the results of one judge; 8 bytes a score.
 #[derive(Debug, Clone)]
@@ -130,16 +109,16 @@ impl Summary {
         }
     }
 
-    /// The report. Errors: `INVALID_FIELD` with `confidence` or `replicates`.
-    pub fn finish(&self, intervals: &Intervals) -> Result<Aggregate> {
-        if !(intervals.confidence > 0.0 && intervals.confidence < 1.0) {
+    /// The report, with intervals of `confidence`, between 0 and 1. Errors: `INVALID_FIELD` for another one.
+    pub fn finish(&self, confidence: f64) -> Result<Aggregate> {
+        if !(confidence > 0.0 && confidence < 1.0) {
             return Err(Error::invalid("confidence", "is not between 0 and 1"));
         }
         let count = |kind| self.outcomes.get(&kind).copied().unwrap_or_default();
         let scored = count(OutcomeKind::Scored);
         let rows: u64 = self.outcomes.values().sum();
         let due = rows - count(OutcomeKind::NotApplicable);
-        let z = normal::normal_quantile(0.5 + 0.5 * intervals.confidence);
+        let z = normal::z_of(confidence);
         let share_of = |part: u64, all: u64| (all > 0).then(|| part as f64 / all as f64);
         let categories = self
             .categories
@@ -153,7 +132,7 @@ impl Summary {
             judge: self.judge.clone(),
             rows,
             outcomes: self.outcomes.clone(),
-            mean: self.mean(intervals, z)?,
+            mean: self.mean(confidence),
             categories,
             coverage: share_of(scored, due),
             agreement: (self.repeated > 0).then(|| self.agreement / self.repeated as f64),
@@ -162,35 +141,33 @@ impl Summary {
         })
     }
 
-    fn mean(&self, intervals: &Intervals, z: f64) -> Result<Option<Mean>> {
+    fn mean(&self, confidence: f64) -> Option<Mean> {
         if self.values.is_empty() || self.unweighted > 0 {
-            return Ok(None);
+            return None;
         }
-        let rows = self.values.len() as f64;
-        let value = self.values.iter().sum::<f64>() / rows;
+        let rows = self.values.len();
         let estimate = if self.kind == ScoreKind::Boolean {
-            wilson(value, rows, z)
-        } else if self.values.len() < intervals.normal_from {
-            let replicates = intervals.bootstrap.run(self.values.len(), 1, |counts, means| {
-                let drawn: f64 = counts.iter().map(|&count| f64::from(count)).sum();
-                let sum: f64 = counts
-                    .iter()
-                    .zip(&self.values)
-                    .map(|(&count, value)| f64::from(count) * value)
-                    .sum();
-                if let Some(mean) = means.first_mut().filter(|_| drawn > 0.0) {
-                    *mean = sum / drawn;
-                }
-            })?;
-            replicates
-                .estimate(0, value, intervals.confidence)
-                .unwrap_or(Estimate::point(value))
+            let value = self.values.iter().sum::<f64>() / rows as f64;
+            wilson(value, rows as f64, normal::z_of(confidence))
         } else {
-            let variance = self.values.iter().map(|one| (one - value).powi(2)).sum::<f64>() / (rows - 1.0);
-            let range = (f64::NEG_INFINITY, f64::INFINITY);
-            Estimate::around(value, (variance / rows).sqrt(), z, range, Method::Delta)
+            mean_in_range(&self.values, self.range(), confidence)
         };
-        Ok(Some(mean(estimate, self.values.len() as u64)))
+        Some(mean(estimate, rows as u64))
+    }
+
+    /// The least and the greatest value of a row.
+    fn range(&self) -> (f64, f64) {
+        match &self.kind {
+            ScoreKind::Boolean => (0.0, 1.0),
+            ScoreKind::Scale { min, max } => (*min as f64, *max as f64),
+            ScoreKind::Number { min, max } => (*min, *max),
+            ScoreKind::Category { categories } => {
+                let weights = categories.iter().filter_map(|category| category.weight);
+                weights.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), weight| {
+                    (least.min(weight), most.max(weight))
+                })
+            }
+        }
     }
 }
 

@@ -76,16 +76,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("the same with weights", Task::Classification, weighted),
         ("three classes, probabilities", Task::Classification, multi),
         ("numbers", Task::Regression, numbers),
-        (
-            "two classes, 100,000 rows, bootstrap",
-            Task::Classification,
-            cut(100_000),
-        ),
-        (
-            "two classes, 10,000 rows, bootstrap",
-            Task::Classification,
-            cut(10_000),
-        ),
         ("numbers, 100,000 rows, bootstrap", Task::Regression, few),
     ];
     for (name, task, columns) in runs {

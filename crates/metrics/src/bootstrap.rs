@@ -42,6 +42,13 @@ impl Bootstrap {
     /// The most resamples of one plan.
     pub const MAX_REPLICATES: u32 = 100_000;
 
+    /// Of fewer rows (an effective number) percentiles of resamples are no interval: they cannot leave the
+    /// range of the rows, and are narrower than Student's t has it.
+    ///
+    /// Source: Hesterberg 2015, "What Teachers Should Know About the Bootstrap", section 4,
+    /// <https://doi.org/10.1080/00031305.2015.1089789>.
+    pub const FEWEST_ROWS: usize = 20;
+
     /// Fills `counts` with how often each row occurs in resample number `replicate`.
     pub fn draw(&self, replicate: u32, counts: &mut [u32]) {
         let mut random = self.stream(replicate);
@@ -82,53 +89,6 @@ impl Bootstrap {
         let mut columns = vec![Vec::with_capacity(self.replicates as usize); metrics];
         for replicate in 0..self.replicates {
             self.draw(replicate, &mut counts);
-            values.fill(f64::NAN);
-            compute(&counts, &mut values);
-            keep(&mut columns, &values);
-        }
-        Ok(self.sorted(columns))
-    }
-
-    /// The same of rows that are alike in groups: `sizes` says how many rows each has, `compute` gets how many of them the
-    /// resample has. Distributed as [`Bootstrap::run`] has it, and a draw a group is all it takes.
-    ///
-    /// Errors: as [`Bootstrap::run`].
-    pub(crate) fn run_groups(
-        &self,
-        sizes: &[u64],
-        metrics: usize,
-        mut compute: impl FnMut(&[u32], &mut [f64]),
-    ) -> Result<Replicates> {
-        self.check()?;
-        let rows: u64 = sizes.iter().sum();
-        let ends: Vec<u64> = sizes
-            .iter()
-            .scan(0, |end, size| {
-                *end += size;
-                Some(*end)
-            })
-            .collect();
-        let mut counts = vec![0; sizes.len()];
-        let mut values = vec![f64::NAN; metrics];
-        let mut columns = vec![Vec::with_capacity(self.replicates as usize); metrics];
-        for replicate in 0..self.replicates {
-            let mut random = self.stream(replicate);
-            if self.is_poisson(usize::try_from(rows).unwrap_or(usize::MAX)) {
-                for (count, &size) in counts.iter_mut().zip(sizes) {
-                    *count = u32::try_from(random.poisson(size)).unwrap_or(u32::MAX);
-                }
-            } else {
-                counts.fill(0);
-                for _ in 0..rows {
-                    let row = random.below(rows);
-                    let group = ends.partition_point(|end| *end <= row);
-                    counts
-                        .iter_mut()
-                        .skip(group)
-                        .take(1)
-                        .for_each(|count| *count += 1);
-                }
-            }
             values.fill(f64::NAN);
             compute(&counts, &mut values);
             keep(&mut columns, &values);
@@ -281,7 +241,10 @@ impl Replicates {
     /// Source: Efron and Tibshirani, "An Introduction to the Bootstrap", chapter 13.
     pub fn estimate(&self, metric: usize, value: f64, confidence: f64) -> Option<Estimate> {
         let values = self.columns.get(metric)?;
-        if value.is_nan() || values.len() * 2 <= self.replicates || values.first() == values.last() {
+        let (least, most) = (*values.first()?, *values.last()?);
+        // Sums in another order round differently.
+        let is_constant = most - least <= 1e-12 * most.abs().max(least.abs());
+        if value.is_nan() || values.len() * 2 <= self.replicates || is_constant {
             return None;
         }
         let tail = 0.5 * (1.0 - confidence);
@@ -393,9 +356,15 @@ mod tests {
     #[test]
     fn what_never_varies_has_no_interval() {
         let plan = Bootstrap::default();
-        let replicates = plan.run(10, 2, |_, values| values[0] = 1.0).unwrap();
+        let replicates = plan.run(10, 3, |counts, values| {
+            let rows: u32 = counts.iter().sum();
+            let sum: f64 = counts.iter().map(|&count| f64::from(count) * 0.1).sum();
+            values[..2].copy_from_slice(&[1.0, sum / f64::from(rows)]);
+        });
+        let replicates = replicates.unwrap();
         assert!(replicates.estimate(0, 1.0, 0.95).is_none());
-        assert!(replicates.estimate(1, 1.0, 0.95).is_none());
+        assert!(replicates.estimate(1, 0.1, 0.95).is_none());
+        assert!(replicates.estimate(2, 1.0, 0.95).is_none());
         let none = Bootstrap {
             replicates: 0,
             ..plan

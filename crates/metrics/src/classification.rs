@@ -11,6 +11,8 @@ mod part;
 mod probability;
 mod ranking;
 mod scores;
+mod slopes;
+mod smoothing;
 mod spec;
 mod state;
 
@@ -25,7 +27,7 @@ pub use spec::{ClassificationSpec, MultiAverage, ProbabilityClasses, default_pos
 pub use state::{ClassificationBatch, ClassificationState, FromRuns};
 
 pub(crate) use calibration::Gaps;
-pub(crate) use margins::{Margins, Over, Part};
+pub(crate) use margins::{LabelMetric, Margins, Over, Part};
 pub(crate) use part::{ProbabilityPart, most_probable};
 pub(crate) use probability::{RowScore, bin_of, row_log_loss};
 pub(crate) use spec::is_beta;

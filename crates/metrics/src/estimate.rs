@@ -11,10 +11,19 @@ pub const METRIC_VERSION: u32 = 1;
 pub enum Method {
     /// Wilson's score interval of a proportion.
     Wilson,
-    /// DeLong's variance of the area under the ROC curve.
+    /// Wilson's formula for a metric with a range, with as many rows as the variance of the metric's linear
+    /// part is worth.
+    WilsonDelta,
+    /// Wilson's formula for the area under a ROC curve, with as many rows as DeLong's variance is worth.
+    WilsonDeLong,
+    /// The adjusted interval of Bonett and Price for the difference of two paired proportions.
+    BonettPrice,
+    /// DeLong's variance of the difference of two areas under ROC curves.
     DeLong,
-    /// The delta method: the variance of the metric's linear part.
+    /// The delta method: the variance of the metric's linear part, with Student's t for up to 1,000 rows.
     Delta,
+    /// The order statistics between which a median lies.
+    OrderStatistics,
     /// Percentiles of seeded resamples.
     Bootstrap,
     /// The variance between random groups of the rows.
@@ -30,8 +39,12 @@ impl Method {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Wilson => "wilson",
+            Self::WilsonDelta => "wilson_delta",
+            Self::WilsonDeLong => "wilson_delong",
+            Self::BonettPrice => "bonett_price",
             Self::DeLong => "delong",
             Self::Delta => "delta",
+            Self::OrderStatistics => "order_statistics",
             Self::Bootstrap => "bootstrap",
             Self::RandomGroups => "random_groups",
             Self::NoInterval => "none",
@@ -87,8 +100,12 @@ impl Estimate {
         }
     }
 
-    /// `value ± z · error`, cut to `[least, most]`, the range of the metric.
+    /// `value ± z · error`, cut to `[least, most]`, the range of the metric; a [`Estimate::point`] if the
+    /// error is 0, for rows that do not differ do not tell how far others may.
     pub fn around(value: f64, error: f64, z: f64, range: (f64, f64), method: Method) -> Self {
+        if error == 0.0 {
+            return Self::point(value);
+        }
         let (least, most) = range;
         Self::between(
             value,
@@ -149,8 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn nan_is_named_undefined() {
+    fn what_has_no_interval_says_so() {
         assert_eq!(Estimate::point(f64::NAN).method, Method::Undefined);
+        let certain = Estimate::around(1.0, 0.0, 2.0, (0.0, 1.0), Method::Delta);
+        assert_eq!((certain.value, certain.method), (1.0, Method::NoInterval));
         assert!(!wilson(f64::NAN, 0.0, 2.0).is_defined());
     }
 }

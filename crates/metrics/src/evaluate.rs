@@ -50,7 +50,7 @@ pub struct Options {
     pub confidence: f64,
     /// Resamples of the bootstrap.
     pub bootstrap: Bootstrap,
-    /// Up to so many rows intervals are from the bootstrap, above they are analytic.
+    /// Up to so many rows intervals that can be from the bootstrap are, above all are analytic.
     pub analytic_above: usize,
     /// The positive class of two; by default that of [`default_positive`](crate::default_positive).
     pub positive: Option<Label>,
@@ -86,6 +86,12 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether intervals that can be from the bootstrap (of regression, and some of texts) are: neither too
+    /// many rows nor, by the number of those without weights that would know as much, too few.
+    pub fn resamples(&self, rows: usize, effective_rows: f64) -> bool {
+        rows <= self.analytic_above && effective_rows >= Bootstrap::FEWEST_ROWS as f64
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         if !(self.confidence > 0.0 && self.confidence < 1.0) {
             return Err(Error::invalid("confidence", "is not between 0 and 1"));
@@ -100,55 +106,37 @@ impl Options {
     }
 }
 
-/// Metrics that are biased on resamples: their intervals are analytic for any number of rows.
-const ANALYTIC: [&str; 1] = ["calibration_error"];
-
 /// Every metric of the task by its short name.
 ///
-/// **Classification**: accuracy, balanced_accuracy, cohen_kappa, matthews; with two classes precision, recall, f1 and
-/// `fbeta_B` of further betas of the positive one, with more also `_micro`, `_macro` and `_weighted` of each, the plain name being [`Options::average`]; with
-/// probabilities log_loss, brier, calibration_error, roc_auc, and average_precision (two classes) or top_K_accuracy,
-/// roc_auc_ovr, roc_auc_ovo and their `_weighted` (more; roc_auc is roc_auc_ovr).
+/// **Classification**: accuracy, balanced_accuracy, cohen_kappa, matthews; with two classes precision,
+/// recall, f1 and `fbeta_B` of further betas of the positive one, with more also `_micro`, `_macro` and
+/// `_weighted` of each, the plain name being [`Options::average`]; with probabilities log_loss, brier,
+/// calibration_error, roc_auc, and average_precision (two classes) or top_K_accuracy, roc_auc_ovr,
+/// roc_auc_ovo and their `_weighted` (more; roc_auc is roc_auc_ovr).
 ///
 /// **Regression**: mae, mse, rmse, r2, mape, smape, max_error, median_absolute_error, explained_variance,
 /// mean_pinball_loss, and mean_poisson_deviance where targets and predictions have one.
 ///
 /// A metric that is not defined on the rows is NaN with [`Method::Undefined`](crate::Method::Undefined), where
-/// scikit-learn warns and returns NaN. Intervals: percentiles of the bootstrap up to [`Options::analytic_above`] rows, and
-/// where resamples never differ (accuracy of 1, say) or above, Wilson, DeLong or the delta method. The largest error of a
-/// sample has no interval, and that of calibration_error is analytic. ROC AUC over classes keeps its analytic interval where rows × classes × resamples exceed 10⁹.
+/// scikit-learn warns and returns NaN.
+///
+/// Intervals of classification keep a width where all rows agree, so that a few right rows prove no perfect
+/// model: those of shares are Wilson's, those of other metrics with a range are by Wilson's formula with as
+/// many rows as the metric's variance is worth. Metrics of regression have percentiles of the bootstrap where
+/// [`Options::resamples`] says so, else Student's t with the delta method, the median its order statistics;
+/// log_loss always has Student's t. How far errors may go that did not occur is not known there: where
+/// nothing varies (no error at all, one row) these have no interval. Neither have the largest error of a
+/// sample, and metrics of a class or column that the rows do not tell of.
 ///
 /// Errors: `INVALID_FIELD` for no rows, columns of different length, labels of mixed kinds, values that are NaN or infinite,
 /// probabilities outside [0, 1], unknown classes, bad weights or options; it names column and row.
 pub fn evaluate(task: Task, columns: &Columns<'_>, options: &Options) -> Result<BTreeMap<String, Estimate>> {
     options.check()?;
-    let is_resampled = columns.target.len() <= options.analytic_above;
-    let (mut metrics, rows) = prepare(task, columns, options, is_resampled)?;
-    if let Some(rows) = rows {
-        let names = rows.names();
-        let bootstrap = &options.bootstrap;
-        let replicates = match rows.groups() {
-            Some(groups) => {
-                let compute = |counts: &[u32], values: &mut [f64]| groups.rows.resample(counts, values);
-                bootstrap.run_groups(&groups.sizes, names.len(), compute)?
-            }
-            None => {
-                let compute = |counts: &[u32], values: &mut [f64]| rows.resample(counts, values);
-                bootstrap.run(columns.target.len(), names.len(), compute)?
-            }
-        };
-        for (at, name) in names
-            .iter()
-            .enumerate()
-            .filter(|(_, name)| !ANALYTIC.contains(&name.as_str()))
-        {
-            if let Some(estimate) = metrics.get_mut(name) {
-                let resampled = replicates.estimate(at, estimate.value, options.confidence);
-                *estimate = resampled.unwrap_or(*estimate);
-            }
-        }
+    check_lengths(columns)?;
+    match task {
+        Task::Classification => classification::evaluate(columns, options),
+        Task::Regression => regression::evaluate(columns, options),
     }
-    Ok(metrics)
 }
 
 /// Rows that metrics can be computed from again and again, each row as often as a resample says.
@@ -159,29 +147,22 @@ trait Resample {
     /// Computes all values with each row as often as `counts` says, NaN where one is not defined. A metric that `names` has
     /// but the evaluation has not may hold anything.
     fn resample(&self, counts: &[u32], values: &mut [f64]);
-
-    /// The same rows in groups, where only few of them differ.
-    fn groups(&self) -> Option<Groups> {
-        None
-    }
 }
 
-/// Rows that are alike.
-struct Groups {
-    /// How many rows each group has.
-    sizes: Vec<u64>,
-    /// One row of each group.
-    rows: Box<dyn Resample>,
-}
+type Prepared = (BTreeMap<String, Estimate>, Box<dyn Resample>);
 
-type Prepared = (BTreeMap<String, Estimate>, Option<Box<dyn Resample>>);
-
-fn prepare(task: Task, columns: &Columns<'_>, options: &Options, is_resampled: bool) -> Result<Prepared> {
-    if let Some(prediction) = columns.prediction {
-        check::same_length("prediction", prediction.len(), columns.target.len())?;
-    }
+/// The metrics, and the rows to resample.
+fn prepare(task: Task, columns: &Columns<'_>, options: &Options) -> Result<Prepared> {
+    check_lengths(columns)?;
     match task {
-        Task::Classification => classification::evaluate(columns, options, is_resampled),
-        Task::Regression => regression::evaluate(columns, options, is_resampled),
+        Task::Classification => classification::prepare(columns, options),
+        Task::Regression => regression::prepare(columns, options),
+    }
+}
+
+fn check_lengths(columns: &Columns<'_>) -> Result<()> {
+    match columns.prediction {
+        Some(prediction) => check::same_length("prediction", prediction.len(), columns.target.len()),
+        None => Ok(()),
     }
 }

@@ -21,6 +21,7 @@
 //! ```
 
 mod bootstrap;
+mod bounded;
 mod bytes;
 mod check;
 pub mod classification;
@@ -40,6 +41,7 @@ mod sum;
 pub mod text;
 
 pub use bootstrap::{Bootstrap, Replicates, Resampling};
+pub use bounded::mean_in_range;
 pub use classification::*;
 pub use estimate::{Estimate, METRIC_VERSION, Method, wilson};
 pub use evaluate::{Columns, Comparison, Options, Task, compare, evaluate, infer_task};

@@ -4,7 +4,9 @@ use lodeway_domain::Result;
 
 use crate::{
     Estimate, Method, Sum,
+    bounded::Smoothed,
     bytes::{Reader, Writer},
+    student::reach,
 };
 
 /// Sums of w, w², w·x and w·x² over rows.
@@ -108,11 +110,26 @@ impl Mean {
         self.second.value() / self.weight()
     }
 
+    /// The mean of the squared distances to the mean; 0 where it is no more than rounding.
+    fn spread(&self) -> f64 {
+        let (value, second) = (self.value(), self.second_moment());
+        let spread = second - value * value;
+        if spread > 1e-14 * second { spread } else { 0.0 }
+    }
+
+    /// With Student's interval, cut to `range`; none if all values are equal.
     pub(crate) fn estimate(&self, z: f64, range: (f64, f64)) -> Estimate {
+        let rows = self.effective_rows();
+        let error = (self.spread() / rows).sqrt();
+        Estimate::around(self.value(), error, reach(z, rows), range, Method::Delta)
+    }
+
+    /// The mean of values in `range` that come near its ends, with an interval that has a width if all are
+    /// equal, too.
+    pub(crate) fn estimate_in_range(&self, z: f64, range: (f64, f64)) -> Estimate {
         let value = self.value();
-        let variance = (self.second_moment() - value * value).max(0.0);
-        let error = (variance / self.effective_rows()).sqrt();
-        Estimate::around(value, error, z, range, Method::Delta)
+        let smoothed = Smoothed::of_mean(value, self.spread(), self.effective_rows(), range);
+        smoothed.estimate(value, z, range, Method::WilsonDelta)
     }
 
     pub(crate) fn write(&self, writer: &mut Writer) {

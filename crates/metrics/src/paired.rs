@@ -54,13 +54,22 @@ impl McNemar {
         (statistic, chi_squared_1_tail(statistic))
     }
 
-    /// Accuracy of the first minus that of the second, `z` standard errors to each side; NaN without rows.
+    /// Accuracy of the first minus that of the second, `z` standard errors to each side of one with two rows
+    /// more, of which each model alone gets one right: it has a width where both never differ, too. NaN
+    /// without rows.
+    ///
+    /// Source: Bonett and Price 2012, "Adjusted Wald Confidence Interval for a Difference of Binomial
+    /// Proportions Based on Paired Data", <https://doi.org/10.3102/1076998611411915>.
     pub fn difference(&self, z: f64) -> Estimate {
-        let rows = self.rows as f64;
         let (first, second) = (self.only_first as f64, self.only_second as f64);
-        let value = (first - second) / rows;
-        let variance = ((first + second) / rows - value * value) / rows;
-        Estimate::around(value, variance.max(0.0).sqrt(), z, (-1.0, 1.0), Method::Delta)
+        let value = (first - second) / self.rows as f64;
+        let rows = self.rows as f64 + 2.0;
+        let (first, second) = ((first + 1.0) / rows, (second + 1.0) / rows);
+        let centre = first - second;
+        let error = ((first + second - centre * centre) / rows).sqrt();
+        let adjusted = Estimate::around(centre, error, z, (-1.0, 1.0), Method::BonettPrice);
+        let (low, high) = (adjusted.low.min(value), adjusted.high.max(value));
+        Estimate::between(value, low, high, Method::BonettPrice)
     }
 }
 
@@ -73,15 +82,17 @@ pub struct Paired {
     pub second: f64,
     /// First minus second.
     pub difference: Estimate,
-    /// Two-sided; 1 if both order the rows alike, NaN where the difference is not defined.
+    /// Two-sided; 1 if both order the rows alike, NaN where the difference is not defined or has no interval.
     pub p_value: f64,
 }
 
 /// DeLong's test of two scores on the same rows: the areas under their ROC curves, the difference with an interval of `z`
 /// standard errors to each side.
 ///
-/// All NaN with fewer than two rows of a class. Errors: `INVALID_FIELD` for columns of different length, scores that are
-/// NaN or infinite. Source: DeLong et al. 1988, <https://doi.org/10.2307/2531595>, by mid-ranks (Sun and Xu 2014,
+/// All NaN with fewer than two rows of a class. Where the difference is the same for every row (one score
+/// orders all rows right and the other all wrong, say), neither interval nor p-value can be had from its
+/// variance of 0. Errors: `INVALID_FIELD` for columns of different length, scores that are NaN or infinite.
+/// Source: DeLong et al. 1988, <https://doi.org/10.2307/2531595>, by mid-ranks (Sun and Xu 2014,
 /// <https://doi.org/10.1109/LSP.2014.2337313>).
 pub fn delong_paired(first: &[f64], second: &[f64], is_positive: &[bool], z: f64) -> Result<Paired> {
     for (name, scores) in [("first", first), ("second", second)] {
@@ -106,11 +117,12 @@ pub fn delong_paired(first: &[f64], second: &[f64], is_positive: &[bool], z: f64
     }
     let [first, second] = areas;
     let value = first - second;
-    let error = variance.sqrt();
+    // Placements are shares of rows; a square of their differences below this is rounding.
+    let error = if variance <= 1e-28 { 0.0 } else { variance.sqrt() };
     let p_value = if error > 0.0 {
         2.0 * normal_cdf(-(value / error).abs())
-    } else if error == 0.0 {
-        if value == 0.0 { 1.0 } else { 0.0 }
+    } else if error == 0.0 && value.abs() <= 1e-14 {
+        1.0
     } else {
         f64::NAN
     };
@@ -165,6 +177,14 @@ mod tests {
         let difference = test.difference(1.959_964);
         assert!((difference.low - 0.0213).abs() < 2e-4 && (difference.high - 0.0587).abs() < 2e-4);
         assert_eq!(McNemar::of([(true, true), (false, false)]).exact_p_value(), 1.0);
+        // `statpsych::ci.prop.ps(.05, 12, 4, 26, 6)` in R.
+        let few = McNemar {
+            only_first: 26,
+            only_second: 4,
+            rows: 48,
+        };
+        let difference = few.difference(1.959_963_985);
+        assert!((difference.low - 0.254_806_7).abs() < 1e-7 && (difference.high - 0.625_193_3).abs() < 1e-7);
         assert_eq!(
             McNemar::of([(true, false), (false, true)]).chi_squared(),
             (0.0, 1.0)
@@ -198,5 +218,31 @@ mod tests {
                 .p_value
                 .is_nan()
         );
+    }
+
+    #[test]
+    fn models_that_never_differ_prove_nothing() {
+        let mut before = 2.0;
+        for rows in [1, 2, 10, 100, 10_000] {
+            let same = McNemar::of((0..rows).map(|row| (row % 2 == 0, row % 2 == 0)));
+            let difference = same.difference(1.96);
+            assert_eq!((difference.value, same.exact_p_value()), (0.0, 1.0));
+            assert!(0.0 < difference.high && difference.high < before && difference.low == -difference.high);
+            before = difference.high;
+        }
+        assert!(!McNemar::of([]).difference(1.96).is_defined());
+
+        let truth = [true, false, true, false, true];
+        let right = truth.map(f64::from);
+        let wrong = right.map(|score| -score);
+        let both_right = delong_paired(&right, &right, &truth, 1.96).unwrap();
+        assert_eq!((both_right.difference.value, both_right.p_value), (0.0, 1.0));
+        assert_eq!(both_right.difference.method, Method::NoInterval);
+        let opposite = delong_paired(&right, &wrong, &truth, 1.96).unwrap();
+        assert_eq!(
+            (opposite.difference.value, opposite.difference.method),
+            (1.0, Method::NoInterval)
+        );
+        assert!(opposite.p_value.is_nan());
     }
 }

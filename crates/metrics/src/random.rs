@@ -43,39 +43,6 @@ impl Random {
         [poisson(bits as u32), poisson((bits >> 32) as u32)]
     }
 
-    /// A draw of the Poisson distribution with a whole mean, as the sum of so many draws with mean 1 has it.
-    ///
-    /// Source: Hörmann 1993, "The transformed rejection method for generating Poisson random variables",
-    /// <https://doi.org/10.1016/0167-6687(93)90997-4>, algorithm PTRS.
-    pub(crate) fn poisson(&mut self, mean: u64) -> u64 {
-        const FEW: u64 = 32;
-        if mean <= FEW {
-            let pairs: u32 = (0..mean / 2).flat_map(|_| self.poisson_pair()).sum();
-            let last = if mean % 2 == 1 { self.poisson_pair()[0] } else { 0 };
-            return u64::from(pairs + last);
-        }
-        let mean = mean as f64;
-        let b = 0.931 + 2.53 * mean.sqrt();
-        let a = -0.059 + 0.02483 * b;
-        let alpha = 1.1239 + 1.1328 / (b - 3.4);
-        let sure = 0.9277 - 3.6224 / (b - 2.0);
-        loop {
-            let (u, v) = (self.unit() - 0.5, self.unit());
-            let left = 0.5 - u.abs();
-            let draw = ((2.0 * a / left + b) * u + mean + 0.43).floor();
-            if left >= 0.07 && v <= sure {
-                return draw as u64;
-            }
-            if draw < 0.0 || (left < 0.013 && v > left) {
-                continue;
-            }
-            let density = draw * mean.ln() - mean - ln_factorial(draw);
-            if (v * alpha / (a / (left * left) + b)).ln() <= density {
-                return draw as u64;
-            }
-        }
-    }
-
     /// As many draws of the same, of the last pair perhaps one.
     pub(crate) fn fill_poisson(&mut self, counts: &mut [u32]) {
         let (pairs, last) = counts.as_chunks_mut::<2>();
@@ -110,18 +77,6 @@ const POISSON: [u32; 12] = [
     4_294_967_252,
     4_294_967_292,
 ];
-
-/// ln k! of a whole k, by Stirling's series where its error is below 1e-9.
-fn ln_factorial(k: f64) -> f64 {
-    if k < 10.0 {
-        return (2..=k as u32).map(|i| f64::from(i).ln()).sum();
-    }
-    let inverse = 1.0 / k;
-    let square = inverse * inverse;
-    (k + 0.5) * k.ln() - k
-        + 0.5 * std::f64::consts::TAU.ln()
-        + inverse * (1.0 / 12.0 - square * (1.0 / 360.0 - square / 1260.0))
-}
 
 /// The draw by its highest 12 bits; [`STEPS`] where a step lies between numbers that begin with them.
 const BY_HIGHEST: [u8; 4096] = {
@@ -199,56 +154,6 @@ mod tests {
             );
         }
         assert_eq!((poisson(0), poisson(u32::MAX)), (0, 12));
-    }
-
-    #[test]
-    fn factorials_are_those_of_their_factors() {
-        let mut sum = 0.0;
-        for k in 1..200 {
-            sum += f64::from(k).ln();
-            assert!((ln_factorial(f64::from(k)) - sum).abs() < 1e-9, "{k}");
-        }
-    }
-
-    #[test]
-    fn many_at_once_are_distributed_as_one_by_one() {
-        const DRAWS: usize = 200_000;
-        let mut random = Random::new(11, 1);
-        for mean in [0_u64, 1, 7, 32, 33, 100, 40_000] {
-            let draws: Vec<f64> = (0..DRAWS).map(|_| random.poisson(mean) as f64).collect();
-            let expected = mean as f64;
-            let moment = |power| draws.iter().map(|d| (d - expected).powi(power)).sum::<f64>() / DRAWS as f64;
-            // Mean, variance and third moment are the mean; five standard errors.
-            let error = 5.0 / (DRAWS as f64).sqrt();
-            let spread = |power: f64| error * expected.powf(power / 2.0).max(expected.sqrt());
-            assert!(moment(1).abs() <= spread(1.0), "{mean}: {}", moment(1));
-            assert!(
-                (moment(2) - expected).abs() <= 2.0 * spread(2.0),
-                "{mean}: {}",
-                moment(2)
-            );
-            assert!(
-                (moment(3) - expected).abs() <= 5.0 * spread(3.0),
-                "{mean}: {}",
-                moment(3)
-            );
-        }
-        // The share of each value beside its probability.
-        let mean = 40.0_f64;
-        let mut counts = [0_u32; 100];
-        for _ in 0..DRAWS {
-            if let Some(count) = counts.get_mut(random.poisson(40) as usize) {
-                *count += 1;
-            }
-        }
-        for (k, count) in counts.into_iter().enumerate() {
-            let probability = (k as f64 * mean.ln() - mean - ln_factorial(k as f64)).exp();
-            let deviation = (probability * DRAWS as f64).sqrt();
-            assert!(
-                (f64::from(count) - probability * DRAWS as f64).abs() <= 5.0 * deviation + 3.0,
-                "{k}: {count}"
-            );
-        }
     }
 
     #[test]

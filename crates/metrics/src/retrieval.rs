@@ -86,7 +86,7 @@ impl RetrievalState {
                 } else {
                     (*name).to_owned()
                 };
-                (name, mean.estimate(z, (0.0, 1.0)))
+                (name, mean.estimate_in_range(z, (0.0, 1.0)))
             });
         Ok(named.collect())
     }

@@ -2,6 +2,8 @@
 
 use std::f64::consts::FRAC_2_PI;
 
+use crate::normal::normal_cdf;
+
 /// P(|T| > t) with `freedom` ≥ 1 degrees of freedom, to about 15 digits behind the point; NaN for NaN.
 ///
 /// Source: Abramowitz and Stegun, 26.7.3 and 26.7.4, finite sums for odd and for even degrees of freedom.
@@ -43,6 +45,24 @@ pub fn student_of(confidence: f64, freedom: u32) -> f64 {
     0.5 * (low + high)
 }
 
+/// Beyond so many rows Student's t is the normal distribution to three digits.
+const NORMAL_FROM: f64 = 1000.0;
+
+/// How many standard errors to each side an interval has that would have `z` if the error were known, where
+/// it is that of `rows` rows, the root of their mean squared distance over the root of their number; NaN for
+/// fewer than two rows.
+pub(crate) fn reach(z: f64, rows: f64) -> f64 {
+    // Effective numbers of whole rows may round down.
+    let freedom = (rows + 1e-9).floor() - 1.0;
+    if rows > NORMAL_FROM {
+        z
+    } else if freedom >= 1.0 {
+        student_of(1.0 - 2.0 * normal_cdf(-z), freedom as u32) * (rows / (rows - 1.0)).sqrt()
+    } else {
+        f64::NAN
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +85,14 @@ mod tests {
         assert!((student_two_sided(2.0, 1_000_000) - 0.045_500_263_9).abs() < 1e-6);
         assert!(student_two_sided(f64::NAN, 3).is_nan());
         assert_eq!(student_two_sided(0.0, 4), 1.0);
+    }
+
+    #[test]
+    fn few_rows_reach_further() {
+        let z = 1.959_963_985;
+        assert!((reach(z, 2.0) / (12.706_204_736 * 2.0_f64.sqrt()) - 1.0).abs() < 1e-6);
+        assert!((reach(z, 11.0 - 1e-12) / (2.228_138_852 * 1.1_f64.sqrt()) - 1.0).abs() < 1e-6);
+        assert!(reach(z, 1000.0) > z && reach(z, 1000.0) < 1.002 * z);
+        assert!(reach(z, 1e6) == z && reach(z, 1.0).is_nan() && reach(z, f64::NAN).is_nan());
     }
 }

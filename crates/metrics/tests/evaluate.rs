@@ -86,19 +86,227 @@ fn intervals_repeat_with_the_seed_and_change_with_the_number_of_rows() {
         first,
         evaluate(Task::Classification, &binary(), &options).unwrap()
     );
-    assert_eq!(first["accuracy"].method, Method::Bootstrap);
     let analytic = Options {
         analytic_above: 5,
-        ..options
+        ..options.clone()
     };
-    let metrics = evaluate(Task::Classification, &binary(), &analytic).unwrap();
-    assert_eq!(metrics["accuracy"].method, Method::Wilson);
-    assert_eq!(metrics["roc_auc"].method, Method::DeLong);
-    assert_eq!(metrics["f1"].method, Method::Delta);
-    // Resamples of what is always right never differ.
-    let right = evaluate(Task::Classification, &Columns::new(Y, Y), &Options::default()).unwrap();
-    assert_eq!(right["accuracy"].method, Method::Wilson);
-    assert!(right["accuracy"].low < 0.7 && right["accuracy"].high == 1.0);
+    let methods = [
+        ("accuracy", Method::Wilson),
+        ("recall", Method::Wilson),
+        ("f1", Method::WilsonDelta),
+        ("matthews", Method::WilsonDelta),
+        ("brier", Method::WilsonDelta),
+        ("average_precision", Method::WilsonDelta),
+        ("roc_auc", Method::WilsonDeLong),
+        ("log_loss", Method::Delta),
+    ];
+    for (name, method) in methods {
+        assert_eq!(first[name].method, method, "{name}");
+    }
+    // Whatever the rows, intervals of classes are the same.
+    let above = evaluate(Task::Classification, &binary(), &analytic).unwrap();
+    assert_eq!(first, above);
+
+    let target: Vec<f64> = (0..40).map(|row| f64::from(row * 7 % 40)).collect();
+    let predicted: Vec<f64> = (0..40).map(|row| f64::from(row * 7 % 40 + row % 3)).collect();
+    let method = |rows: usize, options: &Options, name: &str| {
+        let columns = Columns::new(
+            Column::Floats(&target[..rows]),
+            Column::Floats(&predicted[..rows]),
+        );
+        evaluate(Task::Regression, &columns, options).unwrap()[name].method
+    };
+    for name in ["mae", "rmse", "r2", "smape", "median_absolute_error"] {
+        let by_delta = match name {
+            "median_absolute_error" => Method::OrderStatistics,
+            _ => Method::Delta,
+        };
+        assert_eq!(method(40, &options, name), Method::Bootstrap, "{name}");
+        assert_eq!(method(40, &analytic, name), by_delta, "{name}");
+        // Percentiles of few rows are too narrow.
+        assert_eq!(method(19, &options, name), by_delta, "{name}");
+    }
+}
+
+/// Two classes in turn, or three, predicted right and surely.
+fn right(rows: usize, classes: i64) -> (Vec<i64>, Vec<f64>) {
+    let truth: Vec<i64> = (0..rows as i64).map(|row| row % classes).collect();
+    let columns = if classes == 2 { 1..2 } else { 0..classes };
+    let probability = truth
+        .iter()
+        .flat_map(|class| {
+            columns
+                .clone()
+                .map(move |column| f64::from(u8::from(column == *class)))
+        })
+        .collect();
+    (truth, probability)
+}
+
+#[test]
+fn rows_without_errors_prove_no_perfect_model() {
+    for classes in [2, 3] {
+        let mut before: BTreeMap<String, f64> = BTreeMap::new();
+        for rows in [6, 20, 50, 200, 1000] {
+            let (truth, probability) = right(rows, classes);
+            let columns = Columns {
+                probability: Some(&probability),
+                ..Columns::new(Column::Ints(&truth), Column::Ints(&truth))
+            };
+            let ones = vec![3.0; rows];
+            let weighted = Columns {
+                weights: Some(&ones),
+                ..columns
+            };
+            let metrics = evaluate(Task::Classification, &columns, &Options::default()).unwrap();
+            let same = evaluate(Task::Classification, &weighted, &Options::default()).unwrap();
+            for (name, found) in &metrics {
+                if name == "log_loss" {
+                    // A loss has no far end.
+                    assert_eq!(found.method, Method::NoInterval);
+                    continue;
+                }
+                let width = found.high - found.low;
+                let widest = before.insert(name.clone(), width).unwrap_or(2.0);
+                assert!(width > 0.0 && width < widest, "{name} of {rows}: {found:?}");
+                assert!(
+                    found.low <= found.value && found.value <= found.high && found.high <= 1.0 + 1e-12,
+                    "{name} of {rows}: {found:?}"
+                );
+                // Of as many rows as six, one in four might be wrong.
+                assert!(rows > 6 || width > 0.25, "{name} of {rows}: {found:?}");
+                let other = same[name];
+                if other.is_defined() {
+                    assert!(
+                        (other.low - found.low).abs() < 1e-9,
+                        "{name} of {rows}: {found:?} {other:?}"
+                    );
+                }
+            }
+        }
+        assert!(
+            before.len() > 8 && before.values().all(|width| *width < 0.04),
+            "{before:?}"
+        );
+    }
+}
+
+#[test]
+fn two_rows_pass_no_threshold() {
+    let (truth, probability) = right(2, 2);
+    let columns = Columns {
+        probability: Some(&probability),
+        ..Columns::new(Column::Ints(&truth), Column::Ints(&truth))
+    };
+    let metrics = evaluate(Task::Classification, &columns, &Options::default()).unwrap();
+    for (name, found) in metrics {
+        let is_loss = ["brier", "calibration_error", "log_loss"].contains(&name.as_str());
+        let end = if is_loss { 1.0 - found.high } else { found.low };
+        assert!(end.is_nan() || end < 0.65, "{name} {found:?}");
+    }
+}
+
+#[test]
+fn residuals_that_do_not_differ_have_no_interval() {
+    let values: Vec<f64> = (0..50).map(|row| f64::from(row) * 0.1).collect();
+    for bias in [0.0, 0.1] {
+        for rows in [1, 2, 50] {
+            let predicted: Vec<f64> = values[..rows].iter().map(|value| value + bias).collect();
+            let columns = Columns::new(Column::Floats(&values[..rows]), Column::Floats(&predicted));
+            let metrics = evaluate(Task::Regression, &columns, &Options::default()).unwrap();
+            for name in [
+                "mae",
+                "mse",
+                "rmse",
+                "mean_pinball_loss",
+                "explained_variance",
+                "max_error",
+            ] {
+                assert!(
+                    metrics[name].low.is_nan(),
+                    "{name} of {rows}: {:?}",
+                    metrics[name]
+                );
+            }
+            assert!(bias > 0.0 || metrics["r2"].low.is_nan());
+            let median = metrics["median_absolute_error"];
+            // Of so many rows more than half of all have that error.
+            assert_eq!(median.low.is_nan(), rows < 6, "{median:?}");
+        }
+    }
+    // Two rows that differ know little: Student's t with one degree of freedom.
+    let two = Columns::new(Column::Floats(&[0.0, 0.0]), Column::Floats(&[0.1, 0.3]));
+    let metrics = evaluate(Task::Regression, &two, &Options::default()).unwrap();
+    assert!(metrics["mae"].low == 0.0 && (metrics["mae"].high - (0.2 + 12.706_2 * 0.1)).abs() < 1e-4);
+}
+
+#[test]
+fn texts_that_are_all_right_leave_doubt() {
+    let words = "the cat sat on the mat all day";
+    for (rows, most) in [(3, 0.5), (30, 0.9), (300, 0.99)] {
+        let texts = vec![words; rows];
+        let metrics = evaluate_text(&texts, &texts, &Options::default()).unwrap();
+        for name in ["exact_match", "token_f1", "rouge1", "rougeL", "levenshtein_ratio"] {
+            let found = metrics[name];
+            assert!(
+                found.value == 1.0 && found.high == 1.0 && found.low < most,
+                "{name} {found:?}"
+            );
+            assert!(found.low > most - 0.1, "{name} {found:?}");
+        }
+        for name in ["bleu", "chrf", "length", "flesch"] {
+            assert_eq!(
+                metrics[name].method,
+                Method::NoInterval,
+                "{name} {:?}",
+                metrics[name]
+            );
+        }
+    }
+}
+
+#[test]
+fn comparisons_of_what_never_differs_prove_nothing() {
+    for rows in [2, 30] {
+        let (truth, probability) = right(rows, 2);
+        let columns = Columns {
+            probability: Some(&probability),
+            ..Columns::new(Column::Ints(&truth), Column::Ints(&truth))
+        };
+        let wrong: Vec<i64> = truth.iter().map(|class| 1 - class).collect();
+        let swapped: Vec<f64> = probability.iter().map(|p| 1.0 - p).collect();
+        let all_wrong = Columns {
+            probability: Some(&swapped),
+            ..Columns::new(Column::Ints(&truth), Column::Ints(&wrong))
+        };
+        let options = Options::default();
+        let same = compare(Task::Classification, &columns, &columns, &options).unwrap();
+        for (name, found) in same {
+            assert_eq!((found.difference.value, found.p_value), (0.0, 1.0), "{name}");
+            let is_open = found.difference.low < 0.0 && found.difference.high > 0.0;
+            assert_eq!(is_open, name == "accuracy", "{name} {found:?}");
+        }
+        let opposite = compare(Task::Classification, &columns, &all_wrong, &options).unwrap();
+        for (name, found) in &opposite {
+            // Resamples that all make the same difference tell no chance.
+            let is_known = name == "accuracy" || found.difference.low < found.difference.high;
+            assert!(is_known == found.p_value.is_finite(), "{name} {found:?}");
+            assert!(found.p_value.is_nan() || found.p_value > 0.0, "{name} {found:?}");
+        }
+        let exact = opposite["accuracy"];
+        assert!((exact.p_value * 2_f64.powi(rows as i32 - 1) - 1.0).abs() < 1e-12);
+        assert!(exact.difference.high == 1.0 && exact.difference.low < 1.0);
+
+        let values: Vec<f64> = (0..rows).map(|row| row as f64).collect();
+        let perfect = Columns::new(Column::Floats(&values), Column::Floats(&values));
+        let same = compare(Task::Regression, &perfect, &perfect, &options).unwrap();
+        for (name, found) in same {
+            // The largest error is not resampled, and a resample of two rows may hold one target only.
+            let is_known = name != "max_error" && found.p_value.is_finite();
+            assert!(!is_known || found.p_value == 1.0, "{name} {found:?}");
+            assert!(found.difference.low.is_nan(), "{name} {found:?}");
+        }
+    }
 }
 
 #[test]
@@ -216,39 +424,6 @@ fn a_better_model_is_told_from_a_worse_one() {
     assert!(compare(Task::Classification, &first, &short, &Options::default()).is_err());
 }
 
-/// Labels alone are resampled in groups of rows that are alike; with weights of 1 they are not, and nothing may change.
-#[test]
-fn rows_that_are_alike_have_the_intervals_of_rows() {
-    for rows in [60, 5_000_i64] {
-        let truth: Vec<i64> = (0..rows).map(|i| i * 7 % 3).collect();
-        let said: Vec<i64> = (0..rows)
-            .map(|i| if i % 4 == 0 { i * 5 % 3 } else { i * 7 % 3 })
-            .collect();
-        let columns = Columns::new(Column::Ints(&truth), Column::Ints(&said));
-        let ones = vec![1.0; truth.len()];
-        let weighted = Columns {
-            weights: Some(&ones),
-            ..columns
-        };
-        let [grouped, single] = [columns, weighted]
-            .map(|columns| evaluate(Task::Classification, &columns, &Options::default()).unwrap());
-        assert_eq!(grouped.len(), single.len());
-        for (name, grouped) in &grouped {
-            let single = single[name];
-            assert_eq!(
-                (grouped.value, grouped.method),
-                (single.value, single.method),
-                "{name}"
-            );
-            let ratio = (grouped.high - grouped.low) / (single.high - single.low);
-            assert!(
-                (ratio - 1.0).abs() < 0.15,
-                "{name} of {rows}: {grouped:?} {single:?}"
-            );
-        }
-    }
-}
-
 #[test]
 fn texts_have_metrics_with_intervals() {
     let references = [
@@ -273,12 +448,27 @@ fn texts_have_metrics_with_intervals() {
         "levenshtein_ratio",
     ] {
         let estimate = metrics[name];
-        assert_eq!(estimate.method, Method::Bootstrap, "{name}");
+        let is_share = !matches!(name, "bleu" | "chrf");
+        assert_eq!(
+            estimate.method,
+            if is_share {
+                Method::WilsonDelta
+            } else {
+                Method::Delta
+            },
+            "{name}"
+        );
         assert!(
             estimate.low <= estimate.value && estimate.value <= estimate.high,
             "{name} {estimate:?}"
         );
     }
+    let many = |texts: &[&'static str]| texts.repeat(10);
+    let metrics = evaluate_text(&many(&texts), &many(&references), &Options::default()).unwrap();
+    assert_eq!(
+        (metrics["bleu"].method, metrics["rouge1"].method),
+        (Method::Bootstrap, Method::WilsonDelta)
+    );
     assert!(evaluate_text(&[], &[], &Options::default()).is_err());
     assert!(evaluate_text(&texts, &references[..1], &Options::default()).is_err());
 }

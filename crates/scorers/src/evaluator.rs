@@ -6,7 +6,7 @@ use std::{
 };
 
 use lodeway_domain::{Error, Result};
-use lodeway_metrics::{Columns, Estimate, evaluate, text::evaluate_text};
+use lodeway_metrics::{Columns, Estimate, Method, evaluate, text::evaluate_text};
 use lodeway_tables::{Batch, Digester, Schema};
 
 use crate::{
@@ -22,8 +22,9 @@ use crate::{
 
 /// Evaluates a table batch by batch in bounded memory.
 ///
-/// Up to [`PlanOptions::analytic_above`](crate::PlanOptions::analytic_above) rows are held and resampled; from the next
-/// row on all go into states whose scores spill into a temporary file. The report is the same for batches of any size.
+/// Up to [`PlanOptions::analytic_above`](crate::PlanOptions::analytic_above) rows are held, and resampled for
+/// intervals that need it; from the next row on all go into states whose scores spill into a temporary file.
+/// The report is the same for batches of any size.
 ///
 /// A job that was killed goes on by pushing the rows that it had stored into a fresh evaluator: that is a pass over a
 /// Parquet file, and no row is scored twice.
@@ -153,14 +154,9 @@ impl Evaluator {
                 format!("has {rows} rows, and none can be scored"),
             ));
         }
-        let replicates;
         let (setting, whole, slices) = match self.stream.take() {
-            None => {
-                replicates = self.plan.options.replicates;
-                self.finish_held()?
-            }
+            None => self.finish_held()?,
             Some(mut stream) => {
-                replicates = 0;
                 let rest = self.pending.all();
                 if rest.len() > 0 {
                     stream.add(rest, &self.plan, self.folder.as_deref(), &mut self.row_results)?;
@@ -177,7 +173,8 @@ impl Evaluator {
             }
         });
         let options = &self.plan.options;
-        let is_resampled = setting.task != Task::Ranking;
+        let is_resampled = |estimate: &Estimate| estimate.method == Method::Bootstrap;
+        let is_resampled = whole.metrics.values().any(is_resampled);
         Ok(Report {
             version: REPORT_VERSION,
             task: setting.task,
@@ -193,7 +190,7 @@ impl Evaluator {
             intervals: Intervals {
                 confidence: options.confidence,
                 seed: options.seed,
-                replicates: if is_resampled { replicates } else { 0 },
+                replicates: if is_resampled { options.replicates } else { 0 },
             },
             positive: setting.positive_of(whole.labels.as_slice()),
             comparison: None,
@@ -342,17 +339,17 @@ fn score(setting: &Setting, plan: &Plan, rows: View<'_>, with_curves: bool) -> R
         points: plan.options.points,
     };
     let options = plan.options.kernel(setting.positive.clone());
-    let resampled = resampled(setting, rows, &options).map_err(|error| located(error, plan, rows))?;
+    let metrics = of_held(setting, rows, &options).map_err(|error| located(error, plan, rows))?;
     let mut scored = Scored {
         samples: rows.len() as u64,
         ..Scored::default()
     };
-    if resampled.is_none() || (with_curves && setting.task != Task::Text) {
+    if metrics.is_none() || (with_curves && setting.task != Task::Text) {
         let mut scorer = Scorer::new(setting, &plan.options, rows, bounds, None)?;
         scorer.add(rows).map_err(|error| located(error, plan, rows))?;
         scored = scorer.finish(plan.options.confidence)?;
     }
-    if let Some(metrics) = resampled {
+    if let Some(metrics) = metrics {
         scored.metrics = metrics;
     }
     if !with_curves {
@@ -361,8 +358,9 @@ fn score(setting: &Setting, plan: &Plan, rows: View<'_>, with_curves: bool) -> R
     Ok(scored)
 }
 
-/// Metrics with intervals from resamples; `None` in ranking, whose intervals are analytic.
-fn resampled(
+/// All metrics of rows that are held, by resamples where they are to be; `None` in ranking, which its scorer
+/// does.
+fn of_held(
     setting: &Setting,
     rows: View<'_>,
     options: &lodeway_metrics::Options,

@@ -163,7 +163,10 @@ impl Groups {
                 p_value: f64::NAN,
             };
             let mut test = "random_groups";
-            if let Some(error) = known.and_then(|known| standard_error(known)) {
+            let never_differ = |known: &Vec<f64>| value == 0.0 && known.iter().all(|one| *one == 0.0);
+            if known.is_some_and(never_differ) {
+                comparison.p_value = 1.0;
+            } else if let Some(error) = known.and_then(|known| standard_error(known)) {
                 let freedom = u32::try_from(groups - 1).unwrap_or(u32::MAX);
                 let reach = student_of(confidence, freedom) * error;
                 comparison.difference =
@@ -181,13 +184,13 @@ impl Groups {
     }
 }
 
-/// Of the mean of the differences; none where they do not differ.
+/// Of the mean of the differences; none where they do not differ by more than rounding.
 fn standard_error(differences: &[f64]) -> Option<f64> {
     let groups = differences.len() as f64;
     let mean = differences.iter().sum::<f64>() / groups;
     let squares: f64 = differences.iter().map(|one| (one - mean).powi(2)).sum();
     let error = (squares / (groups * (groups - 1.0))).sqrt();
-    (error.is_finite() && error > 0.0).then_some(error)
+    (error.is_finite() && error > 1e-12 * mean.abs()).then_some(error)
 }
 
 /// Which rows are predicted right; none for labels of kinds that do not compare.

@@ -75,9 +75,11 @@ pub struct PlanOptions {
     pub seed: u64,
     /// Coverage of the intervals, in (0, 1).
     pub confidence: f64,
-    /// Resamples of the bootstrap, which gives the intervals up to [`PlanOptions::analytic_above`] rows.
+    /// Resamples of the bootstrap, which gives intervals of regression and of some metrics of texts from
+    /// `lodeway_metrics::Bootstrap::FEWEST_ROWS` up to [`PlanOptions::analytic_above`] rows, and those of
+    /// comparisons.
     pub replicates: u32,
-    /// Up to so many rows, which stay in memory, intervals are from the bootstrap; above they are analytic.
+    /// Up to so many rows, which stay in memory, there is a bootstrap; above all intervals are analytic.
     pub analytic_above: u64,
     /// The positive one of two classes, as text.
     pub positive: Option<String>,

@@ -68,7 +68,8 @@ pub struct Metric {
     /// The upper end; `null` where there is no interval.
     #[serde(with = "crate::number")]
     pub high: f64,
-    /// `wilson`, `delong`, `delta`, `bootstrap`, `none` or `undefined`.
+    /// `wilson`, `wilson_delta`, `wilson_delong`, `delta`, `order_statistics`, `bootstrap`, `none` or
+    /// `undefined`; see `lodeway_metrics::Method`.
     pub method: String,
     /// Rows, or queries in ranking.
     pub samples: u64,
@@ -136,7 +137,7 @@ pub struct Intervals {
     pub confidence: f64,
     /// Of all that is random.
     pub seed: u64,
-    /// Resamples; 0 if the intervals are analytic.
+    /// Resamples; 0 if all intervals are analytic.
     pub replicates: u32,
 }
 

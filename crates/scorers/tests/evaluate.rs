@@ -552,6 +552,131 @@ fn texts_and_rankings() {
     assert!(error.contains("row 2: query `a` comes again"), "{error}");
 }
 
+/// Whether `clause` holds of these rows, held and streamed.
+fn passes(plan: &Plan, table: &Batch, clause: &str) -> bool {
+    let [held, streamed] = [100_000, 1].map(|analytic_above| {
+        let plan = Plan {
+            options: PlanOptions {
+                analytic_above,
+                ..plan.options.clone()
+            },
+            ..plan.clone()
+        };
+        let thresholds = Thresholds {
+            clauses: vec![clause.parse().unwrap()],
+        };
+        let report = evaluate(&plan, std::slice::from_ref(table)).unwrap();
+        thresholds.judge(&report, None).passed
+    });
+    assert_eq!(held, streamed, "{clause}");
+    held
+}
+
+#[test]
+fn a_few_right_rows_pass_no_threshold_on_an_end() {
+    let sure = |rows: u64| {
+        let class = |row: u64| (row % 2) as i64;
+        batch(vec![
+            ints("y", (0..rows).map(class).collect()),
+            doubles("p", (0..rows).map(|row| class(row) as f64).collect()),
+            texts("q", &vec!["a"; rows as usize]),
+            texts("t", &vec!["all of it is right"; rows as usize]),
+        ])
+    };
+    let classifier = Plan {
+        roles: Roles {
+            probabilities: vec![probability(None, "p")],
+            ..roles("y", "y")
+        },
+        ..Plan::default()
+    };
+    let texts_plan = Plan {
+        roles: Roles {
+            answer: Some("t".to_owned()),
+            expected: Some("t".to_owned()),
+            ..Roles::default()
+        },
+        ..Plan::default()
+    };
+    let ranking = Plan {
+        roles: Roles {
+            query: Some("q".to_owned()),
+            ..roles("y", "p")
+        },
+        ..Plan::default()
+    };
+    for name in [
+        "accuracy",
+        "balanced_accuracy",
+        "f1",
+        "cohen_kappa",
+        "matthews",
+        "roc_auc",
+        "average_precision",
+    ] {
+        let clause = format!("{name}.low>=0.9");
+        assert!(passes(&classifier, &sure(2), &format!("{name}>=1")), "{name}");
+        assert!(!passes(&classifier, &sure(2), &clause), "{name}");
+        assert!(!passes(&classifier, &sure(20), &clause), "{name}");
+        assert!(passes(&classifier, &sure(1000), &clause), "{name}");
+    }
+    for name in ["brier", "calibration_error", "log_loss"] {
+        assert!(
+            !passes(&classifier, &sure(2), &format!("{name}.high<=0.2")),
+            "{name}"
+        );
+    }
+    for name in ["exact_match", "rouge1", "bleu", "chrf"] {
+        assert!(
+            !passes(&texts_plan, &sure(2), &format!("{name}.low>=0.9")),
+            "{name}"
+        );
+    }
+    assert!(!passes(&ranking, &sure(2), "mrr.low>=0.9"));
+    let regression = Plan {
+        task: Some(Task::Regression),
+        roles: roles("y", "y"),
+        ..Plan::default()
+    };
+    for clause in [
+        "mae.high<=0.1",
+        "rmse.high<=0.1",
+        "r2.low>=0.9",
+        "median_absolute_error.high<=0.1",
+    ] {
+        assert!(!passes(&regression, &sure(2), clause), "{clause}");
+    }
+}
+
+#[test]
+fn two_models_without_errors_do_not_differ() {
+    let rows = 3_000_u64;
+    let table = batch(vec![
+        ints("y", (0..rows).map(|row| (row % 3) as i64).collect()),
+        ints("a", (0..rows).map(|row| (row % 3) as i64).collect()),
+        ints("b", (0..rows).map(|row| (row % 3) as i64).collect()),
+    ]);
+    let plan = Plan {
+        roles: roles("y", "a"),
+        ..Plan::default()
+    };
+    for held in [10_000, 100] {
+        let comparator = Comparator::new(&plan, Some("b".to_owned()), Vec::new(), &table.schema());
+        let mut comparator = comparator.unwrap().hold(held);
+        comparator.push(&table).unwrap();
+        for (name, one) in comparator.finish().unwrap() {
+            assert_eq!((one.difference, one.p_value), (0.0, 1.0), "{name}");
+            let method = if name == "accuracy" {
+                "bonett_price"
+            } else {
+                "none"
+            };
+            assert_eq!(one.method, method, "{name}");
+            assert_ne!(one.test, "none", "{name}");
+        }
+    }
+}
+
 #[test]
 fn two_predictions_are_compared_on_the_same_rows() {
     let rows = 0..3_000_u64;

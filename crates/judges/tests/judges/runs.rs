@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use lodeway_domain::{Error, Result};
 use lodeway_judges::{
-    AnswerCache, ChatAnswer, ChatRequest, Digest, FinishReason, Intervals, Judge, JudgeId, Limits,
-    MemoryCache, Models, OutcomeKind, Row, RowResult, Runner, Score, Summary, own,
+    AnswerCache, ChatAnswer, ChatRequest, Digest, FinishReason, Judge, JudgeId, Limits, MemoryCache, Models,
+    OutcomeKind, Row, RowResult, Runner, Score, Summary, own,
 };
 use serde_json::json;
 
@@ -295,7 +295,7 @@ async fn failures_are_counted_and_never_part_of_the_mean() {
     let judge = runner.judges()[0];
     let mut summary = Summary::new(judge.id().clone(), judge.kind());
     results.iter().for_each(|result| summary.push(result));
-    let report = summary.finish(&Intervals::default()).unwrap();
+    let report = summary.finish(0.95).unwrap();
     let counts: Vec<u64> = OutcomeKind::ALL
         .iter()
         .map(|kind| report.outcomes[kind])
@@ -305,7 +305,7 @@ async fn failures_are_counted_and_never_part_of_the_mean() {
     let mean = report.mean.clone().unwrap();
     assert_eq!(
         (mean.value, mean.samples, mean.method.as_str()),
-        (2.0, 30, "bootstrap")
+        (2.0, 30, "wilson_delta")
     );
     assert!(mean.low.unwrap() < 2.0 && mean.high.unwrap() > 2.0);
     let json = serde_json::to_string(&report).unwrap();
@@ -319,7 +319,7 @@ async fn failures_are_counted_and_never_part_of_the_mean() {
     );
 
     let nothing = Summary::new(judge.id().clone(), judge.kind())
-        .finish(&Intervals::default())
+        .finish(0.95)
         .unwrap();
     assert_eq!((nothing.mean, nothing.coverage), (None, None));
 }
@@ -335,7 +335,7 @@ async fn shares_have_wilsons_interval() {
     let judge = runner.judges()[0];
     let mut summary = Summary::new(judge.id().clone(), judge.kind());
     results.iter().for_each(|result| summary.push(result));
-    let mean = summary.finish(&Intervals::default()).unwrap().mean.unwrap();
+    let mean = summary.finish(0.95).unwrap().mean.unwrap();
     assert_eq!((mean.value, mean.method.as_str()), (0.25, "wilson"));
     // 5 of 20: Wilson's interval by hand, (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n) with z = 1.959964.
     assert!(
@@ -401,7 +401,7 @@ fn categories_have_shares_and_a_mean_where_all_have_weights() {
         name: name.to_owned(),
         weight,
     };
-    let report = |weight: Option<f64>, intervals: &Intervals| {
+    let report = |weight: Option<f64>, confidence: f64| {
         let id = JudgeId::new("tone", 1).unwrap();
         let categories = vec![
             category("warm", Some(1.0)),
@@ -430,39 +430,74 @@ fn categories_have_shares_and_a_mean_where_all_have_weights() {
                 totals: Totals::default(),
             });
         }
-        summary.finish(intervals)
+        summary.finish(confidence)
     };
-    let weighted = report(Some(0.0), &Intervals::default()).unwrap();
+    let weighted = report(Some(0.0), 0.95).unwrap();
     assert_eq!(weighted.categories["warm"].value, 0.75);
     assert_eq!(
         (weighted.categories["none"].value, weighted.categories["none"].low),
         (0.0, Some(0.0))
     );
-    let drawn = weighted.mean.unwrap();
-    assert_eq!(drawn.value, 0.75);
+    let mean = weighted.mean.unwrap();
+    assert_eq!((mean.value, mean.method.as_str()), (0.75, "wilson_delta"));
+    // Weights of 0 and 1 make it the share of `warm`, 30 of 40.
+    let warm = &weighted.categories["warm"];
+    for (end, other) in [(mean.low, warm.low), (mean.high, warm.high)] {
+        assert!((end.unwrap() - other.unwrap()).abs() < 1e-9, "{mean:?} {warm:?}");
+    }
 
-    let always_normal = Intervals {
-        normal_from: 0,
-        ..Intervals::default()
-    };
-    let normal = report(Some(0.0), &always_normal).unwrap().mean.unwrap();
-    assert_eq!(normal.method, "delta");
-    let half = |mean: &lodeway_judges::Mean| (mean.high.unwrap() - mean.low.unwrap()) / 2.0;
-    // √(0.75 · 0.25 / 39) · 1.959964
-    assert!((half(&normal) - 0.135_90).abs() < 1e-4, "{normal:?}");
-    assert!((half(&normal) - half(&drawn)).abs() < 0.02, "{drawn:?}");
-
-    let unweighted = report(None, &Intervals::default()).unwrap();
+    let unweighted = report(None, 0.95).unwrap();
     assert_eq!(
         (unweighted.mean, unweighted.categories["cold"].value),
         (None, 0.25)
     );
     for confidence in [0.0, 1.0, f64::NAN] {
-        let wrong = Intervals {
-            confidence,
-            ..Intervals::default()
+        assert!(report(None, confidence).is_err());
+    }
+}
+
+/// Three perfect scores do not prove that the next will be.
+#[test]
+fn equal_scores_leave_doubt() {
+    use lodeway_judges::{Judgement, Outcome, RowResult, ScoreKind, Totals};
+    let kinds = [
+        ScoreKind::Boolean,
+        ScoreKind::Scale { min: 1, max: 5 },
+        ScoreKind::Number { min: 0.0, max: 1.0 },
+    ];
+    for kind in kinds {
+        let id = JudgeId::new("tone", 1).unwrap();
+        let most = if matches!(kind, ScoreKind::Scale { .. }) {
+            5.0
+        } else {
+            1.0
         };
-        assert!(report(None, &wrong).is_err());
+        let mut before = 0.0;
+        for rows in [3, 30, 300] {
+            let mut summary = Summary::new(id.clone(), kind.clone());
+            for row in 0..rows {
+                let judgement = Judgement {
+                    score: Score::Number(most),
+                    value: Some(most),
+                    reason: String::new(),
+                    findings: Vec::new(),
+                };
+                summary.push(&RowResult {
+                    row: row.to_string(),
+                    judge: id.clone(),
+                    outcome: Outcome::Scored(judgement),
+                    spread: None,
+                    repeats: Vec::new(),
+                    totals: Totals::default(),
+                });
+            }
+            let mean = summary.finish(0.95).unwrap().mean.unwrap();
+            let low = mean.low.unwrap();
+            assert!(mean.value == most && mean.high == Some(most), "{mean:?}");
+            assert!(before < low && low < most, "{mean:?}");
+            assert!(rows > 3 || low < 0.8 * most, "{mean:?}");
+            before = low;
+        }
     }
 }
 

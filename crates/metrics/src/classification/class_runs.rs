@@ -72,9 +72,11 @@ impl GroupWeights {
         sizes.into_iter().map(Sum::value).collect()
     }
 
-    /// The areas; `runs` gives each class's rows in descending order of the class's probability.
+    /// The areas of so many rows; `runs` gives each class's rows in descending order of the class's
+    /// probability.
     pub(super) fn auc<I>(
         &self,
+        rows: u64,
         has_weights: bool,
         z: f64,
         mut runs: impl FnMut(usize) -> I,
@@ -98,7 +100,9 @@ impl GroupWeights {
             areas.add(class, found.area, &found.pair_areas);
         }
         let variance = |which: usize| parts.iter().map(|part| part[which].powi(2)).sum();
-        Ok(areas.finish(has_weights, [0, 1, 2, 3].map(variance), z))
+        // The mean weight of a row: of so many, what a few more would change is not worth their squares.
+        let row_weight = areas.total() / rows as f64;
+        Ok(areas.finish(has_weights, [0, 1, 2, 3].map(variance), row_weight, z))
     }
 }
 

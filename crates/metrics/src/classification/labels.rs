@@ -8,9 +8,9 @@ use lodeway_domain::{Error, Result};
 
 use super::{
     Confusion,
-    margins::{Margins, Over, Part},
+    margins::{Over, Part},
 };
-use crate::{Estimate, Label, Method, estimate::wilson};
+use crate::{Estimate, Label, estimate::wilson};
 
 /// Over which classes precision, recall and F are taken.
 ///
@@ -136,77 +136,5 @@ impl Confusion {
         };
         let weight = class.and_then(|class| column.get(class)).copied().unwrap_or(0.0);
         wilson(value, self.effective_rows() * weight / margins.total, z)
-    }
-
-    /// A smooth metric of the margins with the interval of the delta method.
-    ///
-    /// The variance is that of the metric's linear part over the cells of the matrix (Agresti, "Categorical Data
-    /// Analysis", 16.1), with slopes by central differences: exact to six digits, and one way for every metric. Above
-    /// [`DELTA_CLASSES`] classes there is no interval.
-    pub(crate) fn delta(&self, metric: impl Fn(&Margins) -> f64, range: (f64, f64), z: f64) -> Estimate {
-        let value = metric(self.margins());
-        if self.labels().len() > DELTA_CLASSES || value.is_nan() {
-            return Estimate::point(value);
-        }
-        let mut margins = self.margins().clone();
-        let step = 1e-5 * margins.total;
-        let slopes: Vec<[f64; 3]> = (0..self.labels().len())
-            .map(|class| {
-                [0, 1, 2].map(|column| {
-                    let mut moved = |by: f64| {
-                        let cell = margins.column_mut(column);
-                        let before = cell[class];
-                        cell[class] = before + by;
-                        let moved = metric(&margins);
-                        margins.column_mut(column)[class] = before;
-                        moved
-                    };
-                    // One-sided at an empty class: a negative count means nothing.
-                    if self.margins().column(column)[class] > step {
-                        (moved(step) - moved(-step)) / (2.0 * step)
-                    } else {
-                        (moved(step) - value) / step
-                    }
-                })
-            })
-            .collect();
-        let slope_total = {
-            let mut more = self.margins().clone();
-            more.total += step;
-            let mut less = self.margins().clone();
-            less.total -= step;
-            (metric(&more) - metric(&less)) / (2.0 * step)
-        };
-        let (mut first, mut second) = (0.0, 0.0);
-        for &(truth, predicted, weight) in self.cells() {
-            let hit = if truth == predicted { slopes[truth][0] } else { 0.0 };
-            let slope = (hit + slopes[truth][1] + slopes[predicted][2] + slope_total) * margins.total;
-            let share = weight / margins.total;
-            first += share * slope;
-            second += share * slope * slope;
-        }
-        let error = ((second - first * first).max(0.0) / self.effective_rows()).sqrt();
-        Estimate::around(value, error, z, range, Method::Delta)
-    }
-}
-
-/// The most classes for which the delta method is tried; its cost grows with their square.
-const DELTA_CLASSES: usize = 512;
-
-impl Margins {
-    fn column(&self, column: usize) -> &[f64] {
-        match column {
-            0 => &self.hits,
-            1 => &self.truth,
-            _ => &self.predicted,
-        }
-    }
-
-    fn column_mut(&mut self, column: usize) -> &mut [f64] {
-        match column {
-            0 => &mut self.hits,
-            1 => &mut self.truth,
-            _ => &mut self.predicted,
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Metrics that need only the margins and the diagonal of a confusion matrix, which is all metrics of labels.
 //!
-//! They are plain functions of sums of weights, so that a matrix, a resample of it and a disturbed copy (for the delta
-//! method) share them.
+//! They are plain functions of sums of weights, so that a matrix, a resample of it and a smoothed copy (for
+//! intervals) share them.
 
 use crate::Sum;
 
@@ -34,7 +34,7 @@ pub(crate) enum Part {
 
 impl Part {
     /// For one class. 0 where it is not defined, as scikit-learn's `zero_division="warn"`.
-    fn of(self, hits: f64, truth: f64, predicted: f64) -> f64 {
+    pub(super) fn of(self, hits: f64, truth: f64, predicted: f64) -> f64 {
         match self {
             Self::Precision => ratio(hits, predicted),
             Self::Recall => ratio(hits, truth),
@@ -43,6 +43,33 @@ impl Part {
                 let square = beta * beta;
                 ratio((1.0 + square) * hits, square * truth + predicted)
             }
+        }
+    }
+}
+
+/// A metric of labels that has slopes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum LabelMetric {
+    BalancedAccuracy,
+    CohenKappa,
+    Matthews,
+    Part(Part, Over),
+}
+
+impl LabelMetric {
+    pub(crate) fn of(self, margins: &Margins) -> f64 {
+        match self {
+            Self::BalancedAccuracy => margins.balanced_accuracy(),
+            Self::CohenKappa => margins.cohen_kappa(),
+            Self::Matthews => margins.matthews(),
+            Self::Part(part, over) => margins.part(part, over),
+        }
+    }
+
+    pub(crate) fn range(self) -> (f64, f64) {
+        match self {
+            Self::CohenKappa | Self::Matthews => (-1.0, 1.0),
+            Self::BalancedAccuracy | Self::Part(..) => (0.0, 1.0),
         }
     }
 }

@@ -5,6 +5,7 @@ use lodeway_domain::{Error, Result};
 use super::{Probabilities, ProbabilityShape, class_runs::GroupWeights};
 use crate::{
     ClassRow, Estimate, Method, ScoreSink, Sum,
+    bounded::{END_ROWS, Smoothed},
     bytes::{Reader, Writer},
     check,
 };
@@ -192,8 +193,9 @@ impl ClassScores {
         self.truth.is_empty()
     }
 
-    /// The areas of the rows held, with intervals by the delta method, `z` standard errors to each side: each row's share in
-    /// all areas is added up before its square is, so that areas over the same rows may depend on each other.
+    /// The areas of the rows held, with intervals by Wilson's formula from the variances of the delta method:
+    /// each row's share in all areas is added up before its square is, so that areas over the same rows may
+    /// depend on each other.
     pub fn auc(&self, z: f64) -> MulticlassAuc {
         let weight = |row: usize| self.weights.get(row).copied().unwrap_or(1.0);
         let mut sizes = vec![Sum::default(); self.classes];
@@ -214,7 +216,14 @@ impl ClassScores {
             parts.map(|(row, part)| (part * weight(row)).powi(2)).sum()
         };
         let variances = walks.influence.each_ref().map(variance);
-        walks.areas.finish(!self.weights.is_empty(), variances, z)
+        let (mut all, mut squares) = (0.0, 0.0);
+        for row in 0..self.len() {
+            all += weight(row);
+            squares += weight(row) * weight(row);
+        }
+        walks
+            .areas
+            .finish(!self.weights.is_empty(), variances, squares / all, z)
     }
 
     /// The areas of rows that all went to a sink; `runs` gives each class's rows, merged by
@@ -229,7 +238,7 @@ impl ClassScores {
         if !self.is_empty() {
             return Err(Error::invalid("state", "holds rows that were not spilled"));
         }
-        self.groups.auc(self.spilled_weights, z, runs)
+        self.groups.auc(self.spilled, self.spilled_weights, z, runs)
     }
 
     /// Rows with weight in descending order of a class's probability.
@@ -317,6 +326,9 @@ pub(super) struct Areas {
     present: f64,
     ovr: Vec<f64>,
     ovo: [f64; 2],
+    /// Of both averages over pairs, what all rows of each class together would take in the worst order, and
+    /// would add in the best one.
+    ovo_ends: [Vec<[f64; 2]>; 2],
 }
 
 impl Areas {
@@ -327,6 +339,7 @@ impl Areas {
             present: sizes.iter().filter(|&&size| size > 0.0).count() as f64,
             ovr: Vec::with_capacity(sizes.len()),
             ovo: [0.0; 2],
+            ovo_ends: [(); 2].map(|()| vec![[0.0; 2]; sizes.len()]),
         }
     }
 
@@ -356,15 +369,61 @@ impl Areas {
         self.ovr.push(area);
         for (other, area) in pair_areas.iter().enumerate() {
             if other != class && self.sizes[other] > 0.0 {
-                let share = self.pair(class, other);
-                self.ovo[0] += share[0] * area;
-                self.ovo[1] += share[1] * area;
+                let shares = self.pair(class, other);
+                for ((sum, ends), share) in self.ovo.iter_mut().zip(&mut self.ovo_ends).zip(shares) {
+                    *sum += share * area;
+                    for class in [class, other] {
+                        ends[class][0] -= share * area;
+                        ends[class][1] += share * (1.0 - area);
+                    }
+                }
             }
         }
     }
 
-    /// The averages; variances in the order of the fields of [`MulticlassAuc`].
-    pub(super) fn finish(self, has_weights: bool, variances: [f64; 4], z: f64) -> MulticlassAuc {
+    /// The same as [`Areas::ovo_ends`] of an average over classes against the rest, in which each has a
+    /// share.
+    fn ovr_ends(&self, share: impl Fn(usize) -> f64) -> Vec<[f64; 2]> {
+        let mut ends = vec![[0.0; 2]; self.sizes.len()];
+        for (class, area) in self.ovr.iter().enumerate().filter(|(_, area)| !area.is_nan()) {
+            let rest = self.total - self.sizes[class];
+            for (other, ends) in ends.iter_mut().enumerate() {
+                let part = if other == class {
+                    share(class)
+                } else {
+                    share(class) * self.sizes[other] / rest
+                };
+                ends[0] -= part * area;
+                ends[1] += part * (1.0 - area);
+            }
+        }
+        ends
+    }
+
+    /// An average of areas and its variance, of a sample with rows of `row_weight` more at the ends of the
+    /// order of each class; see [`bounded`](crate::bounded).
+    fn smoothed(&self, value: f64, variance: f64, ends: &[[f64; 2]], row_weight: f64) -> Smoothed {
+        let mut smoothed = Smoothed { value, variance };
+        for (ends, size) in ends.iter().zip(&self.sizes).filter(|(_, size)| **size > 0.0) {
+            let rows = size / row_weight;
+            let added = END_ROWS * rows / (rows + 2.0 * END_ROWS);
+            for end in ends.map(|end| end / rows) {
+                smoothed.value += added * end;
+                smoothed.variance += added * end * end;
+            }
+        }
+        smoothed
+    }
+
+    /// The averages; variances in the order of the fields of [`MulticlassAuc`], `row_weight` is the weight of
+    /// a row.
+    pub(super) fn finish(
+        self,
+        has_weights: bool,
+        variances: [f64; 4],
+        row_weight: f64,
+        z: f64,
+    ) -> MulticlassAuc {
         let macro_ovr: Sum = self.ovr.iter().copied().collect();
         let macro_ovr = if self.ovr.iter().any(|area| area.is_nan()) {
             f64::NAN
@@ -388,15 +447,22 @@ impl Areas {
         } else {
             weighted.value() / self.total
         };
-        let estimate = |value: f64, variance: f64| {
-            Estimate::around(value, variance.sqrt(), z, (0.0, 1.0), Method::Delta)
+        let estimate = |value: f64, variance: f64, ends: &[[f64; 2]]| {
+            let smoothed = self.smoothed(value, variance, ends, row_weight);
+            smoothed.estimate(value, z, (0.0, 1.0), Method::WilsonDelta)
         };
         let [of_ovr, of_weighted, of_ovo, of_ovo_weighted] = variances;
+        let classes = self.sizes.len() as f64;
+        let [ovo_ends, ovo_weighted_ends] = &self.ovo_ends;
         MulticlassAuc {
-            ovr: estimate(macro_ovr, of_ovr),
-            ovr_weighted: estimate(weighted, of_weighted),
-            ovo: estimate(ovo, of_ovo),
-            ovo_weighted: estimate(ovo_weighted, of_ovo_weighted),
+            ovr: estimate(macro_ovr, of_ovr, &self.ovr_ends(|_| 1.0 / classes)),
+            ovr_weighted: estimate(
+                weighted,
+                of_weighted,
+                &self.ovr_ends(|class| self.sizes[class] / self.total),
+            ),
+            ovo: estimate(ovo, of_ovo, ovo_ends),
+            ovo_weighted: estimate(ovo_weighted, of_ovo_weighted, ovo_weighted_ends),
         }
     }
 }

@@ -4,7 +4,7 @@ use lodeway_domain::{Error, Result};
 
 mod binary;
 
-use super::calibration::Gaps;
+use super::calibration::{GapBin, calibration_interval};
 use crate::{
     Estimate, Sum,
     bytes::{Reader, Writer},
@@ -274,19 +274,23 @@ impl ProbabilityState {
     }
 
     pub(crate) fn brier_estimate(&self, z: f64) -> Estimate {
-        self.brier.estimate(z, (0.0, 2.0))
+        let most = if self.shape.classes == 2 { 1.0 } else { 2.0 };
+        self.brier.estimate_in_range(z, (0.0, most))
     }
 
     pub(crate) fn calibration_error_estimate(&self, z: f64) -> Estimate {
         let (weight, rows) = (self.gap.weight(), self.gap.effective_rows());
-        let gap = |bin: &Bin| (bin.observed - bin.predicted).value() / weight;
-        let gaps: Vec<f64> = self.confidence.iter().map(gap).collect();
-        let error = |(square, gap): (&Sum, &f64)| {
-            let variance = square.value() / (weight * weight) - gap * gap / rows;
-            variance.max(0.0).sqrt()
-        };
-        let errors = self.squares.iter().zip(&gaps).map(error).collect();
-        Gaps::new(gaps, errors, rows).estimate(self.calibration_error(), z)
+        let bins = self.confidence.iter().zip(&self.squares);
+        let bins = bins.filter(|(bin, _)| bin.weight.value() > 0.0);
+        let bins: Vec<GapBin> = bins
+            .map(|(bin, square)| GapBin {
+                rows: rows * bin.weight.value() / weight,
+                confidence: bin.predicted.value() / bin.weight.value(),
+                gap: (bin.observed - bin.predicted).value() / weight,
+                square: square.value() / (weight * weight),
+            })
+            .collect();
+        calibration_interval(self.calibration_error(), &bins, rows, z)
     }
 
     pub(crate) fn top_k_estimate(&self, k: usize, z: f64) -> Estimate {

@@ -2,7 +2,10 @@
 
 use lodeway_domain::{Error, Result};
 
-use crate::{Estimate, Method, ScoredRow, Sum};
+use crate::{
+    Estimate, Method, ScoredRow, Sum,
+    bounded::{END_ROWS, Smoothed},
+};
 
 /// Rows of one score: sums of weights and of their squares, per class.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -141,6 +144,7 @@ impl Ranking {
         self.close();
         let (positives, negatives) = (self.positives.value(), self.negatives.value());
         let wrong = (self.inversions / (self.positives * self.negatives)).value();
+        let (roc_auc_variance, smoothed_area) = self.area_variance(wrong);
         let average_precision = if positives > 0.0 {
             (self.precision / self.positives).value().max(0.0)
         } else {
@@ -155,28 +159,36 @@ impl Ranking {
                 f64::NAN
             },
             average_precision,
-            roc_auc_variance: self.area_variance(wrong),
-            average_precision_variance: self.slopes.variance(
+            roc_auc_variance,
+            smoothed_area,
+            smoothed_precision: self.slopes.smoothed(
                 average_precision,
-                positives,
-                self.positives_squared,
-                self.negatives_squared,
+                [positives, negatives],
+                [self.positives_squared, self.negatives_squared],
             ),
             effective_positives: positives * positives / self.positives_squared,
         }
     }
 
-    /// DeLong's variance, from the distance of each row's placement to their mean.
-    fn area_variance(&self, wrong: f64) -> f64 {
+    /// DeLong's variance, from the distance of each row's placement to their mean; and the area with its
+    /// variance of a sample with rows more of each class that are right against all of the other one, and
+    /// against none.
+    fn area_variance(&self, wrong: f64) -> (f64, Smoothed) {
         let (positives, negatives) = (self.positives.value(), self.negatives.value());
         let side = |placements: &Placements, mean: f64, own: f64, other: f64, squared: f64| {
             let effective = own * own / squared;
-            let spread = placements.spread(other, mean, squared) / (own * own);
-            if effective > 1.0 {
-                spread * effective / (effective - 1.0)
+            let spread = placements.spread(other, mean, squared) / squared;
+            let smoothed = Smoothed::of_mean(mean, spread, effective, (0.0, 1.0));
+            let more = if effective > 1.0 {
+                effective / (effective - 1.0)
             } else {
                 f64::NAN
-            }
+            };
+            (
+                spread / effective * more,
+                smoothed.value - mean,
+                smoothed.variance * more,
+            )
         };
         // Negatives above a positive row are wrong, positives above a negative row are right.
         let of_positives = side(
@@ -193,7 +205,13 @@ impl Ranking {
             positives,
             self.negatives_squared,
         );
-        of_positives + of_negatives
+        let (by_positives, moved_wrong, smoothed_positives) = of_positives;
+        let (by_negatives, moved_right, smoothed_negatives) = of_negatives;
+        let smoothed = Smoothed {
+            value: 1.0 - wrong - moved_wrong + moved_right,
+            variance: smoothed_positives + smoothed_negatives,
+        };
+        (by_positives + by_negatives, smoothed)
     }
 }
 
@@ -213,12 +231,37 @@ impl PrecisionSlopes {
         self.above[1] += squared * self.by_negative * self.by_negative;
     }
 
-    fn variance(&self, value: f64, positives: f64, positives_squared: f64, negatives_squared: f64) -> f64 {
+    /// Average precision and the variance of its linear part, of a sample with rows more of each class above
+    /// and below all others. `weights` and `squares` are the sums of weights and of their squares, positive
+    /// rows first.
+    fn smoothed(&self, value: f64, weights: [f64; 2], squares: [f64; 2]) -> Smoothed {
+        let ([positives, negatives], [positives_squared, negatives_squared]) = (weights, squares);
+        let rows = [
+            positives * positives / positives_squared,
+            negatives * negatives / negatives_squared,
+        ];
+        let [with_positives, with_negatives] = rows.map(|rows| rows / (rows + 2.0 * END_ROWS));
+
+        // What a positive row adds: its own precision and what it does to that of the rows below.
         let shift = self.by_positive - value;
         let own = self.own[1] + 2.0 * shift * self.own[0] + shift * shift * positives_squared;
+        let mean = self.own[0] / positives_squared + shift;
+        let [first, last] = [1.0 + shift, positives / (positives + negatives) - value];
+        let own = own.max(0.0) / positives_squared + END_ROWS * (first * first + last * last) / rows[0];
+        let by_positives = END_ROWS * (first + last - 2.0 * mean) / rows[0];
+
+        // What a negative row takes: from the precision of the rows below.
         let total = self.by_negative;
         let above = self.above[1] - 2.0 * total * self.above[0] + total * total * negatives_squared;
-        (own.max(0.0) + above.max(0.0)) / (positives * positives)
+        let mean = total - self.above[0] / negatives_squared;
+        let above = above.max(0.0) / negatives_squared + END_ROWS * total * total / rows[1];
+        let by_negatives = END_ROWS * (total - 2.0 * mean) / rows[1];
+
+        let odds = negatives / positives;
+        Smoothed {
+            value: value + with_positives * by_positives - odds * with_negatives * by_negatives,
+            variance: with_positives * own / rows[0] + with_negatives * above * odds * odds / rows[1],
+        }
     }
 }
 
@@ -242,29 +285,29 @@ pub struct Ranked {
     /// under Two or More Correlated Receiver Operating Characteristic Curves", <https://doi.org/10.2307/2531595>; rows
     /// with weights by their squares.
     pub roc_auc_variance: f64,
-    /// The variance of `average_precision`'s linear part; NaN without positive rows.
-    pub average_precision_variance: f64,
     /// (Σw)² / Σw² of the positive rows.
     pub effective_positives: f64,
+    smoothed_area: Smoothed,
+    smoothed_precision: Smoothed,
 }
 
 impl Ranked {
-    /// ROC AUC with DeLong's interval, `z` standard errors to each side.
+    /// ROC AUC with Wilson's interval for as many rows as DeLong's variance is worth, about the rows of the
+    /// rarer class where all are in order; none with fewer than two rows of a class.
+    ///
+    /// DeLong's own interval has no width there, and holds the truth in less than half of small samples of a
+    /// good model; see Newcombe 2006, "Confidence intervals for an effect size measure based on the
+    /// Mann-Whitney statistic. Part 2: asymptotic methods and evaluation",
+    /// <https://doi.org/10.1002/sim.2324>.
     pub fn roc_auc_estimate(&self, z: f64) -> Estimate {
-        let error = self.roc_auc_variance.sqrt();
-        Estimate::around(self.roc_auc, error, z, (0.0, 1.0), Method::DeLong)
+        self.smoothed_area
+            .estimate(self.roc_auc, z, (0.0, 1.0), Method::WilsonDeLong)
     }
 
-    /// Average precision with the interval of the delta method on the logit scale, which stays in [0, 1].
+    /// Average precision with Wilson's interval for as many rows as the variance of its linear part is worth;
+    /// none where a class has no rows.
     pub fn average_precision_estimate(&self, z: f64) -> Estimate {
-        let value = self.average_precision;
-        let error = self.average_precision_variance.sqrt();
-        if !(value > 0.0 && value < 1.0) {
-            return Estimate::around(value, error, z, (0.0, 1.0), Method::Delta);
-        }
-        let logit = (value / (1.0 - value)).ln();
-        let half = z * error / (value * (1.0 - value));
-        let expit = |x: f64| 1.0 / (1.0 + (-x).exp());
-        Estimate::between(value, expit(logit - half), expit(logit + half), Method::Delta)
+        self.smoothed_precision
+            .estimate(self.average_precision, z, (0.0, 1.0), Method::WilsonDelta)
     }
 }

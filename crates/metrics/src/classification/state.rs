@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lodeway_domain::{Error, Result};
 
 use super::{
-    Average, ClassScores, ClassificationSpec, ConfusionState, Margins, MulticlassAuc, Over, Part,
+    Average, ClassScores, ClassificationSpec, ConfusionState, LabelMetric, MulticlassAuc, Over, Part,
     ProbabilityState, Ranked, Scores, default_positive,
     part::{Order, ProbabilityPart, most_probable},
 };
@@ -198,10 +198,9 @@ impl ClassificationState {
             metrics.insert(name.to_owned(), estimate);
         };
         put("accuracy", confusion.share(confusion.accuracy(), z));
-        for (name, metric, range) in MARGIN_METRICS {
-            put(name, confusion.delta(metric, *range, z));
+        for (name, metric) in MARGIN_METRICS {
+            put(name, confusion.estimate(*metric, z));
         }
-        let unit = (0.0, 1.0);
         if let Some(positive) = self.positive(confusion.labels()) {
             let over = confusion.over(&Average::Binary(positive))?;
             let Over::One(class) = over else {
@@ -211,7 +210,7 @@ impl ClassificationState {
             put("recall", confusion.share_of_class(Part::Recall, class, z));
             for (part, name) in parts(&self.spec.betas) {
                 if let Part::FBeta(_) = part {
-                    put(&name, confusion.delta(|m| m.part(part, over), unit, z));
+                    put(&name, confusion.estimate(LabelMetric::Part(part, over), z));
                 }
             }
         } else {
@@ -219,7 +218,7 @@ impl ClassificationState {
                 for (over, over_name) in AVERAGES {
                     let estimate = match over {
                         Over::Micro => confusion.share(confusion.accuracy(), z),
-                        _ => confusion.delta(|m| m.part(part, *over), unit, z),
+                        _ => confusion.estimate(LabelMetric::Part(part, *over), z),
                     };
                     put(&format!("{part_name}_{over_name}"), estimate);
                     if *over == self.spec.average.over() {
@@ -296,12 +295,11 @@ impl ClassificationState {
     }
 }
 
-/// The metrics of all classes together: name, function, range.
-type MarginMetric = (&'static str, fn(&Margins) -> f64, (f64, f64));
-pub(crate) const MARGIN_METRICS: &[MarginMetric] = &[
-    ("balanced_accuracy", Margins::balanced_accuracy, (0.0, 1.0)),
-    ("cohen_kappa", Margins::cohen_kappa, (-1.0, 1.0)),
-    ("matthews", Margins::matthews, (-1.0, 1.0)),
+/// The metrics of all classes together, by their names.
+pub(crate) const MARGIN_METRICS: &[(&str, LabelMetric)] = &[
+    ("balanced_accuracy", LabelMetric::BalancedAccuracy),
+    ("cohen_kappa", LabelMetric::CohenKappa),
+    ("matthews", LabelMetric::Matthews),
 ];
 /// The metrics of single classes, with those of further betas, by their names.
 pub(crate) fn parts(betas: &[f64]) -> Vec<(Part, String)> {

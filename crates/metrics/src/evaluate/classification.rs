@@ -1,45 +1,63 @@
-//! Classification: the state for values and analytic intervals, resamples below the bound.
+//! Classification: the state for values and intervals, and the rows of comparisons to resample.
 
 mod areas;
 mod losses;
 mod rows;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use lodeway_domain::{Error, Result};
 
 use self::rows::Rows;
 use super::{Columns, Options, Prepared, Resample};
 use crate::{
-    Classes, ClassificationBatch, ClassificationSpec, ClassificationState, Column, Label, ProbabilityClasses,
-    check, default_positive,
+    Classes, ClassificationBatch, ClassificationSpec, ClassificationState, Column, Estimate, Label,
+    ProbabilityClasses, check, default_positive,
 };
 
-/// Values and analytic intervals, and the rows to resample if `is_resampled`.
-pub(super) fn evaluate(columns: &Columns<'_>, options: &Options, is_resampled: bool) -> Result<Prepared> {
+/// Values with their intervals.
+pub(super) fn evaluate(columns: &Columns<'_>, options: &Options) -> Result<BTreeMap<String, Estimate>> {
+    with_batch(columns, |batch| {
+        state_of(columns, batch, options)?.finish(options.confidence, None)
+    })
+}
+
+/// The same, and the rows to resample.
+pub(super) fn prepare(columns: &Columns<'_>, options: &Options) -> Result<Prepared> {
+    with_batch(columns, |batch| {
+        let state = state_of(columns, batch, options)?;
+        let metrics = state.finish(options.confidence, None)?;
+        let rows: Box<dyn Resample> = Box::new(Rows::new(&state, batch, options)?);
+        Ok((metrics, rows))
+    })
+}
+
+fn with_batch<T>(columns: &Columns<'_>, use_it: impl FnOnce(&ClassificationBatch<'_>) -> T) -> T {
     let (target, prediction) = numbers_for_bools(columns);
-    let batch = ClassificationBatch {
+    use_it(&ClassificationBatch {
         target: column(&target),
         prediction: prediction.as_ref().map(column),
         probability: columns.probability,
         weights: columns.weights,
-    };
+    })
+}
+
+fn state_of(
+    columns: &Columns<'_>,
+    batch: &ClassificationBatch<'_>,
+    options: &Options,
+) -> Result<ClassificationState> {
     let mut state = ClassificationState::new(ClassificationSpec {
         positive: options.positive.clone(),
-        probabilities: probability_classes(columns, &batch, options)?,
+        probabilities: probability_classes(columns, batch, options)?,
         bins: options.bins,
         top_k: options.top_k,
         average: options.average,
         betas: options.betas.clone(),
         max_rows: batch.target.len(),
     })?;
-    state.update(&batch)?;
-    let metrics = state.finish(options.confidence, None)?;
-    if !is_resampled {
-        return Ok((metrics, None));
-    }
-    let rows: Box<dyn Resample> = Box::new(Rows::new(&state, &batch, options)?);
-    Ok((metrics, Some(rows)))
+    state.update(batch)?;
+    Ok(state)
 }
 
 /// A column that may have been made here.

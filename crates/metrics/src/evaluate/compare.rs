@@ -16,8 +16,9 @@ pub struct Comparison {
     pub second: f64,
     /// First minus second; whether more is better depends on the metric.
     pub difference: Estimate,
-    /// Two-sided, for "no difference"; NaN where there is no interval either. McNemar's exact test for the accuracy of rows
-    /// without weights, else from the resamples.
+    /// Two-sided, for "no difference": McNemar's exact test for the accuracy of rows without weights, else
+    /// from the resamples, of which n tell no p-value below 2 / (n + 1). 1 if no resample makes a difference;
+    /// NaN if all make the same one, or half of them none that is defined.
     pub p_value: f64,
 }
 
@@ -26,8 +27,9 @@ const FEWEST: u32 = 100;
 
 /// Every metric of both models, with their difference on the same resamples.
 ///
-/// Both columns must have the same target, in the same order, and the same weights. Above [`Options::analytic_above`] rows
-/// there are fewer resamples, down to 100, so that the work stays near a bound.
+/// Both columns must have the same target, in the same order, and the same weights. Above
+/// [`Options::analytic_above`] rows there are fewer resamples, down to 100, so that the work stays near a
+/// bound. The difference of accuracies of rows without weights has the interval of [`McNemar::difference`].
 ///
 /// Errors: those of [`evaluate`](super::evaluate) for either; `INVALID_FIELD` for another number of rows.
 pub fn compare(
@@ -44,11 +46,8 @@ pub fn compare(
             "has another number of rows for the second model",
         ));
     }
-    let (first_metrics, first_rows) = prepare(task, first, options, true)?;
-    let (second_metrics, second_rows) = prepare(task, second, options, true)?;
-    let (Some(a), Some(b)) = (first_rows, second_rows) else {
-        return Err(Error::internal("rows to resample are missing"));
-    };
+    let (first_metrics, a) = prepare(task, first, options)?;
+    let (second_metrics, b) = prepare(task, second, options)?;
     let shared: Vec<(usize, usize, &String)> = a
         .names()
         .iter()
@@ -64,7 +63,7 @@ pub fn compare(
         a.resample(counts, &mut of_a);
         b.resample(counts, &mut of_b);
         for (value, (at_a, at_b, _)) in values.iter_mut().zip(&shared) {
-            *value = of_a[*at_a] - of_b[*at_b];
+            *value = difference(of_a[*at_a], of_b[*at_b]);
         }
     })?;
     let mut comparisons = BTreeMap::new();
@@ -72,17 +71,20 @@ pub fn compare(
         let Some(other) = second_metrics.get(name) else {
             continue;
         };
-        let value = one.value - other.value;
+        let value = difference(one.value, other.value);
         let at = shared.iter().position(|(.., shared)| *shared == name);
-        let difference = at.and_then(|at| replicates.estimate(at, value, options.confidence));
-        let p_value = at
-            .filter(|_| difference.is_some())
-            .map(|at| p_value(&replicates, at));
+        let estimate = at.and_then(|at| replicates.estimate(at, value, options.confidence));
+        let p_value = match at {
+            Some(at) if estimate.is_some() || value == 0.0 && never_differ(&replicates, at) => {
+                p_value(&replicates, at)
+            }
+            _ => f64::NAN,
+        };
         let comparison = Comparison {
             first: one.value,
             second: other.value,
-            difference: difference.unwrap_or_else(|| Estimate::point(value)),
-            p_value: p_value.unwrap_or(f64::NAN),
+            difference: estimate.unwrap_or_else(|| Estimate::point(value)),
+            p_value,
         };
         comparisons.insert(name.clone(), comparison);
     }
@@ -91,9 +93,7 @@ pub fn compare(
         && let Some(accuracy) = comparisons.get_mut("accuracy")
     {
         accuracy.p_value = test.exact_p_value();
-        if rows > options.analytic_above {
-            accuracy.difference = test.difference(z_of(options.confidence));
-        }
+        accuracy.difference = test.difference(z_of(options.confidence));
     }
     Ok(comparisons)
 }
@@ -109,6 +109,22 @@ fn plan(options: &Options, rows: usize) -> Bootstrap {
         replicates: ((f64::from(full) * share) as u32).max(FEWEST.min(full)),
         ..options.bootstrap
     }
+}
+
+/// First minus second; what is no more than rounding is none.
+fn difference(first: f64, second: f64) -> f64 {
+    let difference = first - second;
+    if difference.abs() <= 1e-14 * first.abs().max(second.abs()) {
+        0.0
+    } else {
+        difference
+    }
+}
+
+/// Whether the metric was defined on some resample, and both models had the same value on all where it was.
+fn never_differ(replicates: &Replicates, metric: usize) -> bool {
+    let values = replicates.values(metric);
+    !values.is_empty() && values.iter().all(|value| *value == 0.0)
 }
 
 /// Twice the smaller share of resamples on one side of 0, never quite 0 (Davison and Hinkley, section 4.2).

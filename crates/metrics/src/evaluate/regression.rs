@@ -1,32 +1,78 @@
 //! Regression: the state for values and analytic intervals, resamples below the bound.
 
+use std::{borrow::Cow, collections::BTreeMap};
+
 use lodeway_domain::{Error, Result};
 
 use super::{Columns, Options, Prepared, Resample};
 use crate::{
-    MedianRule, RegressionSpec, RegressionState, check,
+    Estimate, MedianRule, RegressionSpec, RegressionState, check,
     regression::{ape, poisson_deviance, smape},
 };
 
-/// Values and analytic intervals, and the rows to resample if `is_resampled`.
-pub(super) fn evaluate(columns: &Columns<'_>, options: &Options, is_resampled: bool) -> Result<Prepared> {
-    let Some(prediction) = columns.prediction else {
-        return Err(Error::invalid("prediction", "is missing"));
-    };
-    let target = columns.target.numbers("target")?;
-    let predicted = prediction.numbers("prediction")?;
-    let mut state = RegressionState::new(RegressionSpec {
-        quantile: options.quantile,
-        median: options.median,
-        max_rows: target.len(),
-    })?;
-    state.update(&target, &predicted, columns.weights)?;
-    let metrics = state.finish(options.confidence, None)?;
-    if !is_resampled {
-        return Ok((metrics, None));
+/// Values with their intervals, from resamples where they are to be.
+pub(super) fn evaluate(columns: &Columns<'_>, options: &Options) -> Result<BTreeMap<String, Estimate>> {
+    let sample = Sample::of(columns, options)?;
+    let mut metrics = sample.state.finish(options.confidence, None)?;
+    let rows = sample.target.len();
+    if !options.resamples(rows, sample.state.sums().effective_rows()) {
+        return Ok(metrics);
     }
-    let rows = Rows::new(&target, &predicted, columns.weights, &state, options);
-    Ok((metrics, Some(Box::new(rows))))
+    let resampled = sample.rows(columns, options);
+    let compute = |counts: &[u32], values: &mut [f64]| resampled.resample(counts, values);
+    let replicates = options.bootstrap.run(rows, NAMES.len(), compute)?;
+    for (at, name) in NAMES.iter().enumerate() {
+        if let Some(estimate) = metrics.get_mut(*name) {
+            let resampled = replicates.estimate(at, estimate.value, options.confidence);
+            *estimate = resampled.unwrap_or(*estimate);
+        }
+    }
+    Ok(metrics)
+}
+
+/// Values with analytic intervals, and the rows to resample.
+pub(super) fn prepare(columns: &Columns<'_>, options: &Options) -> Result<Prepared> {
+    let sample = Sample::of(columns, options)?;
+    let metrics = sample.state.finish(options.confidence, None)?;
+    Ok((metrics, Box::new(sample.rows(columns, options))))
+}
+
+/// The columns as numbers, and what they add up to.
+struct Sample<'a> {
+    target: Cow<'a, [f64]>,
+    predicted: Cow<'a, [f64]>,
+    state: RegressionState,
+}
+
+impl<'a> Sample<'a> {
+    fn of(columns: &Columns<'a>, options: &Options) -> Result<Self> {
+        let Some(prediction) = columns.prediction else {
+            return Err(Error::invalid("prediction", "is missing"));
+        };
+        let target = columns.target.numbers("target")?;
+        let predicted = prediction.numbers("prediction")?;
+        let mut state = RegressionState::new(RegressionSpec {
+            quantile: options.quantile,
+            median: options.median,
+            max_rows: target.len(),
+        })?;
+        state.update(&target, &predicted, columns.weights)?;
+        Ok(Self {
+            target,
+            predicted,
+            state,
+        })
+    }
+
+    fn rows(&self, columns: &Columns<'_>, options: &Options) -> Rows {
+        Rows::new(
+            &self.target,
+            &self.predicted,
+            columns.weights,
+            &self.state,
+            options,
+        )
+    }
 }
 
 /// In the order of the values of a resample.

@@ -2,7 +2,7 @@
 
 use lodeway_domain::{Error, Result};
 
-use crate::{Estimate, Method, ScoreSink, ScoredRow, Scores, check};
+use crate::{Estimate, Method, ScoreSink, ScoredRow, Scores, check, normal::normal_cdf};
 
 /// What the median is where half of the weight lies exactly between two values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,7 +74,10 @@ impl Errors {
         self.has_weights
     }
 
-    /// The median of the rows held with an interval from the order statistics; NaN without rows.
+    /// The median of the rows held with an interval from the order statistics; NaN without rows. So few that
+    /// the least and the greatest do not hold the median with confidence (5 of 0.95) leave no interval; that
+    /// of many equal rows may have no width and still be right, for more than half of all rows have that
+    /// value then.
     ///
     /// Source: `sklearn.metrics.median_absolute_error`.
     pub fn median(&self, rule: MedianRule, z: f64) -> Estimate {
@@ -100,6 +103,7 @@ impl Errors {
             return Estimate::point(f64::NAN);
         };
         let (lower, upper) = (last / 2, rows / 2);
+        let is_enough = is_enough(rows as f64, z);
         let (low, high) = order_ranks(rows as f64, z);
         let (low, high) = ((low as usize).min(lower), (high as usize).clamp(upper, last));
         let (below, mut values) = self.values.negatives_around(low, high);
@@ -109,7 +113,11 @@ impl Errors {
         } else {
             0.5 * (at(lower) + at(upper))
         };
-        Estimate::between(value, at(low).min(value), at(high).max(value), Method::Delta)
+        if !is_enough {
+            return Estimate::point(value);
+        }
+        let (low, high) = (at(low).min(value), at(high).max(value));
+        Estimate::between(value, low, high, Method::OrderStatistics)
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -139,12 +147,19 @@ fn order_ranks(rows: f64, z: f64) -> (f64, f64) {
     )
 }
 
+/// Whether the median lies between the least and the greatest row as surely as `z` asks: all lie on one side
+/// of it with a chance of 2 / 2ⁿ.
+fn is_enough(rows: f64, z: f64) -> bool {
+    (1.0 - rows).exp2() <= 2.0 * normal_cdf(-z)
+}
+
 /// Finds the weighted median in one pass over values in descending order, for merged runs.
 #[derive(Debug, Clone)]
 pub struct MedianSearch {
     half: f64,
     averaged: bool,
     ranks: (f64, f64),
+    is_enough: bool,
     above: f64,
     current: Option<f64>,
     value: Option<f64>,
@@ -162,6 +177,7 @@ impl MedianSearch {
             half: 0.5 * weight,
             averaged: !has_weights || rule == MedianRule::Mean,
             ranks: ((0.5 - half) * weight, (0.5 + half) * weight),
+            is_enough: is_enough(effective, z),
             above: 0.0,
             current: None,
             value: None,
@@ -205,9 +221,12 @@ impl MedianSearch {
     /// The median with its interval; NaN without rows.
     pub fn finish(self) -> Estimate {
         let value = self.value.unwrap_or(f64::NAN);
+        if !self.is_enough {
+            return Estimate::point(value);
+        }
         let high = self.high.or(self.current).unwrap_or(f64::NAN);
         let low = self.low.or(self.current).unwrap_or(f64::NAN);
-        Estimate::between(value, low.min(value), high.max(value), Method::Delta)
+        Estimate::between(value, low.min(value), high.max(value), Method::OrderStatistics)
     }
 }
 
@@ -240,6 +259,10 @@ mod tests {
                 };
                 let (low, high) = order_ranks(rows as f64, 1.96);
                 assert_eq!(found.value, value, "{rows}");
+                if rows < 6 {
+                    assert_eq!(found.method, Method::NoInterval, "{rows}");
+                    continue;
+                }
                 assert_eq!(
                     found.low,
                     values[(low as usize).min(rows - 1)].min(value),

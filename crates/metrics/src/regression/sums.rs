@@ -329,6 +329,11 @@ impl RegressionSums {
         (self.error / self.absolute.weight_sum()).value()
     }
 
+    /// How many rows without weights would know as much.
+    pub(crate) fn effective_rows(&self) -> f64 {
+        self.absolute.effective_rows()
+    }
+
     /// Every metric of these sums by its short name, with intervals of `z` standard errors to each side.
     pub(crate) fn put_metrics(&self, z: f64, put: &mut impl FnMut(&str, Estimate)) {
         let positive = (0.0, f64::INFINITY);

@@ -6,15 +6,16 @@ use lodeway_domain::{Error, Result};
 
 use super::{
     BleuStats, ChrfStats,
-    state::{MEANS, TextState},
+    state::{MEANS, SHARES, TextState},
 };
 use crate::{Estimate, Options, check};
 
 /// Every text metric by its name: means over pairs (F1 of each ROUGE; `length` in words), and `bleu` and `chrf` of the
 /// corpus, in [0, 100].
 ///
-/// Intervals are from the bootstrap over pairs up to [`Options::analytic_above`]; above they are analytic, as
-/// [`TextState`] gives them. Errors: `INVALID_FIELD` for no pairs or columns of different length.
+/// Intervals are those of [`TextState`], but for readability, length, BLEU and chrF, which have no range or
+/// no share in it for each pair: theirs are from the bootstrap over pairs where [`Options::resamples`] says
+/// so. Errors: `INVALID_FIELD` for no pairs or columns of different length.
 pub fn evaluate_text(
     texts: &[&str],
     references: &[&str],
@@ -25,17 +26,19 @@ pub fn evaluate_text(
     options.check()?;
     let pairs = texts.iter().zip(references);
     let mut state = TextState::new();
-    if texts.len() > options.analytic_above {
+    if !options.resamples(texts.len(), texts.len() as f64) {
         pairs.for_each(|(text, reference)| state.add(text, reference));
         return Ok(state.finish(options.confidence));
     }
-    const COUNTS: usize = MEANS.len() + BleuStats::COUNTS;
+    const FREE: usize = MEANS.len() - SHARES;
     let column = |_| Vec::with_capacity(texts.len());
-    let mut columns: Vec<Vec<f64>> = (0..COUNTS + ChrfStats::COUNTS).map(column).collect();
+    let columns = 0..FREE + BleuStats::COUNTS + ChrfStats::COUNTS;
+    let mut columns: Vec<Vec<f64>> = columns.map(column).collect();
     for (text, reference) in pairs {
         let scores = state.scored(text, reference);
         let counts = scores.bleu.counts().into_iter().chain(scores.chrf.counts());
-        let values = scores.means.into_iter().chain(counts.map(|count| count as f64));
+        let means = scores.means.into_iter().skip(SHARES);
+        let values = means.chain(counts.map(|count| count as f64));
         columns
             .iter_mut()
             .zip(values)
@@ -44,8 +47,8 @@ pub fn evaluate_text(
     let mut metrics = state.finish(options.confidence);
     let replicates = options
         .bootstrap
-        .run_sums(&columns, MEANS.len() + 2, |rows, sums, values| {
-            let (means, counts) = sums.split_at(MEANS.len());
+        .run_sums(&columns, FREE + 2, |rows, sums, values| {
+            let (means, counts) = sums.split_at(FREE);
             let (bleu, chrf) = counts.split_at(BleuStats::COUNTS);
             let whole = |sums: &[f64], at: usize| sums.get(at).map_or(0, |sum| *sum as u64);
             let bleu = BleuStats::of_counts(std::array::from_fn(|at| whole(bleu, at)));
@@ -54,15 +57,13 @@ pub fn evaluate_text(
             let all = means.iter().map(|sum| sum / rows).chain(of_corpus);
             values.iter_mut().zip(all).for_each(|(slot, value)| *slot = value);
         })?;
-    for (at, name) in MEANS.iter().chain(&["bleu", "chrf"]).enumerate() {
+    let names = MEANS.iter().skip(SHARES).chain(&["bleu", "chrf"]);
+    for (at, name) in names.enumerate() {
         let Some(estimate) = metrics.get_mut(*name) else {
             return Err(Error::internal("a text metric has no value"));
         };
         let resampled = replicates.estimate(at, estimate.value, options.confidence);
-        *estimate = resampled.unwrap_or(match *name {
-            "bleu" | "chrf" => Estimate::point(estimate.value),
-            _ => *estimate,
-        });
+        *estimate = resampled.unwrap_or(Estimate::point(estimate.value));
     }
     Ok(metrics)
 }

@@ -6,7 +6,10 @@ use super::{
     BleuStats, ChrfStats, bleu::BleuScorer, chrf::ChrfScorer, edit::EditScorer, readability,
     rouge::RougeScorer, squad::SquadScorer,
 };
-use crate::{Estimate, Method, moments::Mean, normal::z_of};
+use crate::{Estimate, Method, moments::Mean, normal::z_of, student::reach};
+
+/// So many of [`MEANS`] come first that are in [0, 1]; the others have no range.
+pub(super) const SHARES: usize = 7;
 
 /// Means over pairs, in the order of [`PairScores::means`].
 pub(super) const MEANS: [&str; 11] = [
@@ -33,8 +36,9 @@ pub(super) struct PairScores {
 
 /// Every text metric of the pairs that it was given, with analytic intervals.
 ///
-/// Means have intervals from their variance, BLEU and chrF by the delta method: the variance of what each pair adds to the
-/// first-order change of the score.
+/// Means have intervals from their variance, BLEU and chrF by the delta method: the variance of what each
+/// pair adds to the first-order change of the score. Where all pairs have the same readability or length, or
+/// add the same to BLEU or chrF (as perfect ones do), these have none.
 #[derive(Debug, Default)]
 pub struct TextState {
     scorers: Scorers,
@@ -85,14 +89,21 @@ impl TextState {
     /// Every metric by its name as [`evaluate_text`](super::evaluate_text) names it; all undefined without pairs.
     pub fn finish(&self, confidence: f64) -> BTreeMap<String, Estimate> {
         let z = z_of(confidence);
-        let whole = (f64::NEG_INFINITY, f64::INFINITY);
-        let means = MEANS.iter().zip(&self.sums);
+        let means = MEANS.iter().zip(&self.sums).enumerate();
         let mut metrics: BTreeMap<String, Estimate> = means
-            .map(|(name, sum)| ((*name).to_owned(), sum.estimate(z, whole)))
+            .map(|(at, (name, sum))| {
+                let estimate = if at < SHARES {
+                    sum.estimate_in_range(z, (0.0, 1.0))
+                } else {
+                    sum.estimate(z, (f64::NEG_INFINITY, f64::INFINITY))
+                };
+                ((*name).to_owned(), estimate)
+            })
             .collect();
+        let reach = reach(z, self.rows as f64);
         let of_corpus = |score: f64, error: f64| match self.rows {
             0 => Estimate::point(f64::NAN),
-            _ => Estimate::around(score, error, z, (0.0, 100.0), Method::Delta),
+            _ => Estimate::around(score, error, reach, (0.0, 100.0), Method::Delta),
         };
         let bleu = BleuStats::of_counts(self.bleu.sums);
         let error = self.bleu.error(&bleu.gradient());
@@ -166,18 +177,24 @@ impl<const N: usize> Moments<N> {
         }
     }
 
-    /// The standard error of a function of the sums, by its gradient at them.
+    /// The standard error of a function of the sums, by its gradient at them; 0 where it is no more than
+    /// rounding.
     fn error(&self, gradient: &[f64; N]) -> f64 {
-        let dot = |values: &[f64; N]| -> f64 {
+        let dot = |values: &[f64; N], gradient: &[f64; N]| -> f64 {
             values
                 .iter()
                 .zip(gradient)
                 .map(|(value, slope)| value * slope)
                 .sum()
         };
-        let first = dot(&self.sums.map(|sum| sum as f64));
-        let second = dot(&std::array::from_fn(|at| dot(&self.products[at])));
-        (second - first * first / self.rows as f64).max(0.0).sqrt()
+        let second = |gradient: &[f64; N]| dot(&self.products.map(|row| dot(&row, gradient)), gradient);
+        let first = dot(&self.sums.map(|sum| sum as f64), gradient);
+        let variance = second(gradient) - first * first / self.rows as f64;
+        if variance > 1e-12 * second(&gradient.map(f64::abs)) {
+            variance.sqrt()
+        } else {
+            0.0
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use lodeway_domain::{
     Error, Result,
     evaluation::{EvaluationOptions, MetricValue},
 };
-use lodeway_judges::{Aggregate, Digest, Intervals, Judge, Mean, OutcomeKind, REST_OF, RowResult, Summary};
+use lodeway_judges::{Aggregate, Digest, Judge, Mean, OutcomeKind, REST_OF, RowResult, Summary};
 use lodeway_tables::{Batch, Value};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -181,12 +181,7 @@ impl Gathered {
             );
             return Err(Error::invalid("spec.scorers", why));
         }
-        let mut intervals = Intervals {
-            confidence: options.confidence,
-            ..Intervals::default()
-        };
-        intervals.bootstrap.seed = u64::from_ne_bytes(options.seed.to_ne_bytes());
-        let found = self.summary.finish(&intervals)?;
+        let found = self.summary.finish(options.confidence)?;
         let means = means(&found);
         let mut metrics = values(scorer, "", &means);
         let mut slices = Vec::new();
@@ -197,7 +192,7 @@ impl Gathered {
                 .iter()
                 .map(|(value, summary)| (value.as_str(), summary, false));
             for (value, summary, is_rest) in known.chain(rest) {
-                let found = summary.finish(&intervals)?;
+                let found = summary.finish(options.confidence)?;
                 let has_metrics = found.rows >= options.min_slice_rows;
                 let means = if has_metrics {
                     self::means(&found)

@@ -87,23 +87,13 @@ impl Losses {
     }
 }
 
-/// The mean gaps of the rows with their standard errors.
+/// The mean gaps of the rows.
 fn gaps(rows: &[Loss], weights: &[f64], bins: usize) -> Gaps {
-    let (mut sums, mut squares) = (vec![0.0; bins], vec![0.0; bins]);
-    let (mut total, mut total_square) = (0.0, 0.0);
+    let mut sums = vec![0.0; bins];
+    let mut total = 0.0;
     for (row, &weight) in rows.iter().zip(weights) {
-        let gap = weight * row.gap;
-        sums[row.bin as usize] += gap;
-        squares[row.bin as usize] += gap * gap;
+        sums[row.bin as usize] += weight * row.gap;
         total += weight;
-        total_square += weight * weight;
     }
-    let effective_rows = total * total / total_square;
-    let gaps: Vec<f64> = sums.iter().map(|sum| sum / total).collect();
-    let error = |(square, gap): (&f64, &f64)| {
-        let variance = square / (total * total) - gap * gap / effective_rows;
-        variance.max(0.0).sqrt()
-    };
-    let errors = squares.iter().zip(&gaps).map(error).collect();
-    Gaps::new(gaps, errors, effective_rows)
+    Gaps::new(sums.iter().map(|sum| sum / total).collect())
 }

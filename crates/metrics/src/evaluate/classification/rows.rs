@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use lodeway_domain::Result;
 
 use super::{
-    super::{Groups, Options, Resample},
+    super::{Options, Resample},
     areas::{BinaryWalk, ClassWalks},
     losses::Losses,
 };
@@ -21,7 +21,6 @@ pub(super) struct Rows {
     /// The rows in the order of their scores, with their weights.
     order: Vec<u32>,
     weights: Vec<f64>,
-    has_weights: bool,
     /// The pair (true class, predicted class) of each row, as a place in `pairs`.
     cells: Vec<u32>,
     pairs: Vec<(usize, usize)>,
@@ -115,7 +114,6 @@ impl Rows {
         });
         let mut laid_out = Self {
             weights,
-            has_weights: batch.weights.is_some(),
             cells,
             pairs,
             classes: confusion.labels().len(),
@@ -197,7 +195,7 @@ impl Resample for Rows {
         put(margins.accuracy());
         MARGIN_METRICS
             .iter()
-            .for_each(|(_, metric, _)| put(metric(&margins)));
+            .for_each(|(_, metric)| put(metric.of(&margins)));
         self.parts
             .iter()
             .for_each(|(part, _)| put(margins.part(*part, self.over)));
@@ -216,35 +214,6 @@ impl Resample for Rows {
             Walks::Binary(walk) => walk.areas(&weights).into_iter().for_each(put),
             Walks::Multi(walks) => walks.areas(&weights).into_iter().for_each(put),
         }
-    }
-
-    /// Labels alone: rows with the same true and predicted class are alike.
-    fn groups(&self) -> Option<Groups> {
-        let is_plain = self.losses.is_none() && matches!(self.walks, Walks::None);
-        if !is_plain || self.has_weights {
-            return None;
-        }
-        let mut sizes = vec![0; self.pairs.len()];
-        self.cells.iter().for_each(|&cell| sizes[cell as usize] += 1);
-        let cells: Vec<u32> = (0..).take(sizes.len()).collect();
-        let rows = Self {
-            order: cells.clone(),
-            weights: vec![1.0; sizes.len()],
-            cells,
-            has_weights: false,
-            pairs: self.pairs.clone(),
-            classes: self.classes,
-            over: self.over,
-            parts: self.parts.clone(),
-            is_multi: self.is_multi,
-            losses: None,
-            walks: Walks::None,
-            names: self.names.clone(),
-        };
-        Some(Groups {
-            sizes,
-            rows: Box::new(rows),
-        })
     }
 }
 

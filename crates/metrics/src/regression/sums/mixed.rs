@@ -1,7 +1,7 @@
 //! Mixed moments of errors and targets, and the intervals of shares of variance that are made of them.
 
 use super::RegressionSums;
-use crate::{Estimate, Method};
+use crate::{Estimate, Method, student::reach};
 
 /// Mixed moments Σ w·eⁱ·uʲ, u = target − shift, that only intervals need; see `MOMENT`.
 pub(super) const MOMENTS: usize = 11;
@@ -21,10 +21,11 @@ const MOMENT: [(usize, usize); MOMENTS] = [
 ];
 
 impl RegressionSums {
-    /// 1 − A / B with A = mean (e − centre)² and B the target's variance: the variance of its linear part
-    /// (A / B² · ((t − mean)² − B) − ((e − centre)² − A) / B) from mixed moments up to the fourth.
+    /// 1 − A / B with A = mean (e − centre)² and B the target's variance: the variance of its linear part (A
+    /// / B² · ((t − mean)² − B) − ((e − centre)² − A) / B) from mixed moments up to the fourth. None for a
+    /// share of 1, for it has no errors to tell how far others may go.
     pub(super) fn ratio_estimate(&self, value: f64, centre: f64, z: f64) -> Estimate {
-        if self.rows() < 2 || self.target_range.is_constant() {
+        if self.rows() < 2 || self.target_range.is_constant() || value == 1.0 {
             return Estimate::point(value);
         }
         let weight = self.weight();
@@ -43,8 +44,10 @@ impl RegressionSums {
         let ratio = residual / spread;
         let variance = ratio * ratio * (spread2 - spread * spread) - 2.0 * ratio * (both - residual * spread)
             + (residual2 - residual * residual);
-        let error = (variance.max(0.0)).sqrt() / spread / self.absolute.effective_rows().sqrt();
-        Estimate::around(value, error, z, (f64::NEG_INFINITY, 1.0), Method::Delta)
+        let rows = self.effective_rows();
+        let error = (variance.max(0.0)).sqrt() / spread / rows.sqrt();
+        let range = (f64::NEG_INFINITY, 1.0);
+        Estimate::around(value, error, reach(z, rows), range, Method::Delta)
     }
 
     /// The moments with u = target − `shift`.

@@ -111,7 +111,7 @@ struct How {
     /// Coverage of the intervals.
     #[arg(long, default_value_t = 0.95, value_name = "SHARE")]
     confidence: f64,
-    /// Resamples of the bootstrap.
+    /// Resamples of the bootstrap, which gives intervals of regression and of comparisons.
     #[arg(long, default_value_t = REPLICATES, value_name = "COUNT")]
     replicates: u32,
     /// The positive class.

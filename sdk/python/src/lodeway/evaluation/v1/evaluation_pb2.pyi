@@ -631,7 +631,7 @@ class MetricValue(google.protobuf.message.Message):
     samples: builtins.int
     """Rows that counted."""
     method: builtins.str
-    """How the interval was made: `delta`, `bootstrap`, `wilson`, `delong` or `none`."""
+    """How the interval was made, in a word: `wilson`, `bootstrap` and the others of docs/evaluation.md, or `none`."""
     def __init__(
         self,
         *,
