@@ -14,6 +14,7 @@ use crate::support::{
     reason, started, upload_as,
 };
 
+const MLMODEL: &[u8] = b"flavors:\n  onnx:\n    data: model.onnx\n";
 const ROOT: &str = "/api/2.0/mlflow-artifacts/artifacts";
 
 fn send(house: &Platform, method: &str, target: &str, body: &[u8]) -> Answer {
@@ -44,7 +45,7 @@ async fn no_way_changes_the_files_of_a_promoted_version() {
 async fn held(house: &Platform) {
     let run = new_run_of(house, "ada").await;
     let uri = run.artifact_uri.clone();
-    let put = async |path: &str| upload_as(house, "ada", &uri, (path, b"flavors: {}")).await;
+    let put = async |path: &str| upload_as(house, "ada", &uri, (path, MLMODEL)).await;
     put("model/MLmodel").await.unwrap();
     made(
         house,
@@ -57,7 +58,10 @@ async fn held(house: &Platform) {
     made(house, "POST", "model-versions/create", version);
     eventually("the digest is on record", async || {
         let found = ask_as(house, "ada", "model show churn 1");
-        (found["content_digest"] != "").then_some(())
+        found["content_digest"]
+            .as_str()
+            .filter(|digest| !digest.is_empty())
+            .map(drop)
     })
     .await;
     put("model/MLmodel").await.unwrap();
@@ -118,6 +122,36 @@ async fn held(house: &Platform) {
     assert!(code != 0 && complaint.contains("`admin`"), "{code}: {complaint}");
     ask_as(house, RULER, &release);
     put("model/MLmodel").await.unwrap();
+
+    // A version of a whole run, or of what others have their files in, keeps nobody from writing there.
+    let experiment = uri
+        .strip_prefix("mlflow-artifacts:/")
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap();
+    for (number, source) in [
+        (2, uri.clone()),
+        (3, format!("mlflow-artifacts:/{experiment}")),
+        (4, "mlflow-artifacts:/datasets".to_owned()),
+    ] {
+        let body = json!({"name": "churn", "source": source});
+        made(house, "POST", "model-versions/create", body);
+        let version = number.to_string();
+        made(
+            house,
+            "POST",
+            "registered-models/alias",
+            json!({"name": "churn", "alias": "wide", "version": version}),
+        );
+        put("plots/loss.txt").await.unwrap();
+    }
+    made(
+        house,
+        "DELETE",
+        "registered-models/alias",
+        json!({"name": "churn", "alias": "wide"}),
+    );
 
     // Held again with an alias, and let go when it has neither.
     made(

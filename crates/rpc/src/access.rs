@@ -127,6 +127,20 @@ impl AccessTable {
             .unwrap_or(Access::Admin)
     }
 
+    /// The rule of a REST route called with this method. Where a route is not called so, or is none at all, nothing can be
+    /// done, and whoever may look is told that.
+    pub fn rest_rule(&self, method: &str, route: Option<&str>) -> Access {
+        let Some(route) = route else {
+            return Access::Read;
+        };
+        let key = format!("{method} {route}");
+        let is_another = |known: &&str| known.split_once(' ').is_some_and(|(_, path)| path == route);
+        if !self.rules.contains_key(key.as_str()) && self.rules.keys().any(|known| is_another(&known)) {
+            return Access::Read;
+        }
+        self.rule(&key)
+    }
+
     /// Every pattern with its rule.
     pub fn patterns(&self) -> impl Iterator<Item = (Pattern, Access)> + '_ {
         self.patterns.iter().copied()
@@ -180,6 +194,19 @@ pub fn service_names(descriptor_sets: &[&[u8]]) -> Result<Vec<String>, prost::De
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_there_takes_no_role() {
+        let table = AccessTable::new().with(&[("POST /things", Access::Write)]);
+        for (method, route, access) in [
+            ("POST", Some("/things"), Access::Write),
+            ("OPTIONS", Some("/things"), Access::Read),
+            ("POST", None, Access::Read),
+            ("POST", Some("/forgotten"), Access::Admin),
+        ] {
+            assert_eq!(table.rest_rule(method, route), access, "{method} {route:?}");
+        }
+    }
 
     #[test]
     fn a_pattern_stands_for_one_part_of_a_path() {

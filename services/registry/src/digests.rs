@@ -1,6 +1,6 @@
 //! Content digests: computed after a version is made, compared before it goes to Production.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
 use lodeway_domain::{
@@ -13,7 +13,7 @@ use lodeway_rpc::Tasks;
 use lodeway_store::registry::{FoundDigest, PendingDigest, RegistryStore};
 use tokio::sync::Notify;
 
-use crate::{Peers, peers::is_passing};
+use crate::{Peers, holds::Holds, peers::is_passing};
 
 /// How many models are read at a time.
 const PARALLEL: usize = 2;
@@ -34,6 +34,7 @@ struct Inner {
     store: Arc<dyn RegistryStore>,
     peers: Peers,
     clock: Arc<dyn Clock>,
+    holds: Holds,
     wake: Notify,
 }
 
@@ -43,12 +44,14 @@ impl Digests {
         store: Arc<dyn RegistryStore>,
         peers: &Peers,
         clock: Arc<dyn Clock>,
+        holds: Holds,
         tasks: &Tasks,
     ) -> Self {
         let digests = Self(Arc::new(Inner {
             store,
             peers: peers.clone(),
             clock,
+            holds,
             wake: Notify::new(),
         }));
         if peers.artifacts.is_some() {
@@ -104,7 +107,15 @@ impl Digests {
                 is_done &= found.iter().all(Option::is_some);
                 let found: Vec<_> = found.into_iter().flatten().collect();
                 if !found.is_empty() {
+                    let workspaces: BTreeSet<_> = found
+                        .iter()
+                        .map(|one| one.of.workspace.as_str().to_owned())
+                        .collect();
                     self.0.store.record_digests(found, self.0.clock.now()).await?;
+                    // One that was promoted before its files were known is held from now on.
+                    for workspace in workspaces {
+                        self.0.holds.look_at_all(&Workspace::parse(&workspace)?);
+                    }
                 }
             }
         }

@@ -2,7 +2,10 @@
 //!
 //! A folder is held before its version is promoted and let go after it has no stage and no alias any more. The table of
 //! holds is the artifact service's; what should be in it follows from the versions, so what is lost when a process dies is
-//! found again by a look at every hold.
+//! found again by a look at every promoted version and every hold.
+//!
+//! Held are folders of models only: with a model file at their top, and where the artifact service lets folders be held. A
+//! version of anything else, a whole run for example, does not keep others from writing there.
 
 use std::{
     collections::BTreeSet,
@@ -24,8 +27,11 @@ use crate::{Peers, peers::is_passing};
 
 /// How often every hold is looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
-/// How long what has changed is gathered before it is looked at.
+/// How long what has changed is gathered before it is looked at, and how long after everything was.
 const GATHER: Duration = Duration::from_millis(50);
+const REST: Duration = Duration::from_secs(1);
+/// How many promoted versions are read at a time.
+const BATCH: i64 = 1_000;
 /// How the names of this service's holders begin.
 const HOLDER: &str = "registry";
 
@@ -88,6 +94,14 @@ impl Holds {
         if self.0.peers.artifacts.is_none() || !has_files(version) {
             return Ok(());
         }
+        let found = self
+            .0
+            .store
+            .version_of(workspace, &version.model_uid, version.version)
+            .await?;
+        if !found.is_some_and(|(_, is_model)| is_model) {
+            return Ok(());
+        }
         match self.hold(workspace, version).await {
             Err(error) if is_gated && is_passing(&error) => Err(Error::unavailable(
                 format!("the files of `{}` cannot be held now", version.label()),
@@ -128,7 +142,7 @@ impl Holds {
         self.note(versions);
     }
 
-    /// Looks at every hold of a workspace again.
+    /// Looks at every promoted version and every hold of a workspace again.
     pub(crate) fn look_at_all(&self, workspace: &Workspace) {
         self.note([Which::All(workspace.as_str().to_owned())]);
     }
@@ -156,7 +170,7 @@ impl Holds {
                 .is_ok()
             {
                 tokio::time::sleep(GATHER).await;
-                let changed =
+                let changed: BTreeSet<Which> =
                     std::mem::take(&mut *self.0.changed.lock().unwrap_or_else(PoisonError::into_inner));
                 for which in changed {
                     // What fails now is seen again when every hold is looked at.
@@ -172,26 +186,55 @@ impl Holds {
         match which {
             Which::One(workspace, uid, number) => {
                 let (workspace, uid) = (Workspace::parse(workspace)?, ModelUid::parse(uid)?);
-                match self.0.store.version_of(&workspace, &uid, *number).await? {
-                    Some(version) if is_promoted(&version) => self.hold(&workspace, &version).await,
-                    Some(version) => {
-                        let (uri, holder) = (&version.artifact_uri, holder(&version));
-                        self.0.peers.release(&workspace, uri, &holder).await
-                    }
-                    // Of a version that is gone nobody knows the folder any more; its hold says it.
-                    None => {
-                        self.look_at_all(&workspace);
-                        Ok(())
-                    }
-                }
+                self.settle_one(&workspace, &uid, *number).await
             }
-            Which::All(workspace) => self.sweep(&Workspace::parse(workspace)?).await,
+            Which::All(workspace) => {
+                let swept = self.sweep(&Workspace::parse(workspace)?).await;
+                // Bursts of registrations are not worth a look at everything each.
+                tokio::time::sleep(REST).await;
+                swept
+            }
         }
     }
 
-    /// Lets go of what no promoted version needs any more.
+    async fn settle_one(&self, workspace: &Workspace, uid: &ModelUid, number: i64) -> Result<()> {
+        let Some((version, is_model)) = self.0.store.version_of(workspace, uid, number).await? else {
+            // Of a version that is gone nobody knows the folder any more; its hold says it.
+            self.look_at_all(workspace);
+            return Ok(());
+        };
+        if !is_promoted(&version) {
+            let (uri, holder) = (&version.artifact_uri, holder(&version));
+            let released = self.0.peers.release(workspace, uri, &holder);
+            return allowed(released.await);
+        }
+        if !is_model {
+            return Ok(());
+        }
+        self.hold(workspace, &version).await
+    }
+
+    /// Lets go of what no promoted version needs any more, and holds what is not.
     async fn sweep(&self, workspace: &Workspace) -> Result<()> {
-        let mut token = String::new();
+        let held = self.let_go(workspace).await?;
+        let mut after = 0;
+        loop {
+            let promoted = self.0.store.promoted_versions(workspace, after, BATCH).await?;
+            let Some((last, ..)) = promoted.last() else {
+                return Ok(());
+            };
+            after = *last;
+            for (_, uid, number) in &promoted {
+                if !held.contains(&(uid.to_string(), *number)) {
+                    self.settle_one(workspace, uid, *number).await?;
+                }
+            }
+        }
+    }
+
+    /// Lets go of what no promoted version needs any more; the versions that are held.
+    async fn let_go(&self, workspace: &Workspace) -> Result<BTreeSet<(String, i64)>> {
+        let (mut held, mut token) = (BTreeSet::new(), String::new());
         loop {
             let (holds, next) = self.0.peers.holds(workspace, token).await?;
             for (uri, holder) in holds {
@@ -199,12 +242,14 @@ impl Holds {
                     continue;
                 };
                 let found = self.0.store.version_of(workspace, &uid, number).await?;
-                if !found.is_some_and(|version| is_promoted(&version)) {
+                if found.is_some_and(|(version, _)| is_promoted(&version)) {
+                    held.insert((uid.to_string(), number));
+                } else {
                     self.0.peers.release(workspace, &uri, &holder).await?;
                 }
             }
             if next.is_empty() {
-                return Ok(());
+                return Ok(held);
             }
             token = next;
         }
@@ -217,11 +262,15 @@ impl Holds {
             .peers
             .hold(workspace, &version.artifact_uri, (&holder(version), &reason))
             .await;
-        match held {
-            // Clients may well keep their files where this platform has no business.
-            Err(error) if error.reason() == Reason::LocationNotAllowed => Ok(()),
-            other => other,
-        }
+        allowed(held)
+    }
+}
+
+/// Nothing is to be done where clients keep their files in a place of their own, or in one that cannot be held.
+fn allowed(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.reason() == Reason::LocationNotAllowed => Ok(()),
+        other => other,
     }
 }
 

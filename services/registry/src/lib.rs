@@ -69,8 +69,8 @@ impl Registry {
     ) -> Self {
         let peers = peers.with_limits();
         let outbox = Outbox::start(store.clone(), &peers, clock.clone(), &tasks, &config);
-        let digests = Digests::start(store.clone(), &peers, clock.clone(), &tasks);
         let holds = Holds::start(store.clone(), &peers, &tasks);
+        let digests = Digests::start(store.clone(), &peers, clock.clone(), holds.clone(), &tasks);
         watch::keep_log_short(store.clone(), clock.clone(), &tasks, config.change_retention);
         Self {
             store,

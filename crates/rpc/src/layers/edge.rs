@@ -17,6 +17,9 @@ use tracing::{Instrument, field::Empty};
 use super::{Column, panicked, request_id_of};
 use crate::{status, trace, wire};
 
+/// What stands for the route where there is none.
+const UNMATCHED: &str = "unmatched";
+
 /// Renders an error of the column (not of a handler) in the edge's own dialect.
 pub type Refuse = fn(&Error) -> Response;
 
@@ -37,10 +40,11 @@ impl Column {
         let route = request
             .extensions()
             .get::<MatchedPath>()
-            .map_or("unmatched", MatchedPath::as_str)
+            .map_or(UNMATCHED, MatchedPath::as_str)
             .to_owned();
         let method = request.method().clone();
-        let access = self.0.access.rule(&format!("{method} {route}"));
+        let matched = Some(route.as_str()).filter(|route| *route != UNMATCHED);
+        let access = self.0.access.rest_rule(method.as_str(), matched);
         let request_id = request_id_of(request.headers());
         let span = tracing::info_span!(
             "http",

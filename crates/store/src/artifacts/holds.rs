@@ -1,7 +1,7 @@
 //! Holds: folders whose files nobody may change or remove, because others rely on them as they are.
 //!
-//! A hold is looked up just before a file gets its name or goes. A write that is at that point when the hold is made may
-//! still happen; whoever holds compares the files afterwards.
+//! A writer records its write as pending (see [`index`](super::index)), looks for holds, and gives the file its name; a
+//! holder records its hold, and waits until no write is pending. So no write ends in a folder after its hold was made.
 
 use lodeway_domain::{
     Error, FieldViolation, Reason, Result,
@@ -51,8 +51,8 @@ impl Holds {
         Self { db }
     }
 
-    /// Adds one, durably; what the holder holds already stays as it is.
-    pub(super) async fn add(&self, key: String, workspace: &Workspace, hold: Hold) -> Result<()> {
+    /// Adds one, durably; false if the holder holds it already, which stays as it is.
+    pub(super) async fn add(&self, key: String, workspace: &Workspace, hold: Hold) -> Result<bool> {
         let sql = "SELECT 1 FROM artifact_holds WHERE location = $1 AND holder = $2";
         if self
             .db
@@ -60,7 +60,7 @@ impl Holds {
             .await?
             .is_some()
         {
-            return Ok(());
+            return Ok(false);
         }
         let state = (key, workspace.as_str().to_owned(), hold);
         let run = self.db.write_with(state, |tx, (key, workspace, hold)| {
@@ -75,10 +75,24 @@ impl Holds {
                     &hold.reason,
                     hold.created.millis()
                 ];
-                tx.execute(sql, &args).await.map(drop)
+                tx.execute(sql, &args).await.map(|_| true)
             })
         });
         run.await
+    }
+
+    /// Whether a write below these places began after `since` and has not ended.
+    pub(super) async fn is_written_to(&self, prefixes: &[String], since: Timestamp) -> Result<bool> {
+        let sql = "SELECT 1 FROM artifact_digests WHERE location >= $1 AND location < $2 AND NOT is_current \
+                   AND begun_ms > $3 LIMIT 1";
+        for prefix in prefixes {
+            let until = format!("{prefix}\u{10ffff}");
+            let args = args![prefix, until, since.millis()];
+            if self.db.query_opt(sql, &args).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Takes one away.

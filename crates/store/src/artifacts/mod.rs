@@ -32,7 +32,7 @@ use lodeway_domain::{
     Error, FieldViolation, Reason, Result,
     caller::Workspace,
     page::{KeyValue, Page, PageRequest, Position},
-    time::Clock,
+    time::{Clock, Timestamp},
 };
 use uuid::Uuid;
 
@@ -51,6 +51,11 @@ pub use self::{
     tenancy::Reach,
 };
 
+/// How often, and how long each time, a holder waits for files that are just getting their names.
+const WAITS: u32 = 100;
+const WAIT: Duration = Duration::from_millis(20);
+/// A write that began so long ago and is not settled was cut off.
+const ABANDONED_MS: i64 = 60_000;
 /// How often a race with other writers is run again before it is given up.
 const ATTEMPTS: usize = 8;
 
@@ -146,12 +151,17 @@ impl ArtifactStore {
         };
         // only the naming is serialised, so a slow upload holds nobody up
         let _turn = self.locks.lock(&key).await;
-        let begun = match self.check_free(location, &full, &[]).await {
-            Ok(()) => self.index.begin(&key, &write).await,
-            held => held,
-        };
-        if let Err(error) = begun {
+        if let Err(error) = self.index.begin(&key, &write).await {
             staged.discard().await;
+            return Err(error);
+        }
+        // After the record, which whoever holds the folder waits for: of a writer and a holder at the same time at least one
+        // sees the other.
+        if let Err(error) = self.check_free(location, &full, &[]).await {
+            staged.discard().await;
+            self.index
+                .discard(&key, std::slice::from_ref(&write.write_id))
+                .await?;
             return Err(error);
         }
         // if naming fails, the pending record stays: the answer of a bucket may be lost after the deed, and a record
@@ -358,12 +368,28 @@ impl ArtifactStore {
             .await
     }
 
-    /// Holds the folder of a location: nobody writes to it or removes anything of it until every holder lets go.
+    /// Holds the folder of a location: nobody writes to it or removes anything of it until every holder lets go. When it
+    /// returns, no write that began before is under way any more.
     ///
-    /// Errors: `NOT_SUPPORTED_BY_STORE` in a store without [`ArtifactStore::with_holds`].
+    /// Errors: `NOT_SUPPORTED_BY_STORE` in a store without [`ArtifactStore::with_holds`]; `LOCATION_NOT_ALLOWED` for a folder
+    /// in which others than one model have their files; `Unavailable` if a write does not come to its end.
     pub async fn hold(&self, location: &Location, workspace: &Workspace, hold: Hold) -> Result<()> {
-        let key = location.index_key(&location.full(&ArtifactPath::root())?);
-        self.held()?.add(key, workspace, hold).await
+        let full = location.full(&ArtifactPath::root())?;
+        let holds = self.held()?;
+        tenancy::check_holdable(location)?;
+        if !holds.add(location.index_key(&full), workspace, hold).await? {
+            return Ok(());
+        }
+        let prefixes = location.index_prefixes(&full);
+        let since = Timestamp::from_millis(self.clock.now().millis() - ABANDONED_MS);
+        for _ in 0..WAITS {
+            if !holds.is_written_to(&prefixes, since).await? {
+                return Ok(());
+            }
+            tokio::time::sleep(WAIT).await;
+        }
+        let why = "a file in the folder is being written; try again in a moment";
+        Err(Error::unavailable(why, why))
     }
 
     /// Lets go of what a holder holds; of what it does not hold, nothing happens. Errors: as [`ArtifactStore::hold`].

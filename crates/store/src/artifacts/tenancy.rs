@@ -34,6 +34,41 @@ fn owner(below_root: &ArtifactPath) -> Owner<'_> {
     }
 }
 
+/// Folders of the platform itself at the top of a workspace's files.
+const OWN_FOLDERS: [&str; 3] = ["datasets", "endpoints", "evaluations"];
+
+/// Refuses to hold a folder in which others than one model have their files: those of the platform itself, of an experiment, of
+/// all its logged models, of a whole run, and whatever lies at the top.
+///
+/// Errors: as [`check`].
+pub(super) fn check_holdable(location: &Location) -> Result<()> {
+    let full = location.full(&ArtifactPath::root())?;
+    let roots = location.root.roots_inside();
+    let innermost = roots
+        .iter()
+        .filter_map(|root| full.strip_prefix(root))
+        .min_by_key(|below| below.as_str().len())
+        .unwrap_or(full);
+    let segments: Vec<&str> = innermost.segments().collect();
+    let segments = match segments.as_slice() {
+        [WORKSPACES_FOLDER, _, below @ ..] => below,
+        below => below,
+    };
+    let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let is_of_one_model = match segments {
+        [own, ..] if OWN_FOLDERS.contains(own) => false,
+        [experiment, "models", _, "artifacts", ..] if is_number(experiment) => true,
+        [experiment, _, "artifacts", _, ..] if is_number(experiment) => true,
+        [experiment, ..] if is_number(experiment) => false,
+        [_, _, ..] => true,
+        _ => false,
+    };
+    if is_of_one_model {
+        return Ok(());
+    }
+    Err(refuse("is not the folder of one model, so it cannot be held"))
+}
+
 /// Checks that an operation of somebody in `workspace` touches no file of another one.
 ///
 /// Errors: `Invalid` naming `artifact_uri`, reason `LOCATION_NOT_ALLOWED`.
@@ -73,4 +108,44 @@ pub(super) async fn check(
 /// Whether an entry of the folder `full` is the folder of all workspaces, which is for nobody to see as a whole.
 pub(super) fn is_shared(location: &Location, full: &ArtifactPath, entry: &Entry) -> bool {
     entry.path.name() == WORKSPACES_FOLDER && location.root.roots_inside().contains(full)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifacts::{RootSettings, Roots};
+
+    #[tokio::test]
+    async fn only_folders_of_one_model_are_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = RootSettings {
+            proxied: folder.path().display().to_string(),
+            ..RootSettings::default()
+        };
+        let roots = Roots::open(&settings).await.unwrap();
+        for (path, expected) in [
+            ("1/models/m-1/artifacts", true),
+            ("1/models/m-1/artifacts/sub", true),
+            ("1/0123abcd/artifacts/model", true),
+            ("workspaces/team-a/1/0123abcd/artifacts/model", true),
+            ("shop/churn", true),
+            ("", false),
+            ("1", false),
+            ("1/models", false),
+            ("1/models/m-1", false),
+            ("1/0123abcd", false),
+            ("1/0123abcd/artifacts", false),
+            ("shop", false),
+            ("datasets", false),
+            ("datasets/holdout", false),
+            ("evaluations/e-1", false),
+            ("endpoints/iris/log", false),
+            ("workspaces/team-a", false),
+            ("workspaces/team-a/datasets/x", false),
+            ("workspaces/team-a/7/models", false),
+        ] {
+            let location = roots.resolve(&format!("mlflow-artifacts:/{path}")).unwrap();
+            assert_eq!(check_holdable(&location).is_ok(), expected, "{path}");
+        }
+    }
 }

@@ -3,13 +3,13 @@
 use lodeway_domain::{
     Result,
     id::ModelUid,
-    registry::{ModelName, ModelVersion, promotion::Target},
+    registry::{ModelName, ModelVersion, Stage, promotion::Target},
 };
 
 use super::rows::{self, LABELS, VERSION};
 use crate::{
     args,
-    sql::{Conn, Engine},
+    sql::{Conn, Engine, Row},
 };
 
 /// A version before a move, and whether a rule guards where it goes.
@@ -71,21 +71,38 @@ pub(super) async fn read(
     }))
 }
 
-/// Reads a version by its model's immutable id; none if it is not there.
+/// Reads a version by its model's immutable id, and whether its formats are known; none if it is not there.
 pub(super) async fn of_model(
     conn: &mut Conn,
     workspace: &str,
     uid: &ModelUid,
     version: i64,
-) -> Result<Option<ModelVersion>> {
+) -> Result<Option<(ModelVersion, bool)>> {
     let sql = format!(
-        "SELECT {VERSION}, {LABELS} FROM versions v WHERE workspace = $1 AND version = $3 AND model_key = \
+        "SELECT {VERSION}, {LABELS}, (SELECT count(*) FROM version_formats f WHERE f.version_key = v.version_key) \
+         FROM versions v WHERE workspace = $1 AND version = $3 AND model_key = \
          (SELECT m.model_key FROM models m WHERE m.workspace = $1 AND m.uid = $2)"
     );
     let row = conn
         .query_opt(&sql, &args![workspace, uid.as_str(), version])
         .await?;
-    row.as_ref()
-        .map(|row| rows::labelled_version(row).map(|found| found.version))
-        .transpose()
+    let found = |row: &Row| Ok((rows::labelled_version(row)?.version, row.int(rows::LABELLED)? > 0));
+    row.as_ref().map(found).transpose()
+}
+
+/// Versions in an active stage or with an alias, by key.
+pub(super) async fn promoted(
+    conn: &mut Conn,
+    workspace: &str,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<(i64, ModelUid, i64)>> {
+    let sql = "SELECT v.version_key, m.uid, v.version FROM versions v JOIN models m ON m.model_key = v.model_key \
+               WHERE v.workspace = $1 AND v.version_key > $2 AND (v.stage IN ($4, $5) OR EXISTS \
+               (SELECT 1 FROM aliases a WHERE a.version_key = v.version_key)) ORDER BY v.version_key LIMIT $3";
+    let stages = [Stage::Staging, Stage::Production].map(Stage::as_str);
+    let args = args![workspace, after, limit, stages[0], stages[1]];
+    let found = conn.query(sql, &args).await?;
+    let one = |row: &Row| Ok((row.int(0)?, rows::uid(row.str(1)?)?, row.int(2)?));
+    found.iter().map(one).collect()
 }

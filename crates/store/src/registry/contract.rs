@@ -289,13 +289,21 @@ pub trait RegistryStore: PromotionStore {
     async fn created_before(&self, write: &Write) -> Result<Option<CreatedVersion>>;
     /// One version.
     async fn version(&self, workspace: &Workspace, name: &ModelName, by: &VersionBy) -> Result<ModelVersion>;
-    /// A version by its model's immutable id; none if it is not there.
+    /// A version by its model's immutable id, and whether its folder has a model file that was understood; none if it is not
+    /// there.
     async fn version_of(
         &self,
         workspace: &Workspace,
         uid: &ModelUid,
         version: i64,
-    ) -> Result<Option<ModelVersion>>;
+    ) -> Result<Option<(ModelVersion, bool)>>;
+    /// Versions in an active stage or with an alias: their keys, from behind `after` on, models and numbers.
+    async fn promoted_versions(
+        &self,
+        workspace: &Workspace,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<(i64, ModelUid, i64)>>;
     /// Every workspace that has a model.
     async fn workspaces(&self) -> Result<Vec<Workspace>>;
     /// A page of versions.

@@ -288,9 +288,19 @@ impl RegistryStore for SqlRegistry {
         workspace: &Workspace,
         uid: &ModelUid,
         version: i64,
-    ) -> Result<Option<ModelVersion>> {
+    ) -> Result<Option<(ModelVersion, bool)>> {
         let conn = &mut *self.db.read().await?;
         before::of_model(conn, workspace.as_str(), uid, version).await
+    }
+
+    async fn promoted_versions(
+        &self,
+        workspace: &Workspace,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<(i64, ModelUid, i64)>> {
+        let conn = &mut *self.db.read().await?;
+        before::promoted(conn, workspace.as_str(), after, limit).await
     }
 
     async fn workspaces(&self) -> Result<Vec<Workspace>> {

@@ -8,7 +8,7 @@ use lodeway_domain::{
 };
 use lodeway_store::artifacts::{ArtifactPath, Hold, PresignMethod};
 
-use crate::support::{House, bytes, path};
+use crate::support::{House, bytes, path, put};
 
 fn hold(uri: &str, holder: &str) -> Hold {
     Hold {
@@ -124,4 +124,39 @@ async fn nobody_gets_an_address_to_write_what_is_held() {
         .complete_multipart(&model, &file, &upload.upload_id, Vec::new());
     is_held(done.await);
     assert_eq!(house.get("model/MLmodel").await.unwrap().1, bytes(10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_write_lands_after_a_hold() {
+    let house = House::local().await;
+    for round in 0..20 {
+        let folder = format!("m{round}");
+        let file = format!("{folder}/model.bin");
+        house.put(&file, &bytes(100)).await.unwrap();
+        let model = house.at.join(&path(&folder)).unwrap();
+        let writers = (0..4).map(|writer| {
+            let (store, at, file) = (house.store.clone(), house.at.clone(), file.clone());
+            tokio::spawn(async move {
+                for length in 0..200 {
+                    let content = bytes(1_000 * (writer + 1) + length);
+                    if put(&store, &at, &file, &content).await.is_err() {
+                        return;
+                    }
+                }
+            })
+        });
+        let writers: Vec<_> = writers.collect();
+        tokio::task::yield_now().await;
+        let uri = format!("mlflow-artifacts:/0/run/artifacts/{folder}");
+        house
+            .store
+            .hold(&model, &Workspace::default(), hold(&uri, "version 3"))
+            .await
+            .unwrap();
+        let seen = house.get(&file).await.unwrap().1;
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        assert_eq!(house.get(&file).await.unwrap().1, seen, "round {round}");
+    }
 }

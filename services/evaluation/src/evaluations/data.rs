@@ -240,6 +240,12 @@ fn check_roles(roles: &ColumnRoles, spec: &EvaluationSpec, has: impl Fn(&str) ->
             check(&format!("probabilities[{at}].column"), &role.column);
         }
     }
+    for truth in [&roles.target, &roles.expected_answer].into_iter().flatten() {
+        if let Some(at) = roles.features.iter().position(|name| name == truth) {
+            let why = format!("`{truth}` is what is to be predicted; no model is told that");
+            bad.add(format!("spec.roles.features[{at}]"), why);
+        }
+    }
     bad.finish()
 }
 

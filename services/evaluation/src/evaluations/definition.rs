@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lodeway_domain::{
     Error, Result,
-    evaluation::{ColumnRoles, EvaluationRecord, Scorer, Task},
+    evaluation::{ColumnRoles, Embedder, EvaluationRecord, Scorer, ScorerKind, Task},
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -26,9 +26,18 @@ struct Definition<'a> {
     min_slice_rows: u64,
 }
 
-/// `e1:` and the SHA-256 of the definition as JSON, in hex. `roles`: those of the spec where it has them, else the data's.
+/// `e1:` and the SHA-256 of the definition as JSON, in hex; nothing where a scorer asks an endpoint, behind which the model
+/// may be another one tomorrow. `roles`: those of the spec where it has them, else the data's.
 pub(super) fn digest(record: &EvaluationRecord, roles: &ColumnRoles) -> Result<String> {
     let (spec, options) = (&record.spec, &record.spec.options);
+    let asks_endpoint = |scorer: &Scorer| match &scorer.kind {
+        ScorerKind::Similarity(embedder) => matches!(embedder, Embedder::Endpoint(_)),
+        ScorerKind::Classifier(classifier) => !classifier.endpoint.is_empty(),
+        _ => false,
+    };
+    if spec.scorers.iter().any(asks_endpoint) {
+        return Ok(String::new());
+    }
     let models = record.scorer_models.iter();
     let definition = Definition {
         roles,

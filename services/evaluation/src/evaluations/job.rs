@@ -272,7 +272,7 @@ impl Job {
             record.spec.more_is_better(metric)
         });
         let definition = definition::digest(&record, &data.roles)?;
-        let rows_scored = measured.rows;
+        let rows_scored = measured.rows_of_all();
         let record = self
             .keeper
             .save(None, |record| {
@@ -342,7 +342,19 @@ impl Job {
                 format!("evaluation `{id}` was made on other data"),
             ));
         }
-        Ok(other.metrics)
+        let mut metrics = other.metrics;
+        // The record holds what is over all rows.
+        if record
+            .spec
+            .thresholds
+            .iter()
+            .any(|threshold| !threshold.slice.is_empty())
+            && let Some(report) = self.site.store.report(id).await?
+        {
+            let report = serde_json::from_str(&report).map_err(Error::internal)?;
+            metrics.extend(measure::slices_of_report(&report));
+        }
+        Ok(metrics)
     }
 }
 

@@ -45,6 +45,15 @@ pub(super) struct Judged {
     pub(super) transcripts: Transcripts,
 }
 
+impl Judged {
+    /// Rows with a score, or with nothing to judge.
+    pub(super) fn rows_judged(&self) -> u64 {
+        let outcomes = self.summary.outcomes.iter();
+        let judged = outcomes.filter(|(kind, _)| !kind.is_failure());
+        judged.map(|(_, rows)| rows).sum()
+    }
+}
+
 /// The rows with one value of a slice column.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct JudgedSlice {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use lodeway_domain::{
     Error, Result,
-    evaluation::{EvaluationSpec, MetricValue, ScorerKind, Task},
+    evaluation::{EvaluationSpec, MetricValue, ScorerKind, Task, Threshold},
 };
 use lodeway_scorers::{
     BadRows, Comparator, Compared, Curves, Evaluator, Intervals, Metric, Plan, PlanOptions, Probability,
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     judge::judge_of,
     judged::{Gathered, Judged, JudgedColumns},
+    render,
     replay::answered,
 };
 
@@ -168,7 +169,10 @@ impl Takers {
                 let mut second = plan.clone();
                 second.roles.prediction.clone_from(prediction);
                 second.roles.probabilities = probabilities(other);
-                second.roles.slices.clear();
+                let of_slice = |t: &Threshold| t.is_relative() && !t.slice.is_empty();
+                if !spec.thresholds.iter().any(of_slice) {
+                    second.roles.slices.clear();
+                }
                 let evaluator = Evaluator::new(second, schema)?.spill_into(spill);
                 let comparator = Comparator::new(&plan, prediction.clone(), probabilities(other), schema)?;
                 Some((evaluator, comparator.spill_into(spill)))
@@ -365,7 +369,58 @@ fn of_slice(metrics: &BTreeMap<String, Metric>, stem: &str, slice: &str) -> Vec<
         .collect()
 }
 
+/// Metrics of a slice from the report of a finished evaluation, as `column=value`.
+pub(super) fn slices_of_report(report: &Json) -> Vec<MetricValue> {
+    let slices = |of: &Json| {
+        of.get("slices")
+            .and_then(Json::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let mut all = Vec::new();
+    let mut take = |stem: &str, slice: &Json| {
+        let name = render::slice_name(slice);
+        let metrics = slice.get("metrics").and_then(Json::as_object);
+        for (metric, found) in metrics.into_iter().flatten() {
+            let number = |key: &str| found.get(key).and_then(Json::as_f64);
+            let Some(value) = number("value") else { continue };
+            all.push(MetricValue {
+                metric: format!("{stem}{metric}"),
+                slice: name.clone(),
+                value,
+                low: number("low"),
+                high: number("high"),
+                samples: found.get("samples").and_then(Json::as_u64).unwrap_or_default(),
+                method: found
+                    .get("method")
+                    .and_then(Json::as_str)
+                    .unwrap_or_default()
+                    .to_owned(),
+            });
+        }
+    };
+    slices(report).iter().for_each(|slice| take("", slice));
+    for (scorer, of_scorer) in report
+        .get("scorers")
+        .and_then(Json::as_object)
+        .into_iter()
+        .flatten()
+    {
+        slices(of_scorer)
+            .iter()
+            .for_each(|slice| take(&format!("{scorer}/"), slice));
+    }
+    all
+}
+
 impl Measured {
+    /// Rows that every scorer has measured: one at which a judge failed is not measured, or a model that makes judges
+    /// fail would be judged by its other answers alone.
+    pub(super) fn rows_of_all(&self) -> u64 {
+        let judged = self.judged.values().map(Judged::rows_judged);
+        judged.fold(self.rows, u64::min)
+    }
+
     /// The report as JSON, with those of further scorers beside it.
     pub(super) fn json(&self) -> Result<Json> {
         let mut report: Json = serde_json::from_str(&self.report.to_json()?).map_err(Error::internal)?;

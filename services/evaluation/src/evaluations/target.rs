@@ -235,15 +235,31 @@ impl Asker {
 impl Inference {
     /// The columns of the dataset that are sent: the features; else those that the target declares; else every one
     /// without another role.
-    fn sent(&self, rows: &Batch) -> Vec<String> {
+    ///
+    /// Errors: what the target declares and would tell it what it is to predict, which only `spec.roles.features` may ask
+    /// for (the truth itself not even that, see `data::check_roles`).
+    fn sent(&self, rows: &Batch) -> Result<Vec<String>> {
         if !self.roles.features.is_empty() {
-            return self.roles.features.clone();
-        }
-        let declared: Vec<_> = self.inputs.iter().map(|input| input.name.clone()).collect();
-        if declared.iter().any(|name| rows.column(name).is_some()) {
-            return declared;
+            return Ok(self.roles.features.clone());
         }
         let roles = &self.roles;
+        let declared: Vec<_> = self.inputs.iter().map(|input| input.name.clone()).collect();
+        if declared.iter().any(|name| rows.column(name).is_some()) {
+            let telling = [
+                ("target", &roles.target),
+                ("expected_answer", &roles.expected_answer),
+                ("prediction", &roles.prediction),
+            ];
+            for (role, column) in telling {
+                if let Some(name) = column.as_ref().filter(|name| declared.contains(name)) {
+                    let why = format!(
+                        "the model takes `{name}`, which is the {role} of the evaluation; it is not told that"
+                    );
+                    return Err(Error::invalid(format!("inputs[\"{name}\"]"), why));
+                }
+            }
+            return Ok(declared);
+        }
         let single = [
             &roles.target,
             &roles.prediction,
@@ -257,12 +273,12 @@ impl Inference {
                 || roles.probabilities.iter().any(|role| role.column == name)
         };
         let names = rows.columns().iter().map(|column| column.name().to_owned());
-        names.filter(|name| !is_taken(name)).collect()
+        Ok(names.filter(|name| !is_taken(name)).collect())
     }
 
     /// The rows as the target takes them: numbers in the width that it declares; one matrix where it takes that.
     fn payload(&self, rows: &Batch) -> Result<Payload> {
-        let names = self.sent(rows);
+        let names = self.sent(rows)?;
         if let Some(missing) = names.iter().find(|name| rows.column(name).is_none()) {
             return Err(Error::invalid(
                 format!("inputs[\"{missing}\"]"),

@@ -16,6 +16,7 @@ use lodeway_store::evaluation::{OutcomeQuery, UnjoinedOutcome, UnjoinedQuery};
 use prost_types::{Value, value::Kind};
 
 use super::{
+    join::of_kind,
     live::{Live, Wanted},
     report::Refusal,
 };
@@ -25,6 +26,8 @@ const PAGES: PageLimits = PageLimits {
     default: 100,
     max: 1_000,
 };
+/// How far the clock of whoever reports may be ahead.
+const AHEAD: Duration = Duration::from_secs(300);
 /// How far back is looked if nobody says.
 const SPAN: Duration = Duration::from_secs(30 * 24 * 3_600);
 
@@ -64,6 +67,20 @@ fn outcome(message: wire::Outcome, now: Timestamp) -> Result<Reported> {
         let why = format!("has {} values beside {} labels", predictions.len(), labels.len());
         bad.add("prediction", why);
     }
+    let known = message.time.map_or(now, moment);
+    if known > now.plus(AHEAD) {
+        bad.add(
+            "time",
+            "lies in the future; a label is known when it is reported, or before",
+        );
+    }
+    let labels = match labels.zip(predictions.as_ref()) {
+        Some((labels, predictions)) if labels.len() == predictions.len() => {
+            let fitted = of_kind(labels, predictions).map_err(|why| Error::invalid("label", why));
+            bad.take("label", fitted)
+        }
+        labels => labels.map(|(labels, _)| labels),
+    };
     let is_long = |text: &String| text.len() > MAX_OUTCOME_TEXT;
     if message.slices.len() > MAX_OUTCOME_SLICES
         || message
@@ -80,7 +97,7 @@ fn outcome(message: wire::Outcome, now: Timestamp) -> Result<Reported> {
         labels: labels.unwrap_or_default(),
         predictions: predictions.unwrap_or_default(),
         slices: message.slices,
-        known: message.time.map_or(now, moment),
+        known,
     })
 }
 

@@ -8,7 +8,8 @@ use std::{
 use lodeway_domain::{
     Caller, Result,
     caller::Workspace,
-    evaluation::{Join, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT, MAX_OUTCOMES, Outcome},
+    evaluation::{Join, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT, MAX_OUTCOMES, Outcome, OutcomeValue},
+    id::clip,
     time::Timestamp,
 };
 use lodeway_proto::gateway::v1::{
@@ -37,10 +38,42 @@ pub(super) fn joined(mut outcome: Outcome, record: &PredictionRecord) -> Result<
         let (labels, rows) = (outcome.labels.len(), predictions.len());
         return Err(format!("has {labels} values for a prediction of {rows} rows"));
     }
+    outcome.labels = of_kind(outcome.labels, &predictions)?;
     outcome.predictions = predictions;
     outcome.join = Join::Joined;
     slice(&mut outcome, record);
     Ok(outcome)
+}
+
+/// Labels in the kind of what was predicted, 0 and 1 standing for flags and texts for the numbers they spell: one of another
+/// kind could be compared with nothing, and would keep all others from being measured. Errors: in words, which one is.
+pub(super) fn of_kind(
+    labels: Vec<OutcomeValue>,
+    predictions: &[OutcomeValue],
+) -> Result<Vec<OutcomeValue>, String> {
+    use OutcomeValue::{Flag, Number, Text};
+    let word = |value: &OutcomeValue| match value {
+        Flag(flag) => format!("the boolean {flag}"),
+        Number(number) => format!("the number {number}"),
+        Text(text) => format!("the text `{}`", clip(text)),
+    };
+    let pairs = labels.into_iter().zip(predictions);
+    let fitted = pairs.map(|(label, prediction)| match (label, prediction) {
+        (Flag(flag), Number(_)) => Ok(Number(f64::from(u8::from(flag)))),
+        (Number(number), Flag(_)) if number == 0.0 || number == 1.0 => Ok(Flag(number == 1.0)),
+        // As files of texts write numbers, and models give classes.
+        (Number(number), Text(_)) => Ok(Text(number.to_string())),
+        (Text(text), Number(_)) if text.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
+            Ok(Number(text.trim().parse().unwrap_or_default()))
+        }
+        (label @ Flag(_), Flag(_)) | (label @ Number(_), Number(_)) | (label @ Text(_), Text(_)) => Ok(label),
+        (label, prediction) => Err(format!(
+            "is {}, and the prediction is {}",
+            word(&label),
+            word(prediction)
+        )),
+    });
+    fitted.collect()
 }
 
 /// Adds the slices that were recorded; of a call of several rows they are those of its first row only, and left out.
@@ -139,4 +172,35 @@ fn settled(
     }
     let again = again(now, pending.tries);
     (pending, again)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_become_what_was_predicted_or_are_named() {
+        use OutcomeValue::{Flag, Number, Text};
+        let text = |text: &str| Text(text.to_owned());
+        for (label, prediction, expected) in [
+            (Number(1.0), Number(0.3), Some(Number(1.0))),
+            (Flag(true), Number(0.0), Some(Number(1.0))),
+            (Number(0.0), Flag(true), Some(Flag(false))),
+            (text(" 2.5"), Number(1.0), Some(Number(2.5))),
+            (Number(3.0), text("4"), Some(text("3"))),
+            (text("weird"), Number(1.0), None),
+            (text("inf"), Number(1.0), None),
+            (Number(0.5), Flag(true), None),
+            (Flag(true), text("yes"), None),
+        ] {
+            let found = of_kind(vec![label.clone()], &[prediction]);
+            assert_eq!(
+                found.as_ref().ok(),
+                expected.map(|one| vec![one]).as_ref(),
+                "{label:?}: {found:?}"
+            );
+        }
+        let why = of_kind(vec![Number(1.0), text("weird")], &[Number(1.0), Number(0.0)]).unwrap_err();
+        assert_eq!(why, "is the text `weird`, and the prediction is the number 0");
+    }
 }

@@ -215,11 +215,24 @@ async fn two_evaluations_of_the_same_rows_are_compared() {
     better.baseline = Some(wire::Baseline {
         baseline: Some(wire::baseline::Baseline::EvaluationId(one.evaluation_id.clone())),
     });
-    better.thresholds = vec![wire::Threshold {
+    let gain = |slice: &str, gain: f64| wire::Threshold {
         metric: "accuracy".to_owned(),
-        max_loss: Some(-0.1),
+        slice: slice.to_owned(),
+        max_loss: Some(-gain),
         ..wire::Threshold::default()
-    }];
+    };
+    better.thresholds = vec![gain("", 0.1), gain("plan=a", 0.05), gain("plan=b", 0.25)];
+    better.roles.as_mut().unwrap().slices = vec!["plan".to_owned()];
+    let mut by_column = better.clone();
+    by_column.baseline = Some(wire::Baseline {
+        baseline: Some(wire::baseline::Baseline::PredictionColumn("yhat".to_owned())),
+    });
+    let by_column = bench.evaluate(by_column).await;
+    assert!(
+        by_column.verdict.clone().unwrap().passed,
+        "{:?}",
+        by_column.verdict
+    );
     let two = bench.evaluate(better).await;
     assert!(two.verdict.clone().unwrap().passed, "{:?}", two.verdict);
     let request = wire::CompareEvaluationsRequest {

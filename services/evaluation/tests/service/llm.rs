@@ -504,6 +504,8 @@ async fn a_judge_that_is_too_late_is_counted_as_that() {
     let value = |name: &str| metric(&done, name).value;
     assert_eq!((value("short/scored"), value("short/timeout")), (1.0, 1.0));
     assert_eq!((value("short/score"), value("short/error")), (1.0, 0.0));
+    // What a judge failed at is not measured.
+    assert_eq!((done.rows_scored, done.dataset_rows), (1, 2));
     let rows = bench.rows(&done.evaluation_id, 0, 0).await;
     let words = |field: &str| rows.iter().map(|row| text(row, field)).collect::<Vec<_>>();
     assert_eq!(words("short/outcome"), ["scored", "timeout"]);

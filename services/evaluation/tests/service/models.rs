@@ -174,3 +174,27 @@ async fn a_column_that_the_model_takes_and_the_data_lack_is_named() {
     let failed = bench.ended(&made.evaluation_id).await;
     assert!(failed.error.contains("sign"), "{}", failed.error);
 }
+
+#[tokio::test]
+async fn a_model_is_not_told_the_truth() {
+    let bench = Bench::new(None).await;
+    register(&bench, "xgboost", "sign").await;
+    // The model takes `a`, `b` and `c`.
+    let dataset = bench.put("0/data/rows.csv", "a,b,c,y\n1,2,0,0\n2,3,1,1\n").await;
+    let mut wanted = of_model(&dataset, "models:/sign/1");
+    wanted.roles.as_mut().unwrap().target = "c".to_owned();
+    let made = bench.create(wanted.clone()).await.unwrap();
+    let failed = bench.ended(&made.evaluation_id).await;
+    assert!(
+        failed.error.contains("takes `c`, which is the target"),
+        "{}",
+        failed.error
+    );
+    wanted.roles.as_mut().unwrap().features = ["a", "b", "c"].map(str::to_owned).into();
+    let made = bench.create(wanted).await;
+    let error = match made {
+        Err(status) => status.message().to_owned(),
+        Ok(made) => bench.ended(&made.evaluation_id).await.error,
+    };
+    assert!(error.contains("spec.roles.features[2]"), "{error}");
+}

@@ -10,7 +10,7 @@ use lodeway_proto::registry::v1::{
 };
 use serde_json::{Value, json};
 
-use super::{Done, connect::Client, model::StageName, output, paging, parse};
+use super::{Done, connect::Client, model::StageName, output, paging, parse, refused};
 
 /// The most rules of a page.
 const MAX_PAGE: usize = 1_000;
@@ -173,7 +173,7 @@ fn threshold(text: &str) -> Result<MetricThreshold, String> {
 
 impl RuleArgs {
     /// Takes over what `--like` names. Errors: an evaluation that has measured nothing.
-    async fn look_up(&mut self, client: &Client) -> anyhow::Result<()> {
+    async fn look_up(&mut self, client: &Client) -> Done {
         let Some(evaluation_id) = self.like.take() else {
             return Ok(());
         };
@@ -182,10 +182,12 @@ impl RuleArgs {
         };
         let found = client.evaluations.clone().get_evaluation(request).await?;
         let found = found.into_inner().evaluation.unwrap_or_default();
-        anyhow::ensure!(
-            !found.definition_digest.is_empty(),
-            "evaluation `{evaluation_id}` has measured nothing, so nothing can be like it"
-        );
+        if found.definition_digest.is_empty() {
+            return Err(refused(format!(
+                "evaluation `{evaluation_id}` has no definition that another one could have: it has measured nothing, or \
+                 one of its scorers asks an endpoint"
+            )));
+        }
         self.dataset = found.spec.and_then(|spec| spec.dataset).unwrap_or_default().name;
         self.data_digest = found.data_digest;
         self.definition = found.definition_digest;

@@ -93,6 +93,10 @@ async fn what_was_missed_is_found_with_the_next_start() {
     });
     let bench = bench.restart(peer.both()).await;
     until(async || (peer.holders("s3://b/x") == [holder.clone(), foreign.clone()]).then_some(())).await;
+    // And what should be held and is not is held again.
+    peer.script(|s| s.held.clear());
+    let bench = bench.restart(peer.both()).await;
+    until(async || (peer.holders("s3://b/x") == [holder.clone()]).then_some(())).await;
     // Without an answer from the artifact service a version moves all the same, where no rule stands.
     peer.script(|s| s.failure = Some(Code::Unavailable));
     bench.go("churn", 1, wire::Stage::Staging).await.unwrap();

@@ -1,6 +1,6 @@
 //! One recorded call as rows: what was asked, what was answered, what was true.
 
-use lodeway_domain::evaluation::{ColumnRoles, Outcome, OutcomeValue};
+use lodeway_domain::evaluation::{ColumnRoles, Join, Outcome, OutcomeValue};
 use lodeway_inference::{Document, Payload};
 use lodeway_proto::gateway::v1::PredictionRecord;
 use lodeway_tables::{Column, Value};
@@ -59,7 +59,9 @@ pub(super) fn call(record: &PredictionRecord, outcome: Option<&Outcome>) -> Opti
         is_chat,
     } = asked.unwrap_or_default();
     let mut inputs = inputs.into_iter();
-    let labels = outcome.map(|outcome| outcome.labels.as_slice());
+    // A label that does not fit its prediction is none.
+    let fits = |outcome: &&Outcome| !matches!(outcome.join, Join::Unjoined { .. });
+    let labels = outcome.filter(fits).map(|outcome| outcome.labels.as_slice());
     let is_unmatched = labels.is_some_and(|labels| labels.len() != rows);
     let labels = labels.filter(|_| !is_unmatched);
     let one = |row: usize| {

@@ -271,6 +271,11 @@ fn evaluate(arguments: &Arguments) -> Result<bool, String> {
             given.join(", ")
         ));
     }
+    if let Some(of_slice) = arguments.thresholds.iter().find(|text| text.contains('[')) {
+        return Err(format!(
+            "`{of_slice}` is of a slice, which only the platform bounds; leave out `[…]`"
+        ));
+    }
     let clauses = arguments.thresholds.iter().map(|text| clause(text));
     let clauses = clauses.collect::<Result<Vec<_>, _>>()?;
     let plan = plan(arguments);
