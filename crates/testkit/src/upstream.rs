@@ -284,7 +284,9 @@ impl Service {
             return Err(Status::invalid_argument(format!("{value} is refused")));
         }
         if values.iter().any(|value| dies_of(*value)) {
-            return Err(Status::unavailable("the process of the model has ended"));
+            return Err(Status::unavailable(
+                "the model's process exited with code 7; it is started again",
+            ));
         }
         let scores: Vec<f64> = values.iter().map(|value| score(*value)).collect();
         let output = InferOutputTensor {

@@ -25,6 +25,8 @@ use crate::{
 
 /// The wait before a worker that ended is started again; doubled each time.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// The most ends in a row that count of a process that has answered calls: it is started again within a second.
+const WORKED: u32 = 3;
 /// The longest wait.
 const LAST_BACKOFF: Duration = Duration::from_secs(30);
 /// A worker that lived so long ended for a new reason.
@@ -151,6 +153,9 @@ pub(crate) async fn supervise(shared: Arc<Shared>, number: usize, first: oneshot
                     calls.calls() > 0 && matches!(end.doom, Some(Doom::Replaced { .. } | Doom::Abandoned(_)));
                 if born.elapsed() > STEADY || replaced {
                     failures = 0;
+                } else if calls.calls() > 0 {
+                    // It works, but for a call that ended it; the next ones should not wait long for that.
+                    failures = failures.min(WORKED);
                 }
                 if matches!(end.doom, Some(Doom::Stopped)) {
                     break;

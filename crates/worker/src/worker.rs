@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use lodeway_domain::Error;
+use lodeway_domain::{Error, serving::STARTED_AGAIN};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::{sync::watch, time::timeout};
 
@@ -207,7 +207,7 @@ impl Worker {
             exit: None,
         });
         Error::Unavailable {
-            message: format!("{end}; it is started again"),
+            message: format!("{end}; {STARTED_AGAIN}"),
             retry_after: Duration::from_millis(500),
             cause: Box::new(end),
         }

@@ -12,6 +12,7 @@ use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
 use lodeway_domain::{
     Error, Result,
     evaluation::{EvaluationOptions, Part, PartOf, Usage},
+    serving::STARTED_AGAIN,
 };
 use lodeway_rpc::CallContext;
 use lodeway_store::evaluation::{EvaluationStore as _, Lease};
@@ -34,6 +35,9 @@ const MANY_PARTS: u64 = 64;
 const JOINT_ROWS: u64 = 2_048;
 /// Attempts of one call on a target that does not answer now.
 const ATTEMPTS: u32 = 8;
+/// Attempts of rows that end the model's process each time, one of a half of a call: everybody waits until it is started
+/// again, so the rows at fault are looked for soon.
+const DEATHS: u32 = 2;
 /// Attempts of a half of a call that did not answer as a whole: the target had its time to come back before.
 const FEW_ATTEMPTS: u32 = 3;
 /// How long a part looks for the rows at which the target does not answer; a target that is away for good is not asked about
@@ -201,9 +205,16 @@ impl Predict {
     /// Asks, and again after a while as long as the target does not answer.
     async fn patiently(&self, rows: &Batch, attempts: u32) -> Result<Answer> {
         let mut pause = Duration::from_millis(100);
+        let mut deaths = 0;
+        let may_die = match rows.rows() {
+            several if several > 1 && attempts < ATTEMPTS => 1,
+            _ => DEATHS,
+        };
         for attempt in 1.. {
             match self.asker.ask(&self.cx, rows).await {
+                Err(error) if has_died(&error) && deaths + 1 >= may_die => return Err(error),
                 Err(error) if is_passing(&error) && attempt < attempts => {
+                    deaths += u32::from(has_died(&error));
                     tracing::debug!(%error, attempt, "a target does not answer now");
                     let wanted = match &error {
                         Error::Exhausted { retry_after, .. } => retry_after.unwrap_or(pause),
@@ -276,6 +287,11 @@ fn is_passing(error: &Error) -> bool {
         error,
         Error::Unavailable { .. } | Error::DeadlineExceeded | Error::Exhausted { .. } | Error::Conflict(_)
     )
+}
+
+/// Whether the call ended the model's process.
+fn has_died(error: &Error) -> bool {
+    matches!(error, Error::Unavailable { message, .. } if message.ends_with(STARTED_AGAIN))
 }
 
 /// A first row, and the rows of a part from it on.
@@ -357,7 +373,7 @@ struct Answered {
 impl Answered {
     /// Whether a call that failed so may be cut in two, which is counted.
     fn may_cut(&mut self, error: &Error) -> bool {
-        if is_passing(error) {
+        if is_passing(error) && !has_died(error) {
             let now = Instant::now();
             if now >= *self.search_until.get_or_insert(now + SEARCH) {
                 return false;

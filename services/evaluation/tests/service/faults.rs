@@ -99,7 +99,7 @@ async fn a_row_of_which_the_model_dies_costs_itself_alone() {
     let rows = bench.rows(&done.evaluation_id, 17, 1).await;
     let failure = &rows[0].fields["failure"].kind;
     assert!(
-        format!("{failure:?}").contains("the model has ended"),
+        format!("{failure:?}").contains("exited with code 7"),
         "{failure:?}"
     );
 }
