@@ -120,11 +120,16 @@ async fn malformed_json_names_what_is_missing_or_wrong() {
     on_both(async |house| {
         let to = house.address();
         let json = ("content-type", "application/json");
-        let cases: [(&str, &[u8], &str); 7] = [
-            ("runs/log-metric", b"{\"run_id\": ", "run_id"),
-            ("runs/log-metric", b"not json", "run_id"),
+        let cases: [(&str, &[u8], &str); 8] = [
+            ("runs/log-metric", b"{\"run_id\": ", "not JSON"),
+            ("runs/log-metric", b"not json", "not JSON"),
+            (
+                "runs/create",
+                b"{\"experiment_id\": \"1\", \"run_name\": \"trunc",
+                "not JSON",
+            ),
             ("runs/log-metric", b"[1, 2]", ""),
-            ("runs/log-metric", b"\xff\xfe\x00", "run_id"),
+            ("runs/log-metric", b"\xff\xfe\x00", "not JSON"),
             ("experiments/create", b"{\"name\": 7}", "name"),
             ("experiments/create", b"{\"name\": \"\"}", "name"),
             (
