@@ -264,18 +264,40 @@ async fn change(tx: &mut Tx, write: &Write, record: &mut EndpointRecord) -> Resu
     announce(tx, write, record).await
 }
 
+/// Refuses while a rollout moves the traffic, which would undo with its next step what somebody else does to it. The
+/// endpoint's row is locked. Errors: `ROLLOUT_STATE`.
+async fn check_no_rollout(tx: &mut Tx, key: EndpointKey) -> Result<()> {
+    let open = "SELECT rollout_id FROM rollouts WHERE endpoint_key = $1 AND is_open";
+    let Some(row) = tx.query_opt(open, &args![number(key)]).await? else {
+        return Ok(());
+    };
+    let id = row.text(0)?;
+    Err(Error::precondition(
+        Reason::RolloutState,
+        format!(
+            "rollout `{id}` of this endpoint is under way; abort it first, which puts the traffic back where it was"
+        ),
+        vec![("resource_name", id)],
+    ))
+}
+
+/// A revision that somebody asks for. Errors: `ROLLOUT_STATE` while a rollout is under way.
+pub(super) async fn add_own_revision(
+    tx: &mut Tx,
+    write: &Write,
+    new: &NewRevision,
+) -> Result<EndpointRecord> {
+    let lock = tx.engine().for_update();
+    let sql = format!("SELECT 1 FROM endpoints WHERE endpoint_key = $1 AND deleted_ms IS NULL{lock}");
+    tx.query_opt(&sql, &args![number(new.key)]).await?;
+    check_no_rollout(tx, new.key).await?;
+    add_revision(tx, write, new).await
+}
+
 pub(super) async fn delete(tx: &mut Tx, write: &Write, name: &EndpointName) -> Result<()> {
     let record = locked(tx, write, name).await?;
     let key = record.endpoint.uid.key();
-    let open = "SELECT rollout_id FROM rollouts WHERE endpoint_key = $1 AND is_open";
-    if let Some(row) = tx.query_opt(open, &args![number(key)]).await? {
-        let id = row.text(0)?;
-        return Err(Error::precondition(
-            Reason::RolloutState,
-            format!("rollout `{id}` of `{name}` is under way; abort it first"),
-            vec![("resource_name", id)],
-        ));
-    }
+    check_no_rollout(tx, key).await?;
     let sql = "UPDATE endpoints SET deleted_ms = $2 WHERE endpoint_key = $1";
     tx.execute(sql, &args![number(key), write.now.millis()]).await?;
     let event = GatewayEvent::Deleted {

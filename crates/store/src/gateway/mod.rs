@@ -134,7 +134,7 @@ impl GatewayStore for SqlGateway {
         new: NewRevision,
     ) -> Result<EndpointRecord> {
         once(&self.db, write, method, new, |tx, w, new| {
-            Box::pin(endpoints::add_revision(tx, w, new))
+            Box::pin(endpoints::add_own_revision(tx, w, new))
         })
         .await
     }

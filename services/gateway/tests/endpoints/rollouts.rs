@@ -663,3 +663,28 @@ async fn a_dead_spare_target_does_not_keep_traffic_at_a_failing_candidate() {
     spare.revive().unwrap();
     until(async || (c.bench.state("a", "new").await == "ready").then_some(())).await;
 }
+
+#[tokio::test]
+async fn nobody_else_moves_the_traffic_during_a_rollout() {
+    let c = Candidate::new().await;
+    let id = c.start(steps(&[0.25, 1.0])).await.unwrap();
+    c.at_step(&id, 0).await;
+    let back = wire::RollbackEndpointRequest {
+        name: "a".to_owned(),
+        number: 1,
+        ..wire::RollbackEndpointRequest::default()
+    };
+    let status = c.bench.api().rollback_endpoint(back.clone()).await.unwrap_err();
+    refused(&status, Code::FailedPrecondition, "ROLLOUT_STATE");
+    assert!(
+        status.message().contains(&id) && status.message().contains("abort it first"),
+        "{status:?}"
+    );
+    let request = wire::AbortRolloutRequest {
+        rollout_id: id.clone(),
+        ..wire::AbortRolloutRequest::default()
+    };
+    c.bench.api().abort_rollout(request).await.unwrap();
+    c.end(&id).await;
+    c.bench.api().rollback_endpoint(back).await.unwrap();
+}
