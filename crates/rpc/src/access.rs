@@ -133,6 +133,8 @@ impl AccessTable {
         let Some(route) = route else {
             return Access::Read;
         };
+        // Answered by the same handler, without the body.
+        let method = if method == "HEAD" { "GET" } else { method };
         let key = format!("{method} {route}");
         let is_another = |known: &&str| known.split_once(' ').is_some_and(|(_, path)| path == route);
         if !self.rules.contains_key(key.as_str()) && self.rules.keys().any(|known| is_another(&known)) {
@@ -197,11 +199,13 @@ mod tests {
 
     #[test]
     fn what_is_not_there_takes_no_role() {
-        let table = AccessTable::new().with(&[("POST /things", Access::Write)]);
+        let table =
+            AccessTable::new().with(&[("POST /things", Access::Write), ("GET /page", Access::Public)]);
         for (method, route, access) in [
             ("POST", Some("/things"), Access::Write),
             ("OPTIONS", Some("/things"), Access::Read),
             ("POST", None, Access::Read),
+            ("HEAD", Some("/page"), Access::Public),
             ("POST", Some("/forgotten"), Access::Admin),
         ] {
             assert_eq!(table.rest_rule(method, route), access, "{method} {route:?}");

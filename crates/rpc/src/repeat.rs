@@ -19,12 +19,12 @@ impl Repeat {
         let id = RequestId::parse(request_id)?;
         let body_hash = id.map(|_| {
             let mut body = message.encode_to_vec();
-            // The same id in capitals is the same id.
+            // However the same id is written, in capitals or without hyphens: it is left out, with its length before it.
             let place = body
                 .windows(request_id.len())
                 .position(|text| text == request_id.as_bytes());
-            if let Some(text) = place.and_then(|at| body.get_mut(at..at + request_id.len())) {
-                text.make_ascii_lowercase();
+            if let Some(at) = place {
+                body.drain(at.saturating_sub(1)..at + request_id.len());
             }
             Sha256::digest(body).to_vec()
         });
@@ -47,7 +47,8 @@ mod tests {
         assert_ne!(one.body_hash, Repeat::of(&"b".to_owned(), id).unwrap().body_hash);
         assert_eq!(Repeat::of(&"a".to_owned(), "").unwrap(), Repeat::default());
         assert!(Repeat::of(&"a".to_owned(), "no uuid").is_err());
-        let with = |id: &str| Repeat::of(&format!("a{id}"), id).unwrap();
+        let with = |id: &str| Repeat::of(&id.to_owned(), id).unwrap();
         assert_eq!(with(id), with(&id.to_uppercase()));
+        assert_eq!(with(id), with(&id.replace('-', "")));
     }
 }

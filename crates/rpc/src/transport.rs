@@ -70,6 +70,16 @@ impl Transport {
         }
     }
 
+    /// Calls a remote peer that knows no common token with this process's own credentials, a bearer token, whoever the call
+    /// is made for; without it with the caller's.
+    #[must_use]
+    pub fn with_credentials(self, token: Option<Secret<String>>) -> Self {
+        match self.0 {
+            Peer::Remote(remote) => Self(Peer::Remote(remote.with_credentials(token))),
+            local @ Peer::Local(_) => Self(local),
+        }
+    }
+
     /// True for a peer in this process.
     pub fn is_local(&self) -> bool {
         matches!(self.0, Peer::Local(_))

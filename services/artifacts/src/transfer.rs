@@ -34,7 +34,15 @@ pub fn chunks(
 ) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
     messages.enumerate().map(|(index, message)| {
         let field = |name: &str| format!("messages[{}].{name}", index + 1);
-        match message.map_err(|broken| status::of_request(&broken))?.kind {
+        let message = message.map_err(|broken| match status::of_request(&broken) {
+            // Whoever sends has gone away, which is no fault of the server.
+            Error::Internal(_) => Error::invalid(
+                format!("messages[{}]", index + 1),
+                "did not come: the upload broke off",
+            ),
+            other => other,
+        });
+        match message?.kind {
             Some(Kind::Chunk(chunk)) if chunk.len() > MAX_CHUNK_BYTES => Err(Error::invalid(
                 field("chunk"),
                 format!("holds {} bytes; at most 1 MiB fit", chunk.len()),

@@ -183,7 +183,9 @@ impl Site<'_> {
         let Peer::At(url) = peer else { return Ok(None) };
         let token = self.config.peer_token.clone();
         let token = (!token.reveal().is_empty()).then_some(token);
-        Ok(Some(Transport::remote(url)?.with_peer_token(token)))
+        let own = Some(self.config.peers.token.clone()).filter(|token| !token.reveal().is_empty());
+        let peer = Transport::remote(url)?.with_peer_token(token);
+        Ok(Some(peer.with_credentials(own)))
     }
 
     async fn database(&mut self, service: &str) -> Result<Db> {

@@ -193,6 +193,9 @@ pub struct Peers {
     pub gateway: Peer,
     /// Datasets and evaluations, which the gateway passes on to.
     pub evaluation: Peer,
+    /// With which bearer token this process calls them where they and it have no `peer_token` in common; empty: with that of
+    /// whoever calls.
+    pub token: Secret<String>,
 }
 
 /// Who may call.
@@ -372,6 +375,30 @@ impl Config {
                 let why = "is empty; name an origin, or leave it out".to_owned();
                 faults.push((field, why));
             }
+        }
+        let peers = &self.peers;
+        let all = [
+            &peers.artifacts,
+            &peers.tracking,
+            &peers.registry,
+            &peers.serving,
+            &peers.gateway,
+            &peers.evaluation,
+        ];
+        let is_elsewhere = all.iter().any(|peer| matches!(peer, Peer::At(_)));
+        let knows_peers = !self.peer_token.reveal().is_empty() || !peers.token.reveal().is_empty();
+        if is_elsewhere && !self.auth.token_table.as_os_str().is_empty() && !knows_peers {
+            let why = "must be set, the same for all: callers need credentials (`auth.token_table`), and what this process \
+                       does for itself at services elsewhere is nobody's call";
+            faults.push(("peer_token".to_owned(), why.to_owned()));
+        }
+        let root = self.artifacts.default_root.as_str();
+        if !root.is_empty() && !root.contains(":/") && !root.starts_with('/') {
+            let why = "must be a URI or a path from the root: clients would take another one for a folder of theirs";
+            faults.push(("artifacts.default_root".to_owned(), why.to_owned()));
+        }
+        if self.calls.max_in_flight == 0 {
+            faults.push(("calls.max_in_flight".to_owned(), "must be at least 1".to_owned()));
         }
         if self.store.pool_size == 0 {
             faults.push(("store.pool_size".to_owned(), "must be at least 1".to_owned()));

@@ -11,7 +11,7 @@ use lodeway_proto::{
     },
     inference::{RepositoryModelLoadRequest, grpc_inference_service_client::GrpcInferenceServiceClient},
 };
-use lodeway_rpc::telemetry::Telemetry;
+use lodeway_rpc::{config::Secret, telemetry::Telemetry};
 use tonic::transport::Channel;
 
 use crate::{
@@ -36,6 +36,9 @@ pub struct Arguments {
     /// The platform whose registry knows the model.
     #[arg(long, env = "LODEWAY_ADDRESS", default_value = "http://127.0.0.1:5000")]
     address: url::Url,
+    /// A token of that platform, if it asks for one.
+    #[arg(long, env = "LODEWAY_TOKEN", hide_env_values = true)]
+    token: Option<String>,
     /// The name of the endpoint, which is the `model_name` of the Open Inference Protocol.
     #[arg(long, default_value = "model")]
     name: String,
@@ -82,6 +85,9 @@ async fn serve(arguments: &Arguments, data_dir: PathBuf) -> Result<()> {
     config.peers.registry = peer.clone();
     config.peers.artifacts = peer;
     config.peers.tracking = Peer::None;
+    if let Some(token) = arguments.token.clone().filter(|_| is_registered) {
+        config.peers.token = Secret::new(token);
+    }
     config.serving.allow_folders = !is_registered;
     config.endpoints.one_model = true;
     let reference = if is_registered {

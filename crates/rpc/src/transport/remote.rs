@@ -29,6 +29,8 @@ pub(super) struct Remote {
     line: Line,
     url: Arc<str>,
     peer_token: Option<HeaderValue>,
+    /// This process's own, for a peer to which it cannot vouch for its callers.
+    credentials: Option<HeaderValue>,
 }
 
 #[derive(Clone)]
@@ -59,7 +61,18 @@ impl Remote {
             line,
             url: url.as_str().into(),
             peer_token: None,
+            credentials: None,
         })
+    }
+
+    pub(super) fn with_credentials(mut self, token: Option<Secret<String>>) -> Self {
+        self.credentials = token
+            .and_then(|token| HeaderValue::from_str(&format!("Bearer {}", token.reveal())).ok())
+            .map(|mut value| {
+                value.set_sensitive(true);
+                value
+            });
+        self
     }
 
     pub(super) fn with_peer_token(mut self, token: Option<Secret<String>>) -> Self {
@@ -78,12 +91,13 @@ impl Remote {
 
     pub(super) fn call(&self, mut request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
         let line = self.line.clone();
-        let (peer_token, url) = (self.peer_token.clone(), self.url.clone());
+        let (peer_token, credentials) = (self.peer_token.clone(), self.credentials.clone());
+        let url = self.url.clone();
         Box::pin(async move {
             let context = request.extensions_mut().remove::<CallContext>();
             strip(request.headers_mut());
             if let Some(context) = &context {
-                carry(context, peer_token, request.headers_mut());
+                carry(context, (peer_token, credentials), request.headers_mut());
             }
             trace::inject(request.headers_mut());
             match line.call(request).await {
@@ -123,7 +137,11 @@ fn strip(headers: &mut HeaderMap) {
 }
 
 /// Writes the context into headers.
-fn carry(context: &CallContext, peer_token: Option<HeaderValue>, headers: &mut HeaderMap) {
+fn carry(
+    context: &CallContext,
+    (peer_token, credentials): (Option<HeaderValue>, Option<HeaderValue>),
+    headers: &mut HeaderMap,
+) {
     let mut put = |name, value: &str| {
         HeaderValue::from_str(value)
             .map(|value| headers.insert(name, value))
@@ -148,7 +166,10 @@ fn carry(context: &CallContext, peer_token: Option<HeaderValue>, headers: &mut H
     if let Some(traceparent) = &context.traceparent {
         headers.insert(wire::TRACEPARENT, traceparent.clone());
     }
-    match (peer_token, &context.authorization) {
+    match (
+        peer_token,
+        credentials.as_ref().or(context.authorization.as_ref()),
+    ) {
         (Some(token), _) => {
             headers.insert(wire::PEER_TOKEN, token);
         }

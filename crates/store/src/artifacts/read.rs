@@ -183,7 +183,8 @@ fn cut_range(range: Option<Range>, size_bytes: u64) -> Result<std::ops::Range<u6
     let Some(Range { offset, len }) = range else {
         return Ok(0..size_bytes);
     };
-    if offset > size_bytes || (offset == size_bytes && offset > 0) {
+    // At the end there is nothing left, which whoever goes on after a broken connection may well ask for.
+    if offset > size_bytes {
         let message =
             format!("offset {offset} is behind the end of the artifact, which has {size_bytes} bytes");
         return Err(Error::OutOfRange {

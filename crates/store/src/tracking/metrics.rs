@@ -357,6 +357,19 @@ impl SqlTracking {
     }
 }
 
+/// The refusal of a param, with the run that it is about.
+fn of_run(mut error: Error, run: &RunId) -> Error {
+    if let Error::Precondition {
+        reason: Reason::ParamAlreadySet,
+        metadata,
+        ..
+    } = &mut error
+    {
+        metadata.push(("run_id", run.to_string()));
+    }
+    error
+}
+
 /// The operation behind `log_batch`.
 async fn log(tx: &mut Tx, write: &Write<()>, batch: &Prepared) -> Result<()> {
     let head = lock_run(
@@ -366,7 +379,9 @@ async fn log(tx: &mut Tx, write: &Write<()>, batch: &Prepared) -> Result<()> {
         i64::from(!batch.points.is_empty()),
     )
     .await?;
-    let mut changed = labels::set_params(tx, &head, &batch.params).await?;
+    let mut changed = labels::set_params(tx, &head, &batch.params)
+        .await
+        .map_err(|error| of_run(error, &batch.run))?;
     changed |= labels::set_tags(tx, &head, &batch.tags).await?;
     let name = batch
         .tags

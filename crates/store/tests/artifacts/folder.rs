@@ -43,6 +43,7 @@ async fn ranges_give_just_what_was_asked_for() {
     for (offset, len) in [
         (0, Some(1)),
         (5, Some(0)),
+        (size, None),
         (BLOCK_BYTES - 1, Some(2)),
         (BLOCK_BYTES, Some(BLOCK_BYTES)),
         (7, Some(2 * BLOCK_BYTES)),
@@ -59,7 +60,7 @@ async fn ranges_give_just_what_was_asked_for() {
         );
     }
     assert!(matches!(
-        house.range("f", size, None).await,
+        house.range("f", size + 1, None).await,
         Err(Error::OutOfRange { .. })
     ));
     assert!(matches!(

@@ -85,9 +85,13 @@ async fn params_are_write_once_and_a_refused_batch_leaves_nothing() {
                 .await
                 .unwrap_err();
             assert_eq!(error.reason(), Reason::ParamAlreadySet);
-            let pairs =
-                [("key", "lr"), ("old_value", "0.1"), ("new_value", "0.2")].map(|(k, v)| (k, v.to_owned()));
-            assert_eq!(metadata(&error), pairs);
+            let pairs = [
+                ("key", "lr"),
+                ("old_value", "0.1"),
+                ("new_value", "0.2"),
+                ("run_id", run.as_str()),
+            ];
+            assert_eq!(metadata(&error), pairs.map(|(k, v)| (k, v.to_owned())));
             assert_eq!(
                 under
                     .count("SELECT COUNT(*) FROM metric_blocks WHERE run = RUN", &run)

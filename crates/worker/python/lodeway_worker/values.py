@@ -118,6 +118,14 @@ def frame_of(tensors, schema):
     )
 
 
+def columns_of(tensors, schema):
+    """A frame of the columns of a document; where the signature gives them no names, they are numbered, as in MLflow."""
+    frame = frame_of(tensors, schema)
+    if schema is not None and not schema.is_tensor_spec() and not schema.has_input_names():
+        frame.columns = range(len(tensors))
+    return frame
+
+
 def _times(tensor):
     """A column of times; texts are ISO 8601. In nanoseconds, as MLflow's own scoring server has them."""
     column = tensor.column()

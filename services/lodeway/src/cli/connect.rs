@@ -91,10 +91,14 @@ impl Client {
 
     /// As [`Client::connect`].
     pub fn at(common: &Place, format: Format) -> anyhow::Result<Self> {
-        let mut endpoint = Endpoint::from_shared(common.address.clone())
+        let address = match common.address.contains("://") {
+            true => common.address.clone(),
+            false => format!("http://{}", common.address),
+        };
+        let mut endpoint = Endpoint::from_shared(address.clone())
             .with_context(|| format!("`{}` is no address such as http://127.0.0.1:5000", common.address))?
             .connect_timeout(std::time::Duration::from_secs(5));
-        if common.address.starts_with("https://") {
+        if address.starts_with("https://") {
             endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?;
         }
         let identity = Identity {
@@ -115,7 +119,7 @@ impl Client {
             outcomes: OutcomeServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             llm: LlmServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             deployments: DeploymentServiceClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
-            address: common.address.clone(),
+            address,
             format,
         })
     }

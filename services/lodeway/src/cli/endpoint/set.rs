@@ -79,7 +79,7 @@ impl Change {
     }
 
     fn apply(&self, mut spec: RevisionSpec) -> Result<RevisionSpec, String> {
-        if self.is_empty() {
+        if self.is_empty() && self.settings.is_empty() {
             return Err(
                 "nothing to change; give --weight, --add, --remove, --sticky-…, --shadow or --rule"
                     .to_owned(),
