@@ -42,6 +42,12 @@ REASONS = {
 # Reason, then what differs, then the calls.
 _TABLE = {
     "MISFIT": {
+        "message names 'name': The request body is not JSON": [
+            ("bodies", "POST experiments/create b'{' Content-Type: application/json"),
+            ("bodies", "POST experiments/create b'name=x' Content-Type: application/json"),
+            ("bodies", 'POST experiments/create b\'{"name": "<u>/trailing"} x\' Content-Type: application/json'),
+            ("bodies", 'POST experiments/create b\'{"name": "<u>/\\xff"}\' Content-Type: application/json'),
+        ],
         "200 -> 400 INVALID_PARAMETER_VALUE": [
             ("experiments", 'POST experiments/create {"name": "<u>/tag-value", "tags": [{"key": "k", "value": 3}]}'),
             ("experiment search", 'POST experiments/search {"max_results": 50, "filter": "name LIKE \'<u>/s%\'", "view_type": "active_only"}'),

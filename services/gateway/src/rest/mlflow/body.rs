@@ -149,7 +149,7 @@ pub(crate) fn content_type(method: &Method, headers: &HeaderMap) -> Result<(), R
 fn object_of(body: &[u8]) -> Result<Value, RestError> {
     let wrong = || RestError::invalid("The request body must be a JSON object.");
     if !body.trim_ascii().is_empty() && json_of(body).is_none() {
-        let why = serde_json::from_slice::<serde::de::IgnoredAny>(body).err();
+        let why = serde_json::from_slice::<Value>(body).err();
         let why = why.map(|error| error.to_string()).unwrap_or_default();
         return Err(RestError::invalid(format!(
             "The request body is not JSON: {why}."
