@@ -137,7 +137,7 @@ impl AccessTable {
         let method = if method == "HEAD" { "GET" } else { method };
         let key = format!("{method} {route}");
         let is_another = |known: &&str| known.split_once(' ').is_some_and(|(_, path)| path == route);
-        if !self.rules.contains_key(key.as_str()) && self.rules.keys().any(|known| is_another(&known)) {
+        if !self.rules.contains_key(key.as_str()) && self.rules.keys().any(is_another) {
             return Access::Read;
         }
         self.rule(&key)

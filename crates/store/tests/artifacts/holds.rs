@@ -8,6 +8,8 @@ use lodeway_domain::{
 };
 use lodeway_store::artifacts::{ArtifactPath, Hold, PresignMethod};
 
+use tokio::task::JoinSet;
+
 use crate::support::{House, bytes, path, put};
 
 fn hold(uri: &str, holder: &str) -> Hold {
@@ -134,18 +136,18 @@ async fn no_write_lands_after_a_hold() {
         let file = format!("{folder}/model.bin");
         house.put(&file, &bytes(100)).await.unwrap();
         let model = house.at.join(&path(&folder)).unwrap();
-        let writers = (0..4).map(|writer| {
+        let mut writers = JoinSet::new();
+        for writer in 0..4 {
             let (store, at, file) = (house.store.clone(), house.at.clone(), file.clone());
-            tokio::spawn(async move {
+            writers.spawn(async move {
                 for length in 0..200 {
                     let content = bytes(1_000 * (writer + 1) + length);
                     if put(&store, &at, &file, &content).await.is_err() {
                         return;
                     }
                 }
-            })
-        });
-        let writers: Vec<_> = writers.collect();
+            });
+        }
         tokio::task::yield_now().await;
         let uri = format!("mlflow-artifacts:/0/run/artifacts/{folder}");
         house
@@ -154,8 +156,8 @@ async fn no_write_lands_after_a_hold() {
             .await
             .unwrap();
         let seen = house.get(&file).await.unwrap().1;
-        for writer in writers {
-            writer.await.unwrap();
+        while let Some(ended) = writers.join_next().await {
+            ended.unwrap();
         }
         assert_eq!(house.get(&file).await.unwrap().1, seen, "round {round}");
     }
