@@ -8,7 +8,7 @@
 //! version of anything else, a whole run for example, does not keep others from writing there.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -43,6 +43,10 @@ struct Inner {
     store: Arc<dyn RegistryStore>,
     peers: Peers,
     changed: Mutex<BTreeSet<Which>>,
+    /// Versions that are being promoted, which nobody lets go of before that is done.
+    moving: Mutex<BTreeMap<String, u32>>,
+    /// Held while something is let go, and where a promotion begins: of both at once one is wholly before the other.
+    letting_go: tokio::sync::Mutex<()>,
     wake: Notify,
 }
 
@@ -73,6 +77,8 @@ impl Holds {
             store,
             peers: peers.clone(),
             changed: Mutex::default(),
+            moving: Mutex::default(),
+            letting_go: tokio::sync::Mutex::default(),
             wake: Notify::new(),
         }));
         if peers.artifacts.is_some() {
@@ -102,11 +108,16 @@ impl Holds {
         if !found.is_some_and(|(_, is_model)| is_model) {
             return Ok(());
         }
+        {
+            let _alone = self.0.letting_go.lock().await;
+            self.moves(version, 1);
+        }
         match self.hold(workspace, version).await {
-            Err(error) if is_gated && is_passing(&error) => Err(Error::unavailable(
-                format!("the files of `{}` cannot be held now", version.label()),
-                error,
-            )),
+            Err(error) if is_gated && is_passing(&error) => {
+                self.look_at(workspace, version);
+                let why = format!("the files of `{}` cannot be held now", version.label());
+                Err(Error::unavailable(why, error))
+            }
             Err(error) => {
                 let (name, number) = (version.name.as_str(), version.version);
                 tracing::warn!(model.name = name, model.version = number, %error, "promoted without holding its files");
@@ -116,8 +127,24 @@ impl Holds {
         }
     }
 
-    /// Looks at a version again that may have been promoted or not.
+    /// Counts the moves under way of a version.
+    fn moves(&self, version: &ModelVersion, by: i32) {
+        let mut moving = self.0.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = moving.entry(holder(version)).or_default();
+        *count = count.saturating_add_signed(by);
+        if *count == 0 {
+            moving.remove(&holder(version));
+        }
+    }
+
+    fn is_moving(&self, holder: &str) -> bool {
+        let moving = self.0.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        moving.contains_key(holder)
+    }
+
+    /// Looks at a version again that may have been promoted or not; what it was held for is done.
     pub(crate) fn look_at(&self, workspace: &Workspace, version: &ModelVersion) {
+        self.moves(version, -1);
         if has_files(version) {
             self.note([Which::One(
                 workspace.as_str().to_owned(),
@@ -198,6 +225,7 @@ impl Holds {
     }
 
     async fn settle_one(&self, workspace: &Workspace, uid: &ModelUid, number: i64) -> Result<()> {
+        let alone = self.0.letting_go.lock().await;
         let Some((version, is_model)) = self.0.store.version_of(workspace, uid, number).await? else {
             // Of a version that is gone nobody knows the folder any more; its hold says it.
             self.look_at_all(workspace);
@@ -205,9 +233,12 @@ impl Holds {
         };
         if !is_promoted(&version) {
             let (uri, holder) = (&version.artifact_uri, holder(&version));
-            let released = self.0.peers.release(workspace, uri, &holder);
-            return allowed(released.await);
+            if self.is_moving(&holder) {
+                return Ok(());
+            }
+            return allowed(self.0.peers.release(workspace, uri, &holder).await);
         }
+        drop(alone);
         if !is_model {
             return Ok(());
         }
@@ -241,6 +272,11 @@ impl Holds {
                 let Some((uid, number)) = parse_holder(&holder) else {
                     continue;
                 };
+                let _alone = self.0.letting_go.lock().await;
+                if self.is_moving(&holder) {
+                    held.insert((uid.to_string(), number));
+                    continue;
+                }
                 let found = self.0.store.version_of(workspace, &uid, number).await?;
                 if found.is_some_and(|(version, _)| is_promoted(&version)) {
                     held.insert((uid.to_string(), number));

@@ -103,16 +103,27 @@ impl Registry {
         repeat: Repeat,
     ) -> Result<Vec<Transition>> {
         let workspace = &cx.caller.workspace;
+        let mut prepared = Vec::new();
         if self.peers.artifacts.is_some() {
             for (version, target) in self.store.brought_back(workspace, transition_id).await? {
-                self.prepare(cx, &version.name, version.version, &target).await?;
-                self.holds.look_at(workspace, &version);
+                match self.prepare(cx, &version.name, version.version, &target).await {
+                    Ok(_) => prepared.push(version),
+                    Err(error) => {
+                        prepared
+                            .iter()
+                            .for_each(|version| self.holds.look_at(workspace, version));
+                        return Err(error);
+                    }
+                }
             }
         }
         let moved = self
             .store
             .rollback(self.write(cx, repeat), transition_id, comment)
             .await;
+        prepared
+            .iter()
+            .for_each(|version| self.holds.look_at(workspace, version));
         self.settle(cx, None, moved.as_ref().map_or(&[], Vec::as_slice));
         moved
     }

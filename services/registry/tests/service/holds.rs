@@ -101,3 +101,26 @@ async fn what_was_missed_is_found_with_the_next_start() {
     peer.script(|s| s.failure = Some(Code::Unavailable));
     bench.go("churn", 1, wire::Stage::Staging).await.unwrap();
 }
+
+#[tokio::test]
+async fn nobody_lets_go_of_what_is_just_being_promoted() {
+    let peer = Peer::default();
+    let (bench, holder) = ready(&peer).await;
+    peer.script(|s| s.manifest_takes = Duration::from_secs(2));
+    let promotion = bench.go("churn", 1, wire::Stage::Production);
+    let looks = async {
+        until(async || (!peer.holders("s3://b/x").is_empty()).then_some(())).await;
+        // Every hold is looked at while the files are compared.
+        bench.model("other").await;
+        let request = wire::DeleteRegisteredModelRequest {
+            name: "other".into(),
+            ..Default::default()
+        };
+        bench.api().delete_registered_model(request).await.unwrap();
+        let looked_at = peer.script(|s| s.listings);
+        until(async || (peer.script(|s| s.listings) > looked_at).then_some(())).await;
+    };
+    let (moved, ()) = tokio::join!(promotion, looks);
+    moved.unwrap();
+    assert_eq!(peer.holders("s3://b/x"), [holder.as_str()]);
+}

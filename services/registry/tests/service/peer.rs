@@ -33,6 +33,10 @@ pub struct Script {
     pub models: BTreeMap<String, (String, String)>,
     /// Location to content digest.
     pub manifests: BTreeMap<String, String>,
+    /// How often holds were listed.
+    pub listings: usize,
+    /// How long a manifest takes.
+    pub manifest_takes: std::time::Duration,
     /// Folders that are held, with their holders.
     pub held: BTreeSet<(String, String)>,
     /// With what every call fails, if it does.
@@ -136,6 +140,7 @@ impl Peer {
 
     fn holds(&self) -> Result<artifacts::ListHoldsResponse, Status> {
         self.fail()?;
+        self.script(|s| s.listings += 1);
         let hold = |(location, holder): &(String, String)| artifacts::ArtifactHold {
             location: location.clone(),
             holder: holder.clone(),
@@ -316,7 +321,10 @@ impl tower::Service<http::Request<Body>> for Artifacts {
                 _ => {
                     let method = Method(move |m: artifacts::GetManifestRequest| {
                         let peer = peer.clone();
-                        async move { peer.manifest(&m.location) }
+                        async move {
+                            tokio::time::sleep(peer.script(|s| s.manifest_takes)).await;
+                            peer.manifest(&m.location)
+                        }
                     });
                     Grpc::new(ProstCodec::default()).unary(method, request).await
                 }
