@@ -15,6 +15,7 @@ pub const RULES: &[(&str, Access)] = &[
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         Public,
     ),
+    ("GET /", Public),
     ("GET /health", Public),
     ("GET /metrics", Public),
     ("GET /version", Public),

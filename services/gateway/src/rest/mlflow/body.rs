@@ -103,7 +103,7 @@ pub(crate) fn read<T: Message>(
     query: &Query,
     body: &[u8],
 ) -> Result<T, RestError> {
-    if method == Method::GET && !query.is_empty() {
+    if matches!(*method, Method::GET | Method::HEAD) && !query.is_empty() {
         return match query.read() {
             Ok(message) => checked(message, Source::Query),
             Err(e) if e.to_string().starts_with(INVALID_BOOL) => Err(RestError::invalid(e.to_string())),
