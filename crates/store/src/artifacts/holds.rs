@@ -51,8 +51,8 @@ impl Holds {
         Self { db }
     }
 
-    /// Adds one, durably; false if the holder holds it already, which stays as it is.
-    pub(super) async fn add(&self, key: String, workspace: &Workspace, hold: Hold) -> Result<bool> {
+    /// Adds one, durably; what the holder holds already stays as it is.
+    pub(super) async fn add(&self, key: String, workspace: &Workspace, hold: Hold) -> Result<()> {
         let sql = "SELECT 1 FROM artifact_holds WHERE location = $1 AND holder = $2";
         if self
             .db
@@ -60,7 +60,7 @@ impl Holds {
             .await?
             .is_some()
         {
-            return Ok(false);
+            return Ok(());
         }
         let state = (key, workspace.as_str().to_owned(), hold);
         let run = self.db.write_with(state, |tx, (key, workspace, hold)| {
@@ -75,19 +75,23 @@ impl Holds {
                     &hold.reason,
                     hold.created.millis()
                 ];
-                tx.execute(sql, &args).await.map(|_| true)
+                tx.execute(sql, &args).await.map(drop)
             })
         });
         run.await
     }
 
-    /// Whether a write below these places began after `since` and has not ended.
-    pub(super) async fn is_written_to(&self, prefixes: &[String], since: Timestamp) -> Result<bool> {
+    /// Whether a write below these places began after the one time, at the latest at the other, and has not ended.
+    pub(super) async fn is_written_to(
+        &self,
+        prefixes: &[String],
+        (since, latest): (Timestamp, Timestamp),
+    ) -> Result<bool> {
         let sql = "SELECT 1 FROM artifact_digests WHERE location >= $1 AND location < $2 AND NOT is_current \
-                   AND begun_ms > $3 LIMIT 1";
+                   AND begun_ms > $3 AND begun_ms <= $4 LIMIT 1";
         for prefix in prefixes {
             let until = format!("{prefix}\u{10ffff}");
-            let args = args![prefix, until, since.millis()];
+            let args = args![prefix, until, since.millis(), latest.millis()];
             if self.db.query_opt(sql, &args).await?.is_some() {
                 return Ok(true);
             }

@@ -56,6 +56,8 @@ const WAITS: u32 = 100;
 const WAIT: Duration = Duration::from_millis(20);
 /// A write that began so long ago and is not settled was cut off.
 const ABANDONED_MS: i64 = 60_000;
+/// So much the clocks of processes that share a store may differ.
+const CLOCKS_MS: i64 = 500;
 /// How often a race with other writers is run again before it is given up.
 const ATTEMPTS: usize = 8;
 
@@ -377,13 +379,17 @@ impl ArtifactStore {
         let full = location.full(&ArtifactPath::root())?;
         let holds = self.held()?;
         tenancy::check_holdable(location)?;
-        if !holds.add(location.index_key(&full), workspace, hold).await? {
-            return Ok(());
-        }
+        holds.add(location.index_key(&full), workspace, hold).await?;
         let prefixes = location.index_prefixes(&full);
-        let since = Timestamp::from_millis(self.clock.now().millis() - ABANDONED_MS);
+        let now = self.clock.now().millis();
+        // Of those that begin from now on each sees the hold; waiting for them too, whoever tries again and again could keep
+        // the holder from ever coming to an end.
+        let begun = (
+            Timestamp::from_millis(now - ABANDONED_MS),
+            Timestamp::from_millis(now + CLOCKS_MS),
+        );
         for _ in 0..WAITS {
-            if !holds.is_written_to(&prefixes, since).await? {
+            if !holds.is_written_to(&prefixes, begun).await? {
                 return Ok(());
             }
             tokio::time::sleep(WAIT).await;
