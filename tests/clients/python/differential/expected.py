@@ -36,7 +36,7 @@ REASONS = {
     "FILES": "Errors of files are JSON with a code, and a list tells the size of every file.",
     "ENCODED": "A file name that is not ASCII is sent in the one encoding that every client reads alike (RFC 6266).",
     "RUNNING": "A run that is created without a start starts now.",
-    "HTTP": "HTTP and JSON by the letter: media types in any case, no byte order mark, no blanks around numbers, names in snake_case, no preflight.",
+    "HTTP": "HTTP and JSON by the letter: media types in any case, no byte order mark, no blanks around numbers, names in snake_case, HEAD as GET, no preflight.",
 }
 
 # Reason, then what differs, then the calls.
@@ -341,6 +341,9 @@ _TABLE = {
         ],
         "204 -> 405": [
             ("routes and verbs", 'OPTIONS experiments/create'),
+        ],
+        "400 -> 200": [
+            ("routes and verbs", 'HEAD experiments/get ?experiment_id=0'),
         ],
     },
 }
