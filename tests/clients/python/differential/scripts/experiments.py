@@ -160,6 +160,8 @@ SEARCH = [
             "tags.team LIKE 'r%'",
             "tags.team LIKE '%\\%'",
             "tags.team ILIKE 'blue'",
+            "name LIKE '<u>/s%' AND tags.team IS NULL",
+            "name LIKE '<u>/s%' AND tags.team IS NOT NULL",
             "tags.`mlflow.x` = 'a'",
             'tags."mlflow.x" = "a"',
             "tags.mlflow.x = 'a'",

@@ -21,6 +21,8 @@ pub(super) enum Written {
     Number(String),
     /// In parentheses.
     List(Vec<Item>),
+    /// Nothing: the operator is `IS NULL` or `IS NOT NULL`.
+    Absent,
     /// Anything else that can stand there, as written.
     Word(String),
 }
@@ -46,6 +48,11 @@ enum Token {
     End,
     Other(char),
 }
+
+/// The operator that holds where the key is missing.
+pub(super) const IS_NULL: &str = "IS NULL";
+/// The operator that holds where the key is there.
+pub(super) const IS_NOT_NULL: &str = "IS NOT NULL";
 
 const OPERATORS: [&str; 8] = ["<=", ">=", "!=", "<>", "==", "=", "<", ">"];
 
@@ -118,6 +125,13 @@ impl Parser<'_> {
             self.next = start;
             return Err(self.refuse());
         };
+        if matches!(op.as_str(), IS_NULL | IS_NOT_NULL) {
+            return Ok(Clause {
+                identifier,
+                op,
+                value: Written::Absent,
+            });
+        }
         let value = match self.take() {
             Token::Text(text) => Written::Text(text),
             Token::Number(number) => Written::Number(number),
@@ -149,6 +163,11 @@ impl Parser<'_> {
                 op @ ("LIKE" | "ILIKE" | "RLIKE" | "IN") => Some(op.to_owned()),
                 "NOT" => match word(&self.take()).as_str() {
                     "IN" => Some("NOT IN".to_owned()),
+                    _ => None,
+                },
+                "IS" => match word(&self.take()).as_str() {
+                    "NULL" => Some(IS_NULL.to_owned()),
+                    "NOT" if word(&self.take()) == "NULL" => Some(IS_NOT_NULL.to_owned()),
                     _ => None,
                 },
                 _ => None,

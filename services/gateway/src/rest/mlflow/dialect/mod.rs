@@ -10,7 +10,7 @@ mod order;
 use lodeway_domain::filter::{Expr, Field, Op, Source, Value};
 
 use super::error::RestError;
-use lex::{Clause, Item, Written, unquoted};
+use lex::{Clause, IS_NOT_NULL, Item, Written, unquoted};
 
 pub(crate) use order::{logged_model_field, order_by};
 
@@ -239,6 +239,9 @@ fn is_number(name: &str) -> bool {
 }
 
 fn comparison(entity: Entity, field: Field, clause: Clause) -> Result<Expr, RestError> {
+    if clause.value == Written::Absent {
+        return absence(field, clause.op == IS_NOT_NULL);
+    }
     let value = value(entity, &field, &clause)?;
     if !entity.operators(&field).contains(&clause.op.as_str()) {
         return Err(refuse_operator(entity, &field, &clause.op));
@@ -258,6 +261,16 @@ fn comparison(entity: Entity, field: Field, clause: Clause) -> Result<Expr, Rest
         Some(value) => Ok(Expr::Compare { field, op, value }),
         None => Err(RestError::invalid(format!(
             "Expected a value for '{field}' in the filter string"
+        ))),
+    }
+}
+
+/// Whether a key is there can be asked of tags and params; attributes always are, and metrics as MLflow has them.
+fn absence(field: Field, negated: bool) -> Result<Expr, RestError> {
+    match field.source {
+        Source::Tag | Source::Param => Ok(Expr::IsNull { field, negated }),
+        _ => Err(RestError::invalid(format!(
+            "IS NULL / IS NOT NULL is only supported for tags and params, not for '{field}'"
         ))),
     }
 }
@@ -304,6 +317,7 @@ fn value(entity: Entity, field: &Field, clause: &Clause) -> Result<Vec<Value>, R
         ))),
         (Written::Text(text), _) => Ok(vec![Value::Text(text.clone())]),
         (Written::List(items), _) => list(entity, field, items),
+        (Written::Absent, _) => Ok(Vec::new()),
         (Written::Word(word), _) => Err(RestError::invalid(format!(
             "Parameter value is either not quoted or unidentified quote types used for string value {word}. Use either \
              single or double quotes."
@@ -398,6 +412,7 @@ impl Written {
             Self::Text(text) => format!("'{text}'"),
             Self::Number(text) | Self::Word(text) => text.clone(),
             Self::List(_) => "a list".to_owned(),
+            Self::Absent => "nothing".to_owned(),
         }
     }
 }

@@ -51,6 +51,10 @@ fn runs_are_searched_by_everything() {
         ("dataset.context = 'train'", "datasets.context = 'train'"),
         ("datasets.name IN ('a', 'b')", "datasets.name IN ('a', 'b')"),
         ("metrics.m = -1e-3", "metrics.m = -0.001"),
+        (
+            "tags.team IS NULL and params.`a b` is not null",
+            "tags.team IS NULL AND params.`a b` IS NOT NULL",
+        ),
     ] {
         assert_eq!(native(mlflow, Entity::Runs), expected);
     }
@@ -79,7 +83,10 @@ fn what_runs_do_not_have_is_refused() {
         ("metrics.m > 1 AND", "Invalid clause(s) in filter string"),
         ("metrics.m > 1; metrics.n > 2", "multiple expression"),
         ("metrics.m >", "Invalid clause(s) in filter string"),
-        ("tags.a IS NULL", "Invalid clause(s) in filter string"),
+        ("tags.a IS 'NULL'", "Invalid clause(s) in filter string"),
+        ("tags.a IS NOT 'x'", "Invalid clause(s) in filter string"),
+        ("metrics.m IS NULL", "only supported for tags and params"),
+        ("end_time is not null", "only supported for tags and params"),
         ("tags.`a = 'x'", "Invalid clause(s) in filter string"),
         (
             "status IN ('a')",
