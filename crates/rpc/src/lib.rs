@@ -44,6 +44,7 @@ pub mod serve;
 pub mod status;
 pub mod tasks;
 pub mod telemetry;
+pub mod time;
 mod trace;
 pub mod transport;
 pub mod wire;

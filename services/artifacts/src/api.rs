@@ -10,7 +10,7 @@ use lodeway_proto::artifacts::v1::{
     PresignArtifactRequest, PresignArtifactResponse, ReleaseArtifactsRequest, ReleaseArtifactsResponse,
     UploadArtifactRequest, UploadArtifactResponse, artifact_service_server::ArtifactService,
 };
-use lodeway_rpc::context;
+use lodeway_rpc::{context, time::to_wire};
 use lodeway_store::artifacts::{Range, Reach, Trust};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
@@ -170,7 +170,7 @@ impl ArtifactService for Artifacts {
         Ok(Response::new(PresignArtifactResponse {
             url: signed.url,
             headers: signed.headers.into_iter().collect(),
-            expire_time: Some(convert::timestamp(until)),
+            expire_time: to_wire(until),
         }))
     }
 

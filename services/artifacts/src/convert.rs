@@ -9,7 +9,7 @@ use lodeway_domain::{
     time::Timestamp,
 };
 use lodeway_proto::artifacts::v1::{self as wire, PresignMethod as WireMethod};
-use lodeway_rpc::CallContext;
+use lodeway_rpc::{CallContext, time::to_wire};
 use lodeway_store::artifacts::{
     ArtifactPath, ArtifactStore, Entry, Expected, FileDigest, Hold, Location, ManifestEntry, Meta, Multipart,
     PresignMethod, PresignedPart, Range, Reach, Sha256Digest, UploadedPart,
@@ -156,7 +156,7 @@ pub fn hold_out(hold: Hold) -> wire::ArtifactHold {
         location: hold.uri,
         holder: hold.holder,
         reason: hold.reason,
-        create_time: Some(timestamp(hold.created)),
+        create_time: to_wire(hold.created),
     }
 }
 
@@ -207,7 +207,7 @@ pub fn stored(path: &ArtifactPath, digest: &FileDigest, now: Timestamp) -> wire:
         is_dir: false,
         size_bytes: size(digest.size_bytes),
         sha256: digest.sha256.to_string(),
-        update_time: Some(timestamp(now)),
+        update_time: to_wire(now),
     }
 }
 
@@ -259,14 +259,4 @@ pub fn multipart(upload: Multipart) -> wire::CreateMultipartUploadResponse {
 /// A size as it goes on the wire.
 pub fn size(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
-}
-
-/// A time as it goes on the wire.
-pub fn timestamp(time: Timestamp) -> prost_types::Timestamp {
-    let ms = time.millis();
-    let nanos = i32::try_from(ms.rem_euclid(1_000)).unwrap_or(0) * 1_000_000;
-    prost_types::Timestamp {
-        seconds: ms.div_euclid(1_000),
-        nanos,
-    }
 }

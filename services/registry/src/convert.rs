@@ -14,7 +14,10 @@ use lodeway_domain::{
     time::Timestamp,
 };
 use lodeway_proto::registry::v1 as wire;
-use lodeway_rpc::CallContext;
+use lodeway_rpc::{
+    CallContext,
+    time::{from_wire, to_wire},
+};
 use lodeway_store::registry::{
     AliasMove, LedgerQuery, ModelUpdate, Move, RegistryEvent, Search, VersionBy, VersionUpdate,
 };
@@ -420,24 +423,10 @@ pub(crate) fn ledger(cx: &CallContext, message: &wire::ListTransitionsRequest) -
 pub(crate) fn resolve(message: &wire::ResolveModelRequest) -> Result<(ModelRef, Option<Timestamp>)> {
     let mut bad = Violations::new();
     let reference = bad.take("uri", ModelRef::parse("uri", &message.uri));
-    let at = bad.take("as_of_time", message.as_of_time.as_ref().map(time_in).transpose());
+    let at = message.as_of_time.as_ref();
+    let at = at.map(|time| from_wire("as_of_time", time)).transpose();
+    let at = bad.take("as_of_time", at);
     all(bad, reference.zip(at))
-}
-
-fn time_in(time: &prost_types::Timestamp) -> Result<Timestamp> {
-    let refuse = |why: &str| Error::invalid("as_of_time", why);
-    if !(0..1_000_000_000).contains(&time.nanos) {
-        return Err(refuse("has nanoseconds out of range"));
-    }
-    if time.nanos % 1_000_000 != 0 {
-        return Err(refuse("is finer than a millisecond; round it"));
-    }
-    let ms = time
-        .seconds
-        .checked_mul(1_000)
-        .and_then(|ms| ms.checked_add(i64::from(time.nanos / 1_000_000)));
-    ms.map(Timestamp::from_millis)
-        .ok_or_else(|| refuse("is out of range"))
 }
 
 pub(crate) fn watch(message: &wire::WatchModelVersionsRequest) -> Result<(Option<ModelName>, Option<i64>)> {
@@ -454,14 +443,6 @@ pub(crate) fn watch(message: &wire::WatchModelVersionsRequest) -> Result<(Option
         }),
     );
     all(bad, name.zip(cursor))
-}
-
-pub(crate) fn time_out(time: Timestamp) -> Option<prost_types::Timestamp> {
-    let (seconds, ms) = (time.millis().div_euclid(1_000), time.millis().rem_euclid(1_000));
-    Some(prost_types::Timestamp {
-        seconds,
-        nanos: i32::try_from(ms).unwrap_or(0) * 1_000_000,
-    })
 }
 
 pub(crate) const fn stage_out(stage: Stage) -> wire::Stage {
@@ -512,8 +493,8 @@ pub(crate) fn version(version: ModelVersion) -> wire::ModelVersion {
         user_id: version.user_id,
         status: status.into(),
         status_message: version.status_message,
-        create_time: time_out(version.created),
-        update_time: time_out(version.updated),
+        create_time: to_wire(version.created),
+        update_time: to_wire(version.updated),
         tags: version.tags,
         aliases: version.aliases.iter().map(ToString::to_string).collect(),
         content_digest: version.content_digest,
@@ -528,8 +509,8 @@ pub(crate) fn model(model: RegisteredModel) -> wire::RegisteredModel {
         name: model.name.to_string(),
         uid: model.uid.to_string(),
         description: model.description,
-        create_time: time_out(model.created),
-        update_time: time_out(model.updated),
+        create_time: to_wire(model.created),
+        update_time: to_wire(model.updated),
         tags: model.tags,
         aliases: model
             .aliases
@@ -558,7 +539,7 @@ pub(crate) fn entry(entry: Transition) -> wire::Transition {
         from_name: entry.from_name.map(|name| name.to_string()).unwrap_or_default(),
         principal: entry.principal,
         principal_verified: entry.principal_verified,
-        create_time: time_out(entry.created),
+        create_time: to_wire(entry.created),
         comment: entry.comment,
         group_id: entry.group_id,
         rollback_of: entry.rollback_of,

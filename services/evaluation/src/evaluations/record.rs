@@ -14,7 +14,7 @@ use lodeway_proto::tracking::v1::{
     LogInputsRequest, UpdateRunRequest, get_experiment_request::By,
     tracking_service_client::TrackingServiceClient,
 };
-use lodeway_rpc::{CallContext, Transport, status};
+use lodeway_rpc::{CallContext, Transport, status, time::to_wire};
 use lodeway_scorers::plots;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -254,11 +254,7 @@ pub(super) async fn log(
         .chars()
         .take(36)
         .collect();
-    let time = record.started.unwrap_or(record.created).millis();
-    let time = prost_types::Timestamp {
-        seconds: time.div_euclid(1_000),
-        nanos: i32::try_from(time.rem_euclid(1_000) * 1_000_000).unwrap_or_default(),
-    };
+    let time = to_wire(record.started.unwrap_or(record.created));
     // The inputs first: a point names the dataset that it was measured on.
     let dataset = tracking::Dataset {
         name: data.name.clone(),
@@ -287,7 +283,8 @@ pub(super) async fn log(
     let point = |key: String, value: f64| tracking::Metric {
         key,
         value,
-        time: Some(time),
+        time,
+        time_ms: 0,
         step: 0,
         model_id: model_id.clone(),
         dataset_name: data.name.clone(),
@@ -428,14 +425,10 @@ pub(super) async fn close_run(site: &Site, record: &EvaluationRecord, state: Eva
         EvaluationState::Cancelled => tracking::RunStatus::Killed,
         _ => tracking::RunStatus::Failed,
     };
-    let now = site.clock.now().millis();
     let run = tracking::Run {
         run_id: record.run_id.clone(),
         status: status.into(),
-        end_time: Some(prost_types::Timestamp {
-            seconds: now.div_euclid(1_000),
-            nanos: i32::try_from(now.rem_euclid(1_000) * 1_000_000).unwrap_or_default(),
-        }),
+        end_time: to_wire(site.clock.now()),
         ..tracking::Run::default()
     };
     // Setting the same end again is no harm, and its time may differ: no request id.

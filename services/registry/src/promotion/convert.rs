@@ -16,10 +16,10 @@ use lodeway_domain::{
     },
 };
 use lodeway_proto::registry::v1 as wire;
-use lodeway_rpc::CallContext;
+use lodeway_rpc::{CallContext, time::to_wire};
 use lodeway_store::registry::{NewApproval, RecordQuery, RuleQuery};
 
-use crate::convert::{all, name_and_number, optional, stage_in, stage_out, time_out};
+use crate::convert::{all, name_and_number, optional, stage_in, stage_out};
 
 const PAGES: PageLimits = PageLimits {
     default: 100,
@@ -347,7 +347,7 @@ pub(super) fn rule(rule: Rule) -> wire::PromotionRule {
         rule_version: version,
         deleted: is_deleted,
         principal,
-        create_time: time_out(created),
+        create_time: to_wire(created),
     }
 }
 
@@ -382,7 +382,7 @@ pub(super) fn verdict(verdict: Verdict) -> wire::Verdict {
         metrics: said.metrics.into_iter().map(metric).collect(),
         clauses: said.clauses.into_iter().map(clause).collect(),
         principal: verdict.principal,
-        create_time: time_out(verdict.created),
+        create_time: to_wire(verdict.created),
     }
 }
 
@@ -395,8 +395,8 @@ pub(super) fn approval(approval: Approval) -> wire::Approval {
         principal: approval.principal,
         comment: approval.comment,
         content_digest: approval.content_digest,
-        create_time: time_out(approval.created),
-        withdraw_time: approval.withdrawn.and_then(time_out),
+        create_time: to_wire(approval.created),
+        withdraw_time: approval.withdrawn.and_then(to_wire),
     }
 }
 

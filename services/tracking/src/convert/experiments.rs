@@ -13,9 +13,10 @@ use lodeway_domain::{
     },
 };
 use lodeway_proto::tracking::v1 as pb;
+use lodeway_rpc::time::to_wire;
 use lodeway_store::tracking::ExperimentSearch;
 
-use super::{experiment_id, lifecycle, mask, revision, view, wire_time};
+use super::{experiment_id, lifecycle, mask, revision, view};
 use crate::experiments::ExperimentBy;
 
 const LIMITS: PageLimits = PageLimits {
@@ -140,8 +141,8 @@ pub fn experiment(experiment: Experiment) -> pb::Experiment {
         name: experiment.name,
         artifact_location: experiment.artifact_location,
         lifecycle_stage: lifecycle(experiment.lifecycle),
-        create_time: Some(wire_time(experiment.created)),
-        update_time: Some(wire_time(experiment.updated)),
+        create_time: to_wire(experiment.created),
+        update_time: to_wire(experiment.updated),
         tags: experiment.tags,
         etag: experiment.revision.to_string(),
     }

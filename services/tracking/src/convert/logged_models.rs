@@ -15,9 +15,10 @@ use lodeway_domain::{
     },
 };
 use lodeway_proto::tracking::v1 as pb;
+use lodeway_rpc::time::to_wire;
 use lodeway_store::tracking::{DatasetFilter, LoggedModelSearch, ModelOrder};
 
-use super::{experiment_id, experiment_ids, wire_time};
+use super::{experiment_id, experiment_ids, metrics::wire_point};
 use crate::names;
 
 const LIMITS: PageLimits = PageLimits {
@@ -321,13 +322,10 @@ pub fn reference(message: pb::RecordModelVersionRequest) -> Result<VersionRefere
 fn point(point: ModelPoint) -> pb::MetricPoint {
     pb::MetricPoint {
         metric: Some(pb::Metric {
-            key: point.key,
-            value: point.point.value,
-            time: Some(wire_time(point.point.time)),
-            step: point.point.step,
             model_id: point.source.model.to_string(),
             dataset_name: point.source.dataset_name,
             dataset_digest: point.source.dataset_digest,
+            ..wire_point(point.key, point.point)
         }),
         run_id: point.run.to_string(),
         append_seq: 0,
@@ -350,8 +348,8 @@ pub fn model(model: LoggedModel) -> pb::LoggedModel {
         model_type: model.model_type,
         source_run_id: model.source_run.map(|run| run.to_string()).unwrap_or_default(),
         status_message: model.status_message,
-        create_time: Some(wire_time(model.created)),
-        update_time: Some(wire_time(model.updated)),
+        create_time: to_wire(model.created),
+        update_time: to_wire(model.updated),
         params: model.params.into_iter().collect(),
         tags: model.tags.into_iter().collect(),
         metrics: model.metrics.into_iter().map(point).collect(),

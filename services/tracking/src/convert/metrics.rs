@@ -16,10 +16,11 @@ use lodeway_domain::{
     },
 };
 use lodeway_proto::tracking::v1 as pb;
+use lodeway_rpc::time::{from_either, to_either};
 use lodeway_store::tracking::{RunCursor, Sample, Tail};
 use tonic::Streaming;
 
-use super::{run_id, runs, time, wire_time};
+use super::{run_id, runs};
 use crate::stream::{Incoming, Numbered};
 
 /// Bad fields that are listed of one batch; the rest is cut off.
@@ -105,7 +106,7 @@ fn metrics(
 /// The fields of faults are those of the message itself.
 fn domain_metric(metric: pb::Metric, now: Timestamp) -> Result<Metric> {
     let key = EntityKey::parse("key", &metric.key);
-    let at = time("time", metric.time);
+    let at = from_either("time", metric.time.as_ref(), metric.time_ms);
     if let (Ok(_), Ok(_), true) = (&key, &at, metric.model_id.is_empty()) {
         let point = Point {
             value: metric.value,
@@ -246,11 +247,14 @@ fn columns(points: &[Point]) -> pb::MetricColumns {
     }
 }
 
-fn wire_point(key: String, point: Point) -> pb::Metric {
+/// One point; where it was measured is not told.
+pub(super) fn wire_point(key: String, point: Point) -> pb::Metric {
+    let (time, time_ms) = to_either(point.time);
     pb::Metric {
         key,
         value: point.value,
-        time: Some(wire_time(point.time)),
+        time,
+        time_ms,
         step: point.step,
         ..pb::Metric::default()
     }

@@ -10,7 +10,6 @@ pub mod runs;
 use lodeway_domain::{
     Error, Result,
     id::{ExperimentId, RunId},
-    time::Timestamp,
     tracking::{Lifecycle, View},
 };
 use lodeway_proto::tracking::v1 as pb;
@@ -28,35 +27,6 @@ pub fn answer<T, M: Message + Default>(outcome: Outcome<T>, make: fn(T) -> M) ->
 /// The empty answer to a write.
 pub fn done<M: Default>(_: Outcome<()>) -> M {
     M::default()
-}
-
-/// A time of a request; unset is none. Errors: `Invalid` if it is finer than a millisecond or out of range.
-pub fn time(field: &str, time: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>> {
-    let Some(time) = time else { return Ok(None) };
-    if !(0..1_000_000_000).contains(&time.nanos) {
-        return Err(Error::invalid(field, "has nanoseconds outside a second"));
-    }
-    if time.nanos % 1_000_000 != 0 {
-        return Err(Error::invalid(field, "is finer than a millisecond"));
-    }
-    let ms = time
-        .seconds
-        .checked_mul(1_000)
-        .and_then(|ms| ms.checked_add(i64::from(time.nanos / 1_000_000)));
-    match ms {
-        Some(ms) => Ok(Some(Timestamp::from_millis(ms))),
-        None => Err(Error::invalid(field, "is out of range")),
-    }
-}
-
-/// A time of a reply.
-pub fn wire_time(time: Timestamp) -> prost_types::Timestamp {
-    let ms = time.millis();
-    let nanos = i32::try_from(ms.rem_euclid(1_000)).unwrap_or_default() * 1_000_000;
-    prost_types::Timestamp {
-        seconds: ms.div_euclid(1_000),
-        nanos,
-    }
 }
 
 pub fn experiment_id(text: &str) -> Result<ExperimentId> {
@@ -144,17 +114,6 @@ pub fn mask<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_go_both_ways_and_finer_ones_are_refused() {
-        for ms in [0, 1, -1, 1_700_000_000_123, -1_001] {
-            let wire = wire_time(Timestamp::from_millis(ms));
-            assert_eq!(time("t", Some(wire)).unwrap(), Some(Timestamp::from_millis(ms)));
-        }
-        for (seconds, nanos) in [(0, 1), (0, -1_000_000), (0, 1_000_000_000), (i64::MAX, 0)] {
-            assert!(time("t", Some(prost_types::Timestamp { seconds, nanos })).is_err());
-        }
-    }
 
     #[test]
     fn a_mask_names_known_fields_only() {

@@ -6,10 +6,11 @@ use lodeway_domain::{
     id::{ModelId, RunId},
 };
 use lodeway_proto::tracking::v1 as pb;
+use lodeway_rpc::time::from_wire;
 use lodeway_store::tracking::PurgeFilter;
 use prost::Message as _;
 
-use super::{experiment_ids, time};
+use super::experiment_ids;
 use crate::purge::Purged;
 
 /// The most ids of one kind.
@@ -35,7 +36,9 @@ pub fn filter(message: &pb::PurgeRequest) -> Result<PurgeFilter> {
     for (i, id) in message.model_ids.iter().enumerate() {
         models.extend(violations.take(&format!("model_ids[{i}]"), ModelId::parse(id)));
     }
-    let before = violations.take("deleted_before", time("deleted_before", message.deleted_before));
+    let before = message.deleted_before.as_ref();
+    let before = before.map(|time| from_wire("deleted_before", time)).transpose();
+    let before = violations.take("deleted_before", before);
     violations.finish()?;
     // Ids that can name no experiment must not turn a list of some into a list of none, which means everything.
     let experiments = match experiments.is_empty() && !message.experiment_ids.is_empty() {

@@ -14,9 +14,10 @@ use lodeway_domain::{
     },
 };
 use lodeway_proto::tracking::v1 as pb;
+use lodeway_rpc::time::{from_either, to_either};
 use lodeway_store::tracking::RunSearch;
 
-use super::{experiment_id, experiment_ids, lifecycle, mask, revision, run_id, time, view, wire_time};
+use super::{experiment_id, experiment_ids, lifecycle, mask, metrics::wire_point, revision, run_id, view};
 use crate::names;
 
 const LIMITS: PageLimits = PageLimits {
@@ -34,7 +35,8 @@ pub fn new(message: pb::CreateRunRequest, now: Timestamp) -> Result<NewRun> {
         text => experiment_id(text)?,
     };
     violations.take("user_id", check_text("user_id", &message.user_id, MAX_USER_CHARS));
-    let started = violations.take("start_time", time("start_time", message.start_time));
+    let started = from_either("start_time", message.start_time.as_ref(), message.start_time_ms);
+    let started = violations.take("start_time", started);
     let status = violations.take("status", status("status", message.status));
     let tags = violations.take("tags", Tags::parse("tags", message.tags, MAX_TAG_VALUE_CHARS));
     let mut tags = tags.unwrap_or_default();
@@ -104,7 +106,7 @@ pub fn update(message: pb::UpdateRunRequest) -> Result<(RunId, RunUpdate)> {
     let id = run_id(&new.run_id)?;
     let populated = [
         ("status", new.status != 0),
-        ("end_time", new.end_time.is_some()),
+        ("end_time", new.end_time.is_some() || new.end_time_ms != 0),
         ("name", !new.name.is_empty()),
     ];
     let populated = populated
@@ -132,7 +134,10 @@ pub fn update(message: pb::UpdateRunRequest) -> Result<(RunId, RunUpdate)> {
                     violations.add("run.status", "must be given");
                 }
             }
-            "end_time" => update.ended = violations.take("run.end_time", time("run.end_time", new.end_time)),
+            "end_time" => {
+                let ended = from_either("run.end_time", new.end_time.as_ref(), new.end_time_ms);
+                update.ended = violations.take("run.end_time", ended);
+            }
             _ => {
                 violations.take("run.name", check_run_name("run.name", &new.name));
                 if new.name.is_empty() {
@@ -328,12 +333,15 @@ pub fn projected(found: Run, projection: &Projection) -> pb::Run {
     }
     keep!(
         "name" => name, "status" => status, "lifecycle_stage" => lifecycle_stage, "user_id" => user_id,
-        "artifact_uri" => artifact_uri, "start_time" => start_time, "end_time" => end_time
+        "artifact_uri" => artifact_uri, "start_time" => start_time, "start_time" => start_time_ms,
+        "end_time" => end_time, "end_time" => end_time_ms
     );
     run
 }
 
 pub fn run(run: Run) -> pb::Run {
+    let (start_time, start_time_ms) = to_either(run.started);
+    let (end_time, end_time_ms) = run.ended.map_or((None, 0), to_either);
     pb::Run {
         run_id: run.id.to_string(),
         experiment_id: run.experiment.to_string(),
@@ -342,8 +350,10 @@ pub fn run(run: Run) -> pb::Run {
         status: run.status as i32,
         lifecycle_stage: lifecycle(run.lifecycle),
         user_id: run.user_id,
-        start_time: Some(wire_time(run.started)),
-        end_time: run.ended.map(wire_time),
+        start_time,
+        start_time_ms,
+        end_time,
+        end_time_ms,
         artifact_uri: run.artifact_uri,
         metrics: run.metrics.into_iter().map(metric).collect(),
         params: run.params,
@@ -370,13 +380,7 @@ pub fn run(run: Run) -> pb::Run {
 }
 
 fn metric(metric: Metric) -> pb::Metric {
-    pb::Metric {
-        key: metric.key.into_string(),
-        value: metric.point.value,
-        time: Some(wire_time(metric.point.time)),
-        step: metric.point.step,
-        ..pb::Metric::default()
-    }
+    wire_point(metric.key.into_string(), metric.point)
 }
 
 fn wire_input(input: DatasetInput) -> pb::DatasetInput {

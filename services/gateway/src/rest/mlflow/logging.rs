@@ -206,10 +206,12 @@ impl MetricIn {
             let path = index.map(|i| format!("metrics[{i}]")).unwrap_or_default();
             validate::metric(&key, at, value, &path)?;
         }
+        let (time, time_ms) = timestamp(at);
         Ok(pb::Metric {
             key,
             value,
-            time: Some(timestamp(at)),
+            time,
+            time_ms,
             step: self.step.map_or(0, |s| s.0),
             model_id: self.model_id.unwrap_or_default(),
             dataset_name: self.dataset_name.unwrap_or_default(),

@@ -15,7 +15,8 @@ use super::{
     experiments::{stage_name, view},
     get, look, paging, post, reply, validate,
     wire::{
-        IdText, Int, KeyValue, Label, Num, Word, filled, label_map, labels, millis, or_default, timestamp,
+        IdText, Int, KeyValue, Label, Num, Word, either_millis, filled, label_map, labels, or_default,
+        timestamp,
     },
 };
 
@@ -77,7 +78,7 @@ impl From<pb::Metric> for Metric {
     fn from(m: pb::Metric) -> Self {
         Self {
             value: Num(m.value),
-            timestamp: millis(m.time.as_ref()).unwrap_or_default(),
+            timestamp: either_millis(m.time.as_ref(), m.time_ms).unwrap_or_default(),
             step: m.step,
             dataset_name: filled(m.dataset_name),
             dataset_digest: filled(m.dataset_digest),
@@ -167,8 +168,8 @@ fn info(run: &mut pb::Run) -> RunInfo {
         run_name: take(&mut run.name),
         experiment_id: take(&mut run.experiment_id),
         user_id: take(&mut run.user_id),
-        start_time: millis(run.start_time.as_ref()).unwrap_or_default(),
-        end_time: millis(run.end_time.as_ref()),
+        start_time: either_millis(run.start_time.as_ref(), run.start_time_ms).unwrap_or_default(),
+        end_time: either_millis(run.end_time.as_ref(), run.end_time_ms),
         artifact_uri: take(&mut run.artifact_uri),
     }
 }
@@ -249,11 +250,13 @@ async fn create(mut call: Call) -> Answer {
              (run_name='{name}', mlflow.runName='{tagged}')."
         )));
     }
+    let (start_time, start_time_ms) = m.start_time.map_or((None, 0), |t| timestamp(t.0));
     let request = pb::CreateRunRequest {
         experiment_id: m.experiment_id.map(|id| id.0).unwrap_or_default(),
         name: if name.is_empty() { tagged.to_owned() } else { name },
         user_id: m.user_id.unwrap_or_default(),
-        start_time: m.start_time.map(|t| timestamp(t.0)),
+        start_time,
+        start_time_ms,
         tags,
         ..Default::default()
     };
@@ -423,7 +426,7 @@ async fn update(mut call: Call) -> Answer {
         paths.push("status".to_owned());
     }
     if let Some(Int(end)) = m.end_time {
-        run.end_time = Some(timestamp(end));
+        (run.end_time, run.end_time_ms) = timestamp(end);
         paths.push("end_time".to_owned());
     }
     if let Some(name) = m.run_name.filter(|name| !name.is_empty()) {

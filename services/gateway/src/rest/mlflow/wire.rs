@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use lodeway_domain::time;
+use lodeway_rpc::time::to_either;
 use prost_types::Timestamp;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -231,13 +233,14 @@ pub(crate) fn millis(time: Option<&Timestamp>) -> Option<i64> {
     })
 }
 
-/// The time that many milliseconds after the epoch.
-pub(crate) fn timestamp(ms: i64) -> Timestamp {
-    let nanos = i32::try_from(ms.rem_euclid(1_000)).unwrap_or(0) * 1_000_000;
-    Timestamp {
-        seconds: ms.div_euclid(1_000),
-        nanos,
-    }
+/// Milliseconds since the epoch, of a time that a message tells in one of two fields.
+pub(crate) fn either_millis(time: Option<&Timestamp>, ms: i64) -> Option<i64> {
+    millis(time).or(Some(ms).filter(|ms| *ms != 0))
+}
+
+/// The two fields of a message for the time that many milliseconds after the epoch.
+pub(crate) fn timestamp(ms: i64) -> (Option<Timestamp>, i64) {
+    to_either(time::Timestamp::from_millis(ms))
 }
 
 /// Nothing for the empty text.
@@ -298,18 +301,10 @@ mod tests {
     }
 
     #[test]
-    fn times_before_the_epoch() {
-        assert_eq!(
-            timestamp(-1),
-            Timestamp {
-                seconds: -1,
-                nanos: 999_000_000
-            }
-        );
-        assert_eq!(millis(Some(&timestamp(-1))), Some(-1));
-        assert_eq!(
-            millis(Some(&timestamp(1_795_435_751_250))),
-            Some(1_795_435_751_250)
-        );
+    fn times_before_the_epoch_and_after_the_calendar() {
+        for ms in [-1, 0, 1_795_435_751_250, 1_795_435_751_250_000_000] {
+            let (time, beyond) = timestamp(ms);
+            assert_eq!(either_millis(time.as_ref(), beyond), Some(ms));
+        }
     }
 }

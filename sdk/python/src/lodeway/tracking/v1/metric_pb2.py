@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lodeway/tracking/v1/metric.proto\x12\x13lodeway.tracking.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x01\n\x06Metric\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04step\x18\x04 \x01(\x03\x12\x10\n\x08model_id\x18\x05 \x01(\t\x12\x14\n\x0c\x64\x61taset_name\x18\x06 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x07 \x01(\t\"@\n\rMetricColumns\x12\x10\n\x08times_ms\x18\x01 \x03(\x03\x12\r\n\x05steps\x18\x02 \x03(\x03\x12\x0e\n\x06values\x18\x03 \x03(\x01\"^\n\x0bMetricPoint\x12+\n\x06metric\x18\x01 \x01(\x0b\x32\x1b.lodeway.tracking.v1.Metric\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x12\n\nappend_seq\x18\x03 \x01(\x03\"#\n\x05Param\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t*Y\n\x0bMetricOrder\x12\x1c\n\x18METRIC_ORDER_UNSPECIFIED\x10\x00\x12\x15\n\x11METRIC_ORDER_TIME\x10\x01\x12\x15\n\x11METRIC_ORDER_STEP\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n lodeway/tracking/v1/metric.proto\x12\x13lodeway.tracking.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x01\n\x06Metric\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04step\x18\x04 \x01(\x03\x12\x10\n\x08model_id\x18\x05 \x01(\t\x12\x14\n\x0c\x64\x61taset_name\x18\x06 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x07 \x01(\t\x12\x0f\n\x07time_ms\x18\x08 \x01(\x03\"@\n\rMetricColumns\x12\x10\n\x08times_ms\x18\x01 \x03(\x03\x12\r\n\x05steps\x18\x02 \x03(\x03\x12\x0e\n\x06values\x18\x03 \x03(\x01\"^\n\x0bMetricPoint\x12+\n\x06metric\x18\x01 \x01(\x0b\x32\x1b.lodeway.tracking.v1.Metric\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x12\n\nappend_seq\x18\x03 \x01(\x03\"#\n\x05Param\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t*Y\n\x0bMetricOrder\x12\x1c\n\x18METRIC_ORDER_UNSPECIFIED\x10\x00\x12\x15\n\x11METRIC_ORDER_TIME\x10\x01\x12\x15\n\x11METRIC_ORDER_STEP\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lodeway.tracking.v1.metric_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_METRICORDER']._serialized_start=448
-  _globals['_METRICORDER']._serialized_end=537
+  _globals['_METRICORDER']._serialized_start=465
+  _globals['_METRICORDER']._serialized_end=554
   _globals['_METRIC']._serialized_start=91
-  _globals['_METRIC']._serialized_end=247
-  _globals['_METRICCOLUMNS']._serialized_start=249
-  _globals['_METRICCOLUMNS']._serialized_end=313
-  _globals['_METRICPOINT']._serialized_start=315
-  _globals['_METRICPOINT']._serialized_end=409
-  _globals['_PARAM']._serialized_start=411
-  _globals['_PARAM']._serialized_end=446
+  _globals['_METRIC']._serialized_end=264
+  _globals['_METRICCOLUMNS']._serialized_start=266
+  _globals['_METRICCOLUMNS']._serialized_end=330
+  _globals['_METRICPOINT']._serialized_start=332
+  _globals['_METRICPOINT']._serialized_end=426
+  _globals['_PARAM']._serialized_start=428
+  _globals['_PARAM']._serialized_end=463
 # @@protoc_insertion_point(module_scope)

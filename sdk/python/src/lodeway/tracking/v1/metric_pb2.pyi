@@ -57,6 +57,7 @@ class Metric(google.protobuf.message.Message):
     MODEL_ID_FIELD_NUMBER: builtins.int
     DATASET_NAME_FIELD_NUMBER: builtins.int
     DATASET_DIGEST_FIELD_NUMBER: builtins.int
+    TIME_MS_FIELD_NUMBER: builtins.int
     key: builtins.str
     """The metric's name: up to 250 characters of letters, digits, `_ - . : / ` and space, a normal relative path."""
     value: builtins.float
@@ -69,6 +70,10 @@ class Metric(google.protobuf.message.Message):
     """The data set it was measured on, if any."""
     dataset_digest: builtins.str
     """Digest of that data set."""
+    time_ms: builtins.int
+    """In place of `time`, where it lies outside the years 1 to 9999, which a Timestamp cannot tell: milliseconds since
+    1970 in UTC. 0: unset.
+    """
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it was measured, to the millisecond; a finer time is an error. Unset in a request: the server's time."""
@@ -83,9 +88,10 @@ class Metric(google.protobuf.message.Message):
         model_id: builtins.str = ...,
         dataset_name: builtins.str = ...,
         dataset_digest: builtins.str = ...,
+        time_ms: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dataset_digest", b"dataset_digest", "dataset_name", b"dataset_name", "key", b"key", "model_id", b"model_id", "step", b"step", "time", b"time", "value", b"value"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dataset_digest", b"dataset_digest", "dataset_name", b"dataset_name", "key", b"key", "model_id", b"model_id", "step", b"step", "time", b"time", "time_ms", b"time_ms", "value", b"value"]) -> None: ...
 
 global___Metric = Metric
 

@@ -28,7 +28,7 @@ from lodeway.tracking.v1 import experiment_pb2 as lodeway_dot_tracking_dot_v1_do
 from lodeway.tracking.v1 import metric_pb2 as lodeway_dot_tracking_dot_v1_dot_metric__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlodeway/tracking/v1/run.proto\x12\x13lodeway.tracking.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!lodeway/tracking/v1/dataset.proto\x1a$lodeway/tracking/v1/experiment.proto\x1a lodeway/tracking/v1/metric.proto\"\xef\x05\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x15\n\rexperiment_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12.\n\x06status\x18\x04 \x01(\x0e\x32\x1e.lodeway.tracking.v1.RunStatus\x12<\n\x0flifecycle_stage\x18\x05 \x01(\x0e\x32#.lodeway.tracking.v1.LifecycleStage\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x61rtifact_uri\x18\t \x01(\t\x12\x15\n\rparent_run_id\x18\n \x01(\t\x12,\n\x07metrics\x18\x0b \x03(\x0b\x32\x1b.lodeway.tracking.v1.Metric\x12\x34\n\x06params\x18\x0c \x03(\x0b\x32$.lodeway.tracking.v1.Run.ParamsEntry\x12\x30\n\x04tags\x18\r \x03(\x0b\x32\".lodeway.tracking.v1.Run.TagsEntry\x12\x39\n\x0e\x64\x61taset_inputs\x18\x0e \x03(\x0b\x32!.lodeway.tracking.v1.DatasetInput\x12\x35\n\x0cmodel_inputs\x18\x0f \x03(\x0b\x32\x1f.lodeway.tracking.v1.ModelInput\x12\x37\n\rmodel_outputs\x18\x10 \x03(\x0b\x32 .lodeway.tracking.v1.ModelOutput\x12\x0c\n\x04\x65tag\x18\x11 \x01(\t\x1a-\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xa0\x01\n\tRunStatus\x12\x1a\n\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12RUN_STATUS_RUNNING\x10\x01\x12\x18\n\x14RUN_STATUS_SCHEDULED\x10\x02\x12\x17\n\x13RUN_STATUS_FINISHED\x10\x03\x12\x15\n\x11RUN_STATUS_FAILED\x10\x04\x12\x15\n\x11RUN_STATUS_KILLED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlodeway/tracking/v1/run.proto\x12\x13lodeway.tracking.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!lodeway/tracking/v1/dataset.proto\x1a$lodeway/tracking/v1/experiment.proto\x1a lodeway/tracking/v1/metric.proto\"\x9b\x06\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x15\n\rexperiment_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12.\n\x06status\x18\x04 \x01(\x0e\x32\x1e.lodeway.tracking.v1.RunStatus\x12<\n\x0flifecycle_stage\x18\x05 \x01(\x0e\x32#.lodeway.tracking.v1.LifecycleStage\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x61rtifact_uri\x18\t \x01(\t\x12\x15\n\rparent_run_id\x18\n \x01(\t\x12,\n\x07metrics\x18\x0b \x03(\x0b\x32\x1b.lodeway.tracking.v1.Metric\x12\x34\n\x06params\x18\x0c \x03(\x0b\x32$.lodeway.tracking.v1.Run.ParamsEntry\x12\x30\n\x04tags\x18\r \x03(\x0b\x32\".lodeway.tracking.v1.Run.TagsEntry\x12\x39\n\x0e\x64\x61taset_inputs\x18\x0e \x03(\x0b\x32!.lodeway.tracking.v1.DatasetInput\x12\x35\n\x0cmodel_inputs\x18\x0f \x03(\x0b\x32\x1f.lodeway.tracking.v1.ModelInput\x12\x37\n\rmodel_outputs\x18\x10 \x03(\x0b\x32 .lodeway.tracking.v1.ModelOutput\x12\x0c\n\x04\x65tag\x18\x11 \x01(\t\x12\x15\n\rstart_time_ms\x18\x12 \x01(\x03\x12\x13\n\x0b\x65nd_time_ms\x18\x13 \x01(\x03\x1a-\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xa0\x01\n\tRunStatus\x12\x1a\n\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12RUN_STATUS_RUNNING\x10\x01\x12\x18\n\x14RUN_STATUS_SCHEDULED\x10\x02\x12\x17\n\x13RUN_STATUS_FINISHED\x10\x03\x12\x15\n\x11RUN_STATUS_FAILED\x10\x04\x12\x15\n\x11RUN_STATUS_KILLED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,12 +39,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUN_PARAMSENTRY']._serialized_options = b'8\001'
   _globals['_RUN_TAGSENTRY']._loaded_options = None
   _globals['_RUN_TAGSENTRY']._serialized_options = b'8\001'
-  _globals['_RUNSTATUS']._serialized_start=949
-  _globals['_RUNSTATUS']._serialized_end=1109
+  _globals['_RUNSTATUS']._serialized_start=993
+  _globals['_RUNSTATUS']._serialized_end=1153
   _globals['_RUN']._serialized_start=195
-  _globals['_RUN']._serialized_end=946
-  _globals['_RUN_PARAMSENTRY']._serialized_start=856
-  _globals['_RUN_PARAMSENTRY']._serialized_end=901
-  _globals['_RUN_TAGSENTRY']._serialized_start=903
-  _globals['_RUN_TAGSENTRY']._serialized_end=946
+  _globals['_RUN']._serialized_end=990
+  _globals['_RUN_PARAMSENTRY']._serialized_start=900
+  _globals['_RUN_PARAMSENTRY']._serialized_end=945
+  _globals['_RUN_TAGSENTRY']._serialized_start=947
+  _globals['_RUN_TAGSENTRY']._serialized_end=990
 # @@protoc_insertion_point(module_scope)

@@ -114,6 +114,8 @@ class Run(google.protobuf.message.Message):
     MODEL_INPUTS_FIELD_NUMBER: builtins.int
     MODEL_OUTPUTS_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
+    START_TIME_MS_FIELD_NUMBER: builtins.int
+    END_TIME_MS_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """32 hex digits, or the id it had where it was imported from."""
     experiment_id: builtins.str
@@ -132,6 +134,12 @@ class Run(google.protobuf.message.Message):
     """The run it is a part of, if any; kept equal to the tag `mlflow.parentRunId`."""
     etag: builtins.str
     """Changes with every change of the run's own fields; send it back to update only what you have seen."""
+    start_time_ms: builtins.int
+    """In place of `start_time`, where it lies outside the years 1 to 9999, which a Timestamp cannot tell: milliseconds
+    since 1970 in UTC. 0: unset.
+    """
+    end_time_ms: builtins.int
+    """In place of `end_time`, in the same way; the path `end_time` of an update means both."""
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it began, to the millisecond."""
@@ -184,8 +192,10 @@ class Run(google.protobuf.message.Message):
         model_inputs: collections.abc.Iterable[lodeway.tracking.v1.dataset_pb2.ModelInput] | None = ...,
         model_outputs: collections.abc.Iterable[lodeway.tracking.v1.dataset_pb2.ModelOutput] | None = ...,
         etag: builtins.str = ...,
+        start_time_ms: builtins.int = ...,
+        end_time_ms: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["end_time", b"end_time", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["artifact_uri", b"artifact_uri", "dataset_inputs", b"dataset_inputs", "end_time", b"end_time", "etag", b"etag", "experiment_id", b"experiment_id", "lifecycle_stage", b"lifecycle_stage", "metrics", b"metrics", "model_inputs", b"model_inputs", "model_outputs", b"model_outputs", "name", b"name", "params", b"params", "parent_run_id", b"parent_run_id", "run_id", b"run_id", "start_time", b"start_time", "status", b"status", "tags", b"tags", "user_id", b"user_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["artifact_uri", b"artifact_uri", "dataset_inputs", b"dataset_inputs", "end_time", b"end_time", "end_time_ms", b"end_time_ms", "etag", b"etag", "experiment_id", b"experiment_id", "lifecycle_stage", b"lifecycle_stage", "metrics", b"metrics", "model_inputs", b"model_inputs", "model_outputs", b"model_outputs", "name", b"name", "params", b"params", "parent_run_id", b"parent_run_id", "run_id", b"run_id", "start_time", b"start_time", "start_time_ms", b"start_time_ms", "status", b"status", "tags", b"tags", "user_id", b"user_id"]) -> None: ...
 
 global___Run = Run

@@ -437,6 +437,7 @@ class CreateRunRequest(google.protobuf.message.Message):
     PARENT_RUN_ID_FIELD_NUMBER: builtins.int
     STATUS_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    START_TIME_MS_FIELD_NUMBER: builtins.int
     experiment_id: builtins.str
     """The experiment; empty: `0`."""
     name: builtins.str
@@ -449,6 +450,8 @@ class CreateRunRequest(google.protobuf.message.Message):
     """Unspecified: running."""
     request_id: builtins.str
     """Makes a repetition harmless."""
+    start_time_ms: builtins.int
+    """In place of `start_time`, as in Run."""
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Unset: now."""
@@ -468,9 +471,10 @@ class CreateRunRequest(google.protobuf.message.Message):
         parent_run_id: builtins.str = ...,
         status: lodeway.tracking.v1.run_pb2.RunStatus.ValueType = ...,
         request_id: builtins.str = ...,
+        start_time_ms: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["experiment_id", b"experiment_id", "name", b"name", "parent_run_id", b"parent_run_id", "request_id", b"request_id", "start_time", b"start_time", "status", b"status", "tags", b"tags", "user_id", b"user_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["experiment_id", b"experiment_id", "name", b"name", "parent_run_id", b"parent_run_id", "request_id", b"request_id", "start_time", b"start_time", "start_time_ms", b"start_time_ms", "status", b"status", "tags", b"tags", "user_id", b"user_id"]) -> None: ...
 
 global___CreateRunRequest = CreateRunRequest
 
