@@ -18,6 +18,9 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tonic::Code;
 
+use tonic_health::pb::health_check_response::ServingStatus;
+
+use crate::listener::{TRACKING, health};
 use crate::support::{
     EPOCH_S, batch, download, eventually, history, http, new_run, noise, on_both, points, started,
 };
@@ -62,6 +65,15 @@ async fn more(what: &str, count: &AtomicU64, by: u64) {
     .await;
 }
 
+/// Waits until the edge says so of tracking; the process itself is well all the time.
+async fn turned(edge: SocketAddr, wanted: ServingStatus) {
+    eventually("the health follows the database", async || {
+        (health(edge, TRACKING).await == Ok(wanted)).then_some(())
+    })
+    .await;
+    assert_eq!(health(edge, "").await, Ok(ServingStatus::Serving));
+}
+
 async fn outlives_its_database(shape: Shape) {
     let database = Arc::new(
         tokio::task::spawn_blocking(|| Own::start().unwrap())
@@ -87,6 +99,7 @@ async fn outlives_its_database(shape: Shape) {
             .await
             .unwrap();
         more("writers are refused", &met.refused, 20).await;
+        turned(shared.address(), ServingStatus::NotServing).await;
         let rest = http::post(shared.address(), "experiments/create", &json!({"name": "now"}));
         assert_eq!(
             (rest.status, rest.error_code().as_str()),
@@ -97,6 +110,7 @@ async fn outlives_its_database(shape: Shape) {
             .await
             .unwrap();
         more("writers write again", &met.stored, 100).await;
+        turned(shared.address(), ServingStatus::Serving).await;
     }
     met.over.store(true, Ordering::Relaxed);
     for (run_id, batches) in writers.join_all().await {

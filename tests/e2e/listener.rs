@@ -12,14 +12,15 @@ use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::support::{eventually, http, on_both, started};
 
-const TRACKING: &str = "lodeway.tracking.v1.TrackingService";
+pub const TRACKING: &str = "lodeway.tracking.v1.TrackingService";
 const REGISTRY: &str = "lodeway.registry.v1.RegistryService";
 const ARTIFACTS: &str = "lodeway.artifacts.v1.ArtifactService";
 const DEPLOYMENTS: &str = "lodeway.serving.v1.DeploymentService";
 const ENDPOINTS: &str = "lodeway.gateway.v1.EndpointService";
 const INFERENCE: &str = "inference.GRPCInferenceService";
 
-async fn health(address: SocketAddr, service: &str) -> Result<ServingStatus, Code> {
+/// What a listener says of the health of a service.
+pub async fn health(address: SocketAddr, service: &str) -> Result<ServingStatus, Code> {
     let request = HealthCheckRequest {
         service: service.to_owned(),
     };

@@ -39,7 +39,7 @@ use lodeway_store::{
     migrate,
     registry::SqlRegistry,
     serving::SqlDeployments,
-    sql::{Db, DbOptions, StoreUrl},
+    sql::{Db, DbOptions, Engine, StoreUrl},
     tracking::SqlTracking,
 };
 use lodeway_tracking::Tracking;
@@ -85,6 +85,8 @@ struct Site<'a> {
     served: Vec<&'static str>,
     /// Of those, what runs elsewhere and is passed through.
     passed: Vec<(&'static str, Transport)>,
+    /// Of those, what answers nothing without its database. The gateway and the model host go on without theirs.
+    stored: Vec<(Vec<&'static str>, Db)>,
 }
 
 impl House {
@@ -102,6 +104,7 @@ impl House {
             routes: Vec::new(),
             served: Vec::new(),
             passed: Vec::new(),
+            stored: Vec::new(),
         };
         let (artifacts, store) = site.artifacts().await?;
         let tracking = site.tracking(artifacts.clone()).await?;
@@ -134,6 +137,14 @@ impl House {
         }
         for (service, peer) in &site.passed {
             health.follow(service, peer.clone(), &tasks);
+        }
+        // A database file has no server that could go away.
+        let remote = |(_, db): &(_, Db)| db.engine() == Engine::Postgres;
+        for (services, db) in site.stored.into_iter().filter(remote) {
+            health.need(services, &tasks, move || {
+                let db = db.clone();
+                async move { db.query("SELECT 1", &[]).await.is_ok() }
+            });
         }
         let mut reflection = Reflection::new(&[DESCRIPTOR_SET], &site.served)?;
         if let Some(endpoints) = endpoints {
@@ -200,6 +211,7 @@ impl Site<'_> {
         }
         let db = self.database("artifacts").await?;
         migrate::apply(&db, artifacts::MIGRATIONS, self.clock.now()).await?;
+        self.stored.push((vec![ARTIFACT_SERVICE], db.clone()));
         let (index, holds) = (SqlDigestIndex::new(db.clone()), Holds::new(db));
         let roots = Roots::open(&root_settings(self.config)).await?;
         let store = ArtifactStore::new(roots, Arc::new(index), self.clock.clone()).with_holds(holds);
@@ -213,6 +225,7 @@ impl Site<'_> {
             return self.elsewhere(&self.config.peers.tracking);
         }
         let db = self.database("tracking").await?;
+        self.stored.push((vec![TRACKING_SERVICE], db.clone()));
         let store = SqlTracking::open(db, self.clock.now()).await?;
         let settings = lodeway_tracking::TrackingConfig {
             default_artifact_root: default_root(self.config),
@@ -235,6 +248,8 @@ impl Site<'_> {
             return self.elsewhere(&self.config.peers.registry);
         }
         let db = self.database("registry").await?;
+        self.stored
+            .push((vec![REGISTRY_SERVICE, PROMOTION_SERVICE], db.clone()));
         let store = SqlRegistry::open(db, self.clock.now()).await?;
         let peers = lodeway_registry::Peers {
             tracking: tracking.map(TrackingServiceClient::new),
@@ -323,6 +338,10 @@ impl Site<'_> {
             record_retention: own.record_retention.get(),
             follow_every: own.follow_every.get(),
             rollout_every: own.rollout_every.get(),
+            drift_psi: own.drift_psi,
+            drift_min_samples: own.drift_min_samples,
+            drift_window: own.drift_window.get(),
+            drift_every: own.drift_every.get(),
             one_model: own.one_model,
         };
         let peers = EndpointPeers {
@@ -354,6 +373,8 @@ impl Site<'_> {
             return self.elsewhere(&self.config.peers.evaluation);
         }
         let db = self.database("evaluation").await?;
+        let evaluating = vec![DATASET_SERVICE, EVALUATION_SERVICE, OUTCOME_SERVICE];
+        self.stored.push((evaluating, db.clone()));
         let store = SqlEvaluation::open(db, self.clock.now()).await?;
         let settings = lodeway_evaluation::EvaluationConfig {
             work_dir: self.config.data_dir.join("evaluation"),

@@ -23,6 +23,11 @@ use crate::{Tasks, status, telemetry::Metrics, transport::Transport};
 /// How often a service that runs elsewhere is asked for its health, and how long it may take to answer.
 const PEER_EVERY: Duration = Duration::from_secs(2);
 const PEER_ANSWERS: Duration = Duration::from_secs(1);
+/// How often a service asks for what it cannot serve without, how long that may take (a busy pool lets this one wait as
+/// any other), and how many failures in a row count.
+const NEED_EVERY: Duration = Duration::from_secs(2);
+const NEED_ANSWERS: Duration = Duration::from_secs(5);
+const NEED_FAILURES: u32 = 2;
 
 /// The health of each service and of the process (the empty name), as `grpc.health.v1` reports it. Clones share it.
 #[derive(Debug, Clone)]
@@ -65,9 +70,9 @@ impl Health {
     /// Reports of a service that runs elsewhere what it says itself, and that it does not serve while it does not answer;
     /// until this process drains.
     pub fn follow(&self, service: &'static str, peer: Transport, tasks: &Tasks) {
-        let (health, draining) = (self.clone(), tasks.draining());
+        let health = self.clone();
         let mut peer = HealthClient::new(peer);
-        let ask = async move {
+        until_draining(tasks, async move {
             let mut known = None;
             loop {
                 let request = HealthCheckRequest {
@@ -81,11 +86,30 @@ impl Health {
                 }
                 tokio::time::sleep(PEER_EVERY).await;
             }
-        };
-        tasks.spawn_until_stop(async move {
-            tokio::select! {
-                () = ask => {}
-                () = draining => {}
+        });
+    }
+
+    /// Reports that these services do not serve while what they need, a database say, does not answer `ask`; until this
+    /// process drains. The process itself goes on serving: starting it again would not help.
+    pub fn need<F>(&self, services: Vec<&'static str>, tasks: &Tasks, ask: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = bool> + Send,
+    {
+        let health = self.clone();
+        until_draining(tasks, async move {
+            let mut failures = 0_u32;
+            loop {
+                tokio::time::sleep(NEED_EVERY).await;
+                let answers = tokio::time::timeout(NEED_ANSWERS, ask()).await;
+                let was = failures;
+                failures = match answers {
+                    Ok(true) => 0,
+                    _ => failures.saturating_add(1),
+                };
+                let turned = (was < NEED_FAILURES) != (failures < NEED_FAILURES);
+                for service in services.iter().filter(|_| turned) {
+                    health.set(service, failures == 0).await;
+                }
             }
         });
     }
@@ -103,6 +127,16 @@ impl Health {
                 .await;
         }
     }
+}
+
+fn until_draining(tasks: &Tasks, work: impl Future<Output = ()> + Send + 'static) {
+    let draining = tasks.draining();
+    tasks.spawn_until_stop(async move {
+        tokio::select! {
+            () = work => {}
+            () = draining => {}
+        }
+    });
 }
 
 /// Health and reflection (v1 and v1alpha), to be [`merge`]d with the services.
