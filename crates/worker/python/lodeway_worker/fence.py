@@ -21,8 +21,9 @@ _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _SCOPES = 0b11  # abstract Unix sockets, signals
 
-# What a process may know of itself: threadpoolctl and psutil ask, and numeric libraries ask threadpoolctl. Not its environment.
-_OF_ITSELF = ("/proc/self/maps", "/proc/self/stat", "/proc/self/statm", "/proc/self/status")
+# What a process may know of itself. threadpoolctl and psutil ask, and numeric libraries ask threadpoolctl; TensorFlow
+# ends the process if it cannot read its own command line, where no secret is. Not its environment.
+_OF_ITSELF = tuple(f"/proc/self/{name}" for name in ("cmdline", "maps", "stat", "statm", "status"))
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # The kernel makes these files anew for whoever asks, unless somebody holds them; a rule is for the one it was made with.
