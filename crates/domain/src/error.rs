@@ -72,6 +72,8 @@ pub enum Reason {
     ModelNotReady,
     /// The code of a model raised an exception at this input; the message has its class and text.
     ModelRaised,
+    /// The model's process ended in this call and is started again; the call itself may be at fault.
+    ModelProcessEnded,
     /// A target that would get traffic is not ready, so the change is refused.
     TargetNotReady,
     /// The host lacks what a model needs: a library, an interpreter, a fence.
@@ -129,6 +131,7 @@ impl Reason {
             Self::NotImplemented => "NOT_IMPLEMENTED",
             Self::ModelNotReady => "MODEL_NOT_READY",
             Self::ModelRaised => "MODEL_RAISED",
+            Self::ModelProcessEnded => "MODEL_PROCESS_ENDED",
             Self::TargetNotReady => "TARGET_NOT_READY",
             Self::RuntimeMissing => "RUNTIME_MISSING",
             Self::RolloutState => "ROLLOUT_STATE",
@@ -344,6 +347,8 @@ pub enum Error {
     DataLoss(String),
     /// A part of the platform does not answer; repeat after the delay.
     Unavailable {
+        /// What happened: a backend is unavailable, or a model's process ended.
+        reason: Reason,
         /// What does not answer, for the caller.
         message: String,
         /// How long to wait.
@@ -392,6 +397,7 @@ impl Error {
     /// A backend that does not answer, to be tried again in a second.
     pub fn unavailable(message: impl Into<String>, cause: impl Into<Cause>) -> Self {
         Self::Unavailable {
+            reason: Reason::BackendUnavailable,
             message: message.into(),
             retry_after: Duration::from_secs(1),
             cause: cause.into(),
@@ -407,7 +413,8 @@ impl Error {
             Self::Precondition { reason, .. }
             | Self::Refused { reason, .. }
             | Self::OutOfRange { reason, .. }
-            | Self::Unimplemented { reason, .. } => *reason,
+            | Self::Unimplemented { reason, .. }
+            | Self::Unavailable { reason, .. } => *reason,
             Self::Conflict(_) => Reason::EtagMismatch,
             Self::Exhausted { .. } => Reason::LimitExceeded,
             Self::Unauthenticated(_) => Reason::CredentialsMissing,
@@ -415,7 +422,6 @@ impl Error {
             Self::Unverified(_) => Reason::CallerNotVerified,
             Self::DeadlineExceeded | Self::Late(_) => Reason::DeadlinePassed,
             Self::DataLoss(_) => Reason::DigestMismatch,
-            Self::Unavailable { .. } => Reason::BackendUnavailable,
             Self::Internal(_) => Reason::ServerFault,
         }
     }

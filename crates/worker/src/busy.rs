@@ -157,7 +157,7 @@ impl Busy {
         let Some(idle) = self.idle.take() else { return };
         match self.call.take() {
             None => {
-                idle.worker.count_call();
+                self.shared.note_answer(&idle.worker);
                 self.shared.give_back(idle);
             }
             Some(id) => {
@@ -235,7 +235,7 @@ async fn drain(shared: Arc<Shared>, mut idle: Idle, id: u64, sent: Instant, limi
         match timeout_at(look, exchange(&mut idle, id)).await {
             Ok(Ok((reply, _))) if reply.is_last() => {
                 note_duration(&shared, &reply, sent);
-                idle.worker.count_call();
+                shared.note_answer(&idle.worker);
                 shared.give_back(idle);
                 return;
             }

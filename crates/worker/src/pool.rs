@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant as StdInstant},
 };
 
-use lodeway_domain::Error;
+use lodeway_domain::{Error, Reason};
 use lodeway_inference::{Params, Payload};
 use tokio::{
     sync::{Semaphore, oneshot},
@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     next_call: AtomicU64,
     /// About the longest that calls took lately, in milliseconds.
     slowest_ms: AtomicU64,
+    /// When a process last answered a call.
+    answered: Mutex<Option<Instant>>,
 }
 
 /// A worker that waits for a call.
@@ -124,6 +126,7 @@ impl Pool {
             waiting: AtomicUsize::new(0),
             next_call: AtomicU64::new(1),
             slowest_ms: AtomicU64::new(0),
+            answered: Mutex::default(),
         });
         let pool = Self {
             _stop_on_drop: Arc::new(StopOnDrop(shared.stop.clone())),
@@ -298,6 +301,18 @@ impl Shared {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, note);
     }
 
+    /// Notes that a process answered a call.
+    pub fn note_answer(&self, worker: &Worker) {
+        worker.count_call();
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether a process of this model answered a call within `span`.
+    pub fn has_answered_within(&self, span: Duration) -> bool {
+        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.is_some_and(|at| at.elapsed() < span)
+    }
+
     /// How long a healthy call may take, by those that were answered lately.
     pub fn patience(&self) -> Duration {
         Duration::from_millis(self.slowest_ms.load(Ordering::Relaxed)).saturating_mul(PATIENCE)
@@ -373,6 +388,7 @@ impl Shared {
             return Ok(());
         };
         Err(Error::Unavailable {
+            reason: Reason::BackendUnavailable,
             message: "the model's processes keep ending; they are started again after a while".to_owned(),
             retry_after: until.saturating_duration_since(Instant::now()),
             cause: why.into(),

@@ -25,7 +25,8 @@ use crate::{
 
 /// The wait before a worker that ended is started again; doubled each time.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-/// The most ends in a row that count of a process that has answered calls: it is started again within a second.
+/// The most ends in a row that count where the model answers calls: then a call ended the process, and the next ones,
+/// which may be parts of it in search of what is at fault, get another process within a second.
 const WORKED: u32 = 3;
 /// The longest wait.
 const LAST_BACKOFF: Duration = Duration::from_secs(30);
@@ -151,12 +152,10 @@ pub(crate) async fn supervise(shared: Arc<Shared>, number: usize, first: oneshot
                 // Ended by the host for the sake of others, after it had served: no sign that the next one will fail.
                 let replaced =
                     calls.calls() > 0 && matches!(end.doom, Some(Doom::Replaced { .. } | Doom::Abandoned(_)));
-                if born.elapsed() > STEADY || replaced {
-                    failures = 0;
-                } else if calls.calls() > 0 {
-                    // It works, but for a call that ended it; the next ones should not wait long for that.
-                    failures = failures.min(WORKED);
-                }
+                failures = match replaced {
+                    true => 0,
+                    false => counted(failures, born.elapsed(), shared.has_answered_within(STEADY)),
+                };
                 if matches!(end.doom, Some(Doom::Stopped)) {
                     break;
                 }
@@ -179,6 +178,17 @@ pub(crate) async fn supervise(shared: Arc<Shared>, number: usize, first: oneshot
     }
     slot.state().phase = Phase::Stopped;
     shared.zygotes.release(&shared.key).await;
+}
+
+/// How many ends in a row count, after one more of a process that `lived` so long, whose model `works` or not.
+fn counted(failures: u32, lived: Duration, works: bool) -> u32 {
+    if lived > STEADY {
+        0
+    } else if works {
+        failures.min(WORKED)
+    } else {
+        failures
+    }
 }
 
 /// The wait after so many ends in a row: doubled, and between half and whole of that, so that not all come back at
@@ -331,5 +341,38 @@ pub(crate) async fn watch_memory(shared: Arc<Shared>, limit: u64) {
         if any {
             shared.purge();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The waits after ten ends in a row, each of a process that lived for a second.
+    fn waits(works: bool) -> Vec<Duration> {
+        let mut failures = 0;
+        let next = |_| {
+            failures = counted(failures, Duration::from_secs(1), works);
+            let wait = backoff(failures);
+            failures += 1;
+            wait
+        };
+        (0..10).map(next).collect()
+    }
+
+    #[test]
+    fn a_model_that_works_comes_back_within_a_second_and_one_that_does_not_ever_later() {
+        let waits_of_working = waits(true);
+        assert!(
+            waits_of_working.iter().all(|wait| *wait < Duration::from_secs(1)),
+            "{waits_of_working:?}"
+        );
+        let waits = waits(false);
+        assert!(
+            waits[0] <= FIRST_BACKOFF && waits[9] >= LAST_BACKOFF / 2,
+            "{waits:?}"
+        );
+        assert!(waits.iter().all(|wait| *wait <= LAST_BACKOFF), "{waits:?}");
+        assert_eq!(counted(7, STEADY + FIRST_BACKOFF, false), 0);
     }
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use lodeway_domain::{Error, serving::STARTED_AGAIN};
+use lodeway_domain::{Error, Reason};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::{sync::watch, time::timeout};
 
@@ -135,9 +135,9 @@ impl Worker {
         self.busy.load(Ordering::Relaxed)
     }
 
-    /// Notes one more answer; gives how many there are.
-    pub fn count_call(&self) -> u64 {
-        self.calls.fetch_add(1, Ordering::Relaxed) + 1
+    /// Notes one more answer.
+    pub fn count_call(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Its answers so far.
@@ -207,7 +207,8 @@ impl Worker {
             exit: None,
         });
         Error::Unavailable {
-            message: format!("{end}; {STARTED_AGAIN}"),
+            reason: Reason::ModelProcessEnded,
+            message: format!("{end}; it is started again"),
             retry_after: Duration::from_millis(500),
             cause: Box::new(end),
         }

@@ -30,10 +30,6 @@ mod rule;
 mod split;
 mod uid;
 
-/// How the text ends of a call that failed because the model's process ended in it: nobody else can tell that the call itself
-/// may be at fault.
-pub const STARTED_AGAIN: &str = "it is started again";
-
 #[cfg(test)]
 mod guard_tests;
 #[cfg(test)]

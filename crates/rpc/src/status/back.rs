@@ -120,6 +120,7 @@ pub fn into_error(status: &Status) -> Error {
         Code::DeadlineExceeded => Error::DeadlineExceeded,
         Code::DataLoss => Error::DataLoss(message),
         Code::Unavailable => Error::Unavailable {
+            reason: reason.unwrap_or(Reason::BackendUnavailable),
             retry_after: failure.retry_after.unwrap_or(Duration::from_secs(1)),
             cause: format!("a peer is unavailable: {message}").into(),
             message,
@@ -254,6 +255,7 @@ pub(super) const REASONS: &[Reason] = &[
     Reason::ServerFault,
     Reason::ModelNotReady,
     Reason::ModelRaised,
+    Reason::ModelProcessEnded,
     Reason::TargetNotReady,
     Reason::RuntimeMissing,
     Reason::RolloutState,

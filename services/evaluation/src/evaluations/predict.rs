@@ -10,9 +10,8 @@ use std::{
 
 use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
 use lodeway_domain::{
-    Error, Result,
+    Error, Reason, Result,
     evaluation::{EvaluationOptions, Part, PartOf, Usage},
-    serving::STARTED_AGAIN,
 };
 use lodeway_rpc::CallContext;
 use lodeway_store::evaluation::{EvaluationStore as _, Lease};
@@ -291,7 +290,7 @@ fn is_passing(error: &Error) -> bool {
 
 /// Whether the call ended the model's process.
 fn has_died(error: &Error) -> bool {
-    matches!(error, Error::Unavailable { message, .. } if message.ends_with(STARTED_AGAIN))
+    error.reason() == Reason::ModelProcessEnded
 }
 
 /// A first row, and the rows of a part from it on.

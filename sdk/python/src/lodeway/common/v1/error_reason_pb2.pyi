@@ -104,6 +104,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """A route to a language model names a key that the configuration of the server does not have."""
     ERROR_REASON_MODEL_RAISED: _ErrorReason.ValueType  # 43
     """The code of a model raised an exception at this input; the message has its class and text."""
+    ERROR_REASON_MODEL_PROCESS_ENDED: _ErrorReason.ValueType  # 44
+    """The model's process ended in this call and is started again; the call itself may be at fault."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """What happened, as it stands in `google.rpc.ErrorInfo.reason` of a failed call (without the `ERROR_REASON_` prefix).
@@ -192,4 +194,6 @@ ERROR_REASON_KEY_MISSING: ErrorReason.ValueType  # 36
 """A route to a language model names a key that the configuration of the server does not have."""
 ERROR_REASON_MODEL_RAISED: ErrorReason.ValueType  # 43
 """The code of a model raised an exception at this input; the message has its class and text."""
+ERROR_REASON_MODEL_PROCESS_ENDED: ErrorReason.ValueType  # 44
+"""The model's process ended in this call and is started again; the call itself may be at fault."""
 global___ErrorReason = ErrorReason
