@@ -42,14 +42,8 @@ const OWN_FOLDERS: [&str; 3] = ["datasets", "endpoints", "evaluations"];
 ///
 /// Errors: as [`check`].
 pub(super) fn check_holdable(location: &Location) -> Result<()> {
-    let full = location.full(&ArtifactPath::root())?;
-    let roots = location.root.roots_inside();
-    let innermost = roots
-        .iter()
-        .filter_map(|root| full.strip_prefix(root))
-        .min_by_key(|below| below.as_str().len())
-        .unwrap_or(full);
-    let segments: Vec<&str> = innermost.segments().collect();
+    let below = below_innermost(location, &location.full(&ArtifactPath::root())?);
+    let segments: Vec<&str> = below.segments().collect();
     let segments = match segments.as_slice() {
         [WORKSPACES_FOLDER, _, below @ ..] => below,
         below => below,
@@ -69,6 +63,16 @@ pub(super) fn check_holdable(location: &Location) -> Result<()> {
     Err(refuse("is not the folder of one model, so it cannot be held"))
 }
 
+/// What is left of a path below the innermost root around it; of roots inside one another that one says whose a path is, for
+/// new experiments get their folders below it.
+fn below_innermost(location: &Location, full: &ArtifactPath) -> ArtifactPath {
+    let roots = location.root.roots_inside().iter();
+    roots
+        .filter_map(|root| full.strip_prefix(root))
+        .min_by_key(|below| below.as_str().len())
+        .unwrap_or_else(|| full.clone())
+}
+
 /// Checks that an operation of somebody in `workspace` touches no file of another one.
 ///
 /// Errors: `Invalid` naming `artifact_uri`, reason `LOCATION_NOT_ALLOWED`.
@@ -79,13 +83,7 @@ pub(super) async fn check(
     workspace: &Workspace,
 ) -> Result<()> {
     let full = location.full(path)?;
-    let roots = location.root.roots_inside();
-    // Of roots inside one another the innermost says whose a path is: new experiments get their folders below it.
-    let innermost = roots
-        .iter()
-        .filter_map(|root| full.strip_prefix(root))
-        .min_by_key(|below| below.as_str().len());
-    if owner(&innermost.unwrap_or_else(|| full.clone())) != Owner::Workspace(workspace.as_str()) {
+    if owner(&below_innermost(location, &full)) != Owner::Workspace(workspace.as_str()) {
         return Err(refuse(&match workspace.folder().as_str() {
             "" => "belongs to another workspace".to_owned(),
             folder => format!("belongs to another workspace; the folder of this one is `{folder}`"),
@@ -94,7 +92,8 @@ pub(super) async fn check(
     if reach == Reach::One {
         return Ok(());
     }
-    for root in roots.iter().filter(|root| root.strip_prefix(&full).is_some()) {
+    let roots = location.root.roots_inside().iter();
+    for root in roots.filter(|root| root.strip_prefix(&full).is_some()) {
         let folder = root.join(&ArtifactPath::parse(WORKSPACES_FOLDER)?)?;
         if location.root.backend.stat(&folder).await?.is_some() {
             return Err(refuse(

@@ -24,6 +24,7 @@ use super::{
     predict::Predict,
     record,
     replay::{Parts, Replay},
+    report,
     target::{self, Asker, Inference},
 };
 use crate::Site;
@@ -352,7 +353,7 @@ impl Job {
             && let Some(report) = self.site.store.report(id).await?
         {
             let report = serde_json::from_str(&report).map_err(Error::internal)?;
-            metrics.extend(measure::slices_of_report(&report));
+            metrics.extend(report::metrics_of_slices(&report));
         }
         Ok(metrics)
     }

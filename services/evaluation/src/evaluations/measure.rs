@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     judge::judge_of,
     judged::{Gathered, Judged, JudgedColumns},
-    render,
     replay::answered,
 };
 
@@ -367,50 +366,6 @@ fn of_slice(metrics: &BTreeMap<String, Metric>, stem: &str, slice: &str) -> Vec<
             method: metric.method.clone(),
         })
         .collect()
-}
-
-/// Metrics of a slice from the report of a finished evaluation, as `column=value`.
-pub(super) fn slices_of_report(report: &Json) -> Vec<MetricValue> {
-    let slices = |of: &Json| {
-        of.get("slices")
-            .and_then(Json::as_array)
-            .cloned()
-            .unwrap_or_default()
-    };
-    let mut all = Vec::new();
-    let mut take = |stem: &str, slice: &Json| {
-        let name = render::slice_name(slice);
-        let metrics = slice.get("metrics").and_then(Json::as_object);
-        for (metric, found) in metrics.into_iter().flatten() {
-            let number = |key: &str| found.get(key).and_then(Json::as_f64);
-            let Some(value) = number("value") else { continue };
-            all.push(MetricValue {
-                metric: format!("{stem}{metric}"),
-                slice: name.clone(),
-                value,
-                low: number("low"),
-                high: number("high"),
-                samples: found.get("samples").and_then(Json::as_u64).unwrap_or_default(),
-                method: found
-                    .get("method")
-                    .and_then(Json::as_str)
-                    .unwrap_or_default()
-                    .to_owned(),
-            });
-        }
-    };
-    slices(report).iter().for_each(|slice| take("", slice));
-    for (scorer, of_scorer) in report
-        .get("scorers")
-        .and_then(Json::as_object)
-        .into_iter()
-        .flatten()
-    {
-        slices(of_scorer)
-            .iter()
-            .for_each(|slice| take(&format!("{scorer}/"), slice));
-    }
-    all
 }
 
 impl Measured {

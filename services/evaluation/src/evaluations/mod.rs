@@ -30,6 +30,7 @@ mod predict;
 pub(crate) mod record;
 pub(crate) mod render;
 mod replay;
+mod report;
 mod results;
 mod runner;
 mod seat;

@@ -20,8 +20,8 @@ use super::{
     data::{self, Data},
     files,
     job::{self, Kept, measured},
-    render,
     replay::Replay,
+    report,
     results::Folder,
     target::{self, Asker},
 };
@@ -187,32 +187,12 @@ async fn files_differ(
 /// What a report says of a metric, against what was computed again.
 fn metrics_differ(report: &Json, again: &[MetricValue]) -> Vec<String> {
     let mut differences = Vec::new();
-    let overall = report.get("metrics").and_then(Json::as_object);
-    let slices = report.get("slices").and_then(Json::as_array);
-    let find = |metric: &MetricValue| {
-        if let Some((scorer, name)) = metric.metric.split_once('/') {
-            let of_scorer = report.get("scorers")?.get(scorer)?;
-            if metric.slice.is_empty() {
-                return of_scorer.get("metrics")?.get(name);
-            }
-            let slices = of_scorer.get("slices")?.as_array()?;
-            let slice = slices
-                .iter()
-                .find(|slice| render::slice_name(slice) == metric.slice)?;
-            return slice.get("metrics")?.get(name);
-        }
-        if metric.slice.is_empty() {
-            return overall?.get(&metric.metric);
-        }
-        let is_slice = |slice: &&Json| render::slice_name(slice) == metric.slice;
-        slices?.iter().find(is_slice)?.get("metrics")?.get(&metric.metric)
-    };
     for metric in again {
         let name = match metric.slice.as_str() {
             "" => format!("`{}`", metric.metric),
             slice => format!("`{}` of `{slice}`", metric.metric),
         };
-        let Some(before) = find(metric) else {
+        let Some(before) = report::find(report, metric) else {
             differences.push(format!("{name} is not in the report"));
             continue;
         };
@@ -235,7 +215,7 @@ fn metrics_differ(report: &Json, again: &[MetricValue]) -> Vec<String> {
         }
     }
     let is_defined = |metric: &&Json| metric.get("value").is_some_and(Json::is_number);
-    let known = overall.map_or(0, |all| all.values().filter(is_defined).count());
+    let known = report::overall(report).map_or(0, |all| all.values().filter(is_defined).count());
     let of_task = |metric: &&MetricValue| metric.slice.is_empty() && !metric.metric.contains('/');
     let found = again.iter().filter(of_task).count();
     if known != found {
