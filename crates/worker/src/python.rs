@@ -39,11 +39,14 @@ const SOURCES: &[(&str, &str)] = &[
 /// Prints what [`Interpreter`] holds, a fact a line.
 pub(crate) const FACTS: &str = "import sys\n\
     print('version ' + sys.version.split()[0])\n\
+    print('program ' + (sys.executable or ''))\n\
     for p in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, *sys.path): print('path ' + p)\n";
 
 /// An interpreter and where its files lie.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Interpreter {
+    /// What is run: the interpreter itself, where what was found is a script that looks for one, as pyenv's are; such a
+    /// script reads files outside the fence.
     pub program: PathBuf,
     pub version: String,
     /// Its prefixes and its search path, all that is there.
@@ -51,10 +54,12 @@ pub(crate) struct Interpreter {
 }
 
 impl Interpreter {
-    /// Reads the output of [`FACTS`]; `None` if it is none.
-    pub fn parse(program: PathBuf, output: &str) -> Option<Self> {
+    /// Reads the output of [`FACTS`] that `asked` gave; `None` if it is none.
+    pub fn parse(asked: PathBuf, output: &str) -> Option<Self> {
         let fact = |line: &str, name: &str| line.strip_prefix(name).map(str::to_owned);
         let version = output.lines().find_map(|line| fact(line, "version "))?;
+        let own = output.lines().find_map(|line| fact(line, "program "));
+        let own = own.map(PathBuf::from).filter(|path| path.is_absolute() && path.exists());
         let mut paths: Vec<PathBuf> = output
             .lines()
             .filter_map(|line| fact(line, "path "))
@@ -66,7 +71,7 @@ impl Interpreter {
         paths.sort();
         paths.dedup();
         Some(Self {
-            program,
+            program: own.unwrap_or(asked),
             version,
             paths,
         })
@@ -103,6 +108,12 @@ mod tests {
         let read = Interpreter::parse("python3".into(), output).unwrap();
         assert_eq!(read.version, "3.11.7");
         assert_eq!(read.paths, [PathBuf::from("/usr")]);
+        assert_eq!(read.program, PathBuf::from("python3"));
+        let shim = format!("program /usr\n{output}");
+        assert_eq!(
+            Interpreter::parse("python3".into(), &shim).unwrap().program,
+            PathBuf::from("/usr")
+        );
         assert_eq!(Interpreter::parse("python3".into(), "Segmentation fault"), None);
     }
 }
