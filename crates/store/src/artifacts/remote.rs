@@ -165,6 +165,17 @@ fn explain(error: object_store::Error, path: &ArtifactPath) -> Error {
     }
 }
 
+/// For a file that is begun: what is not there can only be the bucket.
+fn explain_new(error: object_store::Error, path: &ArtifactPath) -> Error {
+    match error {
+        object_store::Error::NotFound { .. } => Error::unavailable(
+            "the bucket of the artifact store does not exist; who runs the platform must create it or name another",
+            error,
+        ),
+        other => explain(other, path),
+    }
+}
+
 fn identity(meta: &ObjectMeta) -> String {
     match (&meta.version, &meta.e_tag) {
         (Some(version), _) => format!("version {version}"),
@@ -313,7 +324,7 @@ impl Staged for StagedObject {
                     .objects
                     .put(&key, payload)
                     .await
-                    .map_err(|e| explain(e, &path))?;
+                    .map_err(|e| explain_new(e, &path))?;
             }
             Content::Large(upload) => upload.complete().await.map_err(|e| explain(e, &path))?,
         }
@@ -417,7 +428,7 @@ impl Backend for BucketRoot {
                 .objects
                 .put_multipart(&key)
                 .await
-                .map_err(|e| explain(e, path))?;
+                .map_err(|e| explain_new(e, path))?;
             let mut upload = Upload::new(parts);
             if let Err(failed) = send_parts(&mut upload, gathered, &mut body, &mut hasher).await {
                 upload.abort().await;
@@ -578,7 +589,10 @@ impl PresignStore for BucketRoot {
     ) -> Result<Multipart> {
         let key = self.0.key(path)?;
         let store = self.multipart()?;
-        let upload_id = store.create_multipart(&key).await.map_err(|e| explain(e, path))?;
+        let upload_id = store
+            .create_multipart(&key)
+            .await
+            .map_err(|e| explain_new(e, path))?;
         let mut targets = Vec::new();
         for part_number in 1..=parts {
             let query = [

@@ -266,3 +266,15 @@ async fn a_server_that_is_away_is_unavailable() {
         .unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_no_missing_artifact() {
+    let house = House::in_bucket(|bucket| format!("{bucket}-that-is-not-there")).await;
+    for len in [5, 9 << 20] {
+        let error = house.put("f", &bytes(len)).await.unwrap_err();
+        assert!(
+            matches!(&error, Error::Unavailable { message, .. } if message.contains("bucket")),
+            "{len}: {error:?}"
+        );
+    }
+}

@@ -64,12 +64,17 @@ impl House {
     }
 
     pub async fn s3() -> Self {
+        Self::in_bucket(|bucket| format!("{bucket}/some/prefix")).await
+    }
+
+    /// Below a place that is named after the address of a new bucket.
+    pub async fn in_bucket(place: impl Fn(String) -> String) -> Self {
         let bucket = tokio::task::spawn_blocking(lodeway_testkit::s3::bucket)
             .await
             .unwrap()
             .unwrap();
         let settings = RootSettings {
-            proxied: format!("{}/some/prefix", bucket.url()),
+            proxied: place(bucket.url()),
             options: bucket.options(),
             ..RootSettings::default()
         };
