@@ -41,6 +41,8 @@ mod watch;
 
 use std::sync::Arc;
 
+pub(crate) use self::target::resolve;
+
 use lodeway_domain::{
     Error, Reason, Result,
     error::FieldViolation,

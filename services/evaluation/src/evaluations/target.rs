@@ -79,7 +79,7 @@ pub(super) fn absent(what: &str) -> Error {
 }
 
 /// What the registry says of a version now. Errors: `NOT_FOUND`, and those of the registry.
-pub(super) async fn resolve(site: &Site, cx: &CallContext, uri: &str) -> Result<EvaluatedModel> {
+pub(crate) async fn resolve(site: &Site, cx: &CallContext, uri: &str) -> Result<EvaluatedModel> {
     let registry = site.peers.registry.clone().ok_or_else(|| absent("a registry"))?;
     let message = ResolveModelRequest {
         uri: uri.to_owned(),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use lodeway_domain::{
     Result,
-    evaluation::{EvaluationRecord, Schedule, ScheduleName},
+    evaluation::{EvaluationRecord, Schedule, ScheduleBaseline, ScheduleName},
     page::{Page, PageRequest},
 };
 use lodeway_proto::gateway::v1::QueryMonitorRequest;
@@ -26,7 +26,7 @@ use lodeway_store::{evaluation::ScheduleStore as _, registry::Write};
 use crate::{
     Site,
     datasets::{Datasets, capture},
-    evaluations::{Evaluations, files},
+    evaluations::{self, Evaluations, files},
 };
 
 /// The use cases. Clones share them.
@@ -55,7 +55,7 @@ impl Schedules {
         this
     }
 
-    /// Keeps a new schedule. Errors: `NOT_FOUND` for an endpoint that there is not.
+    /// Keeps a new schedule. Errors: `NOT_FOUND` for an endpoint or a baseline that there is not.
     async fn create(&self, cx: &CallContext, schedule: Schedule, write: Write) -> Result<Shown> {
         files::artifacts(&self.site)?;
         let request = QueryMonitorRequest {
@@ -66,6 +66,9 @@ impl Schedules {
             .query_monitor(cx.request(request))
             .await;
         known.map_err(|s| status::into_error(&s))?;
+        if let Some(ScheduleBaseline::Model(uri)) = &schedule.baseline {
+            evaluations::resolve(&self.site, cx, uri).await?;
+        }
         let schedule = self.site.store.create_schedule(write, schedule).await?;
         self.shown(schedule).await
     }

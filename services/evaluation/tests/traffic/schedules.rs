@@ -185,6 +185,11 @@ async fn a_window_is_compared_with_the_one_before() {
             wire::schedule_baseline::Baseline::ModelUri("runs:/1/model".to_owned()),
             "schedule.baseline.model_uri",
         ),
+        (
+            // The version is looked up, and there is nothing here that knows versions.
+            wire::schedule_baseline::Baseline::ModelUri("models:/nobody/1".to_owned()),
+            "a registry",
+        ),
     ] {
         let wrong = wire::Schedule {
             name: "wrong".to_owned(),
