@@ -29,56 +29,9 @@ fn every_rule_of_ours_is_of_a_method() {
     }
 }
 
-/// Every reason of the domain; one that is only in the contract fails the test below.
-fn domain_reasons() -> Vec<Reason> {
-    use Reason as R;
-    vec![
-        R::InvalidField,
-        R::InvalidFilter,
-        R::InvalidOrder,
-        R::InvalidPageToken,
-        R::RequestIdReused,
-        R::ResourceNotFound,
-        R::ResourceExists,
-        R::EtagMismatch,
-        R::ExperimentNotActive,
-        R::RunNotActive,
-        R::LoggedModelNotActive,
-        R::NotDeleted,
-        R::ParamAlreadySet,
-        R::VersionInProduction,
-        R::SupersededTransition,
-        R::StillReferenced,
-        R::LocationNotAllowed,
-        R::NotSupportedByStore,
-        R::DigestMismatch,
-        R::CursorExpired,
-        R::SequenceGap,
-        R::LimitExceeded,
-        R::CredentialsMissing,
-        R::AccessDenied,
-        R::BackendUnavailable,
-        R::DeadlinePassed,
-        R::NotImplemented,
-        R::ServerFault,
-        R::ModelNotReady,
-        R::ModelRaised,
-        R::TargetNotReady,
-        R::RuntimeMissing,
-        R::RolloutState,
-        R::PromotionRefused,
-        R::CallerNotVerified,
-        R::OwnVersion,
-        R::EvaluationState,
-        R::NoRecordsPending,
-        R::NoTraffic,
-        R::KeyMissing,
-    ]
-}
-
 #[test]
 fn the_contract_knows_the_reasons_of_the_domain() {
-    let domain: BTreeSet<String> = domain_reasons()
+    let domain: BTreeSet<String> = Reason::ALL
         .iter()
         .map(|r| format!("ERROR_REASON_{}", r.as_str()))
         .collect();

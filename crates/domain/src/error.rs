@@ -99,6 +99,51 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: &'static [Self] = &[
+        Self::InvalidField,
+        Self::InvalidFilter,
+        Self::InvalidOrder,
+        Self::InvalidPageToken,
+        Self::RequestIdReused,
+        Self::ResourceNotFound,
+        Self::ResourceExists,
+        Self::EtagMismatch,
+        Self::ExperimentNotActive,
+        Self::RunNotActive,
+        Self::LoggedModelNotActive,
+        Self::NotDeleted,
+        Self::ParamAlreadySet,
+        Self::VersionInProduction,
+        Self::SupersededTransition,
+        Self::StillReferenced,
+        Self::LocationNotAllowed,
+        Self::NotSupportedByStore,
+        Self::DigestMismatch,
+        Self::CursorExpired,
+        Self::SequenceGap,
+        Self::LimitExceeded,
+        Self::CredentialsMissing,
+        Self::AccessDenied,
+        Self::BackendUnavailable,
+        Self::DeadlinePassed,
+        Self::NotImplemented,
+        Self::ServerFault,
+        Self::ModelNotReady,
+        Self::ModelRaised,
+        Self::ModelProcessEnded,
+        Self::TargetNotReady,
+        Self::RuntimeMissing,
+        Self::RolloutState,
+        Self::PromotionRefused,
+        Self::CallerNotVerified,
+        Self::OwnVersion,
+        Self::EvaluationState,
+        Self::KeyMissing,
+        Self::NoRecordsPending,
+        Self::NoTraffic,
+    ];
+
     /// The reason as it stands in `ErrorInfo.reason`, in UPPER_SNAKE_CASE.
     pub fn as_str(self) -> &'static str {
         match self {

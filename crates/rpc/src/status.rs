@@ -215,7 +215,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// The reason that goes by a name on the wire.
 pub fn reason_named(name: &str) -> Option<Reason> {
-    back::REASONS.iter().copied().find(|r| r.as_str() == name)
+    Reason::ALL.iter().copied().find(|r| r.as_str() == name)
 }
 
 #[cfg(test)]
