@@ -472,7 +472,7 @@ fn render_version(version: &ModelVersion) -> Value {
         ("aliases", json!(version.aliases)),
         (
             "status",
-            output::word(version.status().as_str_name(), "MODEL_VERSION_STATUS_"),
+            output::constant(version.status().as_str_name(), "MODEL_VERSION_STATUS_"),
         ),
         ("description", json!(version.description)),
         ("source", json!(version.source)),

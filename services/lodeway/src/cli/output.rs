@@ -170,6 +170,14 @@ pub fn word(name: &str, prefix: &str) -> Value {
     Value::String(words.collect::<Vec<_>>().join(" "))
 }
 
+/// The name of an enum value without its prefix, as filters take it: `RUN_STATUS_FINISHED` is `FINISHED`.
+pub fn constant(name: &str, prefix: &str) -> Value {
+    match name.strip_prefix(prefix).unwrap_or(name) {
+        "UNSPECIFIED" => Value::Null,
+        bare => Value::String(bare.to_owned()),
+    }
+}
+
 /// Reads `key=value`.
 pub fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -190,6 +198,8 @@ mod tests {
             json!("Model Created")
         );
         assert_eq!(word("STAGE_UNSPECIFIED", "STAGE_"), Value::Null);
+        assert_eq!(constant("RUN_STATUS_FINISHED", "RUN_STATUS_"), json!("FINISHED"));
+        assert_eq!(constant("RUN_STATUS_UNSPECIFIED", "RUN_STATUS_"), Value::Null);
     }
 
     #[test]
