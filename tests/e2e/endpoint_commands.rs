@@ -37,6 +37,7 @@ async fn an_endpoint_is_made_changed_and_taken_back() {
     let house = house().await;
     made(&house);
     changed(&house);
+    cared_for(&house);
     explained(&house);
     taken_back(&house);
     described(&house);
@@ -103,6 +104,52 @@ fn changed(house: &Platform) {
     let history = ask(house, "endpoint history growth");
     let numbers: Vec<_> = history.as_array().unwrap().iter().map(|r| &r["number"]).collect();
     assert_eq!(numbers, [2, 1]);
+}
+
+/// What is kept of calls and what is done about failures: set, shown, and taken over by later changes.
+fn cared_for(house: &Platform) {
+    let line = "endpoint create careful --model models:/growth/1 --default-timeout 5s --hedge-after 200ms --max-retries 2 \
+                --ejection-failures 3 --log-share 10% --log-redact age --timeout 1500ms";
+    let made = ask(house, line);
+    let revision = &made["revision"];
+    assert_eq!(revision["resilience"]["timeout_ms"], 5_000.0);
+    assert_eq!(revision["resilience"]["hedge_after_ms"], 200.0);
+    assert_eq!(revision["targets"][0]["timeout_ms"], 1_500.0);
+    assert_eq!(revision["request_log"]["redacted_fields"], json!(["age"]));
+    let line =
+        "endpoint set careful --hedge-after 0s --retry-percent 5 --max-ejection-time 1m --max-active-calls 8";
+    let changed = ask(house, line);
+    let resilience = &changed["revision"]["resilience"];
+    assert_eq!(resilience["hedge_after_ms"], Value::Null);
+    assert_eq!(resilience["max_retries"], 2);
+    assert_eq!(resilience["max_active_calls"], 8);
+    let table = text(house, "endpoint show careful");
+    for line in [
+        "v1 = models:/growth/1, version 1: 100%, timeout 1.5s, ready",
+        "10% whole, at most 1048576 bytes a second; redacts age",
+        "timeout: 5s",
+        "retries: 2 a call, 5% of calls, 10 a second at least",
+        "hedge: never",
+        "ejection: after 3 failures, for 10s, at most 1m",
+        "active calls: at most 8",
+    ] {
+        assert!(table.contains(line), "{line} in {table}");
+    }
+    let (code, complaint) = refusal(house, "endpoint set careful --log-redact agee");
+    assert_eq!(code, 4, "{complaint}");
+    assert!(complaint.contains("`agee` is no input or output"), "{complaint}");
+    let kept = ask(
+        house,
+        "endpoint set careful --log-redact predictions --log-max-bytes-per-second 2MiB",
+    );
+    let log = json!({
+        "sample_share": 0.1,
+        "redacted_fields": ["predictions"],
+        "slice_fields": [],
+        "max_bytes_per_second": 2_097_152,
+    });
+    assert_eq!(kept["revision"]["request_log"], log);
+    ask(house, "endpoint delete careful");
 }
 
 fn explained(house: &Platform) {

@@ -8,7 +8,6 @@ use lodeway_domain::{
     caller::EVALUATION,
     monitor::Distribution,
     serving::{EndpointKey, EndpointName},
-    time::Timestamp,
 };
 use lodeway_proto::gateway::v1::{self as wire, monitor_service_server::MonitorService};
 use lodeway_rpc::{CallContext, Repeat, context};
@@ -17,7 +16,13 @@ use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
     convert,
-    endpoints::{Endpoints, events::Happened, monitor::Measured, records::Wanted, table::Route},
+    endpoints::{
+        Endpoints,
+        drift::Side,
+        monitor::{Measured, Reference},
+        records::Wanted,
+        table::Route,
+    },
 };
 
 type Watch = Pin<Box<dyn Stream<Item = Result<wire::WatchMonitorResponse, Status>> + Send>>;
@@ -46,7 +51,7 @@ impl Endpoints {
         let key = uid.key();
         let found = self.measured(key, start, end, false).await?;
         let route = self.route(cx, name.as_str()).ok();
-        let mut rendered = render(&found, route.as_deref());
+        let mut rendered = self.compared(key, &found, route.as_deref());
         rendered.retain(|one| message.target.is_empty() || one.target == message.target);
         Ok(wire::QueryMonitorResponse {
             targets: rendered,
@@ -158,14 +163,46 @@ impl Endpoints {
         })
     }
 
-    async fn window(
+    /// What was measured, each distribution compared with that of its reference.
+    pub(crate) fn compared(
         &self,
         key: EndpointKey,
-        since: Timestamp,
+        found: &[Measured],
         route: Option<&Route>,
-    ) -> Result<Vec<wire::TargetMonitor>> {
-        let found = self.measured(key, since, self.0.clock.now(), false).await?;
-        Ok(render(&found, route))
+    ) -> Vec<wire::TargetMonitor> {
+        let one = |of: &Measured| {
+            let mut rendered = convert::measured(of);
+            let Some(reference) = Reference::of(of, found, route, 0) else {
+                return rendered;
+            };
+            let label = reference.label();
+            let summary = &of.summary;
+            let sides = [
+                (
+                    Side::Predictions,
+                    &mut rendered.predictions,
+                    reference.predictions(),
+                    summary.predictions(),
+                ),
+                (
+                    Side::Features,
+                    &mut rendered.features,
+                    reference.features(),
+                    summary.features(),
+                ),
+            ];
+            for (side, out, theirs, own) in sides {
+                for distribution in out.iter_mut() {
+                    let name = distribution.name.as_str();
+                    let both = theirs.get(name).zip(own.get(name));
+                    let drift = both.and_then(|(theirs, own)| Distribution::drift(theirs, own));
+                    let alarm = self.0.drift.since(key, (&of.target, &of.version), (side, name));
+                    distribution.drift = drift.map(|drift| convert::drift(drift, &label, alarm));
+                }
+            }
+            rendered
+        };
+        found.iter().map(one).collect()
     }
 }
 
@@ -179,42 +216,6 @@ fn from_evaluation(caller: &Caller) -> Result<()> {
     }
     let why = format!("live metrics are taken from `{EVALUATION}` only");
     Err(Error::Denied(why))
-}
-
-/// What a target's values are compared with: those of its own model's training example, else those of the target that
-/// answered most.
-fn render(found: &[Measured], route: Option<&Route>) -> Vec<wire::TargetMonitor> {
-    let most = found.iter().max_by_key(|one| one.summary.total());
-    let one = |of: &Measured| {
-        let mut rendered = convert::measured(of);
-        let ready = route.and_then(|route| route.target(&of.target)?.1.known());
-        let training = ready
-            .as_ref()
-            .filter(|ready| ready.resolution.model_version == of.version);
-        let other = most.filter(|most| (&most.target, &most.version) != (&of.target, &of.version));
-        let (label, features, predictions) = match (training.and_then(|ready| ready.profile.as_ref()), other)
-        {
-            (Some(profile), _) => ("training".to_owned(), profile.features(), profile.predictions()),
-            (None, Some(other)) => {
-                let label = format!("{} {}", other.target, other.version);
-                (label, other.summary.features(), other.summary.predictions())
-            }
-            (None, None) => return rendered,
-        };
-        let sides = [
-            (&mut rendered.predictions, predictions, of.summary.predictions()),
-            (&mut rendered.features, features, of.summary.features()),
-        ];
-        for (out, reference, own) in sides {
-            for distribution in out.iter_mut() {
-                let both = reference.get(&distribution.name).zip(own.get(&distribution.name));
-                let drift = both.and_then(|(reference, own)| Distribution::drift(reference, own));
-                distribution.drift = drift.map(|drift| convert::drift(drift, &label));
-            }
-        }
-        rendered
-    };
-    found.iter().map(one).collect()
 }
 
 #[async_trait]
@@ -235,46 +236,8 @@ impl MonitorService for Endpoints {
         request: Request<wire::WatchMonitorRequest>,
     ) -> Result<Response<Watch>, Status> {
         let (cx, message) = context::split(request)?;
-        let fail = |e| cx.status(e);
-        let name = EndpointName::parse("endpoint", &message.endpoint).map_err(fail)?;
-        let every = convert::span("interval", message.interval).map_err(fail)?;
-        let every = every
-            .unwrap_or(Duration::from_secs(10))
-            .max(Duration::from_secs(1));
-        let key = self.get(&cx, &name).await.map_err(fail)?.endpoint.uid.key();
-        let (sender, receiver) = tokio::sync::mpsc::channel(4);
-        let (this, watcher) = (self.clone(), cx.clone());
-        let draining = self.0.tasks.draining();
-        let mut events = self.0.events.watch();
-        self.0.tasks.spawn_until_stop(async move {
-            tokio::pin!(draining);
-            let mut since = this.0.clock.now();
-            let mut happened: Vec<Happened> = Vec::new();
-            loop {
-                let tick = tokio::time::sleep(every);
-                tokio::pin!(tick);
-                loop {
-                    tokio::select! {
-                        () = &mut tick => break,
-                        event = events.next() => happened.extend(event.filter(|event| event.endpoint == key)),
-                        () = sender.closed() => return,
-                        () = &mut draining => return,
-                    }
-                }
-                let now = this.0.clock.now();
-                let route = this.route(&watcher, name.as_str()).ok();
-                let found = this.window(key, since, route.as_deref()).await;
-                since = now;
-                let push = found.map(|targets| wire::WatchMonitorResponse {
-                    targets,
-                    events: happened.drain(..).map(convert::happened).collect(),
-                });
-                if sender.send(push.map_err(|e| watcher.status(e))).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        let spans = self.spans(&cx, message).await.map_err(|e| cx.status(e))?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(spans))))
     }
 
     async fn explain_prediction(

@@ -281,6 +281,14 @@ pub struct EndpointsConfig {
     pub follow_every: HumanDuration,
     /// How often rollouts are looked at.
     pub rollout_every: HumanDuration,
+    /// The population stability index beyond chance above which an event says that values of a target have shifted; 0: none.
+    pub drift_psi: f64,
+    /// Values of an input or output before anything is said of its shift.
+    pub drift_min_samples: u64,
+    /// Over which span shifts are looked for.
+    pub drift_window: HumanDuration,
+    /// How often.
+    pub drift_every: HumanDuration,
     /// True in `lodeway serve-model`, which nothing but the command itself says.
     #[serde(skip)]
     pub one_model: bool,
@@ -298,6 +306,10 @@ impl Default for EndpointsConfig {
             record_retention: HumanDuration::secs(30 * 24 * 3_600),
             follow_every: HumanDuration::secs(2),
             rollout_every: HumanDuration::secs(1),
+            drift_psi: 0.25,
+            drift_min_samples: 500,
+            drift_window: HumanDuration::secs(600),
+            drift_every: HumanDuration::secs(30),
             one_model: false,
         }
     }
@@ -351,6 +363,20 @@ impl Config {
                 "endpoints.window".to_owned(),
                 "must be longer than nothing".to_owned(),
             ));
+        }
+        if !(self.endpoints.drift_psi >= 0.0 && self.endpoints.drift_psi.is_finite()) {
+            faults.push((
+                "endpoints.drift_psi".to_owned(),
+                "must be at least 0, such as 0.25".to_owned(),
+            ));
+        }
+        for (key, span) in [
+            ("endpoints.drift_window", self.endpoints.drift_window),
+            ("endpoints.drift_every", self.endpoints.drift_every),
+        ] {
+            if span.get().is_zero() {
+                faults.push((key.to_owned(), "must be longer than nothing".to_owned()));
+            }
         }
         if self.evaluation.max_running == 0 {
             faults.push((

@@ -2,13 +2,14 @@
 //!
 //! A tour: [`TrafficSummary`] is the whole, with calls by [`Outcome`], their latencies in a [`LatencyHistogram`], the
 //! values of inputs and outputs as [`Columns`] of [`Distribution`]s, and how a shadow's answers compare in a
-//! [`ShadowSummary`]. A [`Profile`] holds the columns of training data; [`Drift`] says how far traffic is from it.
+//! [`ShadowSummary`]. A [`Profile`] holds the columns of training data; [`Drift`] says how far traffic is from it, and an
+//! [`AlarmRule`] which [`Shift`] is worth an alarm.
 //!
 //! Everything merges: windows into hours, replicas of a gateway into one picture. Counts, extremes and sums are exact in
 //! any order of merging; quantiles have the error of one summary of everything. Summaries and profiles have a versioned
 //! byte form; damaged bytes are [`DataLoss`](crate::Error::DataLoss).
 //!
-//! Not here: how long a window is, which drift is worth an alarm, where summaries are kept.
+//! Not here: how long a window is, which limit is right, where summaries are kept.
 //!
 //! ```
 //! use std::time::Duration;
@@ -31,6 +32,7 @@
 //! # Ok::<(), lodeway_domain::Error>(())
 //! ```
 
+mod alarm;
 mod bytes;
 mod columns;
 mod distribution;
@@ -53,6 +55,7 @@ mod tests_drift;
 mod tests_merge;
 
 pub use self::{
+    alarm::{AlarmRule, MIN_REFERENCE, Shift},
     columns::{Columns, ColumnsDrift, MAX_COLUMN_NAME_BYTES, MAX_COLUMNS},
     distribution::{Distribution, DistributionSummary, QUANTILES},
     drift::{Drift, MAX_UNSEEN},

@@ -312,6 +312,7 @@ pub(crate) fn endpoint(record: &EndpointRecord, route: Option<&Route>) -> wire::
             let trouble = standing.trouble();
             status.state = standing.state().to_owned();
             status.reason = trouble;
+            status.unresolved_reason = standing.unresolved();
             status.active_calls =
                 i32::try_from(standing.active.load(std::sync::atomic::Ordering::Relaxed)).unwrap_or(i32::MAX);
         }
@@ -342,5 +343,6 @@ pub(crate) fn status(of: &Resolution) -> wire::TargetStatus {
         platform: of.platform.clone(),
         deployment_id: of.deployment_id.clone(),
         active_calls: 0,
+        unresolved_reason: String::new(),
     }
 }

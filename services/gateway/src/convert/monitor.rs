@@ -1,6 +1,9 @@
 //! What was measured.
 
-use lodeway_domain::monitor::{Distribution, Drift, ShadowSummary};
+use lodeway_domain::{
+    monitor::{Distribution, Drift, ShadowSummary},
+    time::Timestamp,
+};
 use lodeway_proto::gateway::v1::{self as wire};
 
 use crate::endpoints::{events::Happened, monitor::Measured};
@@ -77,9 +80,11 @@ pub(crate) fn happened(of: Happened) -> wire::MonitorEvent {
     }
 }
 
-/// How far a distribution is from another.
-pub(crate) fn drift(of: Drift, reference: &str) -> wire::Drift {
+/// How far a distribution is from another, and since when an alarm stands.
+pub(crate) fn drift(of: Drift, reference: &str, alarm: Option<Timestamp>) -> wire::Drift {
     wire::Drift {
+        psi_by_chance: of.psi_by_chance,
+        alarm_time: alarm.and_then(time_out),
         psi: of.psi,
         jensen_shannon: of.jensen_shannon,
         kolmogorov_smirnov: of.kolmogorov_smirnov,

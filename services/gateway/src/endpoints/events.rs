@@ -1,4 +1,5 @@
-//! What happens to targets, for whoever watches now: ejections, new versions, drift, moves of rollouts.
+//! What happens to targets, for whoever watches now: ejections, new versions, references that are gone, drift, moves of
+//! rollouts.
 //!
 //! Events are news, not records: a watcher that is slow or late misses some, and what they are about can be read
 //! (states of targets, revisions, rollouts, measurements).
@@ -18,7 +19,7 @@ pub(crate) struct Happened {
     pub(crate) endpoint: EndpointKey,
     pub(crate) time: Timestamp,
     pub(crate) target: Option<TargetName>,
-    /// `ejected`, `readmitted`, `resolved`, `drift`, `rollout`.
+    /// `ejected`, `readmitted`, `resolved`, `unresolved`, `drift`, `rollout`.
     pub(crate) kind: &'static str,
     pub(crate) message: String,
 }

@@ -205,10 +205,20 @@ impl Endpoints {
                 let means = self.means(&route.workspace, &reference);
                 match tokio::time::timeout(ANSWER_WAIT, means).await {
                     Ok(Ok((uid, _))) if uid != known.resolution.model_uid => {
-                        target.set_trouble(another_model(&target.target.reference));
+                        let why = another_model(&target.target.reference);
+                        target.set_trouble(why.clone());
+                        self.follows(route, target, &known.resolution, Err(why));
                         return;
                     }
-                    Ok(Ok((_, version))) => version != known.resolution.model_version,
+                    Ok(Ok((_, version))) => {
+                        self.follows(route, target, &known.resolution, Ok(&version));
+                        version != known.resolution.model_version
+                    }
+                    // The registry says that it means nothing: it goes on as what it is, and that is told.
+                    Ok(Err(error @ Error::NotFound(_))) => {
+                        self.follows(route, target, &known.resolution, Err(error.to_string()));
+                        false
+                    }
                     // What it means is not known now: it goes on as what it is.
                     Ok(Err(_)) | Err(_) => false,
                 }
@@ -226,6 +236,40 @@ impl Endpoints {
                 Some(known) if !moved => this.try_again(&route, &target, &known).await,
                 _ => this.get_ready(&route, &target).await,
             }
+        });
+    }
+
+    /// Notes what a followed reference means now, or why it means nothing, and tells it where that is new. A version that is
+    /// another one is told of when it is ready.
+    fn follows(&self, route: &Route, target: &TargetRoute, known: &Resolution, means: Result<&str, String>) {
+        if !target.set_unresolved(means.as_ref().err().cloned()) {
+            return;
+        }
+        let (kind, message) = match means {
+            Ok(version) if version != known.model_version => return,
+            Ok(version) => (
+                "resolved",
+                format!("means `{}` version {version} again", known.model_name),
+            ),
+            Err(why) => {
+                tracing::warn!(
+                    endpoint.name = %route.record.endpoint.name,
+                    target = %target.target.name,
+                    reference = %target.target.reference,
+                    model.version = known.model_version,
+                    reason = why,
+                    "what a target follows means nothing any more; its last version goes on serving"
+                );
+                let last = format!("`{}` version {}", known.model_name, known.model_version);
+                ("unresolved", format!("{why}; {last} goes on serving"))
+            }
+        };
+        self.0.events.tell(Happened {
+            endpoint: route.key,
+            time: self.0.clock.now(),
+            target: Some(target.target.name.clone()),
+            kind,
+            message,
         });
     }
 

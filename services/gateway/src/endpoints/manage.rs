@@ -1,16 +1,18 @@
 //! Making endpoints and revisions. A change is refused before anything of it is kept if it would send traffic to a target
 //! that is not ready; what served before goes on until the new revision is in the table.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use lodeway_domain::{
     Caller, Error, Resource, ResourceKind, Result,
     caller::Workspace,
+    error::Violations,
     page::{Page, PageRequest},
     serving::{
         Authorship, EndpointName, EndpointUid, NewEndpoint, Revision, RevisionChange, RevisionReason,
         RevisionSpec, diff,
     },
+    signature::Schema,
     time::Timestamp,
 };
 use lodeway_rpc::{CallContext, Repeat};
@@ -75,6 +77,7 @@ impl Endpoints {
             return Err(Error::exists(ResourceKind::Endpoint, &endpoint.name));
         }
         let ready = self.ready_targets(cx, &revision, wait).await?;
+        self.redacts_what_there_is(cx, &revision, &ready).await?;
         let resolutions = ready.iter().map(|one| one.resolution.clone()).collect();
         let write = self.write(&cx.caller, repeat);
         let record = self
@@ -163,6 +166,10 @@ impl Endpoints {
     ) -> Result<EndpointRecord> {
         let ready = self.ready_targets(cx, &revision, wait).await?;
         fits(record, &ready)?;
+        // The way back is open even to what would be refused now.
+        if matches!(revision.reason, RevisionReason::Updated) {
+            self.redacts_what_there_is(cx, &revision, &ready).await?;
+        }
         let new = NewRevision {
             key: record.endpoint.uid.key(),
             revision,
@@ -172,6 +179,59 @@ impl Endpoints {
         let record = self.0.store.add_revision(write, method, new).await?;
         self.publish(&cx.caller.workspace, record.clone(), ready).await;
         Ok(record)
+    }
+
+    /// A field that is to be left out and that no target has is a slip of the pen: what was meant would be kept.
+    ///
+    /// Nothing is said where a target does not declare what it takes and gives by name: anything may be there. Errors:
+    /// `INVALID_FIELD` naming the field.
+    async fn redacts_what_there_is(
+        &self,
+        cx: &CallContext,
+        revision: &Revision,
+        ready: &[Ready],
+    ) -> Result<()> {
+        let redacted = &revision.request_log.redacted;
+        if redacted.is_empty() {
+            return Ok(());
+        }
+        let mut known = BTreeSet::new();
+        for one in ready {
+            let Some(names) = self.declared_names(cx, one).await else {
+                return Ok(());
+            };
+            known.extend(names);
+        }
+        let all: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+        let mut bad = Violations::new();
+        for (place, field) in redacted.iter().enumerate() {
+            if !known.contains(field) {
+                let why = format!(
+                    "`{field}` is no input or output of any target; there is {}",
+                    all.join(", ")
+                );
+                bad.add(format!("spec.request_log.redacted_fields[{place}]"), why);
+            }
+        }
+        bad.finish()
+    }
+
+    /// The names of everything that goes into a model and comes out; none where they are not known.
+    async fn declared_names(&self, cx: &CallContext, ready: &Ready) -> Option<Vec<String>> {
+        let signature = ready.signature.as_ref()?;
+        let mut all = names(signature.inputs.as_ref()?)?;
+        match names(signature.outputs.as_ref()?) {
+            Some(names) => all.extend(names),
+            // The host knows under which name it answers.
+            None => {
+                let outputs = self.upstream_metadata(cx, ready).await.ok()?.outputs;
+                match outputs.as_slice() {
+                    [only] => all.push(only.name.clone()),
+                    _ => return None,
+                }
+            }
+        }
+        Some(all)
     }
 
     pub(crate) async fn get(&self, cx: &CallContext, name: &EndpointName) -> Result<EndpointRecord> {
@@ -284,6 +344,14 @@ impl Endpoints {
 
 /// How long a change waits for its targets unless told otherwise.
 pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+
+/// The names of all entries; none if some have none.
+fn names(schema: &Schema) -> Option<Vec<String>> {
+    let columns = schema.columns().unwrap_or_default().iter();
+    let tensors = schema.tensors().unwrap_or_default().iter();
+    let columns = columns.map(|column| column.name.clone());
+    columns.chain(tensors.map(|tensor| tensor.name.clone())).collect()
+}
 
 /// A target whose signature takes other inputs than the endpoint's does not fit behind it: its callers would break.
 ///

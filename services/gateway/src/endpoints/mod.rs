@@ -3,11 +3,13 @@
 //! The way of a call: `table` gives the endpoint's [`Route`] (an immutable snapshot, no lock, no database), `choose` says
 //! which target, `forward` calls it within its deadline, tries again where that is safe, stamps the answer with its
 //! prediction id, and tells `monitor` and `shadow`. Beside it: `manage` makes endpoints and revisions, `resolve` finds
-//! out what a target means and gets it ready, `records` keeps single predictions, `follow` keeps the table fresh, `rollouts` moves traffic by steps, `typed`
+//! out what a target means and gets it ready, `records` keeps single predictions, `follow` keeps the table fresh, `rollouts` moves traffic by steps, `drift` tells of
+//! shifted values, `typed`
 //! gives each endpoint a gRPC service of its own, `alone` is what a server of one model adds.
 
 pub(crate) mod alone;
 pub(crate) mod choose;
+pub(crate) mod drift;
 pub(crate) mod events;
 pub(crate) mod follow;
 pub(crate) mod forward;
@@ -17,6 +19,7 @@ pub(crate) mod records;
 pub(crate) mod resolve;
 pub(crate) mod rollouts;
 pub(crate) mod shadow;
+pub(crate) mod spans;
 pub(crate) mod streams;
 pub(crate) mod table;
 pub(crate) mod typed;
@@ -82,6 +85,14 @@ pub struct EndpointConfig {
     pub follow_every: Duration,
     /// How often rollouts are looked at.
     pub rollout_every: Duration,
+    /// The population stability index beyond chance above which values of a target have shifted; 0: nobody looks.
+    pub drift_psi: f64,
+    /// Values of an input or output before anything is said of its shift.
+    pub drift_min_samples: u64,
+    /// Over which span it is looked for.
+    pub drift_window: Duration,
+    /// How often.
+    pub drift_every: Duration,
     /// True for a server of one model alone, which is healthy only when that model is ready.
     pub one_model: bool,
 }
@@ -98,6 +109,10 @@ impl Default for EndpointConfig {
             record_retention: Duration::from_secs(30 * 24 * 3_600),
             follow_every: Duration::from_secs(2),
             rollout_every: Duration::from_secs(1),
+            drift_psi: 0.25,
+            drift_min_samples: 500,
+            drift_window: Duration::from_secs(600),
+            drift_every: Duration::from_secs(30),
             one_model: false,
         }
     }
@@ -115,6 +130,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Option<RegistryServiceClient<Transport>>,
     pub(crate) keys: PredictionKeys,
     pub(crate) events: events::Events,
+    pub(crate) drift: drift::Alarms,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
     pub(crate) config: EndpointConfig,
@@ -164,6 +180,7 @@ impl Endpoints {
             registry,
             keys,
             events: events::Events::default(),
+            drift: drift::Alarms::default(),
             clock,
             tasks,
             measurer: format!("{}/{}", config.replica, lodeway_domain::id::new_hex()),
@@ -178,6 +195,7 @@ impl Endpoints {
             endpoints.begin_recording(inbox);
         }
         endpoints.begin_rollouts();
+        endpoints.begin_looking_for_drift();
         Ok(endpoints)
     }
 

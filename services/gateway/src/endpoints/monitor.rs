@@ -6,13 +6,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use lodeway_domain::{
     Result,
-    monitor::{Columns, Comparison, Outcome, TrafficSummary},
+    monitor::{Columns, Comparison, Outcome, Profile, TrafficSummary},
     serving::{EndpointKey, PredictionId, TargetName},
     time::Timestamp,
 };
@@ -22,7 +22,7 @@ use lodeway_rpc::inference;
 use lodeway_store::gateway::{Window, WindowKey, WindowQuery};
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::{EndpointConfig, Endpoints};
+use super::{EndpointConfig, Endpoints, table::Route};
 
 /// Rows of one call that go into distributions.
 const SAMPLED_ROWS: usize = 16;
@@ -240,6 +240,65 @@ pub(crate) struct Measured {
     pub(crate) summary: TrafficSummary,
 }
 
+/// What a target's values are compared with.
+pub(crate) enum Reference<'a> {
+    /// Those of its model's training example.
+    Training(Arc<Profile>),
+    /// Those of another target or version.
+    Other(&'a Measured),
+}
+
+impl<'a> Reference<'a> {
+    /// The training example of the target's own model, else the target and version that answered most; none where there is
+    /// neither. An example of fewer rows comes last.
+    pub(crate) fn of(
+        one: &Measured,
+        found: &'a [Measured],
+        route: Option<&Route>,
+        min_rows: u64,
+    ) -> Option<Self> {
+        let ready = route.and_then(|route| route.target(&one.target)?.1.known());
+        let training = ready
+            .filter(|ready| ready.resolution.model_version == one.version)
+            .and_then(|ready| ready.profile.clone());
+        if let Some(training) = &training
+            && training.rows() >= min_rows
+        {
+            return Some(Self::Training(training.clone()));
+        }
+        let most = found.iter().max_by_key(|one| one.summary.total());
+        most.filter(|most| (&most.target, &most.version) != (&one.target, &one.version))
+            .map(Self::Other)
+            .or(training.map(Self::Training))
+    }
+
+    /// In words: `training`, or target and version.
+    pub(crate) fn label(&self) -> String {
+        match self {
+            Self::Training(_) => "training".to_owned(),
+            Self::Other(other) => format!("{} {}", other.target, other.version)
+                .trim_end()
+                .to_owned(),
+        }
+    }
+
+    /// What came in.
+    pub(crate) fn features(&self) -> &Columns {
+        match self {
+            Self::Training(profile) => profile.features(),
+            Self::Other(other) => other.summary.features(),
+        }
+    }
+
+    /// What was predicted.
+    pub(crate) fn predictions(&self) -> &Columns {
+        match self {
+            Self::Training(profile) => profile.predictions(),
+            Self::Other(other) => other.summary.predictions(),
+        }
+    }
+}
+
 impl Endpoints {
     /// Writes windows to the store every half window.
     pub(crate) fn begin_flushing(&self) {
@@ -291,6 +350,17 @@ impl Endpoints {
         by_revision: bool,
     ) -> Result<Vec<Measured>> {
         self.flush().await?;
+        self.written(key, start, end, by_revision).await
+    }
+
+    /// As [`Endpoints::measured`], as far as it is in the store.
+    pub(super) async fn written(
+        &self,
+        key: EndpointKey,
+        start: Timestamp,
+        end: Timestamp,
+        by_revision: bool,
+    ) -> Result<Vec<Measured>> {
         let query = WindowQuery {
             key,
             start,

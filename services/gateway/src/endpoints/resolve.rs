@@ -378,8 +378,9 @@ fn declared_signature(metadata: &ModelMetadataResponse) -> String {
 }
 
 /// The profile as the model host gave it; without one, traffic is compared with other traffic only.
-fn profile(bytes: &[u8]) -> Option<Profile> {
-    Profile::decode(bytes).ok().filter(|profile| profile.rows() > 0)
+fn profile(bytes: &[u8]) -> Option<Arc<Profile>> {
+    let profile = Profile::decode(bytes).ok().filter(|profile| profile.rows() > 0);
+    profile.map(Arc::new)
 }
 
 /// The signature as the model host gave it; a text that does not read is none.

@@ -20,6 +20,8 @@ use lodeway_domain::{
     signature::ModelSignature,
     time::Timestamp,
 };
+use lodeway_proto::inference::ModelInferRequest;
+use lodeway_rpc::inference;
 use lodeway_store::gateway::{EndpointRecord, Resolution};
 
 use super::{monitor::TargetMonitor, typed::Declared, upstream::Upstream};
@@ -80,6 +82,8 @@ pub(crate) struct TargetRoute {
     standing: ArcSwap<Standing>,
     /// Why it is not ready.
     trouble: Mutex<String>,
+    /// Why its reference means nothing now; none while it means something.
+    unresolved: ArcSwapOption<String>,
     /// True while somebody gets it ready.
     is_tended: AtomicBool,
     breaker: Mutex<CircuitBreaker>,
@@ -117,7 +121,7 @@ pub(crate) struct Ready {
     pub(crate) upstream: Upstream,
     pub(crate) signature: Option<ModelSignature>,
     /// The values of the model's input example and its answers, to compare traffic with.
-    pub(crate) profile: Option<Profile>,
+    pub(crate) profile: Option<Arc<Profile>>,
     /// How its deployment stood then.
     pub(crate) standing: Standing,
 }
@@ -361,6 +365,14 @@ impl Route {
             .filter_map(|target| target.known())
             .find(|known| known.signature.is_some())
     }
+
+    /// Marks the inputs of a call that the signature says are JSON texts.
+    pub(crate) fn mark_structured(&self, message: &mut ModelInferRequest) {
+        let ready = self.signature();
+        if let Some(signature) = ready.as_ref().and_then(|ready| ready.signature.as_ref()) {
+            inference::mark_structured(message, signature);
+        }
+    }
 }
 
 fn random_start() -> u64 {
@@ -374,6 +386,7 @@ impl TargetRoute {
             known: ArcSwapOption::empty(),
             standing: ArcSwap::from_pointee(Standing::Up),
             trouble: Mutex::new("is being made ready".to_owned()),
+            unresolved: ArcSwapOption::empty(),
             is_tended: AtomicBool::new(false),
             breaker: Mutex::new(CircuitBreaker::new(revision.resilience.outlier, now)),
             active: AtomicUsize::new(0),
@@ -456,6 +469,19 @@ impl TargetRoute {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Its reference means nothing from now on, for this reason, or means something again. True if that is news.
+    pub(crate) fn set_unresolved(&self, why: Option<String>) -> bool {
+        let is_news = self.unresolved.load().is_some() != why.is_some();
+        self.unresolved.store(why.map(Arc::new));
+        is_news
+    }
+
+    /// Why its reference means nothing now, though it goes on as what it meant last; empty if it means something.
+    pub(crate) fn unresolved(&self) -> String {
+        let why = self.unresolved.load();
+        why.as_ref().map(|why| why.to_string()).unwrap_or_default()
     }
 
     /// Leave to call it now; none while it is left alone for its failures.

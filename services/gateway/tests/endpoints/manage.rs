@@ -1,6 +1,6 @@
 //! Making endpoints and revisions.
 
-use super::*;
+use super::{host::Host, hosted::hosted, *};
 
 #[tokio::test]
 async fn an_endpoint_is_made_once_its_targets_are_ready() {
@@ -365,4 +365,64 @@ async fn watchers_see_a_snapshot_and_every_change() {
         .watch_endpoints(wire::WatchEndpointsRequest { cursor })
         .await;
     refused(&foreign.unwrap_err(), Code::OutOfRange, "CURSOR_EXPIRED");
+}
+
+#[tokio::test]
+async fn a_redacted_field_that_no_target_has_is_refused_where_all_say_what_they_have() {
+    let host = Host::default();
+    let signature = |inputs: &str, outputs: &str| {
+        let of = serde_json::json!({ "inputs": inputs, "outputs": outputs });
+        of.to_string()
+    };
+    let inputs =
+        r#"[{"name": "age", "type": "double"}, {"name": "zip", "type": "string", "required": false}]"#;
+    let named = signature(inputs, r#"[{"name": "score", "type": "double"}]"#);
+    let redacting = |targets: Vec<wire::Target>, fields: &[&str]| {
+        let mut spec = spec(targets);
+        spec.request_log = Some(wire::RequestLog {
+            redacted_fields: fields.iter().map(|&field| field.to_owned()).collect(),
+            ..wire::RequestLog::default()
+        });
+        spec
+    };
+    host.script().signature = named.clone();
+    let bench = Bench::hosted(&host, config("gw-0")).await;
+    let one = || vec![hosted("one", "models:/m/1", 1)];
+    let refusal = bench
+        .create("a", redacting(one(), &["age", "agee"]))
+        .await
+        .unwrap_err();
+    refused(&refusal, Code::InvalidArgument, "INVALID_FIELD");
+    let fields: Vec<_> = from_status(&refusal)
+        .violations
+        .into_iter()
+        .map(|v| v.field)
+        .collect();
+    assert_eq!(fields, ["spec.request_log.redacted_fields[1]"]);
+    assert!(
+        refusal
+            .message()
+            .contains("`agee` is no input or output of any target; there is `age`, `score`, `zip`"),
+        "{refusal:?}"
+    );
+    bench
+        .create("a", redacting(one(), &["zip", "score"]))
+        .await
+        .unwrap();
+    let refusal = bench
+        .revise("a", redacting(one(), &["nothing"]))
+        .await
+        .unwrap_err();
+    refused(&refusal, Code::InvalidArgument, "INVALID_FIELD");
+    assert_eq!(bench.get("a").await.unwrap().revision.unwrap().number, 1);
+    // One that says nothing of itself may have anything.
+    let elsewhere = Upstream::start().unwrap();
+    let mut both = one();
+    both.push(target("two", &elsewhere, 1));
+    bench.create("b", redacting(both, &["nothing"])).await.unwrap();
+    for unknown in ["", &signature(inputs, "")] {
+        unknown.clone_into(&mut host.script().signature);
+        let name = format!("c{}", unknown.len());
+        bench.create(&name, redacting(one(), &["nothing"])).await.unwrap();
+    }
 }

@@ -200,7 +200,10 @@ fn render(run: &Run) -> Value {
         ("run_id", json!(run.run_id)),
         ("experiment_id", json!(run.experiment_id)),
         ("name", json!(run.name)),
-        ("status", output::constant(run.status().as_str_name(), "RUN_STATUS_")),
+        (
+            "status",
+            output::constant(run.status().as_str_name(), "RUN_STATUS_"),
+        ),
         (
             "lifecycle_stage",
             output::word(run.lifecycle_stage().as_str_name(), "LIFECYCLE_STAGE_"),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use lodeway_domain::{
     Result,
     caller::Workspace,
-    monitor::{Distribution, Outcome, TrafficSummary},
+    monitor::{Columns, Outcome, TrafficSummary},
     serving::{Check, Guard, Measured as GuardMeasured, Observation, ShadowStats, Stats, TargetName},
     time::Timestamp,
 };
@@ -121,14 +121,9 @@ fn stats(of: &TrafficSummary) -> Stats {
 
 /// The largest shift of a prediction, over the candidate's sampled values.
 fn shift(theirs: &TrafficSummary, ours: &TrafficSummary) -> Option<GuardMeasured> {
-    let each = ours.predictions().iter().filter_map(|(name, own)| {
-        let reference = theirs.predictions().get(name)?;
-        let drift = Distribution::drift(reference, own)?;
-        // What two samples of one distribution would show by chance is no shift.
-        Some(GuardMeasured {
-            value: (drift.psi - drift.psi_by_chance).max(0.0),
-            samples: own.count(),
-        })
+    let each = Columns::shifts(theirs.predictions(), ours.predictions()).map(|shift| GuardMeasured {
+        value: shift.psi,
+        samples: shift.samples,
     });
     each.max_by(|a, b| a.value.total_cmp(&b.value))
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use lodeway_proto::gateway::v1::{CreateEndpointRequest, RevisionSpec};
 
-use super::flags::{Routing, Settings};
+use super::flags::{Care, Routing, Settings};
 use crate::cli::{
     Failure, output,
     parse::{self, Named, Weight},
@@ -25,6 +25,8 @@ pub struct Create {
     weights: Vec<Weight>,
     #[command(flatten)]
     routing: Routing,
+    #[command(flatten)]
+    care: Care,
     #[command(flatten)]
     settings: Settings,
     /// Free text.
@@ -52,6 +54,7 @@ impl Create {
             ..RevisionSpec::default()
         };
         self.routing.apply(&mut spec);
+        self.care.apply(&mut spec);
         Ok(CreateEndpointRequest {
             name: self.name,
             description: self.description,

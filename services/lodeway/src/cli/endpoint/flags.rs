@@ -2,7 +2,7 @@
 
 use clap::{Args, builder::PossibleValuesParser};
 use lodeway_proto::gateway::v1::{
-    MatchRule, RevisionSpec, Shadow, StickyKey, Target, TargetSettings, sticky_key::Source,
+    MatchRule, Resilience, RevisionSpec, Shadow, StickyKey, Target, TargetSettings, sticky_key::Source,
 };
 
 use crate::cli::parse::{self, Named};
@@ -28,7 +28,7 @@ pub struct Settings {
     /// Has a natively scored model's own framework score the input example too, and compares the answers.
     #[arg(long)]
     check_parity: bool,
-    /// How long one attempt may take, for example `2s`.
+    /// How long one attempt on what the command adds may take, for example `2s`; of all others `--default-timeout` says it.
     #[arg(long, value_name = "SPAN", value_parser = parse::span)]
     timeout: Option<prost_types::Duration>,
 }
@@ -86,6 +86,9 @@ pub struct Routing {
     /// place of those before.
     #[arg(long, value_name = "INPUT")]
     log_slice: Vec<String>,
+    /// What one gateway keeps a second of calls that are kept whole, before compression, for example `4MiB`.
+    #[arg(long, value_name = "SIZE", value_parser = parse::bytes)]
+    log_max_bytes_per_second: Option<i64>,
 }
 
 impl Routing {
@@ -97,9 +100,13 @@ impl Routing {
     /// True if none is given.
     pub fn is_empty(&self) -> bool {
         let is_sticky = self.sticky_header.is_some() || self.sticky_input.is_some();
-        let is_logged =
-            self.log_share.is_some() || !(self.log_redact.is_empty() && self.log_slice.is_empty());
-        !is_sticky && self.shadow.is_none() && self.rules.is_empty() && !is_logged
+        !is_sticky && self.shadow.is_none() && self.rules.is_empty() && !self.is_logged()
+    }
+
+    fn is_logged(&self) -> bool {
+        self.log_share.is_some()
+            || self.log_max_bytes_per_second.is_some()
+            || !(self.log_redact.is_empty() && self.log_slice.is_empty())
     }
 
     /// Puts what is given into `spec`, in place of what was there.
@@ -118,15 +125,77 @@ impl Routing {
         if !self.rules.is_empty() {
             spec.rules.clone_from(&self.rules);
         }
-        if self.log_share.is_some() || !self.log_redact.is_empty() || !self.log_slice.is_empty() {
+        if self.is_logged() {
             let log = spec.request_log.get_or_insert_default();
             log.sample_share = self.log_share.unwrap_or(log.sample_share);
+            log.max_bytes_per_second = self.log_max_bytes_per_second.unwrap_or(log.max_bytes_per_second);
             if !self.log_redact.is_empty() {
                 log.redacted_fields.clone_from(&self.log_redact);
             }
             if !self.log_slice.is_empty() {
                 log.slice_fields.clone_from(&self.log_slice);
             }
+        }
+    }
+}
+
+/// What is done about slow and failing targets.
+#[derive(Args)]
+pub struct Care {
+    /// How long one attempt may take on targets without a timeout of their own.
+    #[arg(long, value_name = "SPAN", value_parser = parse::span)]
+    default_timeout: Option<prost_types::Duration>,
+    /// Asks a second target, or the same once more, when there is no answer after this; `0s`: never.
+    #[arg(long, value_name = "SPAN", value_parser = parse::span)]
+    hedge_after: Option<prost_types::Duration>,
+    /// Retries in hundredths of the calls of the last ten seconds; 0: none but those of `--retry-min-per-second`.
+    #[arg(long, value_name = "N")]
+    retry_percent: Option<u32>,
+    /// Retries a second that are allowed whatever the calls.
+    #[arg(long, value_name = "N")]
+    retry_min_per_second: Option<u32>,
+    /// Retries of one call, the second attempt of `--hedge-after` included; 0: none.
+    #[arg(long, value_name = "N")]
+    max_retries: Option<u32>,
+    /// Failures in a row after which a target gets no calls for a while.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    ejection_failures: Option<u32>,
+    /// For how long at first, doubled each time.
+    #[arg(long, value_name = "SPAN", value_parser = parse::span)]
+    ejection_time: Option<prost_types::Duration>,
+    /// For how long at most.
+    #[arg(long, value_name = "SPAN", value_parser = parse::span)]
+    max_ejection_time: Option<prost_types::Duration>,
+    /// Calls in flight on a target at most; beyond it calls are refused.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_active_calls: Option<u32>,
+}
+
+impl Care {
+    /// True if none is given.
+    pub fn is_empty(&self) -> bool {
+        self.applied(Resilience::default()) == Resilience::default()
+    }
+
+    /// Puts what is given into `spec`, in place of what was there.
+    pub fn apply(&self, spec: &mut RevisionSpec) {
+        if !self.is_empty() {
+            let before = spec.resilience.take().unwrap_or_default();
+            spec.resilience = Some(self.applied(before));
+        }
+    }
+
+    fn applied(&self, to: Resilience) -> Resilience {
+        Resilience {
+            timeout: self.default_timeout.or(to.timeout),
+            retry_percent: self.retry_percent.or(to.retry_percent),
+            retry_min_per_second: self.retry_min_per_second.or(to.retry_min_per_second),
+            max_retries: self.max_retries.or(to.max_retries),
+            hedge_after: self.hedge_after.or(to.hedge_after),
+            ejection_failures: self.ejection_failures.unwrap_or(to.ejection_failures),
+            ejection_time: self.ejection_time.or(to.ejection_time),
+            max_ejection_time: self.max_ejection_time.or(to.max_ejection_time),
+            max_active_calls: self.max_active_calls.unwrap_or(to.max_active_calls),
         }
     }
 }

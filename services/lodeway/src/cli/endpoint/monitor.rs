@@ -25,10 +25,10 @@ pub struct Monitor {
     /// How far back.
     #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = parse::span)]
     last: prost_types::Duration,
-    /// Goes on, window by window.
+    /// Goes on, span by span.
     #[arg(long, conflicts_with_all = ["last", "target"])]
     watch: bool,
-    /// The length of a window.
+    /// The span of each message, rounded up to whole windows of the platform (`endpoints.window`).
     #[arg(long, value_name = "SPAN", default_value = "10s", requires = "watch", value_parser = parse::span)]
     interval: prost_types::Duration,
 }
@@ -62,6 +62,7 @@ impl Monitor {
         let request = WatchMonitorRequest {
             endpoint: self.name,
             interval: Some(self.interval),
+            start_time: None,
         };
         let mut stream = client.monitor.clone().watch_monitor(request).await?.into_inner();
         while let Some(window) = stream.message().await? {
@@ -69,10 +70,19 @@ impl Monitor {
             match client.format {
                 Format::Json => {
                     let events: Vec<_> = window.events.iter().map(event).collect();
-                    output::event(client.format, "", &json!({ "targets": rows, "events": events }))?;
+                    let item = json!({
+                        "start_time": output::time(window.start_time.as_ref()),
+                        "end_time": output::time(window.end_time.as_ref()),
+                        "targets": rows,
+                        "events": events,
+                    });
+                    output::event(client.format, "", &item)?;
                 }
                 Format::Table => {
-                    output::list(client.format, COLUMNS, &rows)?;
+                    // Events do not wait for the end of a span.
+                    if window.end_time.is_some() {
+                        output::list(client.format, COLUMNS, &rows)?;
+                    }
                     for event in &window.events {
                         let text = format!("{} {}: {}", event.target, event.kind, event.message);
                         output::event(client.format, &text, &Value::Null)?;
@@ -138,7 +148,11 @@ fn drift(of: &TargetMonitor) -> Value {
     let known = all.filter_map(|one| Some((one.drift.as_ref()?, &one.name)));
     let worst = known.max_by(|(a, _), (b, _)| a.psi.total_cmp(&b.psi));
     worst.map_or(Value::Null, |(drift, name)| {
-        json!(format!("{:.3} {name} (from {})", drift.psi, drift.reference))
+        let alarm = drift.alarm_time.map_or("", |_| ", alarm");
+        json!(format!(
+            "{:.3} {name} (from {}{alarm})",
+            drift.psi, drift.reference
+        ))
     })
 }
 
@@ -178,6 +192,8 @@ fn distribution(of: &Distribution) -> Value {
             ("kolmogorov_smirnov", number(drift.kolmogorov_smirnov)),
             ("unseen_categories", json!(drift.unseen_categories)),
             ("reference", json!(drift.reference)),
+            ("psi_by_chance", output::number(drift.psi_by_chance)),
+            ("alarm_time", output::time(drift.alarm_time.as_ref())),
         ])
     });
     output::object([

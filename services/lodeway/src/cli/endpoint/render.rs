@@ -1,8 +1,8 @@
 //! How endpoints and revisions look: everything as JSON for scripts, lines in the words of the flags for people.
 
 use lodeway_proto::gateway::v1::{
-    Endpoint, MatchRule, Resilience, Revision, RevisionSpec, Target, TargetSettings, TargetStatus,
-    match_rule::Condition, sticky_key::Source,
+    Endpoint, MatchRule, RequestLog, Resilience, Revision, RevisionSpec, Target, TargetSettings,
+    TargetStatus, match_rule::Condition, sticky_key::Source,
 };
 use serde_json::{Value, json};
 
@@ -202,6 +202,7 @@ pub fn status(of: &TargetStatus) -> Value {
         ("platform", json!(of.platform)),
         ("deployment_id", json!(of.deployment_id)),
         ("active_calls", json!(of.active_calls)),
+        ("unresolved_reason", json!(of.unresolved_reason)),
     ])
 }
 
@@ -224,6 +225,58 @@ fn spec_lines(spec: &RevisionSpec, statuses: &[TargetStatus]) -> Vec<(&'static s
         ),
         ("sticky", json!(sticky)),
         ("shadow", json!(shadow)),
+        ("log", json!(spec.request_log.as_ref().map(log_line))),
+        (
+            "resilience",
+            json!(spec.resilience.as_ref().map(resilience_lines)),
+        ),
+    ]
+}
+
+/// `10% whole, at most 1048576 bytes a second; redacts age, name; slices by plan`.
+fn log_line(of: &RequestLog) -> String {
+    let mut line = format!("{} whole", output::percent(of.sample_share));
+    if of.max_bytes_per_second > 0 {
+        line.push_str(&format!(", at most {} bytes a second", of.max_bytes_per_second));
+    }
+    for (what, names) in [("redacts", &of.redacted_fields), ("slices by", &of.slice_fields)] {
+        if !names.is_empty() {
+            line.push_str(&format!("; {what} {}", names.join(", ")));
+        }
+    }
+    line
+}
+
+/// A line each: timeout, retries, hedging, ejection, load. What is not said is the default of the platform.
+fn resilience_lines(of: &Resilience) -> Vec<String> {
+    let span = |span: &Option<prost_types::Duration>| match span {
+        Some(span) => output::span_text(Some(span)),
+        None => "default".to_owned(),
+    };
+    let count = |n: Option<u32>| n.map_or("default".to_owned(), |n| n.to_string());
+    let hedge = match &of.hedge_after {
+        Some(after) => format!("after {}", output::span_text(Some(after))),
+        None => "never".to_owned(),
+    };
+    vec![
+        format!("timeout: {}", span(&of.timeout)),
+        format!(
+            "retries: {} a call, {}% of calls, {} a second at least",
+            count(of.max_retries),
+            count(of.retry_percent),
+            count(of.retry_min_per_second)
+        ),
+        format!("hedge: {hedge}"),
+        format!(
+            "ejection: after {} failures, for {}, at most {}",
+            count(Some(of.ejection_failures).filter(|&n| n > 0)),
+            span(&of.ejection_time),
+            span(&of.max_ejection_time)
+        ),
+        format!(
+            "active calls: at most {}",
+            count(Some(of.max_active_calls).filter(|&n| n > 0))
+        ),
     ]
 }
 
@@ -250,10 +303,16 @@ fn target_line(of: &Target, status: Option<&TargetStatus>, sum: u64) -> String {
         line.push_str(&format!(", version {version}"));
     }
     line.push_str(&format!(": {}", output::percent(share)));
+    if let Some(timeout) = &of.timeout {
+        line.push_str(&format!(", timeout {}", output::span_text(Some(timeout))));
+    }
     if let Some(status) = status.filter(|status| !status.state.is_empty()) {
         line.push_str(&format!(", {}", status.state));
         if status.state != "ready" && !["", status.state.as_str()].contains(&status.reason.as_str()) {
             line.push_str(&format!(" ({})", status.reason));
+        }
+        if !status.unresolved_reason.is_empty() {
+            line.push_str(&format!(", unresolved ({})", status.unresolved_reason));
         }
     }
     line
@@ -306,6 +365,58 @@ mod tests {
         assert_eq!(
             target_line(&target, Some(&status), 0),
             "champion = models:/iris@champion, version 2: 0%, loading (is being made ready)"
+        );
+    }
+
+    #[test]
+    fn what_a_target_follows_may_be_gone() {
+        let target = Target {
+            name: "champion".to_owned(),
+            reference: "models:/iris@champion".to_owned(),
+            weight: 1,
+            timeout: parse::span("1500ms").ok(),
+            ..Target::default()
+        };
+        let status = TargetStatus {
+            model_version: "2".to_owned(),
+            state: "ready".to_owned(),
+            unresolved_reason: "alias `iris@champion` not found".to_owned(),
+            ..TargetStatus::default()
+        };
+        assert_eq!(
+            target_line(&target, Some(&status), 1),
+            "champion = models:/iris@champion, version 2: 100%, timeout 1.5s, ready, \
+             unresolved (alias `iris@champion` not found)"
+        );
+    }
+
+    #[test]
+    fn what_is_kept_and_what_is_done_about_failures_is_shown() {
+        let log = RequestLog {
+            sample_share: 0.1,
+            redacted_fields: vec!["age".to_owned(), "name".to_owned()],
+            slice_fields: vec!["plan".to_owned()],
+            max_bytes_per_second: 1_048_576,
+        };
+        assert_eq!(
+            log_line(&log),
+            "10% whole, at most 1048576 bytes a second; redacts age, name; slices by plan"
+        );
+        let resilience = Resilience {
+            timeout: parse::span("30s").ok(),
+            max_retries: Some(0),
+            ejection_failures: 5,
+            ..Resilience::default()
+        };
+        assert_eq!(
+            resilience_lines(&resilience),
+            [
+                "timeout: 30s",
+                "retries: 0 a call, default% of calls, default a second at least",
+                "hedge: never",
+                "ejection: after 5 failures, for default, at most default",
+                "active calls: at most default",
+            ]
         );
     }
 

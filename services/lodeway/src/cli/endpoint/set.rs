@@ -3,7 +3,7 @@
 use clap::Args;
 use lodeway_proto::gateway::v1::{CreateRevisionRequest, Endpoint, RevisionSpec};
 
-use super::flags::{Routing, Settings};
+use super::flags::{Care, Routing, Settings};
 use crate::cli::{
     Failure,
     parse::{self, Named, Weight},
@@ -47,6 +47,8 @@ struct Change {
     /// No rules any more; with `--rule`, the rules given replace those before anyway.
     #[arg(long, conflicts_with = "rules")]
     no_rules: bool,
+    #[command(flatten)]
+    care: Care,
     /// How the targets that `--add` names are run.
     #[command(flatten)]
     settings: Settings,
@@ -75,13 +77,15 @@ impl Set {
 impl Change {
     fn is_empty(&self) -> bool {
         let targets = self.added.is_empty() && self.removed.is_empty() && self.weights.is_empty();
-        targets && self.routing.is_empty() && !self.no_sticky && !self.no_shadow && !self.no_rules
+        let rest = self.routing.is_empty() && self.care.is_empty();
+        targets && rest && !self.no_sticky && !self.no_shadow && !self.no_rules
     }
 
     fn apply(&self, mut spec: RevisionSpec) -> Result<RevisionSpec, String> {
         if self.is_empty() && self.settings.is_empty() {
             return Err(
-                "nothing to change; give --weight, --add, --remove, --sticky-…, --shadow or --rule"
+                "nothing to change; give --weight, --add, --remove, --sticky-…, --shadow, --rule, --log-… or how failures \
+                 are met, such as --default-timeout, --max-retries or --ejection-failures"
                     .to_owned(),
             );
         }
@@ -129,6 +133,7 @@ impl Change {
             spec.rules.clear();
         }
         self.routing.apply(&mut spec);
+        self.care.apply(&mut spec);
         Ok(spec)
     }
 }
@@ -196,6 +201,32 @@ mod tests {
             (0.1, vec!["plan".to_owned()])
         );
         assert_eq!(log.redacted_fields, ["age", "name"]);
+    }
+
+    #[test]
+    fn what_is_done_about_failures_changes_field_by_field() {
+        let line = "--default-timeout 5s --hedge-after 200ms --max-retries 2 --ejection-failures 3";
+        let spec = changed(&now(), line).unwrap();
+        let spec = changed(
+            &spec,
+            "--max-retries 0 --retry-percent 5 --ejection-time 1m --hedge-after 0s",
+        )
+        .unwrap();
+        let of = spec.resilience.unwrap();
+        let span = |text: &str| parse::span(text).ok();
+        assert_eq!((of.timeout, of.hedge_after), (span("5s"), span("0s")));
+        assert_eq!((of.max_retries, of.retry_percent), (Some(0), Some(5)));
+        assert_eq!((of.ejection_failures, of.ejection_time), (3, span("1m")));
+        assert_eq!((of.retry_min_per_second, of.max_active_calls), (None, 0));
+        assert_eq!(changed(&now(), "--weight old=2").unwrap().resilience, None);
+        for line in [
+            "--max-retries 0",
+            "--retry-percent 0",
+            "--hedge-after 0s",
+            "--max-active-calls 9",
+        ] {
+            assert!(changed(&now(), line).unwrap().resilience.is_some(), "{line}");
+        }
     }
 
     #[test]

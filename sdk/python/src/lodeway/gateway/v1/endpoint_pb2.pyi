@@ -308,6 +308,7 @@ class TargetStatus(google.protobuf.message.Message):
     PLATFORM_FIELD_NUMBER: builtins.int
     DEPLOYMENT_ID_FIELD_NUMBER: builtins.int
     ACTIVE_CALLS_FIELD_NUMBER: builtins.int
+    UNRESOLVED_REASON_FIELD_NUMBER: builtins.int
     target: builtins.str
     """Which one."""
     state: builtins.str
@@ -328,6 +329,10 @@ class TargetStatus(google.protobuf.message.Message):
     """The deployment at the model host."""
     active_calls: builtins.int
     """Calls in flight."""
+    unresolved_reason: builtins.str
+    """Why the stage or alias that it follows means nothing now; the version that it meant last goes on serving. Empty if it
+    means something.
+    """
     def __init__(
         self,
         *,
@@ -340,8 +345,9 @@ class TargetStatus(google.protobuf.message.Message):
         platform: builtins.str = ...,
         deployment_id: builtins.str = ...,
         active_calls: builtins.int = ...,
+        unresolved_reason: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["active_calls", b"active_calls", "content_digest", b"content_digest", "deployment_id", b"deployment_id", "model_name", b"model_name", "model_version", b"model_version", "platform", b"platform", "reason", b"reason", "state", b"state", "target", b"target"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["active_calls", b"active_calls", "content_digest", b"content_digest", "deployment_id", b"deployment_id", "model_name", b"model_name", "model_version", b"model_version", "platform", b"platform", "reason", b"reason", "state", b"state", "target", b"target", "unresolved_reason", b"unresolved_reason"]) -> None: ...
 
 global___TargetStatus = TargetStatus
 
@@ -448,8 +454,9 @@ class RequestLog(google.protobuf.message.Message):
     """
     @property
     def redacted_fields(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Inputs and outputs whose values are left out. Requests that the gateway does not read itself (documents for a Python
-        model) are not kept whole while anything is named here.
+        """Inputs and outputs whose values are left out; one that no target has is refused where the signatures of all targets are
+        known. Requests that the gateway does not read itself (documents for a Python model) are not kept whole while anything
+        is named here.
         """
 
     @property

@@ -390,6 +390,8 @@ class Drift(google.protobuf.message.Message):
     KOLMOGOROV_SMIRNOV_FIELD_NUMBER: builtins.int
     UNSEEN_CATEGORIES_FIELD_NUMBER: builtins.int
     REFERENCE_FIELD_NUMBER: builtins.int
+    PSI_BY_CHANCE_FIELD_NUMBER: builtins.int
+    ALARM_TIME_FIELD_NUMBER: builtins.int
     psi: builtins.float
     """Population stability index."""
     jensen_shannon: builtins.float
@@ -398,9 +400,15 @@ class Drift(google.protobuf.message.Message):
     """The Kolmogorov–Smirnov distance of numbers, from 0 to 1."""
     reference: builtins.str
     """What it is compared with: `training`, or a target."""
+    psi_by_chance: builtins.float
+    """What `psi` would be on average if nothing had changed: with few values it is large by chance."""
     @property
     def unseen_categories(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Categories that training did not have."""
+
+    @property
+    def alarm_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Since when an alarm of this gateway stands; unset if none does."""
 
     def __init__(
         self,
@@ -410,9 +418,11 @@ class Drift(google.protobuf.message.Message):
         kolmogorov_smirnov: builtins.float | None = ...,
         unseen_categories: collections.abc.Iterable[builtins.str] | None = ...,
         reference: builtins.str = ...,
+        psi_by_chance: builtins.float = ...,
+        alarm_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_kolmogorov_smirnov", b"_kolmogorov_smirnov", "kolmogorov_smirnov", b"kolmogorov_smirnov"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_kolmogorov_smirnov", b"_kolmogorov_smirnov", "jensen_shannon", b"jensen_shannon", "kolmogorov_smirnov", b"kolmogorov_smirnov", "psi", b"psi", "reference", b"reference", "unseen_categories", b"unseen_categories"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_kolmogorov_smirnov", b"_kolmogorov_smirnov", "alarm_time", b"alarm_time", "kolmogorov_smirnov", b"kolmogorov_smirnov"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_kolmogorov_smirnov", b"_kolmogorov_smirnov", "alarm_time", b"alarm_time", "jensen_shannon", b"jensen_shannon", "kolmogorov_smirnov", b"kolmogorov_smirnov", "psi", b"psi", "psi_by_chance", b"psi_by_chance", "reference", b"reference", "unseen_categories", b"unseen_categories"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_kolmogorov_smirnov", b"_kolmogorov_smirnov"]) -> typing.Literal["kolmogorov_smirnov"] | None: ...
 
 global___Drift = Drift
@@ -469,46 +479,73 @@ class WatchMonitorRequest(google.protobuf.message.Message):
 
     ENDPOINT_FIELD_NUMBER: builtins.int
     INTERVAL_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
     endpoint: builtins.str
     """The endpoint."""
     @property
     def interval(self) -> google.protobuf.duration_pb2.Duration:
-        """How often: default 10 s, at least 1 s."""
+        """The span of each message: default 10 s, rounded up to whole windows of measurement (`endpoints.window` of the gateway,
+        10 s by default), at most a day.
+        """
+
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Where the first span begins, rounded down to a window: the `end_time` of the last message of a watch that broke off;
+        at most a day ago. Unset: now.
+        """
 
     def __init__(
         self,
         *,
         endpoint: builtins.str = ...,
         interval: google.protobuf.duration_pb2.Duration | None = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["interval", b"interval"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint", "interval", b"interval"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["interval", b"interval", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint", "interval", b"interval", "start_time", b"start_time"]) -> None: ...
 
 global___WatchMonitorRequest = WatchMonitorRequest
 
 @typing.final
 class WatchMonitorResponse(google.protobuf.message.Message):
-    """One window."""
+    """One span, or events in between."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     TARGETS_FIELD_NUMBER: builtins.int
     EVENTS_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
     @property
     def targets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TargetMonitor]:
-        """One a target and version."""
+        """One a target and version that had calls in the span."""
 
     @property
     def events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MonitorEvent]:
-        """Events since the last window: ejections, breaches, alarms."""
+        """Events since the last message: ejections, breaches, alarms."""
+
+    @property
+    def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """From: the `end_time` of the last message that had a span. Unset in a message that brings nothing but events, which does
+        not wait for the end of a span.
+        """
+
+    @property
+    def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Until, which is not included. Of a span that has just ended, measurements of other gateways may take half a window to
+        come, so the message does.
+        """
 
     def __init__(
         self,
         *,
         targets: collections.abc.Iterable[global___TargetMonitor] | None = ...,
         events: collections.abc.Iterable[global___MonitorEvent] | None = ...,
+        start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["events", b"events", "targets", b"targets"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["end_time", b"end_time", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["end_time", b"end_time", "events", b"events", "start_time", b"start_time", "targets", b"targets"]) -> None: ...
 
 global___WatchMonitorResponse = WatchMonitorResponse
 
@@ -525,7 +562,11 @@ class MonitorEvent(google.protobuf.message.Message):
     target: builtins.str
     """The target."""
     kind: builtins.str
-    """What: `ejected`, `readmitted`, `resolved` (a followed target means another version), `drift`, `rollout`."""
+    """What: `ejected`, `readmitted`, `resolved` (a followed target means another version, or means one again), `unresolved`
+    (the stage or alias that a target follows means nothing any more; its last version goes on serving), `drift` (values of
+    a target have shifted from what they are compared with, or, with a message that begins with `no longer`, have come
+    back), `rollout`.
+    """
     message: builtins.str
     """In words."""
     @property

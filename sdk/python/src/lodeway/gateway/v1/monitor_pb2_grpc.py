@@ -84,7 +84,9 @@ class MonitorServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchMonitor(self, request, context):
-        """Pushes what was measured, window by window. A broken connection loses nothing: windows can be queried.
+        """Pushes what was measured, span by span: each call of a span is in one message, and none is in two. A broken connection
+        loses nothing of it: watch again from the `end_time` of the last message, or query the span. Events are news, of the
+        gateway that is asked, and those of the time between are lost; what they are about can be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -31,7 +31,10 @@ class MonitorServiceStub:
         lodeway.gateway.v1.monitor_pb2.WatchMonitorRequest,
         lodeway.gateway.v1.monitor_pb2.WatchMonitorResponse,
     ]
-    """Pushes what was measured, window by window. A broken connection loses nothing: windows can be queried."""
+    """Pushes what was measured, span by span: each call of a span is in one message, and none is in two. A broken connection
+    loses nothing of it: watch again from the `end_time` of the last message, or query the span. Events are news, of the
+    gateway that is asked, and those of the time between are lost; what they are about can be read.
+    """
 
     ExplainPrediction: grpc.UnaryUnaryMultiCallable[
         lodeway.gateway.v1.monitor_pb2.ExplainPredictionRequest,
@@ -76,7 +79,10 @@ class MonitorServiceAsyncStub:
         lodeway.gateway.v1.monitor_pb2.WatchMonitorRequest,
         lodeway.gateway.v1.monitor_pb2.WatchMonitorResponse,
     ]
-    """Pushes what was measured, window by window. A broken connection loses nothing: windows can be queried."""
+    """Pushes what was measured, span by span: each call of a span is in one message, and none is in two. A broken connection
+    loses nothing of it: watch again from the `end_time` of the last message, or query the span. Events are news, of the
+    gateway that is asked, and those of the time between are lost; what they are about can be read.
+    """
 
     ExplainPrediction: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.gateway.v1.monitor_pb2.ExplainPredictionRequest,
@@ -125,7 +131,10 @@ class MonitorServiceServicer(metaclass=abc.ABCMeta):
         request: lodeway.gateway.v1.monitor_pb2.WatchMonitorRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[lodeway.gateway.v1.monitor_pb2.WatchMonitorResponse], collections.abc.AsyncIterator[lodeway.gateway.v1.monitor_pb2.WatchMonitorResponse]]:
-        """Pushes what was measured, window by window. A broken connection loses nothing: windows can be queried."""
+        """Pushes what was measured, span by span: each call of a span is in one message, and none is in two. A broken connection
+        loses nothing of it: watch again from the `end_time` of the last message, or query the span. Events are news, of the
+        gateway that is asked, and those of the time between are lost; what they are about can be read.
+        """
 
     @abc.abstractmethod
     def ExplainPrediction(
