@@ -2,7 +2,8 @@
 //!
 //! The job: read the file that lies in every model folder ([`ModelFile`]), know from it how to run the model
 //! ([`PythonFunction`]) and what goes in and out ([`ModelSignature`]), and say of a described input which column or
-//! tensor does not fit ([`ModelSignature::check_tensors`], [`ModelSignature::check_columns`]). Not the job: reading
+//! tensor does not fit ([`ModelSignature::check_tensors`], [`ModelSignature::check_columns`], for what stands in a structured
+//! column [`ColumnType::check_value`]). Not the job: reading
 //! folders, holding values, converting them. A check looks at names, types and shapes; the model host converts afterwards,
 //! and everything allowed here can be converted without loss.
 //!
@@ -13,6 +14,7 @@
 
 mod check;
 mod check_columns;
+mod check_value;
 mod column_type;
 mod data_type;
 mod model_file;
@@ -23,6 +25,8 @@ mod yaml;
 
 #[cfg(test)]
 mod check_tests;
+#[cfg(test)]
+mod check_value_tests;
 #[cfg(test)]
 mod model_file_tests;
 #[cfg(test)]

@@ -5,9 +5,10 @@
 //!
 //! A tour: [`tensor`], [`frame`] and [`payload`] are the values, packed as they travel; [`oip`] is the Open Inference
 //! Protocol over HTTP, JSON and binary; [`scoring`] are the documents of MLflow's scoring server and its answers;
-//! [`matrix`] makes one tensor of a table; [`rows`] joins calls to batches and divides answers; [`compare`] says how much
-//! two answers differ, [`values`] gives their values to monitoring. Inside, `json` reads and writes without a tree of values, `packed` holds elements of a known type
-//! and `cells` those whose type shows at the end.
+//! [`matrix`] makes one tensor of a table; [`structured`] reads columns of lists and objects, which travel as JSON
+//! texts; [`rows`] joins calls to batches and divides answers; [`compare`] says how much two answers differ, [`values`]
+//! gives their values to monitoring. Inside, `json` reads and writes without a tree of values, `packed` holds elements
+//! of a known type and `cells` those whose type shows at the end.
 
 mod cells;
 pub mod compare;
@@ -23,6 +24,7 @@ mod packed;
 pub mod payload;
 pub mod rows;
 pub mod scoring;
+pub mod structured;
 pub mod tensor;
 pub mod values;
 

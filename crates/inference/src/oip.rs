@@ -6,7 +6,7 @@
 //! caller asks for binary outputs with `binary_data_output` on the request or `binary_data` on one output.
 //!
 //! In JSON, BYTES are texts; elements that are not UTF-8 go as base64 with the tensor's parameter `content_type` set to
-//! `base64`, and are read so. NaN and the infinities are written as null and null is read as NaN, since JSON has no words
+//! `base64`, and are read so. With `json` each element of BYTES is the JSON text of a value, in binary data too. NaN and the infinities are written as null and null is read as NaN, since JSON has no words
 //! for them; Python's words `NaN`, `Infinity` and `-Infinity` are read too. FP16 and BF16 travel only as binary data.
 //! Who needs infinities back asks for binary data.
 //!

@@ -30,6 +30,7 @@ fn like<'a>(
         && ones.zip(others).all(|(one, other)| {
             one.name() == other.name()
                 && one.datatype() == other.datatype()
+                && one.is_json() == other.is_json()
                 && one.shape().get(1..) == other.shape().get(1..)
         })
 }
@@ -89,7 +90,8 @@ fn concat(parts: Vec<&Tensor>) -> Result<Tensor> {
         let all = parts.iter().filter_map(|part| part.shape().first());
         *rows = all.fold(0, |sum: i64, rows| sum.saturating_add(*rows));
     }
-    Tensor::new(first.name(), first.datatype(), shape, data)
+    let joined = Tensor::new(first.name(), first.datatype(), shape, data)?;
+    Ok(joined.with_json(first.is_json()))
 }
 
 fn concat_column(parts: Vec<&Column>) -> Result<Column> {
@@ -170,7 +172,8 @@ fn split(tensor: &Tensor, rows: &[usize]) -> Result<Vec<Tensor>> {
         let range = rest.take(per_row.saturating_mul(rows));
         let data =
             range.and_then(|range| (range.end <= tensor.data().len()).then(|| tensor.data().slice(range)));
-        Tensor::new(tensor.name(), tensor.datatype(), shape, data.unwrap_or_default())
+        let part = Tensor::new(tensor.name(), tensor.datatype(), shape, data.unwrap_or_default())?;
+        Ok(part.with_json(tensor.is_json()))
     };
     rows.iter().map(part).collect()
 }
@@ -217,7 +220,8 @@ mod tests {
             }
             None => {
                 let texts = (0..elements).map(|at| vec![byte(at); usize::from(byte(at)) % 5]);
-                Tensor::of_texts(name, shape, texts).unwrap()
+                let texts = Tensor::of_texts(name, shape, texts).unwrap();
+                texts.with_json(trailing.is_empty())
             }
         }
     }
@@ -301,6 +305,11 @@ mod tests {
                 "{other:?}"
             );
         }
+        let texts = Payload::Tensors(vec![Tensor::of_texts("x", vec![1], ["1"]).unwrap()]);
+        let json = Payload::Tensors(vec![
+            Tensor::of_texts("x", vec![1], ["1"]).unwrap().with_json(true),
+        ]);
+        assert!(!compatible(&texts, &json));
         let scalar = Payload::Tensors(vec![scalar]);
         assert!(!compatible(&scalar, &scalar) && !compatible(&document, &document));
         assert!(split_rows(&scalar, &[1]).is_err() && split_rows(&document, &[]).is_err());

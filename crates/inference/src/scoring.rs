@@ -124,6 +124,17 @@ pub fn parse(document: &Document, signature: Option<&ModelSignature>) -> Result<
     parsed.map_err(Refused::Invalid)
 }
 
+/// Whether a JSON document asks for its answer in pieces: `"stream": true` beside its input, as chat models and agents are
+/// asked. A document that does not read asks for nothing; [`parse`] says what is wrong with it.
+pub fn wants_stream(document: &Document) -> bool {
+    if !matches!(media::of(&document.content_type), Ok(media::Type::Json)) {
+        return false;
+    }
+    // Most documents are tables, which nobody needs to walk through for a key that they do not have.
+    let text = std::str::from_utf8(&document.body).unwrap_or_default();
+    text.contains("\"stream\"") && document::says_stream(&document.body).unwrap_or_default()
+}
+
 impl Form {
     /// The key of a JSON document, if it is one with a key.
     pub fn key(self) -> Option<&'static str> {

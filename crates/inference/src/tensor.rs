@@ -15,13 +15,14 @@ pub struct Tensor {
     shape: Vec<i64>,
     data: Bytes,
     is_inferred: bool,
+    is_json: bool,
 }
 
-/// The same name and elements; where the datatype came from is no part of the value.
+/// The same name and elements, and the same meaning of them; where the datatype came from is no part of the value.
 impl PartialEq for Tensor {
     fn eq(&self, other: &Self) -> bool {
-        fn parts(of: &Tensor) -> (&str, DataType, &[i64], &[u8]) {
-            (&of.name, of.datatype, &of.shape, &of.data)
+        fn parts(of: &Tensor) -> (&str, DataType, &[i64], &[u8], bool) {
+            (&of.name, of.datatype, &of.shape, &of.data, of.is_json)
         }
         parts(self) == parts(other)
     }
@@ -80,6 +81,7 @@ impl Tensor {
             shape,
             data,
             is_inferred: false,
+            is_json: false,
         })
     }
 
@@ -125,6 +127,19 @@ impl Tensor {
             is_inferred: true,
             ..self
         }
+    }
+
+    /// Whether each element of BYTES is the JSON text of a value, as in a column of lists or objects, and no text of its
+    /// own.
+    pub fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    /// The same tensor, its elements JSON texts or not; only BYTES can be.
+    #[must_use]
+    pub fn with_json(self, is_json: bool) -> Self {
+        let is_json = is_json && self.datatype == DataType::Bytes;
+        Self { is_json, ..self }
     }
 
     /// Its dimensions, outermost first, none negative; empty for a scalar.

@@ -10,8 +10,8 @@ const MAX_WIDTH: usize = 32;
 
 /// Adds at most `max_rows` rows of a payload, spread evenly over it: the first rows of a sorted batch say little.
 ///
-/// A tensor `[rows, columns]` counts as columns `NAME[0]`, `NAME[1]` …; tensors of more dimensions and documents are left
-/// out.
+/// A tensor `[rows, columns]` counts as columns `NAME[0]`, `NAME[1]` …; tensors of more dimensions, columns of JSON texts
+/// and documents are left out.
 pub fn add(columns: &mut Columns, payload: &Payload, max_rows: usize) {
     match payload {
         Payload::Tensors(tensors) => {
@@ -35,6 +35,9 @@ fn add_tensor(columns: &mut Columns, tensor: &Tensor, nulls: Option<&[bool]>, ma
             .copied()
             .unwrap_or_default()
     };
+    if tensor.is_json() {
+        return;
+    }
     let width = match *tensor.shape() {
         [] | [_] | [_, 1] => 1,
         [_, width] => usize::try_from(width).unwrap_or(usize::MAX),

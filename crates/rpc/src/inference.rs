@@ -2,18 +2,22 @@
 //!
 //! Used by whoever serves the protocol and by whoever calls a server of it. An answer that no tensor holds (records,
 //! nested lists) is one BYTES element `predictions`, a JSON document, with the parameter `content_type` =
-//! `application/json`. Four parameters carry what the protocol
-//! has no word for: `content_type` = `pd` says that the tensors are the columns of a table (as other servers of the
-//! protocol have it), `lodeway_nulls` of a tensor which rows of a column are null, `lodeway_inferred` of a tensor that its
-//! datatype is not the caller's, `lodeway_params` all parameters of a scoring document as JSON, since a list does not fit
-//! into one of the protocol's.
+//! `application/json`. A few parameters carry what the protocol has no word for: `content_type` = `pd` says that the tensors
+//! are the columns of a table (as other servers of the protocol have it), `content_type` = `json` of a tensor that each of
+//! its elements is the JSON text of a value, `lodeway_nulls` of a tensor which rows of a column are null,
+//! `lodeway_inferred` of a tensor that its datatype is not the caller's, `lodeway_params` all parameters of a scoring
+//! document as JSON, since a list does not fit into one of the protocol's, and `lodeway_document` that the only element
+//! is a scoring document of this media type, for a model that streams its answers to one.
 
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::{BufMut as _, Bytes, BytesMut};
-use lodeway_domain::{Error, Result, signature::DataType};
-use lodeway_inference::{Column, Document, Frame, Params, Payload, Tensor};
+use lodeway_domain::{
+    Error, Result,
+    signature::{DataType, ModelSignature},
+};
+use lodeway_inference::{Column, Document, Frame, Params, Payload, Tensor, structured};
 use lodeway_proto::inference::{
     InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse,
     infer_parameter::ParameterChoice, model_infer_request::InferInputTensor,
@@ -21,19 +25,26 @@ use lodeway_proto::inference::{
 };
 use serde_json::Value;
 
-const CONTENT_TYPE: &str = "content_type";
 const TABLE: &str = "pd";
 const JSON: &str = "application/json";
+/// What `content_type` says of a tensor whose elements are JSON texts.
+pub const JSON_TEXTS: &str = "json";
+/// The parameter of a tensor, and of its metadata, that says what its elements are.
+pub const CONTENT_TYPE: &str = "content_type";
 const DOCUMENT: &str = "predictions";
 const NULLS: &str = "lodeway_nulls";
 const INFERRED: &str = "lodeway_inferred";
 const PARAMS: &str = "lodeway_params";
+const SCORING_DOCUMENT: &str = "lodeway_document";
 /// The parameter of an answer in a stream that failed: the reason of the error whose text it holds.
 pub const ERROR_REASON: &str = "error_reason";
+/// The property in a model's metadata that is `true` if it gives several answers to one input.
+pub const STREAMS: &str = "streams";
 /// Parameters that speak of the protocol itself, and not to the model.
-const RESERVED: [&str; 6] = [
+const RESERVED: [&str; 7] = [
     CONTENT_TYPE,
     PARAMS,
+    SCORING_DOCUMENT,
     "binary_data_output",
     "binary_data",
     "headers",
@@ -54,6 +65,8 @@ struct Parts {
 pub fn input_of(request: ModelInferRequest) -> Result<(Payload, Params)> {
     let is_table = is_table(&request.parameters);
     let params = params_of(&request.parameters)?;
+    let document = request.parameters.get(SCORING_DOCUMENT).and_then(text_of);
+    let document = document.map(str::to_owned);
     let parts = request.inputs.into_iter().map(|input| Parts {
         name: input.name,
         datatype: input.datatype,
@@ -61,10 +74,36 @@ pub fn input_of(request: ModelInferRequest) -> Result<(Payload, Params)> {
         parameters: input.parameters,
         contents: input.contents,
     });
-    Ok((
-        payload(parts, request.raw_input_contents, is_table, "inputs")?,
-        params,
-    ))
+    let input = payload(parts, request.raw_input_contents, is_table, "inputs")?;
+    match document {
+        Some(content_type) => Ok((only_document(&input, content_type, "inputs")?, params)),
+        None => Ok((input, params)),
+    }
+}
+
+/// The document that is the first element.
+fn only_document(payload: &Payload, content_type: String, field: &str) -> Result<Payload> {
+    let body = match payload {
+        Payload::Tensors(tensors) => tensors.first().and_then(|tensor| tensor.texts().next()),
+        _ => None,
+    };
+    let body = body.ok_or_else(|| Error::invalid(field, "is called a document and holds none"))?;
+    Ok(Payload::Document(Document { content_type, body }))
+}
+
+/// Whether a request holds a scoring document and no tensors of its own.
+pub fn is_document(request: &ModelInferRequest) -> bool {
+    request.parameters.contains_key(SCORING_DOCUMENT)
+}
+
+/// A request with a scoring document, which [`input_of`] gives back. Only a model host of ours reads it. Errors: a document
+/// of 4 GiB or more.
+pub fn document_request(document: &Document) -> Result<ModelInferRequest> {
+    let tensor = Tensor::of_texts("document", vec![1], [&document.body])?;
+    let mut request = request_of(Payload::Tensors(vec![tensor]), &Params::new())?;
+    let kind = text_parameter(&*document.content_type);
+    request.parameters.insert(SCORING_DOCUMENT.to_owned(), kind);
+    Ok(request)
 }
 
 /// The answer of a server. Errors: as [`input_of`].
@@ -80,16 +119,20 @@ pub fn answer_of(response: ModelInferResponse) -> Result<Payload> {
     });
     let answer = payload(parts, response.raw_output_contents, is_table, "outputs")?;
     match &answer {
-        Payload::Tensors(tensors) if is_document => {
-            let body = tensors.first().and_then(|tensor| tensor.texts().next());
-            let body =
-                body.ok_or_else(|| Error::invalid("outputs", "is called a document and holds none"))?;
-            Ok(Payload::Document(Document {
-                content_type: JSON.to_owned(),
-                body,
-            }))
-        }
+        Payload::Tensors(_) if is_document => only_document(&answer, JSON.to_owned(), "outputs"),
         _ => Ok(answer),
+    }
+}
+
+/// Marks the inputs that a signature says are structured columns: where values are counted or kept, their texts are the
+/// values that they stand for.
+pub fn mark_structured(request: &mut ModelInferRequest, signature: &ModelSignature) {
+    for (at, input) in request.inputs.iter_mut().enumerate() {
+        if input.datatype == DataType::Bytes.as_str() && structured::is_structured(signature, at, &input.name)
+        {
+            let kind = text_parameter(JSON_TEXTS);
+            input.parameters.insert(CONTENT_TYPE.to_owned(), kind);
+        }
     }
 }
 
@@ -212,8 +255,8 @@ fn tensors(payload: Payload) -> Result<Vec<WithParameters>> {
         Payload::Tensors(tensors) => Ok(tensors
             .into_iter()
             .map(|tensor| {
-                let inferred = inferred(&tensor);
-                (tensor, inferred.into_iter().collect())
+                let told = told(&tensor).collect();
+                (tensor, told)
             })
             .collect()),
         Payload::Frame(frame) => Ok(frame
@@ -223,8 +266,8 @@ fn tensors(payload: Payload) -> Result<Vec<WithParameters>> {
                 let nulls = column
                     .nulls
                     .map(|nulls| (NULLS.to_owned(), text_parameter(bitmap(&nulls))));
-                let inferred = inferred(&column.values);
-                (column.values, nulls.into_iter().chain(inferred).collect())
+                let told = nulls.into_iter().chain(told(&column.values)).collect();
+                (column.values, told)
             })
             .collect()),
         Payload::Document(_) => Err(Error::internal(
@@ -233,11 +276,14 @@ fn tensors(payload: Payload) -> Result<Vec<WithParameters>> {
     }
 }
 
-fn inferred(tensor: &Tensor) -> Option<(String, InferParameter)> {
+/// What is known of a tensor beside its datatype.
+fn told(tensor: &Tensor) -> impl Iterator<Item = (String, InferParameter)> + use<> {
     let yes = InferParameter {
         parameter_choice: Some(ParameterChoice::BoolParam(true)),
     };
-    tensor.is_inferred().then(|| (INFERRED.to_owned(), yes))
+    let inferred = tensor.is_inferred().then(|| (INFERRED.to_owned(), yes));
+    let json = || (CONTENT_TYPE.to_owned(), text_parameter(JSON_TEXTS));
+    inferred.into_iter().chain(tensor.is_json().then(json))
 }
 
 fn payload(
@@ -302,7 +348,8 @@ fn tensor(part: Parts, raw: Option<Bytes>, field: &str) -> Result<Tensor> {
         }
         (None, None) => Bytes::new(),
     };
-    let tensor = Tensor::new(part.name, datatype, part.shape, data)?;
+    let kind = part.parameters.get(CONTENT_TYPE).and_then(text_of);
+    let tensor = Tensor::new(part.name, datatype, part.shape, data)?.with_json(kind == Some(JSON_TEXTS));
     let inferred = part.parameters.get(INFERRED);
     Ok(match inferred.and_then(|one| one.parameter_choice.as_ref()) {
         Some(ParameterChoice::BoolParam(true)) => tensor.inferred(),
@@ -461,6 +508,41 @@ mod tests {
             };
             assert_eq!((found, params), (vec![true, false], Params::new()));
         }
+    }
+
+    #[test]
+    fn json_texts_stay_known_as_such() {
+        let json = Tensor::of_texts("m", vec![1], ["[]"]).unwrap().with_json(true);
+        let text = Tensor::of_texts("t", vec![1], ["[]"]).unwrap();
+        let payload = Payload::Tensors(vec![json.clone(), text]);
+        let (back, _) = input_of(request_of(payload.clone(), &Params::new()).unwrap()).unwrap();
+        assert_eq!(back, payload);
+        for raw in [true, false] {
+            assert_eq!(
+                answer_of(response_of(payload.clone(), raw).unwrap()).unwrap(),
+                payload
+            );
+        }
+        let frame = Payload::Frame(Frame::new(vec![Column::new(json)]).unwrap());
+        let (back, _) = input_of(request_of(frame.clone(), &Params::new()).unwrap()).unwrap();
+        assert_eq!(back, frame);
+    }
+
+    #[test]
+    fn a_scoring_document_travels_to_a_host() {
+        let document = Document {
+            content_type: "application/json; charset=utf-8".to_owned(),
+            body: Bytes::from_static(b"{\"messages\": []}"),
+        };
+        let request = document_request(&document).unwrap();
+        assert!(is_document(&request));
+        assert_eq!(
+            input_of(request).unwrap(),
+            (Payload::Document(document.clone()), Params::new())
+        );
+        let mut empty = document_request(&document).unwrap();
+        (empty.inputs, empty.raw_input_contents) = (Vec::new(), Vec::new());
+        assert!(input_of(empty).is_err());
     }
 
     #[test]

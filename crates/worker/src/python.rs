@@ -59,7 +59,9 @@ impl Interpreter {
         let fact = |line: &str, name: &str| line.strip_prefix(name).map(str::to_owned);
         let version = output.lines().find_map(|line| fact(line, "version "))?;
         let own = output.lines().find_map(|line| fact(line, "program "));
-        let own = own.map(PathBuf::from).filter(|path| path.is_absolute() && path.exists());
+        let own = own
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute() && path.exists());
         let mut paths: Vec<PathBuf> = output
             .lines()
             .filter_map(|line| fact(line, "path "))

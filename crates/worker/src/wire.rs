@@ -60,6 +60,9 @@ struct Described<'a> {
     bytes: usize,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     nulls: bool,
+    /// Whether the elements are JSON texts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    json: bool,
 }
 
 /// What a worker says.
@@ -227,6 +230,7 @@ fn describe<'a>(payload: &'a Payload, segments: &mut Vec<Bytes>) -> Value<'a> {
             shape: Cow::Borrowed(tensor.shape()),
             bytes: tensor.data().len(),
             nulls: nulls.is_some(),
+            json: tensor.is_json(),
         }
     };
     let (form, tensors, content_type, bytes) = match payload {
@@ -295,7 +299,8 @@ impl Value<'_> {
             let datatype = DataType::parse("datatype", &described.datatype).map_err(|e| e.to_string())?;
             let data = take(described.bytes)?;
             let values = Tensor::new(described.name, datatype, described.shape.into_owned(), data)
-                .map_err(|e| e.to_string())?;
+                .map_err(|e| e.to_string())?
+                .with_json(described.json);
             let nulls = match described.nulls {
                 true => Some(take(values.elements())?.iter().map(|&null| null != 0).collect()),
                 false => None,
@@ -337,6 +342,7 @@ mod tests {
                 Tensor::new("b", DataType::Bool, vec![3], vec![1, 0, 1]).unwrap(),
                 Tensor::new("l", DataType::Uint8, vec![large.len() as i64], large).unwrap(),
                 Tensor::new("s", DataType::Fp64, vec![], vec![1; 8]).unwrap(),
+                Tensor::of_texts("j", vec![1], ["[]"]).unwrap().with_json(true),
             ]),
             Payload::Frame(Frame::new(vec![column]).unwrap()),
             Payload::Document(Document {

@@ -10,7 +10,7 @@ use lodeway_domain::{
 };
 use lodeway_proto::{inference::model_metadata_response::TensorMetadata, serving::v1 as wire};
 
-use lodeway_rpc::CallContext;
+use lodeway_rpc::{CallContext, inference};
 
 use crate::{host::Deployment, parity::Parity, runtime::TensorSpec};
 
@@ -183,10 +183,15 @@ fn spec(of: &TensorSpec) -> wire::TensorSpec {
 
 /// A tensor as the Open Inference Protocol describes it.
 pub(crate) fn metadata(of: &TensorSpec) -> TensorMetadata {
+    let json = || {
+        let kind = inference::text_parameter(inference::JSON_TEXTS);
+        (inference::CONTENT_TYPE.to_owned(), kind)
+    };
     TensorMetadata {
         name: of.name.clone(),
         datatype: of.datatype.to_string(),
         shape: of.shape.clone(),
+        parameters: of.is_json.then(json).into_iter().collect(),
     }
 }
 

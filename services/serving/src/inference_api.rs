@@ -202,13 +202,15 @@ impl GrpcInferenceService for Serving {
                     && !d.record.model_version.is_empty()
             })
             .map(|d| d.record.model_version.clone());
+        let streams = || (inference::STREAMS.to_owned(), true.to_string());
+        let properties = model.streams().then(streams);
         Ok(Response::new(wire::ModelMetadataResponse {
             name: message.name,
             versions: versions.collect(),
             platform: model.platform().to_owned(),
             inputs: model.inputs().iter().map(convert::metadata).collect(),
             outputs: model.outputs().iter().map(convert::metadata).collect(),
-            properties: std::collections::BTreeMap::new(),
+            properties: properties.into_iter().collect(),
         }))
     }
 

@@ -13,7 +13,7 @@ use lodeway_domain::{
     serving::DeploymentSettings,
     signature::{Column as ColumnSpec, ModelFile, ModelSignature},
 };
-use lodeway_inference::{Column, Document, Frame, Params, Payload, Tensor, values};
+use lodeway_inference::{Column, Document, Frame, Params, Payload, Tensor, structured, values};
 use lodeway_rpc::Tasks;
 
 use crate::{
@@ -24,6 +24,9 @@ use crate::{
     runtime::{Answers, Call, Runtime, Runtimes, TensorSpec, not_loadable},
     tensors,
 };
+
+#[cfg(test)]
+mod tests;
 
 /// A loaded model. Its calls go through its queue.
 pub(crate) struct Model {
@@ -204,14 +207,22 @@ impl Model {
             .clone()
     }
 
+    /// Whether it gives several answers to one input.
+    pub(crate) fn streams(&self) -> bool {
+        self.runtime.streams()
+    }
+
     /// The answers of a model that streams, as it makes them; of any other its one answer. Streams do not go through the
     /// queue: one holds its process for as long as it lasts, and shares no batch.
-    pub(crate) async fn stream(&self, call: Call) -> Result<Answers> {
-        if !self.runtime.streams() {
+    pub(crate) async fn stream(&self, mut call: Call) -> Result<Answers> {
+        if !self.streams() {
             let answer = self.infer(call).await?;
             return Ok(Box::pin(stream::once(async move { Ok(answer) })));
         }
-        self.check(&call.payload)?;
+        if let Some(signature) = &self.signature {
+            signature.check_params(&call.params)?;
+        }
+        call.payload = self.adapt(call.payload)?;
         self.runtime.stream(call).await
     }
 
@@ -253,7 +264,7 @@ impl Model {
     fn adapt(&self, payload: Payload) -> Result<Payload> {
         if self.runtime.reads_frames() {
             self.check(&payload)?;
-            return Ok(payload);
+            return structured::read(self.signature.as_ref(), payload);
         }
         let payload = match payload {
             Payload::Tensors(given) if self.are_own(&given) => return self.own(given),

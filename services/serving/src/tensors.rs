@@ -34,7 +34,7 @@ pub(crate) fn check(signature: &ModelSignature, payload: &Payload) -> Result<()>
     signature.check_tensors(&inputs).map(drop)
 }
 
-/// The schema as tensors: one `[-1]` a column, or the tensors it holds. Columns of nested types are BYTES.
+/// The schema as tensors: one `[-1]` a column, or the tensors it holds. Structured columns are BYTES of JSON texts.
 pub(crate) fn specs(schema: &Schema, stem: &str) -> Vec<TensorSpec> {
     if let Some(columns) = schema.columns() {
         return columns
@@ -44,6 +44,7 @@ pub(crate) fn specs(schema: &Schema, stem: &str) -> Vec<TensorSpec> {
                 name: column.name.clone().unwrap_or_else(|| format!("{stem}-{at}")),
                 datatype: column.column_type.datatype().unwrap_or(DataType::Bytes),
                 shape: vec![-1],
+                is_json: column.column_type.is_structured(),
             })
             .collect();
     }
@@ -55,6 +56,7 @@ pub(crate) fn specs(schema: &Schema, stem: &str) -> Vec<TensorSpec> {
             name: tensor.name.clone().unwrap_or_else(|| format!("{stem}-{at}")),
             datatype: tensor.dtype.datatype(),
             shape: tensor.shape.clone(),
+            is_json: false,
         })
         .collect()
 }
@@ -85,6 +87,7 @@ pub(crate) fn as_answered(declared: Vec<TensorSpec>, answer: &Payload) -> Vec<Te
         name: tensor.name().to_owned(),
         datatype: tensor.datatype(),
         shape: tensor.shape().iter().enumerate().map(any_rows).collect(),
+        is_json: tensor.is_json(),
     });
     described.collect()
 }
@@ -317,6 +320,7 @@ mod tests {
             name: "input".to_owned(),
             datatype,
             shape: shape.to_vec(),
+            is_json: false,
         }
     }
 

@@ -25,8 +25,8 @@ impl ModelSignature {
     /// any name. A datatype fits if it is the dtype's own or [widens](DataType::widens_to) to it, which is more than
     /// MLflow's exact match. A tensor `object` of shape `[-1]` takes anything, as in MLflow. If the signature holds columns,
     /// each tensor `[rows]` or `[rows, 1]` is the column of its name (see [`ModelSignature::check_columns`]; its elements
-    /// count as the whole range of its datatype, BYTES as text), and one tensor `[rows, columns]` fills columns without
-    /// names. Without `inputs` in the signature everything passes.
+    /// count as the whole range of its datatype, BYTES as text, and for a structured column as JSON texts, whose values
+    /// [`ColumnType::check_value`] looks at), and one tensor `[rows, columns]` fills columns without names. Without `inputs` in the signature everything passes.
     ///
     /// Returns the names that were ignored, which only columns may have. Errors: `INVALID_FIELD` with paths such as
     /// `inputs["images"].shape`, all faults listed.
@@ -184,6 +184,7 @@ fn as_column<'a>(target: &ColumnType, input: &TensorInput<'a>) -> ColumnInput<'a
         DataType::Fp64 => ColumnKind::Double,
         // bytes are what a binary column asks for, text or not
         DataType::Bytes if *target == ColumnType::Binary => ColumnKind::Binary,
+        DataType::Bytes if target.is_structured() => ColumnKind::Other,
         integer => integer
             .integer_range()
             .map_or(ColumnKind::String, |(min, max)| ColumnKind::Integer { min, max }),

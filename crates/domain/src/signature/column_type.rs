@@ -134,7 +134,7 @@ impl ColumnType {
     }
 
     /// The datatype of a tensor that holds such a column: BYTES for text, for byte strings and for datetimes as ISO 8601
-    /// text; `None` for nested types, which have no tensor form.
+    /// text; `None` for [structured](ColumnType::is_structured) types, which have no tensor form of their own.
     pub const fn datatype(&self) -> Option<DataType> {
         match self {
             Self::Boolean => Some(DataType::Bool),

@@ -16,6 +16,10 @@ use crate::{
 
 /// The parameter of a tensor that says how much of the tail is its own.
 pub(super) const BINARY_SIZE: &str = "binary_data_size";
+/// The parameter of a tensor that says what its elements are, and its values that are known here.
+pub(super) const CONTENT_TYPE: &str = "content_type";
+pub(super) const BASE64: &str = "base64";
+pub(super) const JSON: &str = "json";
 
 /// Reads an inference request; `header_length` is the header [`super::HEADER_LENGTH`] if it came.
 ///
@@ -264,11 +268,11 @@ impl<'a> Entry<'a> {
                 let is_base64 = datatype == DataType::Bytes
                     && self
                         .parameters
-                        .get("content_type")
-                        .is_some_and(|kind| kind == "base64");
+                        .get(CONTENT_TYPE)
+                        .is_some_and(|kind| kind == BASE64);
                 if is_base64 {
                     // said of the JSON and not of the elements, which are what they stand for from here on
-                    self.parameters.remove("content_type");
+                    self.parameters.remove(CONTENT_TYPE);
                 }
                 let (found, data) = match data {
                     Data::Packed(read, found, data) if read == datatype => (found, data),
@@ -292,7 +296,12 @@ impl<'a> Entry<'a> {
                 return Err(Fault::at(field, why));
             }
         };
-        Ok((tensor, self.parameters))
+        let is_json = tensor.datatype() == DataType::Bytes
+            && self.parameters.get(CONTENT_TYPE).is_some_and(|kind| kind == JSON);
+        if is_json {
+            self.parameters.remove(CONTENT_TYPE);
+        }
+        Ok((tensor.with_json(is_json), self.parameters))
     }
 }
 

@@ -187,6 +187,28 @@ fn base64_stands_for_its_bytes() {
 }
 
 #[test]
+fn json_texts_are_marked() {
+    let input = json!({ "name": "m", "datatype": "BYTES", "shape": [2], "data": ["[{}]", "null"],
+                        "parameters": { "content_type": "json", "other": 1 } });
+    let number = json!({ "name": "n", "datatype": "INT8", "shape": [1], "data": [1],
+                         "parameters": { "content_type": "json" } });
+    let read = request(json!({ "inputs": [input, number] })).unwrap();
+    assert!(read.inputs[0].is_json() && !read.inputs[1].is_json());
+    assert_eq!(
+        Value::from(read.tensor_parameters[0].clone()),
+        json!({ "other": 1 })
+    );
+    for binary in [false, true] {
+        let written = write_request(&read, binary).unwrap();
+        assert_eq!(
+            read_request(&written.body, written.header_length).unwrap(),
+            read,
+            "{binary}"
+        );
+    }
+}
+
+#[test]
 fn a_header_that_lies_is_found_out() {
     let json = br#"{"inputs":[{"name":"a","datatype":"FP32","shape":[1],"parameters":{"binary_data_size":4}},
         {"name":"b","datatype":"INT8","shape":[3],"parameters":{"binary_data_size":3}}]}"#;

@@ -4,7 +4,10 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use lodeway_domain::{Error, Result, signature::DataType};
 use serde_json::{Value, json};
 
-use super::{BinaryOutputs, InferRequest, InferResponse, read::BINARY_SIZE};
+use super::{
+    BinaryOutputs, InferRequest, InferResponse,
+    read::{BASE64, BINARY_SIZE, CONTENT_TYPE, JSON},
+};
 use crate::{
     Params, Tensor,
     elements::{Element, Elements},
@@ -129,6 +132,9 @@ impl Writer {
         plain(&mut self.out, tensor.shape());
         self.optional_text("datatype", Some(tensor.datatype().as_str()));
         let mut parameters = parameters.cloned().unwrap_or_default();
+        if tensor.is_json() {
+            parameters.insert(CONTENT_TYPE.to_owned(), json!(JSON));
+        }
         if binary {
             parameters.insert(BINARY_SIZE.to_owned(), json!(tensor.data().len()));
             self.params("parameters", &parameters);
@@ -144,7 +150,7 @@ impl Writer {
         }
         let is_base64 = tensor.texts().any(|text| std::str::from_utf8(&text).is_err());
         if is_base64 {
-            parameters.insert("content_type".to_owned(), json!("base64"));
+            parameters.insert(CONTENT_TYPE.to_owned(), json!(BASE64));
         }
         self.params("parameters", &parameters);
         self.key("data");

@@ -6,7 +6,7 @@ use super::{Form, Input, Parsed, PassOn, Reason, split, tensors};
 use crate::{
     Params, Payload,
     fault::{Fault, Read},
-    json::Reader,
+    json::{Reader, whole},
 };
 
 const FORMS: [Form; 4] = [
@@ -175,6 +175,21 @@ fn survey(body: &[u8]) -> Result<Keys> {
     }
     reader.finish()?;
     Ok(keys)
+}
+
+/// Whether the document says `"stream": true`; of a key that comes twice the last counts, as in Python.
+pub(super) fn says_stream(body: &[u8]) -> Result<bool> {
+    let mut says = false;
+    whole(body, |reader| {
+        reader.object(|reader, key| {
+            let value = reader.skip()?;
+            if key == "stream" {
+                says = value == "true";
+            }
+            Ok(())
+        })
+    })?;
+    Ok(says)
 }
 
 /// A fault of one of the forms, with the key before the path.

@@ -1,5 +1,7 @@
 //! Answers.
 
+use serde::de::IgnoredAny;
+
 use super::Form;
 use crate::{
     Frame, Payload, Tensor,
@@ -18,7 +20,7 @@ const MOST_EMPTY: usize = 1 << 16;
 /// as 64 bits, so that an FP32 of 0.1 is `0.10000000149011612`. NaN, the infinities and nulls are written as null, where
 /// MLflow writes words that are no JSON and that browsers and most parsers refuse; pandas reads null as NaN, so that only
 /// infinities are lost. BYTES are texts; if one of a tensor is not UTF-8, all of it is base64, as MLflow writes `bytes`,
-/// but without line breaks.
+/// but without line breaks. Those of a tensor [of JSON texts](Tensor::is_json) stand there as the values that they are.
 pub fn write_predictions(answer: &Payload, form: Form) -> Vec<u8> {
     let mut out = Vec::with_capacity(answer.size_bytes().saturating_mul(2).clamp(64, 1 << 24));
     let is_wrapped = form != Form::Llm;
@@ -56,18 +58,38 @@ fn separate(out: &mut Vec<u8>, at: usize) {
     }
 }
 
-fn is_base64(tensor: &Tensor) -> bool {
-    tensor.texts().any(|text| std::str::from_utf8(&text).is_err())
+/// What the elements of BYTES are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Texts {
+    Plain,
+    Base64,
+    Json,
 }
 
-fn element(out: &mut Vec<u8>, element: Element<'_>, is_base64: bool) {
+impl Texts {
+    fn of(tensor: &Tensor) -> Self {
+        match tensor.texts().any(|text| std::str::from_utf8(&text).is_err()) {
+            true => Self::Base64,
+            false if tensor.is_json() => Self::Json,
+            false => Self::Plain,
+        }
+    }
+}
+
+/// Whether the text is one value of JSON; another server may say so of anything.
+fn is_value(text: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(text).is_ok()
+}
+
+fn element(out: &mut Vec<u8>, element: Element<'_>, texts: Texts) {
     match element {
         Element::Bool(value) => plain(out, &value),
         Element::Int(value) => plain(out, &value),
         Element::Uint(value) => plain(out, &value),
         Element::Single(value) => python_float(out, value.into()),
         Element::Double(value) => python_float(out, value),
-        Element::Text(text) if is_base64 => plain(out, &encode_base64(text)),
+        Element::Text(text) if texts == Texts::Base64 => plain(out, &encode_base64(text)),
+        Element::Text(text) if texts == Texts::Json && is_value(text) => out.extend_from_slice(text),
         Element::Text(text) => plain(out, std::str::from_utf8(text).unwrap_or_default()),
     }
 }
@@ -76,9 +98,9 @@ fn tensor(out: &mut Vec<u8>, tensor: &Tensor) {
     let size = |&length: &i64| usize::try_from(length).unwrap_or_default();
     let shape: Vec<usize> = tensor.shape().iter().map(size).collect();
     let Some(empty) = shape.iter().position(|&length| length == 0) else {
-        let is_base64 = is_base64(tensor);
+        let texts = Texts::of(tensor);
         return nested(out, &shape, Elements::of(tensor), |out, value| {
-            element(out, value, is_base64)
+            element(out, value, texts)
         });
     };
     let outer = shape.get(..empty).unwrap_or_default();
@@ -124,7 +146,7 @@ fn records(out: &mut Vec<u8>, frame: &Frame) {
         columns.push((
             key,
             Elements::of(&column.values),
-            is_base64(&column.values),
+            Texts::of(&column.values),
             &column.nulls,
         ));
     }
@@ -132,12 +154,12 @@ fn records(out: &mut Vec<u8>, frame: &Frame) {
     for row in 0..frame.rows() {
         separate(out, row);
         out.push(b'{');
-        for (at, (key, elements, is_base64, nulls)) in columns.iter_mut().enumerate() {
+        for (at, (key, elements, texts, nulls)) in columns.iter_mut().enumerate() {
             separate(out, at);
             out.extend_from_slice(key);
             let is_null = nulls.as_ref().is_some_and(|nulls| nulls.get(row) == Some(&true));
             match elements.next() {
-                Some(value) if !is_null => element(out, value, *is_base64),
+                Some(value) if !is_null => element(out, value, *texts),
                 _ => out.extend(b"null"),
             }
         }

@@ -12,6 +12,12 @@ from .wire import TooLarge, Wire
 _MAX_MESSAGE = 8 * 1024
 # Paths of this process that do not go out, and what stands for them.
 _HIDDEN = []
+# Loaders of models that take one conversation a call; given a table, they look at its first row alone.
+_CHAT_LOADERS = (
+    "mlflow.pyfunc.loaders.chat_model",
+    "mlflow.pyfunc.loaders.chat_agent",
+    "mlflow.pyfunc.loaders.responses_agent",
+)
 _CALLER_CODES = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "CUSTOMER_UNAUTHORIZED", "INVALID_STATE")
 
 
@@ -24,10 +30,13 @@ class _Recorded:
         self.raised = None
         self.was_asked = False
         self.takes_params = "params" in inspect.signature(model.predict).parameters
+        self._is_chat = getattr(model, "loader_module", None) in _CHAT_LOADERS
 
     def predict(self, data, params=None):
         self.was_asked = True
         try:
+            if self._is_chat:
+                _one_row(data, "the model takes one conversation a call")
             if self.takes_params:
                 return self._model.predict(data, params=params)
             return self._model.predict(data)
@@ -117,8 +126,10 @@ class Model:
         self._model = mlflow.pyfunc.load_model(folder)
         self._recorded = _Recorded(self._model)
         self._schema = self._model.metadata.get_input_schema()
-        outputs = self._model.metadata.get_output_schema()
-        self._names = [spec.name for spec in outputs.inputs] if outputs is not None else []
+        self._takes_columns = self._schema is not None and not self._schema.is_tensor_spec()
+        self._outputs = values.Outputs(
+            self._model.metadata.get_output_schema(), scoring_server.unwrapped_predictions_to_json
+        )
 
     def facts(self):
         """What the host wants to know of the model."""
@@ -133,7 +144,10 @@ class Model:
         if header["form"] == "document":
             return self._document(header, body)
         data = self._input(header, body)
-        return self._packed(self._recorded.predict(data, header.get("params") or None))
+        answer = self._recorded.predict(data, header.get("params") or None)
+        # who sent tensors knows outputs by their names in the signature; who sent a table gets the answer as MLflow has it
+        by_column = header["form"] == "tensors" and self._takes_columns
+        return self._packed(answer, values.answer_of(answer, self._outputs, by_column))
 
     def _document(self, header, body):
         self._recorded.raised, self._recorded.was_asked = None, False
@@ -144,7 +158,7 @@ class Model:
         except BaseException as error:
             # the scoring code wraps what the model raised and so makes the caller guilty of it
             raised, self._recorded.raised = self._recorded.raised, None
-            if raised is not None and not _of_caller(raised):
+            if raised is not None and (isinstance(raised, values.BadInput) or not _of_caller(raised)):
                 raise raised from None
             if not self._recorded.was_asked and isinstance(error, Exception) and not isinstance(error, MemoryError):
                 raise _unreadable(error) from error
@@ -163,16 +177,18 @@ class Model:
                 parsed = self._scoring._parse_json_data(_body(header, body), self._model.metadata, self._schema)
             except Exception as error:
                 raise _unreadable(error) from error
+            _one_row(parsed.data, "a stream answers one row")
             if parsed.is_unified_llm_input:
                 write = self._scoring.unwrapped_predictions_to_json
             data, params = parsed.data, parsed.params
         else:
             data, params = self._input(header, body), header.get("params") or None
+            _one_row(data, "a stream answers one row")
         for item in self._model.predict_stream(data, params=params):
             if header["form"] == "document":
                 yield _document("application/json", values.json_text(write, item))
             else:
-                yield self._packed(item)
+                yield self._packed(item, values.chunk_of(item, self._outputs))
 
     def _input(self, header, body):
         tensors = values.received(header, body)
@@ -180,13 +196,18 @@ class Model:
             return values.columns_of(tensors, self._schema)
         return values.input_of(tensors, self._schema)
 
-    def _packed(self, answer):
-        packed = values.answer_of(answer, self._names)
+    def _packed(self, answer, packed):
         if packed is None:
             text = values.json_text(self._scoring.predictions_to_json, answer)
             return _document("application/json", text)
         form, tensors, segments = packed
         return {"form": form, "tensors": tensors}, segments
+
+
+def _one_row(data, why):
+    rows = len(data) if hasattr(data, "iloc") else 1
+    if rows != 1:
+        raise values.BadInput(f"{why}, and the input has {rows} rows")
 
 
 def _body(header, body):

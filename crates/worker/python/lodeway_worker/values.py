@@ -32,16 +32,19 @@ class BadInput(ValueError):
 class Received:
     """A tensor as it arrived."""
 
-    __slots__ = ("name", "datatype", "shape", "data", "nulls")
+    __slots__ = ("name", "datatype", "shape", "data", "nulls", "is_json")
 
-    def __init__(self, name, datatype, shape, data, nulls):
+    def __init__(self, name, datatype, shape, data, nulls, is_json=False):
         self.name, self.datatype, self.shape, self.data, self.nulls = name, datatype, shape, data, nulls
+        self.is_json = is_json
 
     def array(self, binary=False):
-        """The elements in their shape; texts as objects, `bytes` if `binary`."""
+        """The elements in their shape; texts as objects, `bytes` if `binary`, JSON texts as their values."""
         if self.datatype == "BYTES":
             array = np.empty(math.prod(self.shape), dtype=object)
-            array[:] = self.texts(binary)
+            # one by one: numpy would look into lists
+            for at, text in enumerate(self.texts(binary)):
+                array[at] = text
             return array.reshape(self.shape)
         if self.datatype == "BF16":
             # numpy has no such type; the same values as float32
@@ -50,14 +53,17 @@ class Received:
         return np.frombuffer(self.data, _DTYPES[self.datatype]).reshape(self.shape)
 
     def texts(self, binary=False):
-        """The elements of BYTES as a list."""
+        """The elements of BYTES as a list, JSON texts as their values."""
         texts, at, data = [], 0, bytes(self.data)
         while at < len(data):
             (length,) = struct.unpack_from("<I", data, at)
             at += 4
             text = data[at : at + length]
             at += length
-            if not binary:
+            if self.is_json:
+                # the row of a null has no text
+                text = json.loads(text) if text else None
+            elif not binary:
                 try:
                     text = text.decode()
                 except UnicodeDecodeError as error:
@@ -98,7 +104,14 @@ def received(header, body):
             nulls = np.frombuffer(view[at : at + rows], "?")
             at += rows + -rows % 8
         tensors.append(
-            Received(described["name"], described["datatype"], tuple(described["shape"]), data, nulls)
+            Received(
+                described["name"],
+                described["datatype"],
+                tuple(described["shape"]),
+                data,
+                nulls,
+                described.get("json", False),
+            )
         )
     return tensors
 
@@ -205,32 +218,126 @@ def _columns_of(kind, schema):
     )
 
 
-def answer_of(value, names):
+class Outputs:
+    """What the signature says of answers, and how MLflow writes a value of one as JSON."""
+
+    def __init__(self, schema, write):
+        self._write = write
+        self.columns = {}
+        self.required = ()
+        names = [spec.name for spec in schema.inputs] if schema is not None else []
+        # as one answer without a name is called
+        self.name = names[0] if len(names) == 1 and names[0] else _NAME
+        if schema is not None and not schema.is_tensor_spec() and schema.has_input_names():
+            self.columns = {spec.name: spec.type for spec in schema.inputs}
+            self.required = schema.required_input_names()
+
+    def text(self, value):
+        """The JSON text of a value."""
+        return json_text(self._write, value)
+
+
+def answer_of(value, outputs, by_column=False):
     """An answer as (form, tensors, segments) if tensors or a frame hold it exactly; else None.
 
-    `names` are those of the signature's outputs, in order.
+    Lists and objects are the JSON texts of their rows. With `by_column` records of the columns that `outputs` declares
+    become these columns, and any other object is the answer to one row.
     """
     if hasattr(value, "toarray") and type(value).__module__.partition(".")[0] == "scipy":
         value = value.toarray()
     if isinstance(value, pd.DataFrame):
-        return _frame_answer(value)
+        return _frame_answer(value, outputs)
     if isinstance(value, pd.Series):
         # MLflow's JSON calls a nameless column 0
         name = value.name if isinstance(value.name, str) else str(value.name or 0)
-        return _packed("frame", [_column(name, value)])
-    name = names[0] if len(names) == 1 and names[0] else _NAME
+        return _packed("frame", [_column(name, value, outputs)])
     if isinstance(value, dict):
         if value and all(isinstance(k, str) and isinstance(v, np.ndarray) for k, v in value.items()):
-            return _packed("tensors", [_tensor(k, v) for k, v in value.items()])
-        return None
+            return _packed("tensors", [_tensor(k, v, outputs) for k, v in value.items()])
+        if not by_column:
+            return None
+        return _records([value], outputs) or _packed("tensors", [_json_tensor(outputs.name, (1,), [value], outputs)])
     if isinstance(value, list):
-        value = _array_of_list(value)
+        if by_column and (records := _records(value, outputs)):
+            return records
+        array = _array_of_list(value)
+        if array is None and value and all(map(_is_nested, value)):
+            return _packed("tensors", [_json_tensor(outputs.name, (len(value),), value, outputs)])
+        value = array
     if isinstance(value, (str, bool, int, float)):
         # one value, as a stream gives it piece by piece; whole numbers beyond 64 bits have no tensor
         value = np.asarray(value)
     if isinstance(value, (np.ndarray, np.generic)):
-        return _packed("tensors", [_tensor(name, np.asarray(value))])
+        return _packed("tensors", [_tensor(outputs.name, np.asarray(value), outputs)])
     return None
+
+
+def chunk_of(value, outputs):
+    """One answer of a stream; an object is the JSON text of one row, whatever the signature says of whole answers."""
+    if isinstance(value, dict):
+        return _packed("tensors", [_json_tensor(outputs.name, (1,), [value], outputs)])
+    return answer_of(value, outputs)
+
+
+def _is_nested(value):
+    return isinstance(value, (dict, list, tuple, np.ndarray))
+
+
+def _json_tensor(name, shape, items, outputs, nulls=None):
+    """Items as BYTES, each its JSON text."""
+    parts = bytearray()
+    for at, item in enumerate(items):
+        text = b"" if nulls is not None and nulls[at] else outputs.text(item)
+        parts += struct.pack("<I", len(text))
+        parts += text
+    return name, "BYTES", shape, parts, nulls if nulls is not None and any(nulls) else None, True
+
+
+def _records(values, outputs):
+    """Records as the columns that are declared; None unless they are these, with values of the types declared."""
+    columns = outputs.columns
+    if not columns or not values or not all(isinstance(value, dict) for value in values):
+        return None
+    if not all(value.keys() <= columns.keys() for value in values):
+        return None
+    if any(value.get(name) is None for name in outputs.required for value in values):
+        return None
+    made = []
+    for name, kind in columns.items():
+        cells = [value.get(name) for value in values]
+        if any(cell is not None for cell in cells):
+            made.append(_declared_column(name, kind, cells, outputs))
+    return _packed("frame", made)
+
+
+# What a cell is in Python, and its element, by the name of the declared type.
+_SCALARS = {
+    "boolean": ((bool, np.bool_), "?"),
+    "integer": ((int, np.integer), "<i4"),
+    "long": ((int, np.integer), "<i8"),
+    "float": ((int, float, np.integer, np.floating), "<f4"),
+    "double": ((int, float, np.integer, np.floating), "<f8"),
+}
+
+
+def _declared_column(name, kind, cells, outputs):
+    nulls = np.array([cell is None for cell in cells])
+    word = getattr(kind, "name", None)
+    if word in ("string", "binary"):
+        data = _packed_texts(cells, nulls)
+        return data and (name, "BYTES", (len(cells),), data[0], nulls if nulls.any() else None)
+    if word not in _SCALARS:
+        return None if word == "datetime" else _json_tensor(name, (len(cells),), cells, outputs, nulls)
+    types, dtype = _SCALARS[word]
+    if not all(
+        cell is None or isinstance(cell, types) and (word == "boolean" or not isinstance(cell, bool)) for cell in cells
+    ):
+        return None
+    try:
+        array = np.array([0 if cell is None else cell for cell in cells], dtype=dtype)
+    except OverflowError:
+        return None
+    return (*_tensor(name, array, outputs)[:4], nulls if nulls.any() else None)
 
 
 def _packed(form, tensors):
@@ -238,21 +345,26 @@ def _packed(form, tensors):
     for tensor in tensors:
         if tensor is None:
             return None
-        name, datatype, shape, data, nulls = tensor
+        name, datatype, shape, data, nulls, *is_json = tensor
         entry = {"name": name, "datatype": datatype, "shape": list(shape), "bytes": len(data)}
         segments.append(data)
         if nulls is not None:
             entry["nulls"] = True
             segments.append(nulls.tobytes())
+        if is_json:
+            entry["json"] = True
         described.append(entry)
     if not described:
         return None
     return form, described, segments
 
 
-def _tensor(name, array):
+def _tensor(name, array, outputs):
     if array.dtype.kind in "OUS":
-        data = _packed_texts(array.reshape(-1).tolist())
+        items = array.reshape(-1).tolist()
+        if items and all(map(_is_nested, items)):
+            return _json_tensor(name, array.shape, items, outputs)
+        data = _packed_texts(items)
         return data and (name, "BYTES", array.shape, data[0], None)
     datatype = _DATATYPES.get(array.dtype.newbyteorder("<"))
     if datatype is None:
@@ -282,27 +394,30 @@ def _packed_texts(texts, nulls=None):
     return (parts,)
 
 
-def _frame_answer(frame):
+def _frame_answer(frame, outputs):
     names = [str(name) if type(name) is int else name for name in frame.columns]
     if not names or len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
         return None
-    return _packed("frame", [_column(name, frame.iloc[:, at]) for at, name in enumerate(names)])
+    return _packed("frame", [_column(name, frame.iloc[:, at], outputs) for at, name in enumerate(names)])
 
 
-def _column(name, series):
+def _column(name, series, outputs):
     dtype = series.dtype
     if isinstance(dtype, np.dtype) and dtype.kind in "biuf":
-        return _tensor(name, series.to_numpy())
+        return _tensor(name, series.to_numpy(), outputs)
     if isinstance(dtype, pd.CategoricalDtype):
         return None
     nulls = series.isna().to_numpy(dtype=bool)
     if not isinstance(dtype, np.dtype) and getattr(dtype, "numpy_dtype", None) is not None:
         if dtype.numpy_dtype.kind in "biuf":
             values = series.fillna(0).to_numpy(dtype=dtype.numpy_dtype)
-            tensor = _tensor(name, values)
+            tensor = _tensor(name, values, outputs)
             return tensor and (*tensor[:4], nulls if nulls.any() else None)
     if dtype == object or isinstance(dtype, pd.StringDtype):
-        data = _packed_texts(series.tolist(), nulls)
+        cells = series.tolist()
+        if not nulls.all() and all(null or _is_nested(cell) for cell, null in zip(cells, nulls)):
+            return _json_tensor(name, (len(cells),), cells, outputs, nulls)
+        data = _packed_texts(cells, nulls)
         return data and (name, "BYTES", (len(series),), data[0], nulls if nulls.any() else None)
     return None
 

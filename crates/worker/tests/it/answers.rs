@@ -79,8 +79,6 @@ fn every_form_of_answer_is_the_models_own() {
             "dates",
             "objects",
             "list-mixed",
-            "list-ragged",
-            "records",
             "dict-plain",
             "frame-times",
             "none",
@@ -152,6 +150,10 @@ fn records(frame: &Frame) -> Value {
 fn values(tensor: &Tensor, nulls: Option<&[bool]>) -> Value {
     let data = tensor.data();
     let flat: Vec<Value> = match tensor.datatype() {
+        DataType::Bytes if tensor.is_json() => tensor
+            .texts()
+            .map(|t| serde_json::from_slice(&t).unwrap())
+            .collect(),
         DataType::Bytes => tensor
             .texts()
             .map(|t| json!(String::from_utf8_lossy(&t)))

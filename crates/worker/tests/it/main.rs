@@ -9,4 +9,5 @@ mod fence;
 mod inputs;
 mod life;
 mod streams;
+mod structured;
 mod support;

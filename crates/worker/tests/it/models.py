@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from mlflow.models import infer_signature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+from mlflow.types.llm import ChatCompletionChunk, ChatCompletionResponse
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
@@ -190,6 +191,36 @@ class Answers(mlflow.pyfunc.PythonModel):
             yield np.array([number], dtype="int64")
 
 
+class Chat(mlflow.pyfunc.ChatModel):
+    """Says what it was told; a stream word by word."""
+
+    def predict(self, context, messages, params=None):
+        message = {"role": "assistant", "content": f"{messages[-1].content} {params.temperature}"}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return ChatCompletionResponse.from_dict({"id": "1", "model": "m", "created": 7, "choices": [choice]})
+
+    def predict_stream(self, context, messages, params=None):
+        for word in messages[-1].content.split():
+            choice = {"index": 0, "delta": {"role": "assistant", "content": word}}
+            yield ChatCompletionChunk.from_dict({"id": "1", "model": "m", "created": 7, "choices": [choice]})
+
+
+class Nested(mlflow.pyfunc.PythonModel):
+    """Answers lists and objects in the form that its params name."""
+
+    def predict(self, context, model_input, params=None):
+        form = (params or {}).get("form", "records")
+        if form == "records":
+            return [{"n": len(of), "last": of[-1]} for of in model_input["messages"]]
+        if form == "frame":
+            return pd.DataFrame({"n": [1, 2], "last": [{"a": np.array([1.5])}, None]})
+        if form == "beyond":
+            return [{"n": 1, "last": {}, "beyond": True}]
+        if form == "of-another-type":
+            return {"n": 0.5, "last": {}}
+        return {"seen": str(model_input.to_dict(orient="list"))}
+
+
 class Times(mlflow.pyfunc.PythonModel):
     """Answers the times that it is given."""
 
@@ -265,6 +296,11 @@ def main():
     save(ROOT / "misbehaving", python_model=Misbehaving(), signature=signature)
     save(ROOT / "hostile", python_model=Hostile(), signature=signature)
     save(ROOT / "answers", python_model=Answers(), signature=mlflow.models.ModelSignature(params=params))
+    save(ROOT / "chat", python_model=Chat())
+    message = {"role": "user", "content": "hi"}
+    nested = infer_signature({"messages": [message]}, [{"n": 1, "last": message}])
+    nested.params = params
+    save(ROOT / "nested", python_model=Nested(), signature=nested)
     times = Schema([ColSpec(DataType.datetime, "t"), ColSpec(DataType.long, "n")])
     save(ROOT / "times", python_model=Times(), signature=mlflow.models.ModelSignature(inputs=times))
     tensors = Schema([TensorSpec(np.dtype("float32"), (-1, 2), "x")])

@@ -85,6 +85,7 @@ impl Endpoints {
         mut message: ModelInferRequest,
     ) -> Result<Answered<ModelInferResponse>> {
         let route = self.0.table.find(&cx.caller.workspace, &message.model_name)?;
+        route.mark_structured(&mut message);
         let version = std::mem::take(&mut message.model_version);
         let input = |name: &str| first_value(&message, name);
         let asked = Asked {

@@ -91,6 +91,24 @@ impl Drop for Under {
 }
 
 impl Endpoints {
+    /// Whether the model of the first target that says so gives several answers to one input. A model that was put out of
+    /// memory is loaded to find out, as its call would do.
+    pub(crate) async fn streams(&self, cx: &CallContext, route: &Route) -> bool {
+        for target in &route.targets {
+            // Another server takes no documents, whatever its models do.
+            let Some(ready) = target.ready().filter(|ready| ready.upstream.is_deployment()) else {
+                continue;
+            };
+            if let Ok(metadata) = self.upstream_metadata(cx, &ready).await {
+                return metadata
+                    .properties
+                    .get(inference::STREAMS)
+                    .is_some_and(|streams| streams == "true");
+            }
+        }
+        false
+    }
+
     /// The answers to one input. Errors: as [`Endpoints::infer`].
     pub(crate) async fn stream(
         &self,
@@ -99,6 +117,7 @@ impl Endpoints {
         mut message: ModelInferRequest,
     ) -> Result<BoxStream<'static, Result<ModelInferResponse>>> {
         let route = self.0.table.find(&cx.caller.workspace, &message.model_name)?;
+        route.mark_structured(&mut message);
         let resilience = &route.revision().resilience;
         let version = std::mem::take(&mut message.model_version);
         let input = |name: &str| first_value(&message, name);

@@ -13,9 +13,10 @@
 //!
 //! A tour: `plan` says which messages there are and `shape` what a message is, `make` makes them of a signature, `names`
 //! says what their fields are called, `describe` makes the file descriptor of it and `print` its text; `request` and `response` turn messages into inputs and answers into messages,
-//! with `read` and `write` for single values and `wire` for the encoding; `serve` is the gRPC side.
+//! with `document` for answers in JSON, `read` and `write` for single values and `wire` for the encoding; `serve` is the gRPC side.
 
 mod describe;
+mod document;
 mod make;
 mod names;
 mod plan;

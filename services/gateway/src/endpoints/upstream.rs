@@ -95,6 +95,11 @@ impl Upstream {
         matches!(self, Self::Deployment { .. }) && is_unloadable(error)
     }
 
+    /// Whether it is a deployment of the model host, which reads scoring documents.
+    pub(crate) fn is_deployment(&self) -> bool {
+        matches!(self, Self::Deployment { .. })
+    }
+
     /// Scores one input before `deadline`.
     pub(crate) async fn infer(
         &self,
@@ -141,6 +146,9 @@ impl Upstream {
         mut message: ModelInferRequest,
         deadline: Instant,
     ) -> Result<BoxStream<'static, Result<ModelInferResponse>>> {
+        if inference::is_document(&message) && !self.is_deployment() {
+            return Err(no_document());
+        }
         let request = match self {
             Self::Deployment { clients, id } => {
                 message.model_name.clone_from(id);
@@ -194,8 +202,7 @@ impl Upstream {
         deadline: Instant,
     ) -> Result<ScoreResponse> {
         let Self::Deployment { clients, id } = self else {
-            let why = "this target is on another server, which takes only tensors and tables";
-            return Err(Error::invalid("content_type", why));
+            return Err(no_document());
         };
         let message = ScoreRequest {
             deployment_id: id.clone(),
@@ -279,6 +286,11 @@ fn failed_answer(answer: ModelStreamInferResponse) -> Error {
         Some(Reason::DeadlinePassed) => Error::DeadlineExceeded,
         _ => Error::unavailable("the target failed in its answer", message),
     }
+}
+
+fn no_document() -> Error {
+    let why = "this target is on another server, which takes only tensors and tables";
+    Error::invalid("content_type", why)
 }
 
 fn gone(error: reqwest::Error) -> Error {

@@ -18,6 +18,7 @@ mod alone;
 pub(crate) mod mlflow;
 pub(crate) mod openai;
 pub(crate) mod scoring;
+mod streamed;
 
 pub(crate) fn router(edge: Arc<Edge>, endpoints: Option<Endpoints>, llm: Option<Llm>) -> Router {
     let alone = endpoints.clone().filter(|endpoints| endpoints.0.config.one_model);

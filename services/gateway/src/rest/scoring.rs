@@ -13,17 +13,23 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use lodeway_domain::{Caller, Error, Reason};
 use lodeway_inference::{Document, Payload, oip, scoring};
-use lodeway_proto::inference::ModelInferRequest;
+use lodeway_proto::inference::{ModelInferRequest, model_metadata_response::TensorMetadata};
 use lodeway_rpc::{CallContext, access::Access, inference, status};
-use serde_json::{Value, json};
+use prost::Message as _;
+use serde_json::{Map, Value, json};
 
-use super::mlflow::error::{self as mlflow_error, Code, RestError};
+use super::{
+    mlflow::error::{self as mlflow_error, Code, RestError},
+    streamed,
+};
 use crate::endpoints::{Endpoints, MAX_INPUT_BYTES, forward::Answered, table::Route};
 
-const PREDICTION_ID: &str = "x-lodeway-prediction-id";
+pub(super) const PREDICTION_ID: &str = "x-lodeway-prediction-id";
 /// Rows of a table in Parquet; few bytes may stand for many of them.
 const MAX_PARQUET_ROWS: u64 = 10_000_000;
-const MODEL_VERSION: &str = "x-lodeway-model-version";
+pub(super) const MODEL_VERSION: &str = "x-lodeway-model-version";
+/// What goes round an input on its way to the model host: names and an id.
+const ENVELOPE_BYTES: usize = 64 << 10;
 
 /// The access rules of these routes.
 pub(crate) const RULES: &[(&str, Access)] = &[
@@ -71,26 +77,46 @@ fn context(request: &Request) -> CallContext {
     known.unwrap_or_else(|| CallContext::new(Caller::anonymous()))
 }
 
+/// Why a call is not answered.
+pub(super) enum Unanswered {
+    /// Its body is larger than is read.
+    TooLarge,
+    Failed(Error),
+}
+
+impl From<Error> for Unanswered {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A body within the limit may still make a message beyond it: what parts of the platform send each other has the same one.
+pub(super) fn sendable(message: ModelInferRequest) -> Result<ModelInferRequest, Unanswered> {
+    let is_larger = message.encoded_len() > MAX_INPUT_BYTES - ENVELOPE_BYTES;
+    (!is_larger).then_some(message).ok_or(Unanswered::TooLarge)
+}
+
+/// What is said of a body that is larger than is read.
+pub(super) fn too_large() -> String {
+    format!(
+        "the request is larger than {} MiB; send fewer rows at a time",
+        MAX_INPUT_BYTES >> 20
+    )
+}
+
 /// The body whole, up to the limit; one that says beforehand that it is larger is not waited for.
-async fn body(request: Request) -> Result<Bytes, Error> {
-    let too_large = || Error::Exhausted {
-        message: format!(
-            "the request body is larger than {} MiB; send fewer rows",
-            MAX_INPUT_BYTES >> 20
-        ),
-        retry_after: None,
-    };
+async fn body(request: Request) -> Result<Bytes, Unanswered> {
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > MAX_INPUT_BYTES as u64) {
-        return Err(too_large());
+        return Err(Unanswered::TooLarge);
     }
     let limited = Limited::new(request.into_body(), MAX_INPUT_BYTES).collect().await;
     limited.map(|whole| whole.to_bytes()).map_err(|e| {
         if e.is::<LengthLimitError>() {
-            return too_large();
+            return Unanswered::TooLarge;
         }
-        Error::invalid("", format!("the request body broke off: {e}"))
+        Error::invalid("", format!("the request body broke off: {e}")).into()
     })
 }
 
@@ -161,9 +187,13 @@ async fn score(endpoints: &Endpoints, cx: CallContext, route: Arc<Route>, reques
         .to_owned();
     let body = match body(request).await {
         Ok(body) => body,
-        Err(error) => return refused(&cx, error),
+        Err(Unanswered::TooLarge) => return RestError::larger(too_large()).into_response(),
+        Err(Unanswered::Failed(error)) => return refused(&cx, error),
     };
     let document = Document { content_type, body };
+    if route.is_python() && scoring::wants_stream(&document) && endpoints.streams(&cx, &route).await {
+        return streamed::answer(endpoints, cx, &headers, &route, &document).await;
+    }
     let declared = route.signature();
     let passes_on = route.reads_documents();
     let signature = declared.as_ref().and_then(|ready| ready.signature.as_ref());
@@ -180,6 +210,7 @@ async fn score(endpoints: &Endpoints, cx: CallContext, route: Arc<Route>, reques
         })) if !(passes_on || route.is_python()) => match endpoints.read_parquet(document.body.clone()).await
         {
             Ok(input) => Some(input),
+            Err(Error::Exhausted { message, .. }) => return RestError::larger(message).into_response(),
             Err(error) => return refused(&cx, error),
         },
         Ok(_) => None,
@@ -203,9 +234,10 @@ async fn score(endpoints: &Endpoints, cx: CallContext, route: Arc<Route>, reques
         model_name: route.record.endpoint.name.to_string(),
         ..message
     });
-    let answered = match message {
+    let answered = match message.map_err(Unanswered::from).and_then(sendable) {
         Ok(message) => endpoints.infer(&cx, &headers, message).await,
-        Err(error) => Err(error),
+        Err(Unanswered::Failed(error)) => Err(error),
+        Err(Unanswered::TooLarge) => return RestError::larger(too_large()).into_response(),
     };
     match answered {
         Ok(mut answered) => {
@@ -242,7 +274,7 @@ fn stamped<T>(mut response: Response, answered: &Answered<T>) -> Response {
 const TOO_LATE: &str = "Request processing time exceeded limit";
 
 /// An error in MLflow's shape, as its scoring server answers.
-fn refused(cx: &CallContext, error: Error) -> Response {
+pub(super) fn refused(cx: &CallContext, error: Error) -> Response {
     let is_late = matches!(error, Error::DeadlineExceeded);
     let is_raised = error.reason() == Reason::ModelRaised;
     let status = cx.status(error);
@@ -259,10 +291,16 @@ fn refused(cx: &CallContext, error: Error) -> Response {
 /// An error in the protocol's shape.
 fn oip_error(cx: &CallContext, error: Error) -> Response {
     let status = cx.status(error);
-    let code = status::http_code(status.code());
-    let body = json!({ "error": status.message() }).to_string();
-    let mut response = json_body(Bytes::from(body));
-    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let code = StatusCode::from_u16(status::http_code(status.code()));
+    oip_said(
+        code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        status.message(),
+    )
+}
+
+fn oip_said(code: StatusCode, why: &str) -> Response {
+    let mut response = json_body(Bytes::from(json!({ "error": why }).to_string()));
+    *response.status_mut() = code;
     response
 }
 
@@ -291,22 +329,35 @@ async fn metadata(
     let cx = context(&request);
     match endpoints.metadata(&cx, &named.name, &named.version).await {
         Ok(found) => {
-            let tensors =
-                |tensors: &[lodeway_proto::inference::model_metadata_response::TensorMetadata]| {
-                    let one = |t: &lodeway_proto::inference::model_metadata_response::TensorMetadata| json!({ "name": t.name, "datatype": t.datatype, "shape": t.shape });
-                    tensors.iter().map(one).collect::<Vec<_>>()
-                };
-            let body = json!({
+            let tensors = |tensors: &[TensorMetadata]| tensors.iter().map(described).collect::<Vec<_>>();
+            let mut body = json!({
                 "name": found.name,
                 "versions": found.versions,
                 "platform": found.platform,
                 "inputs": tensors(&found.inputs),
                 "outputs": tensors(&found.outputs),
             });
+            if !found.properties.is_empty() {
+                body["properties"] = json!(found.properties);
+            }
             json_body(Bytes::from(body.to_string()))
         }
         Err(error) => oip_error(&cx, error),
     }
+}
+
+/// A tensor of a model's metadata; what is told of it beyond the protocol only where there is something.
+fn described(tensor: &TensorMetadata) -> Value {
+    let mut described = json!({ "name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape });
+    let told: Map<String, Value> = tensor
+        .parameters
+        .iter()
+        .filter_map(|(name, value)| Some((name.clone(), inference::text_of(value)?.into())))
+        .collect();
+    if !told.is_empty() {
+        described["parameters"] = told.into();
+    }
+    described
 }
 
 async fn ready(State(endpoints): State<Endpoints>, Path(named): Path<Named>, request: Request) -> Response {
@@ -329,7 +380,8 @@ async fn infer(State(endpoints): State<Endpoints>, Path(named): Path<Named>, req
     let headers = request.headers().clone();
     match infer_inner(&endpoints, &cx, &headers, named, request).await {
         Ok(response) => response,
-        Err(error) => oip_error(&cx, error),
+        Err(Unanswered::TooLarge) => oip_said(StatusCode::PAYLOAD_TOO_LARGE, &too_large()),
+        Err(Unanswered::Failed(error)) => oip_error(&cx, error),
     }
 }
 
@@ -339,7 +391,7 @@ async fn infer_inner(
     headers: &HeaderMap,
     named: Named,
     request: Request,
-) -> Result<Response, Error> {
+) -> Result<Response, Unanswered> {
     let length = headers.get(oip::HEADER_LENGTH).map(|value| {
         let length = value.to_str().ok().and_then(|text| text.parse().ok());
         length.ok_or_else(|| Error::invalid(oip::HEADER_LENGTH, "is no length"))
@@ -359,6 +411,7 @@ async fn infer_inner(
     message.model_name = named.name;
     message.model_version = named.version;
     message.id = asked.id.clone().unwrap_or_default();
+    let message = sendable(message)?;
     let mut answered = endpoints.infer(cx, headers, message).await?;
     let response = std::mem::take(&mut answered.answer);
     let (model_name, model_version) = (response.model_name.clone(), response.model_version.clone());
@@ -382,10 +435,8 @@ async fn infer_inner(
         .iter()
         .find(|name| outputs.iter().all(|output| output.name() != **name))
     {
-        return Err(Error::invalid(
-            "outputs",
-            format!("the model gives no `{missing}`"),
-        ));
+        let why = format!("the model gives no `{missing}`");
+        return Err(Error::invalid("outputs", why).into());
     }
     if !wanted.is_empty() {
         outputs.retain(|output| wanted.iter().any(|name| name == output.name()));

@@ -80,3 +80,51 @@ async fn a_broken_file_is_refused_and_reaches_no_target() {
     }
     assert_eq!(one.calls(), calls);
 }
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_413_wherever_models_are_scored() {
+    let bench = Bench::new().await;
+    let one = Upstream::start().unwrap();
+    bench.create("a", spec([target("one", &one, 1)])).await.unwrap();
+    let nobody = || Transport::local(Routes::default());
+    let peers = Peers {
+        tracking: nobody(),
+        registry: nobody(),
+        artifacts: nobody(),
+    };
+    let router = Gateway::new(peers, Config::default())
+        .with_endpoints(bench.endpoints.clone())
+        .into_router();
+    let send = async |request: http::Request<Body>| {
+        let response = router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice::<Value>(&body).unwrap())
+    };
+    let message = "the request is larger than 256 MiB; send fewer rows at a time";
+    let of_mlflow = json!({ "error_code": "INVALID_PARAMETER_VALUE", "message": message });
+    for (path, said) in [
+        ("/endpoints/a/invocations", &of_mlflow),
+        ("/invocations", &of_mlflow),
+        ("/v2/models/a/infer", &json!({ "error": message })),
+        ("/v2/models/a/versions/one/infer", &json!({ "error": message })),
+    ] {
+        // It says so beforehand, and nothing of it is read.
+        let request = http::Request::post(path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_LENGTH, 300_u64 << 20)
+            .body(Body::empty());
+        let (status, body) = send(request.unwrap()).await;
+        assert_eq!((status, &body), (StatusCode::PAYLOAD_TOO_LARGE, said), "{path}");
+    }
+    // It does not end.
+    let chunk = bytes::Bytes::from(vec![b' '; 4 << 20]);
+    let endless = futures::stream::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone()));
+    let request = http::Request::post("/v2/models/a/infer").body(Body::from_stream(endless));
+    let (status, body) = send(request.unwrap()).await;
+    assert_eq!(
+        (status, body),
+        (StatusCode::PAYLOAD_TOO_LARGE, json!({ "error": message }))
+    );
+    assert_eq!(one.calls(), 0);
+}

@@ -4,13 +4,18 @@
 
 mod calls;
 mod documents;
+mod drift;
+mod followed;
 mod health;
+mod host;
 mod hosted;
 mod manage;
 mod measured;
 mod records;
 mod rollouts;
 mod shadow;
+mod spans;
+mod streamed;
 mod swaps;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -67,6 +72,15 @@ fn config(replica: &str) -> EndpointConfig {
     }
 }
 
+/// A gateway by itself.
+fn nobody() -> EndpointPeers {
+    EndpointPeers {
+        serving: None,
+        registry: None,
+        artifacts: None,
+    }
+}
+
 impl Bench {
     async fn new() -> Self {
         Self::keeping(None).await
@@ -75,9 +89,8 @@ impl Bench {
     /// A gateway that keeps records of calls in this artifact service.
     async fn keeping(artifacts: Option<Transport>) -> Self {
         let peers = EndpointPeers {
-            serving: None,
-            registry: None,
             artifacts,
+            ..nobody()
         };
         Self::with(peers, config("gw-0")).await
     }
@@ -221,11 +234,57 @@ impl Bench {
         found.into_inner().targets
     }
 
+    /// Watches what is measured, in spans of so many seconds.
+    async fn watch(
+        &self,
+        endpoint: &str,
+        seconds: i64,
+        start_time: Option<prost_types::Timestamp>,
+    ) -> Result<Watch, Status> {
+        let request = wire::WatchMonitorRequest {
+            endpoint: endpoint.to_owned(),
+            interval: Some(prost_types::Duration { seconds, nanos: 0 }),
+            start_time,
+        };
+        let stream = self.monitor.clone().watch_monitor(request).await?;
+        Ok(Watch(stream.into_inner()))
+    }
+
     /// How many calls of a target ended with this code.
     async fn counted(&self, endpoint: &str, target: &str, code: &str) -> i64 {
         let targets = self.measured(endpoint).await;
         let mine = targets.iter().filter(|one| one.target == target);
         mine.filter_map(|one| one.outcomes.get(code)).sum()
+    }
+}
+
+/// What a gateway pushes.
+struct Watch(tonic::Streaming<wire::WatchMonitorResponse>);
+
+impl Watch {
+    async fn next(&mut self) -> wire::WatchMonitorResponse {
+        let message = tokio::time::timeout(Duration::from_secs(20), self.0.message());
+        message.await.unwrap().unwrap().unwrap()
+    }
+
+    /// The next event of a kind.
+    async fn event(&mut self, kind: &str) -> wire::MonitorEvent {
+        loop {
+            let events = self.next().await.events;
+            if let Some(event) = events.into_iter().find(|event| event.kind == kind) {
+                return event;
+            }
+        }
+    }
+
+    /// The events of a kind that are told already, or of all kinds.
+    async fn so_far(&mut self, kind: &str) -> Vec<wire::MonitorEvent> {
+        let mut found = Vec::new();
+        while let Ok(message) = tokio::time::timeout(Duration::from_millis(1_200), self.0.message()).await {
+            found.extend(message.unwrap().unwrap().events);
+        }
+        found.retain(|event| kind.is_empty() || event.kind == kind);
+        found
     }
 }
 

@@ -26,6 +26,8 @@ pub struct TensorSpec {
     pub datatype: DataType,
     /// Its dimensions, outermost first.
     pub shape: Vec<i64>,
+    /// Whether each element is the JSON text of a value, as in a column of lists or objects.
+    pub is_json: bool,
 }
 
 /// One batch for a model.

@@ -252,6 +252,7 @@ fn spec(name: &str, dtype: &ValueType) -> Result<TensorSpec> {
         name: name.to_owned(),
         datatype,
         shape: shape.to_vec(),
+        is_json: false,
     })
 }
 
@@ -262,6 +263,7 @@ fn output_spec(name: &str, dtype: &ValueType) -> Result<TensorSpec> {
             name: name.to_owned(),
             datatype: DataType::Fp32,
             shape: vec![-1, -1],
+            is_json: false,
         }),
         _ => spec(name, dtype),
     }

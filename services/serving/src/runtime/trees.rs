@@ -120,11 +120,13 @@ impl Trees {
                 name: "input".to_owned(),
                 datatype: DataType::Fp64,
                 shape: vec![-1, width],
+                is_json: false,
             }],
             outputs: vec![TensorSpec {
                 name: OUTPUT.to_owned(),
                 datatype,
                 shape,
+                is_json: false,
             }],
             file_bytes: size as u64,
         })

@@ -46,6 +46,21 @@ fn answers_look_as_in_python() {
 }
 
 #[test]
+fn json_texts_stand_as_their_values() {
+    let texts = |texts: [&str; 2]| Tensor::of_texts("r", vec![2], texts).unwrap().with_json(true);
+    let rows = Payload::Tensors(vec![texts(["{\"a\": [1.0]}", "null"])]);
+    assert_eq!(written(&rows), "{\"predictions\": [{\"a\": [1.0]}, null]}");
+    let broken = Payload::Tensors(vec![texts(["{", "NaN"])]);
+    assert_eq!(written(&broken), "{\"predictions\": [\"{\", \"NaN\"]}");
+    let column = Column {
+        values: texts(["[]", ""]),
+        nulls: Some(vec![false, true]),
+    };
+    let frame = Payload::Frame(Frame::new(vec![column]).unwrap());
+    assert_eq!(written(&frame), "{\"predictions\": [{\"r\": []}, {\"r\": null}]}");
+}
+
+#[test]
 fn a_tensor_of_very_many_dimensions_is_written() {
     let deep = doubles("y", vec![1; 100_000], &[1.0]);
     assert_eq!(

@@ -169,3 +169,24 @@ fn tensors_are_read_by_row_and_by_column() {
         assert_eq!(words(&read(body, inputs).payload), wanted, "{body}");
     }
 }
+
+#[test]
+fn documents_ask_for_a_stream() {
+    for (kind, body, wants) in [
+        ("application/json", r#"{"messages": [], "stream": true}"#, true),
+        (
+            "application/json; charset=utf-8",
+            r#"{"stream" : true, "inputs": [1]}"#,
+            true,
+        ),
+        ("application/json", r#"{"messages": [], "stream": false}"#, false),
+        ("application/json", r#"{"messages": [], "stream": "true"}"#, false),
+        ("application/json", r#"{"messages": [{"stream": true}]}"#, false),
+        ("application/json", r#"{"stream": true, "stream": false}"#, false),
+        ("application/json", r#"{"stream": true"#, false),
+        ("application/json", r#"["stream", true]"#, false),
+        ("text/csv", "\"stream\": true", false),
+    ] {
+        assert_eq!(wants_stream(&document(kind, body)), wants, "{body}");
+    }
+}

@@ -37,7 +37,7 @@ use lodeway_proto::{
     artifacts::v1::artifact_service_client::ArtifactServiceClient,
     inference::{ModelInferRequest, ModelInferResponse},
 };
-use lodeway_rpc::Transport;
+use lodeway_rpc::{Transport, inference};
 use metrics::counter;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
@@ -335,6 +335,11 @@ impl Said<'_> {
     /// The request as it is kept; none for a document of which something is to be left out, or that is no text.
     fn request(&self, log: &RequestLog) -> Option<Given> {
         match self {
+            Self::Tensors(request, _) | Self::Stream(Some(request), _)
+                if inference::is_document(request) && !log.redacted.is_empty() =>
+            {
+                None
+            }
             Self::Tensors(request, _) | Self::Stream(Some(request), _) => {
                 Some(Given::Request((*request).clone()))
             }

@@ -192,7 +192,8 @@ impl Record {
             Payload::Document(document) => return self.take_document(&document.body),
         };
         let Some(first) = first else { return };
-        if let Some(element) = Elements::of(first).next() {
+        // A list or an object is no class.
+        if let Some(element) = Elements::of(first).next().filter(|_| !first.is_json()) {
             (self.value, self.class) = both(element);
         }
         self.prediction = String::from_utf8(write_predictions(&answer, Form::Llm)).ok();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lodeway_domain::{
     serving::EndpointName,
-    signature::{Column, ColumnType, Dtype, ModelSignature, ParamSpec, Tensor},
+    signature::{Column, ColumnType, Dtype, ModelSignature, ParamSpec, Property, Tensor},
 };
 
 use super::{
@@ -75,6 +75,44 @@ fn quoted(name: &str) -> String {
     format!("`{}`", name.escape_debug())
 }
 
+/// The type of an output in which objects of which only their `type` is declared are any value: so MLflow declares objects of
+/// several kinds (the items of an agent's answer), and a message with that field alone would lose all the rest of them.
+fn with_open_kinds(column_type: &ColumnType) -> ColumnType {
+    match column_type {
+        ColumnType::Array(items) => ColumnType::Array(Box::new(with_open_kinds(items))),
+        ColumnType::Map(values) => ColumnType::Map(Box::new(with_open_kinds(values))),
+        ColumnType::Object(properties) => {
+            let is_kind = |(name, property): (&String, &Property)| {
+                name == "type" && property.column_type == ColumnType::String
+            };
+            if properties.len() == 1 && properties.iter().all(is_kind) {
+                return ColumnType::Any;
+            }
+            let open = properties.iter().map(|(name, property)| {
+                let column_type = with_open_kinds(&property.column_type);
+                let required = property.required;
+                (
+                    name.clone(),
+                    Property {
+                        column_type,
+                        required,
+                    },
+                )
+            });
+            ColumnType::Object(open.collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Which part of the signature it is, as its name or else its place says.
+fn which(what: &str, name: Option<&str>, at: usize) -> String {
+    match name {
+        Some(name) => format!("its {what} {}", quoted(name)),
+        None => format!("its {what} {}", at + 1),
+    }
+}
+
 struct Maker {
     package: String,
     names: MessageNames,
@@ -143,7 +181,8 @@ impl Maker {
                 &column.column_type,
                 is_optional,
                 comment,
-            )?;
+            )
+            .map_err(|why| format!("{} {why}", which("column", column.name.as_deref(), at)))?;
             inputs.push(ColumnIn {
                 name: column.name.clone().unwrap_or_else(|| at.to_string()),
                 is_named: column.name.is_some(),
@@ -188,7 +227,8 @@ impl Maker {
             );
             let list = ColumnType::Array(Box::new(param.param_type.clone()));
             let param_type = if param.is_list { &list } else { &param.param_type };
-            self.add(&mut open, &param.name, "param", param_type, true, comment)?;
+            self.add(&mut open, &param.name, "param", param_type, true, comment)
+                .map_err(|why| format!("{} {why}", which("param", Some(&param.name), 0)))?;
         }
         Ok(open.close("Settings of one call; what is left out has its default.".to_owned()))
     }
@@ -212,7 +252,8 @@ impl Maker {
             None if count == 1 => PREDICTION.to_owned(),
             None => String::new(),
         };
-        for column in columns {
+        for (at, column) in columns.iter().enumerate() {
+            let told = |why: String| format!("{} {why}", which("output", column.name.as_deref(), at));
             let source = source(&column.name, columns.len());
             let comment = match &column.name {
                 Some(name) => format!("Output {}, {}.", quoted(name), column.column_type.as_str()),
@@ -224,10 +265,11 @@ impl Maker {
                     &mut open,
                     &source,
                     PREDICTION,
-                    &column.column_type,
+                    &with_open_kinds(&column.column_type),
                     is_optional,
                     comment,
-                )?;
+                )
+                .map_err(told)?;
             } else {
                 let items = match column.column_type.datatype() {
                     Some(_) => column.column_type.clone(),
@@ -241,7 +283,8 @@ impl Maker {
                     &list,
                     false,
                     comment + " One a row.",
-                )?;
+                )
+                .map_err(told)?;
             }
         }
         for tensor in tensors {
@@ -359,7 +402,7 @@ impl Maker {
         self.fields += 1;
         if depth > MAX_DEPTH || self.fields > MAX_FIELDS {
             return Err(format!(
-                "its signature makes more than {MAX_FIELDS} fields, or messages nested deeper than {MAX_DEPTH}"
+                "makes more than {MAX_FIELDS} fields, or messages nested deeper than {MAX_DEPTH}"
             ));
         }
         Ok(match column_type {
@@ -403,7 +446,7 @@ impl Maker {
                 Kind::Message(shape)
             }
             ColumnType::SparkMlVector => {
-                return Err("its signature holds a vector of Spark ML, which only Spark can fill".to_owned());
+                return Err("holds a vector of Spark ML, which only Spark can fill".to_owned());
             }
         })
     }

@@ -73,7 +73,7 @@ impl Plan {
 
     fn messages(&self, answer: Answer, rows: &[usize]) -> Result<Vec<Vec<u8>>, Unfit> {
         match answer {
-            Answer::Document(body) => self.of_document(&body, rows.len()),
+            Answer::Document(body) => self.of_document(&body, rows),
             Answer::Packed(payload) if self.outputs.by_row => self.by_row(parts(payload), rows.len()),
             Answer::Packed(payload) => {
                 let payloads = match rows {
@@ -89,7 +89,7 @@ impl Plan {
     }
 
     /// The fields of outputs, without id and version.
-    fn fields(&self) -> impl Iterator<Item = (&Field, Option<&str>)> {
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&Field, Option<&str>)> {
         let names = self.outputs.names.iter().map(Option::as_deref);
         self.response.fields.iter().zip(names)
     }
@@ -113,7 +113,8 @@ impl Plan {
         }
     }
 
-    fn is_undeclared(&self) -> bool {
+    /// Whether the signature does not say what the model gives: the only field takes any value.
+    pub(super) fn is_undeclared(&self) -> bool {
         matches!(self.response.fields.as_slice(), [field, _, _]
             if matches!(field.kind, Kind::Any) && field.is_optional && self.outputs.names == [None])
     }
@@ -161,6 +162,11 @@ impl Plan {
             if part.nulls.as_ref().is_some_and(|nulls| nulls.contains(&true)) {
                 return Err(told("has missing values".to_owned()));
             }
+            if part.values.is_json() {
+                let values = Json::Array(json_texts(part)?);
+                put_json(&mut out, field, &values).map_err(told)?;
+                continue;
+            }
             let elements = Elements::of(&part.values);
             match &field.kind {
                 Kind::Tensor(_) => tensor(&mut out, field, part.values.shape(), elements).map_err(told)?,
@@ -170,65 +176,6 @@ impl Plan {
         }
         Ok(out)
     }
-
-    fn of_document(&self, body: &[u8], rows: usize) -> Result<Vec<Vec<u8>>, Unfit> {
-        let document: Json = serde_json::from_slice(body).map_err(|e| format!("it is no JSON: {e}"))?;
-        let predictions = match document {
-            Json::Object(mut document) => document.remove("predictions").unwrap_or(Json::Object(document)),
-            other => other,
-        };
-        let values = match predictions {
-            Json::Array(values) if values.len() == rows => values,
-            Json::Array(values) => {
-                return Err(format!("it holds {} predictions for {rows} rows", values.len()));
-            }
-            Json::Object(columns) => turned(&columns, rows)?,
-            value if rows == 1 => vec![value],
-            _ => return Err(format!("it holds one value for {rows} rows")),
-        };
-        values.iter().map(|value| self.of_value(value)).collect()
-    }
-
-    /// One row of a document: a record with the fields, or the value of the only one.
-    fn of_value(&self, value: &Json) -> Result<Vec<u8>, Unfit> {
-        let mut out = Vec::new();
-        let count = self.outputs.names.len();
-        for (at, (field, name)) in self.fields().enumerate() {
-            let by_name = name.and_then(|name| value.get(name));
-            let by_place = || value.as_array().filter(|_| name.is_none() || count > 1)?.get(at);
-            // A Series of pandas without a name comes as a column called 0.
-            let nameless = || value.as_object().filter(|object| object.len() == 1)?.get("0");
-            let found = match count {
-                1 => by_name.or_else(nameless).or(Some(value)),
-                _ => by_name.or_else(by_place),
-            };
-            match found {
-                Some(value) => {
-                    put_json(&mut out, field, value).map_err(|why| format!("`{}` {why}", field.source))?;
-                }
-                None if field.is_optional => {}
-                None => return Err(format!("`{}` is missing", field.source)),
-            }
-        }
-        Ok(out)
-    }
-}
-
-/// Columns by name as records.
-fn turned(columns: &Map<String, Json>, rows: usize) -> Result<Vec<Json>, Unfit> {
-    let is_column = |value: &Json| value.as_array().is_some_and(|values| values.len() == rows);
-    if !columns.values().all(is_column) {
-        return match rows {
-            1 => Ok(vec![Json::Object(columns.clone())]),
-            _ => Err(format!("it is no list of {rows} predictions")),
-        };
-    }
-    let row = |at: usize| {
-        let value = |column: &Json| column.get(at).cloned().unwrap_or_default();
-        let values = columns.iter().map(|(name, column)| (name.clone(), value(column)));
-        Json::Object(values.collect())
-    };
-    Ok((0..rows).map(row).collect())
 }
 
 fn parts(payload: Payload) -> Vec<Part> {
@@ -251,6 +198,14 @@ fn parts(payload: Payload) -> Vec<Part> {
 
 /// Writes one output into the messages of all rows.
 fn column(messages: &mut [Vec<u8>], field: &Field, part: &Part) -> Result<(), Unfit> {
+    if part.values.is_json() {
+        let values = json_texts(part)?;
+        if values.len() != messages.len() {
+            return Err(format!("is {} values for {} rows", values.len(), messages.len()));
+        }
+        let mut rows = messages.iter_mut().zip(&values);
+        return rows.try_for_each(|(message, value)| put_json(message, field, value));
+    }
     let mut elements = Elements::of(&part.values);
     let per_row = part.values.elements() / messages.len().max(1);
     let row_shape = part.values.shape().get(1..).unwrap_or_default();
@@ -275,6 +230,16 @@ fn column(messages: &mut [Vec<u8>], field: &Field, part: &Part) -> Result<(), Un
         }
     }
     Ok(())
+}
+
+/// The values of a column of JSON texts, null where a row is.
+fn json_texts(part: &Part) -> Result<Vec<Json>, Unfit> {
+    let is_null = |row: usize| part.nulls.as_ref().and_then(|nulls| nulls.get(row)) == Some(&true);
+    let value = |(row, text): (usize, Bytes)| match is_null(row) {
+        true => Ok(Json::Null),
+        false => serde_json::from_slice(&text).map_err(|e| format!("is no JSON in row {row}: {e}")),
+    };
+    part.values.texts().enumerate().map(value).collect()
 }
 
 fn list<'a>(
@@ -331,7 +296,7 @@ fn json_rows(parts: &[Part], rows: usize) -> Vec<Json> {
         let mut elements = Elements::of(&part.values);
         let is_null = |row: usize| part.nulls.as_ref().and_then(|nulls| nulls.get(row)) == Some(&true);
         let row = |at: usize| {
-            let value = nested(shape, &mut elements);
+            let value = nested(shape, &mut elements, part.values.is_json());
             if is_null(at) { Json::Null } else { value }
         };
         (0..rows).map(row).collect()
@@ -351,7 +316,10 @@ fn json_rows(parts: &[Part], rows: usize) -> Vec<Json> {
 }
 
 fn json_whole(parts: &[Part]) -> Json {
-    let one = |part: &Part| nested(part.values.shape(), &mut Elements::of(&part.values));
+    let one = |part: &Part| {
+        let is_json = part.values.is_json();
+        nested(part.values.shape(), &mut Elements::of(&part.values), is_json)
+    };
     match parts {
         [only] => one(only),
         parts => {
@@ -364,10 +332,15 @@ fn json_whole(parts: &[Part]) -> Json {
 }
 
 /// The next elements in lists of this shape. A shape without elements is one empty list: it may be of any length.
-fn nested(shape: &[i64], elements: &mut Elements<'_>) -> Json {
+fn nested(shape: &[i64], elements: &mut Elements<'_>, is_json: bool) -> Json {
     match shape.split_first() {
-        None => elements.next().map_or(Json::Null, element_json),
+        None => match elements.next() {
+            Some(Element::Text(text)) if is_json => {
+                serde_json::from_slice(text).unwrap_or_else(|_| element_json(Element::Text(text)))
+            }
+            element => element.map_or(Json::Null, element_json),
+        },
         Some(_) if shape.contains(&0) => Json::Array(Vec::new()),
-        Some((&size, rest)) => (0..size).map(|_| nested(rest, elements)).collect(),
+        Some((&size, rest)) => (0..size).map(|_| nested(rest, elements, is_json)).collect(),
     }
 }

@@ -10,6 +10,7 @@ use axum::{
 use bytes::{Buf as _, BufMut as _, Bytes};
 use http::HeaderMap;
 use lodeway_domain::{Error, FieldViolation, Reason, Result};
+use lodeway_inference::Payload;
 use lodeway_proto::inference::ModelInferRequest;
 use lodeway_rpc::{CallContext, context, inference};
 use tonic::{
@@ -67,7 +68,11 @@ impl Endpoints {
                     ..inference::request_of(payload, &input.params)?
                 };
                 let answered = self.infer(cx, headers, message).await.map_err(told)?;
-                let answer = Answer::Packed(inference::answer_of(answered.answer)?);
+                let answer = match inference::answer_of(answered.answer)? {
+                    // What no tensor holds: records, lists of different lengths.
+                    Payload::Document(document) => Answer::Document(document.body),
+                    packed => Answer::Packed(packed),
+                };
                 let names = (answered.prediction_id.as_str(), answered.model_version.as_str());
                 plan.write(answer, &input.rows, is_batch, names)
             }

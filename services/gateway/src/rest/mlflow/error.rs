@@ -95,10 +95,14 @@ impl RestError {
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
-        let message = format!(
+        Self::larger(format!(
             "the request body is larger than {} MiB; send less at a time",
             limit >> 20
-        );
+        ))
+    }
+
+    /// For a body that is larger than is read, in these words.
+    pub(crate) fn larger(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::PAYLOAD_TOO_LARGE,
             ..Self::invalid(message)

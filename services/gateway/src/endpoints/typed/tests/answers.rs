@@ -268,3 +268,162 @@ fn tensors_are_answered_by_tensors() {
         json!({ "prediction": [[1.0], [2.0]] })
     );
 }
+
+/// A column of JSON texts.
+fn texts(name: &str, texts: &[&str]) -> Tensor {
+    let tensor = Tensor::of_texts(name, vec![texts.len() as i64], texts).unwrap();
+    tensor.with_json(true)
+}
+
+#[test]
+fn columns_of_json_texts_are_what_is_declared() {
+    let typed = typed(
+        row(),
+        json!([
+            column("n", "long"),
+            { "name": "last", "type": "object", "properties": {
+                "role": { "type": "string" }, "score": { "type": "double", "required": false } } },
+            { "name": "tags", "type": "array", "items": { "type": "string" }, "required": false },
+            { "name": "any", "type": "any", "required": false },
+        ]),
+    );
+    let answer = Payload::Frame(
+        Frame::new(vec![
+            Column::new(longs("n", &[2], &[1, 2])),
+            Column::new(texts(
+                "last",
+                &[r#"{"role": "user", "score": 0.5}"#, r#"{"role": "b"}"#],
+            )),
+            Column {
+                values: texts("tags", &[r#"["x", "y"]"#, ""]),
+                nulls: Some(vec![false, true]),
+            },
+            Column::new(texts("any", &["[1, null]", "\"s\""])),
+        ])
+        .unwrap(),
+    );
+    assert_eq!(
+        write(&typed, Answer::Packed(answer), &[1, 1], true).unwrap(),
+        json!({ "rows": [
+            { "n": 1, "last": { "role": "user", "score": 0.5 }, "tags": ["x", "y"], "any": [1.0, null] },
+            { "n": 2, "last": { "role": "b" }, "any": "s" },
+        ] })
+    );
+    let wrong = tensors(vec![longs("n", &[1], &[1]), texts("last", &["[]"])]);
+    let refused = write(&typed, wrong, &[1], false).unwrap_err().to_string();
+    assert!(refused.contains("`last` is a list, not an object"), "{refused}");
+}
+
+#[test]
+fn an_undeclared_answer_is_any_value_whatever_its_form() {
+    let typed = typed(row(), Json::Null);
+    for (answer, wanted) in [
+        (
+            document(&json!({ "predictions": { "text": "hi", "n": 1 } })),
+            json!({ "text": "hi", "n": 1.0 }),
+        ),
+        // A list of one message is a part of the answer and no column.
+        (
+            document(&json!({ "messages": [{ "role": "a" }] })),
+            json!({ "messages": [{ "role": "a" }] }),
+        ),
+        (
+            document(&json!({ "predictions": [{ "text": "hi" }] })),
+            json!({ "text": "hi" }),
+        ),
+        (
+            document(&json!({ "predictions": ["a", "b", "c"] })),
+            json!(["a", "b", "c"]),
+        ),
+        (
+            tensors(vec![texts("y", &[r#"{"a": [1]}"#])]),
+            json!({ "a": [1.0] }),
+        ),
+    ] {
+        let seen = write(&typed, answer, &[1], false).unwrap();
+        assert_eq!(seen, json!({ "prediction": wanted }));
+    }
+    let batch = document(&json!({ "predictions": [{ "a": 1 }, [2]] }));
+    assert_eq!(
+        write(&typed, batch, &[1, 1], true).unwrap(),
+        json!({ "rows": [{ "prediction": { "a": 1.0 } }, { "prediction": [2.0] }] })
+    );
+    let whole = super::typed(json!([tensor(None, "float64", &[-1])]), Json::Null);
+    let answer = || document(&json!({ "predictions": [{ "a": 1 }, { "a": 2 }] }));
+    assert_eq!(
+        write(&whole, answer(), &[2], false).unwrap(),
+        json!({ "prediction": [{ "a": 1.0 }, { "a": 2.0 }] })
+    );
+    assert_eq!(
+        write(&whole, answer(), &[1, 1], true).unwrap(),
+        json!({ "rows": [{ "prediction": [{ "a": 1.0 }] }, { "prediction": [{ "a": 2.0 }] }] })
+    );
+}
+
+#[test]
+fn the_record_of_one_row_may_hold_lists_of_one() {
+    let message = json!({ "type": "object", "properties": { "role": { "type": "string" } } });
+    let outputs = json!([
+        { "name": "messages", "type": "array", "items": message },
+        optional("finish_reason", "string"),
+    ]);
+    let typed = typed(row(), outputs);
+    let wanted = json!({ "messages": [{ "role": "a" }] });
+    for answer in [
+        json!({ "predictions": { "messages": [{ "role": "a" }] } }),
+        json!({ "predictions": [{ "messages": [{ "role": "a" }] }] }),
+        json!({ "predictions": { "messages": [[{ "role": "a" }]], "finish_reason": [null] } }),
+        json!({ "messages": [{ "role": "a" }] }),
+    ] {
+        assert_eq!(
+            write(&typed, document(&answer), &[1], false).unwrap(),
+            wanted,
+            "{answer}"
+        );
+    }
+    let refused = write(&typed, document(&json!({ "predictions": {} })), &[1], false).unwrap_err();
+    assert!(refused.to_string().contains("`messages` is missing"), "{refused}");
+}
+
+#[test]
+fn documents_of_tensors_are_lists_of_columns() {
+    let typed = typed(
+        json!([tensor(None, "float64", &[-1])]),
+        json!([column("n", "long"), { "name": "o", "type": "map", "values": { "type": "long" } }]),
+    );
+    let wanted = json!({ "n": [1, 2], "o": [{ "k": 1.0 }, {}] });
+    for answer in [
+        document(&json!({ "predictions": [{ "n": 1, "o": { "k": 1 } }, { "n": 2, "o": {} }] })),
+        document(&json!({ "predictions": { "n": [1, 2], "o": [{ "k": 1 }, {}] } })),
+        tensors(vec![
+            longs("n", &[2], &[1, 2]),
+            texts("o", &[r#"{"k": 1}"#, "{}"]),
+        ]),
+    ] {
+        assert_eq!(write(&typed, answer, &[2], false).unwrap(), wanted);
+    }
+    let refused = write(
+        &typed,
+        document(&json!({ "predictions": [{ "n": 1 }] })),
+        &[1],
+        false,
+    )
+    .unwrap_err();
+    assert!(refused.to_string().contains("`o` is missing"), "{refused}");
+}
+
+#[test]
+fn objects_of_several_kinds_are_kept_whole() {
+    let item = json!({ "type": "object", "properties": { "type": { "type": "string" } } });
+    let typed = typed(
+        row(),
+        json!([{ "type": "object", "properties": {
+            "object": { "type": "string" }, "output": { "type": "array", "items": item } } }]),
+    );
+    let output = json!([{ "type": "message", "content": ["hi"] }, { "type": "call", "name": "f" }]);
+    let answer = document(&json!({ "predictions": { "object": "response", "output": output } }));
+    assert_eq!(
+        write(&typed, answer, &[1], false).unwrap(),
+        json!({ "prediction": { "object": "response", "output": output } })
+    );
+}

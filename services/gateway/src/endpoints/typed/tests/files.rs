@@ -332,7 +332,15 @@ fn numbers_pass_over_those_that_are_reserved() {
 fn what_cannot_be_typed_says_why() {
     let spark = json!([{ "name": "v", "type": "sparkml_vector" }]);
     let refused = typed_of("x", &spark, &Json::Null, &Json::Null).unwrap_err();
-    assert!(refused.contains("Spark"), "{refused}");
+    assert!(
+        refused.contains("its column `v` holds a vector of Spark ML"),
+        "{refused}"
+    );
+    let refused = typed_of("x", &json!([column("a", "long")]), &spark, &Json::Null).unwrap_err();
+    assert!(
+        refused.contains("its output `v` holds a vector of Spark ML"),
+        "{refused}"
+    );
     let refused = typed_of("x", &Json::Null, &Json::Null, &Json::Null).unwrap_err();
     assert!(refused.contains("no inputs"), "{refused}");
     let name = EndpointName::parse("name", "x").unwrap();
@@ -342,9 +350,9 @@ fn what_cannot_be_typed_says_why() {
         deep = json!({ "type": "array", "items": deep });
     }
     deep["name"] = "deep".into();
+    let refused = typed_of("x", &json!([deep]), &Json::Null, &Json::Null).unwrap_err();
     assert!(
-        typed_of("x", &json!([deep]), &Json::Null, &Json::Null)
-            .unwrap_err()
-            .contains("nested")
+        refused.contains("its column `deep`") && refused.contains("nested"),
+        "{refused}"
     );
 }
