@@ -522,7 +522,10 @@ impl std::error::Error for Error {
     }
 }
 
-/// Collects every bad field of a request, so that the caller sees all of them at once.
+/// The most bad fields of one request that are listed: a large one may have a fault in every row.
+const MAX_VIOLATIONS: usize = 1_000;
+
+/// Collects the bad fields of a request, so that the caller sees all of them at once; of very many the first ones.
 #[derive(Debug, Default)]
 pub struct Violations(Vec<FieldViolation>);
 
@@ -534,7 +537,9 @@ impl Violations {
 
     /// Notes a bad field.
     pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.0.push(FieldViolation::new(field, description));
+        if self.0.len() < MAX_VIOLATIONS {
+            self.0.push(FieldViolation::new(field, description));
+        }
     }
 
     /// Keeps the value of `result`, or notes its violations; an error of another kind is noted under `field`.
@@ -542,7 +547,8 @@ impl Violations {
         match result {
             Ok(value) => Some(value),
             Err(Error::Invalid(violations)) => {
-                self.0.extend(violations);
+                let left = MAX_VIOLATIONS.saturating_sub(self.0.len());
+                self.0.extend(violations.into_iter().take(left));
                 None
             }
             Err(other) => {

@@ -227,7 +227,7 @@ fn message(shape: &Shape) -> DescriptorProto {
                 proto.type_name = Some(format!(".{}.{entry}", shape.full_name));
                 made.nested_type.push(map_entry(&entry, values));
             }
-            kind if field.is_optional && !kind.is_repeated() && !kind.has_presence() => {
+            kind if field.has_presence() && !kind.has_presence() => {
                 proto.oneof_index = Some(place(made.oneof_decl.len()));
                 proto.proto3_optional = Some(true);
                 made.oneof_decl.push(OneofDescriptorProto {

@@ -118,6 +118,8 @@ struct Maker {
     names: MessageNames,
     tensors: Vec<Arc<Shape>>,
     fields: usize,
+    /// Whether what is made now is of the request.
+    is_asked: bool,
 }
 
 const REQUEST_COLUMNS: &str = "One row.";
@@ -145,6 +147,7 @@ impl Maker {
             names: MessageNames::new(&taken),
             tensors: Vec::new(),
             fields: 0,
+            is_asked: false,
         }
     }
 
@@ -160,14 +163,15 @@ impl Maker {
         let names = columns.iter().filter_map(|column| column.name.as_deref());
         let mut open = Open::new(self.full("PredictRequest"), own_of(params), names);
         let mut inputs = Vec::with_capacity(columns.len());
+        self.is_asked = true;
         for (at, column) in columns.iter().enumerate() {
             let source = column.name.clone().unwrap_or_default();
             let is_optional = !column.required;
             let comment = match &column.name {
                 Some(name) => {
-                    let optional = if is_optional { ", optional" } else { "" };
+                    let demand = if is_optional { "optional" } else { "required" };
                     format!(
-                        "Column {}, {}{optional}.",
+                        "Column {}, {}, {demand}.",
                         quoted(name),
                         column.column_type.as_str()
                     )
@@ -190,6 +194,7 @@ impl Maker {
                 is_required: column.required,
             });
         }
+        self.is_asked = false;
         add_params(&mut open, params);
         Ok((Inputs::Row(inputs), open.close(REQUEST_COLUMNS.to_owned())))
     }
@@ -388,6 +393,9 @@ impl Maker {
             ""
         };
         open.push(names, source, kind, is_optional, comment + empty);
+        if let Some(field) = open.fields.last_mut() {
+            field.is_told = is_optional || self.is_asked;
+        }
         Ok(())
     }
 

@@ -134,8 +134,11 @@ impl JsonReader {
             }
             self.count(&field.name)?;
             match zero(&field.kind) {
-                Some(value) => *slot = Some(value),
-                None => self.violations.add(join(path, &field.name), "must be given"),
+                // Null is a value of any type.
+                Some(value) if !field.has_presence() || matches!(field.kind, Kind::Any) => {
+                    *slot = Some(value)
+                }
+                _ => self.violations.add(join(path, &field.name), "must be given"),
             }
         }
         Ok(given)

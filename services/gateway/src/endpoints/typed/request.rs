@@ -171,7 +171,8 @@ impl Plan {
             if filling.given == 0 && !column.is_required && rows > 0 {
                 continue;
             }
-            if let Some(at) = filling.missing() {
+            // Where it must be given that was said already.
+            if let Some(at) = filling.missing().filter(|_| !column.is_required) {
                 let why = format!(
                     "is left out here and given in other rows; `{}` holds no missing values",
                     column.column_type.as_str()
@@ -356,7 +357,7 @@ impl Filling {
 
     /// What was not sent: zero or empty where that is the same, else a missing value.
     fn push_nothing(&mut self, field: &Field) -> Result<(), String> {
-        let is_missing = field.is_optional || field.kind.has_presence();
+        let is_missing = field.has_presence();
         let size = self.datatype.element_bytes().unwrap_or(size_of::<u32>());
         match (self.datatype, is_missing) {
             // Models know a missing float as NaN.

@@ -35,6 +35,9 @@ pub(super) struct Field {
     pub(super) kind: Kind,
     /// Whether it may be left out.
     pub(super) is_optional: bool,
+    /// Whether a scalar that is not there can be told from one that is zero or empty: so it is where it must be sent, or a
+    /// model would score zeros that nobody meant.
+    pub(super) is_told: bool,
     pub(super) comment: String,
 }
 
@@ -62,6 +65,13 @@ pub(super) enum Kind {
     List(Box<Kind>),
     /// By text.
     Map(Box<Kind>),
+}
+
+impl Field {
+    /// Whether a value that is not there can be told from one that is zero or empty.
+    pub(super) fn has_presence(&self) -> bool {
+        (self.is_told && !self.kind.is_repeated()) || self.kind.has_presence()
+    }
 }
 
 impl Kind {
@@ -190,6 +200,7 @@ impl Open {
             number: number(self.fields.len()),
             kind,
             is_optional,
+            is_told: is_optional,
             comment,
         });
     }

@@ -110,10 +110,10 @@ service IrisV2Service {
 
 // One row.
 message PredictRequest {
-  // Column `sepal length (cm)`, double.
-  double sepal_length_cm = 1 [json_name = "sepal length (cm)"];
-  // Column `Species`, string.
-  string species = 2 [json_name = "Species"];
+  // Column `sepal length (cm)`, double, required.
+  optional double sepal_length_cm = 1 [json_name = "sepal length (cm)"];
+  // Column `Species`, string, required.
+  optional string species = 2 [json_name = "Species"];
   // Column `seen`, datetime, optional.
   google.protobuf.Timestamp seen = 3;
   // Column `class`, long, optional.
@@ -282,7 +282,7 @@ fn odd_names_become_fields() {
     let unnamed = json!([{ "type": "double" }, { "type": "datetime" }]);
     let text = compiled(&typed_of("google", &unnamed, &unnamed, &params).unwrap());
     assert!(
-        text.contains("  double column_1 = 1;") && text.contains("  double prediction_1 = 1;"),
+        text.contains("  optional double column_1 = 1;") && text.contains("  double prediction_1 = 1;"),
         "{text}"
     );
     assert!(
