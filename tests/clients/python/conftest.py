@@ -34,6 +34,8 @@ def mlflow_here(platform, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", platform.url)
     mlflow.set_tracking_uri(platform.url)
     mlflow.set_registry_uri(platform.url)
+    # The client keeps the experiment that other tests chose on another server.
+    mlflow.set_experiment("Default")
     yield mlflow
     while mlflow.active_run():
         mlflow.end_run()

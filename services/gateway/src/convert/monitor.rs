@@ -74,7 +74,7 @@ fn distribution(name: &str, of: &Distribution) -> wire::Distribution {
 pub(crate) fn happened(of: Happened) -> wire::MonitorEvent {
     wire::MonitorEvent {
         time: time_out(of.time),
-        target: of.target.map(|target| target.to_string()).unwrap_or_default(),
+        target: of.target.to_string(),
         kind: of.kind.to_owned(),
         message: of.message,
     }

@@ -20,7 +20,6 @@ use metrics::{Gauge, counter, gauge};
 
 use super::{
     Endpoints,
-    events::Happened,
     monitor::{Measured, Reference},
     table::Route,
 };
@@ -196,11 +195,11 @@ impl Endpoints {
             news
         };
         for one in news {
-            self.tell_drift(route, look.now, one);
+            self.tell_drift(route, one);
         }
     }
 
-    fn tell_drift(&self, route: &Route, now: Timestamp, news: News) {
+    fn tell_drift(&self, route: &Route, news: News) {
         let endpoint = route.record.endpoint.name.as_str();
         let (target, version) = (news.target.as_str(), news.version.as_str());
         if news.begins {
@@ -218,13 +217,7 @@ impl Endpoints {
             ];
             counter!("lodeway_endpoint_drift_alarms_total", &labels).increment(1);
         }
-        self.0.events.tell(Happened {
-            endpoint: route.key,
-            time: now,
-            target: Some(news.target),
-            kind: "drift",
-            message: news.message,
-        });
+        self.tell(route.key, &news.target, "drift", news.message);
     }
 }
 

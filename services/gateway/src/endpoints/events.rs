@@ -10,6 +10,8 @@ use lodeway_domain::{
 };
 use tokio::sync::broadcast;
 
+use super::Endpoints;
+
 /// Events that a slow watcher may be behind.
 const KEPT: usize = 256;
 
@@ -18,7 +20,7 @@ const KEPT: usize = 256;
 pub(crate) struct Happened {
     pub(crate) endpoint: EndpointKey,
     pub(crate) time: Timestamp,
-    pub(crate) target: Option<TargetName>,
+    pub(crate) target: TargetName,
     /// `ejected`, `readmitted`, `resolved`, `unresolved`, `drift`, `rollout`.
     pub(crate) kind: &'static str,
     pub(crate) message: String,
@@ -36,10 +38,10 @@ impl Default for Events {
 
 impl Events {
     /// Tells whoever watches; nobody may.
-    pub(crate) fn tell(&self, event: Happened) {
+    fn tell(&self, event: Happened) {
         tracing::info!(
             endpoint.key = event.endpoint.get(),
-            target = event.target.as_ref().map(TargetName::as_str),
+            target = event.target.as_str(),
             kind = event.kind,
             message = event.message,
             "an endpoint event"
@@ -50,6 +52,25 @@ impl Events {
     /// What happens from now on.
     pub(crate) fn watch(&self) -> Watcher {
         Watcher(self.0.subscribe())
+    }
+}
+
+impl Endpoints {
+    /// Tells what has just happened to a target.
+    pub(crate) fn tell(
+        &self,
+        endpoint: EndpointKey,
+        target: &TargetName,
+        kind: &'static str,
+        message: String,
+    ) {
+        self.0.events.tell(Happened {
+            endpoint,
+            time: self.0.clock.now(),
+            target: target.clone(),
+            kind,
+            message,
+        });
     }
 }
 

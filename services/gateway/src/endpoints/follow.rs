@@ -14,7 +14,6 @@ use tokio::sync::Notify;
 
 use super::{
     Endpoints,
-    events::Happened,
     resolve::{ANSWER_WAIT, is_unloadable},
     table::{Ready, Route, Standing, TargetRoute},
 };
@@ -264,13 +263,7 @@ impl Endpoints {
                 ("unresolved", format!("{why}; {last} goes on serving"))
             }
         };
-        self.0.events.tell(Happened {
-            endpoint: route.key,
-            time: self.0.clock.now(),
-            target: Some(target.target.name.clone()),
-            kind,
-            message,
-        });
+        self.tell(route.key, &target.target.name, kind, message);
     }
 
     /// Has a model that could not be loaded tried again; its host says how often that is done.
@@ -342,16 +335,11 @@ impl Endpoints {
     }
 
     async fn write_down(&self, route: &Route, resolution: Resolution) {
-        self.0.events.tell(Happened {
-            endpoint: route.key,
-            time: self.0.clock.now(),
-            target: Some(resolution.target.clone()),
-            kind: "resolved",
-            message: format!(
-                "is `{}` version {} now",
-                resolution.model_name, resolution.model_version
-            ),
-        });
+        let message = format!(
+            "is `{}` version {} now",
+            resolution.model_name, resolution.model_version
+        );
+        self.tell(route.key, &resolution.target, "resolved", message);
         let write = Write {
             caller: (*super::own_context(&route.workspace).caller).clone(),
             now: self.0.clock.now(),

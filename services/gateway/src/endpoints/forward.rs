@@ -23,7 +23,6 @@ use lodeway_rpc::{CallContext, inference, status};
 use super::{
     Endpoints,
     choose::{Asked, Chosen},
-    events::Happened,
     monitor::{Of, Seen},
     records::{OK, Offer, Said},
     table::{Route, Standing},
@@ -372,13 +371,7 @@ impl Endpoints {
                 )
             }
         };
-        self.0.events.tell(Happened {
-            endpoint: route.key,
-            time: self.0.clock.now(),
-            target: Some(target.target.name.clone()),
-            kind,
-            message,
-        });
+        self.tell(route.key, &target.target.name, kind, message);
     }
 
     pub(crate) fn prediction_id(&self, route: &Route, chosen: &Chosen) -> PredictionId {

@@ -28,7 +28,7 @@ use lodeway_store::{
 use serde::{Deserialize, Serialize};
 
 use self::complete::{is_final, of_version};
-use super::{Endpoints, events::Happened, manage::fits, resolve::not_ready, table::Ready};
+use super::{Endpoints, manage::fits, resolve::not_ready, table::Ready};
 
 /// How long a candidate may take to get ready.
 const CANDIDATE_WAIT: Duration = Duration::from_secs(60);
@@ -508,13 +508,13 @@ impl Endpoints {
         stored.events.push((now, what.clone()));
         let surplus = stored.events.len().saturating_sub(MAX_EVENTS);
         stored.events.drain(..surplus);
-        self.0.events.tell(Happened {
-            endpoint: standing.record.key,
-            time: now,
-            target: Some(stored.rollout.candidate.name.clone()),
-            kind: "rollout",
-            message: format!("rollout {}: {what}", stored.rollout.id),
-        });
+        let message = format!("rollout {}: {what}", stored.rollout.id);
+        self.tell(
+            standing.record.key,
+            &stored.rollout.candidate.name,
+            "rollout",
+            message,
+        );
         let is_open = !stored.rollout.state.status.is_ended();
         self.keep(standing, is_open, revision, holder, now).await
     }

@@ -269,9 +269,17 @@ fn comparison(entity: Entity, field: Field, clause: Clause) -> Result<Expr, Rest
 fn absence(field: Field, negated: bool) -> Result<Expr, RestError> {
     match field.source {
         Source::Tag | Source::Param => Ok(Expr::IsNull { field, negated }),
-        _ => Err(RestError::invalid(format!(
-            "IS NULL / IS NOT NULL is only supported for tags and params, not for '{field}'"
-        ))),
+        source => {
+            let kind = match source {
+                Source::Metric => "metric",
+                Source::Dataset => "dataset",
+                _ => "attribute",
+            };
+            Err(RestError::invalid(format!(
+                "IS NULL / IS NOT NULL is only supported for tags and params, not for '{kind}' '{}'",
+                field.key
+            )))
+        }
     }
 }
 
