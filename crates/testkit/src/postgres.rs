@@ -94,6 +94,38 @@ impl Own {
         Ok(())
     }
 
+    /// Has all its processes stand still, so that connections stay open and nothing is answered.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Has them go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        let text = fs::read_to_string(self.folder.join("data/postmaster.pid"))?;
+        let main = text.lines().next().context("the server has no pid")?;
+        let mut pids = vec![main.to_owned()];
+        for entry in fs::read_dir("/proc")?.flatten() {
+            // The field after the name, which stands in parentheses, and the state.
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let parent = stat
+                .rsplit(')')
+                .next()
+                .and_then(|rest| rest.split_whitespace().nth(1));
+            if parent == Some(main) {
+                pids.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        for pid in &pids {
+            // One may have ended meanwhile.
+            let _ = Command::new("kill").args([&format!("-{name}"), pid]).status()?;
+        }
+        Ok(())
+    }
+
     /// Starts it again at its port.
     pub fn resume(&self) -> Result<()> {
         launch(&self.folder, &self.folder.join("data"), owner()?, self.port)?;

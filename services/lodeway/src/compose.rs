@@ -143,7 +143,7 @@ impl House {
         for (services, db) in site.stored.into_iter().filter(remote) {
             health.need(services, &tasks, move || {
                 let db = db.clone();
-                async move { db.query("SELECT 1", &[]).await.is_ok() }
+                async move { db.answers().await }
             });
         }
         let mut reflection = Reflection::new(&[DESCRIPTOR_SET], &site.served)?;

@@ -23,10 +23,9 @@ use crate::{Tasks, status, telemetry::Metrics, transport::Transport};
 /// How often a service that runs elsewhere is asked for its health, and how long it may take to answer.
 const PEER_EVERY: Duration = Duration::from_secs(2);
 const PEER_ANSWERS: Duration = Duration::from_secs(1);
-/// How often a service asks for what it cannot serve without, how long that may take (a busy pool lets this one wait as
-/// any other), and how many failures in a row count.
+/// How often a service asks for what it cannot serve without, how long that may take, and how many failures in a row count.
 const NEED_EVERY: Duration = Duration::from_secs(2);
-const NEED_ANSWERS: Duration = Duration::from_secs(5);
+const NEED_ANSWERS: Duration = Duration::from_secs(2);
 const NEED_FAILURES: u32 = 2;
 
 /// The health of each service and of the process (the empty name), as `grpc.health.v1` reports it. Clones share it.

@@ -14,7 +14,7 @@ use super::{
     Arg, Engine, Row,
     arg::{Cells, postgres_args},
     error::sorted_sqlite,
-    postgres::kept::Lease,
+    postgres::kept::{Lease, within},
     sqlite::{connection::Connection, readers::Pooled},
 };
 
@@ -117,7 +117,7 @@ impl Conn {
             Open::Reader(c) => c.query(sql, args).await,
             Open::Postgres(lease) => {
                 let statement = sqlx::query_with(sql, postgres_args(args)?);
-                let rows = statement.fetch_all(lease.open()?).await;
+                let rows = within(lease.limit(), statement.fetch_all(lease.open()?)).await;
                 lease
                     .done(rows)
                     .map(|rows| rows.into_iter().map(|r| Row(Cells::Postgres(r))).collect())
@@ -159,9 +159,10 @@ impl Conn {
             Open::Writer(c) => c.each(sql, args, each).map_err(sorted_sqlite),
             Open::Reader(c) => c.each(sql, args, each).await,
             Open::Postgres(lease) => {
+                let limit = lease.limit();
                 let mut rows = sqlx::query_with(sql, postgres_args(args)?).fetch(lease.open()?);
                 let outcome = loop {
-                    match rows.try_next().await {
+                    match within(limit, rows.try_next()).await {
                         Ok(Some(row)) => {
                             if each(Row(Cells::Postgres(row))).is_break() {
                                 break Ok(());
@@ -187,7 +188,7 @@ impl Conn {
             Open::Reader(c) => c.execute(sql, args).await,
             Open::Postgres(lease) => {
                 let statement = sqlx::query_with(sql, postgres_args(args)?);
-                let done = statement.execute(lease.open()?).await;
+                let done = within(lease.limit(), statement.execute(lease.open()?)).await;
                 lease.done(done).map(|d| d.rows_affected())
             }
         };

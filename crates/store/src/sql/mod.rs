@@ -214,6 +214,14 @@ impl Db {
         }
     }
 
+    /// Whether its server takes calls now; a file has none that could be away. Bound it by a timeout.
+    pub async fn answers(&self) -> bool {
+        match &self.inner.pools {
+            Pools::Sqlite(_) => true,
+            Pools::Postgres(pools) => pools.answers().await,
+        }
+    }
+
     /// A connection for several reads that need not agree with each other.
     pub async fn read(&self) -> Result<Reader> {
         match &self.inner.pools {

@@ -161,6 +161,40 @@ async fn a_dead_postgres_is_unavailable_soon_and_connections_recover() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_hangs_is_unavailable_and_is_used_again_once_it_goes_on() {
+    let server = tokio::task::spawn_blocking(|| Own::start().unwrap())
+        .await
+        .unwrap();
+    let options = DbOptions {
+        connect_timeout: Duration::from_millis(500),
+        operation_timeout: Duration::from_secs(1),
+        ..options()
+    };
+    let url = StoreUrl::parse(&server.url()).unwrap();
+    let db = Db::open(&url, "demo", options).await.unwrap();
+    migrate::apply(&db, TABLES, now()).await.unwrap();
+    insert(&db, "before").await.unwrap();
+    assert!(db.answers().await);
+
+    server.freeze().unwrap();
+    let (read, write) = tokio::join!(db.query("SELECT name FROM t", &[]), insert(&db, "meanwhile"));
+    for refused in [read.map(drop).unwrap_err(), write.map(drop).unwrap_err()] {
+        assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
+    }
+    let asked = tokio::time::timeout(Duration::from_secs(1), db.answers()).await;
+    assert!(!asked.unwrap_or(false));
+
+    server.thaw().unwrap();
+    let mut left = 100;
+    while let Err(error) = insert(&db, "after").await {
+        left -= 1;
+        assert!(left > 0, "it is not used again: {error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(db.answers().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_locked_file_is_refused_and_freed_by_close() {
     let folder = tempfile::tempdir().unwrap();
     let db = sqlite(folder.path()).await;

@@ -28,6 +28,7 @@ use lodeway_store::{
     migrate::{self, Migrations, Step},
     sql::{Arg, Db, DbOptions, Engine, OpenError, StoreUrl, is_unique},
 };
+use lodeway_testkit::postgres::Own;
 
 const TABLES: Migrations = Migrations {
     component: "demo",

@@ -24,6 +24,8 @@ use crate::sql::error::{is_broken_connection, sorted, unavailable};
 
 /// A connection that waited longer is asked for a sign of life before it is used.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long a sign of life may take, and the beginning of a transaction.
+const ALIVE: Duration = Duration::from_secs(5);
 /// After how long without use a connection is closed, when another one comes back.
 const MAX_IDLE: Duration = Duration::from_secs(300);
 /// After how long a connection is replaced: its server process holds on to memory.
@@ -37,6 +39,8 @@ pub(super) struct Kept {
     start: Instant,
     /// When a connection was last found broken, in milliseconds after `start`.
     broken_ms: AtomicU64,
+    /// How long one statement may take: a server that hangs closes no connection.
+    statement_timeout: Duration,
 }
 
 struct Waiting {
@@ -46,13 +50,25 @@ struct Waiting {
 }
 
 impl Kept {
-    pub(super) fn new(pool: Pool<Driver>) -> Self {
+    pub(super) fn new(pool: Pool<Driver>, statement_timeout: Duration) -> Self {
         Self {
             pool,
             waiting: Mutex::default(),
             start: Instant::now(),
             broken_ms: AtomicU64::new(0),
+            statement_timeout,
         }
+    }
+
+    /// Whether one that waits is alive; none if none waits.
+    pub(super) async fn is_alive(&self) -> Option<bool> {
+        let mut next = self.waiting().pop()?;
+        let is_alive = is_ok(ALIVE, next.conn.ping()).await;
+        match is_alive {
+            true => self.give_back(next.conn, next.opened),
+            false => discard(next.conn),
+        }
+        Some(is_alive)
     }
 
     /// Opens connections, and says when this is closed.
@@ -80,7 +96,7 @@ impl Kept {
             // its next statement, which is repeated where that is safe.
             let is_fresh = next.since.elapsed() < FRESH
                 && self.millis(next.since) > self.broken_ms.load(Ordering::Relaxed);
-            if is_fresh || next.conn.ping().await.is_ok() {
+            if is_fresh || is_ok(ALIVE, next.conn.ping()).await {
                 return Ok(Lease::new(self, permit, next.conn, next.opened));
             }
             discard(next.conn);
@@ -141,6 +157,20 @@ impl Kept {
     }
 }
 
+async fn is_ok<T, E>(limit: Duration, work: impl Future<Output = Result<T, E>>) -> bool {
+    matches!(tokio::time::timeout(limit, work).await, Ok(Ok(_)))
+}
+
+/// What a statement comes to within `limit`.
+pub(in crate::sql) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    // Not as a connection that broke: that would be tried again, for as long.
+    let outcome = tokio::time::timeout(limit, work).await;
+    outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
 /// Closes the socket, at which the server rolls back and ends: not the goodbye of the pool, which needs a runtime.
 fn discard(conn: PoolConnection<Driver>) {
     drop(conn.detach());
@@ -185,10 +215,11 @@ impl Lease {
         }
     }
 
-    /// Takes the outcome of a statement that ran to its end.
+    /// Takes the outcome of a statement that ran to its end, or was given up.
     pub(in crate::sql) fn done<T>(&mut self, outcome: Result<T, sqlx::Error>) -> Result<T> {
+        let is_late = matches!(outcome, Err(sqlx::Error::PoolTimedOut));
         let outcome = outcome.map_err(sorted);
-        self.is_torn = outcome.as_ref().is_err_and(is_broken_connection);
+        self.is_torn = is_late || outcome.as_ref().is_err_and(is_broken_connection);
         if self.is_torn {
             self.home.note_broken();
         }
@@ -197,21 +228,26 @@ impl Lease {
 
     /// Begins a transaction by `statement`.
     pub(super) async fn begin(&mut self, statement: &'static str) -> Result<()> {
-        self.run(statement).await?;
+        self.run(statement, ALIVE).await?;
         self.in_transaction = true;
         Ok(())
     }
 
     /// Ends the transaction by `statement`.
     pub(super) async fn end(&mut self, statement: &'static str) -> Result<()> {
-        self.run(statement).await?;
+        self.run(statement, self.limit()).await?;
         self.in_transaction = false;
         Ok(())
     }
 
-    async fn run(&mut self, statement: &'static str) -> Result<()> {
-        let done = self.open()?.execute(statement).await;
+    async fn run(&mut self, statement: &'static str, limit: Duration) -> Result<()> {
+        let done = within(limit, self.open()?.execute(statement)).await;
         self.done(done).map(drop)
+    }
+
+    /// How long one statement may take.
+    pub(in crate::sql) fn limit(&self) -> Duration {
+        self.home.statement_timeout
     }
 
     /// Whether it can only be closed: it is amid a statement, or broken.

@@ -15,7 +15,7 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use lodeway_domain::{Error, Result};
 use sqlx::{
-    ConnectOptions, Postgres as Driver,
+    ConnectOptions, Connection as _, PgConnection, Postgres as Driver,
     pool::{Pool, PoolOptions},
     postgres::{PgConnectOptions, PgListener},
 };
@@ -52,6 +52,8 @@ const DOWN_MS: u64 = 500;
 
 pub(super) struct Postgres {
     kept: Arc<Kept>,
+    /// How a connection is made.
+    connect: PgConnectOptions,
     schema: String,
     /// Callers queue here rather than at the pool, whose timeout is that of connecting.
     turns: Arc<Semaphore>,
@@ -95,9 +97,10 @@ impl Postgres {
             // Two more than the turns: for the listener and the notifier.
             .max_connections(size + 2)
             .acquire_timeout(options.connect_timeout)
-            .connect_lazy_with(connect);
+            .connect_lazy_with(connect.clone());
         Ok(Self {
-            kept: Arc::new(Kept::new(pool)),
+            kept: Arc::new(Kept::new(pool, options.operation_timeout)),
+            connect,
             schema: schema.to_owned(),
             turns: Arc::new(Semaphore::new(size as usize)),
             queue_timeout: options.queue_timeout,
@@ -122,6 +125,19 @@ impl Postgres {
 
     fn now_ms(&self) -> u64 {
         millis(self.start.elapsed())
+    }
+
+    /// Whether the server takes calls now, asked beside all that waits for a connection: how many wait says nothing of it.
+    pub(super) async fn answers(&self) -> bool {
+        if self.kept.is_alive().await == Some(true) {
+            return true;
+        }
+        match PgConnection::connect_with(&self.connect).await {
+            Ok(conn) => conn.close().await.is_ok(),
+            // It has no place for one more, and so is there; one that starts or stops says that in this class.
+            Err(sqlx::Error::Database(error)) => error.code().is_none_or(|code| !code.starts_with("57")),
+            Err(_) => false,
+        }
     }
 
     /// Fails at once while the last attempt to connect is fresh and failed.
