@@ -29,6 +29,7 @@ fn stats(errors: u64, calls: u64, p95_ms: f64) -> Stats {
         errors,
         raised: 0,
         p95_ms: Some(p95_ms),
+        ..Stats::default()
     }
 }
 
@@ -140,6 +141,26 @@ fn latencies_are_compared_once_there_are_enough() {
             Verdict::Unknown { samples: 0, .. }
         ));
     }
+    // What a busy machine does to a few calls proves nothing; the ends of the interval decide where they are known.
+    let within = |ms, low, high| Stats {
+        p95_bounds_ms: Some((low, high)),
+        ..stats(0, 40, ms)
+    };
+    for (ours, theirs, is_bad) in [
+        (within(91.0, 9.0, 91.0), within(7.0, 6.0, 20.0), false),
+        (within(91.0, 41.0, 91.0), within(7.0, 6.0, 20.0), true),
+        (within(91.0, 41.0, 91.0), within(7.0, 6.0, 21.0), false),
+    ] {
+        let verdict = relative.judge(STEP, &seen(ours, theirs));
+        assert_eq!(is_breach(&verdict), is_bad, "{verdict:?}");
+    }
+    let (low, high) = p95_ranks(37);
+    assert!((low - 0.891).abs() < 1e-3 && high == 1.0, "{low} {high}");
+    let (low, high) = p95_ranks(10_000);
+    assert!(
+        (low - 0.9464).abs() < 1e-4 && (high - 0.9536).abs() < 1e-4,
+        "{low} {high}"
+    );
     let few = seen(stats(0, 99, 1.0), stats(0, 9, 1.0));
     assert!(matches!(
         relative.judge(STEP, &few),

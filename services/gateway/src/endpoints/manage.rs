@@ -140,7 +140,10 @@ impl Endpoints {
         repeat: Repeat,
     ) -> Result<EndpointRecord> {
         let record = self.0.store.endpoint(&cx.caller.workspace, name).await?;
-        let to = number.unwrap_or(record.revision.number.saturating_sub(1));
+        let to = match number {
+            Some(number) => number,
+            None => self.before(&record).await?,
+        };
         if to == 0 || to >= record.revision.number {
             let why = format!(
                 "`{to}` is no revision before the one that serves, {}",
@@ -153,6 +156,27 @@ impl Endpoints {
         let revision = record.revision.restore(&earlier, author)?;
         self.serve(cx, &record, revision, "RollbackEndpoint", DEFAULT_WAIT, repeat)
             .await
+    }
+
+    /// The revision to go back to unless somebody says which: the one before the one that serves, or before the first step
+    /// of the rollout that made that, whose steps are no state that somebody chose. 0: there is none.
+    async fn before(&self, record: &EndpointRecord) -> Result<u32> {
+        let of_rollout = |revision: &Revision| match &revision.reason {
+            RevisionReason::RolloutStep { rollout, .. } | RevisionReason::RolloutRestored { rollout, .. } => {
+                Some(rollout.clone())
+            }
+            RevisionReason::Created | RevisionReason::Updated | RevisionReason::RolledBack { .. } => None,
+        };
+        let rollout = of_rollout(&record.revision);
+        let mut to = record.revision.number.saturating_sub(1);
+        while to > 0 && rollout.is_some() {
+            let earlier = self.0.store.revision(record.endpoint.uid.key(), to).await?;
+            if of_rollout(&earlier) != rollout {
+                break;
+            }
+            to -= 1;
+        }
+        Ok(to)
     }
 
     async fn serve(

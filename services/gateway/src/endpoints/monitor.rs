@@ -266,7 +266,9 @@ impl<'a> Reference<'a> {
         {
             return Some(Self::Training(training.clone()));
         }
-        let most = found.iter().max_by_key(|one| one.summary.total());
+        // Copies that a shadow gets are counted for it, and nobody gets its answers.
+        let answers = |one: &&Measured| route.is_none_or(|route| !route.is_shadow_only(&one.target));
+        let most = found.iter().filter(answers).max_by_key(|one| one.summary.total());
         most.filter(|most| (&most.target, &most.version) != (&one.target, &one.version))
             .map(Self::Other)
             .or(training.map(Self::Training))

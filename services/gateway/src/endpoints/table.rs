@@ -314,6 +314,18 @@ impl Route {
             .find(|(_, t)| t.target.name == *name)
     }
 
+    /// Whether a target gets copies, and no call of its own but by a caller who asks for it.
+    pub(crate) fn is_shadow_only(&self, name: &TargetName) -> bool {
+        let revision = self.revision();
+        let is_shadow = revision
+            .shadow
+            .as_ref()
+            .is_some_and(|shadow| shadow.target == *name);
+        let mut weights = revision.split.weights().iter();
+        let has_weight = weights.any(|one| one.target == *name && one.weight > 0);
+        is_shadow && !has_weight && revision.rules.iter().all(|rule| rule.target != *name)
+    }
+
     /// The version that a target means now, or meant when it was last ready; none if it has none.
     pub(crate) fn version(&self, target: &TargetRoute) -> Option<String> {
         let live = target.known().map(|known| known.resolution.model_version.clone());

@@ -294,6 +294,14 @@ async fn a_good_candidate_gets_everything_step_by_step() {
     assert_eq!(c.weights().await.into_iter().filter(|one| one.1 > 0).count(), 1);
     c.old.fail(Code::Internal);
     c.bench.scores("a", 50).await;
+    // The way back goes past all of its steps.
+    let back = wire::RollbackEndpointRequest {
+        name: "a".to_owned(),
+        ..wire::RollbackEndpointRequest::default()
+    };
+    c.old.heal();
+    c.bench.api().rollback_endpoint(back).await.unwrap();
+    assert_eq!(c.weights().await, BTreeMap::from([("old".to_owned(), 1)]));
     // An ended rollout makes room for another.
     let request = wire::ListRolloutsRequest {
         name: "a".to_owned(),

@@ -45,6 +45,16 @@ async fn copies_are_compared_with_what_callers_got() {
     let mut wanted = ids.split_off(8);
     wanted.sort();
     assert_eq!(worst, wanted);
+    // It is compared with the target that answers, and not that with it.
+    let found = bench.measured("a").await;
+    let references = found.iter().map(|one| {
+        let drift = one.predictions.first().and_then(|of| of.drift.as_ref());
+        (one.target.as_str(), drift.map(|drift| drift.reference.clone()))
+    });
+    assert_eq!(
+        references.collect::<std::collections::BTreeMap<_, _>>(),
+        [("one", None), ("two", Some("one".to_owned()))].into()
+    );
     two.fail(Code::Internal);
     bench.scores("a", 3).await;
     until(async || Some(summary(&bench).await).filter(|found| found.failed == 3)).await;

@@ -64,6 +64,7 @@ fn good() -> Observation {
         errors: 0,
         raised: 0,
         p95_ms: Some(10.0),
+        ..Stats::default()
     };
     Observation {
         candidate: stats,
@@ -309,6 +310,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
                 errors,
                 raised: 0,
                 p95_ms,
+                ..Stats::default()
             })
     };
     let psi = prop_oneof![8 => Just(None), 4 => Just(Some(0.1)), 1 => Just(Some(0.3))];

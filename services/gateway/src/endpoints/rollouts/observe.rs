@@ -6,7 +6,9 @@ use lodeway_domain::{
     Result,
     caller::Workspace,
     monitor::{Columns, Outcome, TrafficSummary},
-    serving::{Check, Guard, Measured as GuardMeasured, Observation, ShadowStats, Stats, TargetName},
+    serving::{
+        Check, Guard, Measured as GuardMeasured, Observation, ShadowStats, Stats, TargetName, p95_ranks,
+    },
     time::Timestamp,
 };
 
@@ -111,11 +113,18 @@ fn whole(measured: &[Measured], revision: u32, wanted: impl Fn(&TargetName) -> b
 }
 
 fn stats(of: &TrafficSummary) -> Stats {
+    let at = |q| {
+        of.latency()
+            .quantile(q)
+            .map(|latency| latency.as_secs_f64() * 1e3)
+    };
+    let (low, high) = p95_ranks(of.latency().count());
     Stats {
         calls: of.total(),
         errors: of.errors(),
         raised: of.count_of(Outcome::FailedPrecondition),
-        p95_ms: of.latency().quantile(0.95).map(|p95| p95.as_secs_f64() * 1e3),
+        p95_ms: at(0.95),
+        p95_bounds_ms: at(low).zip(at(high)),
     }
 }
 
