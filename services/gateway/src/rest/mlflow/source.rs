@@ -38,7 +38,7 @@ pub(super) fn check_path(path: &str) -> Result<(), RestError> {
     let refuse = || RestError::invalid("Invalid path");
     let plain = decoded(path)?;
     let drive =
-        plain.as_bytes().get(1) == Some(&b':') && plain.starts_with(|c: char| c.is_ascii_alphabetic());
+        plain.as_bytes().get(1..3) == Some(b":/") && plain.starts_with(|c: char| c.is_ascii_alphabetic());
     let scheme = plain.to_ascii_lowercase().starts_with("file:");
     if plain.contains(['#', '\\', '\0']) || plain.starts_with('/') || drive || scheme {
         return Err(refuse());
