@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use crate::support::{
-    command::{ask, ask_as, refusal, refusal_as},
+    command::{ask, ask_as, refusal, refusal_as, shown_as},
     eventually, growth, http,
     people::{self, ANYBODY, RULER, of},
     reason, started,
@@ -117,8 +117,10 @@ async fn approve(house: &Platform, who: &str) -> Result<(), Status> {
 
 /// What stands in somebody's way, by subject and value.
 fn missing(house: &Platform, who: &str, target: &str) -> Vec<(String, String)> {
-    let found = ask_as(house, who, &format!("model check growth/2 {target}"));
+    let (code, found) = shown_as(house, who, &format!("model check growth/2 {target}"));
     let found = found.as_array().unwrap().iter();
+    let is_met = found.clone().all(|finding| finding["passed"] == true);
+    assert_eq!(code, i32::from(!is_met));
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     found
         .filter(|finding| finding["passed"] == false)

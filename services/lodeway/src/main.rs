@@ -149,9 +149,13 @@ pub(crate) fn shutdown_signal() -> Result<impl Future<Output = ()>> {
 #[expect(clippy::unnecessary_wraps, reason = "ends a command, like its neighbours")]
 pub(crate) fn say(text: &str) -> Result<()> {
     use std::io::Write as _;
-    // A reader that went away (`lodeway config | head`) is no fault.
-    let _ = writeln!(std::io::stdout(), "{text}");
-    Ok(())
+    match writeln!(std::io::stdout(), "{text}") {
+        // A reader that went away (`lodeway config | head`) is no fault.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("the result cannot be written")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A line about a failure.

@@ -37,12 +37,20 @@ pub fn command_as(house: &Platform, who: &str, line: &str) -> Command {
 /// As [`ask`], as somebody.
 #[track_caller]
 pub fn ask_as(house: &Platform, who: &str, line: &str) -> Value {
+    let (code, shown) = shown_as(house, who, line);
+    assert_eq!(code, 0, "{line}");
+    shown
+}
+
+/// The exit code, and what a command prints for scripts whatever that is.
+#[track_caller]
+pub fn shown_as(house: &Platform, who: &str, line: &str) -> (i32, Value) {
     let output = command_as(house, who, &format!("{line} --output json"))
         .output()
         .unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{line}: {complaint}");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{line}: {e}"))
+    let shown = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{line}: {e}: {complaint}"));
+    (output.status.code().unwrap_or(-1), shown)
 }
 
 /// As [`refusal`], as somebody.

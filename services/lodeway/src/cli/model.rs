@@ -125,6 +125,9 @@ pub enum Verb {
     Resolve {
         /// The URI.
         uri: String,
+        /// As of this time, as `2026-01-31T12:00:00Z`; only for `models:/NAME` URIs.
+        #[arg(long, value_parser = super::parse::moment)]
+        as_of: Option<prost_types::Timestamp>,
     },
     /// Removes a version, or a model with all its versions.
     Delete {
@@ -294,10 +297,10 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
             let reply = client.registry.clone().delete_alias(request).await?.into_inner();
             changed(client, &name, reply.transition.as_slice())
         }
-        Verb::Resolve { uri } => {
+        Verb::Resolve { uri, as_of } => {
             let request = ResolveModelRequest {
                 uri,
-                as_of_time: None,
+                as_of_time: as_of,
             };
             let reply = client.registry.clone().resolve_model(request).await?.into_inner();
             let version = reply.model_version.unwrap_or_default();

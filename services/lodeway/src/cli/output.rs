@@ -22,9 +22,17 @@ pub fn list(format: Format, columns: &[&str], items: &[Value]) -> Done {
     let mut table = fresh();
     table.set_header(columns.iter().map(|c| c.replace('_', " ")));
     for item in items {
-        table.add_row(columns.iter().map(|column| cell(&item[*column])));
+        table.add_row(columns.iter().map(|column| cell(field(item, column))));
     }
     print(&table.to_string())
+}
+
+/// The field of an item, or with a dot one entry of it: `metrics.loss`, whose key may have dots and stand in backticks.
+fn field<'a>(item: &'a Value, column: &str) -> &'a Value {
+    match column.split_once('.') {
+        Some((source, key)) => &item[source][key.trim_matches('`')],
+        None => &item[column],
+    }
 }
 
 /// Shows one thing: a row a field, or JSON.
@@ -154,6 +162,14 @@ pub fn time(time: Option<&prost_types::Timestamp>) -> Value {
             };
             Value::String(whole.to_string())
         }
+    }
+}
+
+/// A time of a message that tells it in two fields; one beyond the calendar in milliseconds since 1970.
+pub fn either_time(time: Option<&prost_types::Timestamp>, ms: i64) -> Value {
+    match ms {
+        0 => self::time(time),
+        ms => json!(ms),
     }
 }
 

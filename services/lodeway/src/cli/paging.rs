@@ -23,6 +23,11 @@ where
         let (entries, next) = page(token).await?;
         found.extend(entries);
         if next.is_empty() || found.len() >= limit {
+            if !next.is_empty() || found.len() > limit {
+                crate::complain(&format!(
+                    "lodeway: these are the first {limit}; `--limit` gives more"
+                ));
+            }
             found.truncate(limit);
             return Ok(found);
         }

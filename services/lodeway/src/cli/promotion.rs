@@ -367,7 +367,14 @@ pub async fn check(client: &Client, (name, version): (String, i64), target: Targ
         rows.push(row);
     }
     let columns = ["passed", "rule", "subject", "demand", "value"];
-    output::list(client.format, &columns, &rows)
+    output::list(client.format, &columns, &rows)?;
+    let failed = rows.iter().filter(|row| row["passed"] == json!(false)).count();
+    if failed > 0 {
+        // For scripts that go on only if it would be let through.
+        let why = anyhow::anyhow!("{failed} of {} demands are not met", rows.len());
+        return Err(why.into());
+    }
+    Ok(())
 }
 
 fn target_text(target: Option<&PromotionTarget>) -> String {

@@ -20,6 +20,9 @@ pub enum Verb {
         /// Also deleted ones.
         #[arg(long)]
         all: bool,
+        /// What to show of each, for example `run_id,status,metrics.loss,params.lr`.
+        #[arg(long, value_delimiter = ',')]
+        columns: Vec<String>,
         /// At most this many.
         #[arg(long, default_value_t = 100)]
         limit: usize,
@@ -34,6 +37,9 @@ pub enum Verb {
         /// For example `metrics.loss ASC`; repeatable.
         #[arg(long)]
         order_by: Vec<String>,
+        /// What to show of each, for example `run_id,status,metrics.loss,params.lr`.
+        #[arg(long, value_delimiter = ',')]
+        columns: Vec<String>,
         /// At most this many.
         #[arg(long, default_value_t = 100)]
         limit: usize,
@@ -73,14 +79,35 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
         Verb::List {
             experiments,
             all,
+            columns,
             limit,
-        } => search(client, &experiments, String::new(), Vec::new(), all, limit).await,
+        } => {
+            let sought = Sought {
+                lifecycle_stage: if all {
+                    LifecycleStage::Unspecified
+                } else {
+                    LifecycleStage::Active
+                },
+                columns,
+                ..Sought::default()
+            };
+            search(client, &experiments, sought, limit).await
+        }
         Verb::Search {
             filter,
             experiments,
             order_by,
+            columns,
             limit,
-        } => search(client, &experiments, filter, order_by, false, limit).await,
+        } => {
+            let sought = Sought {
+                filter,
+                order_by,
+                columns,
+                lifecycle_stage: LifecycleStage::Active,
+            };
+            search(client, &experiments, sought, limit).await
+        }
         Verb::Show { run_id } => {
             let request = GetRunRequest {
                 run_id,
@@ -116,29 +143,27 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
     }
 }
 
-async fn search(
-    client: &Client,
-    experiments: &[String],
+/// Which runs, and what of them.
+#[derive(Default)]
+struct Sought {
     filter: String,
     order_by: Vec<String>,
-    all: bool,
-    limit: usize,
-) -> Done {
+    columns: Vec<String>,
+    lifecycle_stage: LifecycleStage,
+}
+
+async fn search(client: &Client, experiments: &[String], sought: Sought, limit: usize) -> Done {
     let mut experiment_ids = Vec::new();
     for name in experiments {
         experiment_ids.push(experiment::find(client, name).await?.experiment_id);
     }
-    let stage = if all {
-        LifecycleStage::Unspecified
-    } else {
-        LifecycleStage::Active
-    };
     let request = SearchRunsRequest {
         experiment_ids,
-        filter,
-        order_by,
+        filter: sought.filter,
+        order_by: sought.order_by,
+        columns: sought.columns.clone(),
         page_size: paging::page_size(limit, 1_000),
-        lifecycle_stage: stage.into(),
+        lifecycle_stage: sought.lifecycle_stage.into(),
         ..SearchRunsRequest::default()
     };
     let found = paging::collect(limit, |page_token| {
@@ -150,7 +175,11 @@ async fn search(
         }
     })
     .await?;
-    output::list(client.format, COLUMNS, &found)
+    let columns: Vec<&str> = match sought.columns.is_empty() {
+        true => COLUMNS.to_vec(),
+        false => sought.columns.iter().map(String::as_str).collect(),
+    };
+    output::list(client.format, &columns, &found)
 }
 
 async fn curve(client: &Client, run_id: String, metric_key: String, limit: usize) -> Done {
@@ -177,7 +206,7 @@ async fn curve(client: &Client, run_id: String, metric_key: String, limit: usize
                     .map(|metric| {
                         json!({
                             "step": metric.step,
-                            "time": output::time(metric.time.as_ref()),
+                            "time": output::either_time(metric.time.as_ref(), metric.time_ms),
                             "value": output::number(metric.value),
                         })
                     })
@@ -209,8 +238,14 @@ fn render(run: &Run) -> Value {
             output::word(run.lifecycle_stage().as_str_name(), "LIFECYCLE_STAGE_"),
         ),
         ("user_id", json!(run.user_id)),
-        ("start_time", output::time(run.start_time.as_ref())),
-        ("end_time", output::time(run.end_time.as_ref())),
+        (
+            "start_time",
+            output::either_time(run.start_time.as_ref(), run.start_time_ms),
+        ),
+        (
+            "end_time",
+            output::either_time(run.end_time.as_ref(), run.end_time_ms),
+        ),
         ("artifact_uri", json!(run.artifact_uri)),
         ("parent_run_id", json!(run.parent_run_id)),
         ("metrics", Value::Object(metrics)),
