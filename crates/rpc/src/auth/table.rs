@@ -110,18 +110,26 @@ impl TokenTable {
         for row in file.token {
             let principal = row.principal.clone();
             let why = |why: String| TokenTableError::Malformed(format!("principal `{principal}`: {why}"));
-            table.add(entry(row).map_err(why)?);
+            let added = entry(row).and_then(|entry| table.add(entry));
+            added.map_err(why)?;
         }
         Ok(table)
     }
 
-    fn add(&mut self, entry: Entry) {
+    fn add(&mut self, entry: Entry) -> Result<(), String> {
         let index = self.entries.len();
-        match &entry.credential {
-            Credential::Token(hash) => self.tokens.insert(*hash, index),
-            Credential::Password(_) => self.passwords.insert(entry.principal.clone(), index),
+        let (before, what) = match &entry.credential {
+            Credential::Token(hash) => (self.tokens.insert(*hash, index), "`sha256`"),
+            Credential::Password(_) => (
+                self.passwords.insert(entry.principal.clone(), index),
+                "`password` of this principal",
+            ),
         };
+        if before.is_some() {
+            return Err(format!("the same {what} stands twice in the table"));
+        }
         self.entries.push(entry);
+        Ok(())
     }
 
     pub(super) fn by_token(&self, hash: &Hash) -> Option<&Entry> {
@@ -162,6 +170,9 @@ fn entry(row: Row) -> Result<Entry, String> {
         (Some(text), None) => {
             let mut hash = Hash::default();
             hex::decode_to_slice(&text, &mut hash).map_err(|_| "`sha256` is not 64 hex digits".to_owned())?;
+            if hash == sha256(b"") {
+                return Err("`sha256` is that of an empty token".to_owned());
+            }
             Credential::Token(hash)
         }
         (None, Some(phc)) => {

@@ -155,6 +155,12 @@ async fn only_a_peer_with_the_token_may_name_the_caller() {
 
 #[test]
 fn a_bad_table_says_which_principal() {
+    let token = hash_token("one");
+    let row = |who: &str, hash: &str| format!("[[token]]\nprincipal = \"{who}\"\nsha256 = \"{hash}\"\n");
+    let twice = TokenTable::parse(&(row("ada", &token) + &row("rob", &token))).unwrap_err();
+    assert!(twice.to_string().contains("`rob`"), "{twice}");
+    let empty = TokenTable::parse(&row("ada", &hash_token(""))).unwrap_err();
+    assert!(empty.to_string().contains("empty token"), "{empty}");
     let text = TokenTable::parse("[[token]]\nprincipal = \"x\"\nsha256 = \"abc\"")
         .unwrap_err()
         .to_string();
