@@ -17,6 +17,12 @@ pub const SERVICE_PREFIX: &str = "service:";
 /// The principal of the evaluation service, the only one whose verdicts are recorded.
 pub const EVALUATION: &str = "service:evaluation";
 
+/// The principal of the registry, the only one whose word counts on what versions refer to.
+pub const REGISTRY: &str = "service:registry";
+
+/// The principal of the gateway, for the files in which it records predictions.
+pub const GATEWAY: &str = "service:gateway";
+
 /// Whether only a service of the platform can have this principal.
 pub fn is_reserved(principal: &str) -> bool {
     let head = principal.trim_start().as_bytes().get(..SERVICE_PREFIX.len());
@@ -56,6 +62,34 @@ impl Caller {
     /// Whether this is the evaluation service: only a peer in this process, or one that holds the peer token, can be.
     pub fn is_evaluation(&self) -> bool {
         self.verified && self.principal == EVALUATION
+    }
+
+    /// The registry itself, for the calls that it makes to its peers on nobody's behalf.
+    pub fn registry(workspace: Workspace) -> Self {
+        Self {
+            principal: REGISTRY.to_owned(),
+            verified: true,
+            workspace,
+        }
+    }
+
+    /// Whether this is the registry: only a peer in this process, or one that holds the peer token, can be.
+    pub fn is_registry(&self) -> bool {
+        self.verified && self.principal == REGISTRY
+    }
+
+    /// The gateway itself, for the calls that it makes to its peers on nobody's behalf.
+    pub fn gateway(workspace: Workspace) -> Self {
+        Self {
+            principal: GATEWAY.to_owned(),
+            verified: true,
+            workspace,
+        }
+    }
+
+    /// Whether this is a service of the platform: only a peer in this process, or one that holds the peer token, can be.
+    pub fn is_service(&self) -> bool {
+        self.verified && is_reserved(&self.principal)
     }
 
     /// Refuses a caller whose credential did not prove who it is. Errors: `CALLER_NOT_VERIFIED`, naming `what` it needs.

@@ -146,7 +146,6 @@ pub(crate) fn shutdown_signal() -> Result<impl Future<Output = ()>> {
 }
 
 /// A line for the user.
-#[expect(clippy::unnecessary_wraps, reason = "ends a command, like its neighbours")]
 pub(crate) fn say(text: &str) -> Result<()> {
     use std::io::Write as _;
     match writeln!(std::io::stdout(), "{text}") {

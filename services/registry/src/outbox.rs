@@ -1,4 +1,4 @@
-//! Tells tracking which runs and logged models versions refer to: at once if it can, later if it must.
+//! Tells tracking which runs, logged models and folders versions refer to: at once if it can, later if it must.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ struct Inner {
 }
 
 impl Outbox {
-    /// Begins to deliver what is waiting, also from before a restart; nothing without a tracking service.
+    /// Begins to deliver what is waiting, also from before a restart.
     pub(crate) fn start(
         store: Arc<dyn RegistryStore>,
         peers: &Peers,
@@ -45,10 +45,8 @@ impl Outbox {
             clock,
             wake: Notify::new(),
         }));
-        if peers.tracking.is_some() {
-            let (sender, polls) = (outbox.clone(), (config.outbox_poll, config.outbox_idle_poll));
-            tasks.spawn_until_stop(async move { sender.run(polls).await });
-        }
+        let (sender, polls) = (outbox.clone(), (config.outbox_poll, config.outbox_idle_poll));
+        tasks.spawn_until_stop(async move { sender.run(polls).await });
         outbox
     }
 
@@ -130,8 +128,19 @@ impl Outbox {
                 return Ok(());
             }
         };
+        if self.0.peers.tracking.is_none() {
+            // Without a tracking the folder of a version is nobody's to purge; what names a run or a logged model is from a
+            // time when there was one, and waits for it.
+            return match reference.run_id.is_empty() && reference.model_id.is_empty() {
+                true => Ok(()),
+                false => Err(Error::unavailable(
+                    "there is no tracking to tell",
+                    "no `peers.tracking`",
+                )),
+            };
+        }
         match self.0.peers.record(&event.event_id, &reference).await {
-            Err(error) if !is_passing(&error) => {
+            Err(error) if !is_passing(&error) && !is_of_trust(&error) => {
                 // Clients may register versions of runs that tracking never saw; nothing needs to be kept for those.
                 let (name, version) = (reference.name.as_str(), reference.version);
                 tracing::info!(model.name = name, model.version = version, %error, "tracking refused a reference");
@@ -147,6 +156,15 @@ impl Outbox {
             tracing::warn!(event.id = event.event_id, %error, "a delivered message could not be taken away");
         }
     }
+}
+
+/// Whether tracking does not take this registry for one. That is set right in a configuration, and until then no message may
+/// be lost: a purge would remove the files of its version.
+fn is_of_trust(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Denied(_) | Error::Unauthenticated(_) | Error::Unverified(_)
+    )
 }
 
 /// Waits for `work` at most this long; the work goes on.

@@ -10,9 +10,9 @@ use lodeway_domain::{
 };
 use lodeway_proto::{
     artifacts::v1::{
-        Artifact, ArtifactHold, DownloadArtifactRequest, GetManifestRequest, HoldArtifactsRequest,
-        ListHoldsRequest, ReleaseArtifactsRequest, artifact_service_client::ArtifactServiceClient,
-        download_artifact_response::Kind,
+        Artifact, ArtifactHold, DownloadArtifactRequest, GetArtifactRequest, GetManifestRequest,
+        HoldArtifactsRequest, ListHoldsRequest, ReleaseArtifactsRequest,
+        artifact_service_client::ArtifactServiceClient, download_artifact_response::Kind,
     },
     tracking::v1::{
         GetLoggedModelRequest, GetRunRequest, RecordModelVersionRequest,
@@ -56,14 +56,16 @@ pub(crate) struct Manifest {
     pub(crate) model_file: Option<String>,
 }
 
+/// What somebody holds, as the artifact service lists it.
+pub(crate) struct Held {
+    pub(crate) location: String,
+    pub(crate) holder: String,
+    pub(crate) reason: String,
+}
+
 /// The context of work that no caller waits for.
 fn own_context(workspace: &Workspace) -> CallContext {
-    let principal = "lodeway-registry".to_owned();
-    CallContext::new(Caller {
-        principal,
-        verified: true,
-        workspace: workspace.clone(),
-    })
+    CallContext::new(Caller::registry(workspace.clone()))
 }
 
 impl Peers {
@@ -105,12 +107,12 @@ impl Peers {
         released.map(drop).map_err(|s| status::into_error(&s))
     }
 
-    /// A page of what is held, as folders and holders, and the token of the next.
+    /// A page of what is held, and the token of the next.
     pub(crate) async fn holds(
         &self,
         workspace: &Workspace,
         page_token: String,
-    ) -> Result<(Vec<(String, String)>, String)> {
+    ) -> Result<(Vec<Held>, String)> {
         let Some(mut client) = self.artifacts.clone() else {
             return Ok((Vec::new(), String::new()));
         };
@@ -120,8 +122,33 @@ impl Peers {
         };
         let page = client.list_holds(own_context(workspace).request(message)).await;
         let page = page.map_err(|s| status::into_error(&s))?.into_inner();
-        let holds = page.holds.into_iter().map(|hold| (hold.location, hold.holder));
+        let holds = page.holds.into_iter().map(|hold| Held {
+            location: hold.location,
+            holder: hold.holder,
+            reason: hold.reason,
+        });
         Ok((holds.collect(), page.next_page_token))
+    }
+
+    /// Whether there is a model file at the top of a folder now, whatever it says.
+    ///
+    /// Errors: those of the peer that may pass; where nobody may look there is no model.
+    pub(crate) async fn has_model_file(&self, workspace: &Workspace, location: &str) -> Result<bool> {
+        let Some(mut client) = self.artifacts.clone() else {
+            return Ok(false);
+        };
+        let message = GetArtifactRequest {
+            location: location.to_owned(),
+            path: MODEL_FILE.to_owned(),
+        };
+        let found = client.get_artifact(own_context(workspace).request(message)).await;
+        match found.map_err(|s| status::into_error(&s)) {
+            Ok(reply) => Ok(reply.into_inner().artifact.is_some_and(|file| !file.is_dir)),
+            // It is there, though nobody can read it.
+            Err(Error::DataLoss(_)) => Ok(true),
+            Err(error) if is_passing(&error) => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     pub(crate) fn with_limits(self) -> Self {

@@ -524,7 +524,7 @@ impl TrackingService for Tracking {
         let work = async {
             let filter = purge::filter(&message)?;
             if message.dry_run {
-                return Ok(purge::purged(&self.purge.dry_run(&cx, &filter).await?));
+                return Ok(purge::purged(&self.purge.dry_run(&cx, filter).await?));
             }
             let write = self.write(&cx, "Purge", &message.request_id, &message, Clone::clone)?;
             answer(self.purge.purge(&cx, &write, filter, purge::encode).await?, |p| {

@@ -15,7 +15,10 @@ use lodeway_domain::{
     time::Clock,
     tracking::{Experiment, ExperimentName, NewExperiment, Tags},
 };
-use lodeway_store::tracking::{ExperimentSearch, ExperimentStore, Outcome, Write, below};
+use lodeway_store::{
+    artifacts::is_own_folder,
+    tracking::{ExperimentSearch, ExperimentStore, Outcome, Write, below},
+};
 
 use crate::TrackingConfig;
 
@@ -71,6 +74,16 @@ impl Experiments {
     ) -> Result<Outcome<Experiment>> {
         self.ensure_workspace(&write.caller.workspace).await?;
         new.artifact_location = new.artifact_location.as_deref().map(location).transpose()?;
+        if let Some(location) = new
+            .artifact_location
+            .as_ref()
+            .filter(|uri| is_own_folder(None, uri))
+        {
+            let why = format!(
+                "`{location}` is in a folder of the platform itself, where no run may write; leave it out"
+            );
+            return Err(Error::invalid("artifact_location", why));
+        }
         let root = self.artifact_root(&write.caller.workspace);
         self.store.create_experiment(write, new, &root).await
     }

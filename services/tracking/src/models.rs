@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use lodeway_domain::{
-    Caller, Result,
-    caller::Workspace,
+    Caller, Error, Result,
+    caller::{REGISTRY, Workspace},
     id::ModelId,
     page::Page,
     time::Clock,
@@ -94,7 +94,18 @@ impl Models {
         self.store.delete_logged_model_tag(write, id, key).await
     }
 
+    /// Records what a version refers to, on the word of nobody but the registry: a reference given back lets a purge remove the
+    /// version's files.
+    ///
+    /// Its principal cannot come from outside, see [`Caller::is_registry`]. Where nobody has to prove who they are, a registry
+    /// in another process cannot either, and everybody may purge anyway. Errors: `ACCESS_DENIED`.
     pub async fn record_version(&self, caller: &Caller, reference: VersionReference) -> Result<()> {
+        if caller.verified && !caller.is_registry() {
+            let why = format!(
+                "what versions refer to is taken from `{REGISTRY}` only; register or delete versions there"
+            );
+            return Err(Error::Denied(why));
+        }
         self.references
             .record_version(caller, reference, self.clock.now())
             .await

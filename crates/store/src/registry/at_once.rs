@@ -59,8 +59,8 @@ impl Numbers {
 /// The condition on the part `l`, which writes the ledger, behind everything that takes locks.
 const IS_RECORDED: &str = "(SELECT count(*) FROM l) > 0";
 
-/// Makes a version that refers to nothing in tracking, of a model whose next number is remembered. None, and nothing done,
-/// if this is another, or the model.
+/// Makes a version of a model whose next number is remembered, with its message to tracking. None, and nothing done, if this
+/// is another, or the model.
 pub(super) async fn create(
     db: &Db,
     numbers: &Numbers,
@@ -71,9 +71,11 @@ pub(super) async fn create(
         return Ok(None);
     };
     let version = versions::fresh(write, new, uid, number);
-    if versions::referrer(&version).is_some() {
-        return Ok(None);
-    }
+    let message = feed::first_event(write, &version)?;
+    let (message_id, message_kind, message_payload) = match &message {
+        Some(message) => (&*message.event_id, &*message.kind, &*message.payload),
+        None => ("", "", [].as_slice()),
+    };
     let event = RegistryEvent::Version(Box::new(version.clone()));
     let payload = feed::payload(&event)?;
     let change = feed::change(write.workspace(), &event, &payload);
@@ -90,7 +92,9 @@ pub(super) async fn create(
          SELECT $1, v.version_key, g.key, g.value FROM v CROSS JOIN unnest($18, $19) AS g (key, value)), \
          l AS (INSERT INTO transitions (workspace, kind, model_uid, name, version, from_version, principal, \
          principal_verified, created_ms, comment) \
-         SELECT $1, $20, $4, $2, $5, 0, $21, $22, $3, '' FROM v RETURNING 1), {entry} \
+         SELECT $1, $20, $4, $2, $5, 0, $21, $22, $3, '' FROM v RETURNING 1), \
+         o AS (INSERT INTO outbox (event_id, kind, payload, created_ms, attempts, next_ms) \
+         SELECT CAST($25 AS TEXT), $26, $27, $3, 0, $28 FROM v WHERE $25 <> ''), {entry} \
          SELECT v.version_key, (SELECT seq FROM h) FROM v"
     );
     let args = [
@@ -118,13 +122,17 @@ pub(super) async fn create(
         Arg::from(write.caller.verified),
         Arg::from(change.entity),
         Arg::from(change.payload),
+        Arg::from(message_id),
+        Arg::from(message_kind),
+        Arg::from(message_payload),
+        Arg::from(feed::due(write).millis()),
     ];
     let rows = db.change_at_once(&sql, &args, false).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     db.wake();
     Ok(Some(CreatedVersion {
         version,
-        event: None,
+        event: message,
         digest: versions::pending(write, new, row.int(0)?),
     }))
 }

@@ -394,6 +394,13 @@ pub trait RegistryStore: PromotionStore {
 
     /// Versions of all workspaces whose digest is to be computed, by key after `after`.
     async fn pending_digests(&self, after: i64, limit: i64) -> Result<Vec<PendingDigest>>;
+    /// One version, if its digest is to be computed.
+    async fn pending_digest(
+        &self,
+        workspace: &Workspace,
+        uid: &ModelUid,
+        version: i64,
+    ) -> Result<Option<PendingDigest>>;
     /// Ends pending digests, all in one commit; nothing happens to those that are pending no more.
     async fn record_digests(&self, found: Vec<FoundDigest>, now: Timestamp) -> Result<()>;
 }

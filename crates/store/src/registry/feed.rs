@@ -6,7 +6,7 @@ use lodeway_domain::{
     Error, Result,
     caller::Workspace,
     id::{ModelUid, new_hex},
-    registry::ModelName,
+    registry::{ModelName, ModelVersion},
     time::Timestamp,
 };
 
@@ -28,7 +28,7 @@ const ENTITY: &str = "model";
 /// How long the writer has to deliver a message itself before others see it.
 const OWN_DELIVERY: Duration = Duration::from_secs(2);
 
-/// A version that refers to something of tracking.
+/// A version that refers to something of tracking, or whose files may lie in a folder of tracking's.
 pub(super) struct Referrer {
     pub(super) version: i64,
     pub(super) run_id: String,
@@ -129,20 +129,38 @@ pub(super) async fn snapshot(
     })
 }
 
-/// The versions of a model that refer to something of tracking.
+/// The versions of a model that tracking knows of.
 pub(super) async fn referrers(conn: &mut Conn, workspace: &str, model_key: i64) -> Result<Vec<Referrer>> {
     let sql = "SELECT version, run_id, model_id, artifact_uri FROM versions WHERE workspace = $1 AND model_key = $2 \
-               AND NOT source_unchecked AND (run_id IS NOT NULL OR model_id IS NOT NULL) ORDER BY version";
+               AND NOT source_unchecked ORDER BY version";
     let found = conn.query(sql, &args![workspace, model_key]).await?;
     let referrer = |row: &crate::sql::Row| {
-        Ok(Referrer {
-            version: row.int(0)?,
-            run_id: row.opt_text(1)?.unwrap_or_default(),
-            model_id: row.opt_text(2)?.unwrap_or_default(),
-            artifact_uri: row.text(3)?,
-        })
+        let (run_id, model_id) = (row.opt_text(1)?, row.opt_text(2)?);
+        let uri = row.str(3)?;
+        Ok(Referrer::of(
+            row.int(0)?,
+            run_id.as_deref(),
+            model_id.as_deref(),
+            uri,
+            false,
+        ))
     };
-    found.iter().map(referrer).collect()
+    found.iter().filter_map(|row| referrer(row).transpose()).collect()
+}
+
+/// The first message about a version. It goes before all others: those carry the number of their ledger's entry.
+const FIRST: i64 = 0;
+
+/// When others may deliver a message that its writer delivers itself if it can.
+pub(super) fn due(write: &Write) -> Timestamp {
+    write.now.plus(OWN_DELIVERY)
+}
+
+/// The message about a version that has just been made.
+pub(super) fn first_event(write: &Write, version: &ModelVersion) -> Result<Option<Event>> {
+    let referrer = super::versions::referrer(version);
+    let event = |referrer| event_of(write, &version.model_uid, &version.name, &referrer, FIRST, false);
+    referrer.map(event).transpose()
 }
 
 fn event_of(
@@ -198,44 +216,60 @@ pub(super) async fn tell_tracking(
     Ok(())
 }
 
-/// Writes a message that the writer delivers itself if it can.
+/// Writes the first message about a version, which the writer delivers itself if it can.
 pub(super) async fn tell_at_once(
     tx: &mut Tx,
     write: &Write,
-    uid: &ModelUid,
-    name: &ModelName,
-    referrer: Referrer,
-    seq: i64,
-) -> Result<Event> {
-    let event = event_of(write, uid, name, &referrer, seq, false)?;
-    outbox::append(
-        tx,
-        &event.event_id,
-        &event.kind,
-        &event.payload,
-        write.now,
-        OWN_DELIVERY,
-    )
-    .await?;
+    version: &ModelVersion,
+) -> Result<Option<Event>> {
+    let event = first_event(write, version)?;
+    if let Some(event) = &event {
+        outbox::append(
+            tx,
+            &event.event_id,
+            &event.kind,
+            &event.payload,
+            write.now,
+            OWN_DELIVERY,
+        )
+        .await?;
+    }
     Ok(event)
 }
 
 pub(super) async fn pending_digests(conn: &mut Conn, after: i64, limit: i64) -> Result<Vec<PendingDigest>> {
     let sql = "SELECT version_key, workspace, artifact_uri FROM versions \
                WHERE digest_state = 1 AND version_key > $1 ORDER BY version_key LIMIT $2";
-    let pending = |row: &crate::sql::Row| {
-        let workspace = Workspace::parse(row.str(1)?).map_err(|e| Error::internal(e.to_string()))?;
-        Ok(PendingDigest {
-            key: row.int(0)?,
-            workspace,
-            artifact_uri: row.text(2)?,
-        })
-    };
     conn.query(sql, &args![after, limit])
         .await?
         .iter()
         .map(pending)
         .collect()
+}
+
+fn pending(row: &crate::sql::Row) -> Result<PendingDigest> {
+    let workspace = Workspace::parse(row.str(1)?).map_err(|e| Error::internal(e.to_string()))?;
+    Ok(PendingDigest {
+        key: row.int(0)?,
+        workspace,
+        artifact_uri: row.text(2)?,
+    })
+}
+
+/// One version, if its digest is to be computed.
+pub(super) async fn pending_digest(
+    conn: &mut Conn,
+    workspace: &str,
+    uid: &ModelUid,
+    version: i64,
+) -> Result<Option<PendingDigest>> {
+    let sql = "SELECT version_key, workspace, artifact_uri FROM versions \
+               WHERE digest_state = 1 AND workspace = $1 AND version = $3 AND model_key = \
+               (SELECT m.model_key FROM models m WHERE m.workspace = $1 AND m.uid = $2)";
+    let row = conn
+        .query_opt(sql, &args![workspace, uid.as_str(), version])
+        .await?;
+    row.as_ref().map(pending).transpose()
 }
 
 pub(super) async fn record_digests(tx: &mut Tx, found: &[FoundDigest], now: Timestamp) -> Result<()> {

@@ -74,6 +74,10 @@ const MIGRATIONS: Migrations = Migrations {
             name: "verdict_rows",
             sql: include_str!("../../migrations/registry/0004_verdict_rows.sql"),
         },
+        Step {
+            name: "tell_places",
+            sql: include_str!("../../migrations/registry/0005_tell_places.sql"),
+        },
     ],
 };
 
@@ -439,6 +443,16 @@ impl RegistryStore for SqlRegistry {
 
     async fn pending_digests(&self, after: i64, limit: i64) -> Result<Vec<PendingDigest>> {
         feed::pending_digests(&mut *self.db.read().await?, after, limit).await
+    }
+
+    async fn pending_digest(
+        &self,
+        workspace: &Workspace,
+        uid: &ModelUid,
+        version: i64,
+    ) -> Result<Option<PendingDigest>> {
+        let conn = &mut *self.db.read().await?;
+        feed::pending_digest(conn, workspace.as_str(), uid, version).await
     }
 
     async fn record_digests(&self, found: Vec<FoundDigest>, now: Timestamp) -> Result<()> {

@@ -294,7 +294,8 @@ pub(super) async fn delete_tag(tx: &mut Tx, write: &Write, name: &ModelName, key
 }
 
 impl Referrer {
-    /// The version as one that refers to something of tracking; none if it does not, or was not checked.
+    /// The version as one that refers to something of tracking, or whose files may lie in a folder of a run or a logged
+    /// model; none if neither, or if it was not checked. Which folders those are, only tracking knows.
     pub(super) fn of(
         version: i64,
         run_id: Option<&str>,
@@ -302,7 +303,8 @@ impl Referrer {
         artifact_uri: &str,
         source_unchecked: bool,
     ) -> Option<Self> {
-        if source_unchecked || (run_id.is_none() && model_id.is_none()) {
+        let has_place = artifact_uri.starts_with('/') || artifact_uri.contains(":/");
+        if source_unchecked || (run_id.is_none() && model_id.is_none() && !has_place) {
             return None;
         }
         Some(Self {

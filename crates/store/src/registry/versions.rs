@@ -114,14 +114,8 @@ pub(super) async fn create(tx: &mut Tx, write: &Write, new: &NewVersion) -> Resu
     let key = insert(tx, write, model_key, &version).await?;
     insert_tags(tx, write, key, &new.tags).await?;
     let entry = Entry::new(TransitionKind::VersionCreated, number);
-    let entries = ledger::record(tx, write, &version.model_uid, &new.name, &[entry], "").await?;
-    let seq = entries.first().map_or(0, |entry| entry.id);
-    let event = match referrer(&version) {
-        Some(referrer) => {
-            Some(feed::tell_at_once(tx, write, &version.model_uid, &new.name, referrer, seq).await?)
-        }
-        None => None,
-    };
+    ledger::record(tx, write, &version.model_uid, &new.name, &[entry], "").await?;
+    let event = feed::tell_at_once(tx, write, &version).await?;
     let digest = pending(write, new, key);
     let told = RegistryEvent::Version(Box::new(version));
     feed::announce(tx, write, &told).await?;

@@ -24,6 +24,7 @@ mod location;
 mod logged_model_search;
 mod logged_models;
 mod metrics;
+mod places;
 mod purge;
 mod references;
 mod run_at_once;
@@ -44,13 +45,14 @@ pub use self::{
     logged_model_search::{DatasetFilter, LoggedModelSearch, ModelOrder},
     logged_models::{LoggedModelStore, MAX_MODEL_POINTS},
     metrics::{MetricStore, RUN_ENTITY, StreamAppend, StreamOutcome, StreamState, sequence_gap},
-    purge::{MAX_PURGE, PurgeFilter, PurgeItem, PurgeKind, PurgePlan, PurgeStore},
+    purge::{KeptFolder, MAX_PURGE, PurgeFilter, PurgeItem, PurgeKind, PurgePlan, PurgeStore},
     references::{MODEL_VERSIONS_TAG, ReferenceStore},
     runs::{RunSearch, RunStore},
     tail::{RunCursor, Tail},
     write::{Outcome, Write},
 };
 use crate::{
+    artifacts::Roots,
     migrate::{self, Migrations, Step},
     sql::{Db, OpenError},
 };
@@ -73,6 +75,8 @@ pub struct SqlTracking {
     pub(crate) hints: search::Hints,
     pub(crate) locations: run_at_once::Locations,
     pub(crate) appends: streams::Appends,
+    /// Where files lie, if this process knows; a purge needs it to tell that two names are those of one folder.
+    roots: Option<Roots>,
 }
 
 impl SqlTracking {
@@ -86,6 +90,14 @@ impl SqlTracking {
             hints: search::Hints::default(),
             locations: run_at_once::Locations::default(),
             appends: streams::Appends::default(),
+            roots: None,
         })
+    }
+
+    /// The same store, which knows what the addresses of files below these places mean.
+    #[must_use]
+    pub fn with_artifact_roots(self, roots: Roots) -> Self {
+        let roots = Some(roots);
+        Self { roots, ..self }
     }
 }

@@ -5,10 +5,12 @@
 //! What was marked and never finished comes up again with the next call of the workspace.
 //!
 //! An entity is held back while a version of a registered model refers to it: by the logged model's id, by the run's id,
-//! or by an artifact URI at or below its own. An experiment is held back while one of its runs or logged models is, and
-//! experiment 0 always. An experiment has no files of its own here: its location may be shared with others.
+//! or by an artifact URI at, below or above its own; and while a folder there is held otherwise, as [`PurgeFilter::kept`]
+//! says. An experiment is held back while one of its runs or logged models is, and experiment 0 always. Of what was marked
+//! before, only the files can hold something back: it stays marked, and the rest goes.
+//! An experiment has no files of its own here: its location may be shared with others.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use lodeway_domain::{
@@ -21,10 +23,12 @@ use lodeway_domain::{
 use super::{
     Outcome, SqlTracking, Write,
     labels::{in_ids, json_ids},
+    places::{Places, held_by},
     references::lock_name,
 };
 use crate::{
     args,
+    artifacts::Roots,
     ledger::requests::{self, Seen},
     sql::{Conn, Engine, Tx},
 };
@@ -37,7 +41,16 @@ const RUNS_AT_ONCE: usize = 20;
 /// Logged models and experiments whose rows go in one transaction.
 const ROWS_AT_ONCE: usize = 200;
 
-/// What is to be removed for good. All lists empty: everything deleted.
+/// A folder whose files must stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptFolder {
+    /// Where it is, in any spelling.
+    pub artifact_uri: String,
+    /// What keeps it, in words.
+    pub by: String,
+}
+
+/// What is to be removed for good. All lists of ids empty: everything deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PurgeFilter {
     /// Deleted experiments, with all their runs and logged models.
@@ -48,6 +61,8 @@ pub struct PurgeFilter {
     pub models: Vec<ModelId>,
     /// Only what was deleted before this time.
     pub deleted_before: Option<Timestamp>,
+    /// Folders that the artifact service would refuse to remove.
+    pub kept: Vec<KeptFolder>,
 }
 
 impl PurgeFilter {
@@ -94,6 +109,36 @@ pub struct PurgeItem {
     /// What keeps it; none if it goes.
     pub held_back_by: Option<String>,
     row: i64,
+    experiment: i64,
+}
+
+impl PurgeItem {
+    /// A number that an experiment and what is in it have in common.
+    pub fn experiment(&self) -> i64 {
+        self.experiment
+    }
+}
+
+/// What turned out to be held back by its files, and its experiments with it.
+#[derive(Default)]
+struct Held {
+    items: Vec<PurgeItem>,
+    experiments: HashMap<i64, String>,
+}
+
+impl Held {
+    fn add(&mut self, item: PurgeItem, by: &str) {
+        self.experiments
+            .entry(item.experiment)
+            .or_insert_with(|| by.to_owned());
+        // No answer has more, and they may be many.
+        if self.items.len() < MAX_PURGE {
+            self.items.push(PurgeItem {
+                held_back_by: Some(by.to_owned()),
+                ..item
+            });
+        }
+    }
 }
 
 /// What goes and what is held back; logged models first, then runs, then experiments.
@@ -166,7 +211,8 @@ const RUNS: Source = Source {
 };
 
 impl Source {
-    /// The version that holds an entity of alias `x`, or NULL; `$1` is the workspace.
+    /// The version that names an entity of alias `x`, or NULL; `$1` is the workspace. Those that only refer to its files are
+    /// found by [`Places`], for a folder has many names.
     fn holder(&self) -> String {
         let Self {
             id, named_by, scheme, ..
@@ -181,8 +227,7 @@ impl Source {
             )
         };
         format!(
-            "COALESCE(({version} v.{named_by} = x.{id} LIMIT 1), {}, {})",
-            within("x.artifact_uri"),
+            "COALESCE(({version} v.{named_by} = x.{id} LIMIT 1), {})",
             within(&format!("('{scheme}' || x.{id})"))
         )
     }
@@ -210,13 +255,43 @@ impl Source {
         )
     }
 
-    /// Rows of this kind with what holds them: those that go (`held` false) or those held back.
+    /// At most `limit` entities of this kind that can go; adds those whose files must stay to `held`.
+    async fn find_free(
+        &self,
+        conn: &mut Conn,
+        (workspace, filter): (&str, &PurgeFilter),
+        places: &Places<'_>,
+        held: &mut Held,
+        limit: usize,
+    ) -> Result<Vec<PurgeItem>> {
+        let (mut free, mut after) = (Vec::new(), i64::MIN);
+        loop {
+            let rows = self.find(conn, (workspace, filter), false, after, limit).await?;
+            let is_last = rows.len() < limit;
+            for item in rows {
+                after = item.row;
+                match places.keeper(&item.artifact_uri) {
+                    Some(by) => held.add(item, by),
+                    None => free.push(item),
+                }
+                if free.len() == limit {
+                    return Ok(free);
+                }
+            }
+            if is_last {
+                return Ok(free);
+            }
+        }
+    }
+
+    /// Rows of this kind behind the row `after`, with the version that names them: those that none names (`held` false), or
+    /// the others.
     async fn find(
         &self,
         conn: &mut Conn,
-        workspace: &str,
-        filter: &PurgeFilter,
+        (workspace, filter): (&str, &PurgeFilter),
         held: bool,
+        after: i64,
         limit: usize,
     ) -> Result<Vec<PurgeItem>> {
         if limit == 0 {
@@ -228,8 +303,9 @@ impl Source {
         };
         let meant = self.meant(conn.engine(), filter, !names.is_empty());
         let sql = format!(
-            "SELECT z.id, z.name, z.artifact_uri, z.holder FROM (SELECT x.id, x.{} AS name, x.artifact_uri, {} AS holder \
-             FROM {} x WHERE x.workspace = $1 AND {meant}) z WHERE z.holder IS {} NULL ORDER BY z.id LIMIT $5",
+            "SELECT z.id, z.name, z.artifact_uri, z.holder, z.experiment FROM (SELECT x.id, x.{} AS name, x.artifact_uri, \
+             x.experiment, {} AS holder FROM {} x WHERE x.workspace = $1 AND x.id > $6 AND {meant}) z \
+             WHERE z.holder IS {} NULL ORDER BY z.id LIMIT $5",
             self.id,
             self.holder(),
             self.table,
@@ -238,17 +314,16 @@ impl Source {
         let experiments = json_ids(filter.experiments.iter().map(|id| id.get()))?;
         let names = json_texts(&names)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let arguments = args![workspace, filter.before(), &experiments, &names, limit];
+        let arguments = args![workspace, filter.before(), &experiments, &names, limit, after];
         let mut found = Vec::new();
         for row in conn.query(&sql, &arguments).await? {
             found.push(PurgeItem {
                 kind: self.kind,
                 id: row.text(1)?,
                 artifact_uri: row.text(2)?,
-                held_back_by: row
-                    .opt_text(3)?
-                    .map(|version| format!("model version `{version}`")),
+                held_back_by: row.opt_text(3)?.map(|version| held_by(&version)),
                 row: row.int(0)?,
+                experiment: row.int(4)?,
             });
         }
         Ok(found)
@@ -273,7 +348,7 @@ async fn find_experiments(
     conn: &mut Conn,
     workspace: &str,
     filter: &PurgeFilter,
-    limit: usize,
+    held_experiments: &HashMap<i64, String>,
 ) -> Result<Vec<PurgeItem>> {
     let named = match (filter.is_everything(), filter.experiments.is_empty()) {
         (true, _) => "TRUE".to_owned(),
@@ -290,20 +365,17 @@ async fn find_experiments(
     };
     let sql = format!(
         "SELECT e.id, e.experiment_id, COALESCE({}, {}) FROM experiments e WHERE e.workspace = $1 AND e.deleted_ms < $2 \
-         AND CAST($3 AS TEXT) IS NOT NULL AND {named} ORDER BY e.id LIMIT $4",
+         AND CAST($3 AS TEXT) IS NOT NULL AND {named} ORDER BY e.id",
         held(&MODELS),
         held(&RUNS)
     );
     let ids = json_ids(filter.experiments.iter().map(|id| id.get()))?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut found = Vec::new();
-    for row in conn
-        .query(&sql, &args![workspace, filter.before(), &ids, limit])
-        .await?
-    {
-        let id = ExperimentId::new(row.int(1)?);
-        let held_back_by = match row.opt_text(2)? {
-            Some(version) => Some(format!("model version `{version}`")),
+    for row in conn.query(&sql, &args![workspace, filter.before(), &ids]).await? {
+        let (id, key) = (ExperimentId::new(row.int(1)?), row.int(0)?);
+        let by_name = row.opt_text(2)?.map(|version| held_by(&version));
+        let held_back_by = match by_name.or_else(|| held_experiments.get(&key).cloned()) {
+            Some(by) => Some(by),
             None if id == ExperimentId::DEFAULT => Some("every workspace keeps experiment `0`".to_owned()),
             None => None,
         };
@@ -312,18 +384,27 @@ async fn find_experiments(
             id: id.to_string(),
             artifact_uri: String::new(),
             held_back_by,
-            row: row.int(0)?,
+            row: key,
+            experiment: key,
         });
     }
     Ok(found)
 }
 
 /// Chooses at most `limit` entities: those that can go before those held back, so that a repetition always gets on.
-async fn plan(conn: &mut Conn, workspace: &str, filter: &PurgeFilter, limit: usize) -> Result<PurgePlan> {
+async fn plan(
+    conn: &mut Conn,
+    (workspace, filter): (&str, &PurgeFilter),
+    places: &Places<'_>,
+    mut held: Held,
+    limit: usize,
+) -> Result<PurgePlan> {
+    let of = (workspace, filter);
     let mut items = Vec::new();
     for source in [&MODELS, &RUNS] {
         let room = limit - items.len();
-        items.extend(source.find(conn, workspace, filter, false, room + 1).await?);
+        let free = source.find_free(conn, of, places, &mut held, room + 1).await?;
+        items.extend(free);
         if items.len() > limit {
             items.truncate(limit);
             return Ok(PurgePlan { items, more: true });
@@ -331,53 +412,102 @@ async fn plan(conn: &mut Conn, workspace: &str, filter: &PurgeFilter, limit: usi
     }
     // All their runs and logged models that can go are chosen by now.
     let room = limit - items.len();
-    let experiments = find_experiments(conn, workspace, filter, usize::MAX).await?;
-    let (held, free): (Vec<_>, Vec<_>) = experiments.into_iter().partition(|e| e.held_back_by.is_some());
+    let experiments = find_experiments(conn, workspace, filter, &held.experiments).await?;
+    let (held_experiments, free): (Vec<_>, Vec<_>) =
+        experiments.into_iter().partition(|e| e.held_back_by.is_some());
     let more = free.len() > room;
     items.extend(free.into_iter().take(room));
     for source in [&MODELS, &RUNS] {
         let room = limit - items.len();
-        items.extend(source.find(conn, workspace, filter, true, room).await?);
+        items.extend(source.find(conn, of, true, i64::MIN, room).await?);
     }
-    let room = limit - items.len();
-    items.extend(held.into_iter().take(room));
+    for held in [held.items, held_experiments] {
+        let room = limit - items.len();
+        items.extend(held.into_iter().take(room));
+    }
     items.sort_by_key(|item| (item.kind, item.row));
     Ok(PurgePlan { items, more })
 }
 
-/// What was marked and not finished.
-async fn left_over(conn: &mut Conn, workspace: &str, limit: usize) -> Result<PurgePlan> {
+/// What was marked and not finished, and the experiments that it holds back.
+async fn left_over(
+    conn: &mut Conn,
+    workspace: &str,
+    places: &Places<'_>,
+    limit: usize,
+) -> Result<(PurgePlan, Held)> {
     let limbo = limbo(workspace);
-    let mut items = Vec::new();
+    let (mut items, mut held) = (Vec::new(), Held::default());
     let sources = [
         (
             PurgeKind::LoggedModel,
-            "SELECT id, model_id, artifact_uri FROM logged_models",
+            "SELECT id, model_id, artifact_uri, experiment FROM logged_models",
         ),
-        (PurgeKind::Run, "SELECT id, run_id, artifact_uri FROM runs"),
+        (
+            PurgeKind::Run,
+            "SELECT id, run_id, artifact_uri, experiment FROM runs",
+        ),
         (
             PurgeKind::Experiment,
-            "SELECT id, CAST(experiment_id AS TEXT), '' FROM experiments",
+            "SELECT id, CAST(experiment_id AS TEXT), '', id FROM experiments",
         ),
     ];
     for (kind, select) in sources {
-        let room = i64::try_from(limit + 1 - items.len()).unwrap_or(i64::MAX);
-        let sql = format!("{select} WHERE workspace = $1 ORDER BY id LIMIT $2");
-        for row in conn.query(&sql, &args![&limbo, room]).await? {
-            items.push(PurgeItem {
+        // Not more than a few calls mark, for none marks anything while there is more than one call takes.
+        let sql = format!("{select} WHERE workspace = $1 ORDER BY id");
+        for row in conn.query(&sql, &args![&limbo]).await? {
+            let item = PurgeItem {
                 kind,
                 id: row.text(1)?,
                 artifact_uri: row.text(2)?,
                 held_back_by: None,
                 row: row.int(0)?,
-            });
-        }
-        if items.len() > limit {
-            items.truncate(limit);
-            return Ok(PurgePlan { items, more: true });
+                experiment: row.int(3)?,
+            };
+            let by = match kind {
+                PurgeKind::Experiment => held.experiments.get(&item.experiment).cloned(),
+                _ => places.keeper(&item.artifact_uri).map(str::to_owned),
+            };
+            match by {
+                Some(by) => held.add(item, &by),
+                None => items.push(item),
+            }
         }
     }
-    Ok(PurgePlan { items, more: false })
+    let more = items.len() > limit;
+    items.truncate(limit);
+    items.append(&mut held.items);
+    Ok((PurgePlan { items, more }, held))
+}
+
+/// How many of these go.
+fn going(items: &[PurgeItem]) -> usize {
+    items.iter().filter(|item| item.held_back_by.is_none()).count()
+}
+
+/// Puts what was left over and what is new together, in the order of removal. Of more than fits, what is held back is left out.
+fn together(mut plan: PurgePlan, fresh: PurgePlan, limit: usize) -> PurgePlan {
+    let is_held = |item: &PurgeItem| item.held_back_by.is_some();
+    plan.items.extend(fresh.items);
+    plan.items.sort_by_key(is_held);
+    plan.items.truncate(limit);
+    plan.items.sort_by_key(|item| (item.kind, is_held(item)));
+    plan.more |= fresh.more;
+    plan
+}
+
+/// The folders that must stay, as versions and the filter say.
+async fn kept_places<'a>(
+    conn: &mut Conn,
+    workspace: &str,
+    filter: &PurgeFilter,
+    roots: Option<&'a Roots>,
+) -> Result<Places<'a>> {
+    let mut places = Places::of_versions(conn, workspace, roots).await?;
+    for folder in &filter.kept {
+        places.keep(&folder.artifact_uri, || folder.by.clone());
+    }
+    Ok(places)
 }
 
 /// Refuses a filter that names what is not deleted.
@@ -453,30 +583,32 @@ async fn move_out(tx: &mut Tx, workspace: &str, items: &[PurgeItem]) -> Result<H
     Ok(moved)
 }
 
-async fn mark(tx: &mut Tx, workspace: &str, filter: &PurgeFilter, limit: usize) -> Result<PurgePlan> {
+async fn mark(
+    tx: &mut Tx,
+    (workspace, filter): (&str, &PurgeFilter),
+    roots: Option<&Roots>,
+    limit: usize,
+) -> Result<PurgePlan> {
     // A reference that comes later finds nothing to hold.
     tx.lock(&lock_name(workspace)).await?;
     check_deleted(tx, workspace, filter).await?;
-    let mut all = left_over(tx, workspace, limit).await?;
+    let places = kept_places(tx, workspace, filter, roots).await?;
+    let (all, held) = left_over(tx, workspace, &places, limit).await?;
     if all.more {
-        return Ok(all);
+        return Ok(together(all, PurgePlan::default(), limit));
     }
     // Nothing is added to these experiments, or restored with them, until the commit.
     let lock = tx.engine().for_update();
     let hold =
         format!("SELECT id FROM experiments WHERE workspace = $1 AND deleted_ms < $2 ORDER BY id{lock}");
     tx.query(&hold, &args![workspace, filter.before()]).await?;
-    let fresh = plan(tx, workspace, filter, limit - all.items.len()).await?;
+    let room = limit - going(&all.items);
+    let mut fresh = plan(tx, (workspace, filter), &places, held, room).await?;
     let moved = move_out(tx, workspace, &fresh.items).await?;
-    for item in fresh.items {
-        if item.held_back_by.is_some() || moved.contains(&(item.kind, item.row)) {
-            all.items.push(item);
-        }
-    }
-    all.items
-        .sort_by_key(|item| (item.kind, item.held_back_by.is_some()));
-    all.more = fresh.more;
-    Ok(all)
+    fresh
+        .items
+        .retain(|item| item.held_back_by.is_some() || moved.contains(&(item.kind, item.row)));
+    Ok(together(all, fresh, limit))
 }
 
 /// Deletes the rows of marked entities of one kind.
@@ -537,13 +669,16 @@ impl PurgeStore for SqlTracking {
         let mut snapshot = self.db.snapshot().await?;
         let workspace = workspace.as_str();
         check_deleted(&mut snapshot, workspace, filter).await?;
-        let mut all = left_over(&mut snapshot, workspace, limit).await?;
-        if !all.more {
-            let fresh = plan(&mut snapshot, workspace, filter, limit - all.items.len()).await?;
-            all.items.extend(fresh.items);
-            all.more = fresh.more;
-        }
-        Ok(all)
+        let places = kept_places(&mut snapshot, workspace, filter, self.roots.as_ref()).await?;
+        let (all, held) = left_over(&mut snapshot, workspace, &places, limit).await?;
+        let fresh = match all.more {
+            true => PurgePlan::default(),
+            false => {
+                let room = limit - going(&all.items);
+                plan(&mut snapshot, (workspace, filter), &places, held, room).await?
+            }
+        };
+        Ok(together(all, fresh, limit))
     }
 
     async fn mark_purge(
@@ -552,9 +687,9 @@ impl PurgeStore for SqlTracking {
         filter: PurgeFilter,
         limit: usize,
     ) -> Result<Outcome<PurgePlan>> {
-        let state = (write.clone(), filter, limit);
+        let state = (write.clone(), filter, self.roots.clone());
         self.db
-            .write_with(state, |tx, (write, filter, limit)| {
+            .write_with(state, move |tx, (write, filter, roots)| {
                 Box::pin(async move {
                     let (caller, hash) = (&*write.caller, &write.body_hash);
                     let seen =
@@ -562,7 +697,7 @@ impl PurgeStore for SqlTracking {
                     // An empty answer is that of a request that was begun and never finished: it goes on.
                     match seen {
                         Seen::Replay(mut kept) if !kept.is_empty() => Ok(Outcome::Replay(kept.split_off(1))),
-                        _ => mark(tx, write.workspace(), filter, *limit)
+                        _ => mark(tx, (write.workspace(), filter), roots.as_ref(), limit)
                             .await
                             .map(Outcome::Done),
                     }

@@ -1,7 +1,10 @@
 //! Changes, snapshots, messages to tracking, digests.
 
 use lodeway_domain::{Reason, id::RunId};
-use lodeway_store::registry::{Reference, RegistryEvent, VersionBy};
+use lodeway_store::{
+    ledger::outbox::Event,
+    registry::{REFERENCE, Reference, RegistryEvent, VersionBy},
+};
 
 use super::*;
 
@@ -129,7 +132,12 @@ async fn tracking_is_told_of_references() {
     on_both(|store| {
         Box::pin(async move {
             add_model(&store, "churn").await;
-            add_version(&store, "churn", 1).await;
+            let nowhere = NewVersion {
+                artifact_uri: "prompt-template".to_owned(),
+                ..new_version("churn")
+            };
+            let made = store.create_version(write(1), nowhere).await.unwrap();
+            assert!(made.event.is_none());
             let unchecked = NewVersion {
                 run_id: Some(RunId::parse("r0").unwrap()),
                 source_unchecked: true,
@@ -213,6 +221,10 @@ async fn digests_are_pending_until_recorded() {
             };
             let made = store.create_version(write(1), new).await.unwrap();
             let pending = store.pending_digests(0, 10).await.unwrap();
+            let uid = &made.version.model_uid;
+            let this = async |version| store.pending_digest(&ws(), uid, version).await.unwrap();
+            assert_eq!(this(1).await.as_ref(), pending.first());
+            assert_eq!(this(2).await, None);
             assert_eq!(pending, [made.digest.clone().unwrap()]);
             let found = |state, digest: &str| FoundDigest {
                 of: pending[0].clone(),
@@ -226,6 +238,7 @@ async fn digests_are_pending_until_recorded() {
             let second = vec![found(DigestState::Failed, "")];
             store.record_digests(second, at(3)).await.unwrap();
             assert!(store.pending_digests(0, 10).await.unwrap().is_empty());
+            assert_eq!(this(1).await, None);
             let now = store
                 .version(&ws(), &name("churn"), &VersionBy::Number(1))
                 .await
@@ -239,6 +252,107 @@ async fn digests_are_pending_until_recorded() {
             let told: Vec<_> = told.events.into_iter().map(|(_, event)| event).collect();
             assert_eq!(told, [RegistryEvent::Version(Box::new(now))]);
         })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tracking_is_told_where_a_version_is_that_names_no_run() {
+    on_both(|store| {
+        Box::pin(async move {
+            add_model(&store, "churn").await;
+            // The second one goes in one statement where that is done.
+            for (ms, uri) in [(1, "s3://b/one"), (2, "/data/two")] {
+                let new = NewVersion {
+                    artifact_uri: uri.to_owned(),
+                    ..new_version("churn")
+                };
+                let event = store.create_version(write(ms), new).await.unwrap().event.unwrap();
+                let told: Reference = serde_json::from_slice(&event.payload).unwrap();
+                assert_eq!(
+                    (&*told.artifact_uri, &*told.run_id, &*told.model_id),
+                    (uri, "", "")
+                );
+                assert_eq!((told.version, told.released), (ms, false));
+            }
+            let lease = Duration::from_secs(10);
+            assert!(
+                store.claim_events(at(100), lease, 10).await.unwrap().is_empty(),
+                "the writer has its time"
+            );
+            let first = store.claim_events(at(2_010), lease, 10).await.unwrap();
+            store
+                .delete_version(write(3_000), name("churn"), 1, false)
+                .await
+                .unwrap();
+            store
+                .delete_model(write(3_000), name("churn"), false)
+                .await
+                .unwrap();
+            let later = store.claim_events(at(3_000), lease, 10).await.unwrap();
+            let seen = |events: &[Event]| {
+                let told = events
+                    .iter()
+                    .map(|event| serde_json::from_slice::<Reference>(&event.payload).unwrap());
+                let mut seen: Vec<_> = told
+                    .map(|told| (told.version, told.released, told.seq > 0))
+                    .collect();
+                seen.sort_unstable();
+                seen
+            };
+            assert_eq!(seen(&first), [(1, false, false), (2, false, false)]);
+            assert_eq!(seen(&later), [(1, true, true), (2, true, true)]);
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_of_before_are_told_when_the_schema_is_brought_up() {
+    common::on_both("registry", options(), async |db| {
+        let store: Store = Arc::new(SqlRegistry::open(db.clone(), at(0)).await.unwrap());
+        add_model(&store, "a \"b\"").await;
+        let of = |uri: &str, run: Option<&str>| NewVersion {
+            artifact_uri: uri.to_owned(),
+            run_id: run.map(|id| RunId::parse(id).unwrap()),
+            ..new_version("a \"b\"")
+        };
+        for new in [
+            of("s3://b/x", None),
+            of("s3://b/y", Some("r1")),
+            of("template", None),
+        ] {
+            store.create_version(write(1), new).await.unwrap();
+        }
+        for sql in [
+            "DELETE FROM outbox",
+            "DELETE FROM schema_versions WHERE component = 'registry' AND version >= 5",
+        ] {
+            db.write(move |tx| Box::pin(async move { tx.execute(sql, &[]).await }))
+                .await
+                .unwrap();
+        }
+        let store = SqlRegistry::open(db, at(0)).await.unwrap();
+        let due = store
+            .claim_events(at(1), Duration::from_secs(10), 10)
+            .await
+            .unwrap();
+        assert_eq!(due.len(), 1);
+        assert!(RequestId::parse(&due[0].event_id).unwrap().is_some());
+        assert_eq!(due[0].kind, REFERENCE);
+        let told: Reference = serde_json::from_slice(&due[0].payload).unwrap();
+        let expected = Reference {
+            workspace: ws(),
+            seq: 0,
+            uid: store.model(&ws(), &name("a \"b\"")).await.unwrap().uid,
+            name: name("a \"b\""),
+            version: 1,
+            model_id: String::new(),
+            run_id: String::new(),
+            artifact_uri: "s3://b/x".to_owned(),
+            released: false,
+        };
+        assert_eq!(told, expected);
     })
     .await;
 }

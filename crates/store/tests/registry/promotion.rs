@@ -331,6 +331,53 @@ async fn a_verdict_binds_the_content() {
 }
 
 #[tokio::test]
+async fn versions_are_compared_by_how_they_were_measured_whatever_they_take() {
+    on_both(|store| {
+        Box::pin(async move {
+            add_model(&store, "churn").await;
+            let demand = |definition: &str| {
+                let mut clause = accuracy(MetricThreshold {
+                    min_difference: Some(-0.01),
+                    ..MetricThreshold::default()
+                });
+                if let Clause::Evaluation(clause) = &mut clause {
+                    clause.definition_digest = definition.to_owned();
+                }
+                rule(None, PRODUCTION, vec![clause])
+            };
+            store.set_rule(write(0), demand("e2:way.two")).await.unwrap();
+            let (a, b) = (
+                ready(&store, "churn", "c1", &[]).await,
+                ready(&store, "churn", "c2", &[]).await,
+            );
+            let record = async |version: i64, content: &str, definition: &str, value: f64| {
+                let said = NewVerdict {
+                    definition_digest: definition.to_owned(),
+                    ..verdict(content, value)
+                };
+                let recorded = store.record_verdict(write(3), name("churn"), version, said).await;
+                recorded.unwrap();
+            };
+            record(a, "c1", "e2:way.two", 0.9).await;
+            promote(&store, "churn", a).await.unwrap();
+            // One column more is not what the rule demands, and may be as good as the truth.
+            record(b, "c2", "e2:way.three", 1.0).await;
+            assert!(!unmet(promote(&store, "churn", b).await).is_empty());
+            store.set_rule(write(4), demand("e2:way.three")).await.unwrap();
+            record(b, "c2", "e2:way.three", 0.8).await;
+            assert_eq!(
+                unmet(promote(&store, "churn", b).await).len(),
+                1,
+                "worse than the last"
+            );
+            record(b, "c2", "e2:way.three", 0.895).await;
+            promote(&store, "churn", b).await.unwrap();
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_next_must_not_be_worse_whatever_became_of_the_last() {
     on_both(|store| {
         Box::pin(async move {

@@ -27,7 +27,7 @@ use lodeway_store::{
     args,
     sql::{Db, DbOptions, StoreUrl},
     tracking::{
-        DatasetFilter, DatasetStore, ExperimentStore, LoggedModelSearch, LoggedModelStore,
+        DatasetFilter, DatasetStore, ExperimentStore, KeptFolder, LoggedModelSearch, LoggedModelStore,
         MODEL_VERSIONS_TAG, MetricStore, ModelOrder, Outcome, PurgeFilter, PurgeKind, PurgePlan, PurgeStore,
         ReferenceStore, RunStore, SqlTracking, Write,
     },

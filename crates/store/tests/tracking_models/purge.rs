@@ -376,3 +376,102 @@ async fn lists_restrict_what_goes() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_must_stay_hold_back_whatever_they_are_called() {
+    on_both(|under| {
+        Box::pin(async move {
+            let (e, f) = (under.experiment("e").await, under.experiment("f").await);
+            let (below, inside, kept) = (under.run(e).await, under.run(e).await, under.run(e).await);
+            let (free, model) = (under.run(f).await, under.model(f, "m").await);
+            let (around, _) = inside.artifact_uri.rsplit_once('/').unwrap();
+            let named = [
+                format!("{}//model/", below.artifact_uri.replace("s3:", "s3a:")),
+                format!("{around}/?region=x"),
+            ];
+            for (number, artifact_uri) in (1..).zip(named) {
+                let reference = VersionReference {
+                    artifact_uri,
+                    ..reference("u", number, 1, "n")
+                };
+                under.record(reference).await;
+            }
+            for id in [e, f] {
+                under.store.delete_experiment(write(), id).await.unwrap();
+            }
+            let filter = PurgeFilter {
+                kept: vec![KeptFolder {
+                    artifact_uri: format!("{}/x", kept.artifact_uri),
+                    by: "a hold".to_owned(),
+                }],
+                ..PurgeFilter::default()
+            };
+            // However few fit one call, all that can go does.
+            let mut gone = Vec::new();
+            loop {
+                let plan = under.marked(filter.clone(), 2).await;
+                under.store.finish_purge(&ws(), &plan.items).await.unwrap();
+                let going = plan.items.iter().filter(|i| i.held_back_by.is_none());
+                gone.extend(going.map(|i| i.id.clone()));
+                assert!(gone.len() <= 3, "{gone:?}");
+                if !plan.more {
+                    break;
+                }
+            }
+            assert_eq!(gone, [model.id.to_string(), free.id.to_string(), f.to_string()]);
+            let plan = under.planned(&filter, 9).await;
+            let id = e.to_string();
+            let held: BTreeMap<_, _> = plan
+                .items
+                .iter()
+                .map(|i| (i.id.as_str(), i.held_back_by.as_deref()))
+                .collect();
+            let expected = [
+                (below.id.as_str(), Some("model version `n/1`")),
+                (inside.id.as_str(), Some("model version `n/2`")),
+                (kept.id.as_str(), Some("a hold")),
+                (id.as_str(), Some("model version `n/1`")),
+            ];
+            assert_eq!(held, expected.into());
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_marked_and_held_since_keeps_nothing_else_from_going() {
+    on_both(|under| {
+        Box::pin(async move {
+            let e = under.experiment("e").await;
+            let (held, other) = (under.run(e).await, under.run(e).await);
+            under.store.delete_experiment(write(), e).await.unwrap();
+            assert_eq!(under.marked(PurgeFilter::default(), 9).await.items.len(), 3);
+            let late = under.run(ExperimentId::DEFAULT).await;
+            under.store.delete_run(write(), late.id.clone()).await.unwrap();
+            let filter = PurgeFilter {
+                kept: vec![KeptFolder {
+                    artifact_uri: held.artifact_uri.clone(),
+                    by: "a hold".to_owned(),
+                }],
+                ..PurgeFilter::default()
+            };
+            let plan = under.purged(filter.clone()).await;
+            let id = e.to_string();
+            let expected = [
+                ("run", other.id.as_str(), false),
+                ("run", late.id.as_str(), false),
+                ("run", held.id.as_str(), true),
+                ("experiment", id.as_str(), true),
+            ];
+            assert_eq!(ids(&plan), expected);
+            let expected = [("run", held.id.as_str(), true), ("experiment", id.as_str(), true)];
+            assert_eq!(ids(&under.planned(&filter, 9).await), expected);
+            under.purged(PurgeFilter::default()).await;
+            assert_eq!(
+                (under.count("runs").await, under.count("experiments").await),
+                (0, 1)
+            );
+        })
+    })
+    .await;
+}

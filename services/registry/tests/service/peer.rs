@@ -33,12 +33,16 @@ pub struct Script {
     pub models: BTreeMap<String, (String, String)>,
     /// Location to content digest.
     pub manifests: BTreeMap<String, String>,
+    /// Locations whose folders have no model file.
+    pub plain: BTreeSet<String>,
     /// How often holds were listed.
     pub listings: usize,
-    /// How long a manifest takes.
+    /// How long a manifest takes; it is of the files as they were when it was asked for.
     pub manifest_takes: std::time::Duration,
     /// Folders that are held, with their holders.
     pub held: BTreeSet<(String, String)>,
+    /// For what reason, by holder.
+    pub reasons: BTreeMap<String, String>,
     /// With what every call fails, if it does.
     pub failure: Option<Code>,
     /// Whether recording never answers.
@@ -125,7 +129,10 @@ impl Peer {
 
     fn hold(&self, hold: artifacts::ArtifactHold) -> Result<artifacts::HoldArtifactsResponse, Status> {
         self.fail()?;
-        self.script(|s| s.held.insert((hold.location, hold.holder)));
+        self.script(|s| {
+            s.reasons.insert(hold.holder.clone(), hold.reason);
+            s.held.insert((hold.location, hold.holder))
+        });
         Ok(artifacts::HoldArtifactsResponse {})
     }
 
@@ -141,13 +148,15 @@ impl Peer {
     fn holds(&self) -> Result<artifacts::ListHoldsResponse, Status> {
         self.fail()?;
         self.script(|s| s.listings += 1);
-        let hold = |(location, holder): &(String, String)| artifacts::ArtifactHold {
-            location: location.clone(),
-            holder: holder.clone(),
-            ..Default::default()
+        let (held, reasons) = self.script(|s| (s.held.clone(), s.reasons.clone()));
+        let hold = |(location, holder): (String, String)| artifacts::ArtifactHold {
+            reason: reasons.get(&holder).cloned().unwrap_or_default(),
+            location,
+            holder,
+            create_time: None,
         };
         Ok(artifacts::ListHoldsResponse {
-            holds: self.script(|s| s.held.iter().map(hold).collect()),
+            holds: held.into_iter().map(hold).collect(),
             ..Default::default()
         })
     }
@@ -159,12 +168,24 @@ impl Peer {
         of_it.map(|(_, holder)| holder).collect()
     }
 
+    fn file(&self, location: &str) -> Result<artifacts::GetArtifactResponse, Status> {
+        self.fail()?;
+        let is_there = self.script(|s| s.manifests.contains_key(location) && !s.plain.contains(location));
+        if !is_there {
+            return Err(unknown(ResourceKind::Artifact, location));
+        }
+        Ok(artifacts::GetArtifactResponse {
+            artifact: Some(artifacts::Artifact::default()),
+        })
+    }
+
     fn manifest(&self, location: &str) -> Result<artifacts::GetManifestResponse, Status> {
         self.fail()?;
         let digest = self.script(|s| s.manifests.get(location).cloned());
         let content_digest = digest.ok_or_else(|| unknown(ResourceKind::Artifact, location))?;
+        let is_plain = self.script(|s| s.plain.contains(location));
         let file = artifacts::Artifact {
-            path: "MLmodel".into(),
+            path: if is_plain { "model.pkl" } else { "MLmodel" }.into(),
             sha256: Sha256::digest(MODEL_FILE)
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
@@ -311,6 +332,13 @@ impl tower::Service<http::Request<Body>> for Artifacts {
                         .server_streaming(method, request)
                         .await
                 }
+                Some("GetArtifact") => {
+                    let method = Method(move |m: artifacts::GetArtifactRequest| {
+                        let peer = peer.clone();
+                        async move { peer.file(&m.location) }
+                    });
+                    Grpc::new(ProstCodec::default()).unary(method, request).await
+                }
                 Some("ListHolds") => {
                     let method = Method(move |_: artifacts::ListHoldsRequest| {
                         let peer = peer.clone();
@@ -322,8 +350,9 @@ impl tower::Service<http::Request<Body>> for Artifacts {
                     let method = Method(move |m: artifacts::GetManifestRequest| {
                         let peer = peer.clone();
                         async move {
+                            let found = peer.manifest(&m.location);
                             tokio::time::sleep(peer.script(|s| s.manifest_takes)).await;
-                            peer.manifest(&m.location)
+                            found
                         }
                     });
                     Grpc::new(ProstCodec::default()).unary(method, request).await

@@ -256,6 +256,52 @@ async fn tracking_knows_before_the_answer_if_it_can() {
 }
 
 #[tokio::test]
+async fn tracking_is_told_of_a_version_that_names_only_its_folder() {
+    let peer = knowing_peer();
+    let bench = Bench::with(peer.tracking()).await;
+    let model = bench.model("churn").await;
+    bench
+        .create(from("mlflow-artifacts:/1/r1/artifacts/model"))
+        .await
+        .unwrap();
+    let told = peer.recorded();
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (&*told[0].artifact_uri, &*told[0].run_id, &*told[0].model_id),
+        ("mlflow-artifacts:/1/r1/artifacts/model", "", "")
+    );
+    assert_eq!((&told[0].model_uid, told[0].released), (&model.uid, false));
+    let delete = wire::DeleteModelVersionRequest {
+        name: "churn".into(),
+        version: 1,
+        ..Default::default()
+    };
+    bench.api().delete_model_version(delete).await.unwrap();
+    let told = arrived(&peer, 2).await;
+    assert!(told[1].released && told[1].event_seq > told[0].event_seq);
+    emptied(&bench).await;
+}
+
+#[tokio::test]
+async fn a_message_waits_until_tracking_takes_this_registry_for_one() {
+    let peer = knowing_peer();
+    let bench = Bench::with(peer.tracking()).await;
+    bench.model("churn").await;
+    for code in [Code::PermissionDenied, Code::Unauthenticated] {
+        peer.script(|s| s.failure = Some(code));
+        bench.version("churn").await;
+    }
+    assert_eq!(waiting(&bench).await, 2);
+    peer.script(|s| s.failure = None);
+    until(async || {
+        bench.turn(5_000);
+        Some(()).filter(|()| peer.recorded().len() == 2)
+    })
+    .await;
+    emptied(&bench).await;
+}
+
+#[tokio::test]
 async fn a_message_is_delivered_late_and_once() {
     let peer = knowing_peer();
     let bench = Bench::with(peer.tracking()).await;

@@ -50,6 +50,7 @@ pub fn filter(message: &pb::PurgeRequest) -> Result<PurgeFilter> {
         runs,
         models,
         deleted_before: before.flatten(),
+        kept: Vec::new(),
     })
 }
 

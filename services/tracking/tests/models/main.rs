@@ -9,28 +9,29 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lodeway_artifacts::Artifacts;
 use lodeway_domain::{
-    Reason,
+    Caller, Reason,
+    caller::Workspace,
     id::RequestId,
-    time::{ManualClock, Timestamp},
+    time::{Clock, ManualClock, Timestamp},
 };
 use lodeway_proto::{
     artifacts::v1::{
-        ListArtifactsRequest, UploadArtifactRequest, UploadOpening,
+        ArtifactHold, HoldArtifactsRequest, ListArtifactsRequest, UploadArtifactRequest, UploadOpening,
         artifact_service_client::ArtifactServiceClient, upload_artifact_request::Kind,
     },
     tracking::v1::{self as pb, tracking_service_client::TrackingServiceClient},
 };
 use lodeway_rpc::{
-    Tasks, Transport, access,
+    CallContext, Tasks, Transport, access,
     auth::Authenticator,
     layers::{Column, ColumnConfig},
     status::from_status,
 };
 use lodeway_store::{
-    artifacts::{ArtifactStore, MIGRATIONS, RootSettings, Roots, SqlDigestIndex},
+    artifacts::{ArtifactStore, Holds, MIGRATIONS, RootSettings, Roots, SqlDigestIndex},
     migrate,
     sql::{Db, DbOptions, StoreUrl},
-    tracking::SqlTracking,
+    tracking::{PurgeFilter, PurgeStore, SqlTracking, Write},
 };
 use lodeway_tracking::{Peers, Tracking, TrackingConfig};
 use tonic::{Status, service::Routes};
@@ -44,7 +45,7 @@ struct Bench {
     store: Arc<SqlTracking>,
     clock: Arc<ManualClock>,
     tasks: Tasks,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn mounted(routes: Routes) -> Transport {
@@ -81,11 +82,12 @@ async fn bench() -> Bench {
         ..RootSettings::default()
     };
     let roots = Roots::open(&settings).await.unwrap();
-    let bytes = ArtifactStore::new(roots, Arc::new(SqlDigestIndex::new(db)), clock.clone());
+    let index = Arc::new(SqlDigestIndex::new(db.clone()));
+    let bytes = ArtifactStore::new(roots.clone(), index, clock.clone()).with_holds(Holds::new(db));
     let artifacts = Artifacts::new(bytes, clock.clone());
     let files = ArtifactServiceClient::new(mounted(Routes::new(artifacts.into_service())));
     let store = SqlTracking::open(open("tracking").await, Timestamp::from_millis(0)).await;
-    let store = Arc::new(store.unwrap());
+    let store = Arc::new(store.unwrap().with_artifact_roots(roots));
     let tasks = Tasks::new();
     let client = tracker(&store, &clock, &tasks, Some(files.clone()));
     Bench {
@@ -94,7 +96,7 @@ async fn bench() -> Bench {
         store,
         clock,
         tasks,
-        _dir: dir,
+        dir,
     }
 }
 

@@ -241,6 +241,47 @@ async fn a_search_pages_by_a_metric_on_a_data_set() {
 }
 
 #[tokio::test]
+async fn only_the_registry_says_what_versions_refer_to() {
+    let bench = bench().await;
+    let model = bench.model("0", "m").await;
+    let reference = pb::RecordModelVersionRequest {
+        event_id: request_id(),
+        event_seq: 1,
+        model_uid: "u1".to_owned(),
+        name: "registered".to_owned(),
+        version: 2,
+        model_id: model.model_id.clone(),
+        ..Default::default()
+    };
+    let cx = CallContext::new(Caller::registry(Workspace::default()));
+    bench
+        .client()
+        .record_model_version(cx.request(reference.clone()))
+        .await
+        .unwrap();
+    for principal in ["ci", "lodeway-registry", "service:evaluation"] {
+        let cx = CallContext::new(Caller {
+            principal: principal.to_owned(),
+            verified: true,
+            workspace: Workspace::default(),
+        });
+        let released = pb::RecordModelVersionRequest {
+            event_seq: i64::MAX,
+            released: true,
+            ..reference.clone()
+        };
+        let refused = bench
+            .client()
+            .record_model_version(cx.request(released))
+            .await
+            .unwrap_err();
+        assert_eq!(reason(&refused), Reason::AccessDenied);
+    }
+    let shown = bench.get(&model.model_id, false).await.unwrap();
+    assert_eq!(shown.registrations.len(), 1);
+}
+
+#[tokio::test]
 async fn versions_and_data_sets_are_recorded_and_shown() {
     let bench = bench().await;
     let model = bench.model("0", "m").await;

@@ -35,6 +35,38 @@ impl Bench {
             .len()
     }
 
+    async fn delete_run(&self, run: &pb::Run) {
+        let request = pb::DeleteRunRequest {
+            run_id: run.run_id.clone(),
+            request_id: String::new(),
+        };
+        self.client().delete_run(request).await.unwrap();
+    }
+
+    async fn hold(&self, location: &str) {
+        let hold = ArtifactHold {
+            location: location.to_owned(),
+            holder: "registry/u1/1".to_owned(),
+            reason: "version 1 of model `registered`".to_owned(),
+            create_time: None,
+        };
+        let request = HoldArtifactsRequest { hold: Some(hold) };
+        self.files.clone().hold_artifacts(request).await.unwrap();
+    }
+
+    async fn refer(&self, artifact_uri: String) {
+        let reference = pb::RecordModelVersionRequest {
+            event_id: request_id(),
+            event_seq: 1,
+            model_uid: "u1".to_owned(),
+            name: "registered".to_owned(),
+            version: 1,
+            artifact_uri,
+            ..Default::default()
+        };
+        self.client().record_model_version(reference).await.unwrap();
+    }
+
     async fn delete_experiment(&self, id: &str) {
         let request = pb::DeleteExperimentRequest {
             experiment_id: id.to_owned(),
@@ -124,16 +156,7 @@ async fn active_entities_are_refused_and_registered_ones_held_back() {
     assert_eq!(reason(&refused), Reason::NotDeleted);
 
     bench.upload(&run.artifact_uri, "model/MLmodel", 4).await;
-    let reference = pb::RecordModelVersionRequest {
-        event_id: request_id(),
-        event_seq: 1,
-        model_uid: "u1".to_owned(),
-        name: "registered".to_owned(),
-        version: 1,
-        artifact_uri: format!("{}/model", run.artifact_uri),
-        ..Default::default()
-    };
-    bench.client().record_model_version(reference).await.unwrap();
+    bench.refer(format!("{}/model", run.artifact_uri)).await;
     bench.delete_experiment(&experiment).await;
     let held = "model version `registered/1`";
     let expected = [row("run", 0, 0, held), row("experiment", 0, 0, held)];
@@ -147,11 +170,7 @@ async fn a_purge_goes_on_where_the_artifact_service_failed() {
     let bench = bench().await;
     let run = bench.run("0").await;
     bench.upload(&run.artifact_uri, "file", 4).await;
-    let delete = pb::DeleteRunRequest {
-        run_id: run.run_id.clone(),
-        request_id: String::new(),
-    };
-    bench.client().delete_run(delete).await.unwrap();
+    bench.delete_run(&run).await;
     bench.clock.advance(Duration::from_secs(1));
 
     // Nobody listens on port 9 of this machine.
@@ -164,6 +183,11 @@ async fn a_purge_goes_on_where_the_artifact_service_failed() {
     };
     let failed = broken.purge(request.clone()).await.unwrap_err();
     assert_eq!(reason(&failed), Reason::BackendUnavailable);
+    // It went away a little later, when the run was marked already.
+    let caller = Arc::new(Caller::anonymous());
+    let begun = Write::new(caller, "Purge", None, Vec::new, bench.clock.now(), Clone::clone);
+    let marked = bench.store.mark_purge(&begun, PurgeFilter::default(), 9).await;
+    marked.unwrap();
     let get = pb::GetRunRequest {
         run_id: run.run_id.clone(),
         columns: vec![],
@@ -190,4 +214,64 @@ async fn without_an_artifact_service_only_a_dry_run_is_possible() {
     assert_eq!(shown(alone.purge(dry()).await.unwrap().into_inner()), expected);
     // With one, what it may not open stays where it is.
     assert_eq!(bench.purge(pb::PurgeRequest::default()).await, expected);
+}
+
+#[tokio::test]
+async fn a_version_holds_its_files_by_whatever_name_it_has_them() {
+    let bench = bench().await;
+    let run = bench.run("0").await;
+    bench.upload(&run.artifact_uri, "model/MLmodel", 4).await;
+    bench.delete_run(&run).await;
+    let path = run.artifact_uri.trim_start_matches("mlflow-artifacts:/");
+    let folder = bench.dir.path().join("files").join(path);
+    for (seq, uri) in (1..).zip([
+        format!("mlflow-artifacts://host:5000/{path}/model"),
+        format!("http://host/api/2.0/mlflow-artifacts/artifacts/{path}/model/"),
+        format!("file://{}/model", folder.display()),
+        folder.display().to_string(),
+        format!("mlflow-artifacts:/{}", path.split_once('/').unwrap().0),
+    ]) {
+        let reference = pb::RecordModelVersionRequest {
+            event_id: request_id(),
+            event_seq: seq,
+            model_uid: "u1".to_owned(),
+            name: "registered".to_owned(),
+            version: 1,
+            artifact_uri: uri.clone(),
+            ..Default::default()
+        };
+        bench.client().record_model_version(reference).await.unwrap();
+        let expected = [row("run", 0, 0, "model version `registered/1`")];
+        assert_eq!(bench.purge(dry()).await, expected, "{uri}");
+        assert_eq!(bench.purge(pb::PurgeRequest::default()).await, expected, "{uri}");
+    }
+    assert_eq!(bench.files_at(&run.artifact_uri).await, 1);
+}
+
+#[tokio::test]
+async fn held_files_hold_back_their_run_and_nothing_else() {
+    let bench = bench().await;
+    let experiment = bench.experiment("e", "").await;
+    let (held, free) = (bench.run(&experiment).await, bench.run(&experiment).await);
+    for run in [&held, &free] {
+        bench.upload(&run.artifact_uri, "model/MLmodel", 4).await;
+    }
+    bench.hold(&format!("{}/model", held.artifact_uri)).await;
+    bench.delete_experiment(&experiment).await;
+    let why = "files that are held for version 1 of model `registered`";
+    let expected = [
+        row("run", 1, 4, ""),
+        row("run", 0, 0, why),
+        row("experiment", 0, 0, why),
+    ];
+    assert_eq!(bench.purge(dry()).await, expected);
+    assert_eq!(bench.purge(pb::PurgeRequest::default()).await, expected);
+    assert_eq!(bench.purge(pb::PurgeRequest::default()).await, expected[1..]);
+    assert_eq!(bench.files_at(&held.artifact_uri).await, 1);
+    // What is held back is as it was.
+    let restore = pb::RestoreExperimentRequest {
+        experiment_id: experiment,
+        request_id: String::new(),
+    };
+    bench.client().restore_experiment(restore).await.unwrap();
 }

@@ -66,6 +66,17 @@ async fn creating_gives_the_next_id_and_repeats_its_answer() {
         fields(bench.client.create_experiment(location).await),
         ["artifact_location"]
     );
+    for own in [
+        "mlflow-artifacts:/datasets/u",
+        "mlflow-artifacts:/workspaces/team-a/evaluations",
+    ] {
+        let location = pb::CreateExperimentRequest {
+            artifact_location: own.to_owned(),
+            ..create("two")
+        };
+        let refused = fields(bench.client.create_experiment(location).await);
+        assert_eq!(refused, ["artifact_location"], "{own}");
+    }
     let bad = pb::CreateExperimentRequest {
         tags: map(&[("a*", "b")]),
         ..create(" ")

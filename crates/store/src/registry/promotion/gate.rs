@@ -4,7 +4,9 @@ use lodeway_domain::{
     Error, Reason, Result,
     registry::{
         ModelName, ModelVersion,
-        promotion::{Clause, EvaluationClause, Facts, Holder, NewRule, Report, Rule, Target, Verdict, check},
+        promotion::{
+            Clause, EvaluationClause, Facts, Holder, NewRule, Report, Rule, Target, Verdict, check, measuring,
+        },
     },
 };
 
@@ -192,8 +194,8 @@ async fn formats(conn: &mut Conn, workspace: &str, key: i64) -> Result<Vec<Strin
     row.map_or(Ok(Vec::new()), |row| from_json(row.str(0)?))
 }
 
-/// The newest verdict that a clause asks for and that binds the version's content, of these data and this definition if they
-/// are given; one on too few rows only if there is none on enough. Of a version that is deleted, whose content nobody can
+/// The newest verdict that a clause asks for and that binds the version's content, of these data and measured as by this
+/// definition if they are given; one on too few rows only if there is none on enough. Of a version that is deleted, whose content nobody can
 /// compare, the newest.
 async fn newest(
     conn: &mut Conn,
@@ -206,10 +208,16 @@ async fn newest(
         "SELECT {VERDICT} FROM verdicts WHERE workspace = $1 AND model_uid = $2 AND version = $3 AND evaluation = $4 \
          AND ($5 = '' OR content_digest = $5) AND ($6 = '' OR dataset = $6) AND ($7 = '' OR data_digest = $7) \
          AND ($8 = '' OR definition_digest = $8) AND ($9 = '' OR data_digest = $9) \
-         AND ($10 = 0 OR definition_digest = $11) \
+         AND ($10 = 0 OR definition_digest = $11 \
+              OR ($11 <> '' AND substr(definition_digest, 1, length($11) + 1) = $11 || '.')) \
          ORDER BY CASE WHEN row_millionths >= $12 THEN 0 ELSE 1 END, id DESC LIMIT 1"
     );
     let (data_digest, definition_digest) = same.unwrap_or_default();
+    // What the rule says of the features is demanded of the version, not of the one that it is compared with.
+    let demanded = match same {
+        Some(_) => "",
+        None => clause.definition_digest.as_str(),
+    };
     let args = [
         Arg::from(workspace),
         Arg::from(version.model_uid.as_str()),
@@ -218,10 +226,10 @@ async fn newest(
         Arg::from(&version.content_digest),
         Arg::from(&clause.dataset),
         Arg::from(&clause.data_digest),
-        Arg::from(&clause.definition_digest),
+        Arg::from(demanded),
         Arg::from(data_digest),
         Arg::from(i64::from(same.is_some())),
-        Arg::from(definition_digest),
+        Arg::from(measuring(definition_digest)),
         Arg::from(clause.row_millionths()),
     ];
     let row = conn.query_opt(&sql, &args).await?;

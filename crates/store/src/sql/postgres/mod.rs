@@ -53,7 +53,7 @@ const DOWN_MS: u64 = 500;
 pub(super) struct Postgres {
     kept: Arc<Kept>,
     /// How a connection is made.
-    connect: PgConnectOptions,
+    connect: Box<PgConnectOptions>,
     schema: String,
     /// Callers queue here rather than at the pool, whose timeout is that of connecting.
     turns: Arc<Semaphore>,
@@ -100,7 +100,7 @@ impl Postgres {
             .connect_lazy_with(connect.clone());
         Ok(Self {
             kept: Arc::new(Kept::new(pool, options.operation_timeout)),
-            connect,
+            connect: Box::new(connect),
             schema: schema.to_owned(),
             turns: Arc::new(Semaphore::new(size as usize)),
             queue_timeout: options.queue_timeout,

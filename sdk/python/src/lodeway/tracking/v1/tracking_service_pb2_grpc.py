@@ -442,8 +442,9 @@ class TrackingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RecordModelVersion(self, request, context):
-        """Records that a registry's model version refers to a logged model or a run, or no longer does. Sent by the registry's
-        outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
+        """Records that a registry's model version refers to a logged model, a run or a folder, or no longer does. Sent by the
+        registry's outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
+        PERMISSION_DENIED for callers with credentials other than the registry itself, in this process or with the peer token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -451,7 +452,8 @@ class TrackingServiceServicer(object):
 
     def Purge(self, request, context):
         """Removes deleted entities for good, with their artifacts. With `dry_run` it only says what would go. Artifacts that a
-        model version refers to are kept, and the entity that owns them is reported as held back, as is its experiment.
+        model version refers to, by whatever name, and those that are held are kept, and the entity that owns them is reported
+        as held back, as is its experiment; the rest goes.
         Artifacts at a location that the server may not open stay where they are. After a failure call it again: it goes on
         with what was begun. FAILED_PRECONDITION, NOT_DELETED if a named entity is active; BACKEND_UNAVAILABLE if there is no
         artifact service. Ids that name nothing are gone already.

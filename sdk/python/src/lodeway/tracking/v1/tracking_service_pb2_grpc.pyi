@@ -229,8 +229,9 @@ class TrackingServiceStub:
         lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionRequest,
         lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionResponse,
     ]
-    """Records that a registry's model version refers to a logged model or a run, or no longer does. Sent by the registry's
-    outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
+    """Records that a registry's model version refers to a logged model, a run or a folder, or no longer does. Sent by the
+    registry's outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
+    PERMISSION_DENIED for callers with credentials other than the registry itself, in this process or with the peer token.
     """
 
     Purge: grpc.UnaryUnaryMultiCallable[
@@ -238,7 +239,8 @@ class TrackingServiceStub:
         lodeway.tracking.v1.tracking_service_pb2.PurgeResponse,
     ]
     """Removes deleted entities for good, with their artifacts. With `dry_run` it only says what would go. Artifacts that a
-    model version refers to are kept, and the entity that owns them is reported as held back, as is its experiment.
+    model version refers to, by whatever name, and those that are held are kept, and the entity that owns them is reported
+    as held back, as is its experiment; the rest goes.
     Artifacts at a location that the server may not open stay where they are. After a failure call it again: it goes on
     with what was begun. FAILED_PRECONDITION, NOT_DELETED if a named entity is active; BACKEND_UNAVAILABLE if there is no
     artifact service. Ids that name nothing are gone already.
@@ -455,8 +457,9 @@ class TrackingServiceAsyncStub:
         lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionRequest,
         lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionResponse,
     ]
-    """Records that a registry's model version refers to a logged model or a run, or no longer does. Sent by the registry's
-    outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
+    """Records that a registry's model version refers to a logged model, a run or a folder, or no longer does. Sent by the
+    registry's outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
+    PERMISSION_DENIED for callers with credentials other than the registry itself, in this process or with the peer token.
     """
 
     Purge: grpc.aio.UnaryUnaryMultiCallable[
@@ -464,7 +467,8 @@ class TrackingServiceAsyncStub:
         lodeway.tracking.v1.tracking_service_pb2.PurgeResponse,
     ]
     """Removes deleted entities for good, with their artifacts. With `dry_run` it only says what would go. Artifacts that a
-    model version refers to are kept, and the entity that owns them is reported as held back, as is its experiment.
+    model version refers to, by whatever name, and those that are held are kept, and the entity that owns them is reported
+    as held back, as is its experiment; the rest goes.
     Artifacts at a location that the server may not open stay where they are. After a failure call it again: it goes on
     with what was begun. FAILED_PRECONDITION, NOT_DELETED if a named entity is active; BACKEND_UNAVAILABLE if there is no
     artifact service. Ids that name nothing are gone already.
@@ -745,8 +749,9 @@ class TrackingServiceServicer(metaclass=abc.ABCMeta):
         request: lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionRequest,
         context: _ServicerContext,
     ) -> typing.Union[lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionResponse, collections.abc.Awaitable[lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionResponse]]:
-        """Records that a registry's model version refers to a logged model or a run, or no longer does. Sent by the registry's
-        outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
+        """Records that a registry's model version refers to a logged model, a run or a folder, or no longer does. Sent by the
+        registry's outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
+        PERMISSION_DENIED for callers with credentials other than the registry itself, in this process or with the peer token.
         """
 
     @abc.abstractmethod
@@ -756,7 +761,8 @@ class TrackingServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[lodeway.tracking.v1.tracking_service_pb2.PurgeResponse, collections.abc.Awaitable[lodeway.tracking.v1.tracking_service_pb2.PurgeResponse]]:
         """Removes deleted entities for good, with their artifacts. With `dry_run` it only says what would go. Artifacts that a
-        model version refers to are kept, and the entity that owns them is reported as held back, as is its experiment.
+        model version refers to, by whatever name, and those that are held are kept, and the entity that owns them is reported
+        as held back, as is its experiment; the rest goes.
         Artifacts at a location that the server may not open stay where they are. After a failure call it again: it goes on
         with what was begun. FAILED_PRECONDITION, NOT_DELETED if a named entity is active; BACKEND_UNAVAILABLE if there is no
         artifact service. Ids that name nothing are gone already.
