@@ -1,6 +1,8 @@
 //! Files of a promoted version: nobody changes them under those who load it by stage or alias.
 
-use lodeway_proto::artifacts::v1::{DeleteArtifactsRequest, artifact_service_client::ArtifactServiceClient};
+use lodeway_proto::artifacts::v1::{
+    DeleteArtifactsRequest, GetManifestRequest, artifact_service_client::ArtifactServiceClient,
+};
 use lodeway_testkit::platform::{Platform, Shape};
 use serde_json::json;
 use tonic::Code;
@@ -39,7 +41,70 @@ async fn no_way_changes_the_files_of_a_promoted_version() {
         let (settings, _table) = people::known(&["ada"]);
         let house = started(shape, settings).await;
         held(&house).await;
+        held_at_once(&house).await;
     }
+}
+
+/// What is promoted right after it was registered is held when that answers, and its digest is that of the held files.
+async fn held_at_once(house: &Platform) {
+    made(
+        house,
+        "POST",
+        "registered-models/create",
+        json!({"name": "fresh"}),
+    );
+    for number in 1..=6 {
+        let run = new_run_of(house, "ada").await;
+        let folder = run.artifact_uri.strip_prefix("mlflow-artifacts:/").unwrap();
+        let put = |body: &[u8]| {
+            let target = format!("{ROOT}/{folder}/model/weights.bin");
+            send(house, "PUT", &target, body).status
+        };
+        upload_as(house, "ada", &run.artifact_uri, ("model/MLmodel", MLMODEL))
+            .await
+            .unwrap();
+        assert_eq!(put(b"good"), 200);
+        let source = format!("runs:/{}/model", run.run_id);
+        let version = json!({"name": "fresh", "source": source, "run_id": run.run_id});
+        made(house, "POST", "model-versions/create", version);
+        let number = number.to_string();
+        let (what, body) = if number.ends_with(['1', '3', '5']) {
+            let body = json!({"name": "fresh", "alias": "champion", "version": number});
+            ("registered-models/alias", body)
+        } else {
+            let body = json!({"name": "fresh", "version": number, "stage": "Production", "archive_existing_versions": true});
+            ("model-versions/transition-stage", body)
+        };
+        made(house, "POST", what, body);
+        assert_eq!(put(b"evil"), 400, "version {number}");
+        let on_record = async || {
+            let found = ask_as(house, "ada", &format!("model show fresh {number}"));
+            found["content_digest"]
+                .as_str()
+                .filter(|digest| !digest.is_empty())
+                .map(str::to_owned)
+        };
+        let on_record = eventually("the digest is on record", on_record).await;
+        let request = GetManifestRequest {
+            location: run.artifact_uri.clone(),
+            path: "model".to_owned(),
+        };
+        let mut artifacts = ArtifactServiceClient::new(house.channel());
+        let held = artifacts.get_manifest(of("ada", request)).await.unwrap();
+        assert_eq!(held.into_inner().content_digest, on_record);
+    }
+    // A refusal names the model as it is called now.
+    let renamed = json!({"name": "fresh", "new_name": "renamed"});
+    made(house, "POST", "registered-models/rename", renamed);
+    eventually("the hold names the model anew", async || {
+        let held = ask_as(house, "ada", "artifact holds");
+        let reasons = held.as_array().unwrap().iter();
+        let mut reasons = reasons.filter_map(|hold| hold["reason"].as_str());
+        reasons
+            .any(|reason| reason == "version 6 of model `renamed`")
+            .then_some(())
+    })
+    .await;
 }
 
 async fn held(house: &Platform) {

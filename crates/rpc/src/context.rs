@@ -60,6 +60,15 @@ impl CallContext {
         }
     }
 
+    /// The same context as another caller: for what a service does for itself while it answers somebody.
+    #[must_use]
+    pub fn by(&self, caller: Caller) -> Self {
+        Self {
+            caller: Arc::new(caller),
+            ..self.clone()
+        }
+    }
+
     /// A request to a peer on behalf of the same caller, under the same request id and deadline.
     pub fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);

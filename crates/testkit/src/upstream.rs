@@ -6,6 +6,7 @@
 //! [`die`]: Upstream::die
 
 use std::{
+    collections::HashMap,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,6 +23,7 @@ use lodeway_proto::inference::{
 use tokio::sync::{oneshot, watch};
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait, transport::server::TcpIncoming};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// How long a call may take to come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -284,9 +286,10 @@ impl Service {
             return Err(Status::invalid_argument(format!("{value} is refused")));
         }
         if values.iter().any(|value| dies_of(*value)) {
-            return Err(Status::unavailable(
-                "the model's process exited with code 7; it is started again",
-            ));
+            // As the model host says it.
+            let details = ErrorDetails::with_error_info("MODEL_PROCESS_ENDED", "lodeway.dev", HashMap::new());
+            let why = "the model's process exited with code 7; it is started again";
+            return Err(Status::with_error_details(Code::Unavailable, why, details));
         }
         let scores: Vec<f64> = values.iter().map(|value| score(*value)).collect();
         let output = InferOutputTensor {

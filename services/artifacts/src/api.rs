@@ -11,7 +11,7 @@ use lodeway_proto::artifacts::v1::{
     UploadArtifactRequest, UploadArtifactResponse, artifact_service_server::ArtifactService,
 };
 use lodeway_rpc::{context, time::to_wire};
-use lodeway_store::artifacts::{Range, Reach, Trust};
+use lodeway_store::artifacts::{PresignMethod, Range, Reach, Trust};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use crate::{
@@ -35,7 +35,7 @@ impl ArtifactService for Artifacts {
         let (cx, mut messages) = context::split(request)?;
         let opening = transfer::opening(&mut messages).await?;
         let fail = |e: Error| cx.status(e);
-        let file = convert::file(&self.store, &cx, &opening.location, &opening.path)
+        let file = convert::file_to_change(&self.store, &cx, &opening.location, &opening.path)
             .await
             .map_err(fail)?;
         let expected = convert::expected(&opening).map_err(fail)?;
@@ -136,7 +136,7 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<DeleteArtifactsResponse>, Status> {
         let (cx, request) = context::split(request)?;
         let fail = |e: Error| cx.status(e);
-        let named = convert::file_or_folder(&self.store, &cx, (&request.location, &request.path), Reach::All)
+        let named = convert::folder_to_change(&self.store, &cx, &request.location, &request.path)
             .await
             .map_err(fail)?;
         let below = named.location.join(&named.path).map_err(fail)?;
@@ -157,10 +157,13 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<PresignArtifactResponse>, Status> {
         let (cx, request) = context::split(request)?;
         let fail = |e: Error| cx.status(e);
-        let file = convert::file(&self.store, &cx, &request.location, &request.path)
-            .await
-            .map_err(fail)?;
         let (method, expires) = convert::presign(&request).map_err(fail)?;
+        let (location, path) = (&request.location, &request.path);
+        let file = match method {
+            PresignMethod::Put => convert::file_to_change(&self.store, &cx, location, path).await,
+            _ => convert::file(&self.store, &cx, location, path).await,
+        };
+        let file = file.map_err(fail)?;
         let until = self.clock.now().plus(expires);
         let signed = self
             .store
@@ -180,7 +183,7 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<CreateMultipartUploadResponse>, Status> {
         let (cx, request) = context::split(request)?;
         let fail = |e: Error| cx.status(e);
-        let file = convert::file(&self.store, &cx, &request.location, &request.path)
+        let file = convert::file_to_change(&self.store, &cx, &request.location, &request.path)
             .await
             .map_err(fail)?;
         let count = convert::part_count(request.part_count).map_err(fail)?;
@@ -198,7 +201,7 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<CompleteMultipartUploadResponse>, Status> {
         let (cx, request) = context::split(request)?;
         let fail = |e: Error| cx.status(e);
-        let file = convert::file(&self.store, &cx, &request.location, &request.path)
+        let file = convert::file_to_change(&self.store, &cx, &request.location, &request.path)
             .await
             .map_err(fail)?;
         let parts = convert::parts(request.parts).map_err(fail)?;
@@ -215,7 +218,7 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<AbortMultipartUploadResponse>, Status> {
         let (cx, request) = context::split(request)?;
         let fail = |e: Error| cx.status(e);
-        let file = convert::file(&self.store, &cx, &request.location, &request.path)
+        let file = convert::file_to_change(&self.store, &cx, &request.location, &request.path)
             .await
             .map_err(fail)?;
         self.store

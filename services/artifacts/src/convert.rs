@@ -39,6 +39,42 @@ pub async fn file(store: &ArtifactStore, cx: &CallContext, location: &str, path:
     named(store, cx, (location, ArtifactPath::parse(path)), Reach::One).await
 }
 
+/// The file that a request would write, if the caller may do that.
+pub async fn file_to_change(
+    store: &ArtifactStore,
+    cx: &CallContext,
+    location: &str,
+    path: &str,
+) -> Result<Named> {
+    let (path, reach) = (ArtifactPath::parse(path), Reach::One);
+    to_change(store, cx, (location, path), reach).await
+}
+
+/// The file or folder that a request would remove, if the caller may do that; an empty path is the location itself.
+pub async fn folder_to_change(
+    store: &ArtifactStore,
+    cx: &CallContext,
+    location: &str,
+    path: &str,
+) -> Result<Named> {
+    let (path, reach) = (ArtifactPath::parse_or_root(path), Reach::All);
+    to_change(store, cx, (location, path), reach).await
+}
+
+async fn to_change(
+    store: &ArtifactStore,
+    cx: &CallContext,
+    named: (&str, Result<ArtifactPath>),
+    reach: Reach,
+) -> Result<Named> {
+    let (location, path) = given(named)?;
+    let found = store.locate_to_change(location, &path, reach, &cx.caller).await;
+    Ok(Named {
+        location: found.map_err(of_location)?,
+        path,
+    })
+}
+
 /// The file or folder that a request names, if it and what the request reaches below it are of the caller's workspace; an
 /// empty path is the location itself.
 pub async fn file_or_folder(
@@ -63,12 +99,8 @@ fn of_location(error: Error) -> Error {
     Error::Invalid(violations)
 }
 
-async fn named(
-    store: &ArtifactStore,
-    cx: &CallContext,
-    (location, path): (&str, Result<ArtifactPath>),
-    reach: Reach,
-) -> Result<Named> {
+/// Location and path, both there.
+fn given((location, path): (&str, Result<ArtifactPath>)) -> Result<(&str, ArtifactPath)> {
     let mut violations = Violations::new();
     if location.is_empty() {
         violations.add("location", "must be given");
@@ -76,6 +108,16 @@ async fn named(
     let path = violations.take("path", path);
     violations.finish()?;
     let path = path.ok_or_else(|| Error::invalid("path", "must be given"))?;
+    Ok((location, path))
+}
+
+async fn named(
+    store: &ArtifactStore,
+    cx: &CallContext,
+    named: (&str, Result<ArtifactPath>),
+    reach: Reach,
+) -> Result<Named> {
+    let (location, path) = given(named)?;
     let found = store.locate(location, &path, reach, &cx.caller.workspace).await;
     Ok(Named {
         location: found.map_err(of_location)?,

@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
 use lodeway_artifacts::Artifacts;
-use lodeway_domain::time::{ManualClock, Timestamp};
+use lodeway_domain::{
+    Caller, Reason,
+    caller::Workspace,
+    time::{ManualClock, Timestamp},
+};
 use lodeway_proto::artifacts::v1::{
     AbortMultipartUploadRequest, Artifact, CompleteMultipartUploadRequest, CreateMultipartUploadRequest,
     DeleteArtifactsRequest, DownloadArtifactRequest, GetArtifactRequest, GetManifestRequest,
@@ -14,7 +18,7 @@ use lodeway_proto::artifacts::v1::{
     upload_artifact_request::Kind,
 };
 use lodeway_rpc::{
-    Transport, access,
+    CallContext, Transport, access,
     auth::Authenticator,
     layers::{Column, ColumnConfig},
     status::from_status,
@@ -529,4 +533,73 @@ async fn a_root_inside_another_has_workspaces_of_its_own() {
     assert!(is_refused(
         &bench.put("team-b", outer, "m.bin").await.unwrap_err()
     ));
+}
+
+#[tokio::test]
+async fn own_folders_are_changed_by_services_of_the_platform_only() {
+    let bench = bench().await;
+    let own = [
+        ("default", "mlflow-artifacts:/datasets/u/v"),
+        ("default", "mlflow-artifacts:/evaluations/e-1"),
+        ("default", "mlflow-artifacts:/endpoints/iris/date=2026-11-26"),
+        ("team-b", "mlflow-artifacts:/workspaces/team-b/datasets/u/v"),
+    ];
+    let is_kept = |status: &Status, location: &str| {
+        status.code() == Code::FailedPrecondition
+            && status.message().contains(location)
+            && from_status(status).known_reason() == Some(Reason::LocationNotAllowed)
+    };
+    for (workspace, location) in own {
+        let mut client = bench.client.clone();
+        let refused = bench.put(workspace, location, "data.csv").await.unwrap_err();
+        assert!(is_kept(&refused, location), "{refused:?}");
+        let caller = Caller::evaluation(Workspace::parse(workspace).unwrap());
+        let cx = CallContext::new(caller);
+        let open = UploadOpening {
+            location: location.into(),
+            path: "data.csv".into(),
+            ..UploadOpening::default()
+        };
+        let kinds = [Kind::Open(open), Kind::Chunk(workspace.into())];
+        let messages = kinds.map(|kind| UploadArtifactRequest { kind: Some(kind) });
+        let request = cx.request(stream::iter(messages));
+        client.upload_artifact(request).await.unwrap();
+
+        let again = bench.put(workspace, location, "data.csv").await.unwrap_err();
+        assert!(is_kept(&again, location), "{again:?}");
+        let delete = |location: &str, path: &str| DeleteArtifactsRequest {
+            location: location.into(),
+            path: path.into(),
+            dry_run: false,
+        };
+        let request = of(workspace, delete(location, "data.csv"));
+        let kept = client.delete_artifacts(request).await.unwrap_err();
+        assert!(is_kept(&kept, location), "{kept:?}");
+        let request = PresignArtifactRequest {
+            location: location.into(),
+            path: "data.csv".into(),
+            method: PresignMethod::Put.into(),
+            ..PresignArtifactRequest::default()
+        };
+        let kept = client.presign_artifact(of(workspace, request)).await.unwrap_err();
+        assert!(is_kept(&kept, location), "{kept:?}");
+        assert_eq!(
+            bench.names(workspace, location, true).await.unwrap(),
+            ["data.csv"]
+        );
+
+        let request = cx.request(delete(location, ""));
+        client.delete_artifacts(request).await.unwrap();
+    }
+    // Who only calls himself a service is none.
+    let boasting = CallContext::new(Caller {
+        verified: false,
+        ..Caller::evaluation(Workspace::default())
+    });
+    let request = boasting.request(DeleteArtifactsRequest {
+        location: own[0].1.into(),
+        ..DeleteArtifactsRequest::default()
+    });
+    let refused = bench.client.clone().delete_artifacts(request).await.unwrap_err();
+    assert!(is_kept(&refused, own[0].1), "{refused:?}");
 }

@@ -107,7 +107,7 @@ impl House {
             stored: Vec::new(),
         };
         let (artifacts, store) = site.artifacts().await?;
-        let tracking = site.tracking(artifacts.clone()).await?;
+        let tracking = site.tracking(artifacts.clone(), store.as_ref()).await?;
         let registry = site.registry(tracking.clone(), artifacts.clone()).await?;
         let serving = site.serving(edge, registry.clone(), artifacts.clone()).await?;
         let (front, gateway) = site
@@ -214,19 +214,32 @@ impl Site<'_> {
         self.stored.push((vec![ARTIFACT_SERVICE], db.clone()));
         let (index, holds) = (SqlDigestIndex::new(db.clone()), Holds::new(db));
         let roots = Roots::open(&root_settings(self.config)).await?;
-        let store = ArtifactStore::new(roots, Arc::new(index), self.clock.clone()).with_holds(holds);
+        let mut store = ArtifactStore::new(roots, Arc::new(index), self.clock.clone()).with_holds(holds);
+        if !knows_services(self.config) {
+            tracing::warn!(
+                "services of the platform run elsewhere, and without `peer_token` they are as anybody: the folders of                  datasets, evaluations and endpoints are not guarded"
+            );
+            store = store.with_open_folders();
+        }
         let service = Artifacts::new(store.clone(), self.clock.clone());
         let peer = self.mount(ARTIFACT_SERVICE, Routes::new(service.into_service()));
         Ok((Some(peer), Some(store)))
     }
 
-    async fn tracking(&mut self, artifacts: Option<Transport>) -> Result<Option<Transport>> {
+    async fn tracking(
+        &mut self,
+        artifacts: Option<Transport>,
+        files: Option<&ArtifactStore>,
+    ) -> Result<Option<Transport>> {
         if !self.config.runs(ServiceName::Tracking) {
             return self.elsewhere(&self.config.peers.tracking);
         }
         let db = self.database("tracking").await?;
         self.stored.push((vec![TRACKING_SERVICE], db.clone()));
-        let store = SqlTracking::open(db, self.clock.now()).await?;
+        let mut store = SqlTracking::open(db, self.clock.now()).await?;
+        if let Some(files) = files {
+            store = store.with_artifact_roots(files.roots().clone());
+        }
         let settings = lodeway_tracking::TrackingConfig {
             default_artifact_root: default_root(self.config),
         };
@@ -532,6 +545,14 @@ fn default_root(config: &Config) -> String {
         "" => "mlflow-artifacts:/".to_owned(),
         root => root.to_owned(),
     }
+}
+
+/// Whether callers that write to the platform's own folders show that they are services of it: they run here, share a token
+/// with this process, or callers need credentials anyway.
+fn knows_services(config: &Config) -> bool {
+    let run_here = config.runs(ServiceName::Gateway) && config.runs(ServiceName::Evaluation);
+    let is_closed = !config.auth.token_table.as_os_str().is_empty();
+    run_here || is_closed || !config.peer_token.reveal().is_empty()
 }
 
 fn authenticator(config: &Config) -> Result<Authenticator> {

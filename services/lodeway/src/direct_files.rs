@@ -20,6 +20,18 @@ impl DirectFiles {
         let workspace = &cx.caller.workspace;
         Ok((self.0.locate(location, &path, Reach::One, workspace).await?, path))
     }
+
+    /// A file that the caller may write.
+    async fn to_write(
+        &self,
+        cx: &CallContext,
+        location: &str,
+        path: &str,
+    ) -> Result<(Location, ArtifactPath)> {
+        let path = ArtifactPath::parse(path)?;
+        let found = self.0.locate_to_change(location, &path, Reach::One, &cx.caller);
+        Ok((found.await?, path))
+    }
 }
 
 fn refuse(cx: &CallContext, error: &Error) -> Status {
@@ -36,7 +48,7 @@ impl ArtifactBytes for DirectFiles {
         size_bytes: Option<u64>,
         content: ByteStream,
     ) -> Result<(), Status> {
-        let named = self.named(cx, location, path).await;
+        let named = self.to_write(cx, location, path).await;
         let (location, path) = named.map_err(|e| refuse(cx, &e))?;
         let body = content.map_err(|status| status::into_error(&status));
         let expected = Expected {

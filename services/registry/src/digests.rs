@@ -1,6 +1,10 @@
 //! Content digests: computed after a version is made, compared before it goes to Production.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{StreamExt as _, stream};
 use lodeway_domain::{
@@ -35,6 +39,9 @@ struct Inner {
     peers: Peers,
     clock: Arc<dyn Clock>,
     holds: Holds,
+    /// By their keys, the versions whose files are being read for their digests, and whether they were held meanwhile: what
+    /// was read then may not be what is held.
+    reading: Mutex<BTreeMap<i64, bool>>,
     wake: Notify,
 }
 
@@ -52,6 +59,7 @@ impl Digests {
             peers: peers.clone(),
             clock,
             holds,
+            reading: Mutex::default(),
             wake: Notify::new(),
         }));
         if peers.artifacts.is_some() {
@@ -98,14 +106,16 @@ impl Digests {
                 return Ok(is_done);
             };
             after = last.key;
-            let work = |one: PendingDigest| self.compute(one);
+            let work = |one: PendingDigest| self.read(one);
             let found = stream::iter(pending).map(work).buffer_unordered(PARALLEL);
             // What is there at about the same time shares a commit; nothing waits for a large model.
             let found = tokio_stream::StreamExt::chunks_timeout(found, BATCH_LEN, GATHER);
             let mut found = std::pin::pin!(found);
             while let Some(found) = found.next().await {
-                is_done &= found.iter().all(Option::is_some);
-                let found: Vec<_> = found.into_iter().flatten().collect();
+                let tried = found.len();
+                let mut found: Vec<_> = found.into_iter().flatten().collect();
+                found.retain(|one| self.is_current(one.of.key));
+                is_done &= found.len() == tried;
                 if !found.is_empty() {
                     let workspaces: BTreeSet<_> = found
                         .iter()
@@ -119,6 +129,59 @@ impl Digests {
                 }
             }
         }
+    }
+
+    /// Computes one digest, which counts only if [`Digests::is_current`] says so afterwards.
+    async fn read(&self, of: PendingDigest) -> Option<FoundDigest> {
+        let key = of.key;
+        self.reading().insert(key, false);
+        let found = self.compute(of).await;
+        if found.is_none() {
+            self.reading().remove(&key);
+        }
+        found
+    }
+
+    /// Whether what was read of a version's files still counts; asked once, when it is put on record.
+    fn is_current(&self, key: i64) -> bool {
+        !self.reading().remove(&key).unwrap_or_default()
+    }
+
+    fn reading(&self) -> std::sync::MutexGuard<'_, BTreeMap<i64, bool>> {
+        self.0.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the digest of a version on record whose files have just been held: what is on record is what is held. What cannot
+    /// be read within `wait` is put on record later, and is of the held files too.
+    ///
+    /// Gives the digest of the files as they are held; none if it is not known yet, or was on record before the files were
+    /// held.
+    pub(crate) async fn record_held(
+        &self,
+        workspace: &Workspace,
+        version: &ModelVersion,
+        wait: Duration,
+    ) -> Result<Option<String>> {
+        let of = self
+            .0
+            .store
+            .pending_digest(workspace, &version.model_uid, version.version)
+            .await?;
+        let Some(of) = of else { return Ok(None) };
+        if let Some(is_held) = self.reading().get_mut(&of.key) {
+            *is_held = true;
+        }
+        let found = tokio::time::timeout(wait, self.compute(of)).await.ok().flatten();
+        // What is no digest is told by the worker, which sees to it that it is tried again.
+        let Some(found) = found.filter(|found| found.state == DigestState::Recorded) else {
+            return Ok(None);
+        };
+        let digest = found.content_digest.clone();
+        self.0
+            .store
+            .record_digests(vec![found], self.0.clock.now())
+            .await?;
+        Ok(Some(digest))
     }
 
     /// Computes one digest; none if it must be tried again.
@@ -184,17 +247,7 @@ impl Digests {
         }
         let asked = tokio::time::timeout(wait, self.0.peers.manifest(workspace, &version.artifact_uri)).await;
         match asked.unwrap_or(Err(Error::DeadlineExceeded)) {
-            Ok(Some(manifest)) if manifest.content_digest != version.content_digest => {
-                let message = format!(
-                    "the files of version `{}` are not those it was registered with; register them as a new version",
-                    version.label()
-                );
-                let metadata = vec![
-                    ("name", version.name.to_string()),
-                    ("version", version.version.to_string()),
-                ];
-                Err(Error::precondition(Reason::DigestMismatch, message, metadata))
-            }
+            Ok(Some(manifest)) if manifest.content_digest != version.content_digest => Err(differs(version)),
             Ok(_) => Ok(()),
             Err(error @ Error::DataLoss(_)) => Err(error),
             Err(error) if is_gated => Err(Error::unavailable(
@@ -211,4 +264,17 @@ impl Digests {
             }
         }
     }
+}
+
+/// The refusal of a version whose files have changed since its digest was put on record.
+pub(crate) fn differs(version: &ModelVersion) -> Error {
+    let message = format!(
+        "the files of version `{}` are not those it was registered with; register them as a new version",
+        version.label()
+    );
+    let metadata = vec![
+        ("name", version.name.to_string()),
+        ("version", version.version.to_string()),
+    ];
+    Error::precondition(Reason::DigestMismatch, message, metadata)
 }

@@ -5,7 +5,11 @@
 //! found again by a look at every promoted version and every hold.
 //!
 //! Held are folders of models only: with a model file at their top, and where the artifact service lets folders be held. A
-//! version of anything else, a whole run for example, does not keep others from writing there.
+//! version of anything else does not keep others from writing there: whoever may register versions could otherwise stop a
+//! run that still writes its checkpoints, or a folder that many share, by an alias.
+//!
+//! Whether there is a model file is looked up in the folder where the table does not say it, because what was registered just
+//! now has no digest yet, and is to be held before anybody hears that it was promoted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,13 +27,20 @@ use lodeway_rpc::Tasks;
 use lodeway_store::registry::RegistryStore;
 use tokio::sync::Notify;
 
-use crate::{Peers, peers::is_passing};
+use crate::{
+    Peers,
+    peers::{Held, is_passing},
+};
 
 /// How often every hold is looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// How long what has changed is gathered before it is looked at, and how long after everything was.
 const GATHER: Duration = Duration::from_millis(50);
 const REST: Duration = Duration::from_secs(1);
+/// How long a promotion waits for its files to be held.
+const TAKE: Duration = Duration::from_secs(10);
+/// How long after its caller went away a promotion may still be committed.
+const ABANDONED: Duration = Duration::from_secs(30);
 /// How many promoted versions are read at a time.
 const BATCH: i64 = 1_000;
 /// How the names of this service's holders begin.
@@ -48,6 +59,45 @@ struct Inner {
     /// Held while something is let go, and where a promotion begins: of both at once one is wholly before the other.
     letting_go: tokio::sync::Mutex<()>,
     wake: Notify,
+    tasks: Tasks,
+}
+
+/// A version that is being promoted: nobody lets go of its files before this is dropped.
+pub(crate) struct Taken {
+    holds: Holds,
+    which: Which,
+    holder: String,
+    /// Whether its files are held.
+    pub(crate) is_held: bool,
+    is_over: bool,
+}
+
+impl Taken {
+    /// Ends it, promoted or not: what was held for nothing is let go.
+    pub(crate) fn end(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let (holds, which) = (self.holds.clone(), self.which.clone());
+        let holder = std::mem::take(&mut self.holder);
+        let end = move || {
+            holds.moves(&holder, -1);
+            holds.note([which]);
+        };
+        if self.is_over {
+            return end();
+        }
+        // Its caller went away in the middle, and the store may well commit what it was given.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.holds.0.tasks.spawn_until_stop(async move {
+                tokio::time::sleep(ABANDONED).await;
+                end();
+            });
+        }
+    }
 }
 
 /// A version by what does not change, or every held version of a workspace.
@@ -61,9 +111,13 @@ fn holder(version: &ModelVersion) -> String {
     format!("{HOLDER}/{}/{}", version.model_uid, version.version)
 }
 
-/// Whether there are files of ours to hold.
+fn reason(version: &ModelVersion) -> String {
+    format!("version {} of model `{}`", version.version, version.name)
+}
+
+/// Whether there may be files of ours to hold; those that could not be read when they were registered may be there now.
 fn has_files(version: &ModelVersion) -> bool {
-    matches!(version.digest_state, DigestState::Recorded | DigestState::Pending)
+    version.digest_state != DigestState::None
 }
 
 fn is_promoted(version: &ModelVersion) -> bool {
@@ -72,7 +126,7 @@ fn is_promoted(version: &ModelVersion) -> bool {
 
 impl Holds {
     /// Begins with a look at every hold; nothing without an artifact service.
-    pub(crate) fn start(store: Arc<dyn RegistryStore>, peers: &Peers, tasks: &Tasks) -> Self {
+    pub(crate) fn start(store: Arc<dyn RegistryStore>, peers: &Peers, tasks: Tasks) -> Self {
         let holds = Self(Arc::new(Inner {
             store,
             peers: peers.clone(),
@@ -80,6 +134,7 @@ impl Holds {
             moving: Mutex::default(),
             letting_go: tokio::sync::Mutex::default(),
             wake: Notify::new(),
+            tasks: tasks.clone(),
         }));
         if peers.artifacts.is_some() {
             let worker = holds.clone();
@@ -90,68 +145,78 @@ impl Holds {
 
     /// Holds the files of a version that is about to be promoted.
     ///
-    /// Errors: `Unavailable` if that cannot be done now and a rule stands (`is_gated`); elsewhere that is logged.
+    /// Errors: `Unavailable` if that cannot be done within ten seconds and a rule stands (`is_gated`); elsewhere that is
+    /// logged.
     pub(crate) async fn take(
         &self,
         workspace: &Workspace,
         version: &ModelVersion,
         is_gated: bool,
-    ) -> Result<()> {
-        if self.0.peers.artifacts.is_none() || !has_files(version) {
-            return Ok(());
-        }
-        let found = self
-            .0
-            .store
-            .version_of(workspace, &version.model_uid, version.version)
-            .await?;
-        if !found.is_some_and(|(_, is_model)| is_model) {
-            return Ok(());
-        }
-        {
-            let _alone = self.0.letting_go.lock().await;
-            self.moves(version, 1);
-        }
-        match self.hold(workspace, version).await {
+    ) -> Result<Taken> {
+        let (store, uid) = (&self.0.store, &version.model_uid);
+        let found = store.version_of(workspace, uid, version.version).await?;
+        let is_known = found.is_some_and(|(_, is_model)| is_model);
+        let mut taken = Taken {
+            holds: self.clone(),
+            which: Which::One(workspace.as_str().to_owned(), uid.to_string(), version.version),
+            holder: holder(version),
+            is_held: false,
+            is_over: false,
+        };
+        self.moves(&taken.holder, 1);
+        let held = tokio::time::timeout(TAKE, self.hold_if_model(workspace, version, is_known)).await;
+        match held.unwrap_or(Err(Error::DeadlineExceeded)) {
+            Ok(is_held) => taken.is_held = is_held,
             Err(error) if is_gated && is_passing(&error) => {
-                self.look_at(workspace, version);
+                taken.end();
                 let why = format!("the files of `{}` cannot be held now", version.label());
-                Err(Error::unavailable(why, error))
+                return Err(Error::unavailable(why, error));
             }
             Err(error) => {
                 let (name, number) = (version.name.as_str(), version.version);
                 tracing::warn!(model.name = name, model.version = number, %error, "promoted without holding its files");
-                Ok(())
             }
-            Ok(()) => Ok(()),
         }
+        Ok(taken)
+    }
+
+    /// Whether the files of a version that is being promoted, which may be known for a model's, are held now.
+    async fn hold_if_model(
+        &self,
+        workspace: &Workspace,
+        version: &ModelVersion,
+        is_known: bool,
+    ) -> Result<bool> {
+        if self.0.peers.artifacts.is_none() || !has_files(version) {
+            return Ok(false);
+        }
+        // Who lets go of something right now may not have seen that the version is being promoted.
+        drop(self.0.letting_go.lock().await);
+        if !is_known && !self.is_model(workspace, version).await? {
+            return Ok(false);
+        }
+        self.hold(workspace, version).await
+    }
+
+    /// Whether a folder that the table does not know for a model's is one by its files.
+    async fn is_model(&self, workspace: &Workspace, version: &ModelVersion) -> Result<bool> {
+        let peers = &self.0.peers;
+        Ok(has_files(version) && peers.has_model_file(workspace, &version.artifact_uri).await?)
     }
 
     /// Counts the moves under way of a version.
-    fn moves(&self, version: &ModelVersion, by: i32) {
+    fn moves(&self, holder: &str, by: i32) {
         let mut moving = self.0.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = moving.entry(holder(version)).or_default();
+        let count = moving.entry(holder.to_owned()).or_default();
         *count = count.saturating_add_signed(by);
         if *count == 0 {
-            moving.remove(&holder(version));
+            moving.remove(holder);
         }
     }
 
     fn is_moving(&self, holder: &str) -> bool {
         let moving = self.0.moving.lock().unwrap_or_else(PoisonError::into_inner);
         moving.contains_key(holder)
-    }
-
-    /// Looks at a version again that may have been promoted or not; what it was held for is done.
-    pub(crate) fn look_at(&self, workspace: &Workspace, version: &ModelVersion) {
-        self.moves(version, -1);
-        if has_files(version) {
-            self.note([Which::One(
-                workspace.as_str().to_owned(),
-                version.model_uid.to_string(),
-                version.version,
-            )]);
-        }
     }
 
     /// Looks at every version again that something happened to.
@@ -236,13 +301,13 @@ impl Holds {
             if self.is_moving(&holder) {
                 return Ok(());
             }
-            return allowed(self.0.peers.release(workspace, uri, &holder).await);
+            return allowed(self.0.peers.release(workspace, uri, &holder).await).map(drop);
         }
         drop(alone);
-        if !is_model {
-            return Ok(());
+        if is_model || self.is_model(workspace, &version).await? {
+            self.hold(workspace, &version).await?;
         }
-        self.hold(workspace, &version).await
+        Ok(())
     }
 
     /// Lets go of what no promoted version needs any more, and holds what is not.
@@ -268,7 +333,12 @@ impl Holds {
         let (mut held, mut token) = (BTreeSet::new(), String::new());
         loop {
             let (holds, next) = self.0.peers.holds(workspace, token).await?;
-            for (uri, holder) in holds {
+            for Held {
+                location,
+                holder,
+                reason,
+            } in holds
+            {
                 let Some((uid, number)) = parse_holder(&holder) else {
                     continue;
                 };
@@ -278,11 +348,16 @@ impl Holds {
                     continue;
                 }
                 let found = self.0.store.version_of(workspace, &uid, number).await?;
-                if found.is_some_and(|(version, _)| is_promoted(&version)) {
-                    held.insert((uid.to_string(), number));
-                } else {
-                    self.0.peers.release(workspace, &uri, &holder).await?;
+                let promoted = found.map(|(version, _)| version).filter(is_promoted);
+                let Some(version) = promoted else {
+                    self.0.peers.release(workspace, &location, &holder).await?;
+                    continue;
+                };
+                // The model may have another name since; who is kept from writing is told the present one.
+                if reason != self::reason(&version) && location == version.artifact_uri {
+                    self.hold(workspace, &version).await?;
                 }
+                held.insert((uid.to_string(), number));
             }
             if next.is_empty() {
                 return Ok(held);
@@ -291,22 +366,27 @@ impl Holds {
         }
     }
 
-    async fn hold(&self, workspace: &Workspace, version: &ModelVersion) -> Result<()> {
-        let reason = format!("version {} of model `{}`", version.version, version.name);
+    /// Holds the files of a version; false where nobody holds files.
+    async fn hold(&self, workspace: &Workspace, version: &ModelVersion) -> Result<bool> {
         let held = self
             .0
             .peers
-            .hold(workspace, &version.artifact_uri, (&holder(version), &reason))
+            .hold(
+                workspace,
+                &version.artifact_uri,
+                (&holder(version), &reason(version)),
+            )
             .await;
         allowed(held)
     }
 }
 
-/// Nothing is to be done where clients keep their files in a place of their own, or in one that cannot be held.
-fn allowed(result: Result<()>) -> Result<()> {
+/// Nothing is to be done, which is false, where clients keep their files in a place of their own, or in one that cannot be
+/// held.
+fn allowed(result: Result<()>) -> Result<bool> {
     match result {
-        Err(error) if error.reason() == Reason::LocationNotAllowed => Ok(()),
-        other => other,
+        Err(error) if error.reason() == Reason::LocationNotAllowed => Ok(false),
+        other => other.map(|()| true),
     }
 }
 

@@ -69,7 +69,7 @@ impl Registry {
     ) -> Self {
         let peers = peers.with_limits();
         let outbox = Outbox::start(store.clone(), &peers, clock.clone(), &tasks, &config);
-        let holds = Holds::start(store.clone(), &peers, &tasks);
+        let holds = Holds::start(store.clone(), &peers, tasks.clone());
         let digests = Digests::start(store.clone(), &peers, clock.clone(), holds.clone(), &tasks);
         watch::keep_log_short(store.clone(), clock.clone(), &tasks, config.change_retention);
         Self {

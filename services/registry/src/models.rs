@@ -41,7 +41,7 @@ impl Registry {
         self.store.update_model(self.write(cx, repeat), update).await
     }
 
-    /// Renames, and sees to it that tracking learns the new name.
+    /// Renames, and sees to it that tracking and who is kept from held files learn the new name.
     pub(crate) async fn rename_model(
         &self,
         cx: &CallContext,
@@ -53,6 +53,8 @@ impl Registry {
             .rename_model(self.write(cx, repeat), name, new_name)
             .await?;
         self.outbox.wake();
+        // What is held says for which model.
+        self.holds.look_at_all(&cx.caller.workspace);
         Ok(renamed)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A tour: `spec` is what was asked for, checked once; `job` is the durable job with its states, parts and results;
 //! `verdict` decides; `dataset` is the data that are measured on, `traffic` what such data have of an endpoint's calls,
-//! `outcome` what becomes known after deployment, `schedule` what is measured again and again.
+//! `outcome` what becomes known after deployment, `schedule` what is measured again and again, `slice` how slices are named.
 
 mod dataset;
 mod direction;
@@ -12,6 +12,7 @@ mod outcome;
 mod roles;
 mod schedule;
 mod scorer;
+mod slice;
 mod spec;
 mod traffic;
 mod verdict;
@@ -35,6 +36,7 @@ pub use self::{
         DEFAULT_KEPT_WINDOWS, Due, MAX_KEPT_WINDOWS, MAX_SCHEDULES, Schedule, ScheduleBaseline, ScheduleName,
     },
     scorer::{ClassifierScorer, Embedder, JudgeKind, JudgeScorer, ScoreKind, Scorer, ScorerKind},
+    slice::{is_same_slice, slice_value},
     spec::{
         Baseline, Bound, EndpointTarget, EvaluationOptions, EvaluationSpec, LlmTarget, MAX_SCORERS,
         MAX_THRESHOLDS, Target, Task, Threshold,

@@ -2,6 +2,7 @@
 
 use super::{
     job::{Clause, MetricValue, Verdict},
+    slice::is_same_slice,
     spec::{Bound, Threshold},
 };
 
@@ -30,9 +31,10 @@ impl Verdict {
 }
 
 fn find<'a>(threshold: &Threshold, metrics: &'a [MetricValue]) -> Option<&'a MetricValue> {
-    metrics
-        .iter()
-        .find(|metric| metric.metric == threshold.metric && metric.slice == threshold.slice)
+    let of_name = || metrics.iter().filter(|metric| metric.metric == threshold.metric);
+    of_name()
+        .find(|metric| metric.slice == threshold.slice)
+        .or_else(|| of_name().find(|metric| is_same_slice(&metric.slice, &threshold.slice)))
 }
 
 fn clause(
@@ -153,6 +155,17 @@ mod tests {
         Verdict::of(&[threshold], metrics, baseline, more_is_better)
             .unwrap()
             .passed
+    }
+
+    #[test]
+    fn a_slice_is_found_by_either_spelling_of_its_number() {
+        let mut measured = metric("accuracy", 0.9, None);
+        measured.slice = "age=25".to_owned();
+        let mut wanted = threshold("accuracy");
+        wanted.slice = "age=25.0".to_owned();
+        wanted.min = Some(0.8);
+        let verdict = Verdict::of(&[wanted], &[measured], &[], more_is_better).unwrap();
+        assert!(verdict.passed, "{verdict:?}");
     }
 
     #[test]

@@ -51,12 +51,12 @@ impl Holds {
         Self { db }
     }
 
-    /// Adds one, durably; what the holder holds already stays as it is.
+    /// Adds one, durably; of what the holder holds already only the reason changes.
     pub(super) async fn add(&self, key: String, workspace: &Workspace, hold: Hold) -> Result<()> {
-        let sql = "SELECT 1 FROM artifact_holds WHERE location = $1 AND holder = $2";
+        let sql = "SELECT 1 FROM artifact_holds WHERE location = $1 AND holder = $2 AND reason = $3";
         if self
             .db
-            .query_opt(sql, &args![&key, &hold.holder])
+            .query_opt(sql, &args![&key, &hold.holder, &hold.reason])
             .await?
             .is_some()
         {
@@ -66,7 +66,8 @@ impl Holds {
         let run = self.db.write_with(state, |tx, (key, workspace, hold)| {
             Box::pin(async move {
                 let sql = "INSERT INTO artifact_holds (location, holder, workspace, uri, reason, created_ms) \
-                           VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (location, holder) DO NOTHING";
+                           VALUES ($1, $2, $3, $4, $5, $6) \
+                           ON CONFLICT (location, holder) DO UPDATE SET reason = excluded.reason";
                 let args = args![
                     key,
                     &hold.holder,

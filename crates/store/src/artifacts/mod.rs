@@ -15,6 +15,7 @@ mod local;
 mod local_file;
 mod locks;
 mod manifest;
+mod own;
 mod path;
 mod presign;
 mod read;
@@ -29,7 +30,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::Stream;
 use lodeway_domain::{
-    Error, FieldViolation, Reason, Result,
+    Caller, Error, FieldViolation, Reason, Result,
     caller::Workspace,
     page::{KeyValue, Page, PageRequest, Position},
     time::{Clock, Timestamp},
@@ -43,10 +44,11 @@ pub use self::{
     holds::{Hold, Holds},
     index::DigestIndex,
     manifest::{Manifest, ManifestEntry, Trust},
+    own::is_own_folder,
     path::{ArtifactPath, MAX_PATH_BYTES, MAX_SEGMENT_BYTES},
     presign::{MAX_PARTS, Multipart, PresignMethod, Presigned, PresignedPart, UploadedPart},
     read::{Meta, Range},
-    root::{Location, RootSettings, Roots},
+    root::{Location, RootSettings, Roots, spelled},
     sql_index::{MIGRATIONS, SqlDigestIndex},
     tenancy::Reach,
 };
@@ -78,6 +80,8 @@ pub struct ArtifactStore {
     clock: Arc<dyn Clock>,
     locks: PathLocks,
     holds: Option<Holds>,
+    /// Whether everybody may change the platform's own folders.
+    is_open: bool,
 }
 
 impl ArtifactStore {
@@ -89,6 +93,17 @@ impl ArtifactStore {
             clock,
             locks: PathLocks::default(),
             holds: None,
+            is_open: false,
+        }
+    }
+
+    /// The same store, in which everybody may change the platform's own folders: for a process that cannot tell services of the
+    /// platform from other callers, and would shut them out.
+    #[must_use]
+    pub fn with_open_folders(self) -> Self {
+        Self {
+            is_open: true,
+            ..self
         }
     }
 
@@ -118,6 +133,24 @@ impl ArtifactStore {
     ) -> Result<Location> {
         let location = self.roots.resolve(artifact_uri)?;
         tenancy::check(&location, path, reach, workspace).await?;
+        Ok(location)
+    }
+
+    /// As [`ArtifactStore::locate`], for an operation that writes or removes: the platform's own folders are changed by its own
+    /// services only, so that what was measured on stays what it was.
+    ///
+    /// Errors: beside those a `Precondition`, reason `LOCATION_NOT_ALLOWED`, naming the place.
+    pub async fn locate_to_change(
+        &self,
+        artifact_uri: &str,
+        path: &ArtifactPath,
+        reach: Reach,
+        caller: &Caller,
+    ) -> Result<Location> {
+        let location = self.locate(artifact_uri, path, reach, &caller.workspace).await?;
+        if !caller.is_service() && !self.is_open {
+            own::check_not_own(&self.roots, &location, path, reach, &caller.workspace).await?;
+        }
         Ok(location)
     }
 
@@ -321,7 +354,8 @@ impl ArtifactStore {
         Ok(signed)
     }
 
-    /// Begins a multipart upload that the client sends by signed URLs. Errors: `Unimplemented` for stores without it.
+    /// Begins a multipart upload that the client sends by signed URLs. Errors: `Unimplemented` for stores without it,
+    /// `STILL_REFERENCED` where the file is held.
     pub async fn create_multipart(
         &self,
         location: &Location,
@@ -335,12 +369,14 @@ impl ArtifactStore {
                 format!("is not between 1 and {MAX_PARTS}"),
             ));
         }
-        self.multipart(location)?
-            .create_multipart(&location.full(path)?, parts, expires)
-            .await
+        let full = location.full(path)?;
+        let signer = self.multipart(location)?;
+        // What is held meanwhile is refused when the parts are put together; here it saves sending them.
+        self.check_free(location, &full, &[]).await?;
+        signer.create_multipart(&full, parts, expires).await
     }
 
-    /// Puts the parts together under the path, without a digest.
+    /// Puts the parts together under the path, without a digest. Errors: as [`ArtifactStore::create_multipart`].
     pub async fn complete_multipart(
         &self,
         location: &Location,
@@ -371,7 +407,7 @@ impl ArtifactStore {
     }
 
     /// Holds the folder of a location: nobody writes to it or removes anything of it until every holder lets go. When it
-    /// returns, no write that began before is under way any more.
+    /// returns, no write that began before is under way any more. Of what the holder holds already only the reason changes.
     ///
     /// Errors: `NOT_SUPPORTED_BY_STORE` in a store without [`ArtifactStore::with_holds`]; `LOCATION_NOT_ALLOWED` for a folder
     /// in which others than one model have their files; `Unavailable` if a write does not come to its end.

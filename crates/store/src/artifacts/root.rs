@@ -153,6 +153,30 @@ impl Roots {
     }
 }
 
+/// The one spelling of the folder that an artifact URI names, without a slash at its end: of two folders that are the same, or
+/// one in the other, the spellings are the same, or one begins with the other and a slash.
+///
+/// Without roots, or for what lies below none of them, only the URI itself tells: the address of the proxied store and the path
+/// where it lies are then two. What cannot be opened at all is its own spelling.
+pub fn spelled(roots: Option<&Roots>, artifact_uri: &str) -> String {
+    // The query of a bucket's URI belongs to the store, not to the folder.
+    let uri = match (artifact_uri.contains("://"), artifact_uri.split_once('?')) {
+        (true, Some((path, _))) => path,
+        _ => artifact_uri,
+    };
+    let known = roots.and_then(|roots| roots.resolve(uri).ok());
+    let spelling = known.map(|found| found.index_key(&found.prefix)).or_else(|| {
+        let path = proxied_path(uri).map(ArtifactPath::parse_or_root);
+        match path {
+            Some(path) => path.ok().map(|path| format!("{PROXY_SCHEME}/{path}")),
+            None => Place::parse(uri, false).ok().map(|place| place.key()),
+        }
+    });
+    let mut spelling = spelling.unwrap_or_else(|| uri.to_owned());
+    spelling.truncate(spelling.trim_end_matches('/').len());
+    spelling
+}
+
 /// The path below the proxied store that a URI names; none for a URI of another place.
 fn proxied_path(uri: &str) -> Option<&str> {
     if let Some(rest) = uri.strip_prefix(PROXY_SCHEME) {

@@ -35,7 +35,7 @@ fn owner(below_root: &ArtifactPath) -> Owner<'_> {
 }
 
 /// Folders of the platform itself at the top of a workspace's files.
-const OWN_FOLDERS: [&str; 3] = ["datasets", "endpoints", "evaluations"];
+pub(super) const OWN_FOLDERS: [&str; 3] = ["datasets", "endpoints", "evaluations"];
 
 /// Refuses to hold a folder in which others than one model have their files: those of the platform itself, of an experiment, of
 /// all its logged models, of a whole run, and whatever lies at the top.

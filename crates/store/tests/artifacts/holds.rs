@@ -121,11 +121,37 @@ async fn nobody_gets_an_address_to_write_what_is_held() {
     let signed = |method| house.store.presign(&model, &file, method, hour);
     is_held(signed(PresignMethod::Put).await);
     signed(PresignMethod::Get).await.unwrap();
+    is_held(house.store.create_multipart(&model, &file, 1, hour).await);
+    let other = path("other");
+    let beside = house.store.create_multipart(&house.at, &other, 1, hour);
+    beside.await.unwrap();
     let done = house
         .store
         .complete_multipart(&model, &file, &upload.upload_id, Vec::new());
     is_held(done.await);
     assert_eq!(house.get("model/MLmodel").await.unwrap().1, bytes(10));
+}
+
+#[tokio::test]
+async fn of_what_is_held_already_the_reason_changes() {
+    let house = House::local().await;
+    let model = house.at.join(&path("model")).unwrap();
+    let own = Workspace::default();
+    let first = hold("mlflow-artifacts:/0/run/artifacts/model", "version 3");
+    let again = Hold {
+        reason: "version 3 of `retention`".to_owned(),
+        created: Timestamp::from_millis(8),
+        ..first.clone()
+    };
+    for hold in [&first, &again, &again] {
+        house.store.hold(&model, &own, hold.clone()).await.unwrap();
+    }
+    let page = PageRequest::first(4, QueryHash::of(&[]));
+    let listed = house.store.holds(&own, &page).await.unwrap().items;
+    let created = first.created;
+    assert_eq!(listed, [Hold { created, ..again }]);
+    let error = house.put("model/MLmodel", &bytes(1)).await.unwrap_err();
+    assert!(error.to_string().contains("version 3 of `retention`"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

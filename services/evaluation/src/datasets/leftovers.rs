@@ -55,11 +55,7 @@ pub(super) async fn sweep(site: &Site) {
 }
 
 async fn remove(site: &Site, leftover: &Leftover) -> Result<()> {
-    let cx = CallContext::new(Caller {
-        principal: "lodeway-evaluation".to_owned(),
-        verified: false,
-        workspace: Workspace::parse(&leftover.workspace)?,
-    });
+    let cx = CallContext::new(Caller::evaluation(Workspace::parse(&leftover.workspace)?));
     let request = DeleteArtifactsRequest {
         location: leftover.location.clone(),
         path: String::new(),

@@ -39,6 +39,10 @@ pub(super) struct Data {
     pub(super) schema: Schema,
     path: PathBuf,
     format: Format,
+    /// Where the file is: location and path.
+    source: (String, String),
+    /// SHA-256 of the file; empty: not known.
+    file_digest: String,
     /// Keeps the file of a dataset on this machine.
     _hold: Option<Arc<OpenDataset>>,
 }
@@ -105,6 +109,8 @@ pub(super) async fn open(site: &Site, cx: &CallContext, spec: &EvaluationSpec, p
         schema,
         path: opened.path.clone(),
         format: opened.format,
+        source: (version.location.clone(), version.file.clone()),
+        file_digest: version.file_digest.clone(),
         _hold: Some(opened),
     })
 }
@@ -142,6 +148,8 @@ async fn file(site: &Site, cx: &CallContext, spec: &EvaluationSpec) -> Result<Da
         schema,
         path,
         format,
+        source: (location, artifact.path),
+        file_digest: artifact.sha256,
         _hold: None,
     })
 }
@@ -250,6 +258,14 @@ fn check_roles(roles: &ColumnRoles, spec: &EvaluationSpec, has: impl Fn(&str) ->
 }
 
 impl Data {
+    /// Fetches the file from where it is, whatever copy of it is on this machine.
+    ///
+    /// Errors: `DATA_LOSS` if it is not what was read; `NOT_FOUND`; those of the artifact service.
+    pub(super) async fn fetch_again(&self, site: &Site, cx: &CallContext, to: &Path) -> Result<()> {
+        let (location, path) = &self.source;
+        files::fetch(site, cx, location, path, &self.file_digest, to).await
+    }
+
     /// The rows to be measured, in order, as batches.
     pub(super) fn batches(&self) -> Result<Batches> {
         let file = std::fs::File::open(&self.path);

@@ -21,7 +21,7 @@ use super::{
     judge::{self, Bench, ScorerModels},
     keeper::Keeper,
     measure::{self, Measured, Wanted},
-    predict::Predict,
+    predict::{Predict, Toll},
     record,
     replay::{Parts, Replay},
     report,
@@ -96,7 +96,12 @@ impl Job {
         let kept = self.kept(&cx).await?;
         let record = self.keeper.record().await;
         let measured = self.measure(&record.spec, &data, &kept).await?;
-        self.finish(&cx, &data, &kept, measured).await
+        let features = match &asker {
+            Some(asker) => asker.features(&data.schema)?,
+            None => data.roles.features.clone(),
+        };
+        let definition = definition::digest(&record.spec, &record.scorer_models, &data.roles, &features)?;
+        self.finish(&cx, &data, &kept, measured, definition).await
     }
 
     async fn data(&self, cx: &CallContext, record: &EvaluationRecord) -> Result<Data> {
@@ -212,13 +217,25 @@ impl Job {
             options: record.spec.options.clone(),
             location: files::location(&cx.caller.workspace, id),
             work: self.work.clone(),
+            subject: match (of, &record.baseline_model) {
+                (PartOf::Baseline, Some(model)) => format!("the baseline {}", model.uri()),
+                _ => "the target".to_owned(),
+            },
+            failed: {
+                let keeper = self.keeper.clone();
+                Box::new(move |rows| {
+                    if of == PartOf::Target {
+                        keeper.note(|record| record.progress.rows_failed += rows);
+                    }
+                })
+            },
+            toll: Toll::default(),
         };
         let kept = |part: &Part| {
             self.keeper.note(|record| {
                 record.usage.add(&part.usage);
                 if of == PartOf::Target {
                     record.progress.rows_done += part.rows - part.failed_rows;
-                    record.progress.rows_failed += part.failed_rows;
                 }
             });
         };
@@ -266,13 +283,19 @@ impl Job {
         measured(spec, data, kept, &self.stop).await
     }
 
-    async fn finish(&self, cx: &CallContext, data: &Data, kept: &Kept, measured: Measured) -> Result<()> {
+    async fn finish(
+        &self,
+        cx: &CallContext,
+        data: &Data,
+        kept: &Kept,
+        measured: Measured,
+        definition: String,
+    ) -> Result<()> {
         let record = self.keeper.record().await;
         let baseline = self.baseline(cx, &record, &measured).await?;
         let verdict = Verdict::of(&record.spec.thresholds, &measured.metrics, &baseline, |metric| {
             record.spec.more_is_better(metric)
         });
-        let definition = definition::digest(&record, &data.roles)?;
         let rows_scored = measured.rows_of_all();
         let record = self
             .keeper
@@ -281,7 +304,10 @@ impl Job {
                 record.rows_scored = rows_scored;
             })
             .await?;
-        let failures = kept.failures();
+        let failures = Failures {
+            target: kept.failures(PartOf::Target),
+            baseline: kept.failures(PartOf::Baseline),
+        };
         let report = record::report(&record, &measured, verdict.as_ref(), &failures)?;
         self.keeper.note(|record| record.progress.phase = Phase::Record);
         let overall: Vec<_> = measured
@@ -359,6 +385,13 @@ impl Job {
     }
 }
 
+/// Why rows failed, the most frequent reasons first, and how many.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Failures {
+    pub(super) target: Vec<(String, u64)>,
+    pub(super) baseline: Vec<(String, u64)>,
+}
+
 /// What parts keep, on this machine.
 pub(super) struct Kept {
     parts: Vec<Part>,
@@ -401,9 +434,9 @@ impl Kept {
     }
 
     /// Why rows failed, the most frequent reasons first.
-    fn failures(&self) -> Vec<(String, u64)> {
+    fn failures(&self, of: PartOf) -> Vec<(String, u64)> {
         let mut all = std::collections::BTreeMap::new();
-        for (why, count) in self.of(PartOf::Target).iter().flat_map(|part| &part.failures) {
+        for (why, count) in self.of(of).iter().flat_map(|part| &part.failures) {
             *all.entry(why.clone()).or_insert(0) += count;
         }
         let mut all: Vec<_> = all.into_iter().collect();
@@ -486,7 +519,7 @@ impl Kept {
             (Some(_), Some(parts)) => {
                 let names = replay.with(data, &parts, "baseline_");
                 wanted.baseline = Some((Some(names.prediction), names.probabilities));
-                wanted.failures.push(names.failure);
+                wanted.baseline_failure = Some(names.failure);
             }
             (Some(Baseline::Column(column)), None) => {
                 wanted.baseline = Some((Some(column.clone()), Vec::new()));

@@ -39,8 +39,10 @@ pub(super) struct Wanted {
     pub(super) answer: Option<String>,
     pub(super) context: Option<String>,
     pub(super) expected: Option<String>,
-    /// Columns that say that a row failed.
+    /// Columns that say that a row failed: nothing is measured on it.
     pub(super) failures: Vec<String>,
+    /// The same of the baseline: such a row is left out of what is compared with it alone.
+    pub(super) baseline_failure: Option<String>,
     /// Columns of judgements.
     pub(super) judged: Vec<JudgedColumns>,
 }
@@ -61,6 +63,10 @@ pub(super) struct Measured {
     pub(super) judged: BTreeMap<String, Judged>,
     /// Rows on which a target failed.
     pub(super) failed: u64,
+    /// Rows of the others on which the baseline failed.
+    pub(super) baseline_failed: u64,
+    /// Answers of the baseline that cannot be scored, by reason.
+    pub(super) baseline_skipped: BTreeMap<String, u64>,
 }
 
 impl Wanted {
@@ -77,6 +83,8 @@ struct Takers {
     judges: Vec<Gathered>,
     others: Vec<(String, Evaluator)>,
     baseline: Option<(Evaluator, Comparator)>,
+    /// Rows without an answer of the baseline.
+    baseline_failed: u64,
 }
 
 fn probabilities(all: &[(String, String)]) -> Vec<Probability> {
@@ -187,10 +195,12 @@ impl Takers {
             judges,
             others,
             baseline,
+            baseline_failed: 0,
         })
     }
 
-    fn push(&mut self, batch: &Batch) -> Result<()> {
+    /// Takes rows that the target answered. What is said of it alone does not hang on what the baseline said of them.
+    fn push(&mut self, batch: &Batch, baseline_failure: Option<&str>) -> Result<()> {
         if let Some(main) = &mut self.main {
             main.push(batch)?;
         }
@@ -201,8 +211,19 @@ impl Takers {
             other.push(batch)?;
         }
         if let Some((baseline, comparator)) = &mut self.baseline {
-            baseline.push(batch)?;
-            comparator.push(batch)?;
+            let common = match baseline_failure {
+                None => None,
+                Some(column) => {
+                    let (common, left_out) = answered(batch.clone(), column)?;
+                    self.baseline_failed += left_out as u64;
+                    Some(common)
+                }
+            };
+            let common = common.as_ref().unwrap_or(batch);
+            if common.rows() > 0 {
+                baseline.push(common)?;
+                comparator.push(common)?;
+            }
         }
         Ok(())
     }
@@ -236,7 +257,7 @@ pub(super) fn measure(
         };
         rows += batch.rows() as u64;
         if batch.rows() > 0 {
-            takers.push(&batch)?;
+            takers.push(&batch, wanted.baseline_failure.as_deref())?;
         }
     }
     let takers = takers.ok_or_else(|| Error::invalid("spec.dataset", "has no rows"))?;
@@ -260,8 +281,11 @@ pub(super) fn measure(
         judged.insert(name, report);
     }
     let (mut baseline, mut comparisons) = (Vec::new(), BTreeMap::new());
+    let mut baseline_skipped = BTreeMap::new();
     if let Some((evaluator, comparator)) = takers.baseline {
-        baseline = values(&evaluator.finish()?, "");
+        let other = evaluator.finish()?;
+        baseline = values(&other, "");
+        baseline_skipped = other.skipped;
         comparisons = comparator.finish()?;
         report.comparison = Some(comparisons.clone()).filter(|all| !all.is_empty());
     }
@@ -274,6 +298,8 @@ pub(super) fn measure(
         others,
         judged,
         failed,
+        baseline_failed: takers.baseline_failed,
+        baseline_skipped,
     })
 }
 
@@ -381,6 +407,10 @@ impl Measured {
         let mut report: Json = serde_json::from_str(&self.report.to_json()?).map_err(Error::internal)?;
         if let Json::Object(fields) = &mut report {
             fields.insert("failed".to_owned(), json!(self.failed));
+            if !self.baseline.is_empty() {
+                fields.insert("baseline_failed".to_owned(), json!(self.baseline_failed));
+                fields.insert("baseline_skipped".to_owned(), json!(self.baseline_skipped));
+            }
             if !self.others.is_empty() || !self.judged.is_empty() {
                 let others = self.others.iter().map(|(name, other)| {
                     let text = other.to_json()?;
@@ -398,5 +428,81 @@ impl Measured {
             }
         }
         Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lodeway_domain::evaluation::{EvaluationOptions, Target};
+    use lodeway_tables::{Column, Texts, Type, Values};
+
+    use super::*;
+
+    /// Eight rows: the candidate is wrong at the first one, the baseline fails at that and at the last one.
+    fn rows() -> Batch {
+        let ints = |name: &str, values: [i64; 8]| {
+            Column::new(name, Type::Int64, Values::Int(values.to_vec()), None).unwrap()
+        };
+        let has_failed = [true, false, false, false, false, false, false, true];
+        let texts: Texts = has_failed
+            .map(|failed| if failed { "row 7 is bad" } else { "" })
+            .into_iter()
+            .collect();
+        let nulls = has_failed.iter().map(|failed| !failed).collect();
+        Batch::new(vec![
+            ints("y", [0, 1, 0, 1, 0, 1, 0, 1]),
+            ints("p", [1, 1, 0, 1, 0, 1, 0, 1]),
+            ints("q", [0, 1, 0, 1, 0, 0, 0, 0]),
+            Column::new("q_failure", Type::Text, Values::Text(texts), Some(nulls)).unwrap(),
+        ])
+        .unwrap()
+    }
+
+    fn measured(baseline: bool) -> Measured {
+        let spec = EvaluationSpec {
+            name: "holdout".to_owned(),
+            dataset: "rows".to_owned(),
+            dataset_version: None,
+            roles: Default::default(),
+            target: Target::Data,
+            task: Some(Task::Classification),
+            scorers: Vec::new(),
+            thresholds: Vec::new(),
+            baseline: None,
+            options: EvaluationOptions::default(),
+            experiment: String::new(),
+        };
+        let wanted = Wanted {
+            target: Some("y".to_owned()),
+            prediction: Some("p".to_owned()),
+            baseline: baseline.then(|| (Some("q".to_owned()), Vec::new())),
+            baseline_failure: baseline.then(|| "q_failure".to_owned()),
+            ..Wanted::default()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let spill = folder.path().to_path_buf();
+        measure(
+            [Ok(rows())].into_iter(),
+            &wanted,
+            &spec,
+            &spill,
+            &CancellationToken::new(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn rows_at_which_the_baseline_fails_count_for_the_candidate() {
+        let (alone, compared) = (measured(false), measured(true));
+        assert_eq!((alone.rows, compared.rows), (8, 8));
+        assert_eq!(alone.metrics, compared.metrics);
+        assert_eq!((compared.failed, compared.baseline_failed), (0, 2));
+        let accuracy = |all: &[MetricValue]| all.iter().find(|found| found.metric == "accuracy").cloned();
+        assert_eq!(accuracy(&compared.metrics).unwrap().value, 7.0 / 8.0);
+        // Both on the rows that both answered.
+        assert_eq!(accuracy(&compared.baseline).unwrap().samples, 6);
+        let paired = &compared.comparisons["accuracy"];
+        assert_eq!((paired.first, paired.second), (1.0, 5.0 / 6.0));
+        assert_eq!(compared.json().unwrap()["baseline_failed"], 2);
     }
 }

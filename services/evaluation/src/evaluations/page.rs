@@ -8,6 +8,7 @@ use lodeway_judges::{Mean, OutcomeKind};
 use lodeway_scorers::plots::{Cell, Page};
 
 use super::{
+    job::Failures,
     judged::{Judged, JudgedSlice},
     measure::Measured,
     record::subject,
@@ -24,20 +25,24 @@ const OUTCOMES: [(OutcomeKind, &str); 7] = [
     (OutcomeKind::Error, "errors"),
 ];
 
-/// The whole page; `failures` is why rows failed, and how many.
-pub(super) fn page(record: &EvaluationRecord, measured: &Measured, failures: &[(String, u64)]) -> String {
+/// The whole page.
+pub(super) fn page(record: &EvaluationRecord, measured: &Measured, failures: &Failures) -> String {
     let mut page = Page::new(&format!("{} of {}", record.spec.name, subject(record)));
     page.rows(&measured.report);
     if let Some(of) = &record.verdict {
         verdict(&mut page, of);
     }
     what(&mut page, record, measured);
-    if !failures.is_empty() {
-        page.heading("Failed rows");
-        let rows = failures
-            .iter()
-            .map(|(why, count)| vec![Cell::Text(why), Cell::Count(*count)]);
-        page.table(&["reason", "rows"], rows);
+    let of_target = ("Failed rows", &failures.target);
+    let of_baseline = ("Failed rows of the baseline", &failures.baseline);
+    for (heading, failures) in [of_target, of_baseline] {
+        if !failures.is_empty() {
+            page.heading(heading);
+            let rows = failures
+                .iter()
+                .map(|(why, count)| vec![Cell::Text(why), Cell::Count(*count)]);
+            page.table(&["reason", "rows"], rows);
+        }
     }
     page.report(&measured.report);
     for (name, report) in &measured.others {

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     ops::Range,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -34,9 +34,16 @@ const MANY_PARTS: u64 = 64;
 const JOINT_ROWS: u64 = 2_048;
 /// Attempts of one call on a target that does not answer now.
 const ATTEMPTS: u32 = 8;
-/// Attempts of rows that end the model's process each time, one of a half of a call: everybody waits until it is started
-/// again, so the rows at fault are looked for soon.
+/// Attempts of a call of a single row that ends the model's process. Where the row is a part of a call that did so, one
+/// attempt is the second.
 const DEATHS: u32 = 2;
+/// Pieces of a call that ended the model's process. A call that is answered costs next to nothing beside the wait for
+/// another process, so few calls that end one are wanted, and not few calls.
+const PIECES: usize = 16;
+/// Processes that end before a target that has answered nothing is asked about single rows from everywhere.
+const DEATHS_IN_DOUBT: u32 = 4;
+/// Single rows that it is asked about then, before it is given up.
+const PROBES: usize = 4;
 /// Attempts of a half of a call that did not answer as a whole: the target had its time to come back before.
 const FEW_ATTEMPTS: u32 = 3;
 /// How long a part looks for the rows at which the target does not answer; a target that is away for good is not asked about
@@ -46,7 +53,7 @@ const SEARCH: Duration = Duration::from_secs(60);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// How many reasons of failures a part keeps.
 const MAX_REASONS: usize = 20;
-/// How often a part's calls are cut in two to find the rows that fail.
+/// How often a part's calls are cut to find the rows that fail.
 const MAX_CUTS: u32 = 64;
 
 /// The column of row numbers in a part.
@@ -91,12 +98,18 @@ pub(super) struct Predict {
     pub(super) location: String,
     /// Where files are while they are at work.
     pub(super) work: PathBuf,
+    /// What is asked, in the words of an error.
+    pub(super) subject: String,
+    /// Told how many rows were found just now on which the target fails.
+    pub(super) failed: Box<dyn Fn(u64) + Send + Sync>,
+    /// What is known of the target from all parts.
+    pub(super) toll: Toll,
 }
 
 impl Predict {
     /// Asks about every row that no part holds, and calls `kept` with each part that was added.
     ///
-    /// Errors: too many rows failed, in words; what was asked until then is kept.
+    /// Errors: too many rows failed, or all of them, in words; what was asked until then is kept.
     pub(super) async fn run(
         self: Arc<Self>,
         data: &Data,
@@ -111,9 +124,8 @@ impl Predict {
         };
         let size = rows_as_kept(&own, data.rows, wanted, of_part);
         let known: HashSet<u64> = own.iter().map(|part| part.start_row).collect();
-        let mut tally = Tally::default();
-        own.iter().for_each(|part| tally.add(part));
-        self.check(&tally, data.rows)?;
+        self.toll.begin(data.rows, &own);
+        self.check()?;
         let parts = parts(data, size, known)?;
         let this = self.clone();
         let mut asked = ReceiverStream::new(parts)
@@ -126,32 +138,40 @@ impl Predict {
             })
             .buffer_unordered(self.options.max_concurrency);
         while let Some(part) = asked.try_next().await? {
-            tally.add(&part);
             kept(&part);
-            self.check(&tally, data.rows)?;
+            self.check()?;
         }
         Ok(())
     }
 
-    /// Gives up where more rows failed than may.
-    fn check(&self, tally: &Tally, rows: u64) -> Result<()> {
-        let allowed = self.options.max_failed_share * rows as f64;
-        if tally.failed as f64 <= allowed {
+    /// Gives up where more rows failed than may, or all.
+    fn check(&self) -> Result<()> {
+        let (rows, tally) = {
+            let known = self.toll.known();
+            (known.rows, known.tally.clone())
+        };
+        let share = self.options.max_failed_share;
+        let are_all = tally.failed > 0 && tally.failed >= rows;
+        if !are_all && tally.failed as f64 <= share * rows as f64 {
             return Ok(());
         }
-        let reasons: Vec<_> = tally
-            .most_frequent(3)
-            .map(|(why, count)| format!("{why} ({count} rows)"))
-            .collect();
-        Err(Error::invalid(
-            "",
-            format!(
-                "the target failed on {} of {rows} rows, more than the share of {} that may fail: {}",
-                tally.failed,
-                self.options.max_failed_share,
-                reasons.join("; ")
-            ),
-        ))
+        let reasons: Vec<_> = match tally.most_frequent(3).collect::<Vec<_>>().as_slice() {
+            [(why, _)] => vec![(*why).clone()],
+            several => several
+                .iter()
+                .map(|(why, count)| format!("{why} ({count} rows)"))
+                .collect(),
+        };
+        let (subject, failed) = (&self.subject, tally.failed);
+        let than = match are_all {
+            true => String::new(),
+            false => format!(", more than the share of {share} that may fail"),
+        };
+        let why = format!(
+            "{subject} failed on {failed} of {rows} rows{than}: {}",
+            reasons.join("; ")
+        );
+        Err(Error::invalid("", why))
     }
 
     async fn part(&self, start: u64, batches: Vec<Batch>) -> Result<Part> {
@@ -168,7 +188,7 @@ impl Predict {
         Ok(part)
     }
 
-    /// Asks about some rows; where the target refuses them or dies of them, about each half, until the rows that fail are
+    /// Asks about some rows; where the target refuses them or dies of them, about parts of them, until the rows that fail are
     /// found.
     fn ask<'s>(
         &'s self,
@@ -179,8 +199,24 @@ impl Predict {
     ) -> BoxFuture<'s, Result<()>> {
         Box::pin(async move {
             let some = batch.slice(rows.clone()).map_err(Error::internal)?;
-            match self.patiently(&some, attempts).await {
-                Ok(answer) => answered.answer(rows.len(), answer),
+            let outcome = self.patiently(&some, attempts).await;
+            if outcome.as_ref().err().is_none_or(|error| !is_passing(error)) {
+                self.toll.known().works = true;
+            }
+            match outcome {
+                Ok(answer) => {
+                    answered.answer(rows.len(), answer);
+                    return Ok(());
+                }
+                Err(error) if has_died(&error) => {
+                    self.died(batch, &error).await?;
+                    if rows.len() > 1 && answered.may_cut(&error) {
+                        return self.search(batch, rows, answered).await;
+                    }
+                    self.fail(rows.len(), &error, answered);
+                    // What is at fault is found slowly, so it is not waited for the end of the part.
+                    self.check()?;
+                }
                 Err(error) if rows.len() > 1 && answered.may_cut(&error) => {
                     let middle = rows.start + rows.len() / 2;
                     let attempts = if is_passing(&error) {
@@ -191,23 +227,96 @@ impl Predict {
                     self.ask(batch, rows.start..middle, attempts, answered).await?;
                     self.ask(batch, middle..rows.end, attempts, answered).await?;
                 }
-                Err(Error::Internal(cause)) => {
-                    tracing::warn!(error = %cause, "a target failed");
-                    answered.failure(rows.len(), "internal error of the target");
-                }
-                Err(error) => answered.failure(rows.len(), &error.to_string()),
+                Err(error) => self.fail(rows.len(), &error, answered),
             }
             Ok(())
         })
+    }
+
+    /// Asks about pieces of rows of which the target has died. Every row that fails is asked about alone.
+    async fn search(&self, batch: &Batch, rows: Range<usize>, answered: &mut Answered) -> Result<()> {
+        let (size, failed) = (rows.len().div_ceil(PIECES), answered.failed);
+        for from in rows.clone().step_by(size) {
+            let piece = from..(from + size).min(rows.end);
+            // All others were answered, so that it holds what is at fault: another process need not end to know that.
+            let is_known = piece.end == rows.end && piece.len() > 1 && answered.failed == failed;
+            if is_known && answered.may_search() {
+                Box::pin(self.search(batch, piece, answered)).await?;
+            } else {
+                self.ask(batch, piece, FEW_ATTEMPTS, answered).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts rows on which the target fails.
+    fn fail(&self, rows: usize, error: &Error, answered: &mut Answered) {
+        let why = match error {
+            Error::Internal(cause) => {
+                tracing::warn!(error = %cause, "a target failed");
+                "internal error of the target".to_owned()
+            }
+            error => clip_long(&error.to_string()),
+        };
+        self.toll.known().tally.count(&why, rows as u64);
+        (self.failed)(rows as u64);
+        answered.failure(rows, why);
+    }
+
+    /// Counts a process that ended. A target that has answered nothing by then is asked about single rows of the batch.
+    ///
+    /// Errors: it answers none of those either.
+    async fn died(&self, batch: &Batch, error: &Error) -> Result<()> {
+        let is_in_doubt = {
+            let mut known = self.toll.known();
+            known.deaths += 1;
+            !known.works && known.deaths >= DEATHS_IN_DOUBT
+        };
+        tracing::warn!(subject = %self.subject, %error, "a call of an evaluation ended the model's process");
+        if !is_in_doubt {
+            return Ok(());
+        }
+        // One at a time: what is found counts for all parts.
+        let _probing = self.toll.probing.lock().await;
+        let mut rows: Vec<_> = (1..=PROBES)
+            .map(|at| (batch.rows() * at / PROBES).max(1) - 1)
+            .collect();
+        rows.dedup();
+        for row in rows {
+            if self.toll.known().works {
+                return Ok(());
+            }
+            let one = batch.slice(row..row + 1).map_err(Error::internal)?;
+            match self.asker.ask(&self.cx, &one).await {
+                Err(error) if is_passing(&error) => {
+                    self.toll.known().deaths += u32::from(has_died(&error));
+                }
+                // An answer, or a refusal: rows are at fault and not the model.
+                _ => self.toll.known().works = true,
+            }
+        }
+        let (works, deaths) = {
+            let known = self.toll.known();
+            (known.works, known.deaths)
+        };
+        if works {
+            return Ok(());
+        }
+        let subject = &self.subject;
+        let why =
+            format!("{subject} answered no row, and its process ended at each of {deaths} calls: {error}");
+        Err(Error::invalid("", why))
     }
 
     /// Asks, and again after a while as long as the target does not answer.
     async fn patiently(&self, rows: &Batch, attempts: u32) -> Result<Answer> {
         let mut pause = Duration::from_millis(100);
         let mut deaths = 0;
-        let may_die = match rows.rows() {
-            several if several > 1 && attempts < ATTEMPTS => 1,
-            _ => DEATHS,
+        // Several rows are cut at once, and a row of a piece has been in a call before that ended a process.
+        let may_die = if rows.rows() > 1 || attempts < ATTEMPTS {
+            1
+        } else {
+            DEATHS
         };
         for attempt in 1.. {
             match self.asker.ask(&self.cx, rows).await {
@@ -337,8 +446,42 @@ fn parts(data: &Data, size: u64, known: HashSet<u64>) -> Result<mpsc::Receiver<R
     Ok(receiver)
 }
 
-/// What failed so far.
+/// What all parts together tell of a target.
 #[derive(Default)]
+pub(super) struct Toll {
+    known: Mutex<Known>,
+    /// Held while single rows are asked about to see whether the target answers at all.
+    probing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Of the dataset.
+    rows: u64,
+    /// Whether it has answered or refused anything in this job, and not only died.
+    works: bool,
+    /// Calls that ended its process.
+    deaths: u32,
+    /// Rows of parts that are kept, and those found in parts under way.
+    tally: Tally,
+}
+
+impl Toll {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what kept parts tell.
+    fn begin(&self, rows: u64, kept: &[&Part]) {
+        let mut known = self.known();
+        known.rows = rows;
+        known.works = kept.iter().any(|part| part.failed_rows < part.rows);
+        kept.iter().for_each(|part| known.tally.add(part));
+    }
+}
+
+/// What failed so far.
+#[derive(Clone, Default)]
 struct Tally {
     failed: u64,
     reasons: BTreeMap<String, u64>,
@@ -350,6 +493,11 @@ impl Tally {
         for (why, count) in &part.failures {
             *self.reasons.entry(why.clone()).or_default() += count;
         }
+    }
+
+    fn count(&mut self, why: &str, rows: u64) {
+        self.failed += rows;
+        *self.reasons.entry(why.to_owned()).or_default() += rows;
     }
 
     fn most_frequent(&self, most: usize) -> impl Iterator<Item = (&String, u64)> {
@@ -370,7 +518,7 @@ struct Answered {
 }
 
 impl Answered {
-    /// Whether a call that failed so may be cut in two, which is counted.
+    /// Whether a call that failed so may be cut, which is counted.
     fn may_cut(&mut self, error: &Error) -> bool {
         if is_passing(error) && !has_died(error) {
             let now = Instant::now();
@@ -378,6 +526,11 @@ impl Answered {
                 return false;
             }
         }
+        self.may_search()
+    }
+
+    /// Whether rows that are known to hold one that fails may be cut, which is counted.
+    fn may_search(&mut self) -> bool {
         self.cuts += 1;
         self.cuts <= MAX_CUTS
     }
@@ -387,9 +540,9 @@ impl Answered {
         self.calls.push((rows, Ok(answer)));
     }
 
-    fn failure(&mut self, rows: usize, why: &str) {
+    fn failure(&mut self, rows: usize, why: String) {
         self.failed += rows as u64;
-        self.calls.push((rows, Err(clip_long(why))));
+        self.calls.push((rows, Err(why)));
     }
 
     fn rows(&self) -> usize {

@@ -19,7 +19,14 @@ use lodeway_scorers::plots;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{data::Data, files, job::context, keeper::Keeper, measure::Measured, page};
+use super::{
+    data::Data,
+    files,
+    job::{Failures, context},
+    keeper::Keeper,
+    measure::Measured,
+    page,
+};
 use crate::Site;
 
 /// Points of one batch at most, as tracking takes them.
@@ -169,13 +176,13 @@ pub(super) fn report(
     record: &EvaluationRecord,
     measured: &Measured,
     verdict: Option<&Verdict>,
-    failures: &[(String, u64)],
+    failures: &Failures,
 ) -> Result<Json> {
     let mut report = measured.json()?;
-    let failures: serde_json::Map<_, _> = failures
-        .iter()
-        .map(|(why, count)| (why.clone(), (*count).into()))
-        .collect();
+    let by_reason = |failures: &[(String, u64)]| -> serde_json::Map<String, Json> {
+        let all = failures.iter();
+        all.map(|(why, count)| (why.clone(), (*count).into())).collect()
+    };
     if let Json::Object(fields) = &mut report {
         fields.insert("evaluation_id".to_owned(), json!(record.evaluation_id));
         fields.insert("name".to_owned(), json!(record.spec.name));
@@ -199,7 +206,11 @@ pub(super) fn report(
             }
         }
         fields.insert("target".to_owned(), json!(record.spec.target));
-        fields.insert("failures".to_owned(), Json::Object(failures));
+        fields.insert("failures".to_owned(), Json::Object(by_reason(&failures.target)));
+        if !failures.baseline.is_empty() {
+            let of_baseline = Json::Object(by_reason(&failures.baseline));
+            fields.insert("baseline_failures".to_owned(), of_baseline);
+        }
         fields.insert("verdict".to_owned(), json!(verdict));
         fields.insert("usage".to_owned(), json!(record.usage));
     }
@@ -212,7 +223,7 @@ pub(super) async fn artifacts(
     cx: &CallContext,
     record: &EvaluationRecord,
     report: &Json,
-    (measured, failures): (&Measured, &[(String, u64)]),
+    (measured, failures): (&Measured, &Failures),
     results: &std::path::Path,
 ) -> Result<()> {
     let location = &record.artifact_uri;

@@ -43,6 +43,7 @@ fn told(batch: &Batch, wanted: &Wanted, first: u64) -> Result<Batch> {
         names.extend(probabilities.iter().map(|(_, column)| column.as_str()));
     }
     names.extend(wanted.failures.iter().map(String::as_str));
+    names.extend(wanted.baseline_failure.as_deref());
     for judged in &wanted.judged {
         let columns = [&judged.score, &judged.outcome, &judged.reason, &judged.result];
         names.extend(columns.into_iter().map(String::as_str));

@@ -18,7 +18,7 @@ use lodeway_proto::{
     },
 };
 use lodeway_rpc::{CallContext, Transport, inference, status};
-use lodeway_tables::{Batch, Column};
+use lodeway_tables::{Batch, Column, Schema};
 
 use super::{answers, llm::LlmAsker};
 use crate::Site;
@@ -223,6 +223,16 @@ impl Asker {
         }
     }
 
+    /// The columns that it is sent of data with this schema. Errors: as [`Inference::sent`].
+    pub(super) fn features(&self, schema: &Schema) -> Result<Vec<String>> {
+        let columns: Vec<&str> = schema.fields().iter().map(|field| &*field.name).collect();
+        match self {
+            Self::Inference(asker) => asker.sent(&columns),
+            // What it is sent is of its prompt.
+            Self::Llm(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Asks about some rows. Errors: those of the target, and answers that are none.
     pub(super) async fn ask(&self, cx: &CallContext, rows: &Batch) -> Result<Answer> {
         match self {
@@ -238,13 +248,13 @@ impl Inference {
     ///
     /// Errors: what the target declares and would tell it what it is to predict, which only `spec.roles.features` may ask
     /// for (the truth itself not even that, see `data::check_roles`).
-    fn sent(&self, rows: &Batch) -> Result<Vec<String>> {
+    fn sent(&self, columns: &[&str]) -> Result<Vec<String>> {
         if !self.roles.features.is_empty() {
             return Ok(self.roles.features.clone());
         }
         let roles = &self.roles;
         let declared: Vec<_> = self.inputs.iter().map(|input| input.name.clone()).collect();
-        if declared.iter().any(|name| rows.column(name).is_some()) {
+        if declared.iter().any(|name| columns.contains(&name.as_str())) {
             let telling = [
                 ("target", &roles.target),
                 ("expected_answer", &roles.expected_answer),
@@ -272,13 +282,14 @@ impl Inference {
                 || roles.slices.iter().any(|role| role == name)
                 || roles.probabilities.iter().any(|role| role.column == name)
         };
-        let names = rows.columns().iter().map(|column| column.name().to_owned());
-        Ok(names.filter(|name| !is_taken(name)).collect())
+        let names = columns.iter().filter(|name| !is_taken(name));
+        Ok(names.map(|name| (*name).to_owned()).collect())
     }
 
     /// The rows as the target takes them: numbers in the width that it declares; one matrix where it takes that.
     fn payload(&self, rows: &Batch) -> Result<Payload> {
-        let names = self.sent(rows)?;
+        let columns: Vec<_> = rows.columns().iter().map(Column::name).collect();
+        let names = self.sent(&columns)?;
         if let Some(missing) = names.iter().find(|name| rows.column(name).is_none()) {
             return Err(Error::invalid(
                 format!("inputs[\"{missing}\"]"),

@@ -3,7 +3,7 @@
 use std::{fs::File, path::Path};
 
 use lodeway_domain::{
-    Error, Result,
+    Error, ResourceKind, Result,
     evaluation::{
         ColumnRoles, EvaluatedModel, EvaluationRecord, EvaluationState, MetricValue, PartOf, Target,
     },
@@ -55,7 +55,24 @@ impl Evaluations {
             .join(lodeway_domain::id::new_hex());
         let _guard = Folder(folder.clone());
         let mut differences = Vec::new();
-        let data = data::open(site, cx, &record.spec, record.dataset_version).await?;
+        tokio::fs::create_dir_all(&folder)
+            .await
+            .map_err(|e| Error::internal(format!("cannot make a folder to work in: {e}")))?;
+        let data = match data::open(site, cx, &record.spec, record.dataset_version).await {
+            Ok(data) => data,
+            // What was sound when it was measured, and is not now, is not what it was.
+            Err(error) if is_changed(&error) || matches!(error, Error::Invalid(_)) => {
+                differences.push(format!("the file of the data: {error}"));
+                return Ok(told(differences));
+            }
+            Err(error) => return Err(error),
+        };
+        // What was read may be a copy of this machine: who evaluates next on another one gets what is there now.
+        match data.fetch_again(site, cx, &folder.join("data")).await {
+            Ok(()) => {}
+            Err(error) if is_changed(&error) => differences.push(format!("the file of the data: {error}")),
+            Err(error) => return Err(error),
+        }
         if data.digest != record.data_digest {
             differences.push(format!(
                 "the data have the digest {}, not {}",
@@ -113,6 +130,15 @@ impl Evaluations {
                 Ok(None)
             }
         }
+    }
+}
+
+/// Whether a file is not there any more, or not what it was.
+fn is_changed(error: &Error) -> bool {
+    match error {
+        Error::DataLoss(_) => true,
+        Error::NotFound(resource) => resource.kind == ResourceKind::Artifact,
+        _ => false,
     }
 }
 

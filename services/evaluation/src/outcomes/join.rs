@@ -84,6 +84,10 @@ pub(super) fn slice(outcome: &mut Outcome, record: &PredictionRecord) {
     for (column, json) in &record.slices {
         let value = match serde_json::from_str(json) {
             Ok(serde_json::Value::String(text)) => text,
+            // As evaluations write what a column holds: JSON has a fraction at whole numbers too.
+            Ok(serde_json::Value::Number(number)) if number.is_f64() => number
+                .as_f64()
+                .map_or_else(|| json.clone(), |number| number.to_string()),
             _ => json.clone(),
         };
         let fits = column.len() <= MAX_OUTCOME_TEXT && value.len() <= MAX_OUTCOME_TEXT;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lodeway_domain::{
     Error, Result,
-    evaluation::{Join, Outcome, OutcomeValue},
+    evaluation::{Join, Outcome, OutcomeValue, slice_value},
     serving::{EndpointKey, EndpointUid, PredictionId},
     time::Timestamp,
 };
@@ -246,7 +246,7 @@ fn add(groups: &mut BTreeMap<Group, Pairs>, wanted: &Wanted, outcome: Outcome) {
         && let Some(value) = outcome.slices.get(column)
     {
         put(Group {
-            slice: Some(format!("{column}={value}")),
+            slice: Some(format!("{column}={}", slice_value(value))),
             ..group.clone()
         });
     }

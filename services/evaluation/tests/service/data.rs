@@ -346,3 +346,59 @@ async fn a_version_of_a_dataset_is_pinned_with_its_roles() {
     wanted.dataset.as_mut().unwrap().version = 3;
     assert_eq!(bench.create(wanted).await.unwrap_err().code(), Code::NotFound);
 }
+
+#[tokio::test]
+async fn a_changed_file_of_the_data_is_told_whatever_is_kept() {
+    use lodeway_proto::evaluation::v1::upload_dataset_version_request::Part;
+    let bench = Bench::new(None).await;
+    let header = wire::DatasetVersionHeader {
+        name: "holdout".to_owned(),
+        file_name: "churn.csv".to_owned(),
+        roles: with_predictions("x").roles,
+        ..wire::DatasetVersionHeader::default()
+    };
+    let parts = [
+        Part::Header(header),
+        Part::Chunk(predictions().into_bytes().into()),
+    ];
+    let messages = parts.map(|part| wire::UploadDatasetVersionRequest { part: Some(part) });
+    let made = bench
+        .datasets
+        .clone()
+        .upload_dataset_version(tokio_stream::iter(messages))
+        .await
+        .unwrap();
+    let uri = made.into_inner().dataset_version.unwrap().artifact_uri;
+    let of_version = bench.evaluate(spec("holdout", "")).await;
+    let file = bench.put("0/data/churn.csv", predictions()).await;
+    let of_file = bench.evaluate(with_predictions(&file)).await;
+    for done in [&of_version, &of_file] {
+        let verified = bench.verify(&done.evaluation_id, false).await;
+        assert!(verified.reproduced, "{:?}", verified.differences);
+    }
+
+    let below = uri.strip_prefix("mlflow-artifacts:/").unwrap();
+    let path = bench.folder.path().join("artifacts").join(below);
+    let other = predictions().replacen("1,1,", "1,0,", 30);
+    std::fs::write(&path, &other).unwrap();
+    bench.put("0/data/churn.csv", other).await;
+    for (done, what) in [
+        (&of_version, "the file of the data"),
+        (&of_file, "the data have the digest"),
+    ] {
+        let verified = bench.verify(&done.evaluation_id, false).await;
+        assert!(!verified.reproduced);
+        assert!(
+            verified.differences[0].contains(what),
+            "{:?}",
+            verified.differences
+        );
+    }
+    std::fs::remove_file(&path).unwrap();
+    let verified = bench.verify(&of_version.evaluation_id, false).await;
+    assert!(
+        verified.differences[0].contains("the file of the data"),
+        "{:?}",
+        verified.differences
+    );
+}

@@ -104,6 +104,84 @@ async fn a_row_of_which_the_model_dies_costs_itself_alone() {
     );
 }
 
+/// Has calls with these values end the process; how many did so.
+fn deadly(upstream: &Upstream, is_deadly: impl Fn(f64) -> bool + Send + Sync + 'static) -> Arc<Mutex<usize>> {
+    let deaths = Arc::new(Mutex::new(0));
+    let counted = deaths.clone();
+    upstream.die_of(move |value| {
+        let dies = is_deadly(value);
+        *counted.lock().unwrap() += usize::from(dies);
+        dies
+    });
+    deaths
+}
+
+#[tokio::test]
+async fn rows_of_which_the_model_dies_cost_a_few_processes_each() {
+    let (bench, upstream, counts) = endpoint().await;
+    let rows_at_fault = [0.5, 100.5, 255.5, 256.5, 257.5, 599.5];
+    let deaths = deadly(&upstream, move |value| rows_at_fault.contains(&value));
+    let dataset = rows(&bench, 600).await;
+    let done = bench.evaluate(of_endpoint(&dataset, 256)).await;
+    let progress = done.progress.clone().unwrap();
+    assert_eq!((progress.rows_done, progress.rows_failed), (594, 6));
+    assert_eq!(metric(&done, "mae").samples, 594);
+    assert_eq!(counts.lock().unwrap().len(), 594);
+    let deaths = *deaths.lock().unwrap();
+    assert!(deaths <= 3 * rows_at_fault.len(), "{deaths} processes ended");
+}
+
+#[tokio::test]
+async fn a_model_that_dies_at_every_call_is_given_up_soon() {
+    let (bench, upstream, counts) = endpoint().await;
+    let deaths = deadly(&upstream, |_| true);
+    let dataset = rows(&bench, 600).await;
+    let mut wanted = of_endpoint(&dataset, 64);
+    wanted.options.as_mut().unwrap().max_failed_share = Some(1.0);
+    let made = bench.create(wanted).await.unwrap();
+    let failed = bench.ended(&made.evaluation_id).await;
+    assert_eq!(failed.state(), State::Failed);
+    assert!(
+        failed.error.contains("answered no row") && failed.error.contains("exited with code 7"),
+        "{}",
+        failed.error
+    );
+    assert!(counts.lock().unwrap().is_empty());
+    let deaths = *deaths.lock().unwrap();
+    assert!((4..=12).contains(&deaths), "{deaths} processes ended");
+}
+
+#[tokio::test]
+async fn a_model_that_dies_of_many_rows_but_not_of_all_is_not_given_up() {
+    let (bench, upstream, _) = endpoint().await;
+    // Sorted, so that the first calls end the process whatever part of them is asked about.
+    deadly(&upstream, |value| value < 20.0);
+    let dataset = rows(&bench, 100).await;
+    let mut wanted = of_endpoint(&dataset, 100);
+    wanted.options.as_mut().unwrap().max_failed_share = Some(0.2);
+    let done = bench.evaluate(wanted).await;
+    let progress = done.progress.clone().unwrap();
+    assert_eq!((progress.rows_done, progress.rows_failed), (80, 20));
+}
+
+#[tokio::test]
+async fn more_rows_of_which_the_model_dies_than_may_fail_end_the_search() {
+    let (bench, upstream, _) = endpoint().await;
+    let deaths = deadly(&upstream, |value| value > 50.0);
+    let dataset = rows(&bench, 100).await;
+    let made = bench.create(of_endpoint(&dataset, 50)).await.unwrap();
+    let failed = bench.ended(&made.evaluation_id).await;
+    assert_eq!(failed.state(), State::Failed);
+    assert!(
+        failed.error.contains("the target failed on 6 of 100 rows") && failed.error.contains("code 7"),
+        "{}",
+        failed.error
+    );
+    assert_eq!(failed.progress.unwrap().rows_failed, 6);
+    let deaths = *deaths.lock().unwrap();
+    assert!(deaths <= 16, "{deaths} processes ended");
+}
+
 #[tokio::test]
 async fn too_many_failures_give_the_job_up_and_keep_what_is_done() {
     let (bench, upstream, counts) = endpoint().await;

@@ -107,7 +107,7 @@ async fn a_version_is_loaded_asked_and_pinned() {
     assert_eq!((verdicts[0].rows_scored, verdicts[0].dataset_rows), (20, 20));
     assert_eq!(verdicts[0].definition_digest, done.definition_digest);
     assert!(
-        done.definition_digest.starts_with("e1:"),
+        done.definition_digest.starts_with("e2:"),
         "{}",
         done.definition_digest
     );
@@ -139,6 +139,13 @@ async fn a_version_is_loaded_asked_and_pinned() {
     assert_eq!(listed.evaluations.len(), 1);
     // Compared with another one, an evaluation's own baseline does not count.
     let again = bench.evaluate(of_model(&dataset, "models:/sign/1")).await;
+    let mut named = of_model(&dataset, "models:/sign/1");
+    named.roles.as_mut().unwrap().features = ["c", "a", "b"].map(str::to_owned).into();
+    let named = bench.evaluate(named).await;
+    assert_eq!(
+        named.definition_digest, again.definition_digest,
+        "the features that the model declares, or the same by name"
+    );
     let request = wire::CompareEvaluationsRequest {
         evaluation_id: done.evaluation_id,
         baseline_evaluation_id: again.evaluation_id,
@@ -173,6 +180,35 @@ async fn a_column_that_the_model_takes_and_the_data_lack_is_named() {
     let made = bench.create(of_model(&dataset, "models:/sign/9")).await.unwrap();
     let failed = bench.ended(&made.evaluation_id).await;
     assert!(failed.error.contains("sign"), "{}", failed.error);
+}
+
+#[tokio::test]
+async fn a_baseline_that_fails_is_named_with_its_reason() {
+    let bench = Bench::new(None).await;
+    register(&bench, "xgboost", "sign").await;
+    // The model takes `c` too.
+    let dataset = bench.put("0/data/rows.csv", "a,b,y,p\n1,2,0,0\n2,3,1,1\n").await;
+    // Beyond what may fail, and where anything may, as for a schedule.
+    for share in [0.01, 1.0] {
+        let mut wanted = spec(&dataset, "y");
+        wanted.roles.as_mut().unwrap().prediction = "p".to_owned();
+        wanted.baseline = Some(wire::Baseline {
+            baseline: Some(wire::baseline::Baseline::ModelUri("models:/sign/1".to_owned())),
+        });
+        wanted.options = Some(wire::EvaluationOptions {
+            max_failed_share: Some(share),
+            ..wire::EvaluationOptions::default()
+        });
+        let made = bench.create(wanted).await.unwrap();
+        let failed = bench.ended(&made.evaluation_id).await;
+        assert_eq!(failed.state(), State::Failed);
+        let named = "the baseline models:/sign/1 failed on 2 of 2 rows: ";
+        assert!(
+            failed.error.contains(named) && failed.error.contains("`c`"),
+            "{}",
+            failed.error
+        );
+    }
 }
 
 #[tokio::test]

@@ -226,9 +226,5 @@ fn fresh_secret() -> Result<[u8; 32]> {
 
 /// The context of work that no caller waits for.
 pub(crate) fn own_context(workspace: &Workspace) -> CallContext {
-    CallContext::new(Caller {
-        principal: "lodeway-gateway".to_owned(),
-        verified: true,
-        workspace: workspace.clone(),
-    })
+    CallContext::new(Caller::gateway(workspace.clone()))
 }

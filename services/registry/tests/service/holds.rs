@@ -124,3 +124,121 @@ async fn nobody_lets_go_of_what_is_just_being_promoted() {
     moved.unwrap();
     assert_eq!(peer.holders("s3://b/x"), [holder.as_str()]);
 }
+
+/// A version of model `name` in a folder of its own, just registered.
+async fn fresh(bench: &Bench, name: &str) -> (wire::ModelVersion, String) {
+    let request = wire::CreateModelVersionRequest {
+        source: format!("s3://b/{name}"),
+        ..plain(name)
+    };
+    bench.model(name).await;
+    let made = bench.create(request).await.unwrap();
+    let holder = format!("registry/{}/1", made.model_uid);
+    (made, holder)
+}
+
+#[tokio::test]
+async fn what_was_registered_just_now_is_held_when_its_promotion_answers() {
+    let peer = Peer::default();
+    let bench = Bench::with(peer.both()).await;
+    for name in ["staged", "named"] {
+        let folder = format!("s3://b/{name}");
+        peer.script(|s| s.manifests.insert(folder.clone(), "d1".into()));
+        let (_, holder) = fresh(&bench, name).await;
+        match name {
+            "staged" => drop(bench.go(name, 1, wire::Stage::Production).await.unwrap()),
+            _ => drop(bench.point(name, "champion", 1).await),
+        }
+        assert_eq!(peer.holders(&folder), [holder.as_str()]);
+        // What is on record is what is held.
+        let now = bench.get(name, 1).await.unwrap();
+        assert_eq!(
+            (now.digest_state(), &*now.content_digest),
+            (wire::DigestState::Recorded, "d1")
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_before_files_were_held_is_not_put_on_record() {
+    let peer = Peer::default();
+    let bench = Bench::with(peer.both()).await;
+    peer.script(|s| {
+        s.manifests.insert("s3://b/churn".into(), "d1".into());
+        s.manifest_takes = Duration::from_secs(3);
+    });
+    let (_, holder) = fresh(&bench, "churn").await;
+    // Its files change while they are read for the digest, then it is promoted.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    peer.script(|s| s.manifests.insert("s3://b/churn".into(), "d2".into()));
+    bench.go("churn", 1, wire::Stage::Staging).await.unwrap();
+    assert_eq!(peer.holders("s3://b/churn"), [holder.as_str()]);
+    let now = bench.get("churn", 1).await.unwrap();
+    assert_eq!(now.digest_state(), wire::DigestState::Pending);
+    peer.script(|s| s.manifest_takes = Duration::ZERO);
+    let recorded = until(async || {
+        let now = bench.get("churn", 1).await.unwrap();
+        (now.digest_state() == wire::DigestState::Recorded).then_some(now.content_digest)
+    });
+    assert_eq!(recorded.await, "d2");
+}
+
+#[tokio::test]
+async fn only_folders_with_a_model_file_are_held() {
+    let peer = Peer::default();
+    let bench = Bench::with(peer.both()).await;
+    peer.script(|s| {
+        s.manifests.insert("s3://b/churn".into(), "d1".into());
+        s.plain.insert("s3://b/churn".into());
+    });
+    fresh(&bench, "churn").await;
+    bench.go("churn", 1, wire::Stage::Staging).await.unwrap();
+    until(async || {
+        let now = bench.get("churn", 1).await.unwrap();
+        (now.digest_state() == wire::DigestState::Recorded).then_some(())
+    })
+    .await;
+    bench.go("churn", 1, wire::Stage::Production).await.unwrap();
+    assert_eq!(peer.holders("s3://b/churn"), [""; 0]);
+    // Files that came after the version was registered are held as they are found.
+    let (made, holder) = fresh(&bench, "late").await;
+    until(async || {
+        let now = bench.get("late", made.version).await.unwrap();
+        (now.digest_state() == wire::DigestState::Failed).then_some(())
+    })
+    .await;
+    peer.script(|s| s.manifests.insert("s3://b/late".into(), "d1".into()));
+    bench.point("late", "champion", 1).await;
+    assert_eq!(peer.holders("s3://b/late"), [holder.as_str()]);
+}
+
+#[tokio::test]
+async fn what_was_promoted_without_an_artifact_service_is_held_when_it_is_back() {
+    let peer = Peer::default();
+    let bench = Bench::with(peer.both()).await;
+    peer.script(|s| {
+        s.manifests.insert("s3://b/churn".into(), "d1".into());
+        s.failure = Some(Code::Unavailable);
+    });
+    let (_, holder) = fresh(&bench, "churn").await;
+    bench.go("churn", 1, wire::Stage::Production).await.unwrap();
+    peer.script(|s| s.failure = None);
+    until(async || (peer.holders("s3://b/churn") == [holder.clone()]).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_hold_says_the_present_name_of_its_model() {
+    let peer = Peer::default();
+    let (bench, holder) = ready(&peer).await;
+    bench.go("churn", 1, wire::Stage::Production).await.unwrap();
+    let reason = async || peer.script(|s| s.reasons.get(&holder).cloned());
+    assert_eq!(reason().await.unwrap(), "version 1 of model `churn`");
+    let request = wire::RenameRegisteredModelRequest {
+        name: "churn".into(),
+        new_name: "retention".into(),
+        ..Default::default()
+    };
+    bench.api().rename_registered_model(request).await.unwrap();
+    until(async || (reason().await? == "version 1 of model `retention`").then_some(())).await;
+    assert_eq!(peer.holders("s3://b/x"), [holder.as_str()]);
+}

@@ -18,6 +18,25 @@ use crate::{
 /// How many failed demands stand in the text of a refusal; all of them are in its details.
 const MAX_TOLD: usize = 4;
 
+/// The form of definition digests that evaluations make now; it grows when what is hashed means something else.
+pub const DEFINITION_FORM: &str = "e2";
+
+/// The part of a definition digest that says how answers were measured, without the columns that the model got: two versions of
+/// a model may be compared although one takes a column more. A digest of another form has no such part and stands for itself.
+pub fn measuring(definition_digest: &str) -> &str {
+    definition_digest
+        .rsplit_once('.')
+        .map_or(definition_digest, |(measuring, _)| measuring)
+}
+
+/// The form of a definition digest that evaluations made once and do not make any more.
+fn former(definition_digest: &str) -> Option<&str> {
+    let (form, _) = definition_digest.split_once(':')?;
+    let number = form.strip_prefix('e')?;
+    let is_form = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    (is_form && form != DEFINITION_FORM).then_some(form)
+}
+
 /// The version that has the target now, or had it last: what relative thresholds compare with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Holder {
@@ -230,12 +249,16 @@ fn evaluation(findings: &mut Findings, clause: &EvaluationClause, facts: &Facts<
         }
     }
     let Some(verdict) = newest else {
-        findings.add(
-            subject,
-            demand,
-            "without a verdict on the version's present content",
-            false,
-        );
+        let mut value = "without a verdict on the version's present content".to_owned();
+        if let Some(form) = former(&clause.definition_digest) {
+            let _ = write!(
+                value,
+                "; evaluations have definition digests of the form `{DEFINITION_FORM}:` now, which also cover the columns \
+                 that a model gets, and none will have one of the form `{form}:` that the rule demands: set the rule with \
+                 that of an evaluation made since"
+            );
+        }
+        findings.add(subject, demand, value, false);
         for threshold in &clause.thresholds {
             for (demand, _) in demands(threshold, None) {
                 findings.add(metric_subject(threshold), demand, "not measured", false);
@@ -325,18 +348,23 @@ fn measure(
     }
 }
 
-/// The holder's value of the metric, measured by the same evaluation on the same data, on enough rows and by the same
-/// definition.
+/// The holder's value of the metric, measured by the same evaluation on the same data, on enough rows and in the same way.
 fn baseline(
     clause: &EvaluationClause,
     threshold: &MetricThreshold,
     verdict: &Verdict,
     holder: &Holder,
 ) -> Option<f64> {
+    let way = measuring(&verdict.said.definition_digest);
+    // What the rule says of the features is demanded of the version, not of the one that it is compared with.
+    let clause = &EvaluationClause {
+        definition_digest: String::new(),
+        ..clause.clone()
+    };
     let same = |other: &&Verdict| {
         other.version == holder.version
             && other.said.data_digest == verdict.said.data_digest
-            && other.said.definition_digest == verdict.said.definition_digest
+            && measuring(&other.said.definition_digest) == way
             && answers(clause, other)
             && has_rows(clause, other)
     };

@@ -6,7 +6,7 @@ use super::{
     Target, exact, exact_opt,
     rule::{check_optional_word, check_word},
 };
-use crate::{Result, error::Violations, id::ModelUid, time::Timestamp};
+use crate::{Result, error::Violations, evaluation::is_same_slice, id::ModelUid, time::Timestamp};
 
 /// The most metrics of a verdict.
 const MAX_METRICS: usize = 2_000;
@@ -158,8 +158,10 @@ impl Verdict {
 
     /// A metric of a slice.
     pub fn metric(&self, name: &str, slice: &str) -> Option<&MeasuredMetric> {
-        let same = |m: &&MeasuredMetric| m.metric == name && m.slice == slice;
-        self.said.metrics.iter().find(same)
+        let of_name = || self.said.metrics.iter().filter(|metric| metric.metric == name);
+        of_name()
+            .find(|metric| metric.slice == slice)
+            .or_else(|| of_name().find(|metric| is_same_slice(&metric.slice, slice)))
     }
 }
 

@@ -283,9 +283,64 @@ fn relative_bounds_need_the_holders_verdict_on_the_same_data() {
     let mut otherwise = verdict(1, 6, "b", 0.92);
     otherwise.said.definition_digest = "easier".to_owned();
     assert!(!with(Some(&holding(vec![otherwise]))));
+    // A version that takes a column more is compared with one that does without.
+    let mut verdicts = verdicts.clone();
+    verdicts[0].said.definition_digest = "e2:way.more".to_owned();
+    let pinned = {
+        let mut clause = holdout(MetricThreshold {
+            min_difference: Some(-0.05),
+            ..MetricThreshold::default()
+        });
+        clause.definition_digest = "e2:way.more".to_owned();
+        self::rule(Clause::Evaluation(clause))
+    };
+    for (theirs, expected) in [
+        ("e2:way.fewer", true),
+        ("e2:way.more", true),
+        ("e2:other.more", false),
+        ("e1:way", false),
+        ("", false),
+    ] {
+        let mut held = verdict(1, 6, "b", 0.92);
+        held.said.definition_digest = theirs.to_owned();
+        let holder = holding(vec![held]);
+        let mut facts = facts(&seven, &verdicts, &[]);
+        facts.holder = Some(&holder);
+        assert_eq!(passes(&pinned, &facts), expected, "{theirs}");
+    }
     let mut in_part = verdict(1, 6, "b", 0.92);
     in_part.said.rows_scored = 5;
     assert!(!with(Some(&holding(vec![in_part]))));
+}
+
+#[test]
+fn a_rule_with_a_digest_of_a_former_form_says_so() {
+    let seven = version(7, "c");
+    let told = |definition: &str| {
+        let mut clause = holdout(MetricThreshold {
+            min: Some(0.5),
+            ..MetricThreshold::default()
+        });
+        clause.definition_digest = definition.to_owned();
+        let found = check(&rule(Clause::Evaluation(clause)), &facts(&seven, &[], &[]));
+        let of_evaluation = found
+            .iter()
+            .find(|f| f.subject == "evaluation `holdout`")
+            .unwrap();
+        of_evaluation.value.clone()
+    };
+    assert!(told("e1:00").contains("set the rule with that of an evaluation made since"));
+    for other in ["e2:00.00", "def", ""] {
+        assert_eq!(told(other), "without a verdict on the version's present content");
+    }
+}
+
+#[test]
+fn a_slice_is_found_by_either_spelling_of_its_number() {
+    let mut seven = verdict(2, 7, "c", 0.9);
+    seven.said.metrics[0].slice = "age=25".to_owned();
+    assert!(seven.metric("accuracy", "age=25.0").is_some() && seven.metric("accuracy", "age=25").is_some());
+    assert!(seven.metric("accuracy", "age=25.5").is_none());
 }
 
 #[test]

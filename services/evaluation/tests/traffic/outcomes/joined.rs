@@ -77,6 +77,13 @@ async fn predictions_come_from_the_records_of_the_gateway() {
         (2, "city=Bonn", 1)
     );
     assert!((value(&live[1], "mae") - 1.0).abs() < 1e-12);
+    // It was recorded as `7.0`; evaluations of data say `7`.
+    let request = wire::QueryLiveMetricsRequest {
+        slice: "age".to_owned(),
+        ..asking()
+    };
+    let live = bench.live(request).await;
+    assert_eq!((live.len(), live[1].slice.as_str()), (2, "age=7"));
 }
 
 #[tokio::test]

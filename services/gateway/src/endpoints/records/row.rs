@@ -105,7 +105,12 @@ fn json_of(element: Element<'_>) -> String {
         Element::Bool(value) => value.into(),
         Element::Int(value) => value.into(),
         Element::Uint(value) => value.into(),
-        Element::Single(value) => f64::from(value).into(),
+        // Its own shortest digits, and not those of the double next to it.
+        Element::Single(value) => value
+            .to_string()
+            .parse()
+            .unwrap_or_else(|_| f64::from(value))
+            .into(),
         Element::Double(value) => value.into(),
         Element::Text(text) => serde_json::Value::from(String::from_utf8_lossy(text)),
     };

@@ -530,7 +530,10 @@ async fn follow(client: &Client, last: &mut Evaluation, bar: &ProgressBar) -> Re
             let count = |number: i64| u64::try_from(number).unwrap_or(0);
             bar.set_length(count(progress.rows_total));
             bar.set_position(count(progress.rows_done + progress.rows_failed));
-            bar.set_message(progress.phase.clone());
+            bar.set_message(match progress.rows_failed {
+                0 => progress.phase.clone(),
+                failed => format!("{}, {failed} rows failed", progress.phase),
+            });
         }
         *last = evaluation;
         has_news = true;

@@ -1,0 +1,60 @@
+//! How slices are named: `column=value`, numbers in their shortest form.
+
+/// A value of a slice, a whole number without the fraction that some writers add: `25` for `25.0`. Other texts stay as they are,
+/// for `1.10` may be the name of a version and not a number.
+pub fn slice_value(value: &str) -> &str {
+    let Some((whole, fraction)) = value.split_once('.') else {
+        return value;
+    };
+    let digits = whole.strip_prefix('-').unwrap_or(whole);
+    let is_whole = !digits.is_empty()
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && (digits == "0" || !digits.starts_with('0'))
+        && !fraction.is_empty()
+        && fraction.bytes().all(|b| b == b'0');
+    if is_whole { whole } else { value }
+}
+
+/// Whether two names are those of one slice: a threshold may say `age=25.0` where `age=25` is measured.
+pub fn is_same_slice(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
+    match (one.split_once('='), other.split_once('=')) {
+        (Some((column, value)), Some((of, with))) => column == of && slice_value(value) == slice_value(with),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_have_one_spelling() {
+        for (written, wanted) in [
+            ("25.0", "25"),
+            ("25", "25"),
+            ("-3.00", "-3"),
+            ("0.0", "0"),
+            ("2.5", "2.5"),
+            ("1.10", "1.10"),
+            ("007.0", "007.0"),
+            ("1.0.0", "1.0.0"),
+            (".0", ".0"),
+            ("5.", "5."),
+            ("basic", "basic"),
+        ] {
+            assert_eq!(slice_value(written), wanted, "{written}");
+        }
+    }
+
+    #[test]
+    fn slices_are_the_same_by_either_spelling() {
+        assert!(is_same_slice("age=25.0", "age=25") && is_same_slice("age=25", "age=25.0"));
+        assert!(is_same_slice("", ""));
+        assert!(!is_same_slice("age=25", "years=25.0"));
+        assert!(!is_same_slice("age=25.5", "age=25"));
+        assert!(!is_same_slice("", "age=25"));
+    }
+}
