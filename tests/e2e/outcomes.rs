@@ -245,7 +245,7 @@ async fn joined(house: &Platform) {
     // By slice: those of one row, whose age the gateway recorded; and by day.
     let found = live(house, "--slice age --daily", 18).await;
     let slices: Vec<_> = found.iter().filter_map(|one| one["slice"].as_str()).collect();
-    assert_eq!(slices, ["age=40.0", "age=7.0"]);
+    assert_eq!(slices, ["age=40", "age=7"]);
     for (at, age) in [(1, 40.0), (2, 7.0)] {
         let of_age: Vec<_> = single[..16].iter().filter(|p| p.0 == age).collect();
         assert_eq!(found[at]["labelled"], of_age.len());
