@@ -94,6 +94,14 @@ impl Schema {
         Ok(Self(Entries::Tensors(tensors)))
     }
 
+    /// The names of all entries in their order; none if some have none.
+    pub fn names(&self) -> Option<Vec<String>> {
+        let columns = self.columns().unwrap_or_default().iter();
+        let tensors = self.tensors().unwrap_or_default().iter();
+        let columns = columns.map(|column| column.name.clone());
+        columns.chain(tensors.map(|tensor| tensor.name.clone())).collect()
+    }
+
     /// The columns in their order, if this is a table.
     pub fn columns(&self) -> Option<&[Column]> {
         match &self.0 {

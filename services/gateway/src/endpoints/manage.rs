@@ -12,7 +12,6 @@ use lodeway_domain::{
         Authorship, EndpointName, EndpointUid, NewEndpoint, Revision, RevisionChange, RevisionReason,
         RevisionSpec, diff,
     },
-    signature::Schema,
     time::Timestamp,
 };
 use lodeway_rpc::{CallContext, Repeat};
@@ -243,8 +242,8 @@ impl Endpoints {
     /// The names of everything that goes into a model and comes out; none where they are not known.
     async fn declared_names(&self, cx: &CallContext, ready: &Ready) -> Option<Vec<String>> {
         let signature = ready.signature.as_ref()?;
-        let mut all = names(signature.inputs.as_ref()?)?;
-        match names(signature.outputs.as_ref()?) {
+        let mut all = signature.inputs.as_ref()?.names()?;
+        match signature.outputs.as_ref()?.names() {
             Some(names) => all.extend(names),
             // The host knows under which name it answers.
             None => {
@@ -368,14 +367,6 @@ impl Endpoints {
 
 /// How long a change waits for its targets unless told otherwise.
 pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(60);
-
-/// The names of all entries; none if some have none.
-fn names(schema: &Schema) -> Option<Vec<String>> {
-    let columns = schema.columns().unwrap_or_default().iter();
-    let tensors = schema.tensors().unwrap_or_default().iter();
-    let columns = columns.map(|column| column.name.clone());
-    columns.chain(tensors.map(|tensor| tensor.name.clone())).collect()
-}
 
 /// A target whose signature takes other inputs than the endpoint's does not fit behind it: its callers would break.
 ///

@@ -9,9 +9,10 @@ use lodeway_store::{
     migrate,
 };
 use lodeway_tables::{Format, Options, Reader, Value};
+use serde_json::json;
 use tonic::service::Routes;
 
-use super::*;
+use super::{host::Host, hosted::hosted, *};
 
 /// An artifact service over a folder.
 struct Shelf {
@@ -406,6 +407,43 @@ async fn redacted_values_reach_no_file() {
         .await
         .unwrap_err();
     refused(&both, Code::InvalidArgument, "INVALID_FIELD");
+}
+
+#[tokio::test]
+async fn an_input_under_another_name_is_not_kept_where_one_is_left_out() {
+    let shelf = Shelf::new().await;
+    let host = Host::default();
+    let inputs =
+        json!([{ "name": "x", "type": "double", "required": false }, { "name": "y", "type": "double" }]);
+    let signature = json!({ "inputs": inputs.to_string(), "outputs": null, "params": null });
+    host.script().signature = signature.to_string();
+    let peers = EndpointPeers {
+        serving: Some(host.transport()),
+        registry: None,
+        artifacts: Some(shelf.transport.clone()),
+    };
+    let bench = Bench::with(peers, config("gw-0")).await;
+    let log = wire::RequestLog {
+        sample_share: 1.0,
+        redacted_fields: vec!["x".to_owned()],
+        ..wire::RequestLog::default()
+    };
+    let of = logged(spec([hosted("one", "models:/m/1", 1)]), log);
+    bench.create("a", of).await.unwrap();
+    for name in ["y", "z"] {
+        let mut message = input("a", 77.0);
+        message.inputs[0].name = name.to_owned();
+        // Whether it is answered or refused does not matter to what is kept.
+        drop(bench.call(Request::new(message)).await);
+        bench.turn(Duration::from_millis(1));
+    }
+    let all = wire::ReadPredictionsRequest {
+        with_failed: true,
+        ..wanted("a")
+    };
+    let found = bench.read(all).await.predictions;
+    let kept: Vec<_> = found.iter().map(|one| one.request_json.as_str()).collect();
+    assert_eq!(kept, [r#"{"inputs": {"y": [77.0]}}"#, r#"{"inputs": {}}"#]);
 }
 
 #[tokio::test]

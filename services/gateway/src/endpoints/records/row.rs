@@ -34,6 +34,7 @@ use lodeway_rpc::inference;
 use lodeway_tables::{Batch, Column, TableError, Texts, Type, Value, Values};
 
 use super::{Given, MAX_ANSWER_BYTES, Queued, Said};
+use crate::endpoints::table::Route;
 
 /// Slice keys: JSON texts by input.
 pub(crate) type Slices = BTreeMap<String, String>;
@@ -171,7 +172,7 @@ impl Record {
             match queued.request {
                 Some(Given::Request(request)) => {
                     if let Ok((payload, params)) = inference::input_of(request) {
-                        let payload = redacted(payload, log);
+                        let payload = declared(redacted(payload, log), &queued.route);
                         record.cells = cells(&payload);
                         record.request = request_json(&payload, &params);
                     }
@@ -257,21 +258,37 @@ impl Record {
 /// Without the inputs or outputs whose values are left out.
 fn redacted(payload: Payload, log: &RequestLog) -> Payload {
     match payload {
-        Payload::Tensors(tensors) => Payload::Tensors(
-            tensors
-                .into_iter()
-                .filter(|t| !log.is_redacted(t.name()))
-                .collect(),
-        ),
+        Payload::Document(_) if !log.redacted.is_empty() => Payload::Tensors(Vec::new()),
+        payload => keeping(payload, |name| !log.is_redacted(name)),
+    }
+}
+
+/// Where something is left out, of a request only the inputs that the signature names: under another name, in a call that
+/// was refused for it, may be what should not be kept.
+fn declared(payload: Payload, route: &Route) -> Payload {
+    let ready = route.signature();
+    let signature = ready.as_ref().and_then(|ready| ready.signature.as_ref());
+    let names = signature.and_then(|signature| signature.inputs.as_ref()?.names());
+    match names {
+        Some(names) if !route.revision().request_log.redacted.is_empty() => {
+            keeping(payload, |name| names.iter().any(|known| known == name))
+        }
+        _ => payload,
+    }
+}
+
+/// The tensors or columns whose names `keeps` takes; a document as it is.
+fn keeping(payload: Payload, keeps: impl Fn(&str) -> bool) -> Payload {
+    match payload {
+        Payload::Tensors(tensors) => {
+            Payload::Tensors(tensors.into_iter().filter(|t| keeps(t.name())).collect())
+        }
         Payload::Frame(frame) => {
             let columns = frame.into_columns().into_iter();
-            let columns = columns
-                .filter(|column| !log.is_redacted(column.values.name()))
-                .collect();
+            let columns = columns.filter(|column| keeps(column.values.name())).collect();
             Frame::new(columns).map_or(Payload::Tensors(Vec::new()), Payload::Frame)
         }
-        Payload::Document(document) if log.redacted.is_empty() => Payload::Document(document),
-        Payload::Document(_) => Payload::Tensors(Vec::new()),
+        Payload::Document(document) => Payload::Document(document),
     }
 }
 
