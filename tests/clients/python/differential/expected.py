@@ -27,7 +27,7 @@ REASONS = {
     "NEWER": "Added after 3.7, and not taken over: lists for other attributes, filters by experiment_id, sources bound to their run.",
     "GRAMMAR": "A filter is read whole: a clause that says nothing or a value of the wrong type is an error, a doubled quote is a quote.",
     "LEVELS": "Attributes have the same names in filters and in orders, and none may come twice.",
-    "PATHS": "A path with a backslash or a NUL is refused on every system; doubled slashes are one.",
+    "PATHS": "A path with a backslash, a NUL or a folder whose name ends in a colon is refused on every system; doubled slashes are one.",
     "TOLD": "Told here, where MLflow leaves it out: aliases of latest versions, the model of a version, the versions of a model.",
     "DELETED": "A logged model that was deleted is gone for writers too.",
     "NEWEST": "A filter by a metric of logged models looks at the newest point of each data set, not at any point.",
@@ -241,6 +241,7 @@ _TABLE = {
             ("artifact proxy", 'GET /api/2.0/mlflow-artifacts/artifacts/a/..%00/x'),
         ],
         "200 -> 400 INVALID_PARAMETER_VALUE": [
+            ("artifact proxy", "PUT /api/2.0/mlflow-artifacts/artifacts/<u>.out/C:/x b'x'"),
             ("artifact proxy", "PUT /api/2.0/mlflow-artifacts/artifacts/<u>.out/..%5cx b'x'"),
             ("artifact proxy", "PUT /api/2.0/mlflow-artifacts/artifacts/<u>.out/a%5cb b'x'"),
             ("artifact proxy", "PUT /api/2.0/mlflow-artifacts/artifacts/<u>.out/C:%5cx b'x'"),

@@ -494,7 +494,7 @@ class RollbackEndpointRequest(google.protobuf.message.Message):
     name: builtins.str
     """The endpoint."""
     number: builtins.int
-    """Which; 0: the one before the one that serves."""
+    """Which; 0: the one before the one that serves, or before the first step of the rollout that made that."""
     comment: builtins.str
     """Why."""
     request_id: builtins.str
