@@ -21,11 +21,12 @@ use super::{
     judge::{self, Bench, ScorerModels},
     keeper::Keeper,
     measure::{self, Measured, Wanted},
-    predict::{Predict, Toll},
+    predict::Predict,
     record,
     replay::{Parts, Replay},
     report,
     target::{self, Asker, Inference},
+    toll::Toll,
 };
 use crate::Site;
 

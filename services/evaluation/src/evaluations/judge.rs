@@ -25,9 +25,10 @@ use lodeway_tables::{Batch, Column, Type, Values};
 use tokio::sync::mpsc;
 
 use super::{
+    answered::ROW,
     llm::text_of,
     measure::Wanted,
-    predict::{ROW, keep, part_rows},
+    predict::{keep, part_rows},
     replay::Replay,
     seat::Seat,
     target::Inference,

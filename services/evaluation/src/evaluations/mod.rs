@@ -12,6 +12,7 @@
 //! before the next one counts; a job that was cut off goes on with the parts that are there. Every write to another
 //! service has a request id made of the evaluation's id and the step, so that a step that is done again changes nothing.
 
+mod answered;
 pub(crate) mod answers;
 mod api;
 mod compare;
@@ -36,6 +37,7 @@ mod runner;
 mod seat;
 mod target;
 mod text_model;
+mod toll;
 mod verify;
 mod watch;
 

@@ -1,28 +1,30 @@
 //! Asking a target about every row, part by part. A part that is kept is never asked again.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
 use lodeway_domain::{
-    Error, Reason, Result,
-    evaluation::{EvaluationOptions, Part, PartOf, Usage},
+    Error, Result,
+    evaluation::{EvaluationOptions, Part, PartOf},
 };
 use lodeway_rpc::CallContext;
 use lodeway_store::evaluation::{EvaluationStore as _, Lease};
-use lodeway_tables::{Batch, Column, Format, Texts, Type, Value, Values, WriteOptions, Writer};
-use tokio::{sync::mpsc, time::Instant};
+use lodeway_tables::{Batch, Format, WriteOptions, Writer};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
+    answered::{Answered, has_died, is_passing},
     data::Data,
     files,
     target::{Answer, Asker},
+    toll::Toll,
 };
 use crate::Site;
 
@@ -46,22 +48,8 @@ const DEATHS_IN_DOUBT: u32 = 4;
 const PROBES: usize = 4;
 /// Attempts of a half of a call that did not answer as a whole: the target had its time to come back before.
 const FEW_ATTEMPTS: u32 = 3;
-/// How long a part looks for the rows at which the target does not answer; a target that is away for good is not asked about
-/// each half.
-const SEARCH: Duration = Duration::from_secs(60);
 /// The longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
-/// How many reasons of failures a part keeps.
-const MAX_REASONS: usize = 20;
-/// How often a part's calls are cut to find the rows that fail.
-const MAX_CUTS: u32 = 64;
-
-/// The column of row numbers in a part.
-pub(super) const ROW: &str = "row";
-/// The column that says why a row failed; null where it did not.
-pub(super) const FAILURE: &str = "failure";
-/// The column of the gateway's ids.
-pub(super) const PREDICTION_ID: &str = "prediction_id";
 
 /// Rows of a part: whole calls, and as many of them as keep the number of parts bounded.
 pub(super) fn part_rows(rows: u64, batch_size: usize) -> u64 {
@@ -389,19 +377,6 @@ pub(super) async fn keep(
     files::put_bytes(site, cx, location, path, bytes).await
 }
 
-/// Whether asking again can help.
-fn is_passing(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Unavailable { .. } | Error::DeadlineExceeded | Error::Exhausted { .. } | Error::Conflict(_)
-    )
-}
-
-/// Whether the call ended the model's process.
-fn has_died(error: &Error) -> bool {
-    error.reason() == Reason::ModelProcessEnded
-}
-
 /// A first row, and the rows of a part from it on.
 type RowsFrom = (u64, Vec<Batch>);
 
@@ -446,234 +421,6 @@ fn parts(data: &Data, size: u64, known: HashSet<u64>) -> Result<mpsc::Receiver<R
     Ok(receiver)
 }
 
-/// What all parts together tell of a target.
-#[derive(Default)]
-pub(super) struct Toll {
-    known: Mutex<Known>,
-    /// Held while single rows are asked about to see whether the target answers at all.
-    probing: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-struct Known {
-    /// Of the dataset.
-    rows: u64,
-    /// Whether it has answered or refused anything in this job, and not only died.
-    works: bool,
-    /// Calls that ended its process.
-    deaths: u32,
-    /// Rows of parts that are kept, and those found in parts under way.
-    tally: Tally,
-}
-
-impl Toll {
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes over what kept parts tell.
-    fn begin(&self, rows: u64, kept: &[&Part]) {
-        let mut known = self.known();
-        known.rows = rows;
-        known.works = kept.iter().any(|part| part.failed_rows < part.rows);
-        kept.iter().for_each(|part| known.tally.add(part));
-    }
-}
-
-/// What failed so far.
-#[derive(Clone, Default)]
-struct Tally {
-    failed: u64,
-    reasons: BTreeMap<String, u64>,
-}
-
-impl Tally {
-    fn add(&mut self, part: &Part) {
-        self.failed += part.failed_rows;
-        for (why, count) in &part.failures {
-            *self.reasons.entry(why.clone()).or_default() += count;
-        }
-    }
-
-    fn count(&mut self, why: &str, rows: u64) {
-        self.failed += rows;
-        *self.reasons.entry(why.to_owned()).or_default() += rows;
-    }
-
-    fn most_frequent(&self, most: usize) -> impl Iterator<Item = (&String, u64)> {
-        let mut all: Vec<_> = self.reasons.iter().map(|(why, count)| (why, *count)).collect();
-        all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        all.into_iter().take(most)
-    }
-}
-
-/// The answers of consecutive rows, call by call.
-#[derive(Default)]
-struct Answered {
-    calls: Vec<(usize, Result<Answer, String>)>,
-    failed: u64,
-    cuts: u32,
-    search_until: Option<Instant>,
-    usage: Usage,
-}
-
-impl Answered {
-    /// Whether a call that failed so may be cut, which is counted.
-    fn may_cut(&mut self, error: &Error) -> bool {
-        if is_passing(error) && !has_died(error) {
-            let now = Instant::now();
-            if now >= *self.search_until.get_or_insert(now + SEARCH) {
-                return false;
-            }
-        }
-        self.may_search()
-    }
-
-    /// Whether rows that are known to hold one that fails may be cut, which is counted.
-    fn may_search(&mut self) -> bool {
-        self.cuts += 1;
-        self.cuts <= MAX_CUTS
-    }
-
-    fn answer(&mut self, rows: usize, answer: Answer) {
-        self.usage.add(&answer.usage);
-        self.calls.push((rows, Ok(answer)));
-    }
-
-    fn failure(&mut self, rows: usize, why: String) {
-        self.failed += rows as u64;
-        self.calls.push((rows, Err(why)));
-    }
-
-    fn rows(&self) -> usize {
-        self.calls.iter().map(|(rows, _)| rows).sum()
-    }
-
-    fn reasons(&self) -> Vec<(String, u64)> {
-        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-        for (rows, outcome) in &self.calls {
-            if let Err(why) = outcome {
-                *counts.entry(why).or_default() += *rows as u64;
-            }
-        }
-        let mut all: Vec<_> = counts
-            .into_iter()
-            .map(|(why, count)| (why.to_owned(), count))
-            .collect();
-        all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        all.truncate(MAX_REASONS);
-        all
-    }
-
-    /// Row, answers, why it failed, id: one line a row.
-    fn into_batch(self, start: u64) -> Result<Batch> {
-        let rows = self.rows();
-        let first = i64::try_from(start).map_err(Error::internal)?;
-        let numbers = (first..).take(rows).collect();
-        let mut columns =
-            vec![Column::new(ROW, Type::Int64, Values::Int(numbers), None).map_err(Error::internal)?];
-        let mut names: Vec<String> = Vec::new();
-        for (_, answer) in &self.calls {
-            for column in answer.iter().flat_map(|answer| &answer.columns) {
-                if !names.iter().any(|name| name == column.name()) {
-                    names.push(column.name().to_owned());
-                }
-            }
-        }
-        for name in &names {
-            let pieces = self.calls.iter().map(|(rows, answer)| {
-                let column = answer.as_ref().ok();
-                let column =
-                    column.and_then(|answer| answer.columns.iter().find(|column| column.name() == name));
-                (*rows, column)
-            });
-            columns.push(joined(name, &pieces.collect::<Vec<_>>())?);
-        }
-        let texts = |name: &str, of: &dyn Fn(&Result<Answer, String>) -> Option<String>| {
-            let (mut texts, mut nulls) = (Texts::default(), Vec::with_capacity(rows));
-            for (rows, outcome) in &self.calls {
-                let text = of(outcome);
-                for _ in 0..*rows {
-                    texts.push(text.as_deref().unwrap_or_default());
-                    nulls.push(text.is_none());
-                }
-            }
-            Column::new(name, Type::Text, Values::Text(texts), Some(nulls)).map_err(Error::internal)
-        };
-        columns.push(texts(FAILURE, &|outcome| outcome.as_ref().err().cloned())?);
-        let id = |outcome: &Result<Answer, String>| {
-            let answer = outcome.as_ref().ok()?;
-            Some(answer.prediction_id.clone()).filter(|id| !id.is_empty())
-        };
-        if self.calls.iter().any(|(_, outcome)| id(outcome).is_some()) {
-            columns.push(texts(PREDICTION_ID, &id)?);
-        }
-        Batch::new(columns).map_err(Error::internal)
-    }
-}
-
-/// One column of several pieces, null where there is none: of their type if that is the same, else floats if all are
-/// numbers, else texts.
-pub(super) fn joined(name: &str, pieces: &[(usize, Option<&Column>)]) -> Result<Column> {
-    let types: HashSet<Type> = pieces
-        .iter()
-        .filter_map(|(_, column)| column.map(Column::dtype))
-        .collect();
-    let is_number = |dtype: &Type| {
-        !matches!(
-            dtype,
-            Type::Text | Type::Json | Type::Binary | Type::Timestamp { .. }
-        )
-    };
-    let dtype = match types.iter().next() {
-        Some(only) if types.len() == 1 => *only,
-        Some(_) if types.iter().all(is_number) => Type::Float64,
-        _ => Type::Text,
-    };
-    let mut nulls = Vec::new();
-    let mut values = Values::of(dtype);
-    for (rows, column) in pieces {
-        for row in 0..*rows {
-            let value = column.map_or(Value::Null, |column| column.value(row));
-            nulls.push(value == Value::Null);
-            push(&mut values, value);
-        }
-    }
-    Column::new(name, dtype, values, Some(nulls)).map_err(Error::internal)
-}
-
-/// Adds a value in the kind of the column.
-fn push(values: &mut Values, value: Value<'_>) {
-    match (values, value) {
-        (Values::Bool(all), value) => all.push(matches!(value, Value::Bool(true))),
-        (Values::Int(all), Value::Int(n)) => all.push(n),
-        (Values::Int(all), _) => all.push(0),
-        (Values::Uint(all), Value::Uint(n)) => all.push(n),
-        (Values::Uint(all), _) => all.push(0),
-        (Values::Single(all), Value::Single(n)) => all.push(n),
-        (Values::Single(all), _) => all.push(0.0),
-        (Values::Double(all), value) => all.push(match value {
-            Value::Int(n) => n as f64,
-            Value::Uint(n) => n as f64,
-            Value::Single(n) => n.into(),
-            Value::Double(n) => n,
-            Value::Bool(flag) => f64::from(u8::from(flag)),
-            _ => 0.0,
-        }),
-        (Values::Text(all), value) => match value {
-            Value::Text(text) => all.push(text),
-            Value::Bool(flag) => all.push(if flag { "true" } else { "false" }),
-            Value::Int(n) => all.push(&n.to_string()),
-            Value::Uint(n) => all.push(&n.to_string()),
-            Value::Single(n) => all.push(&n.to_string()),
-            Value::Double(n) => all.push(&n.to_string()),
-            Value::Null | Value::Binary(_) => all.push(""),
-        },
-        (Values::Binary(all), Value::Binary(bytes)) => all.push(bytes),
-        (Values::Binary(all), _) => all.push(&[]),
-    }
-}
-
 /// At most 500 characters.
 fn clip_long(why: &str) -> String {
     if why.chars().count() <= 500 {
@@ -684,6 +431,8 @@ fn clip_long(why: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lodeway_domain::evaluation::Usage;
+
     use super::*;
 
     #[test]
@@ -724,20 +473,5 @@ mod tests {
         assert_eq!(size(&[part(99_840, 160), part(512, 256)]), 256);
         assert_eq!(size(&[part(99_840, 160)]), 1_536);
         assert_eq!(size(&[part(99_584, 416)]), 256);
-    }
-
-    #[test]
-    fn pieces_of_different_types_are_joined() {
-        let ints = Column::new("a", Type::Int64, Values::Int(vec![1, 2]), None).unwrap();
-        let floats = Column::new("a", Type::Float64, Values::Double(vec![0.5]), None).unwrap();
-        let column = joined("a", &[(2, Some(&ints)), (1, None), (1, Some(&floats))]).unwrap();
-        assert_eq!(column.values(), &Values::Double(vec![1.0, 2.0, 0.0, 0.5]));
-        assert_eq!(column.nulls(), Some(&[false, false, true, false][..]));
-        let texts = Column::new("a", Type::Text, Values::Text(["x"].into_iter().collect()), None).unwrap();
-        let column = joined("a", &[(2, Some(&ints)), (1, Some(&texts))]).unwrap();
-        assert_eq!(
-            column.values(),
-            &Values::Text(["1", "2", "x"].into_iter().collect())
-        );
     }
 }

@@ -6,11 +6,11 @@ use lodeway_domain::{Error, Result, evaluation::Part};
 use lodeway_tables::{Batch, Column, Format, Options, Reader, Type};
 
 use super::{
+    answered::{FAILURE, PREDICTION_ID, ROW, joined},
     answers::{PREDICTION, PROBABILITY},
     data::{Batches, Data},
     judge::{OUTCOME, REASON, RESULT, SCORE},
     judged::JudgedColumns,
-    predict::{FAILURE, PREDICTION_ID, ROW, joined},
 };
 
 /// Parts that are on this machine, by row, and the columns that they have together.

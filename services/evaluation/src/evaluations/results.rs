@@ -11,10 +11,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Evaluations, data,
+    Evaluations,
+    answered::ROW,
+    data,
     job::{self, Kept},
     measure::Wanted,
-    predict::ROW,
     replay::Replay,
 };
 

@@ -20,7 +20,10 @@ use super::{
     live::{Live, Wanted},
     report::Refusal,
 };
-use crate::evaluations::render::{count, time};
+use crate::evaluations::{
+    convert::moment,
+    render::{count, time},
+};
 
 const PAGES: PageLimits = PageLimits {
     default: 100,
@@ -129,11 +132,6 @@ fn single(field: &str, kind: Option<Kind>) -> Result<OutcomeValue> {
             Err(Error::invalid(field, why))
         }
     }
-}
-
-fn moment(time: prost_types::Timestamp) -> Timestamp {
-    let millis = time.seconds.saturating_mul(1_000);
-    Timestamp::from_millis(millis.saturating_add(i64::from(time.nanos) / 1_000_000))
 }
 
 fn given(text: String) -> Option<String> {
