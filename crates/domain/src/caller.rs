@@ -50,13 +50,17 @@ impl Caller {
         }
     }
 
-    /// The evaluation service itself, for the calls that it makes to its peers.
-    pub fn evaluation(workspace: Workspace) -> Self {
+    fn service(principal: &str, workspace: Workspace) -> Self {
         Self {
-            principal: EVALUATION.to_owned(),
+            principal: principal.to_owned(),
             verified: true,
             workspace,
         }
+    }
+
+    /// The evaluation service itself, for the calls that it makes to its peers.
+    pub fn evaluation(workspace: Workspace) -> Self {
+        Self::service(EVALUATION, workspace)
     }
 
     /// Whether this is the evaluation service: only a peer in this process, or one that holds the peer token, can be.
@@ -66,11 +70,7 @@ impl Caller {
 
     /// The registry itself, for the calls that it makes to its peers on nobody's behalf.
     pub fn registry(workspace: Workspace) -> Self {
-        Self {
-            principal: REGISTRY.to_owned(),
-            verified: true,
-            workspace,
-        }
+        Self::service(REGISTRY, workspace)
     }
 
     /// Whether this is the registry: only a peer in this process, or one that holds the peer token, can be.
@@ -80,11 +80,7 @@ impl Caller {
 
     /// The gateway itself, for the calls that it makes to its peers on nobody's behalf.
     pub fn gateway(workspace: Workspace) -> Self {
-        Self {
-            principal: GATEWAY.to_owned(),
-            verified: true,
-            workspace,
-        }
+        Self::service(GATEWAY, workspace)
     }
 
     /// Whether this is a service of the platform: only a peer in this process, or one that holds the peer token, can be.

@@ -217,7 +217,7 @@ impl Site<'_> {
         let mut store = ArtifactStore::new(roots, Arc::new(index), self.clock.clone()).with_holds(holds);
         if !knows_services(self.config) {
             tracing::warn!(
-                "services of the platform run elsewhere, and without `peer_token` they are as anybody: the folders of                  datasets, evaluations and endpoints are not guarded"
+                "services of the platform run elsewhere, and without `peer_token` they are as anybody: the folders of datasets, evaluations and endpoints are not guarded"
             );
             store = store.with_open_folders();
         }

@@ -203,15 +203,7 @@ pub(super) async fn tell_tracking(
 ) -> Result<()> {
     for referrer in referrers {
         let event = event_of(write, uid, name, referrer, seq, released)?;
-        outbox::append(
-            tx,
-            &event.event_id,
-            &event.kind,
-            &event.payload,
-            write.now,
-            Duration::ZERO,
-        )
-        .await?;
+        write_event(tx, &event, Duration::ZERO).await?;
     }
     Ok(())
 }
@@ -224,17 +216,21 @@ pub(super) async fn tell_at_once(
 ) -> Result<Option<Event>> {
     let event = first_event(write, version)?;
     if let Some(event) = &event {
-        outbox::append(
-            tx,
-            &event.event_id,
-            &event.kind,
-            &event.payload,
-            write.now,
-            OWN_DELIVERY,
-        )
-        .await?;
+        write_event(tx, event, OWN_DELIVERY).await?;
     }
     Ok(event)
+}
+
+/// Writes a message that others may deliver after `delay`.
+async fn write_event(tx: &mut Tx, event: &Event, delay: Duration) -> Result<()> {
+    let Event {
+        event_id,
+        kind,
+        payload,
+        created,
+        ..
+    } = event;
+    outbox::append(tx, event_id, kind, payload, *created, delay).await
 }
 
 pub(super) async fn pending_digests(conn: &mut Conn, after: i64, limit: i64) -> Result<Vec<PendingDigest>> {

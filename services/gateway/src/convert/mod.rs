@@ -16,6 +16,7 @@ use lodeway_domain::{
     time::Timestamp,
 };
 use lodeway_rpc::CallContext;
+pub(crate) use lodeway_rpc::time::to_wire as time_out;
 
 pub(crate) use endpoints::{endpoint, revision, spec, status, target};
 pub(crate) use monitor::{drift, happened, measured};
@@ -70,13 +71,6 @@ pub(crate) fn time(field: &str, value: prost_types::Timestamp) -> Result<Timesta
     millis
         .map(Timestamp::from_millis)
         .ok_or_else(|| Error::invalid(field, "is beyond all calendars"))
-}
-
-pub(crate) fn time_out(time: Timestamp) -> Option<prost_types::Timestamp> {
-    Some(prost_types::Timestamp {
-        seconds: time.millis().div_euclid(1_000),
-        nanos: i32::try_from(time.millis().rem_euclid(1_000)).unwrap_or(0) * 1_000_000,
-    })
 }
 
 /// A revision's number. Errors: one below 1.

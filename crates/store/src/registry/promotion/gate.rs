@@ -195,8 +195,8 @@ async fn formats(conn: &mut Conn, workspace: &str, key: i64) -> Result<Vec<Strin
 }
 
 /// The newest verdict that a clause asks for and that binds the version's content, of these data and measured as by this
-/// definition if they are given; one on too few rows only if there is none on enough. Of a version that is deleted, whose content nobody can
-/// compare, the newest.
+/// definition if they are given; one on too few rows only if there is none on enough. Of a version that is deleted, whose
+/// content nobody can compare, the newest.
 async fn newest(
     conn: &mut Conn,
     workspace: &str,
