@@ -173,7 +173,7 @@ fn split(tensor: &Tensor, rows: &[usize]) -> Result<Vec<Tensor>> {
         let data =
             range.and_then(|range| (range.end <= tensor.data().len()).then(|| tensor.data().slice(range)));
         let part = Tensor::new(tensor.name(), tensor.datatype(), shape, data.unwrap_or_default())?;
-        Ok(part.with_json(tensor.is_json()))
+        Ok(part.with_json(tensor.is_json()).with_key(tensor.is_keyed()))
     };
     rows.iter().map(part).collect()
 }

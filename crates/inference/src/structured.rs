@@ -4,12 +4,16 @@
 //! No tensor holds such values, and a client of the Open Inference Protocol has only tensors. What a signature says of a
 //! column decides how its elements are read; where there is no signature, the caller does by the tensor's mark.
 
+mod document;
+
 use lodeway_domain::{
     Error, Result,
     error::Violations,
     signature::{Column as Wanted, DataType, ModelSignature},
 };
 use serde_json::Value;
+
+pub use document::check_document;
 
 use crate::{Column, Frame, Payload, Tensor, fault::entry};
 

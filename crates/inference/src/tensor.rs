@@ -16,9 +16,11 @@ pub struct Tensor {
     data: Bytes,
     is_inferred: bool,
     is_json: bool,
+    is_keyed: bool,
 }
 
-/// The same name and elements, and the same meaning of them; where the datatype came from is no part of the value.
+/// The same name and elements, and the same meaning of them; where the datatype came from, and whether the name did, is no
+/// part of the value.
 impl PartialEq for Tensor {
     fn eq(&self, other: &Self) -> bool {
         fn parts(of: &Tensor) -> (&str, DataType, &[i64], &[u8], bool) {
@@ -82,6 +84,7 @@ impl Tensor {
             data,
             is_inferred: false,
             is_json: false,
+            is_keyed: false,
         })
     }
 
@@ -140,6 +143,18 @@ impl Tensor {
     pub fn with_json(self, is_json: bool) -> Self {
         let is_json = is_json && self.datatype == DataType::Bytes;
         Self { is_json, ..self }
+    }
+
+    /// Whether a model gave it under its name: an object with one key, which a document shows as such, where the value
+    /// alone has no name there.
+    pub fn is_keyed(&self) -> bool {
+        self.is_keyed
+    }
+
+    /// The same tensor, given under its name or not.
+    #[must_use]
+    pub fn with_key(self, is_keyed: bool) -> Self {
+        Self { is_keyed, ..self }
     }
 
     /// Its dimensions, outermost first, none negative; empty for a scalar.

@@ -5,8 +5,8 @@
 //! `application/json`. A few parameters carry what the protocol has no word for: `content_type` = `pd` says that the tensors
 //! are the columns of a table (as other servers of the protocol have it), `content_type` = `json` of a tensor that each of
 //! its elements is the JSON text of a value, `lodeway_nulls` of a tensor which rows of a column are null,
-//! `lodeway_inferred` of a tensor that its datatype is not the caller's, `lodeway_params` all parameters of a scoring
-//! document as JSON, since a list does not fit into one of the protocol's, and `lodeway_document` that the only element
+//! `lodeway_inferred` of a tensor that its datatype is not the caller's, `lodeway_keyed` of the only tensor of an answer that
+//! the model gave it under its name, `lodeway_params` all parameters of a scoring document as JSON, since a list does not fit into one of the protocol's, and `lodeway_document` that the only element
 //! is a scoring document of this media type, for a model that streams its answers to one.
 
 use std::collections::BTreeMap;
@@ -34,6 +34,7 @@ pub const CONTENT_TYPE: &str = "content_type";
 const DOCUMENT: &str = "predictions";
 const NULLS: &str = "lodeway_nulls";
 const INFERRED: &str = "lodeway_inferred";
+const KEYED: &str = "lodeway_keyed";
 const PARAMS: &str = "lodeway_params";
 const SCORING_DOCUMENT: &str = "lodeway_document";
 /// The parameter of an answer in a stream that failed: the reason of the error whose text it holds.
@@ -278,12 +279,19 @@ fn tensors(payload: Payload) -> Result<Vec<WithParameters>> {
 
 /// What is known of a tensor beside its datatype.
 fn told(tensor: &Tensor) -> impl Iterator<Item = (String, InferParameter)> + use<> {
-    let yes = InferParameter {
-        parameter_choice: Some(ParameterChoice::BoolParam(true)),
+    let yes = |name: &str| {
+        let yes = InferParameter {
+            parameter_choice: Some(ParameterChoice::BoolParam(true)),
+        };
+        (name.to_owned(), yes)
     };
-    let inferred = tensor.is_inferred().then(|| (INFERRED.to_owned(), yes));
+    let inferred = tensor.is_inferred().then(|| yes(INFERRED));
+    let keyed = tensor.is_keyed().then(|| yes(KEYED));
     let json = || (CONTENT_TYPE.to_owned(), text_parameter(JSON_TEXTS));
-    inferred.into_iter().chain(tensor.is_json().then(json))
+    inferred
+        .into_iter()
+        .chain(keyed)
+        .chain(tensor.is_json().then(json))
 }
 
 fn payload(
@@ -349,12 +357,16 @@ fn tensor(part: Parts, raw: Option<Bytes>, field: &str) -> Result<Tensor> {
         (None, None) => Bytes::new(),
     };
     let kind = part.parameters.get(CONTENT_TYPE).and_then(text_of);
-    let tensor = Tensor::new(part.name, datatype, part.shape, data)?.with_json(kind == Some(JSON_TEXTS));
-    let inferred = part.parameters.get(INFERRED);
-    Ok(match inferred.and_then(|one| one.parameter_choice.as_ref()) {
-        Some(ParameterChoice::BoolParam(true)) => tensor.inferred(),
-        _ => tensor,
-    })
+    let is_said = |name: &str| {
+        let said = part.parameters.get(name);
+        let said = said.and_then(|one| one.parameter_choice.as_ref());
+        matches!(said, Some(ParameterChoice::BoolParam(true)))
+    };
+    let (is_inferred, is_keyed) = (is_said(INFERRED), is_said(KEYED));
+    let tensor = Tensor::new(part.name, datatype, part.shape, data)?
+        .with_json(kind == Some(JSON_TEXTS))
+        .with_key(is_keyed);
+    Ok(if is_inferred { tensor.inferred() } else { tensor })
 }
 
 /// Typed contents in packed form; none if a value is out of the datatype's range or the datatype has no typed form.
@@ -507,6 +519,17 @@ mod tests {
                 Payload::Document(_) => Vec::new(),
             };
             assert_eq!((found, params), (vec![true, false], Params::new()));
+        }
+    }
+
+    #[test]
+    fn a_tensor_that_came_under_its_name_stays_known_as_such() {
+        for is_keyed in [false, true] {
+            let answer = Payload::Tensors(vec![numbers().with_key(is_keyed)]);
+            let Payload::Tensors(back) = answer_of(response_of(answer, true).unwrap()).unwrap() else {
+                panic!("no tensors");
+            };
+            assert_eq!(back[0].is_keyed(), is_keyed);
         }
     }
 

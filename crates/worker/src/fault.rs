@@ -39,16 +39,25 @@ impl ModelFault {
 
 impl From<ModelFault> for Error {
     fn from(ModelFault { message }: ModelFault) -> Self {
-        let message = match message.char_indices().nth(MOST_CHARS) {
-            Some((end, _)) => format!("{}…", message.get(..end).unwrap_or_default()),
-            None => message,
-        };
+        let message = clipped(message);
         Self::precondition(
             Reason::ModelRaised,
             format!("the model raised {message}"),
             vec![(EXCEPTION, message)],
         )
     }
+}
+
+/// The text within the bound, its start and its end: what MLflow says of an input that it refuses begins with the input and
+/// its schema, and the cause comes last.
+fn clipped(text: String) -> String {
+    let chars = text.chars().count();
+    if chars <= MOST_CHARS {
+        return text;
+    }
+    let start: String = text.chars().take(MOST_CHARS / 2).collect();
+    let end = text.chars().skip(chars - (MOST_CHARS - MOST_CHARS / 2));
+    start + "…" + &end.collect::<String>()
 }
 
 #[cfg(test)]
@@ -58,11 +67,12 @@ mod tests {
     #[test]
     fn a_long_text_is_clipped() {
         let error = Error::from(ModelFault {
-            message: format!("ValueError: {}", "ß".repeat(10_000)),
+            message: format!("ValueError: {} the cause", "ß".repeat(10_000)),
         });
         let fault = ModelFault::of(&error).unwrap();
         assert_eq!(fault.message.chars().count(), MOST_CHARS + 1);
         assert!(error.to_string().starts_with("the model raised ValueError: ß"));
+        assert!(fault.message.ends_with("ß the cause"));
         assert_eq!(ModelFault::of(&Error::DeadlineExceeded), None);
     }
 }

@@ -63,6 +63,9 @@ struct Described<'a> {
     /// Whether the elements are JSON texts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     json: bool,
+    /// Whether the model gave it under its name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    keyed: bool,
 }
 
 /// What a worker says.
@@ -231,6 +234,7 @@ fn describe<'a>(payload: &'a Payload, segments: &mut Vec<Bytes>) -> Value<'a> {
             bytes: tensor.data().len(),
             nulls: nulls.is_some(),
             json: tensor.is_json(),
+            keyed: false,
         }
     };
     let (form, tensors, content_type, bytes) = match payload {
@@ -300,7 +304,8 @@ impl Value<'_> {
             let data = take(described.bytes)?;
             let values = Tensor::new(described.name, datatype, described.shape.into_owned(), data)
                 .map_err(|e| e.to_string())?
-                .with_json(described.json);
+                .with_json(described.json)
+                .with_key(described.keyed);
             let nulls = match described.nulls {
                 true => Some(take(values.elements())?.iter().map(|&null| null != 0).collect()),
                 false => None,

@@ -222,6 +222,7 @@ impl Model {
         if let Some(signature) = &self.signature {
             signature.check_params(&call.params)?;
         }
+        self.check_document(&call.payload)?;
         call.payload = self.adapt(call.payload)?;
         self.runtime.stream(call).await
     }
@@ -257,7 +258,18 @@ impl Model {
             let why = "this model is run natively and takes tensors and tables, not this kind of document";
             return Err(Error::invalid("content_type", why));
         }
+        self.check_document(&call.payload)?;
         self.queue.infer(call).await
+    }
+
+    /// Checks the lists and objects of a document, except where type hints and not the signature say what a model takes.
+    fn check_document(&self, payload: &Payload) -> Result<()> {
+        match payload {
+            Payload::Document(document) if !self.reads_documents => {
+                structured::check_document(self.signature.as_ref(), document)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The input as the runtime takes it.

@@ -29,7 +29,7 @@ def stub(host, stubs):
 
 @pytest.fixture(scope="module")
 def models(host):
-    """Registers a chat model, two kinds of agents, a function of messages, and one that does not stream."""
+    """Registers chat models, two kinds of agents, functions of messages, and one that does not stream."""
     import mlflow
     from mlflow.models import infer_signature
     from mlflow.types.agent import ChatAgentChunk, ChatAgentMessage, ChatAgentResponse
@@ -53,6 +53,27 @@ def models(host):
                     raise RuntimeError("planted")
                 choice = {"index": 0, "delta": {"role": "assistant", "content": word}}
                 yield ChatCompletionChunk.from_dict({"id": "1", "model": "m", "choices": [choice]})
+
+    class Bare(mlflow.pyfunc.ChatModel):
+        """Sets what it has to set, and no id."""
+
+        def predict(self, context, messages, params=None):
+            choice = {"index": 0, "message": {"role": "assistant", "content": messages[-1].content}}
+            return ChatCompletionResponse.from_dict({"created": 7, "choices": [choice]})
+
+    class Text(str):
+        """A text of a class of its own, as parsers of LangChain give them."""
+
+    class Said(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            return [Text(of[-1]["content"]) for of in model_input["messages"]]
+
+        def predict_stream(self, context, model_input, params=None):
+            yield from map(Text, model_input["messages"][-1]["content"].split())
+
+    class Named(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            return {"y": np.array([1.0, 2.0])}
 
     class Agent(mlflow.pyfunc.ChatAgent):
         def predict(self, messages, context=None, custom_inputs=None):
@@ -87,6 +108,10 @@ def models(host):
     with mlflow.start_run():
         log = mlflow.pyfunc.log_model
         log(name="model", python_model=Chat(), registered_model_name="chat")
+        log(name="model", python_model=Bare(), registered_model_name="bare")
+        signature = infer_signature(example, [Text("a")])
+        log(name="model", python_model=Said(), signature=signature, registered_model_name="said")
+        log(name="model", python_model=Named(), registered_model_name="named")
         log(name="model", python_model=Agent(), registered_model_name="agent")
         log(name="model", python_model=Responses(), registered_model_name="responses")
         signature = infer_signature(example, answer)
@@ -97,7 +122,7 @@ def models(host):
 
 @pytest.fixture(scope="module")
 def endpoints(models, stub):
-    for name in ("chat", "agent", "responses", "messages", "whole"):
+    for name in ("chat", "bare", "said", "named", "agent", "responses", "messages", "whole"):
         make(stub, name, (f"models:/{name}/1", 1))
 
 
@@ -157,6 +182,53 @@ def test_messages_are_a_tensor_of_json_texts(host, endpoints, protocol):
     assert values(answer, "predictions") == [{"text": "three small words", "tags": ["a"]}]
     answer = client.infer("responses", [json_tensor(module, "input", MESSAGES)])
     assert values(answer, "predictions")[0]["output"][0]["content"][0]["text"] == "done"
+
+
+def test_a_chat_model_may_leave_out_what_its_signature_requires(endpoints, triton, typed):
+    import tritonclient.grpc as module
+
+    answer = triton.infer("bare", [json_tensor(module, "messages", MESSAGES)])
+    assert values(answer, "choices")[0][0]["message"]["content"] == "three small words"
+    assert answer.as_numpy("created").tolist() == [7] and answer.as_numpy("id") is None
+    told = typed("bare", "Predict", {"messages": MESSAGES})
+    assert told["choices"][0]["message"]["content"] == "three small words"
+    assert told["created"] == "7" and "id" not in told
+
+
+def test_texts_of_any_type_are_json_texts_as_metadata_says(host, endpoints, triton):
+    import tritonclient.grpc as module
+
+    (output,) = requests.get(f"{host.url}/v2/models/said", timeout=30).json()["outputs"]
+    assert output["name"] == "predictions" and output["parameters"] == {"content_type": "json"}
+    answer = triton.infer("said", [json_tensor(module, "messages", MESSAGES, MESSAGES * 2)])
+    assert values(answer, "predictions") == ["three small words"] * 2
+    seen = streamed(triton, "said", [json_tensor(module, "messages", MESSAGES)], 3)
+    assert [values(result, "predictions") for result, _ in seen] == [["three"], ["small"], ["words"]]
+
+
+def test_an_answer_with_one_name_keeps_it_in_a_document(host, endpoints, triton):
+    import tritonclient.grpc as module
+
+    assert post(host, "named", {"inputs": [1, 2]}).json() == {"predictions": {"y": [1.0, 2.0]}}
+    assert post(host, "named", {"dataframe_records": [{"a": 1}]}).json() == {"predictions": {"y": [1.0, 2.0]}}
+    tensor = module.InferInput("x", [1], "FP64")
+    tensor.set_data_from_numpy(np.array([1.0]))
+    assert triton.infer("named", [tensor]).as_numpy("y").tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("model", ["chat", "agent"])
+def test_a_document_that_does_not_fit_is_named(host, endpoints, model, streams):
+    for body, parts in (
+        ({"messages": [{"role": "user", "content": 1}]}, ['inputs["messages"][0][0]["content"]', "must be a string"]),
+        ({"messages": MESSAGES + [{"content": "x"}]}, ['inputs["messages"][0][1]["role"]', "missing"]),
+        ({"messages": "hi"}, ['inputs["messages"][0]', "must be a list"]),
+        ({"inputs": [{"messages": MESSAGES}, {"messages": MESSAGES}]}, ["2 rows"]),
+    ):
+        reply = post(host, model, {**body, "stream": streams})
+        assert reply.status_code == 400, reply.text
+        assert reply.json()["error_code"] == "INVALID_PARAMETER_VALUE", reply.text
+        assert all(part in reply.json()["message"] for part in parts), reply.text
 
 
 @pytest.mark.parametrize("binary", [True, False])

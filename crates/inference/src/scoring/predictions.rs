@@ -15,7 +15,8 @@ const MOST_EMPTY: usize = 1 << 16;
 
 /// Writes an answer as JSON: `{"predictions": …}`, and without this wrapping for [`Form::Llm`].
 ///
-/// One tensor is a nested list of its shape, several are an object by name, a frame is a list of records. A document is the
+/// One tensor is a nested list of its shape, several are an object by name, and so is one that came
+/// [under its name](Tensor::is_keyed); a frame is a list of records. A document is the
 /// answer already and is returned as it is. Numbers look as in Python: floats with the fewest digits that bring them back
 /// as 64 bits, so that an FP32 of 0.1 is `0.10000000149011612`. NaN, the infinities and nulls are written as null, where
 /// MLflow writes words that are no JSON and that browsers and most parsers refuse; pandas reads null as NaN, so that only
@@ -31,7 +32,7 @@ pub fn write_predictions(answer: &Payload, form: Form) -> Vec<u8> {
     }
     match answer {
         Payload::Tensors(tensors) => match tensors.as_slice() {
-            [only] => tensor(&mut out, only),
+            [only] if !only.is_keyed() => tensor(&mut out, only),
             tensors => {
                 out.push(b'{');
                 for (at, one) in tensors.iter().enumerate() {

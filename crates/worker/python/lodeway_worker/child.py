@@ -36,7 +36,7 @@ class _Recorded:
         self.was_asked = True
         try:
             if self._is_chat:
-                _one_row(data, "the model takes one conversation a call")
+                _one_row(data, True, "the model takes one conversation a call")
             if self.takes_params:
                 return self._model.predict(data, params=params)
             return self._model.predict(data)
@@ -177,13 +177,13 @@ class Model:
                 parsed = self._scoring._parse_json_data(_body(header, body), self._model.metadata, self._schema)
             except Exception as error:
                 raise _unreadable(error) from error
-            _one_row(parsed.data, "a stream answers one row")
+            _one_row(parsed.data, self._takes_columns, "a stream answers one row")
             if parsed.is_unified_llm_input:
                 write = self._scoring.unwrapped_predictions_to_json
             data, params = parsed.data, parsed.params
         else:
             data, params = self._input(header, body), header.get("params") or None
-            _one_row(data, "a stream answers one row")
+            _one_row(data, self._takes_columns, "a stream answers one row")
         for item in self._model.predict_stream(data, params=params):
             if header["form"] == "document":
                 yield _document("application/json", values.json_text(write, item))
@@ -204,8 +204,10 @@ class Model:
         return {"form": form, "tensors": tensors}, segments
 
 
-def _one_row(data, why):
-    rows = len(data) if hasattr(data, "iloc") else 1
+def _one_row(data, takes_columns, why):
+    """Refuses a table of several rows, and a list of them where the signature has columns."""
+    is_records = takes_columns and isinstance(data, list) and all(isinstance(row, dict) for row in data)
+    rows = len(data) if hasattr(data, "iloc") or is_records else 1
     if rows != 1:
         raise values.BadInput(f"{why}, and the input has {rows} rows")
 
@@ -241,7 +243,7 @@ def _fault(error, header):
         message = getattr(error, "message", None) or str(error)
         for path, name in _HIDDEN:
             message = message.replace(path, name)
-        return {"fault": "caller", "code": code, "message": message[:_MAX_MESSAGE]}
+        return {"fault": "caller", "code": code, "message": _clipped(message)}
     if header.get("trace"):
         print("call", header["trace"], "failed:", file=sys.stderr)
     traceback.print_exception(type(error), error, error.__traceback__)
@@ -259,4 +261,12 @@ def _text(error):
     # where a model lies on this machine is nobody's business
     for path, name in _HIDDEN:
         said = said.replace(path, name)
-    return (f"{type(error).__name__}: {said}" if said else type(error).__name__)[:_MAX_MESSAGE]
+    return _clipped(f"{type(error).__name__}: {said}" if said else type(error).__name__)
+
+
+def _clipped(text):
+    """A text within the bound, mostly its end: MLflow begins with the whole input and ends with the cause."""
+    if len(text) <= _MAX_MESSAGE:
+        return text
+    start = _MAX_MESSAGE // 4
+    return text[:start] + " … " + text[start - _MAX_MESSAGE :]

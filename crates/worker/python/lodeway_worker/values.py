@@ -224,13 +224,22 @@ class Outputs:
     def __init__(self, schema, write):
         self._write = write
         self.columns = {}
-        self.required = ()
         names = [spec.name for spec in schema.inputs] if schema is not None else []
         # as one answer without a name is called
         self.name = names[0] if len(names) == 1 and names[0] else _NAME
-        if schema is not None and not schema.is_tensor_spec() and schema.has_input_names():
+        self._json = frozenset()
+        if schema is None or schema.is_tensor_spec():
+            return
+        if schema.has_input_names():
             self.columns = {spec.name: spec.type for spec in schema.inputs}
-            self.required = schema.required_input_names()
+        if schema.has_input_names() or len(names) == 1:
+            # types of one value have a name of their own, those of lists, objects and any value have none
+            structured = [spec for spec in schema.inputs if getattr(spec.type, "name", None) is None]
+            self._json = frozenset(spec.name or self.name for spec in structured)
+
+    def is_json(self, name):
+        """Whether metadata says of an output that each of its elements is a JSON text."""
+        return name in self._json
 
     def text(self, value):
         """The JSON text of a value."""
@@ -241,7 +250,7 @@ def answer_of(value, outputs, by_column=False):
     """An answer as (form, tensors, segments) if tensors or a frame hold it exactly; else None.
 
     Lists and objects are the JSON texts of their rows. With `by_column` records of the columns that `outputs` declares
-    become these columns, and any other object is the answer to one row.
+    become these columns, without those that no record has; any other object is the answer to one row.
     """
     if hasattr(value, "toarray") and type(value).__module__.partition(".")[0] == "scipy":
         value = value.toarray()
@@ -253,7 +262,11 @@ def answer_of(value, outputs, by_column=False):
         return _packed("frame", [_column(name, value, outputs)])
     if isinstance(value, dict):
         if value and all(isinstance(k, str) and isinstance(v, np.ndarray) for k, v in value.items()):
-            return _packed("tensors", [_tensor(k, v, outputs) for k, v in value.items()])
+            packed = _packed("tensors", [_tensor(k, v, outputs) for k, v in value.items()])
+            if packed is not None and len(value) == 1:
+                # in a document it is an object, and the only tensor is otherwise the bare value
+                packed[1][0]["keyed"] = True
+            return packed
         if not by_column:
             return None
         return _records([value], outputs) or _packed("tensors", [_json_tensor(outputs.name, (1,), [value], outputs)])
@@ -264,6 +277,8 @@ def answer_of(value, outputs, by_column=False):
         if array is None and value and all(map(_is_nested, value)):
             return _packed("tensors", [_json_tensor(outputs.name, (len(value),), value, outputs)])
         value = array
+    if by_column and _is_json_text(value, outputs):
+        return _packed("tensors", [_json_tensor(outputs.name, (1,), [value], outputs)])
     if isinstance(value, (str, bool, int, float)):
         # one value, as a stream gives it piece by piece; whole numbers beyond 64 bits have no tensor
         value = np.asarray(value)
@@ -274,9 +289,14 @@ def answer_of(value, outputs, by_column=False):
 
 def chunk_of(value, outputs):
     """One answer of a stream; an object is the JSON text of one row, whatever the signature says of whole answers."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) or _is_json_text(value, outputs):
         return _packed("tensors", [_json_tensor(outputs.name, (1,), [value], outputs)])
     return answer_of(value, outputs)
+
+
+def _is_json_text(value, outputs):
+    """Whether a text is one of an output whose elements are JSON texts."""
+    return isinstance(value, str) and outputs.is_json(outputs.name)
 
 
 def _is_nested(value):
@@ -287,20 +307,22 @@ def _json_tensor(name, shape, items, outputs, nulls=None):
     """Items as BYTES, each its JSON text."""
     parts = bytearray()
     for at, item in enumerate(items):
-        text = b"" if nulls is not None and nulls[at] else outputs.text(item)
+        text = b"null" if nulls is not None and nulls[at] else outputs.text(item)
         parts += struct.pack("<I", len(text))
         parts += text
     return name, "BYTES", shape, parts, nulls if nulls is not None and any(nulls) else None, True
 
 
 def _records(values, outputs):
-    """Records as the columns that are declared; None unless they are these, with values of the types declared."""
+    """Records as the columns that are declared; None unless they are of these, with values of the types declared.
+
+    What the signature requires may be missing: chat models of MLflow leave out what has no value, whatever the
+    signature that it writes for them says.
+    """
     columns = outputs.columns
     if not columns or not values or not all(isinstance(value, dict) for value in values):
         return None
     if not all(value.keys() <= columns.keys() for value in values):
-        return None
-    if any(value.get(name) is None for name in outputs.required for value in values):
         return None
     made = []
     for name, kind in columns.items():
@@ -333,8 +355,9 @@ def _declared_column(name, kind, cells, outputs):
         cell is None or isinstance(cell, types) and (word == "boolean" or not isinstance(cell, bool)) for cell in cells
     ):
         return None
+    missing = math.nan if word in ("float", "double") else 0
     try:
-        array = np.array([0 if cell is None else cell for cell in cells], dtype=dtype)
+        array = np.array([missing if cell is None else cell for cell in cells], dtype=dtype)
     except OverflowError:
         return None
     return (*_tensor(name, array, outputs)[:4], nulls if nulls.any() else None)
@@ -362,7 +385,7 @@ def _packed(form, tensors):
 def _tensor(name, array, outputs):
     if array.dtype.kind in "OUS":
         items = array.reshape(-1).tolist()
-        if items and all(map(_is_nested, items)):
+        if items and (all(map(_is_nested, items)) or outputs.is_json(name) and _are_texts(items)):
             return _json_tensor(name, array.shape, items, outputs)
         data = _packed_texts(items)
         return data and (name, "BYTES", array.shape, data[0], None)
@@ -375,10 +398,8 @@ def _tensor(name, array, outputs):
 
 def _packed_texts(texts, nulls=None):
     """Elements as BYTES, in a tuple; None unless all are `str` or all are `bytes`."""
-    kinds = {type(text) for at, text in enumerate(texts) if nulls is None or not nulls[at]}
-    if not kinds:
-        kinds = {str}
-    if len(kinds) != 1 or not issubclass(next(iter(kinds)), (str, bytes)):
+    there = [text for at, text in enumerate(texts) if nulls is None or not nulls[at]]
+    if not (_are_texts(there) or all(isinstance(text, bytes) for text in there)):
         return None
     parts = bytearray()
     for at, text in enumerate(texts):
@@ -392,6 +413,10 @@ def _packed_texts(texts, nulls=None):
         parts += struct.pack("<I", len(text))
         parts += text
     return (parts,)
+
+
+def _are_texts(items):
+    return all(isinstance(item, str) for item in items)
 
 
 def _frame_answer(frame, outputs):
@@ -415,7 +440,8 @@ def _column(name, series, outputs):
             return tensor and (*tensor[:4], nulls if nulls.any() else None)
     if dtype == object or isinstance(dtype, pd.StringDtype):
         cells = series.tolist()
-        if not nulls.all() and all(null or _is_nested(cell) for cell, null in zip(cells, nulls)):
+        there = [cell for cell, null in zip(cells, nulls) if not null]
+        if there and (all(map(_is_nested, there)) or outputs.is_json(name) and _are_texts(there)):
             return _json_tensor(name, (len(cells),), cells, outputs, nulls)
         data = _packed_texts(cells, nulls)
         return data and (name, "BYTES", (len(series),), data[0], nulls if nulls.any() else None)
@@ -431,14 +457,16 @@ def _array_of_list(values):
             return None
         shape.append(width)
         flat = [item for row in flat for item in row]
+    if flat and _are_texts(flat):
+        # of a class of its own as well, such as what parsers of LangChain give
+        array = np.empty(len(flat), dtype=object)
+        array[:] = flat
+        return array.reshape(shape)
     kinds = set(map(type, flat))
     if len(kinds) != 1:
         return None
     (kind,) = kinds
-    if kind is str:
-        array = np.empty(len(flat), dtype=object)
-        array[:] = flat
-    elif kind in (bool, float):
+    if kind in (bool, float):
         array = np.array(flat)
     elif kind is int and all(-(1 << 63) <= item < 1 << 63 for item in flat):
         array = np.array(flat, dtype="<i8")

@@ -12,6 +12,7 @@ import pandas as pd
 from mlflow.models import infer_signature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.llm import ChatCompletionChunk, ChatCompletionResponse
+from mlflow.types.schema import AnyType
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
@@ -197,6 +198,9 @@ class Chat(mlflow.pyfunc.ChatModel):
     def predict(self, context, messages, params=None):
         message = {"role": "assistant", "content": f"{messages[-1].content} {params.temperature}"}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        if messages[-1].content == "bare":
+            # id and model stay what they are unless somebody sets them
+            return ChatCompletionResponse.from_dict({"created": 7, "choices": [choice]})
         return ChatCompletionResponse.from_dict({"id": "1", "model": "m", "created": 7, "choices": [choice]})
 
     def predict_stream(self, context, messages, params=None):
@@ -212,6 +216,10 @@ class Nested(mlflow.pyfunc.PythonModel):
         form = (params or {}).get("form", "records")
         if form == "records":
             return [{"n": len(of), "last": of[-1]} for of in model_input["messages"]]
+        if form == "gaps":
+            return [{"n": 1}, {"n": 2, "last": None}]
+        if form == "gap":
+            return [{"n": 1, "last": {}}, {"n": 2}]
         if form == "frame":
             return pd.DataFrame({"n": [1, 2], "last": [{"a": np.array([1.5])}, None]})
         if form == "beyond":
@@ -219,6 +227,20 @@ class Nested(mlflow.pyfunc.PythonModel):
         if form == "of-another-type":
             return {"n": 0.5, "last": {}}
         return {"seen": str(model_input.to_dict(orient="list"))}
+
+
+class Text(str):
+    """A text of a class of its own, such as what parsers of LangChain give."""
+
+
+class Said(mlflow.pyfunc.PythonModel):
+    """Answers a text a row; a stream word by word."""
+
+    def predict(self, context, model_input, params=None):
+        return [Text(of[-1]["content"]) for of in model_input["messages"]]
+
+    def predict_stream(self, context, model_input, params=None):
+        yield from map(Text, model_input["messages"][-1]["content"].split())
 
 
 class Times(mlflow.pyfunc.PythonModel):
@@ -257,6 +279,8 @@ def answers():
         "list-ragged": [[1], [2, 3]],
         "records": [{"a": 1, "b": [1.5]}, {"a": 2}],
         "dict": {"logits": floats, "ids": np.array([1, 2])},
+        "dict-one": {"y": np.array([1.0, 2.0])},
+        "list-own-text": [Text("a"), Text("b"), "c"],
         "dict-plain": {"text": "hello", "score": 0.25},
         "text": "hello",
         "frame-times": pd.DataFrame({"t": pd.to_datetime(["2024-01-01"] * 2), "x": [0.5, np.nan]}),
@@ -301,6 +325,9 @@ def main():
     nested = infer_signature({"messages": [message]}, [{"n": 1, "last": message}])
     nested.params = params
     save(ROOT / "nested", python_model=Nested(), signature=nested)
+    # as MLflow makes it of texts of a class that it does not know
+    said = mlflow.models.ModelSignature(inputs=nested.inputs, outputs=Schema([ColSpec(AnyType())]))
+    save(ROOT / "said", python_model=Said(), signature=said)
     times = Schema([ColSpec(DataType.datetime, "t"), ColSpec(DataType.long, "n")])
     save(ROOT / "times", python_model=Times(), signature=mlflow.models.ModelSignature(inputs=times))
     tensors = Schema([TensorSpec(np.dtype("float32"), (-1, 2), "x")])

@@ -92,6 +92,40 @@ fn a_conversation_is_answered_by_the_declared_columns() {
 }
 
 #[test]
+fn what_a_chat_model_leaves_out_is_left_out() {
+    run(async {
+        let pool = house().pool("chat").await;
+        let input = Payload::Tensors(vec![json_texts("messages", &[messages("bare")])]);
+        let answer = columns(&pool.predict(input, &none(), soon()).await.unwrap());
+        let names: Vec<_> = answer.iter().map(|(name, ..)| name.as_str()).collect();
+        assert_eq!(names, ["object", "created", "choices"]);
+    });
+}
+
+#[test]
+fn texts_of_an_output_of_any_type_are_json_texts_whole_and_in_pieces() {
+    run(async {
+        let pool = house().pool("said").await;
+        let input = || Payload::Tensors(vec![json_texts("messages", &[messages("a b"), messages("c")])]);
+        let answer = columns(&pool.predict(input(), &none(), soon()).await.unwrap());
+        let of = |values: &[&str]| {
+            let values = values.iter().map(|value| json!(value)).collect();
+            [("predictions".to_owned(), true, values)]
+        };
+        assert_eq!(answer, of(&["a b", "c"]));
+        let input = Payload::Tensors(vec![json_texts("messages", &[messages("a b")])]);
+        let mut stream = pool.predict_stream(input, &none(), soon()).await.unwrap();
+        for word in ["a", "b"] {
+            assert_eq!(columns(&stream.next().await.unwrap().unwrap()), of(&[word]));
+        }
+        assert!(stream.next().await.is_none());
+        let body = json!({ "messages": messages("a b") }).to_string();
+        let whole = text(pool.predict(document(&body), &none(), soon()).await.unwrap());
+        assert_eq!(whole, r#"["a b"]"#);
+    });
+}
+
+#[test]
 fn chunks_are_json_texts() {
     run(async {
         let pool = house().pool("chat").await;
@@ -115,8 +149,23 @@ fn more_than_one_conversation_is_refused_and_none_is_lost() {
         let pool = house().pool("chat").await;
         let two = || Payload::Tensors(vec![json_texts("messages", &[messages("a"), messages("b")])]);
         let split = json!({ "dataframe_split": { "columns": ["messages"], "data": [[messages("a")], [messages("b")]] } });
+        let listed = |streams: bool| {
+            let rows = [
+                json!({ "messages": messages("a") }),
+                json!({ "messages": messages("b") }),
+            ];
+            document(&json!({ "inputs": rows, "stream": streams }).to_string())
+        };
         let refused = [
             pool.predict(two(), &none(), soon()).await.unwrap_err(),
+            pool.predict(listed(false), &none(), soon()).await.unwrap_err(),
+            pool.predict_stream(listed(true), &none(), soon())
+                .await
+                .unwrap()
+                .next()
+                .await
+                .unwrap()
+                .unwrap_err(),
             pool.predict(document(&split.to_string()), &none(), soon())
                 .await
                 .unwrap_err(),
@@ -159,6 +208,15 @@ fn lists_and_objects_of_an_answer_are_json_texts() {
             [
                 of("n", false, [json!(1), json!(2)]),
                 of("last", true, [json!({ "a": [1.5] }), Value::Null])
+            ]
+        );
+        // A required output that no record has is left out, and one that some lack is null there.
+        assert_eq!(ask("gaps").await, [of("n", false, [json!(1), json!(2)])]);
+        assert_eq!(
+            ask("gap").await,
+            [
+                of("n", false, [json!(1), json!(2)]),
+                of("last", true, [json!({}), Value::Null])
             ]
         );
         // What is not what the signature declares is one value a row.

@@ -165,6 +165,25 @@ async fn what_does_not_fit_reaches_no_runtime() {
 }
 
 #[tokio::test]
+async fn a_document_that_does_not_fit_reaches_no_runtime() {
+    let payload = Payload::Document(Document {
+        content_type: "application/json".to_owned(),
+        body: r#"{"messages": [{"role": "user"}, {"content": "hi"}]}"#.into(),
+    });
+    let mut refused = vec![chat(false).score(call(payload.clone())).await.unwrap_err()];
+    refused.extend(chat(true).stream(call(payload.clone())).await.err());
+    assert_eq!(refused.len(), 2);
+    for error in refused {
+        let text = error.to_string();
+        assert!(text.contains("inputs[\"messages\"][0][1][\"role\"]"), "{text}");
+    }
+    // What a model with type hints takes is for the model to say.
+    let mut hinted = chat(false);
+    hinted.reads_documents = true;
+    assert!(hinted.score(call(payload)).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_stream_takes_tensors_and_documents() {
     let model = chat(true);
     let tensors = Payload::Tensors(vec![texts("messages", &[1], &[HI])]);

@@ -22,6 +22,11 @@ fn answers_look_as_in_python() {
             vec![vector, single.clone()],
             "{\"y\": [1.0, 1e-05, null], \"s\": [0.10000000149011612]}",
         ),
+        // A model that gave an object with one key.
+        (
+            vec![single.clone().with_key(true)],
+            "{\"s\": [0.10000000149011612]}",
+        ),
         (vec![], "{}"),
     ] {
         assert_eq!(

@@ -5,8 +5,16 @@ use serde_json::{Map, Value as Json};
 use super::{
     plan::Plan,
     shape::Kind,
-    write::{Unfit, put_any, put_json},
+    write::{Unfit, is_missing, put_any, put_json, put_missing},
 };
+
+/// Whether what the signature requires of an answer has to be there. It mostly is, and then tells which of the ways to read
+/// a document is meant; MLflow's own chat models leave out what has no value, whatever they declare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gaps {
+    Refused,
+    Left,
+}
 
 impl Plan {
     /// The messages of a document that answers requests of so many rows each.
@@ -36,7 +44,7 @@ impl Plan {
             }
             _ => return Err(format!("it holds one value for {rows} rows")),
         };
-        values.iter().map(|value| self.of_value(value)).collect()
+        values.iter().map(|value| self.of_row(value)).collect()
     }
 
     /// The answer to one row, which may come in a list of one, as columns of one value, or by itself: what of these the
@@ -54,17 +62,30 @@ impl Plan {
             _ => None,
         };
         let Some(inner) = inner else {
-            return self.of_value(&predictions).map_err(|why| match &predictions {
+            return self.of_row(&predictions).map_err(|why| match &predictions {
                 Json::Array(values) => format!("it holds {} predictions for 1 row; {why}", values.len()),
                 _ => why,
             });
         };
-        self.of_value(&inner)
-            .or_else(|why| self.of_value(&predictions).map_err(|_| why))
+        self.of_value(&inner, Gaps::Refused)
+            .or_else(|_| self.of_row(&predictions))
+            .or_else(|_| self.of_value(&inner, Gaps::Left))
     }
 
-    /// One row of a document: a record with the fields, or the value of the only one.
-    fn of_value(&self, value: &Json) -> Result<Vec<u8>, Unfit> {
+    /// One row of a document, complete or not.
+    fn of_row(&self, value: &Json) -> Result<Vec<u8>, Unfit> {
+        self.of_value(value, Gaps::Refused)
+            .or_else(|_| self.of_value(value, Gaps::Left))
+    }
+
+    /// One row of a document: a record with the fields, or the value of the only one. A record with gaps has one of the
+    /// fields at least.
+    fn of_value(&self, value: &Json, gaps: Gaps) -> Result<Vec<u8>, Unfit> {
+        let has_field = |name: Option<&str>| {
+            let found = name.and_then(|name| value.get(name));
+            found.is_some_and(|found| !found.is_null())
+        };
+        let may_lack = gaps == Gaps::Left && self.fields().any(|(_, name)| has_field(name));
         let mut out = Vec::new();
         let count = self.outputs.names.len();
         for (at, (field, name)) in self.fields().enumerate() {
@@ -77,6 +98,7 @@ impl Plan {
                 _ => by_name.or_else(by_place),
             };
             match found {
+                found if may_lack && is_missing(field, found) => put_missing(&mut out, field),
                 Some(value) => {
                     put_json(&mut out, field, value).map_err(|why| format!("`{}` {why}", field.source))?;
                 }

@@ -13,7 +13,7 @@ use super::{
     plan::Plan,
     shape::{Field, Kind},
     wire::{Scalar, put_bytes},
-    write::{Unfit, element, element_json, put, put_any, put_json},
+    write::{Unfit, element, element_json, is_missing, put, put_any, put_json, put_missing},
 };
 
 /// What a model gave.
@@ -136,10 +136,20 @@ impl Plan {
             }
             return Ok(messages);
         }
+        // A record without some of what is declared is given as far as it goes; one without any of it is something else.
+        let is_declared = |part: &Part| self.fields().any(|(_, name)| Some(part.values.name()) == name);
+        let may_lack = parts.iter().any(is_declared);
         for (at, (field, name)) in self.fields().enumerate() {
-            let Some(part) = self.part(&parts, at, name)? else {
-                continue;
+            let part = match self.part(&parts, at, name) {
+                Err(_) if may_lack => {
+                    messages
+                        .iter_mut()
+                        .for_each(|message| put_missing(message, field));
+                    continue;
+                }
+                part => part?,
             };
+            let Some(part) = part else { continue };
             let told = |why: Unfit| format!("`{}` {why}", field.source);
             column(&mut messages, field, part).map_err(told)?;
         }
@@ -203,8 +213,17 @@ fn column(messages: &mut [Vec<u8>], field: &Field, part: &Part) -> Result<(), Un
         if values.len() != messages.len() {
             return Err(format!("is {} values for {} rows", values.len(), messages.len()));
         }
-        let mut rows = messages.iter_mut().zip(&values);
-        return rows.try_for_each(|(message, value)| put_json(message, field, value));
+        let is_null = |row: usize| part.nulls.as_ref().and_then(|nulls| nulls.get(row)) == Some(&true);
+        let mut rows = messages.iter_mut().zip(&values).enumerate();
+        return rows.try_for_each(|(row, (message, value))| {
+            match is_null(row) && is_missing(field, Some(value)) {
+                true => {
+                    put_missing(message, field);
+                    Ok(())
+                }
+                false => put_json(message, field, value),
+            }
+        });
     }
     let mut elements = Elements::of(&part.values);
     let per_row = part.values.elements() / messages.len().max(1);
@@ -217,14 +236,9 @@ fn column(messages: &mut [Vec<u8>], field: &Field, part: &Part) -> Result<(), Un
             kind => {
                 let value = elements.next().filter(|_| per_row == 1);
                 let value = value.ok_or_else(|| format!("is {per_row} values a row, not one"))?;
-                match (is_null, kind) {
-                    (false, kind) => put(message, field, &element(kind, value)?),
-                    (true, _) if field.is_optional => {}
-                    (true, Kind::Float | Kind::Double) => {
-                        put(message, field, &element(kind, Element::Double(f64::NAN))?);
-                    }
-                    (true, Kind::Any) => put_any(message, field.number, &Json::Null),
-                    (true, _) => return Err(format!("is missing in row {row}")),
+                match is_null {
+                    true => put_missing(message, field),
+                    false => put(message, field, &element(kind, value)?),
                 }
             }
         }

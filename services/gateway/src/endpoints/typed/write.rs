@@ -164,6 +164,22 @@ fn word(kind: &Kind) -> &'static str {
     }
 }
 
+/// Writes what is not there of an answer: nothing, and NaN for a float that would otherwise be read as zero.
+pub(super) fn put_missing(out: &mut Vec<u8>, field: &Field) {
+    match field.kind {
+        _ if field.is_optional => {}
+        Kind::Any => put_any(out, field.number, &Json::Null),
+        Kind::Float => Scalar::Fixed32(f32::NAN.to_bits()).put(out, field.number),
+        Kind::Double => Scalar::Fixed64(f64::NAN.to_bits()).put(out, field.number),
+        _ => {}
+    }
+}
+
+/// Whether JSON has nothing for a field. Null is something where any value is.
+pub(super) fn is_missing(field: &Field, value: Option<&Json>) -> bool {
+    value.is_none_or(|value| value.is_null() && !matches!(field.kind, Kind::Any))
+}
+
 /// Writes JSON into a field. Null is nothing where that may be, NaN for floats.
 pub(super) fn put_json(out: &mut Vec<u8>, field: &Field, value: &Json) -> Result<(), Unfit> {
     match (&field.kind, value) {
@@ -233,11 +249,15 @@ fn json_scalar(kind: &Kind, value: &Json) -> Result<Scalar, Unfit> {
     })
 }
 
-/// An object as a message. What is not declared is left out.
+/// An object as a message. What is not declared is left out, and so is what is declared and not there, as in the usage of a
+/// chat model that counts only some tokens; an object without any of it is something else.
 fn message(shape: &Shape, value: &Json) -> Result<Vec<u8>, Unfit> {
     let mut out = Vec::new();
+    let is_there = |field: &Field| value.get(&field.source).is_some_and(|value| !value.is_null());
+    let may_lack = shape.fields.iter().any(is_there);
     for field in &shape.fields {
         match value.get(&field.source) {
+            found if may_lack && is_missing(field, found) => put_missing(&mut out, field),
             Some(value) => {
                 put_json(&mut out, field, value).map_err(|why| format!("{why}, at `{}`", field.source))?;
             }

@@ -145,14 +145,74 @@ fn columns_of_every_type_come_back() {
             { "float": "NaN", "double": -0.5, "maybe": 0.0 },
         ] })
     );
-    // What is declared optional may be missing altogether; what is required may not.
+    // What is declared optional may be missing altogether, and what is required stays unset.
     columns.truncate(5);
     let answer = Answer::Packed(Payload::Frame(Frame::new(columns.clone()).unwrap()));
     assert!(write(&typed, answer, &[1, 1], true).is_ok());
     columns[4].nulls = Some(vec![false, true]);
     let answer = Answer::Packed(Payload::Frame(Frame::new(columns).unwrap()));
-    let refused = write(&typed, answer, &[1, 1], true).unwrap_err().to_string();
-    assert!(refused.contains("`string` is missing in row 1"), "{refused}");
+    assert_eq!(
+        write(&typed, answer, &[1, 1], true).unwrap(),
+        json!({ "rows": [
+            { "boolean": true, "integer": -7, "float": 0.5, "double": 0.1, "string": "s" },
+            { "float": "NaN", "double": -0.5 },
+        ] })
+    );
+}
+
+#[test]
+fn a_record_without_some_outputs_is_given_as_far_as_it_goes() {
+    let properties = json!({ "index": { "type": "long" }, "text": { "type": "string", "required": false } });
+    let choice = json!({ "type": "object", "properties": properties });
+    let outputs = json!([
+        column("id", "string"),
+        column("created", "long"),
+        column("score", "double"),
+        { "name": "choices", "type": "array", "items": choice, "required": true },
+        { "name": "usage", "type": "map", "values": { "type": "long" }, "required": false },
+    ]);
+    let typed = typed(row(), outputs);
+    let wanted = json!({ "created": 7, "score": "NaN", "choices": [{ "index": 1 }] });
+    let record = json!({ "created": 7, "choices": [{ "index": 1 }] });
+    let with_null = json!({ "id": null, "created": 7, "choices": [{ "index": 1 }], "usage": null });
+    let packed = vec![
+        longs("created", &[1], &[7]),
+        texts("choices", &[r#"[{"index": 1}]"#]),
+    ];
+    for answer in [
+        document(&record),
+        document(&with_null),
+        document(&json!({ "predictions": [record] })),
+        tensors(packed),
+    ] {
+        assert_eq!(write(&typed, answer, &[1], false).unwrap(), wanted);
+    }
+    let batch = document(
+        &json!({ "predictions": [record, { "id": "b", "created": 0, "score": 0.5, "choices": [] }] }),
+    );
+    assert_eq!(
+        write(&typed, batch, &[1, 1], true).unwrap(),
+        json!({ "rows": [wanted, { "id": "b", "score": 0.5 }] })
+    );
+    let one = document(&json!({ "created": 7, "choices": [{ "index": 1 }, { "index": null, "text": "b" }] }));
+    assert_eq!(
+        write(&typed, one, &[1], false).unwrap(),
+        json!({ "created": 7, "score": "NaN", "choices": [{ "index": 1 }, { "text": "b" }] })
+    );
+    // What has none of the outputs, or another type for one, is something else.
+    for (answer, why) in [
+        (document(&json!({ "text": "hi" })), "`id` is missing"),
+        (document(&json!({ "predictions": {} })), "`id` is missing"),
+        (
+            document(&json!({ "created": "x", "choices": [] })),
+            "`created` is \"x\", not",
+        ),
+        (tensors(vec![longs("y", &[1], &[1])]), "`id` is missing"),
+        (tensors(vec![texts("created", &["[]"])]), "`created` is a list"),
+    ] {
+        let refused = write(&typed, answer, &[1], false).unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
 }
 
 #[test]
