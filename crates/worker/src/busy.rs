@@ -20,9 +20,9 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// How long a call that nobody waits for any more may go on while others wait for its process. It gets more where calls
 /// of this model take long: [`Shared::patience`].
-const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
 /// How often it is looked whether others wait.
-const LOOK: Duration = Duration::from_millis(100);
+pub(crate) const LOOK: Duration = Duration::from_millis(100);
 
 /// A worker that was checked out. Dropped in the middle of a call, the call is drained in the background, so that an
 /// impatient caller costs nobody a process, unless the call goes on for longer than calls of this model take and others
@@ -69,10 +69,10 @@ impl Busy {
 
     /// The next reply to the call. Can be dropped and called again.
     pub async fn next(&mut self) -> Result<(Reply, Bytes), Error> {
+        let until = self.until();
         let (Some(idle), Some(id)) = (&mut self.idle, self.call) else {
             return Err(Error::internal("a call was asked for after its end"));
         };
-        let until = self.deadline.min(self.limit);
         match timeout_at(until, exchange(idle, id)).await {
             Ok(Ok((reply, body))) => {
                 if reply.is_last() {
@@ -132,6 +132,11 @@ impl Busy {
             Reply::Error { message, .. } => Err(ModelFault { message }.into()),
             Reply::End { .. } | Reply::Pong { .. } | Reply::Ready(_) | Reply::Failed { .. } => Ok(None),
         }
+    }
+
+    /// When the call is over whatever comes.
+    pub fn until(&self) -> Instant {
+        self.deadline.min(self.limit)
     }
 
     /// Ends the call and gives the worker back.

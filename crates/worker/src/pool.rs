@@ -222,7 +222,7 @@ impl Pool {
         let frame = wire::encode(Call::Stream(input, params, trace), id, shared.max_body_bytes())?;
         let mut busy = shared.checkout(Instant::from_std(deadline)).await?;
         busy.put(id, frame);
-        Ok(PredictStream::new(busy))
+        Ok(PredictStream::new(shared, busy))
     }
 
     /// Asks a free worker whether it is there; nothing of the model runs. Errors: as [`Pool::predict`].

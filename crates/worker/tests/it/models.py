@@ -189,7 +189,7 @@ class Answers(mlflow.pyfunc.PythonModel):
         for number in range(int((params or {}).get("count", 3))):
             if number == 1000:
                 raise ValueError("too many")
-            yield np.array([number], dtype="int64")
+            yield np.full(int((params or {}).get("size", 1)), number, dtype="int64")
 
 
 class Chat(mlflow.pyfunc.ChatModel):
@@ -314,7 +314,8 @@ def main():
     (ROOT / "documents.json").write_text(json.dumps(documents))
     (ROOT / "forms.json").write_text(json.dumps(list(answers())))
     columns = Schema([ColSpec(DataType.string, "do")])
-    params = ParamSchema([ParamSpec("form", DataType.string, "echo"), ParamSpec("count", DataType.long, 3)])
+    numbers = [ParamSpec("count", DataType.long, 3), ParamSpec("size", DataType.long, 1)]
+    params = ParamSchema([ParamSpec("form", DataType.string, "echo"), *numbers])
     signature = mlflow.models.ModelSignature(inputs=columns)
     save = mlflow.pyfunc.save_model
     save(ROOT / "misbehaving", python_model=Misbehaving(), signature=signature)
