@@ -16,6 +16,9 @@ pub struct EvaluationConfig {
     pub live_delay: Duration,
     /// Over the predictions of how much time back these are.
     pub live_window: Duration,
+    /// How long after its end a schedule's window is looked at: calls and outcomes of its last moments may still be on their
+    /// way. At most half of the interval.
+    pub window_delay: Duration,
 }
 
 impl Default for EvaluationConfig {
@@ -26,6 +29,7 @@ impl Default for EvaluationConfig {
             max_upload_bytes: 64 << 30,
             live_delay: Duration::from_secs(5),
             live_window: Duration::from_secs(24 * 3_600),
+            window_delay: Duration::from_secs(2),
         }
     }
 }

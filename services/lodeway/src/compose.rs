@@ -395,6 +395,7 @@ impl Site<'_> {
             max_upload_bytes: self.config.evaluation.max_upload.0,
             live_delay: self.config.evaluation.live_delay.get(),
             live_window: self.config.evaluation.live_window.get(),
+            window_delay: self.config.evaluation.window_delay.get(),
         };
         let (clock, tasks) = (self.clock.clone(), self.tasks.clone());
         let service = Evaluation::start(store, peers, clock, tasks, settings).await?;

@@ -327,6 +327,8 @@ pub struct EvaluationConfig {
     pub live_delay: HumanDuration,
     /// Over the predictions of how much time back these are.
     pub live_window: HumanDuration,
+    /// How long after its end a schedule's window is looked at; with several gateways longer than `endpoints.record_flush`.
+    pub window_delay: HumanDuration,
 }
 
 impl Default for EvaluationConfig {
@@ -336,6 +338,7 @@ impl Default for EvaluationConfig {
             max_upload: ByteSize::mib(64 << 10),
             live_delay: HumanDuration::secs(5),
             live_window: HumanDuration::secs(24 * 3_600),
+            window_delay: HumanDuration::secs(2),
         }
     }
 }

@@ -29,7 +29,8 @@ pub use self::{
         Progress, Usage, Verdict,
     },
     outcome::{
-        Join, MAX_OUTCOME_ROWS, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT, MAX_OUTCOMES, Outcome, OutcomeValue,
+        EarlierOutcome, Join, MAX_EARLIER_OUTCOMES, MAX_OUTCOME_ROWS, MAX_OUTCOME_SLICES, MAX_OUTCOME_TEXT,
+        MAX_OUTCOMES, Outcome, OutcomeValue,
     },
     roles::{ColumnRoles, ProbabilityColumn},
     schedule::{

@@ -14,6 +14,8 @@ pub const MAX_OUTCOME_ROWS: usize = 10_000;
 pub const MAX_OUTCOME_SLICES: usize = 32;
 /// The longest text of a label, prediction or slice, in bytes.
 pub const MAX_OUTCOME_TEXT: usize = 1_000;
+/// How many corrections of an outcome are remembered.
+pub const MAX_EARLIER_OUTCOMES: usize = 8;
 
 /// What was true or predicted of one row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +55,17 @@ impl Join {
     }
 }
 
+/// What an outcome said before it was corrected.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EarlierOutcome {
+    /// What was true, a value a row.
+    pub labels: Vec<OutcomeValue>,
+    /// Of which slices the call was, by column.
+    pub slices: BTreeMap<String, String>,
+    /// When the platform got it.
+    pub received: Timestamp,
+}
+
 /// What was true of a prediction, row by row, beside what was predicted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -77,6 +90,13 @@ pub struct Outcome {
     /// Whether the prediction is known.
     #[serde(default)]
     pub join: Join,
+    /// When the platform got it as it is. Unlike [`Outcome::known`] no caller chooses it, so that what was there at a moment
+    /// can be told at any later one.
+    #[serde(default)]
+    pub received: Timestamp,
+    /// What it said before, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierOutcome>,
 }
 
 impl Outcome {
@@ -84,6 +104,12 @@ impl Outcome {
     /// What one knows of the prediction and the other does not is kept.
     #[must_use]
     pub fn merged(older: Self, newer: Self) -> Self {
+        let before = EarlierOutcome {
+            labels: older.labels.clone(),
+            slices: older.slices.clone(),
+            received: older.received,
+        };
+        let (mut earlier, received) = (older.earlier.clone(), newer.received);
         let (mut kept, other) = if newer.known >= older.known {
             (newer, older)
         } else {
@@ -98,7 +124,37 @@ impl Outcome {
                 kept.slices.entry(column).or_insert(value);
             }
         }
+        if kept.labels == before.labels && kept.slices == before.slices {
+            kept.received = before.received;
+        } else {
+            kept.received = received;
+            earlier.push(before);
+            let surplus = earlier.len().saturating_sub(MAX_EARLIER_OUTCOMES);
+            earlier.drain(..surplus);
+        }
+        kept.earlier = earlier;
         kept
+    }
+
+    /// The outcome as it was known to the platform at a moment, whatever was reported later; none if nothing was. What was
+    /// corrected later may have to be joined again.
+    #[must_use]
+    pub fn as_of(mut self, moment: Timestamp) -> Option<Self> {
+        if self.received <= moment {
+            return Some(self);
+        }
+        let then = self
+            .earlier
+            .iter()
+            .rposition(|earlier| earlier.received <= moment)?;
+        self.earlier.truncate(then + 1);
+        let then = self.earlier.pop()?;
+        self.labels = then.labels;
+        self.slices = then.slices;
+        self.received = then.received;
+        self.predictions = Vec::new();
+        self.join = Join::Pending;
+        Some(self)
     }
 }
 
@@ -123,6 +179,8 @@ mod tests {
             } else {
                 Join::Pending
             },
+            received: Timestamp::from_millis(0),
+            earlier: Vec::new(),
         }
     }
 
@@ -130,11 +188,48 @@ mod tests {
     fn the_later_label_counts_beside_the_prediction_that_is_known() {
         let joined = outcome("no", Some("yes"), 5);
         let corrected = Outcome::merged(joined.clone(), outcome("yes", None, 5));
-        assert_eq!(corrected, outcome("yes", Some("yes"), 5));
+        assert_eq!(corrected.labels, [OutcomeValue::Text("yes".to_owned())]);
+        assert_eq!(corrected.predictions, joined.predictions);
         // One that became known earlier changes no label, and may know what was predicted.
         assert_eq!(Outcome::merged(joined.clone(), outcome("yes", None, 4)), joined);
         let pending = outcome("yes", None, 9);
-        assert_eq!(Outcome::merged(pending, joined), outcome("yes", Some("yes"), 9));
+        let merged = Outcome::merged(pending.clone(), joined.clone());
+        assert_eq!(merged, outcome("yes", Some("yes"), 9));
+    }
+
+    #[test]
+    fn what_was_there_at_a_moment_is_told_later() {
+        let at = Timestamp::from_millis;
+        let reported = |label: &str, received: i64| Outcome {
+            received: at(received),
+            ..outcome(label, Some("yes"), received)
+        };
+        let label = |found: &Option<Outcome>| match found.as_ref().map(|found| found.labels.as_slice()) {
+            Some([OutcomeValue::Text(text)]) => text.clone(),
+            other => format!("{other:?}"),
+        };
+        let first = reported("no", 10);
+        // The same again says nothing new, however late it became known.
+        let again = Outcome::merged(first.clone(), reported("no", 15));
+        assert_eq!((again.received, again.earlier.len()), (at(10), 0));
+        let corrected = Outcome::merged(again, reported("yes", 20));
+        assert_eq!(corrected.clone().as_of(at(9)), None);
+        assert_eq!(label(&corrected.clone().as_of(at(10))), "no");
+        assert_eq!(label(&corrected.clone().as_of(at(19))), "no");
+        assert_eq!(label(&corrected.clone().as_of(at(20))), "yes");
+        // One that became known earlier came later, and changes nothing.
+        let late = Outcome {
+            received: at(30),
+            known: at(1),
+            ..first
+        };
+        assert_eq!(Outcome::merged(corrected.clone(), late), corrected);
+        let mut often = corrected;
+        for moment in 21..60 {
+            often = Outcome::merged(often, reported(&moment.to_string(), moment));
+        }
+        assert_eq!(often.earlier.len(), MAX_EARLIER_OUTCOMES);
+        assert_eq!(label(&often.as_of(at(55))), "55");
     }
 
     #[test]

@@ -48,23 +48,22 @@ async fn pending_outcomes_are_looked_for_until_they_are_joined() {
         store.settle_outcomes(lease, settled, at(2_000)).await.unwrap();
         let due = store.pending_outcomes(at(8_999), 9).await.unwrap();
         assert_eq!(due.len(), 1);
-        assert_eq!(due[0].outcome, pending("b", 11, "yes", 60));
+        let b = corrected(pending("b", 11, "yes", 60), &["no"]);
+        assert_eq!(due[0].outcome, b);
         let settled = vec![(joined(due[0].clone()), at(0))];
         store.settle_outcomes(lease, settled, at(2_000)).await.unwrap();
         let due = store.pending_outcomes(at(9_000), 9).await.unwrap();
         assert_eq!((due.len(), due[0].tries), (1, 1));
         let home = Workspace::default();
         let found = store.outcomes(&home, &query(0, 100), None, 9).await.unwrap();
-        assert_eq!(found, [pending("a", 10, "no", 50), outcome("b", 11, "yes", 60)]);
+        let b = corrected(outcome("b", 11, "yes", 60), &["no"]);
+        assert_eq!(found, [pending("a", 10, "no", 50), b]);
 
         // A label that is corrected later keeps the prediction that was found.
-        let corrected = new(vec![pending("b", 11, "no", 70)]);
-        assert_eq!(
-            store.report_outcomes(write(), corrected).await.unwrap().pending,
-            0
-        );
+        let again = new(vec![pending("b", 11, "no", 70)]);
+        assert_eq!(store.report_outcomes(write(), again).await.unwrap().pending, 0);
         let found = store.outcomes(&home, &query(11, 12), None, 9).await.unwrap();
-        assert_eq!(found, [outcome("b", 11, "no", 70)]);
+        assert_eq!(found, [corrected(outcome("b", 11, "no", 70), &["no", "yes"])]);
     })
     .await;
 }

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use lodeway_domain::{
     Caller,
     caller::Workspace,
-    evaluation::{Join, Outcome, OutcomeValue},
+    evaluation::{EarlierOutcome, Join, Outcome, OutcomeValue},
     id::RequestId,
     time::Timestamp,
 };
@@ -57,6 +57,21 @@ fn outcome(id: &str, predicted: i64, label: &str, known: i64) -> Outcome {
         slices: BTreeMap::new(),
         known: at(known),
         join: Join::Joined,
+        received: at(0),
+        earlier: Vec::new(),
+    }
+}
+
+/// The same after it said something else before.
+fn corrected(outcome: Outcome, before: &[&str]) -> Outcome {
+    let earlier = before.iter().map(|label| EarlierOutcome {
+        labels: vec![OutcomeValue::Text((*label).to_owned())],
+        slices: BTreeMap::new(),
+        received: at(0),
+    });
+    Outcome {
+        earlier: earlier.collect(),
+        ..outcome
     }
 }
 
@@ -106,7 +121,8 @@ async fn the_latest_outcome_of_a_prediction_counts() {
         let later = vec![outcome("a", 10, "yes", 60), outcome("b", 11, "yes", 40)];
         store.report_outcomes(write(), new(later)).await.unwrap();
         let found = store.outcomes(&home, &query(0, 100), None, 9).await.unwrap();
-        assert_eq!(found, [outcome("a", 10, "yes", 60), outcome("b", 11, "no", 50)]);
+        let a = corrected(outcome("a", 10, "yes", 60), &["no"]);
+        assert_eq!(found, [a, outcome("b", 11, "no", 50)]);
         let other = Workspace::parse("other").unwrap();
         assert!(
             store

@@ -181,6 +181,7 @@ pub(super) fn capturing(message: wire::CaptureTrafficRequest, now: Timestamp) ->
         seed: message.seed,
         labelled_only: message.labelled_only,
         with_unsampled: message.with_unsampled,
+        as_of: None,
     })
 }
 

@@ -32,7 +32,7 @@ pub(super) fn again(now: Timestamp, tries: i64) -> Timestamp {
 }
 
 /// The outcome with what the record says of its prediction. Errors: in words, why they do not fit.
-pub(super) fn joined(mut outcome: Outcome, record: &PredictionRecord) -> Result<Outcome, String> {
+pub(crate) fn joined(mut outcome: Outcome, record: &PredictionRecord) -> Result<Outcome, String> {
     let predictions = predicted(record)?;
     if predictions.len() != outcome.labels.len() {
         let (labels, rows) = (outcome.labels.len(), predictions.len());

@@ -9,7 +9,7 @@
 mod answer;
 mod api;
 mod convert;
-mod join;
+pub(crate) mod join;
 mod keeper;
 mod live;
 mod report;

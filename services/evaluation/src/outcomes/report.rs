@@ -41,9 +41,11 @@ impl Outcomes {
             .filter_map(|one| Some(one.as_ref().ok()?.prediction_id.clone()))
             .collect();
         let found = self.find(cx, ids.into_iter().collect()).await?;
+        // Not when the call began: it may have waited for the gateway, while a schedule looked at what was there.
+        let received = self.site.clock.now();
         let (mut outcomes, mut refusals) = (Vec::new(), Vec::new());
         for (index, one) in reported.into_iter().enumerate() {
-            match one.and_then(|one| outcome(one, &found)) {
+            match one.and_then(|one| outcome(one, &found, received)) {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(error @ Error::Invalid(_)) => {
                     let message = error.to_string();
@@ -65,7 +67,11 @@ impl Outcomes {
 
 /// The outcome with what the gateway says of its prediction. Errors: an id that the gateway did not sign; a label of other
 /// rows than the prediction has.
-fn outcome(reported: Reported, found: &HashMap<String, FoundPrediction>) -> Result<Outcome> {
+fn outcome(
+    reported: Reported,
+    found: &HashMap<String, FoundPrediction>,
+    received: Timestamp,
+) -> Result<Outcome> {
     let id = &reported.prediction_id;
     let said = found
         .get(id)
@@ -88,6 +94,8 @@ fn outcome(reported: Reported, found: &HashMap<String, FoundPrediction>) -> Resu
         slices: reported.slices,
         known: reported.known,
         join: if is_given { Join::Joined } else { Join::Pending },
+        received,
+        earlier: Vec::new(),
     };
     match &said.record {
         Some(record) if is_given => slice(&mut outcome, record),

@@ -107,6 +107,7 @@ impl Schedules {
                 let until = now.plus(BUSY_PAUSE);
                 store.postpone_schedule(lease, until, None).await
             }
+            Ok(Looked::Early(until)) => store.postpone_schedule(lease, until, None).await,
             Err(error) if is_passing(&error) => {
                 tracing::warn!(schedule.name = %schedule.name, %error, "a window is tried again");
                 let until = now.plus(RETRY_PAUSE);

@@ -34,6 +34,8 @@ pub(super) enum Looked {
     Begun(String),
     /// The one before is at work: evaluations of a schedule do not pile up.
     Busy,
+    /// It ended only just now: what belongs to it may still be on its way until then.
+    Early(Timestamp),
 }
 
 /// Whether a model is asked, which needs the inputs of calls.
@@ -127,6 +129,12 @@ fn evaluation_id(schedule: &Schedule, end: Timestamp) -> String {
 impl Schedules {
     /// Looks at the window that ends at `next` of the schedule. What was done for it before is not done again.
     pub(super) async fn look(&self, schedule: &Schedule) -> Result<Looked> {
+        // Never as long as an interval, or there would always be a window that ended only just now.
+        let delay = self.site.config.window_delay.min(schedule.interval / 2);
+        let settled = schedule.next.plus(delay);
+        if self.site.clock.now() < settled {
+            return Ok(Looked::Early(settled));
+        }
         let last = last_evaluation(&self.site, schedule).await?;
         if last.as_ref().is_some_and(|last| !last.state.has_ended()) {
             return Ok(Looked::Busy);
@@ -161,6 +169,8 @@ impl Schedules {
             seed: 0,
             labelled_only: !needs_texts(schedule),
             with_unsampled: !needs_inputs,
+            // So that it does not matter how late this is looked at.
+            as_of: Some(end),
         };
         let version = self.datasets.capture(&cx, wanted, write("capture")?).await?;
         let spec = spec(schedule, version.version, before);

@@ -76,6 +76,8 @@ async fn service(
 ) -> Transport {
     let settings = EvaluationConfig {
         work_dir,
+        // The clock stands still, and nothing is on its way.
+        window_delay: Duration::ZERO,
         ..EvaluationConfig::default()
     };
     let service = Evaluation::start(store, peers, clock, tasks, settings)

@@ -316,6 +316,46 @@ async fn what_was_begun_before_a_crash_is_not_done_again() {
     assert!(next.shutdown(PATIENCE).await);
 }
 
+#[tokio::test]
+async fn a_window_is_the_same_however_late_it_is_looked_at() {
+    let bench = Bench::new().await;
+    assert!(bench.tasks.shutdown(PATIENCE).await);
+    let mut ids = Vec::new();
+    for call in 0..4 {
+        let said = if call == 0 { "[0]" } else { "[1]" };
+        let id = bench.gateway.call(START - 10_000 + call, "", said);
+        bench.report(&id, number(1.0), number(1.0)).await;
+        ids.push(id);
+    }
+    let unlabelled = bench.gateway.call(START - 5_000, "", "[0]");
+    bench.schedule(schedule("quality")).await.unwrap();
+    // Before anybody looks, labels come and are corrected, also by somebody who says that he knew it long ago.
+    bench.turn(30);
+    bench.report(&unlabelled, number(1.0), number(0.0)).await;
+    bench.report(&ids[1], number(0.0), number(1.0)).await;
+    let backdated = wire::Outcome {
+        prediction_id: bench.gateway.call(START - 4_000, "", "[0]"),
+        label: Some(number(1.0)),
+        time: Some(gateway::time(START - 3_000)),
+        ..wire::Outcome::default()
+    };
+    let request = wire::ReportOutcomesRequest {
+        outcomes: vec![backdated],
+        request_id: String::new(),
+    };
+    bench.outcomes.clone().report_outcomes(request).await.unwrap();
+    let late = bench.join("late").await;
+    let found = bench.looked("quality", 0).await;
+    assert_eq!(found.last_state(), wire::EvaluationState::Succeeded, "{found:?}");
+    let accuracy = found
+        .last_metrics
+        .iter()
+        .find(|one| one.metric == "accuracy")
+        .unwrap();
+    assert_eq!((accuracy.value, accuracy.samples), (0.75, 4), "{accuracy:?}");
+    assert!(late.shutdown(PATIENCE).await);
+}
+
 /// Puts a schedule back to where it was before its first window.
 async fn forget(store: &SqlEvaluation, name: &str) {
     use lodeway_domain::{

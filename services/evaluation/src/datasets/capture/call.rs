@@ -257,6 +257,8 @@ mod tests {
             slices: [("plan".to_owned(), slice.to_owned())].into(),
             known: Timestamp::from_millis(9_000),
             join: Join::Joined,
+            received: Timestamp::from_millis(9_000),
+            earlier: Vec::new(),
         }
     }
 

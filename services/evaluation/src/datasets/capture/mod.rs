@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use lodeway_domain::{
     Error, Reason, Result,
-    evaluation::{CapturedTraffic, DatasetFormat, DatasetName, DatasetVersion, Outcome},
+    evaluation::{CapturedTraffic, DatasetFormat, DatasetName, DatasetVersion, Join, Outcome},
     time::Timestamp,
 };
 use lodeway_proto::gateway::v1::{
@@ -36,6 +36,7 @@ use super::{
 use crate::{
     Site,
     evaluations::{files, render::time},
+    outcomes::join,
 };
 
 /// Predictions asked for at a time.
@@ -62,6 +63,8 @@ pub(crate) struct Wanted {
     pub(crate) labelled_only: bool,
     /// Also calls whose request was not kept.
     pub(crate) with_unsampled: bool,
+    /// Outcomes count as they were at this moment; none: as they are.
+    pub(crate) as_of: Option<Timestamp>,
 }
 
 /// A capture at work.
@@ -197,6 +200,8 @@ impl Capture {
             }
             self.traffic.recorded += 1;
             let outcome = outcomes.get(&record.prediction_id);
+            let outcome = outcome.and_then(|outcome| known(outcome.clone(), record, self.wanted.as_of));
+            let outcome = outcome.as_ref();
             if self.wanted.labelled_only && outcome.is_none() {
                 self.traffic.unlabelled += 1;
                 continue;
@@ -216,6 +221,23 @@ impl Capture {
         }
         Ok(())
     }
+}
+
+/// The outcome of a call as it was at a moment.
+fn known(outcome: Outcome, record: &PredictionRecord, as_of: Option<Timestamp>) -> Option<Outcome> {
+    let mut outcome = match as_of {
+        Some(moment) => outcome.as_of(moment)?,
+        None => outcome,
+    };
+    if outcome.join != Join::Joined {
+        // The record is here, so that it does not matter whether it was found before: a label becomes what it would have
+        // become then, or does not fit its prediction.
+        match join::joined(outcome.clone(), record) {
+            Ok(joined) => outcome = joined,
+            Err(reason) => outcome.join = Join::Unjoined { reason },
+        }
+    }
+    Some(outcome)
 }
 
 /// What the gateway knows of calls. Errors: `NOT_IMPLEMENTED` where there is none.
