@@ -6,8 +6,9 @@
 //! are the columns of a table (as other servers of the protocol have it), `content_type` = `json` of a tensor that each of
 //! its elements is the JSON text of a value, `lodeway_nulls` of a tensor which rows of a column are null,
 //! `lodeway_inferred` of a tensor that its datatype is not the caller's, `lodeway_keyed` of the only tensor of an answer that
-//! the model gave it under its name, `lodeway_params` all parameters of a scoring document as JSON, since a list does not fit into one of the protocol's, and `lodeway_document` that the only element
-//! is a scoring document of this media type, for a model that streams its answers to one.
+//! the model gave it under its name, `lodeway_params` all parameters of a scoring document as JSON, since a list does not
+//! fit into one of the protocol's, and `lodeway_document` that the only element is a scoring document of this media type,
+//! for a model that streams its answers to one.
 
 use std::collections::BTreeMap;
 
@@ -41,8 +42,16 @@ const SCORING_DOCUMENT: &str = "lodeway_document";
 pub const ERROR_REASON: &str = "error_reason";
 /// The property in a model's metadata that is `true` if it gives several answers to one input.
 pub const STREAMS: &str = "streams";
+/// The parameter of each answer of a stream: whether it is the last one to its input.
+///
+/// Source: decoupled models of Triton, as `tritonclient` reads them.
+pub const FINAL: &str = "triton_final_response";
+/// The parameter of a request that asks for an answer without outputs after the last one of a model that streams, since
+/// nobody knows of an answer that it is the last until the model has ended.
+const WITH_END: &str = "triton_enable_empty_final_response";
 /// Parameters that speak of the protocol itself, and not to the model.
-const RESERVED: [&str; 7] = [
+const RESERVED: [&str; 8] = [
+    WITH_END,
     CONTENT_TYPE,
     PARAMS,
     SCORING_DOCUMENT,
@@ -202,6 +211,22 @@ pub fn text_parameter(text: impl Into<String>) -> InferParameter {
     }
 }
 
+/// A parameter that says yes or no.
+pub fn flag_parameter(flag: bool) -> InferParameter {
+    InferParameter {
+        parameter_choice: Some(ParameterChoice::BoolParam(flag)),
+    }
+}
+
+/// Whether the end of a stream is to be told by an answer without outputs.
+pub fn wants_end(request: &ModelInferRequest) -> bool {
+    request.parameters.get(WITH_END).is_some_and(is_yes)
+}
+
+fn is_yes(parameter: &InferParameter) -> bool {
+    matches!(parameter.parameter_choice, Some(ParameterChoice::BoolParam(true)))
+}
+
 /// The text of a parameter, if it holds one.
 pub fn text_of(parameter: &InferParameter) -> Option<&str> {
     match &parameter.parameter_choice {
@@ -279,12 +304,7 @@ fn tensors(payload: Payload) -> Result<Vec<WithParameters>> {
 
 /// What is known of a tensor beside its datatype.
 fn told(tensor: &Tensor) -> impl Iterator<Item = (String, InferParameter)> + use<> {
-    let yes = |name: &str| {
-        let yes = InferParameter {
-            parameter_choice: Some(ParameterChoice::BoolParam(true)),
-        };
-        (name.to_owned(), yes)
-    };
+    let yes = |name: &str| (name.to_owned(), flag_parameter(true));
     let inferred = tensor.is_inferred().then(|| yes(INFERRED));
     let keyed = tensor.is_keyed().then(|| yes(KEYED));
     let json = || (CONTENT_TYPE.to_owned(), text_parameter(JSON_TEXTS));
@@ -357,11 +377,7 @@ fn tensor(part: Parts, raw: Option<Bytes>, field: &str) -> Result<Tensor> {
         (None, None) => Bytes::new(),
     };
     let kind = part.parameters.get(CONTENT_TYPE).and_then(text_of);
-    let is_said = |name: &str| {
-        let said = part.parameters.get(name);
-        let said = said.and_then(|one| one.parameter_choice.as_ref());
-        matches!(said, Some(ParameterChoice::BoolParam(true)))
-    };
+    let is_said = |name: &str| part.parameters.get(name).is_some_and(is_yes);
     let (is_inferred, is_keyed) = (is_said(INFERRED), is_said(KEYED));
     let tensor = Tensor::new(part.name, datatype, part.shape, data)?
         .with_json(kind == Some(JSON_TEXTS))

@@ -112,7 +112,8 @@ async fn take(
                 *held_up += asked.elapsed();
                 if *held_up >= GRACE {
                     return Err(Error::Exhausted {
-                        message: "the answers were not read while other calls waited for the model".to_owned(),
+                        message: "the answers were not read while other calls waited for the model"
+                            .to_owned(),
                         retry_after: None,
                     });
                 }

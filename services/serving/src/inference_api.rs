@@ -51,6 +51,7 @@ impl Serving {
     /// The answers to one message; a failure is an answer too, since later messages are still answered.
     async fn several(&self, cx: &CallContext, message: wire::ModelInferRequest) -> Answers {
         let id = message.id.clone();
+        let wants_end = inference::wants_end(&message);
         let (name, version, raw) = (
             message.model_name.clone(),
             message.model_version.clone(),
@@ -71,7 +72,7 @@ impl Serving {
                 trace: cx.trace(),
             };
             let answers = model.stream(call).await?;
-            Ok::<_, Error>((deployment, answers))
+            Ok::<_, Error>((deployment, answers, model.streams()))
         };
         let failed = |cx: &CallContext, id: &str, error: Error| {
             // The protocol has only a text; what kind of failure it is decides whose fault it is.
@@ -91,17 +92,24 @@ impl Serving {
                 let failed = failed(cx, &id, error);
                 Box::pin(futures::stream::once(async move { Ok(failed) }))
             }
-            Ok((deployment, answers)) => {
+            Ok((deployment, answers, streams)) => {
                 let cx = cx.clone();
-                Box::pin(answers.map(move |answer| {
-                    let response = answer.and_then(|payload| inference::response_of(payload, raw));
-                    Ok(match response {
+                let answers = answers
+                    .map(move |answer| answer.and_then(|payload| inference::response_of(payload, raw)));
+                let end = (streams && wants_end).then(|| Ok(wire::ModelInferResponse::default()));
+                let all = answers
+                    .map(move |answer| (answer, !streams))
+                    .chain(futures::stream::iter(end.map(|end| (end, true))));
+                Box::pin(all.map(move |(answer, is_last)| {
+                    Ok(match answer {
                         Ok(mut response) => {
                             response.model_name.clone_from(&deployment.record.model_name);
                             response
                                 .model_version
                                 .clone_from(&deployment.record.model_version);
                             response.id.clone_from(&id);
+                            let is_last = inference::flag_parameter(is_last);
+                            response.parameters.insert(inference::FINAL.to_owned(), is_last);
                             wire::ModelStreamInferResponse {
                                 error_message: String::new(),
                                 infer_response: Some(response),

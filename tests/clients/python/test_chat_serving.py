@@ -2,6 +2,8 @@
 
 import json
 import queue
+import socket
+import time
 
 import grpc
 import numpy as np
@@ -103,6 +105,13 @@ def models(host):
         def predict(self, context, model_input, params=None):
             return {"text": model_input["messages"].iloc[0][-1]["content"], "tags": ["a"]}
 
+    class Flood(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            return ["done"] * len(model_input)
+
+        def predict_stream(self, context, model_input, params=None):
+            yield from ["x" * 100_000] * 1_000_000
+
     example = {"messages": MESSAGES}
     answer = [{"n": 1, "last": MESSAGES[0]}]
     with mlflow.start_run():
@@ -111,6 +120,7 @@ def models(host):
         log(name="model", python_model=Bare(), registered_model_name="bare")
         signature = infer_signature(example, [Text("a")])
         log(name="model", python_model=Said(), signature=signature, registered_model_name="said")
+        log(name="model", python_model=Flood(), signature=signature, registered_model_name="flood")
         log(name="model", python_model=Named(), registered_model_name="named")
         log(name="model", python_model=Agent(), registered_model_name="agent")
         log(name="model", python_model=Responses(), registered_model_name="responses")
@@ -122,7 +132,7 @@ def models(host):
 
 @pytest.fixture(scope="module")
 def endpoints(models, stub):
-    for name in ("chat", "bare", "said", "named", "agent", "responses", "messages", "whole"):
+    for name in ("chat", "bare", "said", "flood", "named", "agent", "responses", "messages", "whole"):
         make(stub, name, (f"models:/{name}/1", 1))
 
 
@@ -144,11 +154,11 @@ def values(answer, name):
     return [json.loads(text) for text in answer.as_numpy(name)]
 
 
-def streamed(triton, model, inputs, count):
+def streamed(triton, model, inputs, count, **options):
     """`count` answers of a stream, then what comes until it ends."""
     answers = queue.Queue()
     triton.start_stream(callback=lambda result, error: answers.put((result, error)))
-    triton.async_stream_infer(model, inputs)
+    triton.async_stream_infer(model, inputs, **options)
     seen = [answers.get(timeout=60) for _ in range(count)]
     triton.stop_stream()
     while not answers.empty():
@@ -204,6 +214,38 @@ def test_texts_of_any_type_are_json_texts_as_metadata_says(host, endpoints, trit
     assert values(answer, "predictions") == ["three small words"] * 2
     seen = streamed(triton, "said", [json_tensor(module, "messages", MESSAGES)], 3)
     assert [values(result, "predictions") for result, _ in seen] == [["three"], ["small"], ["words"]]
+
+
+def test_the_end_of_a_stream_is_told_to_who_wants_it(endpoints, triton):
+    import tritonclient.grpc as module
+
+    def last(result):
+        return result.get_response().parameters["triton_final_response"].bool_param
+
+    inputs = [json_tensor(module, "messages", MESSAGES)]
+    seen = streamed(triton, "said", inputs, 4, request_id="r", enable_empty_final_response=True)
+    assert [error for _, error in seen] == [None] * 4
+    assert [values(result, "predictions") for result, _ in seen[:3]] == [["three"], ["small"], ["words"]]
+    assert [last(result) for result, _ in seen] == [False, False, False, True]
+    end = seen[3][0].get_response()
+    assert (end.id, end.model_version, list(end.outputs)) == ("r", "1", [])
+    assert [last(result) for result, _ in streamed(triton, "said", inputs, 3)] == [False] * 3
+    # A model without streams gives its one answer, which is the last.
+    for options in ({}, {"enable_empty_final_response": True}):
+        seen = streamed(triton, "whole", inputs, 1, **options)
+        assert [last(result) for result, _ in seen] == [True]
+
+
+def test_who_stops_reading_a_stream_takes_the_model_from_nobody(host, endpoints):
+    body = json.dumps({"messages": MESSAGES, "stream": True})
+    head = "POST /endpoints/flood/invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    name, port = host.target.split(":")
+    with socket.create_connection((name, int(port))) as stalled:
+        stalled.sendall(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
+        assert stalled.recv(300).startswith(b"HTTP/1.1 200 OK")
+        started = time.monotonic()
+        assert post(host, "flood", {"messages": MESSAGES}).json() == ["done"]
+        assert time.monotonic() - started < 15
 
 
 def test_an_answer_with_one_name_keeps_it_in_a_document(host, endpoints, triton):

@@ -15,6 +15,8 @@ use lodeway_domain::{
 use lodeway_proto::inference::{ModelInferRequest, ModelInferResponse};
 use lodeway_rpc::{CallContext, inference};
 use prost::Message as _;
+use tokio::{sync::mpsc, time::timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     Endpoints,
@@ -24,6 +26,9 @@ use super::{
     records::{MAX_ANSWER_BYTES, OK, Offer, Said},
     table::Route,
 };
+
+/// Answers that wait for their caller at most, and one more for the end.
+const WAITING: usize = 8;
 
 /// One stream under way: its place is given back and it is measured when it ends, however that is.
 struct Under {
@@ -160,17 +165,51 @@ impl Endpoints {
                 return Err(error);
             }
         };
-        Ok(Box::pin(answers.map(move |answer| {
+        let answers = answers.map(move |answer| {
             let answer = answer.inspect_err(|error| under.outcome = Err(judged(error, is_hurried)));
             answer.map(|mut response| {
-                under.answered(&response);
+                // The end of a stream that is told by itself has none.
+                if !response.outputs.is_empty() {
+                    under.answered(&response);
+                }
                 response.model_name.clone_from(&name);
                 response.model_version.clone_from(&version);
                 let parameter = inference::text_parameter(under.prediction_id.as_str());
                 response.parameters.insert(PREDICTION_ID.to_owned(), parameter);
                 response
             })
-        })))
+        });
+        let (to, from) = mpsc::channel(WAITING);
+        tokio::spawn(relay(answers.boxed(), to, deadline));
+        Ok(Box::pin(ReceiverStream::new(from)))
+    }
+}
+
+/// Takes answers from the target whether their caller reads or not: one who does not keeps a place at the endpoint until
+/// the call's deadline and no longer. What he has not read by then is lost to him, which he is told if he reads on.
+async fn relay(
+    mut answers: BoxStream<'static, Result<ModelInferResponse>>,
+    to: mpsc::Sender<Result<ModelInferResponse>>,
+    deadline: Instant,
+) {
+    let Ok(last) = to.clone().reserve_owned().await else {
+        return;
+    };
+    loop {
+        let answer = tokio::select! {
+            biased;
+            () = to.closed() => return,
+            answer = answers.next() => answer,
+        };
+        let Some(answer) = answer else { return };
+        match timeout_at(deadline.into(), to.send(answer)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => {
+                last.send(Err(Error::DeadlineExceeded));
+                return;
+            }
+        }
     }
 }
 

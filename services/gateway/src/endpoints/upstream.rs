@@ -172,16 +172,12 @@ impl Upstream {
                 {
                     // A server without streams answers once.
                     Err(status) if status.code() == tonic::Code::Unimplemented => {
-                        let answer = self.infer(cx, message, deadline).await?;
-                        return Ok(Box::pin(stream::once(async move { Ok(answer) })));
+                        return self.only(cx, message, deadline).await;
                     }
                     begun => begun,
                 }
             }
-            Self::Http { .. } => {
-                let answer = self.infer(cx, message, deadline).await?;
-                return Ok(Box::pin(stream::once(async move { Ok(answer) })));
-            }
+            Self::Http { .. } => return self.only(cx, message, deadline).await,
         };
         let answers = request.map_err(|s| status::into_error(&s))?.into_inner();
         Ok(Box::pin(answers.map(|answer| {
@@ -191,6 +187,19 @@ impl Upstream {
             }
             Ok(answer.infer_response.unwrap_or_default())
         })))
+    }
+
+    /// The one answer of a server without streams.
+    async fn only(
+        &self,
+        cx: &CallContext,
+        message: ModelInferRequest,
+        deadline: Instant,
+    ) -> Result<BoxStream<'static, Result<ModelInferResponse>>> {
+        let mut answer = self.infer(cx, message, deadline).await?;
+        let is_last = inference::flag_parameter(true);
+        answer.parameters.insert(inference::FINAL.to_owned(), is_last);
+        Ok(Box::pin(stream::once(async move { Ok(answer) })))
     }
 
     /// Scores a document that was not read here. Errors: `INVALID_FIELD` for another server, which takes only tensors.

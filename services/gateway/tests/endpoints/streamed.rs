@@ -17,6 +17,13 @@ const ASKED: &str = r#"{"messages": [{"role": "user"}], "stream": true}"#;
 
 /// A gateway with the endpoint `chat`, whose model takes messages.
 async fn chat(answers: Option<Vec<oip::ModelStreamInferResponse>>) -> (Host, Bench) {
+    chat_with(answers, |spec| spec).await
+}
+
+async fn chat_with(
+    answers: Option<Vec<oip::ModelStreamInferResponse>>,
+    change: impl FnOnce(wire::RevisionSpec) -> wire::RevisionSpec,
+) -> (Host, Bench) {
     let host = Host::default();
     {
         let mut script = host.script();
@@ -32,7 +39,7 @@ async fn chat(answers: Option<Vec<oip::ModelStreamInferResponse>>) -> (Host, Ben
     }
     let bench = Bench::hosted(&host, EndpointConfig::default()).await;
     let target = hosted("a", "models:/chat/1", 1);
-    bench.create("chat", spec([target])).await.unwrap();
+    bench.create("chat", change(spec([target]))).await.unwrap();
     (host, bench)
 }
 
@@ -59,6 +66,14 @@ fn failure(reason: Reason, why: &str) -> oip::ModelStreamInferResponse {
 }
 
 async fn post(bench: &Bench, path: &str, body: &str) -> (StatusCode, http::HeaderMap, String) {
+    let (parts, body) = begin(bench, path, body).await.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    (parts.status, parts.headers, text)
+}
+
+/// An answer of which nothing is read yet.
+async fn begin(bench: &Bench, path: &str, body: &str) -> http::Response<Body> {
     let nobody = || Transport::local(Routes::default());
     let peers = Peers {
         tracking: nobody(),
@@ -69,11 +84,7 @@ async fn post(bench: &Bench, path: &str, body: &str) -> (StatusCode, http::Heade
     let request = http::Request::post(path)
         .header(header::CONTENT_TYPE, "application/json")
         .body(Body::from(body.to_owned()));
-    let response = gateway.into_router().oneshot(request.unwrap()).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-    let text = String::from_utf8(body.to_vec()).unwrap();
-    (parts.status, parts.headers, text)
+    gateway.into_router().oneshot(request.unwrap()).await.unwrap()
 }
 
 #[tokio::test]
@@ -129,6 +140,31 @@ async fn what_fails_first_is_refused_and_what_fails_later_is_an_event() {
     host.script().answers = Some(Vec::new());
     let (status, _, text) = post(&bench, "/invocations", ASKED).await;
     assert_eq!((status, &*text), (StatusCode::OK, "data: [DONE]\n\n"));
+}
+
+#[tokio::test]
+async fn a_caller_who_stops_reading_keeps_his_place_until_the_deadline_only() {
+    let one_at_a_time = wire::Resilience {
+        max_active_calls: 1,
+        timeout: Some(Duration::from_millis(700).try_into().unwrap()),
+        ..wire::Resilience::default()
+    };
+    let answers = vec![chunk("1"); 100];
+    let (_host, bench) = chat_with(Some(answers), |spec| with(spec, one_at_a_time)).await;
+    let stalled = begin(&bench, "/invocations", ASKED).await;
+    assert_eq!(stalled.status(), StatusCode::OK);
+    let (status, ..) = post(&bench, "/invocations", ASKED).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    let text = until(async || {
+        let (status, _, text) = post(&bench, "/invocations", ASKED).await;
+        (status == StatusCode::OK).then_some(text)
+    })
+    .await;
+    assert_eq!(text, format!("{}data: [DONE]\n\n", "data: 1\n\n".repeat(100)));
+    // He is told that there was more.
+    let body = axum::body::to_bytes(stalled.into_body(), 1 << 20).await.unwrap();
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    assert!(body.contains("data: {\"error\":") && body.len() < 500, "{body}");
 }
 
 #[tokio::test]
