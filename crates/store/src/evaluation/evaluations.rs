@@ -95,6 +95,8 @@ pub trait EvaluationStore: Send + Sync + 'static {
     async fn report(&self, id: &str) -> Result<Option<String>>;
     /// The answer kept under a key, if there is one.
     async fn judge_answer(&self, workspace: &Workspace, key: &str) -> Result<Option<Vec<u8>>>;
+    /// Forgets the answers whose keys begin so; it ends in `/`.
+    async fn forget_answers(&self, workspace: &Workspace, prefix: &str) -> Result<()>;
     /// Keeps an answer; one under the same key is kept as it was.
     async fn put_judge_answer(
         &self,
@@ -445,6 +447,14 @@ impl EvaluationStore for SqlEvaluation {
         let sql = "SELECT body FROM judge_answers WHERE workspace = $1 AND answer_key = $2";
         let row = self.db.query_opt(sql, &args![workspace.as_str(), key]).await?;
         row.map(|row| row.bytes(0)).transpose()
+    }
+
+    async fn forget_answers(&self, workspace: &Workspace, prefix: &str) -> Result<()> {
+        // The character after `/`: texts are compared byte by byte.
+        let end = format!("{}0", prefix.trim_end_matches('/'));
+        let sql = "DELETE FROM judge_answers WHERE workspace = $1 AND answer_key >= $2 AND answer_key < $3";
+        let args = args![workspace.as_str(), prefix, &end];
+        self.db.write_at_once(sql, &args).await.map(drop)
     }
 
     async fn put_judge_answer(

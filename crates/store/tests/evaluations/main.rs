@@ -329,6 +329,15 @@ async fn answers_of_judges_are_kept_in_their_workspace() {
         store.put_judge_answer(&here, "k", vec![2], at(2)).await.unwrap();
         assert_eq!(store.judge_answer(&here, "k").await.unwrap(), Some(vec![1]));
         assert_eq!(store.judge_answer(&there, "k").await.unwrap(), None);
+        for key in ["e-1/1", "e-1/2", "e-10/1", "e-1"] {
+            store.put_judge_answer(&here, key, vec![1], at(1)).await.unwrap();
+        }
+        store.forget_answers(&here, "e-1/").await.unwrap();
+        let mut left = Vec::new();
+        for key in ["e-1/1", "e-1/2", "e-10/1", "e-1", "k"] {
+            left.push(store.judge_answer(&here, key).await.unwrap().is_some());
+        }
+        assert_eq!(left, [false, false, true, true, true]);
     })
     .await;
 }

@@ -20,6 +20,7 @@ use super::{
     definition, files,
     judge::{self, Bench, ScorerModels},
     keeper::Keeper,
+    llm::Memory,
     measure::{self, Measured, Wanted},
     predict::Predict,
     record,
@@ -65,6 +66,16 @@ impl Job {
     /// Ends work that blocks.
     pub(super) fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Forgets what only a job that goes on needs.
+    pub(super) async fn forget(&self) -> Result<()> {
+        let record = self.keeper.record().await;
+        if !matches!(record.spec.target, Target::Llm(_)) {
+            return Ok(());
+        }
+        let cx = context(&record)?;
+        Memory::new(&self.site, &cx, &record.evaluation_id).clear().await
     }
 
     /// Removes the files at work.
@@ -213,7 +224,7 @@ impl Job {
             site: self.site.clone(),
             cx: cx.clone(),
             lease: self.keeper.lease().clone(),
-            asker: asker.clone(),
+            asker: asker.clone().remembering(Memory::new(&self.site, cx, id)),
             of,
             options: record.spec.options.clone(),
             location: files::location(&cx.caller.workspace, id),

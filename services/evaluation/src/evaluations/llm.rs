@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lodeway_domain::{
     Error, Result,
+    caller::Workspace,
     evaluation::{LlmTarget, Usage},
 };
 use lodeway_judges::{
@@ -13,7 +14,9 @@ use lodeway_judges::{
 };
 use lodeway_proto::gateway::v1::{self as wire, LlmKind, llm_service_client::LlmServiceClient};
 use lodeway_rpc::{CallContext, Transport, status};
+use lodeway_store::evaluation::EvaluationStore as _;
 use lodeway_tables::{Batch, Column, Texts, Type, Value, Values};
+use prost::Message as _;
 use serde_json::json;
 
 use super::{
@@ -86,6 +89,51 @@ pub(super) struct LlmAsker {
     route: Route,
     target: LlmTarget,
     parts: Arc<Vec<Piece>>,
+    memory: Option<Memory>,
+}
+
+/// What was answered in an evaluation, row by row, until the parts with these answers are kept: each call costs, so none that
+/// was answered is made again after a crash. Another evaluation asks anew.
+#[derive(Clone)]
+pub(super) struct Memory {
+    site: Arc<Site>,
+    workspace: Workspace,
+    /// Of the keys.
+    prefix: String,
+}
+
+impl Memory {
+    pub(super) fn new(site: &Arc<Site>, cx: &CallContext, evaluation_id: &str) -> Self {
+        Self {
+            site: site.clone(),
+            workspace: cx.caller.workspace.clone(),
+            prefix: format!("answers/{evaluation_id}/"),
+        }
+    }
+
+    async fn get(&self, row: u64) -> Result<Option<wire::ChatResponse>> {
+        let key = format!("{}{row}", self.prefix);
+        let found = self.site.store.judge_answer(&self.workspace, &key).await?;
+        // What cannot be read is asked for again.
+        Ok(found.and_then(|bytes| wire::ChatResponse::decode(bytes.as_slice()).ok()))
+    }
+
+    async fn put(&self, row: u64, answer: &wire::ChatResponse) -> Result<()> {
+        let (key, now) = (format!("{}{row}", self.prefix), self.site.clock.now());
+        let bytes = answer.encode_to_vec();
+        self.site
+            .store
+            .put_judge_answer(&self.workspace, &key, bytes, now)
+            .await
+    }
+
+    /// Forgets all of it.
+    pub(super) async fn clear(&self) -> Result<()> {
+        self.site
+            .store
+            .forget_answers(&self.workspace, &self.prefix)
+            .await
+    }
 }
 
 /// A piece of what is sent for a row.
@@ -150,7 +198,16 @@ impl LlmAsker {
             route: Route::open(site, cx, field, &target.route, LlmKind::Chat).await?,
             target: target.clone(),
             parts: Arc::new(parts),
+            memory: None,
         })
+    }
+
+    /// The same, which keeps what is answered as it comes.
+    pub(super) fn remembering(self, memory: Memory) -> Self {
+        Self {
+            memory: Some(memory),
+            ..self
+        }
     }
 
     /// What is sent for a row. Errors: a column that there is not; nothing but white space.
@@ -176,26 +233,47 @@ impl LlmAsker {
         Ok(prompt)
     }
 
-    /// Asks about each row. Errors: the first one of a row.
-    pub(super) async fn ask(&self, cx: &CallContext, rows: &Batch) -> Result<Answer> {
+    /// What it says of a row, the `number`-th of the dataset: what is kept, or what it is asked for now.
+    async fn answer(
+        &self,
+        cx: &CallContext,
+        rows: &Batch,
+        row: usize,
+        number: u64,
+    ) -> Result<wire::ChatResponse> {
+        let prompt = self.prompt(rows, row)?;
+        if let Some(memory) = &self.memory
+            && let Some(kept) = memory.get(number).await?
+        {
+            return Ok(kept);
+        }
+        let mut messages = Vec::new();
+        if !self.target.system_prompt.is_empty() {
+            messages.push(said(wire::ChatRole::System, &self.target.system_prompt));
+        }
+        messages.push(said(wire::ChatRole::User, &prompt));
+        let message = wire::ChatRequest {
+            route: self.route.name.clone(),
+            messages,
+            params: Some(wire::ChatParams {
+                temperature: self.target.temperature,
+                max_tokens: self.target.max_tokens,
+                ..wire::ChatParams::default()
+            }),
+        };
+        let reply = tokio::time::timeout(CALL_TIMEOUT, self.route.chat(cx, message)).await;
+        let reply = reply.map_err(|_| Error::DeadlineExceeded)??;
+        if let Some(memory) = &self.memory {
+            memory.put(number, &reply).await?;
+        }
+        Ok(reply)
+    }
+
+    /// Asks about each row, the first one being the `first`-th of the dataset. Errors: the first one of a row.
+    pub(super) async fn ask(&self, cx: &CallContext, rows: &Batch, first: u64) -> Result<Answer> {
         let (mut texts, mut usage) = (Texts::default(), Usage::default());
         for row in 0..rows.rows() {
-            let mut messages = Vec::new();
-            if !self.target.system_prompt.is_empty() {
-                messages.push(said(wire::ChatRole::System, &self.target.system_prompt));
-            }
-            messages.push(said(wire::ChatRole::User, &self.prompt(rows, row)?));
-            let message = wire::ChatRequest {
-                route: self.route.name.clone(),
-                messages,
-                params: Some(wire::ChatParams {
-                    temperature: self.target.temperature,
-                    max_tokens: self.target.max_tokens,
-                    ..wire::ChatParams::default()
-                }),
-            };
-            let reply = tokio::time::timeout(CALL_TIMEOUT, self.route.chat(cx, message)).await;
-            let reply = reply.map_err(|_| Error::DeadlineExceeded)??;
+            let reply = self.answer(cx, rows, row, first + row as u64).await?;
             if !reply.refusal.is_empty() {
                 return Err(Error::invalid("", format!("the LLM refused: {}", reply.refusal)));
             }

@@ -75,6 +75,21 @@ fn rows_as_kept(kept: &[&Part], rows: u64, wanted: u64, batch_size: usize) -> u6
     }
 }
 
+/// Consecutive rows of the dataset.
+struct Rows {
+    batch: Batch,
+    /// The number of the first one.
+    first: u64,
+}
+
+impl Rows {
+    /// Some of them, and the number of the first one.
+    fn some(&self, rows: Range<usize>) -> Result<(Batch, u64)> {
+        let first = self.first + rows.start as u64;
+        Ok((self.batch.slice(rows).map_err(Error::internal)?, first))
+    }
+}
+
 /// What is needed to ask.
 pub(super) struct Predict {
     pub(super) site: Arc<Site>,
@@ -164,11 +179,14 @@ impl Predict {
 
     async fn part(&self, start: u64, batches: Vec<Batch>) -> Result<Part> {
         let mut answered = Answered::default();
-        for batch in &batches {
+        let mut first = start;
+        for batch in batches {
             let (size, _) = self.asker.sizes(self.options.batch_size);
-            for from in (0..batch.rows()).step_by(size) {
-                let rows = from..(from + size).min(batch.rows());
-                self.ask(batch, rows, ATTEMPTS, &mut answered).await?;
+            let all = Rows { batch, first };
+            first += all.batch.rows() as u64;
+            for from in (0..all.batch.rows()).step_by(size) {
+                let rows = from..(from + size).min(all.batch.rows());
+                self.ask(&all, rows, ATTEMPTS, &mut answered).await?;
             }
         }
         let part = self.keep(start, answered).await?;
@@ -180,14 +198,14 @@ impl Predict {
     /// found.
     fn ask<'s>(
         &'s self,
-        batch: &'s Batch,
+        all: &'s Rows,
         rows: Range<usize>,
         attempts: u32,
         answered: &'s mut Answered,
     ) -> BoxFuture<'s, Result<()>> {
         Box::pin(async move {
-            let some = batch.slice(rows.clone()).map_err(Error::internal)?;
-            let outcome = self.patiently(&some, attempts).await;
+            let (some, first) = all.some(rows.clone())?;
+            let outcome = self.patiently(&some, first, attempts).await;
             if outcome.as_ref().err().is_none_or(|error| !is_passing(error)) {
                 self.toll.known().works = true;
             }
@@ -197,9 +215,9 @@ impl Predict {
                     return Ok(());
                 }
                 Err(error) if has_died(&error) => {
-                    self.died(batch, &error).await?;
+                    self.died(all, &error).await?;
                     if rows.len() > 1 && answered.may_cut(&error) {
-                        return self.search(batch, rows, answered).await;
+                        return self.search(all, rows, answered).await;
                     }
                     self.fail(rows.len(), &error, answered);
                     // What is at fault is found slowly, so it is not waited for the end of the part.
@@ -212,8 +230,8 @@ impl Predict {
                     } else {
                         attempts
                     };
-                    self.ask(batch, rows.start..middle, attempts, answered).await?;
-                    self.ask(batch, middle..rows.end, attempts, answered).await?;
+                    self.ask(all, rows.start..middle, attempts, answered).await?;
+                    self.ask(all, middle..rows.end, attempts, answered).await?;
                 }
                 Err(error) => self.fail(rows.len(), &error, answered),
             }
@@ -222,16 +240,16 @@ impl Predict {
     }
 
     /// Asks about pieces of rows of which the target has died. Every row that fails is asked about alone.
-    async fn search(&self, batch: &Batch, rows: Range<usize>, answered: &mut Answered) -> Result<()> {
+    async fn search(&self, all: &Rows, rows: Range<usize>, answered: &mut Answered) -> Result<()> {
         let (size, failed) = (rows.len().div_ceil(PIECES), answered.failed);
         for from in rows.clone().step_by(size) {
             let piece = from..(from + size).min(rows.end);
             // All others were answered, so that it holds what is at fault: another process need not end to know that.
             let is_known = piece.end == rows.end && piece.len() > 1 && answered.failed == failed;
             if is_known && answered.may_search() {
-                Box::pin(self.search(batch, piece, answered)).await?;
+                Box::pin(self.search(all, piece, answered)).await?;
             } else {
-                self.ask(batch, piece, FEW_ATTEMPTS, answered).await?;
+                self.ask(all, piece, FEW_ATTEMPTS, answered).await?;
             }
         }
         Ok(())
@@ -254,7 +272,7 @@ impl Predict {
     /// Counts a process that ended. A target that has answered nothing by then is asked about single rows of the batch.
     ///
     /// Errors: it answers none of those either.
-    async fn died(&self, batch: &Batch, error: &Error) -> Result<()> {
+    async fn died(&self, all: &Rows, error: &Error) -> Result<()> {
         let is_in_doubt = {
             let mut known = self.toll.known();
             known.deaths += 1;
@@ -267,15 +285,15 @@ impl Predict {
         // One at a time: what is found counts for all parts.
         let _probing = self.toll.probing.lock().await;
         let mut rows: Vec<_> = (1..=PROBES)
-            .map(|at| (batch.rows() * at / PROBES).max(1) - 1)
+            .map(|at| (all.batch.rows() * at / PROBES).max(1) - 1)
             .collect();
         rows.dedup();
         for row in rows {
             if self.toll.known().works {
                 return Ok(());
             }
-            let one = batch.slice(row..row + 1).map_err(Error::internal)?;
-            match self.asker.ask(&self.cx, &one).await {
+            let (one, first) = all.some(row..row + 1)?;
+            match self.asker.ask(&self.cx, &one, first).await {
                 Err(error) if is_passing(&error) => {
                     self.toll.known().deaths += u32::from(has_died(&error));
                 }
@@ -297,7 +315,7 @@ impl Predict {
     }
 
     /// Asks, and again after a while as long as the target does not answer.
-    async fn patiently(&self, rows: &Batch, attempts: u32) -> Result<Answer> {
+    async fn patiently(&self, rows: &Batch, first: u64, attempts: u32) -> Result<Answer> {
         let mut pause = Duration::from_millis(100);
         let mut deaths = 0;
         // Several rows are cut at once, and a row of a piece has been in a call before that ended a process.
@@ -307,7 +325,7 @@ impl Predict {
             DEATHS
         };
         for attempt in 1.. {
-            match self.asker.ask(&self.cx, rows).await {
+            match self.asker.ask(&self.cx, rows, first).await {
                 Err(error) if has_died(&error) && deaths + 1 >= may_die => return Err(error),
                 Err(error) if is_passing(&error) && attempt < attempts => {
                     deaths += u32::from(has_died(&error));

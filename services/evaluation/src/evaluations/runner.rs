@@ -92,6 +92,7 @@ async fn run(site: Arc<Site>, lease: Lease, record: EvaluationRecord) {
         () = site.tasks.stopping() => Ended::Left,
     };
     job.stop();
+    let goes_on = matches!(ended, Ended::Left | Ended::Done(Err(Error::Conflict(_))));
     let outcome = match ended {
         Ended::Done(Ok(())) => Ok(()),
         Ended::Done(Err(Error::Conflict(_))) => Ok(()),
@@ -105,6 +106,12 @@ async fn run(site: Arc<Site>, lease: Lease, record: EvaluationRecord) {
         Ended::Left => site.store.release_lease(keeper.lease(), site.clock.now()).await,
     };
     job.clean().await;
+    if !goes_on
+        && outcome.is_ok()
+        && let Err(error) = job.forget().await
+    {
+        tracing::warn!(evaluation.id = %id, %error, "answers that nobody needs any more stay");
+    }
     match outcome {
         Ok(()) | Err(Error::Conflict(_)) => tracing::info!(evaluation.id = %id, "an evaluation is left"),
         Err(error) => {

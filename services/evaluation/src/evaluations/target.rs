@@ -20,14 +20,17 @@ use lodeway_proto::{
 use lodeway_rpc::{CallContext, Transport, inference, status};
 use lodeway_tables::{Batch, Column, Schema};
 
-use super::{answers, llm::LlmAsker};
+use super::{
+    answers,
+    llm::{LlmAsker, Memory},
+};
 use crate::Site;
 
 /// How long a model may take to load.
 const LOAD_WAIT: Duration = Duration::from_secs(600);
 /// How long one call may take.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(300);
-/// The most rows of a part that an LLM answers, one call a row: so many a crash repeats for each call at a time.
+/// The most rows of a part that an LLM answers, one call a row.
 const LLM_PART_ROWS: usize = 16;
 /// The largest message to or from a target.
 pub(super) const MAX_MESSAGE_BYTES: usize = 512 << 20;
@@ -223,6 +226,14 @@ impl Asker {
         }
     }
 
+    /// The same, which keeps each answer that costs as it comes.
+    pub(super) fn remembering(self, memory: Memory) -> Self {
+        match self {
+            Self::Llm(asker) => Self::Llm(Box::new(asker.remembering(memory))),
+            other => other,
+        }
+    }
+
     /// The columns that it is sent of data with this schema. Errors: as [`Inference::sent`].
     pub(super) fn features(&self, schema: &Schema) -> Result<Vec<String>> {
         let columns: Vec<&str> = schema.fields().iter().map(|field| &*field.name).collect();
@@ -233,11 +244,12 @@ impl Asker {
         }
     }
 
-    /// Asks about some rows. Errors: those of the target, and answers that are none.
-    pub(super) async fn ask(&self, cx: &CallContext, rows: &Batch) -> Result<Answer> {
+    /// Asks about some rows, the first one being the `first`-th of the dataset. Errors: those of the target, and answers that
+    /// are none.
+    pub(super) async fn ask(&self, cx: &CallContext, rows: &Batch, first: u64) -> Result<Answer> {
         match self {
             Self::Inference(asker) => asker.ask(cx, rows).await,
-            Self::Llm(asker) => asker.ask(cx, rows).await,
+            Self::Llm(asker) => asker.ask(cx, rows, first).await,
         }
     }
 }

@@ -282,7 +282,7 @@ async fn answers_differ(
                 row += some.rows() as u64;
                 continue;
             }
-            let answer = asker.ask(cx, &some).await?;
+            let answer = asker.ask(cx, &some, row).await?;
             let again = answer.columns.first();
             if let (Some(before), Some(again)) = (some.column(&names.prediction), again) {
                 differences.extend(first_difference(before, again, row));

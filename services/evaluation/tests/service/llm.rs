@@ -1,8 +1,9 @@
 //! LLM routes as targets and as judges: a real gateway and a scripted server behind it.
 
+use lodeway_domain::caller::Workspace;
 use lodeway_gateway::{Llm, LlmKeys};
 use lodeway_proto::gateway::v1::{self as gateway, llm_service_client::LlmServiceClient};
-use lodeway_store::gateway::SqlGateway;
+use lodeway_store::{evaluation::EvaluationStore as _, gateway::SqlGateway};
 use lodeway_testkit::llm::{Reply, ScriptedLlm};
 use serde_json::json;
 
@@ -149,6 +150,46 @@ async fn an_llm_answers_rows_and_its_refusals_are_counted() {
     let failed = bench.ended(&made.evaluation_id).await;
     assert_eq!(failed.state(), State::Failed);
     assert!(failed.error.contains("`none`"), "{}", failed.error);
+}
+
+#[tokio::test]
+async fn only_calls_under_way_are_made_again_after_a_crash() {
+    let (llm, folder) = (ScriptedLlm::start().unwrap(), tempfile::tempdir().unwrap());
+    llm.answer_with(|asked| match asked.conversation().contains("Laos") {
+        true => Reply::text("Vientiane").after(Duration::from_secs(60)),
+        false => capital(&asked.conversation()),
+    });
+    let mut bench = Bench::new(Some(gateway(folder.path(), &llm).await)).await;
+    let dataset = bench.put("0/data/capitals.csv", QUESTIONS).await;
+    let made = bench.create(asking(&dataset)).await.unwrap();
+    let id = made.evaluation_id;
+    tokio::time::timeout(PATIENCE, async {
+        while llm.calls() < 4 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+    // Three rows are answered, of which one is a refusal, and no part is kept.
+    llm.answer_with(|asked| capital(&asked.conversation()));
+    bench.restart().await;
+    let done = bench.ended(&id).await;
+    assert_eq!(done.state(), State::Succeeded, "{done:#?}");
+    assert_eq!(llm.calls(), 5);
+    let progress = done.progress.unwrap();
+    assert_eq!((progress.rows_done, progress.rows_failed), (3, 1));
+    // As it would have been without the crash, and nothing is left of it.
+    let usage = done.usage.unwrap();
+    assert_eq!((usage.calls, usage.cached_calls, usage.input_tokens), (3, 0, 60));
+    let here = Workspace::default();
+    let key = format!("answers/{id}/0");
+    tokio::time::timeout(PATIENCE, async {
+        while bench.store.judge_answer(&here, &key).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
 }
 
 /// Judges by the schema that the answer is forced to, and speaks prose of Peru where a grade is wanted.

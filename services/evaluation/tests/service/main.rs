@@ -57,6 +57,10 @@ struct Bench {
     tracking: TrackingServiceClient<Transport>,
     registry: RegistryServiceClient<Transport>,
     promotion: PromotionServiceClient<Transport>,
+    store: SqlEvaluation,
+    peers: Peers,
+    /// Those of evaluation alone.
+    evaluating: Tasks,
 }
 
 async fn database(folder: &Path, service: &str) -> Db {
@@ -66,6 +70,20 @@ async fn database(folder: &Path, service: &str) -> Db {
 
 fn column() -> Column {
     Column::new(ColumnConfig::default(), Authenticator::open(), access::platform())
+}
+
+async fn evaluation(folder: &Path, store: &SqlEvaluation, peers: &Peers, tasks: &Tasks) -> Transport {
+    let settings = EvaluationConfig {
+        work_dir: folder.join("evaluation"),
+        ..EvaluationConfig::default()
+    };
+    let (store, peers, clock) = (store.clone(), peers.clone(), Arc::new(SystemClock));
+    let service = Evaluation::start(store, peers, clock, tasks.clone(), settings)
+        .await
+        .unwrap();
+    let routes = service.services().into_iter().map(|(_, routes)| routes);
+    let routes = lodeway_rpc::serve::merge(routes.collect::<Vec<_>>());
+    Transport::local(column().wrap(routes))
 }
 
 impl Bench {
@@ -153,17 +171,12 @@ impl Bench {
             serving: Some(host),
             gateway,
         };
-        let settings = EvaluationConfig {
-            work_dir: at.join("evaluation"),
-            ..EvaluationConfig::default()
-        };
-        let service = Evaluation::start(store, peers, clock, tasks.clone(), settings)
-            .await
-            .unwrap();
-        let routes = service.services().into_iter().map(|(_, routes)| routes);
-        let routes = lodeway_rpc::serve::merge(routes.collect::<Vec<_>>());
-        let own = Transport::local(column().wrap(routes));
+        let evaluating = Tasks::new();
+        let own = evaluation(at, &store, &peers, &evaluating).await;
         Self {
+            store,
+            peers,
+            evaluating,
             api: EvaluationServiceClient::new(own.clone()),
             datasets: DatasetServiceClient::new(own),
             artifacts: ArtifactServiceClient::new(files),
@@ -173,6 +186,15 @@ impl Bench {
             folder,
             tasks,
         }
+    }
+
+    /// Ends evaluation in the middle of what it does, and begins it again.
+    async fn restart(&mut self) {
+        assert!(self.evaluating.shutdown(PATIENCE).await);
+        self.evaluating = Tasks::new();
+        let own = evaluation(self.folder.path(), &self.store, &self.peers, &self.evaluating).await;
+        self.api = EvaluationServiceClient::new(own.clone());
+        self.datasets = DatasetServiceClient::new(own);
     }
 
     fn api(&self) -> EvaluationServiceClient<Transport> {
