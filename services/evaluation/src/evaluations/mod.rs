@@ -6,6 +6,7 @@
 //! by models of texts (`text_model`), `replay` puts rows,
 //! answers and judgements side by side again, `measure` and `judged` compute, `page` is the report to
 //! look at, `record` writes to tracking and the registry.
+//! `present` looks whether what scorers ask is there.
 //! `verify` and `compare` work on what was kept.
 //!
 //! What is durable when: a part with the answers of its rows is in the artifact service, with its digest in the database,
@@ -28,6 +29,7 @@ mod llm;
 mod measure;
 mod page;
 mod predict;
+pub(crate) mod present;
 pub(crate) mod record;
 pub(crate) mod render;
 mod replay;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use lodeway_domain::{
     Result,
+    error::Violations,
     evaluation::{EvaluationRecord, Schedule, ScheduleBaseline, ScheduleName},
     page::{Page, PageRequest},
 };
@@ -26,7 +27,7 @@ use lodeway_store::{evaluation::ScheduleStore as _, registry::Write};
 use crate::{
     Site,
     datasets::{Datasets, capture},
-    evaluations::{self, Evaluations, files},
+    evaluations::{self, Evaluations, files, present},
 };
 
 /// The use cases. Clones share them.
@@ -43,6 +44,16 @@ struct Shown {
     last: Option<EvaluationRecord>,
 }
 
+/// Why there is no such target; none if there is.
+fn unknown<'a>(target: &str, mut targets: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
+    let all: Vec<_> = targets.clone().map(|name| format!("`{name}`")).collect();
+    let why = format!(
+        "`{target}` is no target of the endpoint, which has {}",
+        all.join(", ")
+    );
+    (!targets.any(|name| name == target)).then_some(why)
+}
+
 impl Schedules {
     /// Goes on with the schedules that there are.
     pub(crate) fn start(site: Arc<Site>, datasets: Datasets, evaluations: Evaluations) -> Self {
@@ -55,7 +66,9 @@ impl Schedules {
         this
     }
 
-    /// Keeps a new schedule. Errors: `NOT_FOUND` for an endpoint or a baseline that there is not.
+    /// Keeps a new schedule. Errors: `NOT_FOUND` for an endpoint or a baseline that there is not; `INVALID_FIELD` for a target of
+    /// the endpoint and for each route, model or endpoint of a scorer that there is not, which nobody would see before the
+    /// first window fails.
     async fn create(&self, cx: &CallContext, schedule: Schedule, write: Write) -> Result<Shown> {
         files::artifacts(&self.site)?;
         let request = QueryMonitorRequest {
@@ -65,7 +78,20 @@ impl Schedules {
         let known = capture::monitor(&self.site)?
             .query_monitor(cx.request(request))
             .await;
-        known.map_err(|s| status::into_error(&s))?;
+        let known = known.map_err(|s| status::into_error(&s))?.into_inner();
+        let mut bad = Violations::new();
+        if let Some(target) = &schedule.target
+            // One that answered before may be gone from the revision and still have traffic.
+            && !known.targets.iter().any(|one| one.target == *target)
+        {
+            let revision = present::revision(&self.site, cx, &schedule.endpoint).await?;
+            let targets = revision.spec.unwrap_or_default().targets;
+            if let Some(why) = unknown(target, targets.iter().map(|one| one.name.as_str())) {
+                bad.add("schedule.target", why);
+            }
+        }
+        present::scorers(&self.site, cx, &schedule.scorers, "schedule.scorers", &mut bad).await?;
+        bad.finish()?;
         if let Some(ScheduleBaseline::Model(uri)) = &schedule.baseline {
             evaluations::resolve(&self.site, cx, uri).await?;
         }
@@ -96,5 +122,19 @@ impl Schedules {
     async fn shown(&self, schedule: Schedule) -> Result<Shown> {
         let last = window::last_evaluation(&self.site, &schedule).await?;
         Ok(Shown { schedule, last })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_target_that_there_is_not_is_told_with_those_that_there_are() {
+        let targets = ["main", "canary"];
+        assert_eq!(super::unknown("canary", targets.into_iter()), None);
+        let why = super::unknown("canray", targets.into_iter());
+        assert_eq!(
+            why.as_deref(),
+            Some("`canray` is no target of the endpoint, which has `main`, `canary`")
+        );
     }
 }

@@ -13,6 +13,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use lodeway_artifacts::Artifacts;
 use lodeway_domain::time::{Clock, ManualClock, Timestamp};
 use lodeway_evaluation::{Evaluation, EvaluationConfig, Peers};
+use lodeway_gateway::{Llm, LlmKeys};
 use lodeway_proto::{
     artifacts::v1::artifact_service_client::ArtifactServiceClient,
     evaluation::v1::{
@@ -29,6 +30,7 @@ use lodeway_rpc::{
 use lodeway_store::{
     artifacts::{self, ArtifactStore, RootSettings, Roots, SqlDigestIndex},
     evaluation::SqlEvaluation,
+    gateway::SqlGateway,
     migrate,
     sql::{Db, DbOptions, StoreUrl},
     tracking::SqlTracking,
@@ -124,10 +126,19 @@ impl Bench {
         let gateway = Gateway::default();
         let mut routes = RoutesBuilder::default();
         routes.add_service(MonitorServiceServer::new(gateway.clone()));
+        // As the binary does; only the first test of a process is in time.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let llms = SqlGateway::open(database(at, "gateway").await, now)
+            .await
+            .unwrap();
+        let llms = Llm::new(Arc::new(llms), LlmKeys::new(), clock.clone()).unwrap();
+        routes.add_service(llms.service());
+        let rules = access::platform().with(&lodeway_gateway::access_rules());
+        let edge = Column::new(ColumnConfig::default(), Authenticator::open(), rules);
         let peers = Peers {
             artifacts: Some(files),
             tracking: Some(runs),
-            gateway: Some(Transport::local(column().wrap(routes.routes()))),
+            gateway: Some(Transport::local(edge.wrap(routes.routes()))),
             ..Peers::default()
         };
         let store = SqlEvaluation::open(database(at, "evaluation").await, now)

@@ -477,6 +477,63 @@ async fn roles_say_which_inputs_are_texts_and_slices() {
 }
 
 #[tokio::test]
+async fn what_scorers_ask_must_be_there_when_a_schedule_is_made() {
+    use lodeway_proto::gateway::v1::{self as gateway, llm_service_client::LlmServiceClient};
+    let bench = Bench::new().await;
+    let judge = |route: &str| wire::Scorer {
+        name: format!("by {route}"),
+        scorer: Some(wire::scorer::Scorer::Judge(wire::JudgeScorer {
+            kind: wire::JudgeKind::Conciseness.into(),
+            route: route.to_owned(),
+            ..wire::JudgeScorer::default()
+        })),
+    };
+    let similarity = |route: &str| wire::Scorer {
+        name: format!("like {route}"),
+        scorer: Some(wire::scorer::Scorer::Similarity(wire::SimilarityScorer {
+            embedder: Some(wire::similarity_scorer::Embedder::Route(route.to_owned())),
+        })),
+    };
+    let route = gateway::LlmRoute {
+        name: "chat".to_owned(),
+        kind: gateway::LlmKind::Chat.into(),
+        targets: vec![gateway::LlmTarget {
+            base_url: "http://127.0.0.1:9/v1".to_owned(),
+            model: "small-1".to_owned(),
+            ..gateway::LlmTarget::default()
+        }],
+        ..gateway::LlmRoute::default()
+    };
+    let request = gateway::CreateRouteRequest {
+        route: Some(route),
+        request_id: String::new(),
+    };
+    let mut routes = LlmServiceClient::new(bench.peers.gateway.clone().unwrap());
+    routes.create_route(request).await.unwrap();
+    let asked = wire::Schedule {
+        scorers: vec![judge("chat"), judge("nobody"), similarity("chat")],
+        ..schedule("tone")
+    };
+    let wrong = bench.schedule(asked.clone()).await.unwrap_err();
+    refused(&wrong, Code::InvalidArgument, "INVALID_FIELD");
+    let told = lodeway_rpc::status::from_status(&wrong);
+    let fields: Vec<_> = told.violations.iter().map(|one| one.field.as_str()).collect();
+    assert_eq!(
+        fields,
+        [
+            "schedule.scorers[1].judge.route",
+            "schedule.scorers[2].similarity.route"
+        ],
+        "{wrong:?}"
+    );
+    let right = wire::Schedule {
+        scorers: vec![judge("chat")],
+        ..asked
+    };
+    bench.schedule(right).await.unwrap();
+}
+
+#[tokio::test]
 async fn schedules_are_checked_listed_and_deleted() {
     let bench = Bench::new().await;
     let wrong = wire::Schedule {
