@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Write as _},
+    io,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -28,6 +28,7 @@ use super::{
     local_file::LocalFile,
     path::{ArtifactPath, STAGING},
     presign::PresignStore,
+    sink::Sink,
 };
 
 /// How much of a body is gathered before it is handed to a blocking thread.
@@ -345,7 +346,7 @@ fn collect_files(
 
 /// A body on its way into a staged file.
 struct Writer {
-    file: std::fs::File,
+    file: Sink,
     hasher: Hasher,
     guard: StagedName,
 }
@@ -354,7 +355,7 @@ impl Writer {
     fn write(mut self, batch: &[Bytes]) -> io::Result<Self> {
         for piece in batch {
             self.hasher.update(piece);
-            self.file.write_all(piece)?;
+            self.file.write(piece)?;
         }
         Ok(self)
     }
@@ -457,7 +458,7 @@ impl Backend for LocalRoot {
                 .open_with(&name, OpenOptions::new().write(true).create_new(true))?
                 .into_std();
             Ok(Writer {
-                file,
+                file: Sink::new(file),
                 hasher: Hasher::new(),
                 guard: StagedName {
                     staging,
@@ -483,17 +484,17 @@ impl Backend for LocalRoot {
         let (root, path) = (self.0.clone(), path.clone());
         blocking(move || {
             let finish = || {
-                let writer = writer.write(&batch)?;
-                writer.file.sync_all()?;
-                io::Result::Ok(writer)
+                let Writer { file, hasher, guard } = writer.write(&batch)?;
+                file.finish()?;
+                io::Result::Ok((hasher, guard))
             };
-            let writer = finish().map_err(|e| explain(e, &path))?;
-            let digest = Arc::new(writer.hasher.finish());
+            let (hasher, guard) = finish().map_err(|e| explain(e, &path))?;
+            let digest = Arc::new(hasher.finish());
             Ok(Box::new(StagedFile {
                 root,
                 path,
                 digest,
-                guard: writer.guard,
+                guard,
             }) as Box<dyn Staged>)
         })
         .await

@@ -21,6 +21,7 @@ mod presign;
 mod read;
 mod remote;
 mod root;
+mod sink;
 mod sql_index;
 mod tenancy;
 mod upload;
