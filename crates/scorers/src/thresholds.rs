@@ -202,15 +202,20 @@ impl FromStr for Clause {
                 .parse::<f64>()
                 .ok()
                 .filter(|number| number.is_finite());
-            number.ok_or_else(|| bad("has no number to compare with"))
+            number.ok_or_else(|| bad("has a limit that is neither a number nor relative to baseline"))
+        };
+        // One sign is enough: `baseline+-0.01` may be a slip for either.
+        let amount = |text: &str| match text.trim_start().starts_with(['+', '-']) {
+            true => Err(bad("has two signs after baseline")),
+            false => number(text),
         };
         let right = right.trim();
         let limit = match right.strip_prefix("baseline").map(str::trim_start) {
             None => Limit::Number(number(right)?),
             Some("") => Limit::BaselinePlus(0.0),
             Some(rest) => match rest.split_at_checked(1) {
-                Some(("+", rest)) => Limit::BaselinePlus(number(rest)?),
-                Some(("-", rest)) => Limit::BaselinePlus(-number(rest)?),
+                Some(("+", rest)) => Limit::BaselinePlus(amount(rest)?),
+                Some(("-", rest)) => Limit::BaselinePlus(-amount(rest)?),
                 Some(("*", rest)) => Limit::BaselineTimes(number(rest)?),
                 _ => return Err(bad("has something else than +, - or * after baseline")),
             },
