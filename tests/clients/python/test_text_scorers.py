@@ -184,7 +184,7 @@ def test_what_cannot_score_is_told(host, models, answers):
     _, file = answers
     columns = ["--data", str(file), "--answer", "answer", "--expected", "expected"]
     missing = lodeway(host, "evaluate", *columns, "--classifier", "toxicity=models:/nobody/1")
-    assert missing.returncode == 4 and "nobody" in missing.stderr
+    assert missing.returncode == 7 and "nobody" in missing.stderr
     # A label that the model does not have is an error of every row, and there is no score then.
     found, report = evaluate(host, file, "--classifier", "toxicity=models:/everything/1#polite")
     assert "toxicity/score" not in found["metrics"]

@@ -3,8 +3,8 @@
 //! `output.rs` says how results look, `connect.rs` how the platform is found; each other file is one noun.
 //!
 //! Exit codes: 0 done, 1 a fault of the platform, 2 a wrong command line, 3 not found, 4 refused as asked (bad value,
-//! wrong state, conflict), 5 not allowed, 6 the platform does not answer. `evaluate` on a file: 0 done, 1 a threshold is
-//! missed, 2 the data or the command line is wrong.
+//! wrong state, conflict), 5 not allowed, 6 the platform does not answer, 7 an evaluation that was waited for failed or was
+//! stopped. `evaluate`, also on a file, ends with 1 if a threshold is missed; on a file with 2 also if the data are wrong.
 
 mod artifact;
 mod capture;
@@ -195,6 +195,10 @@ pub enum Failure {
     Refused(Box<Status>),
     /// Something on this side.
     Here(anyhow::Error),
+    /// A value of the command line that only the command itself can read.
+    Mistyped(String),
+    /// A job that was waited for did not end well.
+    Ended(String),
 }
 
 impl From<Status> for Failure {
@@ -213,6 +217,16 @@ impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::Here(error.into())
     }
+}
+
+/// The exit code of a wrong command line, as clap gives it.
+const MISTYPED: u8 = 2;
+/// The exit code if a job was waited for and did not end well.
+const ENDED_BADLY: u8 = 7;
+
+/// A value of the command line that cannot be meant.
+fn mistyped(why: impl Into<String>) -> Failure {
+    Failure::Mistyped(why.into())
 }
 
 /// A refusal on this side that is like one of the platform: a bad value, or a state in which this cannot be.
@@ -262,6 +276,14 @@ pub fn run(command: Command) -> ExitCode {
         Err(Failure::Here(error)) => {
             crate::complain(&format!("lodeway: {error:#}"));
             ExitCode::FAILURE
+        }
+        Err(Failure::Mistyped(why)) => {
+            crate::complain(&format!("lodeway: {why}"));
+            ExitCode::from(MISTYPED)
+        }
+        Err(Failure::Ended(why)) => {
+            crate::complain(&format!("lodeway: {why}"));
+            ExitCode::from(ENDED_BADLY)
         }
         Err(Failure::Refused(status)) => {
             crate::complain(&format!("lodeway: {}", explained(&status)));

@@ -14,8 +14,9 @@ use super::{
     Done, Failure,
     connect::Client,
     evaluation::{clause, judge, metric, threshold},
+    mistyped,
     output::{self, Format},
-    paging, parse, refused,
+    paging, parse,
 };
 
 /// What can be done with schedules.
@@ -175,7 +176,7 @@ impl Create {
             });
         }
         let thresholds = self.thresholds.iter();
-        let thresholds = thresholds.map(|text| threshold(text).map_err(refused));
+        let thresholds = thresholds.map(|text| threshold(text).map_err(mistyped));
         let task = match self.task {
             None => wire::Task::Unspecified,
             Some(Task::Classification) => wire::Task::Classification,

@@ -1,6 +1,7 @@
 //! `lodeway evaluate`: predictions in a file become a report, with no platform; everything else goes to the platform.
 //!
-//! Exit codes without a platform: 0 done, 1 a threshold is missed, 2 the data or the command line is wrong.
+//! Exit codes without a platform: 0 done, 1 a threshold is missed, 2 the data or the command line is wrong. On the platform
+//! those of all commands, among them 1 a threshold is missed, 2 the command line is wrong, 7 the job failed or was stopped.
 
 mod show;
 
@@ -24,7 +25,7 @@ use super::{
     Done, Place,
     connect::Client,
     evaluation::{Asked, OnPlatform},
-    output, refused,
+    mistyped, output,
 };
 
 const REPLICATES: u32 = 1_000;
@@ -186,20 +187,22 @@ pub async fn on_platform(arguments: Arguments) -> Done {
         Output::Table => output::Format::Table,
         Output::Json => output::Format::Json,
         Output::Html => {
-            return Err(refused(
+            return Err(mistyped(
                 "on the platform the page is an artifact of the run; use table or json",
             ));
         }
     };
     if arguments.out.is_some() || arguments.format.is_some() {
-        return Err(refused("`--out` and `--format` are for files without a platform"));
+        return Err(mistyped(
+            "`--out` and `--format` are for files without a platform",
+        ));
     }
     let mut given = arguments.how.given();
     if !arguments.baseline_probability.is_empty() {
         given.push("--baseline-probability");
     }
     if !given.is_empty() {
-        return Err(refused(format!(
+        return Err(mistyped(format!(
             "{} mean nothing on the platform",
             given.join(", ")
         )));

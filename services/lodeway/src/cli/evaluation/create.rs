@@ -22,9 +22,9 @@ use super::{finished, threshold::threshold};
 use crate::cli::{
     Done, Failure, artifact,
     connect::Client,
+    mistyped,
     output::{Format, key_value},
     parse::{share, span},
-    refused,
 };
 
 const CHUNK_BYTES: usize = 512 << 10;
@@ -226,7 +226,7 @@ impl OnPlatform {
             .flatten();
         for (name, _) in own {
             if !self.judges.iter().any(|(judge, _)| judge == name) {
-                return Err(refused(format!(
+                return Err(mistyped(format!(
                     "give `--judge {name}=ROUTE` too: nobody else is asked as `{name}`"
                 )));
             }
@@ -263,7 +263,7 @@ impl OnPlatform {
         let thresholds = asked
             .thresholds
             .iter()
-            .map(|text| threshold(text).map_err(refused));
+            .map(|text| threshold(text).map_err(mistyped));
         let thresholds = thresholds.collect::<Result<Vec<_>, _>>()?;
         let column = asked
             .baseline_prediction
@@ -333,7 +333,7 @@ pub fn judge((kind, route): &(String, String)) -> Result<Scorer, Failure> {
         "groundedness" => JudgeKind::Groundedness,
         "conciseness" => JudgeKind::Conciseness,
         other => {
-            return Err(refused(format!(
+            return Err(mistyped(format!(
                 "`{other}` is no judge; take toxicity, relevance, faithfulness, correctness, groundedness or \
                  conciseness, or describe your own with `--judge-template {other}=TEXT`"
             )));
@@ -368,7 +368,7 @@ fn custom_judge(name: &str, route: &str, text: String) -> Result<Scorer, Failure
 
 /// Reads `1..5` as whole numbers and `0.0..1.0` as any.
 fn range_of(text: &str) -> Result<ScoreRange, Failure> {
-    let wrong = || refused(format!("`{text}` is no range such as `1..5` or `0.0..1.0`"));
+    let wrong = || mistyped(format!("`{text}` is no range such as `1..5` or `0.0..1.0`"));
     // A point of a number must not be taken for one of the two between.
     let (min, max) = text.split_once("..").ok_or_else(wrong)?;
     let number = |text: &str| text.trim().parse::<f64>().map_err(|_| wrong());
@@ -419,7 +419,7 @@ async fn dataset(client: &Client, data: &str, roles: &ColumnRoles) -> Result<Dat
                 let version = version.parse();
                 (
                     name,
-                    version.map_err(|_| refused(format!("`{data}` is not dataset:NAME@VERSION")))?,
+                    version.map_err(|_| mistyped(format!("`{data}` is not dataset:NAME@VERSION")))?,
                 )
             }
         };

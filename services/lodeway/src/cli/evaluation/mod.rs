@@ -260,10 +260,8 @@ async fn verify(client: &Client, evaluation_id: String, predict_again: bool) -> 
 async fn finished(client: &Client, evaluation: &Evaluation) -> Done {
     show(client, evaluation).await?;
     match evaluation.state() {
-        EvaluationState::Failed => {
-            Err(Status::failed_precondition(format!("it failed: {}", evaluation.error)).into())
-        }
-        EvaluationState::Cancelled => Err(Status::failed_precondition("it was stopped").into()),
+        EvaluationState::Failed => Err(Failure::Ended(format!("it failed: {}", evaluation.error))),
+        EvaluationState::Cancelled => Err(Failure::Ended("it was stopped".to_owned())),
         _ => match &evaluation.verdict {
             Some(verdict) if !verdict.passed => {
                 Err(anyhow::anyhow!("the verdict: what was demanded does not hold").into())
