@@ -171,6 +171,8 @@ struct Details {
     classes: Vec<Value>,
     /// Why rows were left out, with how many each.
     left_out: Vec<Value>,
+    /// What the answers of each scorer's model cost, kept ones too.
+    scorers: Vec<Value>,
 }
 
 async fn details(client: &Client, evaluation: &Evaluation) -> Result<Details, Failure> {
@@ -183,10 +185,41 @@ async fn details(client: &Client, evaluation: &Evaluation) -> Result<Details, Fa
         .into_iter()
         .filter_map(|part| report.get(part)?.as_object());
     let reason = |(why, rows): (&String, &Value)| json!({ "why": why, "rows": rows });
+    let scorers = report.get("scorers").and_then(Value::as_object);
     Ok(Details {
+        scorers: scorers.into_iter().flatten().filter_map(scorer_usage).collect(),
         classes: classes.cloned().unwrap_or_default(),
         left_out: reasons.flatten().map(reason).collect(),
     })
+}
+
+/// What a scorer's part of the report says of the answers of its model; nothing of one that asks none.
+fn scorer_usage((name, report): (&String, &Value)) -> Option<Value> {
+    let totals = report.pointer("/summary/totals")?;
+    let of = |pointer: &str| totals.pointer(pointer).cloned().unwrap_or_default();
+    Some(json!({
+        "scorer": name,
+        "answers": of("/answers"),
+        "input_tokens": of("/usage/input_tokens"),
+        "output_tokens": of("/usage/output_tokens"),
+        "cost": of("/cost"),
+        "unpriced": of("/unpriced"),
+    }))
+}
+
+/// What was spent, on the target and on judges; none where nobody was asked.
+fn usage(evaluation: &Evaluation) -> Option<Value> {
+    let usage = evaluation.usage.as_ref()?;
+    if usage.calls == 0 && usage.cached_calls == 0 {
+        return None;
+    }
+    Some(json!({
+        "calls": usage.calls,
+        "cached_calls": usage.cached_calls,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost": output::number(usage.cost),
+    }))
 }
 
 async fn compare(client: &Client, id: String, baseline: String, metrics: Vec<String>) -> Done {
@@ -272,11 +305,24 @@ async fn finished(client: &Client, evaluation: &Evaluation) -> Done {
 }
 
 async fn show(client: &Client, evaluation: &Evaluation) -> Done {
-    let Details { classes, left_out } = details(client, evaluation).await?;
+    let details = details(client, evaluation).await?;
     if client.format == Format::Json {
-        return output::one(client.format, &whole(evaluation, classes, left_out));
+        return output::one(client.format, &whole(evaluation, details));
     }
+    let Details {
+        classes,
+        left_out,
+        scorers,
+    } = details;
     output::one(client.format, &short(evaluation))?;
+    if let Some(usage) = usage(evaluation) {
+        let columns = ["calls", "cached_calls", "input_tokens", "output_tokens", "cost"];
+        output::list(client.format, &columns, &[usage])?;
+    }
+    if !scorers.is_empty() {
+        let columns = ["scorer", "answers", "input_tokens", "output_tokens", "cost"];
+        output::list(client.format, &columns, &scorers)?;
+    }
     if !left_out.is_empty() {
         output::list(client.format, &["why", "rows"], &left_out)?;
     }
@@ -357,7 +403,12 @@ fn report(evaluation: &Evaluation) -> String {
     }
 }
 
-fn whole(evaluation: &Evaluation, classes: Vec<Value>, left_out: Vec<Value>) -> Value {
+fn whole(evaluation: &Evaluation, details: Details) -> Value {
+    let Details {
+        classes,
+        left_out,
+        scorers,
+    } = details;
     let mut item = short(evaluation);
     let metrics = evaluation
         .metrics
@@ -375,6 +426,12 @@ fn whole(evaluation: &Evaluation, classes: Vec<Value>, left_out: Vec<Value>) -> 
             fields.insert("content_digest".to_owned(), json!(model.content_digest));
         }
         fields.insert("metrics".to_owned(), metrics);
+        if let Some(usage) = usage(evaluation) {
+            fields.insert("usage".to_owned(), usage);
+        }
+        if !scorers.is_empty() {
+            fields.insert("usage_of_scorers".to_owned(), Value::Array(scorers));
+        }
         if !left_out.is_empty() {
             fields.insert("left_out".to_owned(), Value::Array(left_out));
         }
