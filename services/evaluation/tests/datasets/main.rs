@@ -272,10 +272,40 @@ async fn a_repeated_upload_gives_the_same_version() {
     };
     let first = bench.upload(header.clone(), CSV).await.unwrap();
     assert_eq!(bench.upload(header.clone(), CSV).await.unwrap(), first);
-    let other = bench.upload(header, b"a\n1\n").await.unwrap_err();
+    let other = bench.upload(header.clone(), b"a\n1\n").await.unwrap_err();
     assert!(other.message().contains("request_id"), "{other:?}");
     assert_eq!(bench.get("churn").await.unwrap().latest_version, 1);
     assert_eq!(bench.files(), 1);
+}
+
+#[tokio::test]
+async fn the_same_file_again_makes_no_version() {
+    let bench = Bench::new().await;
+    let first = bench.upload(header("churn", "a.csv"), CSV).await.unwrap();
+    assert_eq!(bench.upload(header("churn", "b.csv"), CSV).await.unwrap(), first);
+    assert_eq!(bench.files(), 1);
+    // With other roles or words it is another version; and so is what was the newest one before.
+    let described = wire::DatasetVersionHeader {
+        description: "for the release".to_owned(),
+        ..header("churn", "a.csv")
+    };
+    assert_eq!(bench.upload(described, CSV).await.unwrap().version, 2);
+    let targeted = targeted("churn", "a.csv", "churned");
+    assert_eq!(bench.upload(targeted, CSV).await.unwrap().version, 3);
+    let last = bench.upload(header("churn", "a.csv"), CSV).await.unwrap();
+    assert_eq!((last.version, &last.data_digest), (4, &first.data_digest));
+    let register = |name: &str, uri: &str| wire::RegisterDatasetVersionRequest {
+        header: Some(header(name, "")),
+        uri: uri.to_owned(),
+    };
+    for uri in [&first.artifact_uri, &first.artifact_uri, &last.artifact_uri] {
+        bench
+            .api()
+            .register_dataset_version(register("again", uri))
+            .await
+            .unwrap();
+    }
+    assert_eq!(bench.get("again").await.unwrap().latest_version, 2);
 }
 
 #[tokio::test]

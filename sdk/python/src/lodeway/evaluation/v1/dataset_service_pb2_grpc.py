@@ -149,14 +149,16 @@ class DatasetServiceServicer(object):
 
     def UploadDatasetVersion(self, request_iterator, context):
         """Makes the next version from a file that is sent. The file is read to its end before the version exists: a broken one
-        is refused with the column and row, and leaves nothing behind. A broken connection leaves nothing behind either.
+        is refused with the column and row, and leaves nothing behind. A broken connection leaves nothing behind either. The
+        same file as that of the newest version, with the same columns, roles and description, is that version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RegisterDatasetVersion(self, request, context):
-        """Makes the next version from a file in an artifact store, which is read where it lies.
+        """Makes the next version from a file in an artifact store, which is read where it lies. The same file at the same address
+        as that of the newest version, with the same columns, roles and description, is that version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

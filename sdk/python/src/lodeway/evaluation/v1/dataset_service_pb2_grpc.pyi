@@ -60,14 +60,17 @@ class DatasetServiceStub:
         lodeway.evaluation.v1.dataset_service_pb2.UploadDatasetVersionResponse,
     ]
     """Makes the next version from a file that is sent. The file is read to its end before the version exists: a broken one
-    is refused with the column and row, and leaves nothing behind. A broken connection leaves nothing behind either.
+    is refused with the column and row, and leaves nothing behind. A broken connection leaves nothing behind either. The
+    same file as that of the newest version, with the same columns, roles and description, is that version.
     """
 
     RegisterDatasetVersion: grpc.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.dataset_service_pb2.RegisterDatasetVersionRequest,
         lodeway.evaluation.v1.dataset_service_pb2.RegisterDatasetVersionResponse,
     ]
-    """Makes the next version from a file in an artifact store, which is read where it lies."""
+    """Makes the next version from a file in an artifact store, which is read where it lies. The same file at the same address
+    as that of the newest version, with the same columns, roles and description, is that version.
+    """
 
     AddRecords: grpc.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.dataset_service_pb2.AddRecordsRequest,
@@ -149,14 +152,17 @@ class DatasetServiceAsyncStub:
         lodeway.evaluation.v1.dataset_service_pb2.UploadDatasetVersionResponse,
     ]
     """Makes the next version from a file that is sent. The file is read to its end before the version exists: a broken one
-    is refused with the column and row, and leaves nothing behind. A broken connection leaves nothing behind either.
+    is refused with the column and row, and leaves nothing behind. A broken connection leaves nothing behind either. The
+    same file as that of the newest version, with the same columns, roles and description, is that version.
     """
 
     RegisterDatasetVersion: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.dataset_service_pb2.RegisterDatasetVersionRequest,
         lodeway.evaluation.v1.dataset_service_pb2.RegisterDatasetVersionResponse,
     ]
-    """Makes the next version from a file in an artifact store, which is read where it lies."""
+    """Makes the next version from a file in an artifact store, which is read where it lies. The same file at the same address
+    as that of the newest version, with the same columns, roles and description, is that version.
+    """
 
     AddRecords: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.dataset_service_pb2.AddRecordsRequest,
@@ -250,7 +256,8 @@ class DatasetServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[lodeway.evaluation.v1.dataset_service_pb2.UploadDatasetVersionResponse, collections.abc.Awaitable[lodeway.evaluation.v1.dataset_service_pb2.UploadDatasetVersionResponse]]:
         """Makes the next version from a file that is sent. The file is read to its end before the version exists: a broken one
-        is refused with the column and row, and leaves nothing behind. A broken connection leaves nothing behind either.
+        is refused with the column and row, and leaves nothing behind. A broken connection leaves nothing behind either. The
+        same file as that of the newest version, with the same columns, roles and description, is that version.
         """
 
     @abc.abstractmethod
@@ -259,7 +266,9 @@ class DatasetServiceServicer(metaclass=abc.ABCMeta):
         request: lodeway.evaluation.v1.dataset_service_pb2.RegisterDatasetVersionRequest,
         context: _ServicerContext,
     ) -> typing.Union[lodeway.evaluation.v1.dataset_service_pb2.RegisterDatasetVersionResponse, collections.abc.Awaitable[lodeway.evaluation.v1.dataset_service_pb2.RegisterDatasetVersionResponse]]:
-        """Makes the next version from a file in an artifact store, which is read where it lies."""
+        """Makes the next version from a file in an artifact store, which is read where it lies. The same file at the same address
+        as that of the newest version, with the same columns, roles and description, is that version.
+        """
 
     @abc.abstractmethod
     def AddRecords(
