@@ -225,6 +225,7 @@ impl Job {
             cx: cx.clone(),
             lease: self.keeper.lease().clone(),
             asker: asker.clone().remembering(Memory::new(&self.site, cx, id)),
+            data: data.clone(),
             of,
             options: record.spec.options.clone(),
             location: files::location(&cx.caller.workspace, id),
@@ -251,7 +252,7 @@ impl Job {
                 }
             });
         };
-        Arc::new(predict).run(data, &done, kept).await
+        Arc::new(predict).run(&done, kept).await
     }
 
     /// Has answers judged, where a scorer does that.

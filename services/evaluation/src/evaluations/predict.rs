@@ -16,7 +16,7 @@ use lodeway_domain::{
 use lodeway_rpc::CallContext;
 use lodeway_store::evaluation::{EvaluationStore as _, Lease};
 use lodeway_tables::{Batch, Format, WriteOptions, Writer};
-use tokio::sync::mpsc;
+use tokio::sync::{MutexGuard, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
@@ -42,10 +42,9 @@ const DEATHS: u32 = 2;
 /// Pieces of a call that ended the model's process. A call that is answered costs next to nothing beside the wait for
 /// another process, so few calls that end one are wanted, and not few calls.
 const PIECES: usize = 16;
-/// Processes that end before a target that has answered nothing is asked about single rows from everywhere.
-const DEATHS_IN_DOUBT: u32 = 4;
-/// Single rows that it is asked about then, before it is given up.
-const PROBES: usize = 4;
+/// Single rows from all over the dataset that a target is asked about which has answered nothing and died, before it is given
+/// up. A restart takes seconds; a target that answers most rows answers one of these.
+const PROBES: u64 = 3;
 /// Attempts of a half of a call that did not answer as a whole: the target had its time to come back before.
 const FEW_ATTEMPTS: u32 = 3;
 /// The longest pause between two attempts.
@@ -96,6 +95,7 @@ pub(super) struct Predict {
     pub(super) cx: CallContext,
     pub(super) lease: Lease,
     pub(super) asker: Asker,
+    pub(super) data: Data,
     pub(super) of: PartOf,
     pub(super) options: EvaluationOptions,
     pub(super) location: String,
@@ -113,12 +113,8 @@ impl Predict {
     /// Asks about every row that no part holds, and calls `kept` with each part that was added.
     ///
     /// Errors: too many rows failed, or all of them, in words; what was asked until then is kept.
-    pub(super) async fn run(
-        self: Arc<Self>,
-        data: &Data,
-        done: &[Part],
-        kept: impl Fn(&Part) + Send,
-    ) -> Result<()> {
+    pub(super) async fn run(self: Arc<Self>, done: &[Part], kept: impl Fn(&Part) + Send) -> Result<()> {
+        let data = &self.data;
         let (_, of_part) = self.asker.sizes(self.options.batch_size);
         let own: Vec<&Part> = done.iter().filter(|part| part.of == self.of).collect();
         let wanted = match &self.asker {
@@ -205,17 +201,14 @@ impl Predict {
     ) -> BoxFuture<'s, Result<()>> {
         Box::pin(async move {
             let (some, first) = all.some(rows.clone())?;
-            let outcome = self.patiently(&some, first, attempts).await;
-            if outcome.as_ref().err().is_none_or(|error| !is_passing(error)) {
-                self.toll.known().works = true;
-            }
+            let (outcome, turn) = self.patiently(&some, first, attempts).await;
             match outcome {
                 Ok(answer) => {
                     answered.answer(rows.len(), answer);
                     return Ok(());
                 }
                 Err(error) if has_died(&error) => {
-                    self.died(all, &error).await?;
+                    self.died(&error, turn).await?;
                     if rows.len() > 1 && answered.may_cut(&error) {
                         return self.search(all, rows, answered).await;
                     }
@@ -269,53 +262,45 @@ impl Predict {
         answered.failure(rows, why);
     }
 
-    /// Counts a process that ended. A target that has answered nothing by then is asked about single rows of the batch.
+    /// What is done about a process that ended. A target that has answered nothing by then is asked about single rows.
     ///
     /// Errors: it answers none of those either.
-    async fn died(&self, all: &Rows, error: &Error) -> Result<()> {
-        let is_in_doubt = {
-            let mut known = self.toll.known();
-            known.deaths += 1;
-            !known.works && known.deaths >= DEATHS_IN_DOUBT
-        };
+    async fn died(&self, error: &Error, turn: Option<MutexGuard<'_, ()>>) -> Result<()> {
         tracing::warn!(subject = %self.subject, %error, "a call of an evaluation ended the model's process");
-        if !is_in_doubt {
+        if self.toll.known().works {
             return Ok(());
         }
         // One at a time: what is found counts for all parts.
-        let _probing = self.toll.probing.lock().await;
-        let mut rows: Vec<_> = (1..=PROBES)
-            .map(|at| (all.batch.rows() * at / PROBES).max(1) - 1)
-            .collect();
-        rows.dedup();
-        for row in rows {
+        let _turn = match turn {
+            Some(turn) => turn,
+            None => self.toll.first.lock().await,
+        };
+        if self.toll.known().works {
+            return Ok(());
+        }
+        let data = self.data.clone();
+        let probes = tokio::task::spawn_blocking(move || probes(&data));
+        for Rows { batch, first } in probes.await.map_err(Error::internal)?? {
+            self.toll.note(&self.asker.ask(&self.cx, &batch, first).await);
+            // An answer, or a refusal: rows are at fault and not the model.
             if self.toll.known().works {
                 return Ok(());
             }
-            let (one, first) = all.some(row..row + 1)?;
-            match self.asker.ask(&self.cx, &one, first).await {
-                Err(error) if is_passing(&error) => {
-                    self.toll.known().deaths += u32::from(has_died(&error));
-                }
-                // An answer, or a refusal: rows are at fault and not the model.
-                _ => self.toll.known().works = true,
-            }
         }
-        let (works, deaths) = {
-            let known = self.toll.known();
-            (known.works, known.deaths)
-        };
-        if works {
-            return Ok(());
-        }
-        let subject = &self.subject;
+        let (subject, deaths) = (&self.subject, self.toll.known().deaths);
         let why =
             format!("{subject} answered no row, and its process ended at each of {deaths} calls: {error}");
         Err(Error::invalid("", why))
     }
 
-    /// Asks, and again after a while as long as the target does not answer.
-    async fn patiently(&self, rows: &Batch, first: u64, attempts: u32) -> Result<Answer> {
+    /// Asks, and again after a while as long as the target does not answer. Also the turn, if the call took one and ended the
+    /// target's process.
+    async fn patiently(
+        &self,
+        rows: &Batch,
+        first: u64,
+        attempts: u32,
+    ) -> (Result<Answer>, Option<MutexGuard<'_, ()>>) {
         let mut pause = Duration::from_millis(100);
         let mut deaths = 0;
         // Several rows are cut at once, and a row of a piece has been in a call before that ended a process.
@@ -325,9 +310,17 @@ impl Predict {
             DEATHS
         };
         for attempt in 1.. {
-            match self.asker.ask(&self.cx, rows, first).await {
-                Err(error) if has_died(&error) && deaths + 1 >= may_die => return Err(error),
+            let turn = match &self.asker {
+                Asker::Inference(_) => self.toll.turn().await,
+                // It has no process of ours.
+                Asker::Llm(_) => None,
+            };
+            let outcome = self.asker.ask(&self.cx, rows, first).await;
+            self.toll.note(&outcome);
+            match outcome {
+                Err(error) if has_died(&error) && deaths + 1 >= may_die => return (Err(error), turn),
                 Err(error) if is_passing(&error) && attempt < attempts => {
+                    drop(turn);
                     deaths += u32::from(has_died(&error));
                     tracing::debug!(%error, attempt, "a target does not answer now");
                     let wanted = match &error {
@@ -337,10 +330,10 @@ impl Predict {
                     tokio::time::sleep(wanted.min(MAX_PAUSE)).await;
                     pause = (pause * 2).min(MAX_PAUSE);
                 }
-                other => return other,
+                other => return (other, None),
             }
         }
-        Err(Error::DeadlineExceeded)
+        (Err(Error::DeadlineExceeded), None)
     }
 
     /// Writes a part and sends it to the artifact service.
@@ -393,6 +386,25 @@ pub(super) async fn keep(
         tracing::debug!(%error, "a part is not kept on this machine");
     }
     files::put_bytes(site, cx, location, path, bytes).await
+}
+
+/// Single rows from all over the dataset, by which it is seen whether a target answers at all. It blocks.
+fn probes(data: &Data) -> Result<Vec<Rows>> {
+    let wanted = (1..=PROBES).map(|at| (data.rows * at / PROBES).max(1) - 1);
+    let mut wanted: Vec<u64> = wanted.collect();
+    wanted.dedup();
+    let (mut found, mut start) = (Vec::new(), 0);
+    for batch in data.batches()? {
+        let batch = batch?;
+        let end = start + batch.rows() as u64;
+        for first in wanted.iter().copied().filter(|row| (start..end).contains(row)) {
+            let at = usize::try_from(first - start).map_err(Error::internal)?;
+            let batch = batch.slice(at..at + 1).map_err(Error::internal)?;
+            found.push(Rows { batch, first });
+        }
+        start = end;
+    }
+    Ok(found)
 }
 
 /// A first row, and the rows of a part from it on.
