@@ -322,9 +322,11 @@ fn slice(
         Some(Ok(scored)) => (Metric::all(&scored.metrics, scored.samples), None),
         Some(Err(error)) => (BTreeMap::new(), Some(error.to_string())),
     };
+    let value = values.values.get(code as usize).cloned();
     Slice {
         column: values.column.clone(),
-        value: values.values.get(code as usize).cloned().unwrap_or_default(),
+        is_missing: value == Some(None),
+        value: value.flatten().unwrap_or_default(),
         is_rest: code == OTHERS,
         rows,
         metrics,

@@ -1,6 +1,9 @@
 //! From batches of a table to rows that can be scored.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use lodeway_domain::Result;
 use lodeway_tables::{Batch, Column, Schema, Texts, Type, Value, Values};
@@ -32,8 +35,11 @@ pub(crate) struct Intake {
 #[derive(Debug, Default)]
 pub(crate) struct SliceValues {
     pub(crate) column: String,
-    pub(crate) values: Vec<String>,
+    /// None: rows without a value.
+    pub(crate) values: Vec<Option<String>>,
     codes: HashMap<String, u32>,
+    /// The code of rows without a value.
+    missing: Option<u32>,
     /// Rows beyond the most slices.
     pub(crate) others: u64,
 }
@@ -257,11 +263,16 @@ impl Intake {
 
 impl SliceValues {
     fn code(&mut self, column: &Column, row: usize, limit: usize) -> u32 {
-        let text = match column.value(row) {
-            Value::Text(text) => text.into(),
-            other => std::borrow::Cow::Owned(shown(other)),
+        let text: Option<Cow<'_, str>> = match column.value(row) {
+            Value::Null => None,
+            Value::Text(text) => Some(text.into()),
+            other => Some(shown(other).into()),
         };
-        if let Some(&code) = self.codes.get(&*text) {
+        let known = match &text {
+            Some(text) => self.codes.get(&**text).copied(),
+            None => self.missing,
+        };
+        if let Some(code) = known {
             return code;
         }
         if self.values.len() >= limit {
@@ -269,8 +280,12 @@ impl SliceValues {
             return OTHERS;
         }
         let code = self.values.len() as u32;
-        self.values.push(text.clone().into_owned());
-        self.codes.insert(text.into_owned(), code);
+        let text = text.map(Cow::into_owned);
+        self.values.push(text.clone());
+        match text {
+            Some(text) => drop(self.codes.insert(text, code)),
+            None => self.missing = Some(code),
+        }
         code
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lodeway_domain::{Error, Result};
+use lodeway_domain::{Error, Result, evaluation::slice_name};
 pub use lodeway_metrics::METRIC_VERSION;
 use lodeway_metrics::{Confusion, Estimate};
 use serde::{Deserialize, Serialize};
@@ -82,8 +82,11 @@ pub struct Metric {
 pub struct Slice {
     /// The column.
     pub column: String,
-    /// The value as text; empty for none, and for rows beyond the most slices.
+    /// The value as text; empty for rows without a value, and for rows beyond the most slices.
     pub value: String,
+    /// These are the rows without a value.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_missing: bool,
     /// These are the rows beyond the most slices, all together.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_rest: bool,
@@ -94,6 +97,14 @@ pub struct Slice {
     /// Why there are no metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+impl Slice {
+    /// What it is called: `column=value`, `column is missing`, or `column=(rest)` for rows beyond the most slices.
+    pub fn name(&self) -> String {
+        let value = if self.is_rest { "(rest)" } else { &self.value };
+        slice_name(&self.column, Some(value).filter(|_| !self.is_missing))
+    }
 }
 
 /// How often which class was taken for which.

@@ -774,3 +774,37 @@ fn clauses_read_back_as_they_are_written() {
         assert!(text.parse::<lodeway_scorers::Clause>().is_err(), "{text}");
     }
 }
+
+#[test]
+fn rows_without_a_value_are_another_slice_than_the_empty_text() {
+    let texts = ["", "", "a", ""].into_iter().collect();
+    let nulls = vec![true, false, false, true];
+    let part = Column::new("part", Type::Text, Values::Text(texts), Some(nulls)).unwrap();
+    let table = batch(vec![
+        ints("y", vec![0, 1, 0, 1]),
+        ints("yhat", vec![0, 1, 1, 0]),
+        part,
+    ]);
+    let plan = Plan {
+        roles: Roles {
+            slices: vec!["part".to_owned()],
+            ..roles("y", "yhat")
+        },
+        ..Plan::default()
+    };
+    let report = evaluate(&plan, std::slice::from_ref(&table)).unwrap();
+    let named: Vec<_> = report
+        .slices
+        .iter()
+        .map(|slice| (slice.name(), slice.is_missing, slice.rows))
+        .collect();
+    let name = |name: &str| name.to_owned();
+    assert_eq!(
+        named,
+        [
+            (name("part is missing"), true, 2),
+            (name("part="), false, 1),
+            (name("part=a"), false, 1)
+        ]
+    );
+}

@@ -37,7 +37,7 @@ pub use self::{
         DEFAULT_KEPT_WINDOWS, Due, MAX_KEPT_WINDOWS, MAX_SCHEDULES, Schedule, ScheduleBaseline, ScheduleName,
     },
     scorer::{ClassifierScorer, Embedder, JudgeKind, JudgeScorer, ScoreKind, Scorer, ScorerKind},
-    slice::{is_same_slice, slice_value},
+    slice::{is_same_slice, slice_name, slice_value},
     spec::{
         Baseline, Bound, EndpointTarget, EvaluationOptions, EvaluationSpec, LlmTarget, MAX_SCORERS,
         MAX_THRESHOLDS, Target, Task, Threshold,

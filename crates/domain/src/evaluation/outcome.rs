@@ -1,6 +1,6 @@
 //! Outcomes: what was true of predictions that were given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +85,9 @@ pub struct Outcome {
     pub predictions: Vec<OutcomeValue>,
     /// Of which slices the call was, by column.
     pub slices: BTreeMap<String, String>,
+    /// Columns whose value is recorded as none; those of which nothing is known are not among them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub missing: BTreeSet<String>,
     /// When it became known; of two outcomes of one prediction the later one counts.
     pub known: Timestamp,
     /// Whether the prediction is known.
@@ -124,6 +127,9 @@ impl Outcome {
                 kept.slices.entry(column).or_insert(value);
             }
         }
+        kept.missing.extend(other.missing);
+        let slices = &kept.slices;
+        kept.missing.retain(|column| !slices.contains_key(column));
         if kept.labels == before.labels && kept.slices == before.slices {
             kept.received = before.received;
         } else {
@@ -173,6 +179,7 @@ mod tests {
             labels: vec![text(label)],
             predictions: prediction.map(text).into_iter().collect(),
             slices: BTreeMap::new(),
+            missing: BTreeSet::new(),
             known: Timestamp::from_millis(known),
             join: if prediction.is_some() {
                 Join::Joined

@@ -1,4 +1,12 @@
-//! How slices are named: `column=value`, numbers in their shortest form.
+//! How slices are named: `column=value`, numbers in their shortest form, or `column is missing`.
+
+/// The name of the slice of a value; none: of the rows that have no value, which are others than those of the empty text.
+pub fn slice_name(column: &str, value: Option<&str>) -> String {
+    match value {
+        Some(value) => format!("{column}={value}"),
+        None => format!("{column} is missing"),
+    }
+}
 
 /// A value of a slice, a whole number without the fraction that some writers add: `25` for `25.0`. Other texts stay as they are,
 /// for `1.10` may be the name of a version and not a number.

@@ -178,7 +178,10 @@ impl Page {
     pub fn slices(&mut self, slices: &[Slice]) {
         for slice in slices {
             let value = if slice.is_rest { "(rest)" } else { &slice.value };
-            let summary = format!("{} = {value}, {} rows", slice.column, slice.rows);
+            let summary = match slice.is_missing {
+                true => format!("{}, {} rows", slice.name(), slice.rows),
+                false => format!("{} = {value}, {} rows", slice.column, slice.rows),
+            };
             self.details(&summary, |page| match &slice.note {
                 Some(note) => page.paragraph(note),
                 None => page.metrics(&slice.metrics),

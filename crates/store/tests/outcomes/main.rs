@@ -7,7 +7,10 @@ mod common;
 
 mod live;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use lodeway_domain::{
     Caller,
@@ -55,6 +58,7 @@ fn outcome(id: &str, predicted: i64, label: &str, known: i64) -> Outcome {
         labels: vec![OutcomeValue::Text(label.to_owned())],
         predictions: vec![OutcomeValue::Text("yes".to_owned())],
         slices: BTreeMap::new(),
+        missing: BTreeSet::new(),
         known: at(known),
         join: Join::Joined,
         received: at(0),

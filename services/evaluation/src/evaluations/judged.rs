@@ -7,7 +7,7 @@ use std::{
 
 use lodeway_domain::{
     Error, Result,
-    evaluation::{EvaluationOptions, MetricValue},
+    evaluation::{EvaluationOptions, MetricValue, slice_name},
 };
 use lodeway_judges::{Aggregate, Digest, Judge, Mean, OutcomeKind, REST_OF, RowResult, Summary};
 use lodeway_tables::{Batch, Value};
@@ -60,6 +60,9 @@ pub(super) struct JudgedSlice {
     pub(super) column: String,
     /// Empty for the rows of further values.
     pub(super) value: String,
+    /// The rows without a value.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_missing: bool,
     /// The rows of further values, all together.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_rest: bool,
@@ -98,14 +101,14 @@ pub(super) struct Gathered {
 /// The judgements by the values of one column, in the order in which values come.
 struct SliceColumn {
     column: String,
-    values: Vec<(String, Summary)>,
-    places: HashMap<String, usize>,
+    values: Vec<(Option<String>, Summary)>,
+    places: HashMap<Option<String>, usize>,
     /// Rows of further values, all together.
     rest: Option<Summary>,
 }
 
 impl SliceColumn {
-    fn summary(&mut self, value: String, empty: impl FnOnce() -> Summary) -> Option<&mut Summary> {
+    fn summary(&mut self, value: Option<String>, empty: impl FnOnce() -> Summary) -> Option<&mut Summary> {
         let place = match self.places.get(&value) {
             Some(place) => *place,
             None if self.values.len() < MAX_SLICES => {
@@ -168,7 +171,7 @@ impl Gathered {
                     .and_then(|column| text_of(column, row));
                 let judge = &self.judge;
                 let empty = || Summary::new(judge.id().clone(), judge.kind());
-                if let Some(summary) = slice.summary(value.unwrap_or_default(), empty) {
+                if let Some(summary) = slice.summary(value, empty) {
                     summary.push(&result);
                 }
             }
@@ -195,11 +198,11 @@ impl Gathered {
         let mut metrics = values(scorer, "", &means);
         let mut slices = Vec::new();
         for slice in &self.slices {
-            let rest = slice.rest.iter().map(|summary| ("", summary, true));
+            let rest = slice.rest.iter().map(|summary| (Some(""), summary, true));
             let known = slice
                 .values
                 .iter()
-                .map(|(value, summary)| (value.as_str(), summary, false));
+                .map(|(value, summary)| (value.as_deref(), summary, false));
             for (value, summary, is_rest) in known.chain(rest) {
                 let found = summary.finish(options.confidence)?;
                 let has_metrics = found.rows >= options.min_slice_rows;
@@ -209,11 +212,12 @@ impl Gathered {
                     Vec::new()
                 };
                 if !is_rest {
-                    metrics.extend(values(scorer, &format!("{}={value}", slice.column), &means));
+                    metrics.extend(values(scorer, &slice_name(&slice.column, value), &means));
                 }
                 slices.push(JudgedSlice {
                     column: slice.column.clone(),
-                    value: value.to_owned(),
+                    value: value.unwrap_or_default().to_owned(),
+                    is_missing: value.is_none(),
                     is_rest,
                     rows: found.rows,
                     metrics: means.into_iter().collect(),

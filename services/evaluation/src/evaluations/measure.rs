@@ -368,11 +368,7 @@ fn keep_wanted(report: &mut Report, spec: &EvaluationSpec) {
 fn values(report: &Report, stem: &str) -> Vec<MetricValue> {
     let mut all = of_slice(&report.metrics, stem, "");
     for slice in report.slices.iter().filter(|slice| !slice.is_rest) {
-        all.extend(of_slice(
-            &slice.metrics,
-            stem,
-            &format!("{}={}", slice.column, slice.value),
-        ));
+        all.extend(of_slice(&slice.metrics, stem, &slice.name()));
     }
     all
 }

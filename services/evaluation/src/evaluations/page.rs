@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use lodeway_domain::evaluation::{EvaluatedModel, EvaluationRecord, Verdict};
+use lodeway_domain::evaluation::{EvaluatedModel, EvaluationRecord, Verdict, slice_name};
 use lodeway_judges::{Mean, OutcomeKind};
 use lodeway_scorers::plots::{Cell, Page};
 
@@ -199,7 +199,10 @@ fn slices(page: &mut Page, slices: &[JudgedSlice]) {
         .iter()
         .map(|slice| {
             let value = if slice.is_rest { "(rest)" } else { &slice.value };
-            format!("{} = {value}", slice.column)
+            match slice.is_missing {
+                true => slice_name(&slice.column, None),
+                false => format!("{} = {value}", slice.column),
+            }
         })
         .collect();
     let rows = slices.iter().zip(&names).flat_map(|(slice, name)| {

@@ -1,6 +1,6 @@
 //! What the report of a finished evaluation says of its metrics.
 
-use lodeway_domain::evaluation::MetricValue;
+use lodeway_domain::evaluation::{self, MetricValue};
 use serde_json::{Map, Value as Json};
 
 /// Every metric of the task, of all rows and of slices; the value is NaN where it is not defined.
@@ -53,10 +53,13 @@ fn slices(report: &Json) -> impl Iterator<Item = &Json> {
         .flatten()
 }
 
-/// `column=value`.
 fn slice_name(slice: &Json) -> String {
     let text = |key: &str| slice.get(key).and_then(Json::as_str).unwrap_or_default();
-    format!("{}={}", text("column"), text("value"))
+    let is_missing = slice
+        .get("is_missing")
+        .and_then(Json::as_bool)
+        .unwrap_or_default();
+    evaluation::slice_name(text("column"), Some(text("value")).filter(|_| !is_missing))
 }
 
 fn of(stem: &str, slice: &str, report: &Json) -> Vec<MetricValue> {

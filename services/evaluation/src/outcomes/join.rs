@@ -83,6 +83,13 @@ pub(super) fn slice(outcome: &mut Outcome, record: &PredictionRecord) {
     }
     for (column, json) in &record.slices {
         let value = match serde_json::from_str(json) {
+            // Not the text `null`.
+            Ok(serde_json::Value::Null) => {
+                if column.len() <= MAX_OUTCOME_TEXT && !outcome.slices.contains_key(column) {
+                    outcome.missing.insert(column.clone());
+                }
+                continue;
+            }
             Ok(serde_json::Value::String(text)) => text,
             // As evaluations write what a column holds: JSON has a fraction at whole numbers too.
             Ok(serde_json::Value::Number(number)) if number.is_f64() => number
@@ -181,6 +188,40 @@ fn settled(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_value_is_not_the_text_null() {
+        let record = |plan: &str| PredictionRecord {
+            slices: [("plan".to_owned(), plan.to_owned())].into(),
+            rows: 1,
+            ..PredictionRecord::default()
+        };
+        let outcome = Outcome {
+            prediction_id: "p".to_owned(),
+            endpoint: "e".to_owned(),
+            target: "main".to_owned(),
+            model_version: "3".to_owned(),
+            predicted: Timestamp::from_millis(0),
+            labels: vec![OutcomeValue::Flag(true)],
+            predictions: Vec::new(),
+            slices: BTreeMap::new(),
+            missing: std::collections::BTreeSet::new(),
+            known: Timestamp::from_millis(0),
+            join: Join::Pending,
+            received: Timestamp::from_millis(0),
+            earlier: Vec::new(),
+        };
+        for (json, text, is_missing) in [
+            ("null", None, true),
+            ("\"null\"", Some("null"), false),
+            ("\"\"", Some(""), false),
+        ] {
+            let mut one = outcome.clone();
+            slice(&mut one, &record(json));
+            assert_eq!(one.slices.get("plan").map(String::as_str), text, "{json}");
+            assert_eq!(one.missing.contains("plan"), is_missing, "{json}");
+        }
+    }
 
     #[test]
     fn labels_become_what_was_predicted_or_are_named() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lodeway_domain::{
     Error, Result,
-    evaluation::{Join, Outcome, OutcomeValue, slice_value},
+    evaluation::{Join, Outcome, OutcomeValue, slice_name, slice_value},
     serving::{EndpointKey, EndpointUid, PredictionId},
     time::Timestamp,
 };
@@ -242,13 +242,14 @@ fn add(groups: &mut BTreeMap<Group, Pairs>, wanted: &Wanted, outcome: Outcome) {
             Join::Unjoined { .. } => pairs.unjoined += 1,
         }
     };
-    if let Some(column) = &wanted.slice
-        && let Some(value) = outcome.slices.get(column)
-    {
-        put(Group {
-            slice: Some(format!("{column}={}", slice_value(value))),
-            ..group.clone()
-        });
+    if let Some(column) = &wanted.slice {
+        let value = outcome.slices.get(column).map(|value| slice_value(value));
+        if value.is_some() || outcome.missing.contains(column) {
+            put(Group {
+                slice: Some(slice_name(column, value)),
+                ..group.clone()
+            });
+        }
     }
     put(group);
 }

@@ -92,6 +92,7 @@ fn outcome(
         labels: reported.labels,
         predictions: reported.predictions,
         slices: reported.slices,
+        missing: BTreeSet::new(),
         known: reported.known,
         join: if is_given { Join::Joined } else { Join::Pending },
         received,

@@ -255,6 +255,7 @@ mod tests {
             predictions: labels.clone(),
             labels,
             slices: [("plan".to_owned(), slice.to_owned())].into(),
+            missing: std::collections::BTreeSet::new(),
             known: Timestamp::from_millis(9_000),
             join: Join::Joined,
             received: Timestamp::from_millis(9_000),

@@ -16,9 +16,9 @@ pub(super) fn table(report: &Report) -> String {
         table.add_row(row(name, metric));
     }
     for slice in &report.slices {
-        let value = if slice.is_rest { "(rest)" } else { &slice.value };
+        let slice_name = slice.name();
         for (name, metric) in &slice.metrics {
-            table.add_row(row(&format!("{}={value} {name}", slice.column), metric));
+            table.add_row(row(&format!("{slice_name} {name}"), metric));
         }
     }
     text.push_str(&table.to_string());
