@@ -71,8 +71,10 @@ pub enum SqlErrorKind {
     Retry,
     /// The connection is gone.
     Connection,
-    /// The engine cannot work now: starting, stopping, full.
+    /// The engine cannot work now: starting, stopping, out of memory.
     Unavailable,
+    /// There is no room left where the engine keeps its files.
+    Full,
     /// The file is damaged.
     Damaged,
     /// A fault of the program.
@@ -154,6 +156,8 @@ fn of_kind(kind: SqlErrorKind, source: Box<dyn std::error::Error + Send + Sync>)
         SqlErrorKind::Connection | SqlErrorKind::Unavailable => {
             Error::unavailable("the database does not answer", cause)
         }
+        // Reading goes on, and writing as soon as somebody makes room: not the caller's limit, but the operator's.
+        SqlErrorKind::Full => Error::unavailable("the disk of the database is full", cause),
         SqlErrorKind::Damaged => {
             tracing::error!(error = %cause, "the database file is damaged");
             Error::DataLoss("the database file is damaged; restore it from a backup".to_owned())
@@ -178,6 +182,7 @@ fn postgres_kind(code: &str) -> SqlErrorKind {
         "40001" | "40P01" | "55P03" => SqlErrorKind::Retry,
         "57P01" | "57P02" => SqlErrorKind::Connection,
         "57014" | "57P03" | "25006" => SqlErrorKind::Unavailable,
+        "53100" => SqlErrorKind::Full,
         "XX001" | "XX002" => SqlErrorKind::Damaged,
         _ if code.starts_with("08") => SqlErrorKind::Connection,
         _ if code.starts_with("53") || code.starts_with("58") => SqlErrorKind::Unavailable,
@@ -190,12 +195,16 @@ fn sqlite_kind(code: i32) -> SqlErrorKind {
     match code {
         // CONSTRAINT_UNIQUE, CONSTRAINT_PRIMARYKEY, CONSTRAINT_ROWID
         2067 | 1555 | 2579 => return SqlErrorKind::Unique,
+        // IOERR_SHMSIZE: the index of the log cannot grow, "may indicate that the volume is out of space".
+        4874 => return SqlErrorKind::Full,
         _ => {}
     }
     match code & 0xff {
         5 | 6 => SqlErrorKind::Retry,
-        // NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL, NOLFS
-        7 | 8 | 10 | 13 | 14 | 15 | 22 => SqlErrorKind::Unavailable,
+        // FULL, which is what ENOSPC becomes too.
+        13 => SqlErrorKind::Full,
+        // NOMEM, READONLY, IOERR, CANTOPEN, PROTOCOL, NOLFS
+        7 | 8 | 10 | 14 | 15 | 22 => SqlErrorKind::Unavailable,
         11 | 26 => SqlErrorKind::Damaged,
         _ => SqlErrorKind::Other,
     }

@@ -212,7 +212,10 @@ async fn a_locked_file_is_refused_and_freed_by_close() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_unavailable_and_the_writer_survives() {
+async fn a_full_disk_is_told_and_the_writer_survives() {
+    let is_full = |error: &Error| {
+        matches!(error, Error::Unavailable { .. }) && error.to_string() == "the disk of the database is full"
+    };
     let folder = tempfile::tempdir().unwrap();
     let db = sqlite(folder.path()).await;
     let pragma =
@@ -237,20 +240,30 @@ async fn a_full_disk_is_unavailable_and_the_writer_survives() {
         }
         Ok::<_, Error>(())
     };
-    assert!(matches!(alone.await, Err(Error::Unavailable { .. })));
+    let refused = alone.await.unwrap_err();
+    assert!(is_full(&refused), "{refused}");
     let before = count(&db).await;
     let together = futures::future::join_all((0..10).map(|i| fill(format!("n{i}")))).await;
-    assert!(
-        together
-            .iter()
-            .any(|r| matches!(r, Err(Error::Unavailable { .. })))
-    );
+    assert!(together.iter().any(|r| r.as_ref().is_err_and(is_full)));
     let kept = together.iter().filter(|r| r.is_ok()).count() as i64;
     assert_eq!(count(&db).await, before + kept);
     pragma("PRAGMA max_page_count = 100000").await.unwrap();
     fill("again".to_owned()).await.unwrap();
     assert_eq!(count(&db).await, before + kept + 1);
     db.close().await;
+
+    // What PostgreSQL says when a file cannot grow.
+    let db = postgres().await;
+    let refused = db
+        .query(
+            "DO $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END $$",
+            &[],
+        )
+        .await
+        .map(drop)
+        .unwrap_err();
+    assert!(is_full(&refused), "{refused}");
+    insert(&db, "after").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
