@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use futures::{Stream, StreamExt as _, stream};
 use lodeway_proto::registry::v1::{self as wire, registry_service_server::RegistryService};
-use lodeway_rpc::{Repeat, context};
+use lodeway_rpc::{Repeat, context, time::to_wire};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
@@ -315,6 +315,7 @@ impl RegistryService for Registry {
         Ok(Response::new(wire::ResolveModelResponse {
             model_version: resolved.version.map(convert::version),
             artifact_uri: resolved.artifact_uri,
+            deleted_time: resolved.deleted.and_then(to_wire),
         }))
     }
 

@@ -7,7 +7,7 @@ use lodeway_domain::{
     time::Timestamp,
 };
 use lodeway_rpc::CallContext;
-use lodeway_store::registry::VersionBy;
+use lodeway_store::registry::{PastVersion, VersionBy};
 
 use crate::Registry;
 
@@ -15,8 +15,10 @@ use crate::Registry;
 pub(crate) struct Resolved {
     /// The version; none for runs and logged models.
     pub(crate) version: Option<ModelVersion>,
-    /// Where the files are.
+    /// Where the files are, or were.
     pub(crate) artifact_uri: String,
+    /// When the version was deleted, if it was.
+    pub(crate) deleted: Option<Timestamp>,
 }
 
 /// Where the files of a new version are.
@@ -36,7 +38,7 @@ impl Registry {
         reference: &ModelRef,
         at: Option<Timestamp>,
     ) -> Result<Resolved> {
-        let version = match (reference, at) {
+        let meant = match (reference, at) {
             (ModelRef::LoggedModel(_) | ModelRef::Run { .. }, Some(_)) => {
                 return Err(Error::invalid(
                     "as_of_time",
@@ -48,6 +50,7 @@ impl Registry {
                 return Ok(Resolved {
                     version: None,
                     artifact_uri,
+                    deleted: None,
                 });
             }
             (ModelRef::Run { run_id, path }, None) => {
@@ -55,14 +58,19 @@ impl Registry {
                 return Ok(Resolved {
                     version: None,
                     artifact_uri,
+                    deleted: None,
                 });
             }
             (named, Some(at)) => self.store.resolve_at(&cx.caller.workspace, named, at).await?,
-            (named, None) => self.named(cx, named).await?,
+            (named, None) => PastVersion {
+                version: self.named(cx, named).await?,
+                deleted: None,
+            },
         };
         Ok(Resolved {
-            artifact_uri: version.artifact_uri.clone(),
-            version: Some(version),
+            artifact_uri: meant.version.artifact_uri.clone(),
+            version: Some(meant.version),
+            deleted: meant.deleted,
         })
     }
 

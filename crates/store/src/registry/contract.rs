@@ -88,6 +88,16 @@ pub struct VersionUpdate {
     pub description: Option<String>,
 }
 
+/// What a reference meant at a past time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastVersion {
+    /// The version as it is now or was when it was deleted, with the stage and the aliases of that time. One that was deleted
+    /// has neither description nor tags.
+    pub version: ModelVersion,
+    /// When it was deleted, if it was since.
+    pub deleted: Option<Timestamp>,
+}
+
 /// A new version and what remains to be done about it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CreatedVersion {
@@ -355,14 +365,15 @@ pub trait RegistryStore: PromotionStore {
         workspace: &Workspace,
         transition_id: i64,
     ) -> Result<Vec<(ModelVersion, Target)>>;
-    /// The version that a reference meant at a past time, as it is now. Computed from the ledger, the name of that time
-    /// included. Errors: `NotFound` if it meant nothing then or the version has been deleted since.
+    /// The version that a reference meant at a past time, with the stage and the aliases that it had then. Computed from the
+    /// ledger, the name of that time included. Errors: `NotFound` if it meant nothing then; a precondition of `RESOURCE_NOT_FOUND` if
+    /// it meant a version that an older program deleted, which kept nothing of it.
     async fn resolve_at(
         &self,
         workspace: &Workspace,
         reference: &ModelRef,
         at: Timestamp,
-    ) -> Result<ModelVersion>;
+    ) -> Result<PastVersion>;
 
     /// Some versions of one model, or of all, by key after `after`, with the head of the log of that moment.
     async fn snapshot(

@@ -39,9 +39,9 @@ use tokio::sync::watch;
 
 pub use self::before::Before;
 pub use self::contract::{
-    AliasMove, CreatedVersion, Feed, FoundDigest, LedgerQuery, ModelUpdate, Move, Moved, PendingDigest,
-    REFERENCE, Reference, RegistryEvent, RegistryStore, Search, SnapshotPart, VersionBy, VersionUpdate,
-    Write,
+    AliasMove, CreatedVersion, Feed, FoundDigest, LedgerQuery, ModelUpdate, Move, Moved, PastVersion,
+    PendingDigest, REFERENCE, Reference, RegistryEvent, RegistryStore, Search, SnapshotPart, VersionBy,
+    VersionUpdate, Write,
 };
 pub use self::promotion::{NewApproval, PromotionStore, RecordQuery, RuleQuery};
 use crate::{
@@ -77,6 +77,10 @@ const MIGRATIONS: Migrations = Migrations {
         Step {
             name: "tell_places",
             sql: include_str!("../../migrations/registry/0005_tell_places.sql"),
+        },
+        Step {
+            name: "deleted_versions",
+            sql: include_str!("../../migrations/registry/0006_deleted_versions.sql"),
         },
     ],
 };
@@ -375,7 +379,7 @@ impl RegistryStore for SqlRegistry {
         workspace: &Workspace,
         reference: &ModelRef,
         at: Timestamp,
-    ) -> Result<ModelVersion> {
+    ) -> Result<PastVersion> {
         past::resolve(&mut *self.db.snapshot().await?, workspace.as_str(), reference, at).await
     }
 

@@ -10,6 +10,7 @@ use super::{
     ModelUpdate, RegistryEvent, Write,
     feed::{self, Referrer},
     ledger::{self, Entry},
+    past,
     promotion::gate,
     rows::{self, MODEL, ModelRow, unset},
 };
@@ -210,6 +211,7 @@ pub(super) async fn delete(tx: &mut Tx, write: &Write, name: &ModelName, force: 
         }
     }
     let referrers = feed::referrers(tx, workspace, key).await?;
+    past::keep(tx, write, "model_key", key).await?;
     for sql in [
         "DELETE FROM version_formats WHERE workspace = $1 AND version_key IN \
          (SELECT version_key FROM versions WHERE workspace = $1 AND model_key = $2)",

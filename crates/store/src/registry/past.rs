@@ -1,17 +1,20 @@
 //! What a model URI meant at a past time, computed from the ledger.
 
 use lodeway_domain::{
-    Error, Result,
-    registry::{ModelName, ModelRef, ModelVersion, Stage},
+    Error, Reason, ResourceKind, Result,
+    registry::{AliasName, ModelName, ModelRef, Stage},
     time::Timestamp,
 };
 
-use super::{VersionBy, alias_label, models, rows, versions};
+use super::{
+    PastVersion, VersionBy, Write, alias_label, models,
+    rows::{self, LABELS, VERSION},
+    versions,
+};
 use crate::{
     args,
-    sql::{Arg, Conn},
+    sql::{Arg, Conn, Tx},
 };
-use lodeway_domain::ResourceKind;
 
 // Kinds by their codes in the ledger: 1 stage, 2 alias, 3 model created, 4 renamed, 5 deleted, 6 version created, 7 deleted.
 
@@ -20,7 +23,7 @@ pub(super) async fn resolve(
     workspace: &str,
     reference: &ModelRef,
     at: Timestamp,
-) -> Result<ModelVersion> {
+) -> Result<PastVersion> {
     let (name, by) = match reference {
         ModelRef::Version { name, version } => (name, VersionBy::Number(*version)),
         ModelRef::Stage { name, stage } => (name, VersionBy::Stage(*stage)),
@@ -37,14 +40,101 @@ pub(super) async fn resolve(
     let number = number_at(conn, workspace, &uid, &by, at)
         .await?
         .ok_or_else(|| missing(name, &by))?;
-    // By uid: the model may have another name now.
-    let sql = "SELECT name FROM models WHERE workspace = $1 AND uid = $2";
-    let row = conn
-        .query_opt(sql, &args![workspace, &uid])
-        .await?
-        .ok_or_else(|| models::missing(name))?;
-    let now_named = rows::name(row.str(0)?)?;
-    versions::get(conn, workspace, &now_named, &VersionBy::Number(number)).await
+    let mut found = match living(conn, workspace, &uid, number).await? {
+        Some(version) => version,
+        None => deleted(conn, workspace, &uid, number)
+            .await?
+            .ok_or_else(|| forgotten(name, number))?,
+    };
+    found.version.stage = stage_at(conn, workspace, &uid, number, at).await?;
+    found.version.aliases = aliases_at(conn, workspace, &uid, number, at).await?;
+    Ok(found)
+}
+
+/// The version if it is there still; by uid, for the model may have another name now.
+async fn living(conn: &mut Conn, workspace: &str, uid: &str, number: i64) -> Result<Option<PastVersion>> {
+    let sql = format!(
+        "SELECT {VERSION}, {LABELS} FROM versions v WHERE workspace = $1 AND version = $3 \
+         AND name = (SELECT m.name FROM models m WHERE m.workspace = $1 AND m.uid = $2)"
+    );
+    let row = conn.query_opt(&sql, &args![workspace, uid, number]).await?;
+    row.map(|row| {
+        Ok(PastVersion {
+            version: rows::labelled_version(&row)?.version,
+            deleted: None,
+        })
+    })
+    .transpose()
+}
+
+/// What is left of a deleted version.
+async fn deleted(conn: &mut Conn, workspace: &str, uid: &str, number: i64) -> Result<Option<PastVersion>> {
+    let sql = format!(
+        "SELECT {VERSION}, deleted_ms FROM (SELECT CAST(0 AS BIGINT) AS version_key, CAST(0 AS BIGINT) AS model_key, \
+         'None' AS stage, CAST(NULL AS TEXT) AS description, d.* FROM deleted_versions d \
+         WHERE d.workspace = $1 AND d.model_uid = $2 AND d.version = $3) AS gone"
+    );
+    let row = conn.query_opt(&sql, &args![workspace, uid, number]).await?;
+    row.map(|row| {
+        Ok(PastVersion {
+            version: rows::version(&row)?.version,
+            deleted: Some(Timestamp::from_millis(row.int(rows::COLUMNS)?)),
+        })
+    })
+    .transpose()
+}
+
+/// Keeps what is left of versions that are about to be deleted: those whose `column` is `key`.
+pub(super) async fn keep(tx: &mut Tx, write: &Write, column: &'static str, key: i64) -> Result<()> {
+    let kept = "workspace, model_uid, version, name, source, artifact_uri, run_id, run_link, model_id, user_id, status, \
+                status_message, content_digest, digest_state, source_unchecked, revision, created_ms, updated_ms";
+    let sql = format!(
+        "INSERT INTO deleted_versions ({kept}, deleted_ms) \
+         SELECT {kept}, CAST($3 AS BIGINT) FROM versions WHERE workspace = $1 AND {column} = $2"
+    );
+    let args = args![write.workspace(), key, write.now.millis()];
+    tx.execute(&sql, &args).await.map(|_| ())
+}
+
+fn forgotten(name: &ModelName, number: i64) -> Error {
+    let message = format!(
+        "it was version `{number}` of `{name}` at that time, which was deleted since by a release that kept nothing of a \
+         version; its entries in the ledger are all that is left of it"
+    );
+    let metadata = vec![("name", name.to_string()), ("version", number.to_string())];
+    Error::precondition(Reason::ResourceNotFound, message, metadata)
+}
+
+/// The stage of a version at that time.
+async fn stage_at(conn: &mut Conn, workspace: &str, uid: &str, number: i64, at: Timestamp) -> Result<Stage> {
+    let sql = "SELECT to_stage FROM transitions WHERE workspace = $1 AND model_uid = $2 AND version = $3 AND kind = 1 \
+               AND created_ms <= $4 ORDER BY id DESC LIMIT 1";
+    let args = args![workspace, uid, number, at.millis()];
+    let row = conn.query_opt(sql, &args).await?;
+    row.map_or(Ok(Stage::None), |row| rows::stage(row.str(0)?))
+}
+
+/// The aliases that pointed to a version at that time, in order.
+async fn aliases_at(
+    conn: &mut Conn,
+    workspace: &str,
+    uid: &str,
+    number: i64,
+    at: Timestamp,
+) -> Result<Vec<AliasName>> {
+    // Of every alias that ever pointed to it, the last entry until then says whether it still did.
+    let sql = "SELECT a.alias FROM (SELECT DISTINCT alias FROM transitions WHERE workspace = $1 AND model_uid = $2 \
+               AND version = $3 AND kind = 2 AND created_ms <= $4) AS a \
+               WHERE (SELECT t.version FROM transitions t WHERE t.workspace = $1 AND t.model_uid = $2 AND t.kind = 2 \
+               AND t.alias = a.alias AND t.created_ms <= $4 ORDER BY t.id DESC LIMIT 1) = $3";
+    let args = args![workspace, uid, number, at.millis()];
+    let rows = conn.query(sql, &args).await?;
+    let mut aliases = rows
+        .iter()
+        .map(|row| rows::alias(row.str(0)?))
+        .collect::<Result<Vec<_>>>()?;
+    aliases.sort();
+    Ok(aliases)
 }
 
 fn missing(name: &ModelName, by: &VersionBy) -> Error {

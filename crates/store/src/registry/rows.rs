@@ -23,7 +23,7 @@ pub(super) const VERSION: &str = "version_key, model_key, name, version, model_u
     digest_state, source_unchecked, revision";
 
 /// How many columns [`VERSION`] is, and how many with [`LABELS`].
-const COLUMNS: usize = 21;
+pub(super) const COLUMNS: usize = 21;
 pub(super) const LABELLED: usize = COLUMNS + 2;
 
 /// What hangs on a version `v`, for behind [`VERSION`], read by [`labelled_version`]: texts as `LENGTH:TEXT` one after the

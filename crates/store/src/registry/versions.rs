@@ -13,7 +13,7 @@ use super::{
     CreatedVersion, PendingDigest, RegistryEvent, VersionBy, VersionUpdate, Write, alias_label,
     feed::{self, Referrer},
     ledger::{self, Entry},
-    models,
+    models, past,
     rows::{self, LABELS, VERSION, VersionRow, digest_code, unset},
 };
 use crate::{
@@ -272,6 +272,7 @@ pub(super) async fn delete(
         .map(|row| rows::alias(row.str(0)?))
         .collect::<Result<Vec<AliasName>>>()?;
     aliases.sort();
+    past::keep(tx, write, "version_key", found.key).await?;
     for sql in [
         "DELETE FROM version_formats WHERE workspace = $1 AND version_key = $2",
         "DELETE FROM version_tags WHERE workspace = $1 AND version_key = $2",

@@ -315,7 +315,9 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
                         Value::Null
                     },
                 ),
+                ("stage", stage(version.stage())),
                 ("content_digest", json!(version.content_digest)),
+                ("delete_time", output::time(reply.deleted_time.as_ref())),
             ]);
             output::one(client.format, &shown)
         }

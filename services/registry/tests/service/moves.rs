@@ -336,3 +336,37 @@ async fn a_uri_is_resolved_now_and_then() {
         ["as_of_time"]
     );
 }
+
+#[tokio::test]
+async fn a_uri_means_what_it_meant_after_its_version_was_deleted() {
+    let bench = Bench::alone().await;
+    bench.model("churn").await;
+    bench.version("churn").await;
+    bench.turn(10);
+    bench.go("churn", 1, wire::Stage::Production).await.unwrap();
+    bench.turn(10);
+    bench.go("churn", 1, wire::Stage::Archived).await.unwrap();
+    let meant = bench.resolve("models:/churn/1", Some(19)).await.unwrap();
+    assert_eq!(meant.model_version.unwrap().stage(), wire::Stage::Production);
+    assert_eq!(meant.deleted_time, None);
+
+    bench.turn(10);
+    let delete = wire::DeleteModelVersionRequest {
+        name: "churn".into(),
+        version: 1,
+        ..Default::default()
+    };
+    bench.api().delete_model_version(delete).await.unwrap();
+    let meant = bench.resolve("models:/churn/Production", Some(19)).await.unwrap();
+    let version = meant.model_version.unwrap();
+    assert_eq!((version.version, version.stage()), (1, wire::Stage::Production));
+    assert_eq!(
+        (&*meant.artifact_uri, meant.deleted_time),
+        ("s3://b/x", Some(stamp(30)))
+    );
+    refused(
+        &bench.resolve("models:/churn/1", Some(30)).await.unwrap_err(),
+        Code::NotFound,
+        "RESOURCE_NOT_FOUND",
+    );
+}

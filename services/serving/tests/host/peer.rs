@@ -119,6 +119,7 @@ impl Peer {
         Ok(registry::ResolveModelResponse {
             model_version: Some(version),
             artifact_uri,
+            ..Default::default()
         })
     }
 

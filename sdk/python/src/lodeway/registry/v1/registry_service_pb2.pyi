@@ -1188,7 +1188,9 @@ class ResolveModelRequest(google.protobuf.message.Message):
     """
     @property
     def as_of_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """At this time instead of now; not for `runs:` and `models:/m-`."""
+        """At this time instead of now, out of the ledger; not for `runs:` and `models:/m-`. FAILED_PRECONDITION with
+        RESOURCE_NOT_FOUND: it meant a version that was deleted since, by a release that kept nothing of it.
+        """
 
     def __init__(
         self,
@@ -1209,20 +1211,28 @@ class ResolveModelResponse(google.protobuf.message.Message):
 
     MODEL_VERSION_FIELD_NUMBER: builtins.int
     ARTIFACT_URI_FIELD_NUMBER: builtins.int
+    DELETED_TIME_FIELD_NUMBER: builtins.int
     artifact_uri: builtins.str
-    """Where the files are, a URI."""
+    """Where the files are, a URI; of a version that was deleted, where they were."""
     @property
     def model_version(self) -> lodeway.registry.v1.model_version_pb2.ModelVersion:
-        """The version, unset for `runs:` and `models:/m-`."""
+        """The version, unset for `runs:` and `models:/m-`. At a past time it has the stage and the aliases of that time; all else
+        is as it is now. Of one that was deleted since, description and tags are gone.
+        """
+
+    @property
+    def deleted_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the version was deleted, if it was since the time asked about."""
 
     def __init__(
         self,
         *,
         model_version: lodeway.registry.v1.model_version_pb2.ModelVersion | None = ...,
         artifact_uri: builtins.str = ...,
+        deleted_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["model_version", b"model_version"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["artifact_uri", b"artifact_uri", "model_version", b"model_version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["deleted_time", b"deleted_time", "model_version", b"model_version"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["artifact_uri", b"artifact_uri", "deleted_time", b"deleted_time", "model_version", b"model_version"]) -> None: ...
 
 global___ResolveModelResponse = ResolveModelResponse
 
