@@ -563,3 +563,53 @@ async fn every_change_of_a_rule_is_in_its_history() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn rules_are_listed_for_the_workspace_or_for_a_model() {
+    on_both(|store| {
+        Box::pin(async move {
+            for model in ["b", "a"] {
+                add_model(&store, model).await;
+                let set = store.set_rule(write(1), rule(Some(model), PRODUCTION, vec![approvals(1)]));
+                set.await.unwrap();
+            }
+            let second = NewRule {
+                name: rule_name("also"),
+                ..rule(Some("a"), Target::Alias(alias("champion")), vec![approvals(1)])
+            };
+            store.set_rule(write(1), second).await.unwrap();
+            let of_all = rule(None, PRODUCTION, vec![approvals(1)]);
+            store.set_rule(write(1), of_all).await.unwrap();
+
+            let listed = async |model: Option<&str>, with_defaults: bool| {
+                let mut query = RuleQuery {
+                    model: model.map(name),
+                    with_defaults,
+                    history_of: None,
+                    page: PageRequest::first(2, QueryHash::of(&[])),
+                };
+                let mut found = Vec::new();
+                loop {
+                    let page = store.rules(&ws(), &query).await.unwrap();
+                    assert!(page.items.len() <= 2);
+                    found.extend(page.items.into_iter().map(|of| {
+                        let model = of.rule.model.map_or("*".to_owned(), |model| model.to_string());
+                        format!("{model}:{}", of.rule.name)
+                    }));
+                    query.page.after = page.next;
+                    if query.page.after.is_none() {
+                        return found;
+                    }
+                }
+            };
+            let all = ["*:release", "a:also", "a:release", "b:release"];
+            assert_eq!(listed(None, false).await, all);
+            assert_eq!(listed(None, true).await, all);
+            assert_eq!(listed(Some("a"), true).await, all[..3]);
+            assert_eq!(listed(Some("a"), false).await, all[1..3]);
+            assert_eq!(listed(Some("c"), true).await, all[..1]);
+            assert!(listed(Some("c"), false).await.is_empty());
+        })
+    })
+    .await;
+}

@@ -20,9 +20,9 @@ const MAX_PAGE: usize = 1_000;
 pub enum RuleVerb {
     /// Makes a rule, or changes one; needs a token.
     Set(Box<RuleArgs>),
-    /// Lists the rules for a model, those for every model included.
+    /// Lists all rules, or those that concern a model: its own and those for every model.
     List {
-        /// The model; leave out for rules of every model.
+        /// The model; leave out for all rules.
         model: Option<String>,
         /// At most this many.
         #[arg(long, default_value_t = 100)]

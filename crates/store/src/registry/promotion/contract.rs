@@ -16,11 +16,12 @@ use crate::registry::Write;
 /// Which rules are wanted.
 #[derive(Debug, Clone)]
 pub struct RuleQuery {
-    /// Those of this model's name; none: those for every model.
+    /// Those of this model's name; none: all, those for every model first.
     pub model: Option<ModelName>,
     /// With a model: also those for every model, which come first.
     pub with_defaults: bool,
-    /// Every version of this rule, newest first, instead of rules as they are now.
+    /// Every version of this rule, newest first, instead of rules as they are now; without a model that of one for every
+    /// model.
     pub history_of: Option<RuleName>,
     /// The page.
     pub page: PageRequest,

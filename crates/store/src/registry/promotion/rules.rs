@@ -201,22 +201,23 @@ async fn present(conn: &mut Conn, workspace: &str, query: &RuleQuery) -> Result<
         Some([KeyValue::Text(model), KeyValue::Text(name)]) => (model.clone(), name.clone()),
         Some(_) => return Err(damaged_token()),
     };
-    let also = if query.with_defaults {
-        ""
-    } else {
-        column(query.model.as_ref())
+    let mut args = args![workspace, model, name, limit(query)].to_vec();
+    let of = match &query.model {
+        None => "",
+        Some(own) => {
+            args.push(Arg::from(own.as_str()));
+            if query.with_defaults {
+                "AND model IN ('', $5)"
+            } else {
+                "AND model = $5"
+            }
+        }
     };
-    let sql = "SELECT body FROM promotion_rules WHERE workspace = $1 AND model IN ($2, $3) \
-               AND (model > $4 OR (model = $4 AND name > $5)) ORDER BY model, name LIMIT $6";
-    let args = args![
-        workspace,
-        column(query.model.as_ref()),
-        also,
-        model,
-        name,
-        limit(query)
-    ];
-    let rules = read(&conn.query(sql, &args).await?)?;
+    let sql = format!(
+        "SELECT body FROM promotion_rules WHERE workspace = $1 {of} AND (model > $2 OR (model = $2 AND name > $3)) \
+         ORDER BY model, name LIMIT $4"
+    );
+    let rules = read(&conn.query(&sql, &args).await?)?;
     let placed = rules.into_iter().map(|rule| {
         let model = column(rule.rule.model.as_ref()).to_owned();
         let name = rule.rule.name.as_str().to_owned();

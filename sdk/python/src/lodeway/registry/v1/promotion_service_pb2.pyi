@@ -118,11 +118,13 @@ class ListPromotionRulesRequest(google.protobuf.message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     model_name: builtins.str
-    """The name of the registered model; empty: rules for every model."""
+    """The name of a registered model: only its rules; empty: all rules of the workspace, those for every model first."""
     include_defaults: builtins.bool
-    """Also rules for every model, which come first."""
+    """With a model: also rules for every model, which come first."""
     history_of: builtins.str
-    """Every version of the rule of this name, newest first, deletions included, instead of rules as they are now."""
+    """Every version of the rule of this name, newest first, deletions included, instead of rules as they are now; without a
+    model of the rule for every model.
+    """
     page_size: builtins.int
     """At most this many: default 100, at most 1,000."""
     page_token: builtins.str
