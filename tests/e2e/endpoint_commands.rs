@@ -297,6 +297,17 @@ async fn a_rollout_ends_well_or_is_aborted() {
     assert_eq!(resolved["version"], 2);
     assert_eq!(call(&house, &[]).json(), json!({ "predictions": [11.0] }));
 
+    // The endpoint follows the alias as it did before.
+    let shown = ask(&house, "endpoint show growth");
+    assert_eq!(weights(&shown), [("champion", 1)]);
+    let reason = shown["revision"]["reason"].as_str().unwrap();
+    assert!(reason.ends_with("done, follows as 3"), "{reason}");
+    ask(&house, "model alias growth champion 1");
+    eventually("a moved alias is followed", async || {
+        (call(&house, &[]).json() == json!({ "predictions": [10.0] })).then_some(())
+    })
+    .await;
+
     let all = ask(&house, "rollout list growth");
     let states: Vec<_> = all.as_array().unwrap().iter().map(|one| &one["state"]).collect();
     assert_eq!(states, ["Completed", "Aborted"]);

@@ -70,6 +70,14 @@ pub enum RevisionReason {
         /// The number of the revision it began with.
         to: u32,
     },
+    /// A rollout moved what the targets of the revision before it follow to its candidate's version, so that they have
+    /// their traffic again.
+    RolloutFollowed {
+        /// The rollout's id.
+        rollout: RolloutId,
+        /// The number of the revision it began with.
+        to: u32,
+    },
 }
 
 /// Who makes a revision, when and why.

@@ -233,6 +233,9 @@ pub(crate) fn revision(of: &Revision, moved_share: f64) -> wire::Revision {
             RevisionReason::RolledBack { to } => format!("rollback to {to}"),
             RevisionReason::RolloutStep { rollout, step } => format!("rollout {rollout} step {step}"),
             RevisionReason::RolloutRestored { rollout, to } => format!("rollout {rollout} back to {to}"),
+            RevisionReason::RolloutFollowed { rollout, to } => {
+                format!("rollout {rollout} done, follows as {to}")
+            }
         },
         moved_share,
     }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::{
     Endpoints,
     resolve::{ANSWER_WAIT, is_unloadable},
-    table::{Ready, Route, Standing, TargetRoute},
+    table::{Ready, Route, Standing, TargetRoute, is_same},
 };
 
 /// Changes read at a time.
@@ -376,8 +376,4 @@ impl Endpoints {
 /// A name that was given to another model: the endpoint follows a uid, not a name.
 fn another_model(reference: &TargetRef) -> String {
     format!("`{reference}` is another model now; make a new revision")
-}
-
-fn is_same(one: &Resolution, other: &Resolution) -> bool {
-    one.deployment_id == other.deployment_id && one.model_version == other.model_version
 }

@@ -161,9 +161,9 @@ impl Endpoints {
     /// of the rollout that made that, whose steps are no state that somebody chose. 0: there is none.
     async fn before(&self, record: &EndpointRecord) -> Result<u32> {
         let of_rollout = |revision: &Revision| match &revision.reason {
-            RevisionReason::RolloutStep { rollout, .. } | RevisionReason::RolloutRestored { rollout, .. } => {
-                Some(rollout.clone())
-            }
+            RevisionReason::RolloutStep { rollout, .. }
+            | RevisionReason::RolloutRestored { rollout, .. }
+            | RevisionReason::RolloutFollowed { rollout, .. } => Some(rollout.clone()),
             RevisionReason::Created | RevisionReason::Updated | RevisionReason::RolledBack { .. } => None,
         };
         let rollout = of_rollout(&record.revision);

@@ -31,6 +31,11 @@ type Name = (String, String);
 /// Endpoints that are gone, of which something late may still be heard.
 const MAX_GONE: usize = 4_096;
 
+/// Whether a target means the same by both.
+pub(crate) fn is_same(one: &Resolution, other: &Resolution) -> bool {
+    one.deployment_id == other.deployment_id && one.model_version == other.model_version
+}
+
 /// All endpoints of this process.
 #[derive(Default)]
 pub(crate) struct Table {
@@ -185,13 +190,20 @@ impl Table {
         Some(route)
     }
 
-    /// The targets of a record that were never ready here.
+    /// The targets of a record that were never ready here, or that mean something else by it than they did here at last.
     pub(crate) fn missing(&self, workspace: &Workspace, record: &EndpointRecord) -> Vec<Target> {
         let here = self.find(workspace, record.endpoint.name.as_str()).ok();
         let here = here.filter(|route| route.key == record.endpoint.uid.key());
+        let is_current = |known: &Resolution| {
+            let written = record.resolutions.iter().find(|one| one.target == known.target);
+            written.is_none_or(|one| one.from <= known.from || is_same(one, known))
+        };
         let is_ready = |target: &&Target| {
             let mut routes = here.iter().flat_map(|route| &route.targets);
-            routes.any(|route| route.target == **target && route.known().is_some())
+            routes.any(|route| {
+                let known = route.known().filter(|_| route.target == **target);
+                known.is_some_and(|known| is_current(&known.resolution))
+            })
         };
         let targets = record.revision.targets.iter();
         targets.filter(|target| !is_ready(target)).cloned().collect()

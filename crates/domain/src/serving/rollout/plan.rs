@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    Check, ErrorLimit, Guard, LatencyLimit, WHOLE_SHARE,
+    Check, ErrorLimit, Guard, LatencyLimit, TargetRef, WHOLE_SHARE,
     guard::{MAX_GUARDS, MAX_SAMPLES, Situation},
     revision::MAX_SHADOW_IN_FLIGHT,
 };
 use crate::{
     Error, Result,
     error::Violations,
-    registry::{AliasName, ModelName, Stage},
+    registry::{AliasName, ModelName, ModelRef, Stage},
 };
 
 /// The most steps of one plan.
@@ -80,6 +80,29 @@ pub enum OnSuccess {
         /// The version, at least 1.
         version: i64,
     },
+}
+
+impl OnSuccess {
+    /// Whether a target follows what this moves.
+    pub fn moves(&self, reference: &TargetRef) -> bool {
+        match (self, reference) {
+            (
+                Self::TransitionStage { model, stage, .. },
+                TargetRef::Model(ModelRef::Stage { name, stage: of }),
+            ) => model == name && stage == of,
+            (Self::MoveAlias { model, alias, .. }, TargetRef::Model(ModelRef::Alias { name, alias: of })) => {
+                model == name && alias == of
+            }
+            _ => false,
+        }
+    }
+
+    /// The version that it is about.
+    pub fn version(&self) -> i64 {
+        match self {
+            Self::TransitionStage { version, .. } | Self::MoveAlias { version, .. } => *version,
+        }
+    }
 }
 
 /// A plan as a caller gives it.
