@@ -8,6 +8,10 @@
 //! version of anything else does not keep others from writing there: whoever may register versions could otherwise stop a
 //! run that still writes its checkpoints, or a folder that many share, by an alias.
 //!
+//! Several processes of this service may share the database, and one would let go of what another holds for a promotion that is
+//! not committed yet. So who promotes says so in the database before he holds, and who lets go says so before he looks at the
+//! version: of two that meet, who lets go yields, and who promotes waits for what is under way (see [`FileIntent`]).
+//!
 //! Whether there is a model file is looked up in the folder where the table does not say it, because what was registered just
 //! now has no digest yet, and is to be held before anybody hears that it was promoted.
 
@@ -20,11 +24,11 @@ use std::{
 use lodeway_domain::{
     Error, Reason, Result,
     caller::Workspace,
-    id::ModelUid,
+    id::{ModelUid, RequestId},
     registry::{DigestState, ModelVersion, Transition},
 };
 use lodeway_rpc::Tasks;
-use lodeway_store::registry::RegistryStore;
+use lodeway_store::registry::{FileIntent, RegistryStore};
 use tokio::sync::Notify;
 
 use crate::{
@@ -41,6 +45,13 @@ const REST: Duration = Duration::from_secs(1);
 const TAKE: Duration = Duration::from_secs(10);
 /// How long after its caller went away a promotion may still be committed.
 const ABANDONED: Duration = Duration::from_secs(30);
+/// How long letting go of a folder may take, and when that is over for sure if the process ended meanwhile.
+const LET_GO: Duration = Duration::from_secs(20);
+const LETTING_GO: Duration = Duration::from_secs(60);
+/// When a promotion is over for sure: much more than to hold, to compare and to commit take.
+const PROMOTING: Duration = Duration::from_secs(600);
+/// How often a promotion looks whether what is under way is over.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How many promoted versions are read at a time.
 const BATCH: i64 = 1_000;
 /// How the names of this service's holders begin.
@@ -67,6 +78,8 @@ pub(crate) struct Taken {
     holds: Holds,
     which: Which,
     holder: String,
+    /// What was said of it in the database.
+    intent: Option<FileIntent>,
     /// Whether its files are held.
     pub(crate) is_held: bool,
     is_over: bool,
@@ -83,18 +96,25 @@ impl Drop for Taken {
     fn drop(&mut self) {
         let (holds, which) = (self.holds.clone(), self.which.clone());
         let holder = std::mem::take(&mut self.holder);
-        let end = move || {
+        let (is_over, intent) = (self.is_over, self.intent.take());
+        let end = move |holds: &Holds| {
             holds.moves(&holder, -1);
             holds.note([which]);
         };
-        if self.is_over {
-            return end();
+        if is_over && intent.is_none() {
+            return end(&holds);
         }
-        // Its caller went away in the middle, and the store may well commit what it was given.
         if tokio::runtime::Handle::try_current().is_ok() {
             self.holds.0.tasks.spawn_until_stop(async move {
-                tokio::time::sleep(ABANDONED).await;
-                end();
+                if !is_over {
+                    // Its caller went away in the middle, and the store may well commit what it was given.
+                    tokio::time::sleep(ABANDONED).await;
+                }
+                // First, or this process would yield to itself.
+                if let Some(intent) = intent {
+                    holds.withdraw(&intent).await;
+                }
+                end(&holds);
             });
         }
     }
@@ -118,6 +138,17 @@ fn reason(version: &ModelVersion) -> String {
 /// Whether there may be files of ours to hold; those that could not be read when they were registered may be there now.
 fn has_files(version: &ModelVersion) -> bool {
     version.digest_state != DigestState::None
+}
+
+/// What this process is about to do with the files of a version.
+fn intent(workspace: &Workspace, uid: &ModelUid, version: i64, is_promotion: bool) -> FileIntent {
+    FileIntent {
+        workspace: workspace.clone(),
+        uid: uid.clone(),
+        version,
+        mark: RequestId::generate().to_string(),
+        is_promotion,
+    }
 }
 
 fn is_promoted(version: &ModelVersion) -> bool {
@@ -160,11 +191,22 @@ impl Holds {
             holds: self.clone(),
             which: Which::One(workspace.as_str().to_owned(), uid.to_string(), version.version),
             holder: holder(version),
+            intent: None,
             is_held: false,
             is_over: false,
         };
         self.moves(&taken.holder, 1);
-        let held = tokio::time::timeout(TAKE, self.hold_if_model(workspace, version, is_known)).await;
+        if self.0.peers.artifacts.is_some() && has_files(version) {
+            let intent = intent(workspace, uid, version.version, true);
+            // Also if this fails or is dropped, for it may have been written all the same.
+            taken.intent = Some(intent.clone());
+            if let Err(error) = store.declare_intent(&intent, PROMOTING).await {
+                taken.end();
+                return Err(error);
+            }
+        }
+        let holding = self.hold_if_model(workspace, version, taken.intent.as_ref(), is_known);
+        let held = tokio::time::timeout(TAKE, holding).await;
         match held.unwrap_or(Err(Error::DeadlineExceeded)) {
             Ok(is_held) => taken.is_held = is_held,
             Err(error) if is_gated && is_passing(&error) => {
@@ -185,13 +227,17 @@ impl Holds {
         &self,
         workspace: &Workspace,
         version: &ModelVersion,
+        intent: Option<&FileIntent>,
         is_known: bool,
     ) -> Result<bool> {
-        if self.0.peers.artifacts.is_none() || !has_files(version) {
+        let Some(intent) = intent else {
             return Ok(false);
-        }
+        };
         // Who lets go of something right now may not have seen that the version is being promoted.
         drop(self.0.letting_go.lock().await);
+        while self.0.store.is_opposed(intent).await? {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
         if !is_known && !self.is_model(workspace, version).await? {
             return Ok(false);
         }
@@ -298,10 +344,8 @@ impl Holds {
         };
         if !is_promoted(&version) {
             let (uri, holder) = (&version.artifact_uri, holder(&version));
-            if self.is_moving(&holder) {
-                return Ok(());
-            }
-            return allowed(self.0.peers.release(workspace, uri, &holder).await).map(drop);
+            let released = self.release(workspace, (uid, number), uri, &holder).await;
+            return allowed(released.map(drop)).map(drop);
         }
         drop(alone);
         if is_model || self.is_model(workspace, &version).await? {
@@ -343,14 +387,11 @@ impl Holds {
                     continue;
                 };
                 let _alone = self.0.letting_go.lock().await;
-                if self.is_moving(&holder) {
-                    held.insert((uid.to_string(), number));
-                    continue;
-                }
-                let found = self.0.store.version_of(workspace, &uid, number).await?;
-                let promoted = found.map(|(version, _)| version).filter(is_promoted);
-                let Some(version) = promoted else {
-                    self.0.peers.release(workspace, &location, &holder).await?;
+                let Some(version) = self.promoted(workspace, &uid, number).await? else {
+                    let of = (&uid, number);
+                    if !self.release(workspace, of, &location, &holder).await? {
+                        held.insert((uid.to_string(), number));
+                    }
                     continue;
                 };
                 // The model may have another name since; who is kept from writing is told the present one.
@@ -363,6 +404,57 @@ impl Holds {
                 return Ok(held);
             }
             token = next;
+        }
+    }
+
+    /// Lets go of the files of a version that is not promoted; false if it is being promoted, here or by another process, or was
+    /// meanwhile. The caller has the lock of letting go.
+    async fn release(
+        &self,
+        workspace: &Workspace,
+        (uid, number): (&ModelUid, i64),
+        location: &str,
+        holder: &str,
+    ) -> Result<bool> {
+        if self.is_moving(holder) {
+            return Ok(false);
+        }
+        let intent = intent(workspace, uid, number, false);
+        self.0.store.declare_intent(&intent, LETTING_GO).await?;
+        let released = tokio::time::timeout(LET_GO, async {
+            if self.0.store.is_opposed(&intent).await? {
+                return Ok(false);
+            }
+            // Who was promoting when it was looked at before may be done by now.
+            if self.promoted(workspace, uid, number).await?.is_some() {
+                return Ok(false);
+            }
+            let released = self.0.peers.release(workspace, location, holder).await;
+            released.map(|()| true)
+        })
+        .await;
+        let released = released.unwrap_or(Err(Error::DeadlineExceeded));
+        // What got no answer may arrive yet, so that nobody relies on a hold of these files until that is over.
+        if !released.as_ref().is_err_and(is_passing) {
+            self.withdraw(&intent).await;
+        }
+        released
+    }
+
+    /// The version, if it is promoted.
+    async fn promoted(
+        &self,
+        workspace: &Workspace,
+        uid: &ModelUid,
+        number: i64,
+    ) -> Result<Option<ModelVersion>> {
+        let found = self.0.store.version_of(workspace, uid, number).await?;
+        Ok(found.map(|(version, _)| version).filter(is_promoted))
+    }
+
+    async fn withdraw(&self, intent: &FileIntent) {
+        if let Err(error) = self.0.store.withdraw_intent(intent).await {
+            tracing::warn!(%error, "what was to be done with files stays on record until its time is over");
         }
     }
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::sync::watch;
 
-use super::{Before, PromotionStore};
+use super::{Before, FileIntent, PromotionStore};
 use crate::ledger::outbox::Event;
 
 /// Who writes, when, and under which request id.
@@ -339,6 +339,15 @@ pub trait RegistryStore: PromotionStore {
         version: i64,
         key: String,
     ) -> Result<()>;
+
+    /// Says what this process is about to do with the files of a version, for at most so long. Whoever does it asks
+    /// [`is_opposed`](Self::is_opposed) after that and before he does it.
+    async fn declare_intent(&self, intent: &FileIntent, keep: Duration) -> Result<()>;
+    /// Whether another process said that it is about to do the opposite. Who lets files go yields, and who promotes waits. Never
+    /// on SQLite, whose file belongs to one process.
+    async fn is_opposed(&self, intent: &FileIntent) -> Result<bool>;
+    /// Takes back what was declared: it is done, or will not be.
+    async fn withdraw_intent(&self, intent: &FileIntent) -> Result<()>;
 
     /// A version before it goes to a target; none if there is no such version.
     async fn before_move(

@@ -5,12 +5,14 @@
 //!
 //! A tour: `models`, `versions` and `moves` (stages, aliases, rollback) are the writes, `ledger` writes and lists
 //! entries, `promotion` keeps the rules that gate moves, `past` computes from them what a URI meant, `search` turns filters into SQL, `feed` is what watchers and
-//! background work read, `rows` makes nouns of rows, `before` reads what is about to move; `at_once` does the most frequent writes in one statement on PostgreSQL.
+//! background work read, `rows` makes nouns of rows, `intents` keeps processes out of
+//! each other's way, `before` reads what is about to move; `at_once` does the most frequent writes in one statement on PostgreSQL.
 
 mod at_once;
 mod before;
 mod contract;
 mod feed;
+mod intents;
 mod ledger;
 mod models;
 mod moves;
@@ -43,6 +45,7 @@ pub use self::contract::{
     PendingDigest, REFERENCE, Reference, RegistryEvent, RegistryStore, Search, SnapshotPart, VersionBy,
     VersionUpdate, Write,
 };
+pub use self::intents::FileIntent;
 pub use self::promotion::{NewApproval, PromotionStore, RecordQuery, RuleQuery};
 use crate::{
     args,
@@ -81,6 +84,10 @@ const MIGRATIONS: Migrations = Migrations {
         Step {
             name: "deleted_versions",
             sql: include_str!("../../migrations/registry/0006_deleted_versions.sql"),
+        },
+        Step {
+            name: "file_intents",
+            sql: include_str!("../../migrations/registry/0007_file_intents.sql"),
         },
     ],
 };
@@ -309,6 +316,18 @@ impl RegistryStore for SqlRegistry {
     ) -> Result<Vec<(i64, ModelUid, i64)>> {
         let conn = &mut *self.db.read().await?;
         before::promoted(conn, workspace.as_str(), after, limit).await
+    }
+
+    async fn declare_intent(&self, intent: &FileIntent, keep: Duration) -> Result<()> {
+        intents::declare(&self.db, intent, keep).await
+    }
+
+    async fn is_opposed(&self, intent: &FileIntent) -> Result<bool> {
+        intents::is_opposed(&self.db, intent).await
+    }
+
+    async fn withdraw_intent(&self, intent: &FileIntent) -> Result<()> {
+        intents::withdraw(&self.db, intent).await
     }
 
     async fn workspaces(&self) -> Result<Vec<Workspace>> {

@@ -327,6 +327,7 @@ async fn versions_of_before_are_told_when_the_schema_is_brought_up() {
         for sql in [
             "DELETE FROM outbox",
             "DROP TABLE deleted_versions",
+            "DROP TABLE file_intents",
             "DELETE FROM schema_versions WHERE component = 'registry' AND version >= 5",
         ] {
             db.write(move |tx| Box::pin(async move { tx.execute(sql, &[]).await }))

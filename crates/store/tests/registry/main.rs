@@ -6,6 +6,7 @@
 mod common;
 mod feeds;
 mod history;
+mod intents;
 mod models;
 mod moves;
 mod promotion;

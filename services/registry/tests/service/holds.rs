@@ -242,3 +242,82 @@ async fn a_hold_says_the_present_name_of_its_model() {
     until(async || (reason().await? == "version 1 of model `retention`").then_some(())).await;
     assert_eq!(peer.holders("s3://b/x"), [holder.as_str()]);
 }
+
+/// Two replicas of the service on one database, with a version of `churn` whose digest is on record, and its holder.
+async fn replicas(peer: &Peer) -> (Bench, Bench, String) {
+    peer.script(|s| s.manifests.insert("s3://b/x".into(), "d1".into()));
+    let text = tokio::task::spawn_blocking(lodeway_testkit::postgres::database)
+        .await
+        .unwrap()
+        .unwrap();
+    let clock = Arc::new(ManualClock::at(Timestamp::from_millis(START)));
+    let replica = async || {
+        let url = StoreUrl::parse(&text).unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Bench::over(url, folder, clock.clone(), peer.both()).await
+    };
+    let (one, other) = (replica().await, replica().await);
+    one.model("churn").await;
+    let made = one.version("churn").await;
+    until(async || {
+        let found = one.get("churn", 1).await.unwrap();
+        (found.digest_state() == wire::DigestState::Recorded).then_some(())
+    })
+    .await;
+    (one, other, format!("registry/{}/1", made.model_uid))
+}
+
+/// Has a replica look at every hold, until it has begun to.
+async fn look_at_all(bench: &Bench, peer: &Peer) {
+    let looked_at = peer.script(|s| s.listings);
+    bench.model("other").await;
+    let request = wire::DeleteRegisteredModelRequest {
+        name: "other".into(),
+        ..Default::default()
+    };
+    bench.api().delete_registered_model(request).await.unwrap();
+    until(async || (peer.script(|s| s.listings) > looked_at).then_some(())).await;
+}
+
+#[tokio::test]
+async fn no_replica_lets_go_of_what_another_is_promoting() {
+    let peer = Peer::default();
+    let (one, other, holder) = replicas(&peer).await;
+    peer.script(|s| s.manifest_takes = Duration::from_secs(3));
+    let promotion = one.go("churn", 1, wire::Stage::Production);
+    let looks = async {
+        until(async || (!peer.holders("s3://b/x").is_empty()).then_some(())).await;
+        look_at_all(&other, &peer).await;
+        // What the look finds is let go of soon after.
+        for _ in 0..50 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert_eq!(peer.holders("s3://b/x"), [holder.as_str()]);
+        }
+    };
+    let (moved, ()) = tokio::join!(promotion, looks);
+    moved.unwrap();
+    assert_eq!(peer.holders("s3://b/x"), [holder.as_str()]);
+
+    // What is promoted no more is let go, whoever held it.
+    peer.script(|s| s.manifest_takes = Duration::ZERO);
+    other.go("churn", 1, wire::Stage::Archived).await.unwrap();
+    let_go(&peer).await;
+}
+
+#[tokio::test]
+async fn a_promotion_waits_for_a_replica_that_is_letting_go() {
+    let peer = Peer::default();
+    let (one, other, holder) = replicas(&peer).await;
+    other.go("churn", 1, wire::Stage::Production).await.unwrap();
+    let begun = peer.script(|s| {
+        s.release_takes = Duration::from_secs(1);
+        s.releases
+    });
+    other.go("churn", 1, wire::Stage::Archived).await.unwrap();
+    until(async || (peer.script(|s| s.releases) > begun).then_some(())).await;
+    one.go("churn", 1, wire::Stage::Production).await.unwrap();
+    for _ in 0..150 {
+        assert_eq!(peer.holders("s3://b/x"), [holder.as_str()]);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -62,6 +62,15 @@ impl Bench {
 
     async fn on(folder: Arc<tempfile::TempDir>, clock: Arc<ManualClock>, peers: Peers) -> Self {
         let url = StoreUrl::Sqlite(folder.path().join("registry.db"));
+        Self::over(url, folder, clock, peers).await
+    }
+
+    async fn over(
+        url: StoreUrl,
+        folder: Arc<tempfile::TempDir>,
+        clock: Arc<ManualClock>,
+        peers: Peers,
+    ) -> Self {
         let db = Db::open(&url, "registry", DbOptions::default()).await.unwrap();
         let store = SqlRegistry::open(db.clone(), Timestamp::from_millis(START))
             .await

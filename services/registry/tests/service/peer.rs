@@ -39,6 +39,10 @@ pub struct Script {
     pub listings: usize,
     /// How long a manifest takes; it is of the files as they were when it was asked for.
     pub manifest_takes: std::time::Duration,
+    /// How long letting go takes, at the end of which it is done.
+    pub release_takes: std::time::Duration,
+    /// How often letting go began.
+    pub releases: usize,
     /// Folders that are held, with their holders.
     pub held: BTreeSet<(String, String)>,
     /// For what reason, by holder.
@@ -322,7 +326,14 @@ impl tower::Service<http::Request<Body>> for Artifacts {
                 Some("ReleaseArtifacts") => {
                     let method = Method(move |m: artifacts::ReleaseArtifactsRequest| {
                         let peer = peer.clone();
-                        async move { peer.release(m) }
+                        async move {
+                            let takes = peer.script(|s| {
+                                s.releases += 1;
+                                s.release_takes
+                            });
+                            tokio::time::sleep(takes).await;
+                            peer.release(m)
+                        }
                     });
                     Grpc::new(ProstCodec::default()).unary(method, request).await
                 }
