@@ -44,7 +44,7 @@ const NUMBERS: [f64; 10] = [
 const INTS: [i64; 5] = [i64::MIN, -1, 0, 1, i64::MAX];
 
 const TABLES: &str = "
-    CREATE TABLE runs (id BIGINT PRIMARY KEY, run_id TEXT NOT NULL, name TEXT, status TEXT NOT NULL,
+    CREATE TABLE runs (id BIGINT PRIMARY KEY, run_id TEXT NOT NULL, name TEXT, user_id TEXT NOT NULL,
                        experiment BIGINT NOT NULL, start_time BIGINT NOT NULL, end_time BIGINT);
     CREATE TABLE latest_metrics (experiment BIGINT NOT NULL, run BIGINT NOT NULL, key BIGINT NOT NULL,
                                  rank BIGINT NOT NULL, sort BIGINT NOT NULL, PRIMARY KEY (run, key));
@@ -82,7 +82,7 @@ impl Binding for Runs {
     fn place(&self, field: &Field) -> Place<'_> {
         let (from, value, rank, scope) = match (field.source, field.key.as_str()) {
             (Source::Attribute, "run_id") => return Place::unique("r.run_id"),
-            (Source::Attribute, "status") => return Place::column("r.status"),
+            (Source::Attribute, "user_id") => return Place::column("r.user_id"),
             (Source::Attribute, "start_time") => return Place::column("r.start_time"),
             (Source::Attribute, "end_time") => return Place::nullable("r.end_time"),
             (Source::Attribute, "name") => return Place::nullable("r.name"),
@@ -127,7 +127,7 @@ fn field_and_values() -> impl Strategy<Value = (Field, Vec<Value>)> {
     let keyed = (select(vec![Source::Param, Source::Tag]), key()).prop_map(|(s, k)| Field::new(s, k));
     let dataset = select(vec!["name", "context"]).prop_map(|k| Field::new(Source::Dataset, k));
     prop_oneof![
-        (attribute(vec!["run_id", "name", "status"]), vec(text(), 1..4)),
+        (attribute(vec!["run_id", "name", "user_id"]), vec(text(), 1..4)),
         (keyed, vec(text(), 1..4)),
         (dataset, vec(text(), 1..4)),
         (
@@ -187,7 +187,7 @@ fn order() -> impl Strategy<Value = Vec<OrderBy>> {
     let fields: Vec<Field> = [
         (
             Source::Attribute,
-            vec!["run_id", "status", "start_time", "end_time", "name"],
+            vec!["run_id", "user_id", "start_time", "end_time", "name"],
         ),
         (Source::Metric, vec!["a", "b", "nowhere"]),
         (Source::Param, vec!["a"]),
@@ -219,13 +219,13 @@ fn run(id: i64) -> impl Strategy<Value = Run> {
                     values.entry(Field::new(source, key)).or_default().push(value);
                 }
             };
-            let status = texts[7].clone().unwrap_or(Value::Text("a".to_owned()));
+            let user = texts[7].clone().unwrap_or(Value::Text("a".to_owned()));
             add(
                 Source::Attribute,
                 "run_id",
                 Some(Value::Text(format!("{:03}", (id * 37) % 101))),
             );
-            add(Source::Attribute, "status", Some(status));
+            add(Source::Attribute, "user_id", Some(user));
             add(Source::Attribute, "name", texts[6].clone());
             add(Source::Attribute, "start_time", Some(Value::Int(start)));
             add(Source::Attribute, "end_time", end.map(Value::Int));
@@ -268,13 +268,13 @@ fn inserts(run: &Run) -> Vec<(&'static str, Vec<Arg<'static>>)> {
     let one = |source, key: &str| run.values(&Field::new(source, key)).first().cloned();
     let attribute = |key: &str| owned(one(Source::Attribute, key).as_ref());
     let mut rows = vec![(
-        "INSERT INTO runs (id, experiment, run_id, name, status, start_time, end_time) VALUES ($1,$2,$3,$4,$5,$6,$7)",
+        "INSERT INTO runs (id, experiment, run_id, name, user_id, start_time, end_time) VALUES ($1,$2,$3,$4,$5,$6,$7)",
         vec![
             Arg::Int(run.id),
             Arg::Int(run.experiment),
             attribute("run_id"),
             attribute("name"),
-            attribute("status"),
+            attribute("user_id"),
             attribute("start_time"),
             attribute("end_time"),
         ],

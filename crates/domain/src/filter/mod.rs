@@ -21,6 +21,8 @@
 //!   is case-sensitive; `ILIKE` folds A–Z only.
 //! - Metrics compare as doubles. NaN equals NaN and no number, and has no order, so `metrics.loss = NaN` finds what
 //!   diverged. −0.0 equals 0.0.
+//! - Stages and statuses are compared by `=`, `!=` and `IN` with the words that there are, in any case and also as clients
+//!   show them; another word is refused. By `<` and `LIKE` they are texts like others.
 //! - Times compare with milliseconds since the epoch or with an RFC 3339 text (a date alone is midnight UTC).
 //! - In an order missing values come last and NaN just before them, ascending and descending.
 //! - A filter is at most [`MAX_BYTES`] long, has at most [`MAX_CLAUSES`] comparisons, [`MAX_VALUES`] values, and nests at
@@ -41,7 +43,7 @@ use std::fmt;
 pub use eval::{Lookup, compare_values, like, matches};
 pub use order::{Keys, OrderBy, Projection};
 pub use schema::{
-    Attribute, EXPERIMENTS, Kind, LOGGED_MODELS, MODEL_VERSIONS, REGISTERED_MODELS, RUNS, Schema,
+    Attribute, EXPERIMENTS, Kind, LOGGED_MODELS, MODEL_VERSIONS, REGISTERED_MODELS, RUNS, Schema, Word,
 };
 
 /// The longest filter, in bytes.

@@ -3,7 +3,7 @@
 use super::{
     Expr, Field, MAX_BYTES, MAX_CLAUSES, MAX_DEPTH, MAX_PATTERN_BYTES, MAX_VALUES, Op, Value,
     lex::{self, Fault, Kind as Tok, Token},
-    schema::{Kind, Schema},
+    schema::{Kind, Schema, Word},
 };
 use crate::{Error, FieldViolation, Reason, Result};
 
@@ -163,7 +163,10 @@ impl<'a> Parser<'a> {
             return Err(Fault::new(at, message));
         }
         let at = self.peek().at;
-        let value = self.value(&field, kind, op.as_str())?;
+        let mut value = self.value(&field, kind, op.as_str())?;
+        if matches!(op, Op::Eq | Op::Ne) {
+            value = self.word(&field, value, at)?;
+        }
         match &value {
             Value::Number(number) if number.is_nan() && op.is_range() => {
                 Err(Fault::new(at, "NaN has no order; compare it by = or !="))
@@ -230,9 +233,16 @@ impl<'a> Parser<'a> {
         if !self.symbol("(") {
             return self.expected("`(` after IN");
         }
-        let mut values = vec![self.value(&field, kind, "(")?];
-        while self.symbol(",") {
-            values.push(self.value(&field, kind, ",")?);
+        let mut values = Vec::new();
+        let mut after = "(";
+        loop {
+            let at = self.peek().at;
+            let value = self.value(&field, kind, after)?;
+            values.push(self.word(&field, value, at)?);
+            after = ",";
+            if !self.symbol(after) {
+                break;
+            }
         }
         if self.symbol(")") {
             Ok(Expr::In {
@@ -243,6 +253,24 @@ impl<'a> Parser<'a> {
         } else {
             self.expected("`,` or `)`")
         }
+    }
+
+    /// The value as it is stored, if it can be one of the field's.
+    fn word(&self, field: &Field, value: Value, at: usize) -> Result<Value, Fault> {
+        let words = self.schema.words(field);
+        stored(words, value.clone()).ok_or_else(|| {
+            let known: Vec<String> = words.iter().map(|(_, shown)| format!("`{shown}`")).collect();
+            let found = match &value {
+                Value::Text(text) => crate::id::clip(text),
+                other => other.to_string(),
+            };
+            let message = format!(
+                "`{found}` is no `{field}` of {}s; expected one of {}",
+                self.schema.entity,
+                known.join(", ")
+            );
+            Fault::new(at, message)
+        })
     }
 
     fn value(&mut self, field: &Field, kind: Kind, after: &str) -> Result<Value, Fault> {
@@ -272,6 +300,21 @@ impl<'a> Parser<'a> {
             )
         })
     }
+}
+
+/// The value as it is stored, of a field that has certain words only; others as they are.
+fn stored(words: &[Word], value: Value) -> Option<Value> {
+    let Value::Text(text) = &value else {
+        return Some(value);
+    };
+    if words.is_empty() {
+        return Some(value);
+    }
+    let is_meant = |word: &str| word.eq_ignore_ascii_case(text);
+    let found = words
+        .iter()
+        .find(|(stored, shown)| is_meant(stored) || is_meant(shown));
+    found.map(|(stored, _)| Value::Text((*stored).to_owned()))
 }
 
 fn word_value(word: &str) -> Option<Value> {

@@ -28,7 +28,13 @@ pub struct Attribute {
     pub kind: Kind,
     /// Whether an entity may have several values, so that nothing can be ordered by it.
     pub is_many: bool,
+    /// All the values there are, each as it is stored and as clients show it; none if there may be any. Filters may write them
+    /// either way and in any case, and nothing else: a slip would find nothing, as if nothing were there.
+    pub words: &'static [Word],
 }
+
+/// A value as it is stored, and as clients show it.
+pub type Word = (&'static str, &'static str);
 
 /// The searchable side of one entity.
 #[derive(Debug, Clone, Copy)]
@@ -49,8 +55,22 @@ const fn attribute(name: &'static str, kind: Kind, aliases: &'static [&'static s
         aliases,
         kind,
         is_many: false,
+        words: &[],
     }
 }
+
+const fn word(name: &'static str, words: &'static [Word], aliases: &'static [&'static str]) -> Attribute {
+    Attribute {
+        words,
+        ..attribute(name, Kind::Text, aliases)
+    }
+}
+
+const LIFECYCLE: Attribute = word(
+    "lifecycle_stage",
+    &[("active", "active"), ("deleted", "deleted")],
+    &[],
+);
 
 const CREATE_TIME: Attribute = attribute(
     "create_time",
@@ -76,7 +96,7 @@ pub const EXPERIMENTS: Schema = Schema {
         attribute("experiment_id", Kind::Int, &[]),
         attribute("name", Kind::Text, &[]),
         attribute("artifact_location", Kind::Text, &[]),
-        attribute("lifecycle_stage", Kind::Text, &[]),
+        LIFECYCLE,
         CREATE_TIME,
         UPDATE_TIME,
     ],
@@ -90,8 +110,18 @@ pub const RUNS: Schema = Schema {
     attributes: &[
         attribute("run_id", Kind::Text, &[]),
         attribute("name", Kind::Text, &["run_name"]),
-        attribute("status", Kind::Text, &[]),
-        attribute("lifecycle_stage", Kind::Text, &[]),
+        word(
+            "status",
+            &[
+                ("RUNNING", "RUNNING"),
+                ("SCHEDULED", "SCHEDULED"),
+                ("FINISHED", "FINISHED"),
+                ("FAILED", "FAILED"),
+                ("KILLED", "KILLED"),
+            ],
+            &[],
+        ),
+        LIFECYCLE,
         attribute("user_id", Kind::Text, &["user"]),
         attribute("artifact_uri", Kind::Text, &[]),
         attribute("experiment_id", Kind::Int, &[]),
@@ -110,8 +140,16 @@ pub const LOGGED_MODELS: Schema = Schema {
         attribute("model_id", Kind::Text, &[]),
         attribute("name", Kind::Text, &[]),
         attribute("model_type", Kind::Text, &[]),
-        attribute("status", Kind::Text, &[]),
-        attribute("lifecycle_stage", Kind::Text, &[]),
+        word(
+            "status",
+            &[
+                ("LOGGED_MODEL_PENDING", "PENDING"),
+                ("LOGGED_MODEL_READY", "READY"),
+                ("LOGGED_MODEL_UPLOAD_FAILED", "UPLOAD_FAILED"),
+            ],
+            &[],
+        ),
+        LIFECYCLE,
         attribute("experiment_id", Kind::Int, &[]),
         attribute("source_run_id", Kind::Text, &[]),
         attribute("artifact_uri", Kind::Text, &[]),
@@ -154,8 +192,25 @@ pub const MODEL_VERSIONS: Schema = Schema {
     attributes: &[
         attribute("name", Kind::Text, &[]),
         attribute("version", Kind::Int, &["version_number"]),
-        attribute("stage", Kind::Text, &["current_stage"]),
-        attribute("status", Kind::Text, &[]),
+        word(
+            "stage",
+            &[
+                ("None", "None"),
+                ("Staging", "Staging"),
+                ("Production", "Production"),
+                ("Archived", "Archived"),
+            ],
+            &["current_stage"],
+        ),
+        word(
+            "status",
+            &[
+                ("PENDING_REGISTRATION", "PENDING"),
+                ("READY", "READY"),
+                ("FAILED_REGISTRATION", "FAILED"),
+            ],
+            &[],
+        ),
         attribute("run_id", Kind::Text, &[]),
         attribute("model_id", Kind::Text, &[]),
         attribute("source", Kind::Text, &["source_path"]),
@@ -166,6 +221,7 @@ pub const MODEL_VERSIONS: Schema = Schema {
             aliases: &["aliases"],
             kind: Kind::Text,
             is_many: true,
+            words: &[],
         },
         CREATE_TIME,
         UPDATE_TIME,
@@ -190,6 +246,14 @@ impl Schema {
             source if !self.sources.contains(&source) => None,
             Source::Metric => Some(Kind::Number),
             Source::Param | Source::Tag | Source::Dataset => Some(Kind::Text),
+        }
+    }
+
+    /// The values that a field may have, if it has no others.
+    pub fn words(&self, field: &Field) -> &'static [Word] {
+        match field.source {
+            Source::Attribute => self.attribute(&field.key).map_or(&[], |a| a.words),
+            _ => &[],
         }
     }
 

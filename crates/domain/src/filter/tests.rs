@@ -359,6 +359,68 @@ fn entity(fields: &[(Source, &str, Value)]) -> Entity {
 }
 
 #[test]
+fn words_of_a_closed_list_are_known_or_refused() {
+    let read = |text: &str, schema| Expr::parse(text, schema).unwrap().unwrap().to_string();
+    for (text, schema, stored) in [
+        ("status = 'RUNNING'", &RUNS, "status = 'RUNNING'"),
+        ("status = 'Running'", &RUNS, "status = 'RUNNING'"),
+        (
+            "status NOT IN ('failed', 'KILLED')",
+            &RUNS,
+            "status NOT IN ('FAILED', 'KILLED')",
+        ),
+        (
+            "lifecycle_stage != 'Deleted'",
+            &RUNS,
+            "lifecycle_stage != 'deleted'",
+        ),
+        (
+            "lifecycle_stage = 'Active'",
+            &EXPERIMENTS,
+            "lifecycle_stage = 'active'",
+        ),
+        (
+            "current_stage = 'production'",
+            &MODEL_VERSIONS,
+            "stage = 'Production'",
+        ),
+        (
+            "status = 'PENDING'",
+            &MODEL_VERSIONS,
+            "status = 'PENDING_REGISTRATION'",
+        ),
+        (
+            "status = 'ready'",
+            &LOGGED_MODELS,
+            "status = 'LOGGED_MODEL_READY'",
+        ),
+        // As a text it is like others.
+        ("status LIKE 'run%'", &RUNS, "status LIKE 'run%'"),
+        ("status < 'x'", &RUNS, "status < 'x'"),
+        ("tags.status = 'Runing'", &RUNS, "tags.status = 'Runing'"),
+    ] {
+        assert_eq!(read(text, schema), stored);
+        assert_eq!(read(stored, schema), stored, "what is printed reads the same");
+    }
+    let known = "expected one of `RUNNING`, `SCHEDULED`, `FINISHED`, `FAILED`, `KILLED`";
+    assert_eq!(
+        refusal("status = 'Runing'"),
+        format!("at position 10: `Runing` is no `status` of runs; {known}")
+    );
+    assert_eq!(
+        refusal("status IN ('RUNNING', '')"),
+        format!("at position 23: `` is no `status` of runs; {known}")
+    );
+    assert_eq!(
+        Expr::parse("stage != 'Prodction'", &MODEL_VERSIONS)
+            .unwrap_err()
+            .to_string(),
+        "`filter`: at position 10: `Prodction` is no `stage` of model versions; expected one of `None`, `Staging`, \
+         `Production`, `Archived`"
+    );
+}
+
+#[test]
 fn missing_and_nan_follow_their_rules() {
     let run = entity(&[
         (Source::Metric, "loss", Value::Number(f64::NAN)),
@@ -453,7 +515,7 @@ fn number() -> impl Strategy<Value = f64> {
 
 fn comparison() -> impl Strategy<Value = Expr> {
     let texts = (select(vec![Source::Param, Source::Tag]), key()).prop_map(|(s, k)| Field::new(s, k));
-    let names = select(vec!["status", "run_id"]).prop_map(|k| Field::new(Source::Attribute, k));
+    let names = select(vec!["artifact_uri", "run_id"]).prop_map(|k| Field::new(Source::Attribute, k));
     let times = select(vec!["start_time", "end_time"]).prop_map(|k| Field::new(Source::Attribute, k));
     let datasets = select(vec!["name", "context"]).prop_map(|k| Field::new(Source::Dataset, k));
     let metrics = key().prop_map(|k| Field::new(Source::Metric, k));

@@ -236,7 +236,7 @@ impl Under {
     }
 }
 
-const FILTERS: [&str; 20] = [
+const FILTERS: [&str; 22] = [
     "",
     "metrics.a < 1 AND params.a = 'a'",
     "status != 'FAILED' AND tags.a = 'a' AND NOT metrics.a = NaN AND params.a = 'a'",
@@ -250,6 +250,8 @@ const FILTERS: [&str; 20] = [
     "tags.nowhere = 'a'",
     "NOT tags.a IS NULL",
     "status IN ('FINISHED', 'RUNNING')",
+    "status = 'Running' OR lifecycle_stage = 'Deleted'",
+    "status >= 'FINISHED' AND status <= 'FINISHED'",
     "end_time IS NULL",
     "start_time > 1700000000001",
     "datasets.name = 'train'",

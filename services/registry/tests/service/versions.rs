@@ -131,8 +131,14 @@ async fn versions_are_searched_newest_change_first() {
         numbers(&search("stage = 'Staging'", 0, String::new()).await.unwrap()),
         [1]
     );
-    let status = search("stage ~ 'x'", 0, String::new()).await.unwrap_err();
-    refused(&status, Code::InvalidArgument, "INVALID_FILTER");
+    // In any case, and as clients show it.
+    for same in ["stage = 'staging'", "stage = 'Staging' AND status = 'Ready'"] {
+        assert_eq!(numbers(&search(same, 0, String::new()).await.unwrap()), [1]);
+    }
+    for wrong in ["stage ~ 'x'", "stage = 'Stagin'", "status IN ('READY', 'DONE')"] {
+        let status = search(wrong, 0, String::new()).await.unwrap_err();
+        refused(&status, Code::InvalidArgument, "INVALID_FILTER");
+    }
 
     let latest = |stages: Vec<i32>| wire::GetLatestModelVersionsRequest {
         name: "a".into(),

@@ -7,7 +7,7 @@
 mod lex;
 mod order;
 
-use lodeway_domain::filter::{Expr, Field, Op, Source, Value};
+use lodeway_domain::filter::{Expr, Field, LOGGED_MODELS, Op, RUNS, Source, Value};
 
 use super::error::RestError;
 use lex::{Clause, IS_NOT_NULL, Item, Written, unquoted};
@@ -214,6 +214,40 @@ impl Entity {
             .map(|(_, native)| *native)
     }
 
+    /// The same, if a status is compared with a word that there is; with another one a text comparison, for MLflow finds
+    /// nothing then, where a native filter is refused or takes the word in another spelling.
+    fn as_written(self, expr: Expr) -> Expr {
+        let schema = match self {
+            Self::LoggedModels => &LOGGED_MODELS,
+            Self::Runs => &RUNS,
+            _ => return expr,
+        };
+        let is_known = |field: &Field, value: &Value| {
+            let words = schema.words(field);
+            words.is_empty()
+                || matches!(value, Value::Text(text) if words.iter().any(|(stored, _)| stored == text))
+        };
+        match expr {
+            Expr::Compare { field, op, value } if is_equality(op) && !is_known(&field, &value) => {
+                text_comparison(&field, &value, op == Op::Ne)
+            }
+            Expr::In {
+                field,
+                values,
+                negated,
+            } if values.iter().any(|value| !is_known(&field, value)) => {
+                let parts = values.iter().map(|value| text_comparison(&field, value, negated));
+                let parts = parts.collect();
+                if negated {
+                    Expr::And(parts)
+                } else {
+                    Expr::Or(parts)
+                }
+            }
+            other => other,
+        }
+    }
+
     fn operators(self, field: &Field) -> &'static [&'static str] {
         match field.source {
             Source::Metric => NUMBERS,
@@ -227,6 +261,24 @@ impl Entity {
                 _ => EQUALITY,
             },
         }
+    }
+}
+
+const fn is_equality(op: Op) -> bool {
+    matches!(op, Op::Eq | Op::Ne)
+}
+
+/// Equality, or inequality, by the order of texts.
+fn text_comparison(field: &Field, value: &Value, negated: bool) -> Expr {
+    let compare = |op| Expr::Compare {
+        field: field.clone(),
+        op,
+        value: value.clone(),
+    };
+    if negated {
+        Expr::Or(vec![compare(Op::Lt), compare(Op::Gt)])
+    } else {
+        Expr::And(vec![compare(Op::Ge), compare(Op::Le)])
     }
 }
 
@@ -255,10 +307,10 @@ fn comparison(entity: Entity, field: Field, clause: Clause) -> Result<Expr, Rest
         ">=" => Op::Ge,
         "LIKE" => Op::Like,
         "ILIKE" => Op::ILike,
-        list => return Ok(membership(field, value, list == "NOT IN")),
+        list => return Ok(entity.as_written(membership(field, value, list == "NOT IN"))),
     };
     match value.into_iter().next() {
-        Some(value) => Ok(Expr::Compare { field, op, value }),
+        Some(value) => Ok(entity.as_written(Expr::Compare { field, op, value })),
         None => Err(RestError::invalid(format!(
             "Expected a value for '{field}' in the filter string"
         ))),

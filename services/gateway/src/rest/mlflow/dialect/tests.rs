@@ -44,6 +44,11 @@ fn runs_are_searched_by_everything() {
             "run_name = 'n' AND attributes.status != 'FAILED'",
             "name = 'n' AND status != 'FAILED'",
         ),
+        ("status = 'Runing'", "status >= 'Runing' AND status <= 'Runing'"),
+        (
+            "status != 'running' and run_name = 'n'",
+            "(status < 'running' OR status > 'running') AND name = 'n'",
+        ),
         ("attr.`Run name` = 'n'", "name = 'n'"),
         ("created > 1700000000000", "start_time > 1700000000000"),
         ("run_id IN ('abc', 'ABC')", "run_id IN ('abc')"),
