@@ -1,6 +1,9 @@
 //! Tells tracking which runs, logged models and folders versions refer to: at once if it can, later if it must.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use lodeway_domain::{Error, Result, time::Clock};
 use lodeway_rpc::Tasks;
@@ -16,6 +19,9 @@ use crate::{Peers, RegistryConfig, peers::is_passing};
 const LEASE: Duration = Duration::from_secs(30);
 /// How many messages are taken at a time.
 const BATCH: i64 = 64;
+/// How long messages that have arrived wait for others, to be taken away together: a commit for each would cost as much as the
+/// version that it is about. Shorter than the time after which others deliver them.
+const GATHER: Duration = Duration::from_millis(250);
 /// How long after a failure the shorter poll goes on.
 const BUSY: Duration = Duration::from_secs(600);
 
@@ -28,6 +34,9 @@ struct Inner {
     peers: Peers,
     clock: Arc<dyn Clock>,
     wake: Notify,
+    /// Messages that have arrived, and are taken away soon. After a crash they are delivered once more, which changes nothing.
+    arrived: Mutex<Vec<String>>,
+    any_arrived: Notify,
 }
 
 impl Outbox {
@@ -44,9 +53,13 @@ impl Outbox {
             peers: peers.clone(),
             clock,
             wake: Notify::new(),
+            arrived: Mutex::default(),
+            any_arrived: Notify::new(),
         }));
         let (sender, polls) = (outbox.clone(), (config.outbox_poll, config.outbox_idle_poll));
         tasks.spawn_until_stop(async move { sender.run(polls).await });
+        let cleaner = outbox.clone();
+        tasks.spawn_until_stop(async move { cleaner.clear().await });
         outbox
     }
 
@@ -58,7 +71,10 @@ impl Outbox {
     /// Delivers a message whose writer still waits; what fails is due again later.
     pub(crate) async fn deliver_now(&self, event: &Event) {
         match self.deliver(event).await {
-            Ok(()) => self.done(event).await,
+            Ok(()) => {
+                self.arrived().push(event.event_id.clone());
+                self.0.any_arrived.notify_one();
+            }
             Err(error) => {
                 tracing::debug!(event.id = event.event_id, %error, "tracking was not told at once");
                 self.wake();
@@ -98,9 +114,10 @@ impl Outbox {
             if events.is_empty() {
                 return Ok(all_arrived);
             }
+            let mut arrived = Vec::new();
             for event in &events {
                 match self.deliver(event).await {
-                    Ok(()) => self.done(event).await,
+                    Ok(()) => arrived.push(event.event_id.clone()),
                     Err(error) => {
                         all_arrived = false;
                         tracing::warn!(event.id = event.event_id, attempts = event.attempts, %error, "tracking was not told");
@@ -108,7 +125,22 @@ impl Outbox {
                     }
                 }
             }
+            self.done(arrived).await;
         }
+    }
+
+    /// Takes away what writers delivered themselves.
+    async fn clear(&self) {
+        loop {
+            self.0.any_arrived.notified().await;
+            tokio::time::sleep(GATHER).await;
+            let arrived = std::mem::take(&mut *self.arrived());
+            self.done(arrived).await;
+        }
+    }
+
+    fn arrived(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.arrived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Delivers one message. Errors: only those after which it makes sense to try again.
@@ -150,10 +182,14 @@ impl Outbox {
         }
     }
 
-    async fn done(&self, event: &Event) {
-        if let Err(error) = self.0.store.event_done(&event.event_id).await {
-            // It will be delivered once more, which changes nothing.
-            tracing::warn!(event.id = event.event_id, %error, "a delivered message could not be taken away");
+    async fn done(&self, arrived: Vec<String>) {
+        if arrived.is_empty() {
+            return;
+        }
+        let count = arrived.len();
+        if let Err(error) = self.0.store.events_done(arrived).await {
+            // They will be delivered once more, which changes nothing.
+            tracing::warn!(count, %error, "delivered messages could not be taken away");
         }
     }
 }

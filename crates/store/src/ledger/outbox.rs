@@ -8,7 +8,7 @@ use lodeway_domain::{Result, time::Timestamp};
 
 use crate::{
     args,
-    sql::{Db, Engine, Row, Tx},
+    sql::{Arg, Db, Engine, Row, Tx},
 };
 
 /// The longest pause between two attempts.
@@ -81,10 +81,17 @@ fn event(row: &Row) -> Result<Event> {
     })
 }
 
-/// Takes away a message that has arrived.
-pub async fn done(tx: &mut Tx, event_id: &str) -> Result<()> {
-    tx.execute("DELETE FROM outbox WHERE event_id = $1", &args![event_id])
-        .await?;
+/// Takes away messages that have arrived.
+pub async fn done(tx: &mut Tx, event_ids: &[String]) -> Result<()> {
+    for some in event_ids.chunks(64) {
+        // Of few shapes, so that statements stay prepared; what is missing is filled up with an id that no message has.
+        let shape = if some.len() == 1 { 1 } else { 64 };
+        let places: Vec<_> = (1..=shape).map(|place| format!("${place}")).collect();
+        let sql = format!("DELETE FROM outbox WHERE event_id IN ({})", places.join(", "));
+        let ids = some.iter().map(String::as_str).chain(std::iter::repeat(""));
+        let arguments: Vec<_> = ids.take(shape).map(Arg::from).collect();
+        tx.execute(&sql, &arguments).await?;
+    }
     Ok(())
 }
 

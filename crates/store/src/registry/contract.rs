@@ -407,8 +407,8 @@ pub trait RegistryStore: PromotionStore {
 
     /// Messages to tracking that are due, leased to the caller.
     async fn claim_events(&self, now: Timestamp, lease: Duration, limit: i64) -> Result<Vec<Event>>;
-    /// A message has arrived.
-    async fn event_done(&self, event_id: &str) -> Result<()>;
+    /// Messages have arrived.
+    async fn events_done(&self, event_ids: Vec<String>) -> Result<()>;
     /// A message has not arrived; it is due again later.
     async fn event_failed(&self, event: &Event, now: Timestamp) -> Result<()>;
 

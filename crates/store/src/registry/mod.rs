@@ -448,10 +448,9 @@ impl RegistryStore for SqlRegistry {
         outbox::claim(&self.db, now, lease, limit).await
     }
 
-    async fn event_done(&self, event_id: &str) -> Result<()> {
-        let id = event_id.to_owned();
+    async fn events_done(&self, event_ids: Vec<String>) -> Result<()> {
         self.db
-            .write_with(id, |tx, id| Box::pin(outbox::done(tx, id)))
+            .write_with(event_ids, |tx, ids| Box::pin(outbox::done(tx, ids)))
             .await
     }
 

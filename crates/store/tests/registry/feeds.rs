@@ -176,7 +176,7 @@ async fn tracking_is_told_of_references() {
                 1,
                 "due again after a second"
             );
-            store.event_done(&event.event_id).await.unwrap();
+            store.events_done(vec![event.event_id.clone()]).await.unwrap();
 
             store
                 .rename_model(write(4_000), name("churn"), name("leave"))

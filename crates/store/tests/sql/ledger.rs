@@ -193,7 +193,14 @@ pub async fn the_outbox_delivers(db: Db) {
             .collect::<Vec<_>>(),
         [("e1", 2), ("e2", 1)]
     );
-    db.write(|tx| Box::pin(outbox::done(tx, "e1"))).await.unwrap();
+    // More than one statement takes away.
+    let arrived: Vec<_> = (0..300)
+        .map(|n| format!("x{n}"))
+        .chain(["e1".to_owned()])
+        .collect();
+    db.write_with(arrived, |tx, ids| Box::pin(outbox::done(tx, ids)))
+        .await
+        .unwrap();
     assert_eq!(outbox::waiting(&db).await.unwrap(), 1);
 }
 

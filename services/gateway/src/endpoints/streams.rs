@@ -180,7 +180,7 @@ impl Endpoints {
             })
         });
         let (to, from) = mpsc::channel(WAITING);
-        tokio::spawn(relay(answers.boxed(), to, deadline));
+        self.0.tasks.spawn(relay(answers.boxed(), to, deadline));
         Ok(Box::pin(ReceiverStream::new(from)))
     }
 }
