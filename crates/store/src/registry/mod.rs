@@ -3,10 +3,10 @@
 //! [`RegistryStore`] is the contract, [`SqlRegistry`] keeps it on both engines. Every write takes its model's row first,
 //! so that writes to one model follow each other, on PostgreSQL too.
 //!
-//! A tour: `models`, `versions` and `moves` (stages, aliases, rollback) are the writes, `ledger` writes and lists
-//! entries, `promotion` keeps the rules that gate moves, `past` computes from them what a URI meant, `search` turns filters into SQL, `feed` is what watchers and
-//! background work read, `rows` makes nouns of rows, `intents` keeps processes out of
-//! each other's way, `before` reads what is about to move; `at_once` does the most frequent writes in one statement on PostgreSQL.
+//! A tour: `models`, `versions` and `moves` (stages, aliases, rollback) are the writes, `ledger` writes and lists entries,
+//! `promotion` keeps the rules that gate moves, `past` computes from them what a URI meant, `search` turns filters into SQL,
+//! `feed` is what watchers and background work read, `rows` makes nouns of rows, `intents` keeps processes out of each
+//! other's way, `before` reads what is about to move, `at_once` does the most frequent writes in one statement on PostgreSQL.
 
 mod at_once;
 mod before;
