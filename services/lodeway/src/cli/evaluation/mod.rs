@@ -315,7 +315,13 @@ async fn show(client: &Client, evaluation: &Evaluation) -> Done {
         scorers,
     } = details;
     output::one(client.format, &short(evaluation))?;
-    if let Some(usage) = usage(evaluation) {
+    // Calls of a model alone cost nothing that a person wants to see before its metrics.
+    let is_paid = |usage: &Value| {
+        ["cached_calls", "input_tokens", "output_tokens", "cost"]
+            .iter()
+            .any(|field| usage[field].as_f64() != Some(0.0))
+    };
+    if let Some(usage) = usage(evaluation).filter(is_paid) {
         let columns = ["calls", "cached_calls", "input_tokens", "output_tokens", "cost"];
         output::list(client.format, &columns, &[usage])?;
     }
