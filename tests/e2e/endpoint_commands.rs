@@ -302,6 +302,11 @@ async fn a_rollout_ends_well_or_is_aborted() {
     assert_eq!(weights(&shown), [("champion", 1)]);
     let reason = shown["revision"]["reason"].as_str().unwrap();
     assert!(reason.ends_with("done, follows as 3"), "{reason}");
+    let (code, complaint) = refusal(&house, "endpoint rollback growth");
+    assert!(
+        code == 4 && complaint.contains("model rollback"),
+        "{code}: {complaint}"
+    );
     ask(&house, "model alias growth champion 1");
     eventually("a moved alias is followed", async || {
         (call(&house, &[]).json() == json!({ "predictions": [10.0] })).then_some(())

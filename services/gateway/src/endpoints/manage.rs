@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use lodeway_domain::{
-    Caller, Error, Resource, ResourceKind, Result,
+    Caller, Error, Reason, Resource, ResourceKind, Result,
     caller::Workspace,
     error::Violations,
     page::{Page, PageRequest},
@@ -151,6 +151,20 @@ impl Endpoints {
             return Err(Error::invalid("number", why));
         }
         let earlier = self.0.store.revision(record.endpoint.uid.key(), to).await?;
+        if number.is_none() && matches!(record.revision.reason, RevisionReason::RolloutFollowed { .. }) {
+            // It would look as if something went back, and nothing would.
+            let what: Vec<_> = earlier
+                .targets
+                .iter()
+                .map(|target| format!("`{}`", target.reference))
+                .collect();
+            let why = format!(
+                "revision {to} follows {}, which the rollout moved, so that it means what serves now; move that back with \
+                 `lodeway model rollback`, or say which revision is meant",
+                what.join(", ")
+            );
+            return Err(Error::precondition(Reason::RolloutState, why, Vec::new()));
+        }
         let author = self.author(cx, comment, RevisionReason::RolledBack { to });
         let revision = record.revision.restore(&earlier, author)?;
         self.serve(cx, &record, revision, "RollbackEndpoint", DEFAULT_WAIT, repeat)

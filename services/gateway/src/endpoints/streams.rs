@@ -2,7 +2,10 @@
 //! have had a part of the answer.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -37,6 +40,8 @@ struct Under {
     chosen: Chosen,
     started: Instant,
     outcome: Result<(), (&'static str, CallOutcome)>,
+    /// Microseconds that its answers waited for the caller, which are none of the target's.
+    waited: Arc<AtomicU64>,
     prediction_id: PredictionId,
     trace: Arc<str>,
     /// Where it may be kept whole, or is as short as an answer that is recorded.
@@ -72,7 +77,10 @@ impl Drop for Under {
             version: &self.chosen.ready.resolution.model_version,
         };
         let seen = Seen {
-            latency: self.started.elapsed(),
+            latency: self
+                .started
+                .elapsed()
+                .saturating_sub(Duration::from_micros(self.waited.load(Ordering::Relaxed))),
             outcome: self.outcome.map_err(|(code, _)| code),
             input: None,
             answer: None,
@@ -145,11 +153,13 @@ impl Endpoints {
         let version = chosen.ready.resolution.model_version.clone();
         let prediction_id = self.prediction_id(&route, &chosen);
         let is_kept = route.revision().request_log.share > 0 || message.encoded_len() <= MAX_ANSWER_BYTES;
+        let waited = Arc::<AtomicU64>::default();
         let mut under = Under {
             endpoints: self.clone(),
             chosen,
             started: Instant::now(),
             outcome: Ok(()),
+            waited: waited.clone(),
             prediction_id,
             trace: cx.trace(),
             request: is_kept.then(|| message.clone()),
@@ -180,7 +190,7 @@ impl Endpoints {
             })
         });
         let (to, from) = mpsc::channel(WAITING);
-        self.0.tasks.spawn(relay(answers.boxed(), to, deadline));
+        self.0.tasks.spawn(relay(answers.boxed(), to, deadline, waited));
         Ok(Box::pin(ReceiverStream::new(from)))
     }
 }
@@ -191,6 +201,7 @@ async fn relay(
     mut answers: BoxStream<'static, Result<ModelInferResponse>>,
     to: mpsc::Sender<Result<ModelInferResponse>>,
     deadline: Instant,
+    waited: Arc<AtomicU64>,
 ) {
     let Ok(last) = to.clone().reserve_owned().await else {
         return;
@@ -202,7 +213,11 @@ async fn relay(
             answer = answers.next() => answer,
         };
         let Some(answer) = answer else { return };
-        match timeout_at(deadline.into(), to.send(answer)).await {
+        let begun = Instant::now();
+        let sent = timeout_at(deadline.into(), to.send(answer)).await;
+        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        waited.fetch_add(micros, Ordering::Relaxed);
+        match sent {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => {

@@ -293,6 +293,11 @@ fn failed_answer(answer: ModelStreamInferResponse) -> Error {
         Some(reason @ Reason::ModelRaised) => Error::precondition(reason, message, Vec::new()),
         Some(Reason::InvalidField) => Error::invalid("", message),
         Some(Reason::DeadlinePassed) => Error::DeadlineExceeded,
+        // A caller who did not read, or a model with too many calls.
+        Some(Reason::LimitExceeded) => Error::Exhausted {
+            message,
+            retry_after: None,
+        },
         _ => Error::unavailable("the target failed in its answer", message),
     }
 }

@@ -168,6 +168,22 @@ async fn a_caller_who_stops_reading_keeps_his_place_until_the_deadline_only() {
 }
 
 #[tokio::test]
+async fn who_does_not_read_ejects_no_target() {
+    let unread = failure(Reason::LimitExceeded, "the answers were not read");
+    let (_host, bench) = chat(Some(vec![chunk("1"), unread])).await;
+    // More than eject a target that fails.
+    for _ in 0..10 {
+        let (status, _, text) = post(&bench, "/invocations", ASKED).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(
+            text.contains("{\"error\":\"the answers were not read\"}"),
+            "{text}"
+        );
+    }
+    assert_eq!(bench.state("chat", "a").await, "ready");
+}
+
+#[tokio::test]
 async fn structured_inputs_are_known_as_json_texts_on_their_way() {
     let (host, bench) = chat(Some(vec![chunk("1")])).await;
     let text = |name: &str, text: &str| InferInputTensor {

@@ -73,7 +73,7 @@ pub enum Verb {
     Rollback {
         /// The endpoint.
         name: String,
-        /// Which revision; by default the one before the one that serves.
+        /// Which revision; by default the one before the one that serves, or before the first step of the rollout that made it.
         #[arg(long, value_name = "REVISION")]
         to: Option<i64>,
         /// Why.
