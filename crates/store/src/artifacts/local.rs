@@ -34,8 +34,10 @@ use super::{
 /// How much of a body is gathered before it is handed to a blocking thread.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Staged files older than this belong to a process that died.
+/// Staged files older than this belong to a process that died, also where files cannot be locked.
 const STAGED_FOR: Duration = Duration::from_secs(24 * 3600);
+/// How long an empty staged file may be without a lock: it is made first and locked then.
+const UNLOCKED_FOR: Duration = Duration::from_secs(10);
 
 /// A folder whose files are artifacts.
 pub(crate) struct LocalRoot(Arc<Inner>);
@@ -165,11 +167,11 @@ impl Inner {
         let staging = self.staging()?;
         for entry in staging.entries()? {
             let entry = entry?;
-            let old = entry
-                .metadata()
-                .and_then(|m| m.modified())
-                .is_ok_and(|at| at.into_std().elapsed().is_ok_and(|age| age > STAGED_FOR));
-            if old {
+            let Ok(meta) = entry.metadata() else { continue };
+            let age = meta.modified().ok().and_then(|at| at.into_std().elapsed().ok());
+            // Whoever writes locks first.
+            let is_begun = meta.len() > 0 || age > Some(UNLOCKED_FOR);
+            if age > Some(STAGED_FOR) || (is_begun && is_unlocked(&staging, &entry.file_name())) {
                 staging.remove_file(entry.file_name()).unwrap_or_default();
             }
         }
@@ -254,6 +256,12 @@ impl Inner {
         }
         Ok(removed)
     }
+}
+
+/// Whether no process has a staged file locked; false where that cannot be told.
+fn is_unlocked(staging: &Dir, name: &std::ffi::OsStr) -> bool {
+    let file = staging.open(name).map(cap_std::fs::File::into_std);
+    file.is_ok_and(|file| file.try_lock().is_ok())
 }
 
 /// What stands under a name; a link is an error.
@@ -394,6 +402,8 @@ struct StagedFile {
     path: ArtifactPath,
     digest: Arc<FileDigest>,
     guard: StagedName,
+    /// Open until it has its name.
+    _locked: std::fs::File,
 }
 
 impl StagedFile {
@@ -457,6 +467,11 @@ impl Backend for LocalRoot {
             let file = staging
                 .open_with(&name, OpenOptions::new().write(true).create_new(true))?
                 .into_std();
+            // As long as it is open, so that another start does not take it for what a crash left; where files cannot be locked,
+            // their age tells.
+            if let Err(error) = file.try_lock() {
+                tracing::debug!(%error, "a staged artifact is not locked");
+            }
             Ok(Writer {
                 file: Sink::new(file),
                 hasher: Hasher::new(),
@@ -485,16 +500,16 @@ impl Backend for LocalRoot {
         blocking(move || {
             let finish = || {
                 let Writer { file, hasher, guard } = writer.write(&batch)?;
-                file.finish()?;
-                io::Result::Ok((hasher, guard))
+                io::Result::Ok((hasher, guard, file.finish()?))
             };
-            let (hasher, guard) = finish().map_err(|e| explain(e, &path))?;
+            let (hasher, guard, file) = finish().map_err(|e| explain(e, &path))?;
             let digest = Arc::new(hasher.finish());
             Ok(Box::new(StagedFile {
                 root,
                 path,
                 digest,
                 guard,
+                _locked: file,
             }) as Box<dyn Staged>)
         })
         .await

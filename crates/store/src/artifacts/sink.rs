@@ -71,8 +71,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Writes the rest and waits until all of it is on the disk.
-    pub fn finish(mut self) -> io::Result<()> {
+    /// Writes the rest and waits until all of it is on the disk; the open file.
+    pub fn finish(mut self) -> io::Result<File> {
         if self.way == Way::Direct {
             let pages = self.filled / ALIGN * ALIGN;
             let rest = self.filled - pages;
@@ -83,7 +83,8 @@ impl Sink {
             self.turn_cached()?;
         }
         self.file.write_all_at(self.block(), self.at)?;
-        self.file.sync_all()
+        self.file.sync_all()?;
+        Ok(self.file)
     }
 
     /// Writes what is gathered, whole pages.

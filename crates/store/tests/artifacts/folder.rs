@@ -1,10 +1,10 @@
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use lodeway_domain::{Error, Reason};
 use lodeway_store::artifacts::{
-    ArtifactPath, BLOCK_BYTES, Expected, PresignMethod, Removed, Sha256Digest, Trust,
+    ArtifactPath, BLOCK_BYTES, Expected, PresignMethod, Removed, RootSettings, Roots, Sha256Digest, Trust,
 };
 
 use crate::support::{House, bytes, drain, is_loss, is_missing, path};
@@ -32,6 +32,41 @@ async fn what_is_written_is_read_and_is_a_plain_file() {
     assert!(is_missing(&house.get("nothing").await));
     assert!(is_missing(&house.get("model").await));
     assert!(is_missing(&house.get("model/data.bin/below").await));
+}
+
+#[tokio::test]
+async fn what_a_crash_left_goes_with_the_next_start() {
+    let house = House::local().await;
+    house.put("f", &bytes(1)).await.unwrap();
+    let staging = house.dir.path().join("files/.lodeway-staging");
+    for name in ["dead", "written", "new"] {
+        let content = if name == "new" { "" } else { "part" };
+        fs::write(staging.join(name), content).unwrap();
+    }
+    let written = fs::File::open(staging.join("written")).unwrap();
+    written.lock().unwrap();
+    let left = async || {
+        let proxied = house.dir.path().join("files").display().to_string();
+        let settings = RootSettings {
+            proxied,
+            ..RootSettings::default()
+        };
+        Roots::open(&settings).await.unwrap();
+        let names = fs::read_dir(&staging).unwrap();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(left().await, ["new", "written"]);
+    let new = fs::File::options()
+        .append(true)
+        .open(staging.join("new"))
+        .unwrap();
+    let made = new.metadata().unwrap().modified().unwrap();
+    new.set_modified(made - Duration::from_secs(60)).unwrap();
+    assert_eq!(left().await, ["written"]);
+    drop(written);
+    assert!(left().await.is_empty());
 }
 
 #[tokio::test]
