@@ -196,6 +196,9 @@ impl FromStr for Clause {
         if metric.is_empty() {
             return Err(bad("names no metric"));
         }
+        if metric.contains('=') {
+            return Err(bad("has a `=` before its < or >; write <= or >="));
+        }
         let number = |text: &str| {
             let number = text
                 .trim()

@@ -769,6 +769,7 @@ fn clauses_read_back_as_they_are_written() {
         ">=1",
         "accuracy.mid>=1",
         "accuracy>=baseline/2",
+        "accuracy=>0.1",
         "a>=NaN",
     ] {
         assert!(text.parse::<lodeway_scorers::Clause>().is_err(), "{text}");

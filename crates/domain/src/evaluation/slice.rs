@@ -1,11 +1,22 @@
 //! How slices are named: `column=value`, numbers in their shortest form, or `column is missing`.
 
+/// Behind the column in the name of the slice of rows that have no value.
+const MISSING: &str = " is missing";
+
 /// The name of the slice of a value; none: of the rows that have no value, which are others than those of the empty text.
 pub fn slice_name(column: &str, value: Option<&str>) -> String {
     match value {
         Some(value) => format!("{column}={value}"),
-        None => format!("{column} is missing"),
+        None => format!("{column}{MISSING}"),
     }
+}
+
+/// Whether a text can be the name of a slice.
+pub fn is_slice_name(text: &str) -> bool {
+    text.contains('=')
+        || text
+            .strip_suffix(MISSING)
+            .is_some_and(|column| !column.is_empty())
 }
 
 /// A value of a slice, a whole number without the fraction that some writers add: `25` for `25.0`. Other texts stay as they are,
@@ -54,6 +65,16 @@ mod tests {
             ("basic", "basic"),
         ] {
             assert_eq!(slice_value(written), wanted, "{written}");
+        }
+    }
+
+    #[test]
+    fn names_of_slices_are_known_as_such() {
+        for value in [Some("a"), Some(""), None] {
+            assert!(is_slice_name(&slice_name("plan", value)), "{value:?}");
+        }
+        for text in ["", "plan", " is missing", "plan is"] {
+            assert!(!is_slice_name(text), "{text}");
         }
     }
 

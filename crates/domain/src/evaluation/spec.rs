@@ -9,6 +9,7 @@ use super::{
     fields::{check_model, check_name, check_text},
     roles::ColumnRoles,
     scorer::{JudgeKind, Scorer, ScorerKind},
+    slice::is_slice_name,
 };
 use crate::{Result, error::Violations, id::clip};
 
@@ -165,7 +166,7 @@ pub enum Bound {
 pub struct Threshold {
     /// The metric; of a scorer other than the task's: `scorer/metric`.
     pub metric: String,
-    /// `column=value`; empty: over all rows.
+    /// `column=value` or `column is missing`; empty: over all rows.
     pub slice: String,
     /// Which end of the interval is compared.
     pub bound: Bound,
@@ -301,8 +302,8 @@ impl EvaluationSpec {
         for (at, threshold) in self.thresholds.iter().enumerate() {
             let field = |rest: &str| format!("spec.thresholds[{at}].{rest}");
             check_name(bad, &field("metric"), &threshold.metric);
-            if !threshold.slice.is_empty() && !threshold.slice.contains('=') {
-                bad.add(field("slice"), "must be `column=value`");
+            if !threshold.slice.is_empty() && !is_slice_name(&threshold.slice) {
+                bad.add(field("slice"), "must be `column=value` or `column is missing`");
             }
             let limits = [
                 ("min", threshold.min),

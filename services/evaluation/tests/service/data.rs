@@ -31,6 +31,38 @@ fn with_predictions(dataset: &str) -> wire::EvaluationSpec {
 }
 
 #[tokio::test]
+async fn thresholds_reach_the_rows_without_a_value() {
+    let bench = Bench::new(None).await;
+    // Right on the plan `a`, wrong where there is none.
+    let rows = (0..200).map(|row| {
+        let (plan, yhat) = if row % 2 == 0 {
+            ("a", row / 2 % 2)
+        } else {
+            ("", 1 - row / 2 % 2)
+        };
+        format!("{},{yhat},{plan}\n", row / 2 % 2)
+    });
+    let table: String = std::iter::once("y,yhat,plan\n".to_owned()).chain(rows).collect();
+    let dataset = bench.put("0/data/plans.csv", table.into_bytes()).await;
+    let mut wanted = spec(&dataset, "y");
+    let roles = wanted.roles.as_mut().unwrap();
+    (roles.prediction, roles.slices) = ("yhat".to_owned(), vec!["plan".to_owned()]);
+    for slice in ["plan=a", "plan is missing"] {
+        wanted.thresholds.push(wire::Threshold {
+            slice: slice.to_owned(),
+            ..at_least("accuracy", 0.9)
+        });
+    }
+    let verdict = bench.evaluate(wanted).await.verdict.unwrap();
+    let found: Vec<_> = verdict
+        .clauses
+        .iter()
+        .map(|clause| (clause.passed, clause.value))
+        .collect();
+    assert_eq!(found, [(true, Some(1.0)), (false, Some(0.0))], "{verdict:?}");
+}
+
+#[tokio::test]
 async fn predictions_in_the_data_are_measured_and_recorded() {
     let bench = Bench::new(None).await;
     let dataset = bench.put("0/data/churn.csv", predictions()).await;

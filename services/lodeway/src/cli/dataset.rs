@@ -512,6 +512,32 @@ fn dataset(dataset: &Dataset) -> Value {
     ])
 }
 
+/// What columns mean, those that mean something: `slice=plan, weight=w`. The target has a line of its own.
+fn roles(of: &ColumnRoles) -> Value {
+    let probabilities = of.probabilities.iter().map(|one| match one.class.as_str() {
+        "" => one.column.clone(),
+        class => format!("{}:{class}", one.column),
+    });
+    let one = |role: &str, column: &str| (role.to_owned(), column.to_owned());
+    let mut all = vec![one("prediction", &of.prediction)];
+    all.extend(probabilities.map(|column| ("probability".to_owned(), column)));
+    all.push(one("weight", &of.weight));
+    all.extend(of.slices.iter().map(|column| one("slice", column)));
+    all.extend(of.features.iter().map(|column| one("feature", column)));
+    for (role, column) in [
+        ("prompt", &of.prompt),
+        ("answer", &of.answer),
+        ("context", &of.context),
+        ("expected_answer", &of.expected_answer),
+        ("query", &of.query),
+    ] {
+        all.push(one(role, column));
+    }
+    let said = all.iter().filter(|(_, column)| !column.is_empty());
+    let said: Vec<_> = said.map(|(role, column)| format!("{role}={column}")).collect();
+    json!(said.join(", "))
+}
+
 fn version(version: &DatasetVersion) -> Value {
     let format = version.format().as_str_name();
     let target = version.roles.as_ref().map(|roles| roles.target.as_str());
@@ -523,6 +549,7 @@ fn version(version: &DatasetVersion) -> Value {
         ("column_count", json!(version.columns.len())),
         ("size_bytes", json!(version.size_bytes)),
         ("target", json!(target.unwrap_or_default())),
+        ("roles", version.roles.as_ref().map_or(Value::Null, roles)),
         ("source", json!(version.source)),
         ("description", json!(version.description)),
         ("data_digest", json!(version.data_digest)),

@@ -94,8 +94,8 @@ pub struct Create {
     #[arg(long, value_name = "BASELINE")]
     baseline: Option<String>,
     /// How many windows keep their rows, their report and their answers, the newest ones; default: 100.
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "WINDOWS")]
-    keep: i32,
+    #[arg(long, value_name = "WINDOWS", value_parser = clap::value_parser!(i32).range(1..))]
+    keep: Option<i32>,
 }
 
 /// What labels are.
@@ -212,7 +212,7 @@ impl Create {
                     _ => Baseline::ModelUri(baseline),
                 }),
             }),
-            keep_windows: self.keep,
+            keep_windows: self.keep.unwrap_or_default(),
             ..Schedule::default()
         })
     }

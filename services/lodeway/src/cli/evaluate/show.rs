@@ -61,13 +61,9 @@ pub(super) fn table(report: &Report) -> String {
     }
     for clause in report.verdict.iter().flat_map(|verdict| &verdict.clauses) {
         let word = if clause.passed { "passed" } else { "failed" };
-        text.push_str(&format!("\n{word}: {} ({}", clause.clause, number(clause.actual)));
-        text.push_str(
-            &clause
-                .why
-                .as_ref()
-                .map_or(")".to_owned(), |why| format!(", {why})")),
-        );
+        let actual = Some(number(clause.actual)).filter(|actual| !actual.is_empty());
+        let said: Vec<_> = actual.into_iter().chain(clause.why.clone()).collect();
+        text.push_str(&format!("\n{word}: {} ({})", clause.clause, said.join(", ")));
     }
     text
 }

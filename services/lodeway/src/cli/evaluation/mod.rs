@@ -140,7 +140,12 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
                 .await?
                 .into_inner();
             let evaluation = reply.evaluation.unwrap_or_default();
-            let message = format!("evaluation {} is stopped", evaluation.evaluation_id);
+            let id = &evaluation.evaluation_id;
+            let message = match evaluation.state() {
+                EvaluationState::Succeeded => format!("evaluation {id} had succeeded before"),
+                EvaluationState::Failed => format!("evaluation {id} had failed before"),
+                _ => format!("evaluation {id} is stopped"),
+            };
             output::done(client.format, &message, &short(&evaluation))
         }
         Verb::Compare {
