@@ -383,52 +383,6 @@ impl Endpoints {
         Ok((record, base))
     }
 
-    /// Where all traffic went to targets that follow the stage or alias that the rollout has moved: the revision in which
-    /// it does so again, with its targets. They mean the candidate's version now, and the next move is followed too. None
-    /// also where such a target does not mean that version or cannot be had: the candidate then stays as it is.
-    async fn following_again(
-        &self,
-        standing: &Standing,
-        now: Timestamp,
-    ) -> Result<Option<(Revision, Vec<Ready>)>> {
-        let rollout = &standing.stored.rollout;
-        let (record, base) = self.revisions_of(standing).await?;
-        let is_own = matches!(&record.revision.reason, RevisionReason::RolloutStep { rollout: id, .. } if *id == rollout.id);
-        let Some(moved) = rollout.plan.on_success().filter(|_| is_own) else {
-            return Ok(None);
-        };
-        let follows = |target: &Target| moved.moves(&target.reference);
-        let mut weighted = base
-            .targets
-            .iter()
-            .filter(|target| base.weight(&target.name) > Some(0));
-        if !weighted.all(follows) {
-            return Ok(None);
-        }
-        let reason = RevisionReason::RolloutFollowed {
-            rollout: rollout.id.clone(),
-            to: base.number,
-        };
-        let next = record.revision.restore(&base, author(rollout, now, reason))?;
-        let workspace = Workspace::parse(&standing.record.workspace)?;
-        let cx = super::own_context(&workspace);
-        let each = next
-            .targets
-            .iter()
-            .map(|target| self.ready(&cx, next.number, target, now, BASE_WAIT));
-        let version = moved.version().to_string();
-        match futures::future::try_join_all(each).await {
-            Ok(ready) => {
-                let is_moved = |one: &Ready| !follows(&one.of) || one.resolution.model_version == version;
-                Ok(ready.iter().all(is_moved).then_some((next, ready)))
-            }
-            Err(error) => {
-                tracing::warn!(rollout.id = %rollout.id, %error, "the candidate of a rollout stays a target of its own");
-                Ok(None)
-            }
-        }
-    }
-
     /// The targets of a step. What answers calls now goes on as it is; what gets its first calls must be ready.
     async fn step_targets(&self, standing: &Standing, revision: &Revision) -> Result<Vec<Ready>> {
         let workspace = Workspace::parse(&standing.record.workspace)?;
