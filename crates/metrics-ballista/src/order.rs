@@ -12,7 +12,7 @@ use datafusion::{
 };
 use futures::TryStreamExt as _;
 use lodeway_metrics::{
-    Estimate, FromRuns, Label, MedianRule, MedianSearch, ProbabilityClasses, Ranking, ScoredRow, State, Task,
+    Estimate, Label, MedianRule, MedianSearch, Ordered, ProbabilityClasses, Ranking, ScoredRow, State, Task,
     default_positive, normal::z_of,
 };
 
@@ -88,14 +88,14 @@ async fn ranked(
     evaluation: &Evaluation,
     score: &str,
     positive: &str,
-) -> Result<FromRuns> {
+) -> Result<Ordered> {
     let ranking = again(async || {
         let mut ranking = Ranking::new();
         let push = |row| ranking.push(row).map_err(engine);
         walk(context, evaluation, score, positive, push).await?;
         Ok(ranking)
     });
-    Ok(FromRuns::Ranked(ranking.await?.finish()))
+    Ok(Ordered::Ranked(ranking.await?.finish()))
 }
 
 async fn median(context: &SessionContext, evaluation: &Evaluation, rows: u64) -> Result<Estimate> {

@@ -13,6 +13,7 @@ mod ranking;
 mod scores;
 mod slopes;
 mod smoothing;
+mod sorted_runs;
 mod spec;
 mod state;
 
@@ -21,10 +22,11 @@ pub use curves::{Curve, CurvePoints, Point, lift_curve, precision_recall_curve, 
 pub use labels::Average;
 pub use multiclass::{ClassScores, MulticlassAuc};
 pub use probability::{CalibrationBin, Probabilities, ProbabilityShape, ProbabilityState};
-pub use ranking::{Group, Ranked, Ranking};
+pub use ranking::{Group, Ranked, Ranking, ScoredRow};
 pub use scores::Scores;
+pub(crate) use scores::{Totals, Walk};
 pub use spec::{ClassificationSpec, MultiAverage, ProbabilityClasses, default_positive};
-pub use state::{ClassificationBatch, ClassificationState, FromRuns};
+pub use state::{ClassificationBatch, ClassificationState, Ordered};
 
 pub(crate) use calibration::Gaps;
 pub(crate) use margins::{LabelMetric, Margins, Over, Part};

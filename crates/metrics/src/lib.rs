@@ -3,7 +3,7 @@
 //! [`evaluate`] turns columns into named metrics, [`compare`] sets two models on the same rows side by side. Data that
 //! does not fit in memory goes batch by batch into a [`ClassificationState`] or [`RegressionState`]; parts of it, on other
 //! machines perhaps, merge and travel as bytes. What needs all scores in order (ROC AUC, average precision, medians) spills
-//! sorted runs into the caller's [`ScoreSink`], and [`merge_runs`] brings them back as one stream.
+//! them into the caller's [`SpillStore`].
 //!
 //! Definitions are scikit-learn's (1.7), each with its source; where it raises, this says what happens instead.
 //!
@@ -27,7 +27,6 @@ mod check;
 pub mod classification;
 mod estimate;
 pub mod evaluate;
-mod external;
 mod label;
 mod moments;
 pub mod normal;
@@ -35,6 +34,7 @@ mod paired;
 mod random;
 pub mod regression;
 pub mod retrieval;
+mod spill;
 mod state;
 mod student;
 mod sum;
@@ -45,12 +45,12 @@ pub use bounded::mean_in_range;
 pub use classification::*;
 pub use estimate::{Estimate, METRIC_VERSION, Method, wilson};
 pub use evaluate::{Columns, Comparison, Options, Task, compare, evaluate, infer_task};
-pub use external::{ClassRow, MergedRuns, RunRow, ScoreSink, ScoredRow, merge_runs};
 pub use label::{Classes, Column, Label};
 pub use paired::{McNemar, Paired, delong_paired};
 pub use random::Random;
 pub use regression::*;
 pub use retrieval::{Query, RetrievalState};
+pub use spill::SpillStore;
 pub use state::State;
 pub use student::{student_of, student_two_sided};
 pub use sum::Sum;

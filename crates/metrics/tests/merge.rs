@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 
 use lodeway_metrics::{
-    ClassRow, ClassificationBatch, ClassificationSpec, ClassificationState, Column, Estimate, FromRuns,
-    Label, MedianRule, MedianSearch, MulticlassAuc, ProbabilityClasses, Ranking, RegressionSpec,
-    RegressionState, ScoredRow, merge_runs,
+    ClassificationBatch, ClassificationSpec, ClassificationState, Column, Estimate, Label, MedianRule,
+    MulticlassAuc, Ordered, ProbabilityClasses, Ranking, RegressionSpec, RegressionState, normal::z_of,
 };
 use proptest::prelude::*;
 
@@ -66,13 +65,8 @@ fn of_three(row: &Row) -> [f64; 3] {
     ]
 }
 
-/// Adds rows of three classes; what does not fit goes to `runs`.
-fn spill_classes(
-    state: &mut ClassificationState,
-    rows: &[Row],
-    weighted: bool,
-    runs: &mut Vec<Vec<Vec<ClassRow>>>,
-) {
+/// Adds rows of three classes; what does not fit goes to `store`.
+fn spill_classes(state: &mut ClassificationState, rows: &[Row], weighted: bool, store: &mut Vec<u8>) {
     let y: Vec<i64> = rows.iter().map(|row| i64::from(row.0 % 3)).collect();
     let p: Vec<i64> = rows.iter().map(|row| i64::from(row.1 % 3)).collect();
     let w: Vec<f64> = rows.iter().map(|row| row.3).collect();
@@ -83,19 +77,15 @@ fn spill_classes(
         probability: Some(&scores),
         weights: weighted.then_some(&w),
     };
-    state.update_or_spill(&batch, runs).unwrap();
+    state.update_or_spill(&batch, store).unwrap();
 }
 
-fn areas(state: &ClassificationState, runs: &[Vec<Vec<ClassRow>>]) -> MulticlassAuc {
-    let of_class = |class: usize| {
-        let runs = runs[class].iter().map(|run| run.clone().into_iter().map(Ok));
-        merge_runs(runs.collect::<Vec<_>>())
-    };
-    state.class_scores().unwrap().auc_of_runs(1.96, of_class).unwrap()
+fn areas(state: &ClassificationState, store: &Vec<u8>) -> MulticlassAuc {
+    state.class_scores().unwrap().auc_of_spilled(1.96, store).unwrap()
 }
 
 #[test]
-fn intervals_of_runs_of_classes_are_those_of_memory() {
+fn intervals_of_spilled_classes_are_those_of_memory() {
     let mut random = lodeway_metrics::Random::new(7, 0);
     let rows: Vec<Row> = (0..20_000)
         .map(|_| {
@@ -107,18 +97,17 @@ fn intervals_of_runs_of_classes_are_those_of_memory() {
         .collect();
     for weighted in [false, true] {
         let whole = classify(&rows, 3, weighted);
-        let mut runs: Vec<Vec<Vec<ClassRow>>> = Vec::new();
+        let mut store = Vec::new();
         let spec = ClassificationSpec {
             max_rows: 3_000,
             ..classifier(3)
         };
         let mut state = ClassificationState::new(spec).unwrap();
-        spill_classes(&mut state, &rows, weighted, &mut runs);
-        state.spill(&mut runs).unwrap();
-        assert!(runs.iter().all(|runs| runs.len() == 7));
-        assert_eq!(ClassificationState::decode(&state.encode()).unwrap(), state);
+        spill_classes(&mut state, &rows, weighted, &mut store);
+        state.spill(&mut store).unwrap();
+        assert_eq!(state.class_scores().unwrap().spilled(), 20_000);
         let whole = whole.class_scores().unwrap().auc(1.96);
-        let spilled = areas(&state, &runs);
+        let spilled = areas(&state, &store);
         let pairs = [
             (whole.ovr, spilled.ovr),
             (whole.ovr_weighted, spilled.ovr_weighted),
@@ -229,9 +218,9 @@ proptest! {
     }
 
     #[test]
-    fn sorted_runs_give_the_metrics_of_memory(rows in rows(), limit in 1_usize..30, weighted: bool) {
+    fn spilled_scores_give_the_metrics_of_memory(rows in rows(), limit in 1_usize..30, weighted: bool) {
         let whole = classify(&rows, 2, weighted);
-        let mut runs: Vec<Vec<ScoredRow>> = Vec::new();
+        let mut store = Vec::new();
         let mut state = ClassificationState::new(ClassificationSpec { max_rows: limit, ..classifier(2) }).unwrap();
         for part in rows.chunks(7) {
             let y: Vec<i64> = part.iter().map(|row| i64::from(row.0 % 2)).collect();
@@ -244,33 +233,41 @@ proptest! {
                 probability: Some(&scores),
                 weights: weighted.then_some(&w),
             };
-            state.update_or_spill(&batch, &mut runs).unwrap();
+            state.update_or_spill(&batch, &mut store).unwrap();
         }
-        state.spill(&mut runs).unwrap();
-        let spilled = state.scores().unwrap().spilled() > 0;
-        prop_assert!(runs.iter().all(|run| run.len() <= limit));
-        let mut ranking = Ranking::new();
-        ranking.extend(merge_runs(runs.into_iter().map(|run| run.into_iter().map(Ok)).collect())).unwrap();
-        let ranked = spilled.then(|| FromRuns::Ranked(ranking.finish()));
-        match (whole.finish(0.95, None), state.finish(0.95, ranked)) {
+        state.spill(&mut store).unwrap();
+        let scores = state.scores().unwrap();
+        let (mut ranking, mut groups) = (Ranking::new(), Vec::new());
+        scores.all_groups(&mut store, |group| {
+            ranking.push_group(group);
+            groups.push(group.score);
+        }).unwrap();
+        prop_assert!(groups.is_sorted_by(|one, next| one > next));
+        let ordered = (scores.spilled() > 0).then(|| Ordered::Ranked(ranking.finish()));
+        if ordered.is_some() {
+            prop_assert!(ClassificationState::decode(&state.encode()).is_err());
+            prop_assert!(state.clone().merge(&whole).is_err());
+        }
+        match (whole.finish(0.95, None), state.finish(0.95, ordered)) {
             (Ok(a), Ok(b)) => same(&a, &b),
             (a, b) => prop_assert!(a.is_err() && b.is_err()),
         }
     }
 
     #[test]
-    fn areas_of_runs_of_classes_are_those_of_memory(rows in rows(), limit in 1_usize..30, weighted: bool) {
+    fn areas_of_spilled_classes_are_those_of_memory(rows in rows(), limit in 1_usize..30, weighted: bool) {
         let whole = classify(&rows, 3, weighted);
-        let mut runs: Vec<Vec<Vec<ClassRow>>> = Vec::new();
+        let mut store = Vec::new();
         let mut state = ClassificationState::new(ClassificationSpec { max_rows: limit, ..classifier(3) }).unwrap();
         for part in rows.chunks(7) {
-            spill_classes(&mut state, part, weighted, &mut runs);
+            spill_classes(&mut state, part, weighted, &mut store);
         }
-        state.spill(&mut runs).unwrap();
+        state.spill(&mut store).unwrap();
         let spilled = state.class_scores().unwrap().spilled() > 0;
-        prop_assert_eq!(spilled, !runs.is_empty());
-        prop_assert!(runs.iter().flatten().all(|run| run.len() <= limit));
-        let areas = spilled.then(|| FromRuns::Classes(areas(&state, &runs)));
+        if spilled {
+            prop_assert!(ClassificationState::decode(&state.encode()).is_err());
+        }
+        let areas = spilled.then(|| Ordered::Classes(areas(&state, &store)));
         match (whole.finish(0.95, None), state.finish(0.95, areas)) {
             (Ok(a), Ok(b)) => {
                 for (name, one) in a {
@@ -283,26 +280,32 @@ proptest! {
     }
 
     #[test]
-    fn a_median_of_runs_is_that_of_memory(rows in rows(), limit in 1_usize..30, weighted: bool) {
-        let whole = regress(&rows, weighted);
-        let mut runs: Vec<Vec<ScoredRow>> = Vec::new();
-        let mut state = RegressionState::new(RegressionSpec { max_rows: limit, ..RegressionSpec::default() }).unwrap();
+    fn a_median_of_spilled_errors_is_that_of_memory(mut rows in rows(), limit in 1_usize..30, weighted: bool, rule: bool) {
+        // Quarters sum without rounding, so a rank is on the same side of a row in any order.
+        rows.iter_mut().for_each(|row| row.3 = (4.0 * row.3).round() / 4.0);
+        let rule = if rule { MedianRule::Mean } else { MedianRule::LowerIfWeighted };
+        let spec = RegressionSpec { median: rule, ..RegressionSpec::default() };
+        let whole = regress_by(spec, &rows, weighted);
+        let mut store = Vec::new();
+        let mut state = RegressionState::new(RegressionSpec { max_rows: limit, ..spec }).unwrap();
         let y: Vec<f64> = rows.iter().map(|row| 1e4 + f64::from(row.0) + row.2).collect();
         let p: Vec<f64> = rows.iter().map(|row| 1e4 + f64::from(row.1) + row.2 * row.2).collect();
         let w: Vec<f64> = rows.iter().map(|row| row.3).collect();
-        state.update_or_spill(&y, &p, weighted.then_some(&w), &mut runs).unwrap();
-        state.spill(&mut runs).unwrap();
-        if runs.is_empty() {
+        state.update_or_spill(&y, &p, weighted.then_some(&w), &mut store).unwrap();
+        state.spill(&mut store).unwrap();
+        if state.errors().spilled() == 0 {
             return Ok(());
         }
-        let weights = || runs.iter().flatten().map(|row| row.weight);
-        let (weight, squared) = (weights().sum(), weights().map(|w| w * w).sum());
-        let mut search = MedianSearch::new(weight, squared, weighted, MedianRule::default(), 1.96);
-        for row in merge_runs(runs.into_iter().map(|run| run.into_iter().map(Ok)).collect()) {
-            search.push(row.unwrap()).unwrap();
+        let found = state.errors().median_of_spilled(rule, z_of(0.95), &mut store).unwrap();
+        let expected = whole.finish(0.95, None).unwrap()["median_absolute_error"];
+        prop_assert!((found.value - expected.value).abs() < 1e-12, "{found:?} {expected:?}");
+        if weighted {
+            prop_assert_eq!(found.method, expected.method);
+            if !expected.low.is_nan() {
+                prop_assert!((found.low - expected.low).abs() < 1e-12, "{found:?} {expected:?}");
+                prop_assert!((found.high - expected.high).abs() < 1e-12, "{found:?} {expected:?}");
+            }
         }
-        let expected = whole.finish(0.95, None).unwrap();
-        prop_assert!((search.finish().value - expected["median_absolute_error"].value).abs() < 1e-12);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! ROC AUC of more than two classes from sorted runs, in memory that does not grow with the rows.
 
-use lodeway_domain::{Error, Result};
+use lodeway_domain::Result;
 
 use super::{
     MulticlassAuc,
     multiclass::{Areas, INTO_GROUPS, pair},
+    sorted_runs::ClassRow,
 };
-use crate::{ClassRow, Sum};
+use crate::{Sum, spill::damaged};
 
 /// Rows of one score that are held apart; beyond, rows of the same class and group become one.
 const TIED: usize = 1 << 20;
@@ -52,13 +53,6 @@ impl GroupWeights {
         {
             *sum += weight;
         }
-    }
-
-    pub(super) fn merge(&mut self, other: &Self) {
-        self.weights
-            .resize(self.weights.len().max(other.weights.len()), 0.0);
-        let sums = self.weights.iter_mut().zip(&other.weights);
-        sums.for_each(|(sum, other)| *sum += other);
     }
 
     fn sizes(&self) -> Vec<f64> {
@@ -161,10 +155,10 @@ impl<'a> Walk<'a> {
 
     /// Adds the next row, whose score is not above the one before.
     ///
-    /// Errors: [`Error::DataLoss`] for a class or group that there is not.
+    /// Errors: [`DataLoss`](lodeway_domain::Error::DataLoss) for a class or group that there is not.
     fn push(&mut self, row: ClassRow) -> Result<()> {
         if row.class as usize >= self.sizes.len() || row.group as usize >= self.parts.len() {
-            return Err(Error::DataLoss("a row of a sorted run is damaged".into()));
+            return Err(damaged());
         }
         if row.score != self.score {
             self.end_group();

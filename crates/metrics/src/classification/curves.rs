@@ -3,7 +3,7 @@
 use lodeway_domain::{Error, Result};
 
 use super::ranking::Group;
-use crate::{ScoredRow, Sum};
+use crate::Sum;
 
 /// How many rows of each class have a score of at least a threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,42 +68,6 @@ impl CurvePoints {
             }
         }
         self.seen += 1;
-    }
-
-    /// Adds one row of a stream in descending order. Errors: `INVALID_FIELD` if it is not.
-    pub fn push(&mut self, row: ScoredRow) -> Result<()> {
-        let same = self.last.is_some_and(|last| last.threshold == row.score);
-        if self.last.is_some_and(|last| last.threshold < row.score) {
-            return Err(Error::invalid("score", "is not in descending order"));
-        }
-        let weight = if row.is_positive {
-            [row.weight, 0.0]
-        } else {
-            [0.0, row.weight]
-        };
-        if !same {
-            self.push_group(&Group {
-                score: row.score,
-                positives: weight[0],
-                negatives: weight[1],
-                ..Group::default()
-            });
-            return Ok(());
-        }
-        // Another row of the last point, which may or may not have been kept.
-        self.positives.add(weight[0]);
-        self.negatives.add(weight[1]);
-        let update = |point: &mut Point| {
-            point.true_positives = self.positives.value();
-            point.false_positives = self.negatives.value();
-        };
-        self.last.iter_mut().for_each(update);
-        let kept = self
-            .points
-            .last_mut()
-            .filter(|point| point.threshold == row.score);
-        kept.into_iter().for_each(update);
-        Ok(())
     }
 
     /// The points in descending order of the threshold.

@@ -2,16 +2,20 @@
 
 use lodeway_domain::{Error, Result};
 
-use super::{Probabilities, ProbabilityShape, class_runs::GroupWeights};
+use super::{
+    Probabilities, ProbabilityShape,
+    class_runs::GroupWeights,
+    sorted_runs::{ClassRow, Run, merged},
+};
 use crate::{
-    ClassRow, Estimate, Method, ScoreSink, Sum,
+    Estimate, Method, SpillStore, Sum,
     bounded::{END_ROWS, Smoothed},
     bytes::{Reader, Writer},
     check,
 };
 
-/// All rows of a problem with several classes, in memory up to a bound, beyond it in the caller's sorted runs, one for each
-/// class's column.
+/// All rows of a problem with several classes, in memory up to a bound, beyond it in the caller's store, in sorted runs of
+/// each class's column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassScores {
     classes: usize,
@@ -19,6 +23,8 @@ pub struct ClassScores {
     spilled: u64,
     spilled_weights: bool,
     groups: GroupWeights,
+    /// Of each class.
+    runs: Vec<Vec<Run>>,
     truth: Vec<u32>,
     values: Vec<f64>,
     /// Empty while no batch had weights.
@@ -55,6 +61,7 @@ impl ClassScores {
             spilled: 0,
             spilled_weights: false,
             groups: GroupWeights::new(classes.max(1)),
+            runs: Vec::new(),
             truth: Vec::new(),
             values: Vec::new(),
             weights: Vec::new(),
@@ -80,22 +87,22 @@ impl ClassScores {
         self.append(truth, values, weights.unwrap_or_default())
     }
 
-    /// Adds a batch; what does not fit goes to `sink` in sorted runs of at most `limit` rows.
+    /// Adds a batch; what does not fit goes to `store` in sorted runs of at most `limit` rows.
     ///
-    /// Errors: those of [`ClassScores::update`] but the bound, and those of the sink.
+    /// Errors: those of [`ClassScores::update`] but the bound, and those of the store.
     pub fn update_or_spill(
         &mut self,
         truth: &[u32],
         values: &[f64],
         weights: Option<&[f64]>,
-        sink: &mut dyn ScoreSink,
+        store: &mut dyn SpillStore,
     ) -> Result<()> {
         check::same_length("probability", values.len(), truth.len() * self.classes)?;
         check::weights(weights, truth.len())?;
         let mut from = 0;
         while from < truth.len() {
             if self.len() >= self.limit.max(1) {
-                self.spill(sink)?;
+                self.spill(store)?;
             }
             let to = truth.len().min(from + self.limit.max(1) - self.len());
             let values = &values[from * self.classes..to * self.classes];
@@ -109,20 +116,22 @@ impl ClassScores {
         Ok(())
     }
 
-    /// Gives all rows held to `sink`, one sorted run a class, and is empty then. No rows, no runs.
-    pub fn spill(&mut self, sink: &mut dyn ScoreSink) -> Result<()> {
+    /// Gives all rows held to `store`, one sorted run a class, and is empty then. No rows, no runs.
+    pub fn spill(&mut self, store: &mut dyn SpillStore) -> Result<()> {
         if self.is_empty() {
             return Ok(());
         }
+        self.runs.resize(self.classes, Vec::new());
         let group = |row: u32| self.groups.group(self.spilled + u64::from(row));
         for class in 0..self.classes {
-            let mut run = self.order(class).into_iter().map(|(score, row)| ClassRow {
+            let rows = self.order(class).into_iter().map(|(score, row)| ClassRow {
                 score,
                 class: self.truth[row as usize],
                 group: group(row),
                 weight: self.weights.get(row as usize).copied().unwrap_or(1.0),
             });
-            sink.spill_class(class, &mut run)?;
+            let run = Run::write(rows, store)?;
+            self.runs[class].push(run);
         }
         let rows = std::mem::take(&mut self.truth);
         let weights = std::mem::take(&mut self.weights);
@@ -137,7 +146,7 @@ impl ClassScores {
         Ok(())
     }
 
-    /// How many rows went to a sink; with any, [`ClassScores::auc`] alone is not the whole.
+    /// How many rows went to a store; with any, [`ClassScores::auc`] alone is not the whole.
     pub fn spilled(&self) -> u64 {
         self.spilled
     }
@@ -167,16 +176,16 @@ impl ClassScores {
         Ok(())
     }
 
-    /// Adds the rows of another state. Errors: `INVALID_FIELD` for other classes; `LIMIT_EXCEEDED`.
+    /// Adds the rows of another state. Errors: `INVALID_FIELD` for other classes, or if either spilled rows, which are in a
+    /// store of its own; `LIMIT_EXCEEDED`.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         if self.classes != other.classes {
             return Err(Error::invalid("state", "has other classes and cannot be merged"));
         }
-        self.append(&other.truth, &other.values, &other.weights)?;
-        self.groups.merge(&other.groups);
-        self.spilled += other.spilled;
-        self.spilled_weights |= other.spilled_weights;
-        Ok(())
+        if self.spilled + other.spilled > 0 {
+            return Err(Error::invalid("state", "spilled rows and cannot be merged"));
+        }
+        self.append(&other.truth, &other.values, &other.weights)
     }
 
     pub(crate) fn truth(&self) -> &[u32] {
@@ -226,18 +235,15 @@ impl ClassScores {
             .finish(!self.weights.is_empty(), variances, squares / all, z)
     }
 
-    /// The areas of rows that all went to a sink; `runs` gives each class's rows, merged by
-    /// [`merge_runs`](crate::merge_runs).
+    /// The areas of rows that all went to `store`.
     ///
     /// Values are those of [`ClassScores::auc`]; its variance, here over groups of rows at random, is within about 1 %.
-    /// Errors: those of the runs; `INVALID_FIELD` if rows are held that no run has.
-    pub fn auc_of_runs<I>(&self, z: f64, runs: impl FnMut(usize) -> I) -> Result<MulticlassAuc>
-    where
-        I: Iterator<Item = Result<ClassRow>>,
-    {
+    /// Errors: those of the store; `INVALID_FIELD` if rows are held that were not spilled.
+    pub fn auc_of_spilled(&self, z: f64, store: &dyn SpillStore) -> Result<MulticlassAuc> {
         if !self.is_empty() {
             return Err(Error::invalid("state", "holds rows that were not spilled"));
         }
+        let runs = |class: usize| merged(self.runs.get(class).map_or(&[], Vec::as_slice), store);
         self.groups.auc(self.spilled, self.spilled_weights, z, runs)
     }
 
@@ -256,14 +262,12 @@ impl ClassScores {
             .collect()
     }
 
-    /// The versioned byte form.
+    /// The versioned byte form. Rows that were spilled are not in it, and bytes without them decode to an error.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new(Self::KIND);
         writer.length(self.classes);
         writer.length(self.limit);
         writer.u64(self.spilled);
-        writer.u8(u8::from(self.spilled_weights));
-        writer.f64s(&self.groups.weights);
         writer.length(self.truth.len());
         self.truth.iter().for_each(|&class| writer.u32(class));
         writer.f64s(&self.values);
@@ -276,14 +280,9 @@ impl ClassScores {
         let mut reader = Reader::new(bytes, Self::KIND, Self::WHAT)?;
         let classes = usize::try_from(reader.u64()?).unwrap_or(usize::MAX);
         let limit = usize::try_from(reader.u64()?).unwrap_or(usize::MAX);
-        let (spilled, spilled_weights) = (reader.u64()?, reader.bool()?);
+        let spilled = reader.u64()?;
+        reader.check(spilled == 0, "leaves out rows that were spilled")?;
         reader.check(classes > 0, "has no classes")?;
-        let mut groups = GroupWeights::new(classes);
-        groups.weights = reader.f64s()?;
-        let whole = groups.groups.checked_mul(classes);
-        let sound = (groups.weights.is_empty() || Some(groups.weights.len()) == whole)
-            && groups.weights.iter().all(|w| w.is_finite() && *w >= 0.0);
-        reader.check(sound, "has groups that do not fit")?;
         let length = reader.length(4)?;
         let truth: Vec<u32> = (0..length).map(|_| reader.u32()).collect::<Result<_>>()?;
         let (values, weights) = (reader.f64s()?, reader.f64s()?);
@@ -295,14 +294,10 @@ impl ClassScores {
         reader.check(sound, "has rows that do not fit together")?;
         reader.finish()?;
         Ok(Self {
-            classes,
-            limit,
-            spilled,
-            spilled_weights,
-            groups,
             truth,
             values,
             weights,
+            ..Self::new(classes, limit)
         })
     }
 }

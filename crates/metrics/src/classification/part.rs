@@ -3,10 +3,10 @@
 use lodeway_domain::{Error, Result};
 
 use super::{
-    ClassScores, ClassificationBatch, ClassificationSpec, FromRuns, Probabilities, ProbabilityClasses,
+    ClassScores, ClassificationBatch, ClassificationSpec, Ordered, Probabilities, ProbabilityClasses,
     ProbabilityShape, ProbabilityState, Scores, default_positive,
 };
-use crate::{Estimate, Label, ScoreSink, check};
+use crate::{Estimate, Label, SpillStore, check};
 
 /// The probabilities of a classifier: sums, and what the metrics of the order need.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,7 +128,7 @@ impl ProbabilityPart {
         &mut self,
         places: &[u32],
         batch: &ClassificationBatch<'_>,
-        sink: Option<&mut dyn ScoreSink>,
+        store: Option<&mut dyn SpillStore>,
     ) -> Result<()> {
         let values = self.values(batch, places.len())?;
         let weights = batch.weights;
@@ -136,10 +136,10 @@ impl ProbabilityPart {
             Order::Multi(scores) => {
                 self.sums
                     .update(places, Probabilities::PerClass(values), weights)?;
-                match sink {
+                match store {
                     _ if !self.holds_order => Ok(()),
                     None => scores.update(places, values, weights),
-                    Some(sink) => scores.update_or_spill(places, values, weights, sink),
+                    Some(store) => scores.update_or_spill(places, values, weights, store),
                 }
             }
             Order::Binary(scores) => {
@@ -171,10 +171,10 @@ impl ProbabilityPart {
                     column = values.iter().skip(self.positive).step_by(2).copied().collect();
                     &column
                 };
-                match sink {
+                match store {
                     _ if !self.holds_order => Ok(()),
                     None => scores.update(score, &is_positive, weights),
-                    Some(sink) => scores.update_or_spill(score, &is_positive, weights, sink),
+                    Some(store) => scores.update_or_spill(score, &is_positive, weights, store),
                 }
             }
         }
@@ -184,7 +184,7 @@ impl ProbabilityPart {
         &self,
         top_k: usize,
         z: f64,
-        from_runs: Option<FromRuns>,
+        ordered: Option<Ordered>,
         put: &mut impl FnMut(&str, Estimate),
     ) -> Result<()> {
         put("log_loss", self.sums.log_loss_estimate(z));
@@ -192,11 +192,11 @@ impl ProbabilityPart {
         put("calibration_error", self.sums.calibration_error_estimate(z));
         match &self.order {
             Order::Binary(scores) => {
-                let ranked = match from_runs {
-                    Some(FromRuns::Ranked(ranked)) => ranked,
+                let ranked = match ordered {
+                    Some(Ordered::Ranked(ranked)) => ranked,
                     _ if !self.holds_order => return Ok(()),
                     _ if scores.spilled() == 0 => scores.ranking().finish(),
-                    _ => return Err(missing_runs()),
+                    _ => return Err(missing_order()),
                 };
                 put("roc_auc", ranked.roc_auc_estimate(z));
                 put("average_precision", ranked.average_precision_estimate(z));
@@ -206,11 +206,11 @@ impl ProbabilityPart {
                     &format!("top_{top_k}_accuracy"),
                     self.sums.top_k_estimate(top_k, z),
                 );
-                let areas = match from_runs {
-                    Some(FromRuns::Classes(areas)) => areas,
+                let areas = match ordered {
+                    Some(Ordered::Classes(areas)) => areas,
                     _ if !self.holds_order => return Ok(()),
                     _ if scores.spilled() == 0 => scores.auc(z),
-                    _ => return Err(missing_runs()),
+                    _ => return Err(missing_order()),
                 };
                 put("roc_auc", areas.ovr);
                 put("roc_auc_ovr", areas.ovr);
@@ -223,6 +223,6 @@ impl ProbabilityPart {
     }
 }
 
-fn missing_runs() -> Error {
-    Error::invalid("from_runs", "is needed, because scores were spilled")
+fn missing_order() -> Error {
+    Error::invalid("ordered", "is needed, because scores were spilled")
 }

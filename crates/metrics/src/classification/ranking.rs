@@ -3,9 +3,20 @@
 use lodeway_domain::{Error, Result};
 
 use crate::{
-    Estimate, Method, ScoredRow, Sum,
+    Estimate, Method, Sum,
     bounded::{END_ROWS, Smoothed},
 };
+
+/// One row of an order that somebody else keeps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScoredRow {
+    /// The predicted score, finite; for medians the value.
+    pub score: f64,
+    /// The row is of the positive class; false where there are no classes.
+    pub is_positive: bool,
+    /// Above 0: rows without weight change nothing and are left out.
+    pub weight: f64,
+}
 
 /// Rows of one score: sums of weights and of their squares, per class.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -24,7 +35,7 @@ pub struct Group {
 
 /// Sums over rows in descending order of their score.
 ///
-/// Feed it groups ([`Scores::groups`](crate::Scores::groups)) or single rows ([`merge_runs`](crate::merge_runs)).
+/// Feed it groups ([`Scores::groups`](crate::Scores::groups)) or single rows, in another's order.
 #[derive(Debug, Clone, Default)]
 pub struct Ranking {
     open: Option<Group>,
@@ -132,11 +143,6 @@ impl Ranking {
         if let Some(group) = self.open.take() {
             self.push_group(&group);
         }
-    }
-
-    /// Adds all rows of a stream. Errors: those of the stream and of [`Ranking::push`].
-    pub fn extend(&mut self, rows: impl IntoIterator<Item = Result<ScoredRow>>) -> Result<()> {
-        rows.into_iter().try_for_each(|row| self.push(row?))
     }
 
     /// The metrics of all rows.

@@ -1,15 +1,49 @@
 //! All scores of a binary problem, because the metrics of an order need all of them.
 
+mod buckets;
+mod side;
+
 use lodeway_domain::{Error, Result};
 
+pub(crate) use self::buckets::Totals;
+use self::{
+    buckets::Buckets,
+    side::{Side, score_of, walk},
+};
 use super::ranking::{Group, Ranking};
 use crate::{
-    ScoreSink, ScoredRow,
+    SpillStore,
     bytes::{Reader, Writer},
     check,
 };
 
-/// Scores with their class and weight, in memory up to a bound, beyond it in the caller's sorted runs.
+/// A walk down rows in descending order of their score.
+pub(crate) trait Walk {
+    /// Takes rows that follow by their sums alone, if it need not see each.
+    fn passes(&mut self, rows: &Totals) -> bool;
+
+    /// Takes the rows of the next lower score.
+    fn group(&mut self, group: &Group);
+
+    /// Needs no more rows.
+    fn is_done(&self) -> bool;
+}
+
+impl<F: FnMut(&Group)> Walk for F {
+    fn passes(&mut self, _: &Totals) -> bool {
+        false
+    }
+
+    fn group(&mut self, group: &Group) {
+        self(group);
+    }
+
+    fn is_done(&self) -> bool {
+        false
+    }
+}
+
+/// Scores with their class and weight, in memory up to a bound, beyond it in the caller's store.
 ///
 /// Both classes are kept apart, so that an unweighted row takes 8 bytes and sorting moves only those.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +51,7 @@ pub struct Scores {
     positive: Side,
     negative: Side,
     limit: usize,
-    spilled: u64,
+    spilled: Buckets,
 }
 
 impl Scores {
@@ -30,7 +64,7 @@ impl Scores {
             positive: Side::default(),
             negative: Side::default(),
             limit,
-            spilled: 0,
+            spilled: Buckets::default(),
         }
     }
 
@@ -52,7 +86,7 @@ impl Scores {
         if self.len() + scores.len() > self.limit {
             return Err(Error::Exhausted {
                 message: format!(
-                    "more than {} rows; exact ranking metrics of more need sorted runs on disk",
+                    "more than {} rows; exact ranking metrics of more need a store to spill them to",
                     self.limit
                 ),
                 retry_after: None,
@@ -94,24 +128,26 @@ impl Scores {
         Ok(())
     }
 
-    /// Adds a batch; what does not fit goes to `sink` in sorted runs of at most `limit` rows.
+    /// Adds a batch; what does not fit goes to `store`, at most `limit` rows at a time.
     ///
-    /// Errors: those of [`Scores::update`] but the bound, and those of the sink.
+    /// Errors: those of [`Scores::update`] but the bound, and those of the store.
     pub fn update_or_spill(
         &mut self,
         scores: &[f64],
         is_positive: &[bool],
         weights: Option<&[f64]>,
-        sink: &mut dyn ScoreSink,
+        store: &mut dyn SpillStore,
     ) -> Result<()> {
         check::same_length("score", is_positive.len(), scores.len())?;
         check::weights(weights, scores.len())?;
+        // Places in a block are 32 bits.
+        let limit = self.limit.clamp(1, u32::MAX as usize);
         let mut from = 0;
         while from < scores.len() {
-            if self.len() >= self.limit.max(1) {
-                self.spill(sink)?;
+            if self.len() >= limit {
+                self.spill(store)?;
             }
-            let to = scores.len().min(from + self.limit.max(1) - self.len());
+            let to = scores.len().min(from + limit - self.len());
             let weights = weights.map(|weights| &weights[from..to]);
             self.update(&scores[from..to], &is_positive[from..to], weights)?;
             from = to;
@@ -119,45 +155,35 @@ impl Scores {
         Ok(())
     }
 
-    /// Gives all rows held to `sink` as one sorted run, and is empty then, also if the sink fails. No rows, no run.
-    pub fn spill(&mut self, sink: &mut dyn ScoreSink) -> Result<()> {
+    /// Gives all rows held to `store` and holds none then, also if the store fails.
+    pub fn spill(&mut self, store: &mut dyn SpillStore) -> Result<()> {
         if self.is_empty() {
             return Ok(());
         }
-        self.sort();
-        let rows = self.len() as u64;
-        let (positive, negative) = (
-            std::mem::take(&mut self.positive),
-            std::mem::take(&mut self.negative),
-        );
-        let (mut positive, mut negative) = (positive.rows(true), negative.rows(false));
-        let (mut p, mut n) = (positive.next(), negative.next());
-        let mut run = std::iter::from_fn(|| match (p, n) {
-            (Some(first), other) if other.is_none_or(|other| first.score >= other.score) => {
-                p = positive.next();
-                Some(first)
-            }
-            (_, other) => {
-                n = negative.next();
-                other
-            }
-        });
-        sink.spill(&mut run)?;
-        self.spilled += rows;
-        Ok(())
+        let put = self.spilled.put([&self.positive, &self.negative], store);
+        self.positive.clear();
+        self.negative.clear();
+        put
     }
 
-    /// Adds the rows of another state. Errors: `LIMIT_EXCEEDED` if they do not fit.
+    /// Adds the rows of another state. Errors: `LIMIT_EXCEEDED` if they do not fit; `INVALID_FIELD` if either spilled rows,
+    /// which are in a store of its own.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
+        if self.spilled() + other.spilled() > 0 {
+            return Err(Error::invalid("state", "spilled rows and cannot be merged"));
+        }
         if self.len() + other.len() > self.limit {
             return Err(Error::Exhausted {
-                message: format!("more than {} rows after merging; spill first", self.limit),
+                message: format!("more than {} rows after merging", self.limit),
                 retry_after: None,
             });
         }
-        self.positive.merge(&other.positive);
-        self.negative.merge(&other.negative);
-        self.spilled += other.spilled;
+        for (own, other) in [
+            (&mut self.positive, &other.positive),
+            (&mut self.negative, &other.negative),
+        ] {
+            own.append(&other.keys, &other.weights);
+        }
         Ok(())
     }
 
@@ -171,9 +197,13 @@ impl Scores {
         self.len() == 0
     }
 
-    /// How many rows went to a sink; with any, [`Scores::ranking`] alone is not the whole.
+    /// How many rows went to a store; with any, [`Scores::ranking`] alone is not the whole.
     pub fn spilled(&self) -> u64 {
-        self.spilled
+        self.spilled.totals().rows
+    }
+
+    pub(crate) fn spilled_totals(&self) -> Totals {
+        self.spilled.totals()
     }
 
     fn side(&mut self, is_positive: bool) -> &mut Side {
@@ -191,31 +221,26 @@ impl Scores {
     }
 
     /// Walks the rows held in descending order of the score, rows of equal score as one group.
-    pub fn groups(&self, mut visit: impl FnMut(&Group)) {
-        let (mut sorted_positive, mut sorted_negative) = (None, None);
-        let positive = self.positive.sorted(&mut sorted_positive);
-        let negative = self.negative.sorted(&mut sorted_negative);
-        let (mut p, mut n) = (positive.keys.len(), negative.keys.len());
-        let key = |side: &Side, at: usize| at.checked_sub(1).and_then(|at| side.keys.get(at)).copied();
-        while let Some(top) = key(positive, p).max(key(negative, n)) {
-            let mut group = Group {
-                score: score_of(top),
-                ..Group::default()
-            };
-            while key(positive, p) == Some(top) {
-                p -= 1;
-                let weight = positive.weight(p);
-                group.positives += weight;
-                group.positives_squared += weight * weight;
-            }
-            while key(negative, n) == Some(top) {
-                n -= 1;
-                let weight = negative.weight(n);
-                group.negatives += weight;
-                group.negatives_squared += weight * weight;
-            }
-            visit(&group);
+    pub fn groups(&self, visit: impl FnMut(&Group)) {
+        walk(&self.positive, &self.negative, visit);
+    }
+
+    /// As [`Scores::groups`], of the rows in `store` if any were spilled.
+    ///
+    /// Errors: those of the store; `INVALID_FIELD` if some rows were spilled and others are held.
+    pub fn all_groups(&self, store: &mut dyn SpillStore, mut visit: impl FnMut(&Group)) -> Result<()> {
+        if self.spilled() == 0 {
+            self.groups(visit);
+            return Ok(());
         }
+        self.walk_spilled(store, &mut visit)
+    }
+
+    pub(crate) fn walk_spilled(&self, store: &mut dyn SpillStore, visit: &mut dyn Walk) -> Result<()> {
+        if !self.is_empty() {
+            return Err(Error::invalid("state", "holds rows that were not spilled"));
+        }
+        self.spilled.walk(self.limit, store, visit)
     }
 
     /// How many rows the negative class has, if none of them has a weight.
@@ -262,11 +287,11 @@ impl Scores {
         ranking
     }
 
-    /// The versioned byte form.
+    /// The versioned byte form. Rows that were spilled are not in it, and bytes without them decode to an error.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new(Self::KIND);
         writer.length(self.limit);
-        writer.u64(self.spilled);
+        writer.u64(self.spilled());
         for side in [&self.positive, &self.negative] {
             writer.length(side.keys.len());
             side.keys.iter().for_each(|&key| writer.u64(key));
@@ -280,7 +305,8 @@ impl Scores {
         let mut reader = Reader::new(bytes, Self::KIND, Self::WHAT)?;
         let limit = usize::try_from(reader.u64()?).unwrap_or(usize::MAX);
         let mut scores = Self::new(limit);
-        scores.spilled = reader.u64()?;
+        let spilled = reader.u64()?;
+        reader.check(spilled == 0, "leaves out rows that were spilled")?;
         for is_positive in [true, false] {
             let length = reader.length(8)?;
             let keys: Vec<u64> = (0..length).map(|_| reader.u64()).collect::<Result<_>>()?;
@@ -298,111 +324,4 @@ impl Scores {
         reader.finish()?;
         Ok(scores)
     }
-}
-
-/// The rows of one class. Scores are kept as integers of the same order, which sort faster than floats.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Side {
-    keys: Vec<u64>,
-    /// Empty while every weight is 1.
-    weights: Vec<f64>,
-    is_sorted: bool,
-}
-
-impl Side {
-    #[inline]
-    fn push(&mut self, score: f64, weight: f64) {
-        if weight != 1.0 && self.weights.is_empty() {
-            self.weights = vec![1.0; self.keys.len()];
-        }
-        if weight != 1.0 || !self.weights.is_empty() {
-            self.weights.push(weight);
-        }
-        self.keys.push(key_of(score));
-        self.is_sorted = false;
-    }
-
-    /// Adds rows of weight 1.
-    fn extend(&mut self, scores: &[f64]) {
-        // Growing by twice would copy every row once more and touch twice the memory; what is reserved and not used costs
-        // nothing but addresses.
-        const GROWTH: usize = 8;
-        if self.keys.capacity() < self.keys.len() + scores.len() {
-            self.keys.reserve(scores.len().max(GROWTH * self.keys.len()));
-        }
-        self.keys.extend(scores.iter().map(|score| key_of(*score)));
-        if !self.weights.is_empty() {
-            self.weights.resize(self.keys.len(), 1.0);
-        }
-        self.is_sorted = false;
-    }
-
-    #[inline]
-    fn weight(&self, at: usize) -> f64 {
-        self.weights.get(at).copied().unwrap_or(1.0)
-    }
-
-    fn merge(&mut self, other: &Self) {
-        // A side without rows has no weights either, so one list alone does not tell.
-        if !self.weights.is_empty() || !other.weights.is_empty() {
-            self.weights.resize(self.keys.len(), 1.0);
-            self.weights
-                .extend((0..other.keys.len()).map(|at| other.weight(at)));
-        }
-        self.keys.extend_from_slice(&other.keys);
-        self.is_sorted = false;
-    }
-
-    fn sort(&mut self) {
-        if self.is_sorted {
-            return;
-        }
-        if self.weights.is_empty() {
-            self.keys.sort_unstable();
-        } else {
-            let rows = self
-                .keys
-                .iter()
-                .copied()
-                .zip(self.weights.iter().map(|w| w.to_bits()));
-            let mut rows: Vec<(u64, u64)> = rows.collect();
-            // Weights join the key, so that the order of the rows cannot matter.
-            rows.sort_unstable();
-            (self.keys, self.weights) = rows.into_iter().map(|(k, w)| (k, f64::from_bits(w))).unzip();
-        }
-        self.is_sorted = true;
-    }
-
-    /// This side if it is sorted, else a sorted copy, kept in `copy`.
-    fn sorted<'a>(&'a self, copy: &'a mut Option<Self>) -> &'a Self {
-        if self.is_sorted {
-            return self;
-        }
-        let side = copy.insert(self.clone());
-        side.sort();
-        side
-    }
-
-    fn rows(&self, is_positive: bool) -> impl Iterator<Item = ScoredRow> {
-        (0..self.keys.len()).rev().filter_map(move |at| {
-            let score = score_of(*self.keys.get(at)?);
-            Some(ScoredRow {
-                score,
-                is_positive,
-                weight: self.weight(at),
-            })
-        })
-    }
-}
-
-/// The bits of a finite number as an integer of the same order; −0 and 0 are one.
-#[inline]
-fn key_of(score: f64) -> u64 {
-    let bits = (score + 0.0).to_bits();
-    if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
-}
-
-#[inline]
-fn score_of(key: u64) -> f64 {
-    f64::from_bits(if key >> 63 == 1 { key & !(1 << 63) } else { !key })
 }

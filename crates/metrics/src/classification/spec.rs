@@ -46,7 +46,8 @@ pub struct ClassificationSpec {
     pub average: MultiAverage,
     /// Further F scores, each with recall beta times as important as precision; above 0.
     pub betas: Vec<f64>,
-    /// Rows that are held for ROC AUC and average precision; more need a [`ScoreSink`]. With 0 both are left out, unless
+    /// Rows that are held for ROC AUC and average precision; more need a
+    /// [`SpillStore`](crate::SpillStore). With 0 both are left out, unless
     /// [`ClassificationState::finish`](super::ClassificationState::finish) is given them.
     pub max_rows: usize,
 }

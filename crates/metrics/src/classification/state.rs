@@ -10,7 +10,7 @@ use super::{
     part::{Order, ProbabilityPart, most_probable},
 };
 use crate::{
-    Column, Estimate, Label, ScoreSink,
+    Column, Estimate, Label, SpillStore,
     bytes::{Reader, Writer},
     check,
     normal::z_of,
@@ -29,12 +29,12 @@ pub struct ClassificationBatch<'a> {
     pub weights: Option<&'a [f64]>,
 }
 
-/// What merged runs of spilled scores come to.
+/// What the order of scores comes to, where a state alone does not know.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum FromRuns {
+pub enum Ordered {
     /// Of two classes, from a [`Ranking`](super::Ranking).
     Ranked(Ranked),
-    /// Of more, from [`ClassScores::auc_of_runs`].
+    /// Of more, from [`ClassScores::auc_of_spilled`].
     Classes(MulticlassAuc),
 }
 
@@ -81,19 +81,19 @@ impl ClassificationState {
         self.add(batch, None)
     }
 
-    /// Adds a batch; scores that exceed the bound go to `sink`.
+    /// Adds a batch; scores that exceed the bound go to `store`.
     ///
-    /// At the end the caller calls [`ClassificationState::spill`], merges the runs and gives what they come to to
-    /// [`ClassificationState::finish`]. Errors: as [`ClassificationState::update`], and those of the sink.
+    /// At the end the caller calls [`ClassificationState::spill`], walks down all scores and gives what they come to to
+    /// [`ClassificationState::finish`]. Errors: as [`ClassificationState::update`], and those of the store.
     pub fn update_or_spill(
         &mut self,
         batch: &ClassificationBatch<'_>,
-        sink: &mut dyn ScoreSink,
+        store: &mut dyn SpillStore,
     ) -> Result<()> {
-        self.add(batch, Some(sink))
+        self.add(batch, Some(store))
     }
 
-    fn add(&mut self, batch: &ClassificationBatch<'_>, sink: Option<&mut dyn ScoreSink>) -> Result<()> {
+    fn add(&mut self, batch: &ClassificationBatch<'_>, store: Option<&mut dyn SpillStore>) -> Result<()> {
         let classes = self.confusion.classes_mut();
         let truth = classes.encode("target", batch.target)?;
         check::weights(batch.weights, truth.len())?;
@@ -124,7 +124,7 @@ impl ClassificationState {
         };
         if let Some(probability) = &mut self.probability {
             let places = probability.places(self.confusion.classes().labels(), &truth)?;
-            probability.add(&places, batch, sink)?;
+            probability.add(&places, batch, store)?;
         }
         self.confusion.update_codes(&truth, &predicted, batch.weights)
     }
@@ -151,11 +151,11 @@ impl ClassificationState {
         }
     }
 
-    /// Gives the scores still held to `sink`, if any went there before.
-    pub fn spill(&mut self, sink: &mut dyn ScoreSink) -> Result<()> {
+    /// Gives the scores still held to `store`, if any went there before.
+    pub fn spill(&mut self, store: &mut dyn SpillStore) -> Result<()> {
         match self.probability.as_mut().map(|p| &mut p.order) {
-            Some(Order::Binary(scores)) if scores.spilled() > 0 => scores.spill(sink),
-            Some(Order::Multi(scores)) if scores.spilled() > 0 => scores.spill(sink),
+            Some(Order::Binary(scores)) if scores.spilled() > 0 => scores.spill(store),
+            Some(Order::Multi(scores)) if scores.spilled() > 0 => scores.spill(store),
             _ => Ok(()),
         }
     }
@@ -188,9 +188,9 @@ impl ClassificationState {
 
     /// Every metric by its short name, with analytic intervals of `confidence` (0.95, say).
     ///
-    /// `from_runs` is what the merged runs gave, if scores were spilled. Errors: `INVALID_FIELD` for no rows or no weight, a
-    /// positive class that is neither of two, or spilled scores without `from_runs`.
-    pub fn finish(&self, confidence: f64, from_runs: Option<FromRuns>) -> Result<BTreeMap<String, Estimate>> {
+    /// `ordered` is what the walk gave, if scores were spilled or not held. Errors: `INVALID_FIELD` for no rows or no weight, a
+    /// positive class that is neither of two, or spilled scores without `ordered`.
+    pub fn finish(&self, confidence: f64, ordered: Option<Ordered>) -> Result<BTreeMap<String, Estimate>> {
         let z = z_of(confidence);
         let confusion = self.confusion.finish()?;
         let mut metrics = BTreeMap::new();
@@ -228,7 +228,7 @@ impl ClassificationState {
             }
         }
         if let Some(probability) = &self.probability {
-            probability.put_metrics(self.spec.top_k, z, from_runs, &mut put)?;
+            probability.put_metrics(self.spec.top_k, z, ordered, &mut put)?;
         }
         Ok(metrics)
     }

@@ -2,7 +2,11 @@
 
 use lodeway_domain::{Error, Result};
 
-use crate::{Estimate, Method, ScoreSink, ScoredRow, Scores, check, normal::normal_cdf};
+use crate::{
+    Estimate, Method, ScoredRow, Scores, SpillStore, check,
+    classification::{Group, Totals, Walk},
+    normal::normal_cdf,
+};
 
 /// What the median is where half of the weight lies exactly between two values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,7 +18,7 @@ pub enum MedianRule {
     Mean,
 }
 
-/// Absolute errors with weights, in memory up to a bound, beyond it in the caller's sorted runs.
+/// Absolute errors with weights, in memory up to a bound, beyond it in the caller's store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Errors {
     values: Scores,
@@ -30,15 +34,15 @@ impl Errors {
         }
     }
 
-    /// Adds |target − predicted| of a batch; with a `sink`, what does not fit goes there.
+    /// Adds |target − predicted| of a batch; with a `store`, what does not fit goes there.
     ///
-    /// Errors: `INVALID_FIELD` as [`Scores::update`]; `LIMIT_EXCEEDED` without a sink.
+    /// Errors: `INVALID_FIELD` as [`Scores::update`]; `LIMIT_EXCEEDED` without a store.
     pub fn update(
         &mut self,
         target: &[f64],
         predicted: &[f64],
         weights: Option<&[f64]>,
-        sink: Option<&mut dyn ScoreSink>,
+        store: Option<&mut dyn SpillStore>,
     ) -> Result<()> {
         check::same_length("prediction", predicted.len(), target.len())?;
         self.has_weights |= weights.is_some();
@@ -47,26 +51,26 @@ impl Errors {
             return self.values.update_negatives(&errors);
         }
         let classes = vec![false; errors.len()];
-        match sink {
+        match store {
             None => self.values.update(&errors, &classes, weights),
-            Some(sink) => self.values.update_or_spill(&errors, &classes, weights, sink),
+            Some(store) => self.values.update_or_spill(&errors, &classes, weights, store),
         }
     }
 
-    /// Adds the rows of another state. Errors: `LIMIT_EXCEEDED` if they do not fit.
+    /// Adds the rows of another state. Errors: as [`Scores::merge`].
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         self.has_weights |= other.has_weights;
         self.values.merge(&other.values)
     }
 
-    /// How many rows went to a sink.
+    /// How many rows went to a store.
     pub fn spilled(&self) -> u64 {
         self.values.spilled()
     }
 
-    /// Gives the rows held to `sink` as one sorted run.
-    pub fn spill(&mut self, sink: &mut dyn ScoreSink) -> Result<()> {
-        self.values.spill(sink)
+    /// Gives the rows held to `store`.
+    pub fn spill(&mut self, store: &mut dyn SpillStore) -> Result<()> {
+        self.values.spill(store)
     }
 
     /// Some batch had weights.
@@ -95,6 +99,21 @@ impl Errors {
         self.values
             .groups(|group| search.add(group.score, group.negatives));
         search.finish()
+    }
+
+    /// As [`Errors::median`], of rows that all went to `store`. Only those near the median are read.
+    ///
+    /// Errors: those of the store; `INVALID_FIELD` if rows are held that were not spilled.
+    pub fn median_of_spilled(
+        &self,
+        rule: MedianRule,
+        z: f64,
+        store: &mut dyn SpillStore,
+    ) -> Result<Estimate> {
+        let all = self.values.spilled_totals();
+        let mut search = MedianSearch::new(all.weight, all.squared_weight, self.has_weights, rule, z);
+        self.values.walk_spilled(store, &mut search)?;
+        Ok(search.finish())
     }
 
     /// The median of so many rows without weights and the two order statistics around it, without sorting.
@@ -153,7 +172,7 @@ fn is_enough(rows: f64, z: f64) -> bool {
     (1.0 - rows).exp2() <= 2.0 * normal_cdf(-z)
 }
 
-/// Finds the weighted median in one pass over values in descending order, for merged runs.
+/// Finds the weighted median in one pass over values in descending order.
 #[derive(Debug, Clone)]
 pub struct MedianSearch {
     half: f64,
@@ -204,9 +223,7 @@ impl MedianSearch {
         if self.low.is_none() && reached(self.ranks.1) {
             self.low = Some(value);
         }
-        // Rounding in the sum must not hide that half is met exactly.
-        let tolerance = 4.0 * f64::EPSILON * self.half;
-        if (self.above - self.half).abs() <= tolerance {
+        if (self.above - self.half).abs() <= self.tolerance() {
             self.value = match self.current {
                 Some(upper) if self.averaged => Some(0.5 * (upper + value)),
                 _ => Some(value),
@@ -218,6 +235,11 @@ impl MedianSearch {
         self.current = Some(value);
     }
 
+    /// Rounding in the sum must not hide that half is met exactly.
+    fn tolerance(&self) -> f64 {
+        4.0 * f64::EPSILON * self.half
+    }
+
     /// The median with its interval; NaN without rows.
     pub fn finish(self) -> Estimate {
         let value = self.value.unwrap_or(f64::NAN);
@@ -227,6 +249,26 @@ impl MedianSearch {
         let high = self.high.or(self.current).unwrap_or(f64::NAN);
         let low = self.low.or(self.current).unwrap_or(f64::NAN);
         Estimate::between(value, low.min(value), high.max(value), Method::OrderStatistics)
+    }
+}
+
+impl Walk for MedianSearch {
+    fn passes(&mut self, rows: &Totals) -> bool {
+        let above = self.above + rows.weight;
+        // Sums are of many weights in another order than that of the values.
+        let is_far = above < (1.0 - 1e-9) * self.ranks.0.min(self.half);
+        if is_far {
+            self.above = above;
+        }
+        is_far
+    }
+
+    fn group(&mut self, group: &Group) {
+        self.add(group.score, group.negatives);
+    }
+
+    fn is_done(&self) -> bool {
+        self.low.is_some() && self.above > self.half + self.tolerance()
     }
 }
 

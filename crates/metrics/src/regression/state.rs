@@ -6,7 +6,7 @@ use lodeway_domain::{Error, Result};
 
 use super::{Errors, MedianRule, RegressionSums};
 use crate::{
-    Estimate, ScoreSink,
+    Estimate, SpillStore,
     bytes::{Reader, Writer},
     normal::z_of,
 };
@@ -18,7 +18,7 @@ pub struct RegressionSpec {
     pub quantile: f64,
     /// How a weighted median is taken.
     pub median: MedianRule,
-    /// Rows that are held for the median; more need a [`ScoreSink`]. With 0 it is left out, unless
+    /// Rows that are held for the median; more need a [`SpillStore`]. With 0 it is left out, unless
     /// [`RegressionState::finish`] is given it.
     pub max_rows: usize,
 }
@@ -66,28 +66,28 @@ impl RegressionState {
         self.errors.update(target, predicted, weights, None)
     }
 
-    /// Adds a batch; absolute errors that exceed the bound go to `sink`.
+    /// Adds a batch; absolute errors that exceed the bound go to `store`.
     ///
-    /// At the end the caller calls [`RegressionState::spill`], merges the runs, and gives the median that a
-    /// [`MedianSearch`](super::MedianSearch) finds to [`RegressionState::finish`].
+    /// At the end the caller calls [`RegressionState::spill`] and gives [`Errors::median_of_spilled`] to
+    /// [`RegressionState::finish`].
     pub fn update_or_spill(
         &mut self,
         target: &[f64],
         predicted: &[f64],
         weights: Option<&[f64]>,
-        sink: &mut dyn ScoreSink,
+        store: &mut dyn SpillStore,
     ) -> Result<()> {
         self.sums.update(target, predicted, weights)?;
         if self.spec.max_rows == 0 {
             return Ok(());
         }
-        self.errors.update(target, predicted, weights, Some(sink))
+        self.errors.update(target, predicted, weights, Some(store))
     }
 
-    /// Gives the errors still held to `sink`, if any went there before.
-    pub fn spill(&mut self, sink: &mut dyn ScoreSink) -> Result<()> {
+    /// Gives the errors still held to `store`, if any went there before.
+    pub fn spill(&mut self, store: &mut dyn SpillStore) -> Result<()> {
         if self.errors.spilled() > 0 {
-            self.errors.spill(sink)?;
+            self.errors.spill(store)?;
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ impl RegressionState {
 
     /// Every metric by its short name, with analytic intervals of `confidence`.
     ///
-    /// `median` is what the merged runs gave, if errors were spilled. Errors: `INVALID_FIELD` for no rows or no weight, or
+    /// `median` is what [`Errors::median_of_spilled`] or a [`MedianSearch`](super::MedianSearch) gave, if errors were spilled or not held. Errors: `INVALID_FIELD` for no rows or no weight, or
     /// spilled errors without `median`.
     pub fn finish(&self, confidence: f64, median: Option<Estimate>) -> Result<BTreeMap<String, Estimate>> {
         self.sums.check()?;

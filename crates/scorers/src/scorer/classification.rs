@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lodeway_domain::Result;
 use lodeway_metrics::{
-    ClassificationBatch, ClassificationSpec, ClassificationState, CurvePoints, FromRuns, MulticlassAuc,
+    ClassificationBatch, ClassificationSpec, ClassificationState, CurvePoints, MulticlassAuc, Ordered,
     Ranked, Ranking, normal::z_of,
 };
 
@@ -15,12 +15,12 @@ use crate::{
     report::{ClassRow, ConfusionTable},
     rows::View,
     setting::Setting,
-    spill::Spill,
+    spill::SpillFile,
 };
 
 pub(crate) struct Classification {
     state: ClassificationState,
-    spill: Spill,
+    spill: SpillFile,
     points: usize,
 }
 
@@ -46,7 +46,7 @@ impl Classification {
         })?;
         Ok(Self {
             state,
-            spill: Spill::new(folder),
+            spill: SpillFile::new(folder),
             points: bounds.points,
         })
     }
@@ -65,11 +65,11 @@ impl Classification {
     pub(crate) fn finish(mut self, confidence: f64) -> Result<Scored> {
         let (ranked, points) = self.rank()?;
         let curves = Curves::of_classifier(self.state.probability(), points.as_deref())?;
-        let from_runs = match ranked {
-            Some(ranked) => Some(FromRuns::Ranked(ranked)),
-            None => self.areas(confidence)?.map(FromRuns::Classes),
+        let ordered = match ranked {
+            Some(ranked) => Some(Ordered::Ranked(ranked)),
+            None => self.areas(confidence)?.map(Ordered::Classes),
         };
-        let metrics = self.state.finish(confidence, from_runs)?;
+        let metrics = self.state.finish(confidence, ordered)?;
         let confusion = self.state.confusion().finish()?;
         Ok(Scored {
             metrics,
@@ -86,8 +86,7 @@ impl Classification {
         self.state.spill(&mut self.spill)?;
         match self.state.class_scores() {
             Some(scores) if scores.spilled() > 0 => {
-                let runs = |class| self.spill.merged_of(class);
-                scores.auc_of_runs(z_of(confidence), runs).map(Some)
+                scores.auc_of_spilled(z_of(confidence), &self.spill).map(Some)
             }
             _ => Ok(None),
         }
@@ -95,25 +94,15 @@ impl Classification {
 
     /// One walk over all scores in order, for areas and curves.
     fn rank(&mut self) -> Result<(Option<Ranked>, Option<Vec<lodeway_metrics::Point>>)> {
-        if self.state.scores().is_none() {
-            return Ok((None, None));
-        }
         self.state.spill(&mut self.spill)?;
+        let Some(scores) = self.state.scores() else {
+            return Ok((None, None));
+        };
         let (mut ranking, mut points) = (Ranking::new(), CurvePoints::new(self.points.saturating_sub(1)));
-        if self.spill.is_empty() {
-            if let Some(scores) = self.state.scores() {
-                scores.groups(|group| {
-                    ranking.push_group(group);
-                    points.push_group(group);
-                });
-            }
-        } else {
-            for row in self.spill.merged() {
-                let row = row?;
-                ranking.push(row)?;
-                points.push(row)?;
-            }
-        }
+        scores.all_groups(&mut self.spill, |group| {
+            ranking.push_group(group);
+            points.push_group(group);
+        })?;
         Ok((Some(ranking.finish()), Some(points.finish())))
     }
 }

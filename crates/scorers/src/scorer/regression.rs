@@ -3,28 +3,25 @@
 use std::path::Path;
 
 use lodeway_domain::{Error, Result};
-use lodeway_metrics::{
-    Histogram, MedianRule, MedianSearch, Random, RegressionSpec, RegressionState, normal::z_of,
-};
+use lodeway_metrics::{Histogram, MedianRule, Random, RegressionSpec, RegressionState, normal::z_of};
 
 use super::{Bounds, Scored};
 use crate::{
     curves::{Curves, HistogramData},
     plan::PlanOptions,
     rows::View,
-    spill::Spill,
+    spill::SpillFile,
 };
 
 pub(crate) struct Regression {
     state: RegressionState,
-    spill: Spill,
+    spill: SpillFile,
     residuals: Option<Histogram>,
     /// Pairs of target and prediction, each row as likely as the next (algorithm R of Vitter 1985,
     /// <https://doi.org/10.1145/3147.3165>).
     sample: Vec<[f64; 2]>,
     sample_size: usize,
     random: Random,
-    squared_weights: f64,
 }
 
 impl Regression {
@@ -52,13 +49,12 @@ impl Regression {
                 median: MedianRule::default(),
                 max_rows: bounds.rows,
             })?,
-            spill: Spill::new(folder),
+            spill: SpillFile::new(folder),
             // Ends too far apart to be a range have no picture.
             residuals: Histogram::new(low, high, Self::BINS).ok(),
             sample: Vec::new(),
             sample_size: bounds.points,
             random: Random::new(options.seed, u64::MAX),
-            squared_weights: 0.0,
         })
     }
 
@@ -71,10 +67,6 @@ impl Regression {
         if let Some(residuals) = &mut self.residuals {
             residuals.update(&target, &predicted, weights)?;
         }
-        self.squared_weights += match weights {
-            None => target.len() as f64,
-            Some(weights) => weights.iter().map(|weight| weight * weight).sum(),
-        };
         for (row, (&target, &predicted)) in (before..).zip(target.iter().zip(predicted.iter())) {
             if self.sample.len() < self.sample_size {
                 self.sample.push([target, predicted]);
@@ -90,21 +82,12 @@ impl Regression {
 
     pub(crate) fn finish(mut self, confidence: f64) -> Result<Scored> {
         self.state.spill(&mut self.spill)?;
-        let median = if self.spill.is_empty() {
+        let errors = self.state.errors();
+        let median = if errors.spilled() == 0 {
             None
         } else {
-            let has_weights = self.state.errors().has_weights();
-            let mut search = MedianSearch::new(
-                self.state.sums().weight(),
-                self.squared_weights,
-                has_weights,
-                MedianRule::default(),
-                z_of(confidence),
-            );
-            for row in self.spill.merged() {
-                search.push(row?)?;
-            }
-            Some(search.finish())
+            let z = z_of(confidence);
+            Some(errors.median_of_spilled(MedianRule::default(), z, &mut self.spill)?)
         };
         Ok(Scored {
             metrics: self.state.finish(confidence, median)?,
