@@ -68,16 +68,18 @@ impl Outbox {
         self.0.wake.notify_one();
     }
 
-    /// Delivers a message whose writer still waits; what fails is due again later.
-    pub(crate) async fn deliver_now(&self, event: &Event) {
+    /// Delivers a message whose writer still waits; what fails is due again later. What tracking refused, if it did.
+    pub(crate) async fn deliver_now(&self, event: &Event) -> Option<Error> {
         match self.deliver(event).await {
-            Ok(()) => {
+            Ok(refusal) => {
                 self.arrived().push(event.event_id.clone());
                 self.0.any_arrived.notify_one();
+                refusal
             }
             Err(error) => {
                 tracing::debug!(event.id = event.event_id, %error, "tracking was not told at once");
                 self.wake();
+                None
             }
         }
     }
@@ -117,7 +119,8 @@ impl Outbox {
             let mut arrived = Vec::new();
             for event in &events {
                 match self.deliver(event).await {
-                    Ok(()) => arrived.push(event.event_id.clone()),
+                    // Its writer has long been answered; promotions find that the files are gone.
+                    Ok(_) => arrived.push(event.event_id.clone()),
                     Err(error) => {
                         all_arrived = false;
                         tracing::warn!(event.id = event.event_id, attempts = event.attempts, %error, "tracking was not told");
@@ -143,28 +146,28 @@ impl Outbox {
         self.0.arrived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Delivers one message. Errors: only those after which it makes sense to try again.
-    async fn deliver(&self, event: &Event) -> Result<()> {
+    /// Delivers one message; why tracking refused it, if it did. Errors: only those after which it makes sense to try again.
+    async fn deliver(&self, event: &Event) -> Result<Option<Error>> {
         if event.kind != REFERENCE {
             tracing::error!(
                 event.id = event.event_id,
                 event.kind,
                 "a message of unknown kind is dropped"
             );
-            return Ok(());
+            return Ok(None);
         }
         let reference: Reference = match serde_json::from_slice(&event.payload) {
             Ok(reference) => reference,
             Err(error) => {
                 tracing::error!(event.id = event.event_id, %error, "a damaged message is dropped");
-                return Ok(());
+                return Ok(None);
             }
         };
         if self.0.peers.tracking.is_none() {
             // Without a tracking the folder of a version is nobody's to purge; what names a run or a logged model is from a
             // time when there was one, and waits for it.
             return match reference.run_id.is_empty() && reference.model_id.is_empty() {
-                true => Ok(()),
+                true => Ok(None),
                 false => Err(Error::unavailable(
                     "there is no tracking to tell",
                     "no `peers.tracking`",
@@ -173,12 +176,13 @@ impl Outbox {
         }
         match self.0.peers.record(&event.event_id, &reference).await {
             Err(error) if !is_passing(&error) && !is_of_trust(&error) => {
-                // Clients may register versions of runs that tracking never saw; nothing needs to be kept for those.
+                // Clients may register versions of runs that tracking never saw, which is no refusal; this is what it would not
+                // keep for anybody.
                 let (name, version) = (reference.name.as_str(), reference.version);
                 tracing::info!(model.name = name, model.version = version, %error, "tracking refused a reference");
-                Ok(())
+                Ok(Some(error))
             }
-            other => other,
+            other => other.map(|()| None),
         }
     }
 
@@ -204,9 +208,9 @@ fn is_of_trust(error: &Error) -> bool {
 }
 
 /// Waits for `work` at most this long; the work goes on.
-pub(crate) async fn at_most(wait: Duration, work: tokio::task::JoinHandle<()>) -> Result<(), Error> {
+pub(crate) async fn at_most<T>(wait: Duration, work: tokio::task::JoinHandle<T>) -> Result<T> {
     match tokio::time::timeout(wait, work).await {
-        Ok(_) => Ok(()),
+        Ok(done) => done.map_err(Error::internal),
         Err(_) => Err(Error::DeadlineExceeded),
     }
 }

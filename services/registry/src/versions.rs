@@ -14,7 +14,8 @@ use crate::{Registry, Repeat, outbox, resolve::Source};
 impl Registry {
     /// Finds the files of a new version, numbers and stores it, and lets tracking and the digests know.
     ///
-    /// `said` has what the caller said; where its files are is found here.
+    /// `said` has what the caller said; where its files are is found here. Errors: `NotFound` also if a purge is removing
+    /// what the version is of, and then there is none.
     pub(crate) async fn make_version(
         &self,
         cx: &CallContext,
@@ -29,18 +30,22 @@ impl Registry {
             return Ok(before.version);
         }
         let new = self.located(cx, said).await?;
-        let created = self.store.create_version(write, new).await?;
+        let created = self.store.create_version(write.clone(), new).await?;
         if created.digest.is_some() {
             self.digests.wake();
         }
         if let Some(event) = created.event {
             let outbox = self.outbox.clone();
             let delivery = self.tasks.spawn(async move { outbox.deliver_now(&event).await });
-            if outbox::at_most(self.config.delivery_wait, delivery)
-                .await
-                .is_err()
-            {
-                self.outbox.wake();
+            match outbox::at_most(self.config.delivery_wait, delivery).await {
+                Ok(None) => {}
+                Ok(Some(refusal @ Error::NotFound(_))) => {
+                    let ModelVersion { name, version, .. } = created.version;
+                    self.store.take_back_version(write, name, version).await?;
+                    self.outbox.wake();
+                    return Err(refusal);
+                }
+                Ok(Some(_)) | Err(_) => self.outbox.wake(),
             }
         }
         Ok(created.version)

@@ -136,6 +136,17 @@ pub async fn record(
     Ok(())
 }
 
+/// Forgets a request whose effect is undone: it is fresh if it comes again.
+pub async fn forget(tx: &mut Tx, caller: &Caller, method: &str, request: Option<RequestId>) -> Result<()> {
+    let Some(request) = request else { return Ok(()) };
+    let sql =
+        "DELETE FROM requests WHERE workspace = $1 AND principal = $2 AND method = $3 AND request_id = $4";
+    let (workspace, principal, id) = (caller.workspace.as_str(), &caller.principal, request.to_string());
+    tx.execute(sql, &args![workspace, principal, method, &id])
+        .await
+        .map(drop)
+}
+
 /// Takes away at most sixteen answers that are too old; how many.
 pub async fn prune(tx: &mut Tx, now: Timestamp) -> Result<u64> {
     // Rows that another operation is taking away or claiming are left to it.

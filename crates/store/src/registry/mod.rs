@@ -270,6 +270,17 @@ impl RegistryStore for SqlRegistry {
         .await
     }
 
+    async fn take_back_version(&self, write: Write, name: ModelName, version: i64) -> Result<()> {
+        self.db
+            .write_with((write, name), move |tx, (write, name)| {
+                Box::pin(async move {
+                    versions::delete(tx, write, name, version, true).await?;
+                    requests::forget(tx, &write.caller, CREATE_VERSION, write.request).await
+                })
+            })
+            .await
+    }
+
     async fn set_version_tags(&self, write: Write, name: ModelName, version: i64, tags: Tags) -> Result<()> {
         let input = (name, version, tags);
         self.once(

@@ -17,14 +17,19 @@ pub(super) struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
+    /// None yet.
+    pub(super) fn none(roots: Option<&'a Roots>) -> Self {
+        let kept = BTreeMap::new();
+        Self { roots, kept }
+    }
+
     /// Those that versions of a workspace refer to.
     pub(super) async fn of_versions(
         conn: &mut Conn,
         workspace: &str,
         roots: Option<&'a Roots>,
     ) -> Result<Self> {
-        let kept = BTreeMap::new();
-        let mut places = Self { roots, kept };
+        let mut places = Self::none(roots);
         let sql = "SELECT artifact_uri, name, version FROM version_references \
                    WHERE workspace = $1 AND NOT released AND artifact_uri <> '' ORDER BY artifact_uri, name, version";
         for row in conn.query(sql, &args![workspace]).await? {
@@ -72,10 +77,7 @@ mod tests {
 
     #[test]
     fn a_folder_stays_with_what_is_in_it_and_around_it() {
-        let mut places = Places {
-            roots: None,
-            kept: BTreeMap::new(),
-        };
+        let mut places = Places::none(None);
         for (uri, why) in [
             ("mlflow-artifacts:/1/r/artifacts/model/", "a"),
             ("s3a://b//p/./whole?region=x", "b"),

@@ -18,16 +18,18 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use lodeway_domain::{
-    Result,
+    Error, ResourceKind, Result,
     caller::Workspace,
     id::{ExperimentId, ModelId, RunId},
     time::Timestamp,
+    tracking::VersionReference,
 };
 
 use self::plan::{check_deleted, going, kept_places, left_over, plan, together};
 use super::{
     Outcome, SqlTracking, Write,
     labels::{in_ids, json_ids},
+    places::Places,
     references::lock_name,
 };
 use crate::{
@@ -160,6 +162,41 @@ pub trait PurgeStore: Send + Sync + 'static {
     async fn record_purge(&self, write: &Write<Vec<u8>>, answer: Vec<u8>) -> Result<()>;
 }
 
+/// Refuses a reference to what is marked and may be gone any moment: by its id, or by a folder at, below or above its own.
+///
+/// The caller has the lock of references. Errors: `NotFound`, as everywhere for what is marked.
+pub(super) async fn check_not_marked(
+    tx: &mut Tx,
+    workspace: &str,
+    reference: &VersionReference,
+    roots: Option<&Roots>,
+) -> Result<()> {
+    let limbo = limbo(workspace);
+    let marked = [
+        (
+            ResourceKind::Run,
+            "SELECT run_id, artifact_uri FROM runs WHERE workspace = $1",
+            reference.run.as_ref().map(RunId::as_str),
+        ),
+        (
+            ResourceKind::LoggedModel,
+            "SELECT model_id, artifact_uri FROM logged_models WHERE workspace = $1",
+            reference.model.as_ref().map(ModelId::as_str),
+        ),
+    ];
+    let mut places = Places::none(roots);
+    places.keep(&reference.artifact_uri, String::new);
+    for (kind, sql, named) in marked {
+        for row in tx.query(sql, &args![&limbo]).await? {
+            let id = row.text(0)?;
+            if named == Some(id.as_str()) || places.keeper(row.str(1)?).is_some() {
+                return Err(Error::not_found(kind, id));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Where marked entities are: no caller's workspace has a blank in its name.
 fn limbo(workspace: &str) -> String {
     format!("{workspace} purged")
@@ -204,7 +241,7 @@ async fn mark(
     roots: Option<&Roots>,
     limit: usize,
 ) -> Result<PurgePlan> {
-    // A reference that comes later finds nothing to hold.
+    // A reference that comes later is refused.
     tx.lock(&lock_name(workspace)).await?;
     check_deleted(tx, workspace, filter).await?;
     let places = kept_places(tx, workspace, filter, roots).await?;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use lodeway_domain::{Caller, Error, Result, time::Timestamp, tracking::VersionReference};
 
-use super::SqlTracking;
-use crate::{args, sql::Tx};
+use super::{SqlTracking, purge::check_not_marked};
+use crate::{args, artifacts::Roots, sql::Tx};
 
 /// The tag of a logged model that lists the versions made from it, by the convention of MLflow's clients.
 pub const MODEL_VERSIONS_TAG: &str = "mlflow.modelVersions";
@@ -17,7 +17,7 @@ pub trait ReferenceStore: Send + Sync + 'static {
     /// Stores what a version refers to, and lists the versions of a logged model in its tag [`MODEL_VERSIONS_TAG`].
     ///
     /// An `event_seq` that is not greater than the stored one changes nothing. The logged model and the run may be
-    /// unknown here.
+    /// unknown here. Errors: `NotFound` for a new reference to what a purge is removing, or to files of it.
     async fn record_version(
         &self,
         caller: &Caller,
@@ -31,7 +31,12 @@ pub(super) fn lock_name(workspace: &str) -> String {
     format!("references {workspace}")
 }
 
-async fn record(tx: &mut Tx, workspace: &str, reference: &VersionReference, now: Timestamp) -> Result<()> {
+async fn record(
+    tx: &mut Tx,
+    workspace: &str,
+    (reference, roots): (&VersionReference, Option<&Roots>),
+    now: Timestamp,
+) -> Result<()> {
     tx.lock(&lock_name(workspace)).await?;
     let uid = reference.model_uid.as_str();
     let find = "SELECT model_id, event_seq FROM version_references \
@@ -45,6 +50,8 @@ async fn record(tx: &mut Tx, workspace: &str, reference: &VersionReference, now:
             return Ok(());
         }
         models.insert(row.text(0)?);
+    } else if !reference.released {
+        check_not_marked(tx, workspace, reference, roots).await?;
     }
     let model = reference.model.as_ref().map_or("", |id| id.as_str());
     let run = reference.run.as_ref().map_or("", |id| id.as_str());
@@ -110,10 +117,14 @@ impl ReferenceStore for SqlTracking {
         reference: VersionReference,
         now: Timestamp,
     ) -> Result<()> {
-        let state = (caller.workspace.as_str().to_owned(), reference);
+        let state = (
+            caller.workspace.as_str().to_owned(),
+            reference,
+            self.roots.clone(),
+        );
         self.db
-            .write_with(state, move |tx, (workspace, reference)| {
-                Box::pin(record(tx, workspace, reference, now))
+            .write_with(state, move |tx, (workspace, reference, roots)| {
+                Box::pin(record(tx, workspace, (reference, roots.as_ref()), now))
             })
             .await
     }

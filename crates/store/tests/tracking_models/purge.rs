@@ -334,6 +334,64 @@ async fn more_than_a_call_takes_goes_in_several_whatever_is_held_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_new_refers_to_what_is_going() {
+    on_both(|under| {
+        Box::pin(async move {
+            let e = under.experiment("e").await;
+            let (run, model) = (under.run(e).await, under.model(e, "m").await);
+            under.store.delete_experiment(write(), e).await.unwrap();
+            let plan = under.marked(PurgeFilter::default(), 10).await;
+            let (around, _) = run.artifact_uri.rsplit_once('/').unwrap();
+            let named = VersionReference {
+                artifact_uri: String::new(),
+                ..reference("u", 1, 1, "n")
+            };
+            let by_folder = |artifact_uri: String| VersionReference {
+                artifact_uri,
+                ..named.clone()
+            };
+            let refused = [
+                VersionReference {
+                    run: Some(run.id.clone()),
+                    ..named.clone()
+                },
+                VersionReference {
+                    model: Some(model.id.clone()),
+                    ..named.clone()
+                },
+                by_folder(format!("{}//model/", run.artifact_uri)),
+                by_folder(model.artifact_uri.clone()),
+                by_folder(around.to_owned()),
+            ];
+            for reference in &refused {
+                let recorded = under
+                    .store
+                    .record_version(&caller(), reference.clone(), at(9))
+                    .await;
+                assert!(matches!(recorded, Err(Error::NotFound(_))), "{reference:?}");
+            }
+            // What is told of anything else, and that something is no reference any more, is taken.
+            under.record(by_folder("s3://elsewhere/model".to_owned())).await;
+            for (version, reference) in (2..).zip(&refused) {
+                let reference = VersionReference {
+                    version,
+                    released: true,
+                    ..reference.clone()
+                };
+                under.record(reference).await;
+            }
+            under.store.finish_purge(&ws(), &plan.items).await.unwrap();
+            let late = VersionReference {
+                version: 9,
+                ..refused[0].clone()
+            };
+            under.record(late).await;
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lists_restrict_what_goes() {
     on_both(|under| {
         Box::pin(async move {

@@ -53,6 +53,8 @@ pub struct Script {
     pub hangs: bool,
     /// What was recorded, in order, repeats included.
     pub recorded: Vec<tracking::RecordModelVersionRequest>,
+    /// Runs that a purge is removing.
+    pub purged: BTreeSet<String>,
     /// How often recording was tried.
     pub attempts: usize,
 }
@@ -127,6 +129,9 @@ impl Peer {
             std::future::pending::<()>().await;
         }
         self.fail()?;
+        if !message.released && self.script(|s| s.purged.contains(&message.run_id)) {
+            return Err(unknown(ResourceKind::Run, &message.run_id));
+        }
         self.script(|s| s.recorded.push(message));
         Ok(tracking::RecordModelVersionResponse {})
     }

@@ -256,6 +256,35 @@ async fn tracking_knows_before_the_answer_if_it_can() {
 }
 
 #[tokio::test]
+async fn a_version_of_what_is_purged_meanwhile_is_taken_back() {
+    let peer = knowing_peer();
+    let bench = Bench::with(peer.tracking()).await;
+    bench.model("churn").await;
+    peer.script(|s| s.purged.insert("r1".into()));
+    let request = wire::CreateModelVersionRequest {
+        request_id: request_id(1),
+        ..from("runs:/r1/model")
+    };
+    for _ in 0..2 {
+        let status = bench.create(request.clone()).await.unwrap_err();
+        refused(&status, Code::NotFound, "RESOURCE_NOT_FOUND");
+        assert!(status.message().contains("r1"), "{status:?}");
+    }
+    for version in [1, 2] {
+        let status = bench.get("churn", version).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound, "{version}");
+    }
+    // Tracking hears that nothing is left of them.
+    let told = arrived(&peer, 2).await;
+    assert!(told.iter().all(|told| told.released), "{told:?}");
+    emptied(&bench).await;
+    peer.script(|s| s.purged.clear());
+    let made = bench.create(request.clone()).await.unwrap();
+    assert_eq!(made.version, 3, "no number is given twice");
+    assert_eq!(bench.create(request).await.unwrap(), made);
+}
+
+#[tokio::test]
 async fn tracking_is_told_of_a_version_that_names_only_its_folder() {
     let peer = knowing_peer();
     let bench = Bench::with(peer.tracking()).await;

@@ -222,7 +222,8 @@ class RegistryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateModelVersion(self, request, context):
-        """Creates the next version of a registered model. Numbers have no gaps, also under parallel creation.
+        """Creates the next version of a registered model. Numbers have no gaps, also under parallel creation. NOT_FOUND if a
+        purge is removing the run, the logged model or the folder it is of; the number it would have had is not given again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

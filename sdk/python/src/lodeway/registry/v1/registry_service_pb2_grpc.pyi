@@ -80,7 +80,9 @@ class RegistryServiceStub:
         lodeway.registry.v1.registry_service_pb2.CreateModelVersionRequest,
         lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse,
     ]
-    """Creates the next version of a registered model. Numbers have no gaps, also under parallel creation."""
+    """Creates the next version of a registered model. Numbers have no gaps, also under parallel creation. NOT_FOUND if a
+    purge is removing the run, the logged model or the folder it is of; the number it would have had is not given again.
+    """
 
     GetModelVersion: grpc.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.GetModelVersionRequest,
@@ -233,7 +235,9 @@ class RegistryServiceAsyncStub:
         lodeway.registry.v1.registry_service_pb2.CreateModelVersionRequest,
         lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse,
     ]
-    """Creates the next version of a registered model. Numbers have no gaps, also under parallel creation."""
+    """Creates the next version of a registered model. Numbers have no gaps, also under parallel creation. NOT_FOUND if a
+    purge is removing the run, the logged model or the folder it is of; the number it would have had is not given again.
+    """
 
     GetModelVersion: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.registry.v1.registry_service_pb2.GetModelVersionRequest,
@@ -404,7 +408,9 @@ class RegistryServiceServicer(metaclass=abc.ABCMeta):
         request: lodeway.registry.v1.registry_service_pb2.CreateModelVersionRequest,
         context: _ServicerContext,
     ) -> typing.Union[lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse, collections.abc.Awaitable[lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse]]:
-        """Creates the next version of a registered model. Numbers have no gaps, also under parallel creation."""
+        """Creates the next version of a registered model. Numbers have no gaps, also under parallel creation. NOT_FOUND if a
+        purge is removing the run, the logged model or the folder it is of; the number it would have had is not given again.
+        """
 
     @abc.abstractmethod
     def GetModelVersion(

@@ -444,6 +444,7 @@ class TrackingServiceServicer(object):
     def RecordModelVersion(self, request, context):
         """Records that a registry's model version refers to a logged model, a run or a folder, or no longer does. Sent by the
         registry's outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
+        NOT_FOUND for a new reference to what a purge is removing, by id or by folder; unknown ones are taken.
         PERMISSION_DENIED for callers with credentials other than the registry itself, in this process or with the peer token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

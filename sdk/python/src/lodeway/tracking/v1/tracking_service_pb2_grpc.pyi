@@ -231,6 +231,7 @@ class TrackingServiceStub:
     ]
     """Records that a registry's model version refers to a logged model, a run or a folder, or no longer does. Sent by the
     registry's outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
+    NOT_FOUND for a new reference to what a purge is removing, by id or by folder; unknown ones are taken.
     PERMISSION_DENIED for callers with credentials other than the registry itself, in this process or with the peer token.
     """
 
@@ -459,6 +460,7 @@ class TrackingServiceAsyncStub:
     ]
     """Records that a registry's model version refers to a logged model, a run or a folder, or no longer does. Sent by the
     registry's outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
+    NOT_FOUND for a new reference to what a purge is removing, by id or by folder; unknown ones are taken.
     PERMISSION_DENIED for callers with credentials other than the registry itself, in this process or with the peer token.
     """
 
@@ -751,6 +753,7 @@ class TrackingServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionResponse, collections.abc.Awaitable[lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionResponse]]:
         """Records that a registry's model version refers to a logged model, a run or a folder, or no longer does. Sent by the
         registry's outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
+        NOT_FOUND for a new reference to what a purge is removing, by id or by folder; unknown ones are taken.
         PERMISSION_DENIED for callers with credentials other than the registry itself, in this process or with the peer token.
         """
 
