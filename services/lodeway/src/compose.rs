@@ -239,6 +239,9 @@ impl Site<'_> {
         let mut store = SqlTracking::open(db, self.clock.now()).await?;
         if let Some(files) = files {
             store = store.with_artifact_roots(files.roots().clone());
+        } else if !self.config.artifacts.url.is_empty() {
+            // The artifact service is elsewhere; what its places are called tells which of them are the same.
+            store = store.with_artifact_roots(Roots::named(&root_settings(self.config))?);
         }
         let settings = lodeway_tracking::TrackingConfig {
             default_artifact_root: default_root(self.config),

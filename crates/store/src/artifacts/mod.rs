@@ -295,8 +295,8 @@ impl ArtifactStore {
         self.remove(location, path, false).await
     }
 
-    /// Removes everything below a location, or with `dry_run` only counts it. Errors: `Precondition` for a root itself, and
-    /// where something below is held.
+    /// Removes everything below a location, or with `dry_run` only counts it. Errors, with `dry_run` too: `Precondition` for a
+    /// root itself, and where something below is held.
     pub async fn delete_prefix(&self, location: &Location, dry_run: bool) -> Result<Removed> {
         self.remove(location, &ArtifactPath::root(), dry_run).await
     }
@@ -313,10 +313,8 @@ impl ArtifactStore {
         }
         let key = location.index_key(&full);
         let _turn = self.locks.lock(&key).await;
-        if !dry_run {
-            self.check_free(location, &full, &location.index_prefixes(&full))
-                .await?;
-        }
+        self.check_free(location, &full, &location.index_prefixes(&full))
+            .await?;
         let removed = location.root.backend.remove(&full, dry_run).await?;
         if !dry_run {
             // after the files: a record without a file does no harm, a file without its record loses its check

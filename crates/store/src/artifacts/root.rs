@@ -53,6 +53,8 @@ pub(crate) struct Root {
     key: String,
     /// Where the proxied store lies inside this one, if it does.
     proxied_inside: Option<ArtifactPath>,
+    /// The server makes the folder if it is not there.
+    is_created: bool,
     /// Where this root and others lie inside this one.
     roots_inside: Vec<ArtifactPath>,
 }
@@ -73,14 +75,20 @@ impl Roots {
     /// Opens the configured places: the proxied folder and the default folder are created, leftovers of dead writers
     /// are cleared away; buckets are not contacted. Errors: `Invalid` naming the setting.
     pub async fn open(settings: &RootSettings) -> Result<Self> {
+        let roots = Self::named(settings)?;
+        for root in roots.0.iter().filter(|root| root.is_created) {
+            root.backend.prepare().await?;
+        }
+        Ok(roots)
+    }
+
+    /// The configured places, none of which is touched: for who needs to know what is called how. Errors: as [`Roots::open`].
+    pub fn named(settings: &RootSettings) -> Result<Self> {
         let proxied_place =
             Place::parse(&settings.proxied, true).map_err(|e| name_setting("artifacts", e))?;
-        let mut roots = vec![Root::open(
-            proxied_place.clone(),
-            PROXY_SCHEME.to_owned() + "/",
-            settings,
-        )?];
-        roots[0].backend.prepare().await?;
+        let mut proxied = Root::open(proxied_place.clone(), PROXY_SCHEME.to_owned() + "/", settings)?;
+        proxied.is_created = true;
+        let mut roots = vec![proxied];
         let default = settings
             .default_root
             .iter()
@@ -101,9 +109,7 @@ impl Roots {
                 None => Root::open(place.clone(), format!("{}/", place.key()), settings)?,
             };
             root.proxied_inside = root.place.strip(&proxied_place).filter(|below| !below.is_root());
-            if created {
-                root.backend.prepare().await?;
-            }
+            root.is_created = created;
             roots.push(root);
         }
         let places: Vec<Place> = roots.iter().map(|root| root.place.clone()).collect();
@@ -266,6 +272,7 @@ impl Root {
             backend,
             key,
             proxied_inside: None,
+            is_created: false,
             roots_inside: vec![ArtifactPath::root()],
         })
     }

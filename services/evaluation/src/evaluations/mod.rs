@@ -6,7 +6,7 @@
 //! by models of texts (`text_model`), `replay` puts rows,
 //! answers and judgements side by side again, `measure` and `judged` compute, `page` is the report to
 //! look at, `record` writes to tracking and the registry.
-//! `present` looks whether what scorers ask is there.
+//! `present` looks beforehand whether what is asked is there.
 //! `verify` and `compare` work on what was kept.
 //!
 //! What is durable when: a part with the answers of its rows is in the artifact service, with its digest in the database,

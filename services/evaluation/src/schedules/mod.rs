@@ -44,16 +44,6 @@ struct Shown {
     last: Option<EvaluationRecord>,
 }
 
-/// Why there is no such target; none if there is.
-fn unknown<'a>(target: &str, mut targets: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
-    let all: Vec<_> = targets.clone().map(|name| format!("`{name}`")).collect();
-    let why = format!(
-        "`{target}` is no target of the endpoint, which has {}",
-        all.join(", ")
-    );
-    (!targets.any(|name| name == target)).then_some(why)
-}
-
 impl Schedules {
     /// Goes on with the schedules that there are.
     pub(crate) fn start(site: Arc<Site>, datasets: Datasets, evaluations: Evaluations) -> Self {
@@ -85,8 +75,7 @@ impl Schedules {
             && !known.targets.iter().any(|one| one.target == *target)
         {
             let revision = present::revision(&self.site, cx, &schedule.endpoint).await?;
-            let targets = revision.spec.unwrap_or_default().targets;
-            if let Some(why) = unknown(target, targets.iter().map(|one| one.name.as_str())) {
+            if let Some(why) = present::unknown(target, &revision) {
                 bad.add("schedule.target", why);
             }
         }
@@ -122,19 +111,5 @@ impl Schedules {
     async fn shown(&self, schedule: Schedule) -> Result<Shown> {
         let last = window::last_evaluation(&self.site, &schedule).await?;
         Ok(Shown { schedule, last })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_target_that_there_is_not_is_told_with_those_that_there_are() {
-        let targets = ["main", "canary"];
-        assert_eq!(super::unknown("canary", targets.into_iter()), None);
-        let why = super::unknown("canray", targets.into_iter());
-        assert_eq!(
-            why.as_deref(),
-            Some("`canray` is no target of the endpoint, which has `main`, `canary`")
-        );
     }
 }

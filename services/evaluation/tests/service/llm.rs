@@ -146,10 +146,9 @@ async fn an_llm_answers_rows_and_its_refusals_are_counted() {
         panic!("the target is an LLM");
     };
     target.route = "none".to_owned();
-    let made = bench.create(nowhere).await.unwrap();
-    let failed = bench.ended(&made.evaluation_id).await;
-    assert_eq!(failed.state(), State::Failed);
-    assert!(failed.error.contains("`none`"), "{}", failed.error);
+    let refused = bench.create(nowhere).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    assert!(refused.message().contains("`none`"), "{refused:?}");
 }
 
 #[tokio::test]

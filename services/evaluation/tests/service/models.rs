@@ -177,9 +177,19 @@ async fn a_column_that_the_model_takes_and_the_data_lack_is_named() {
     assert!(failed.error.contains("`c`"), "{}", failed.error);
     let run = bench.run(&failed.run_id).await;
     assert_eq!(run.status(), tracking::RunStatus::Failed);
-    let made = bench.create(of_model(&dataset, "models:/sign/9")).await.unwrap();
-    let failed = bench.ended(&made.evaluation_id).await;
-    assert!(failed.error.contains("sign"), "{}", failed.error);
+    for spec in [
+        of_model(&dataset, "models:/sign/9"),
+        wire::EvaluationSpec {
+            baseline: Some(wire::Baseline {
+                baseline: Some(wire::baseline::Baseline::ModelUri("models:/sign/9".to_owned())),
+            }),
+            ..of_model(&dataset, "models:/sign/1")
+        },
+    ] {
+        let refused = bench.create(spec).await.unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound);
+        assert!(refused.message().contains("`sign/9`"), "{refused:?}");
+    }
 }
 
 #[tokio::test]

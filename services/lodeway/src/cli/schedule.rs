@@ -251,10 +251,6 @@ fn short(schedule: &Schedule) -> Value {
         Baseline::PreviousWindow(_) => PREVIOUS,
     });
     let state = schedule.last_state().as_str_name();
-    let error = match schedule.error.as_str() {
-        "" => &schedule.last_error,
-        error => error,
-    };
     output::object([
         ("name", json!(schedule.name)),
         ("endpoint", json!(schedule.endpoint)),
@@ -265,12 +261,14 @@ fn short(schedule: &Schedule) -> Value {
         ("baseline", json!(baseline)),
         ("keep", json!(schedule.keep_windows)),
         ("next_time", output::time(schedule.next_time.as_ref())),
+        // Of the window that was looked at last; what follows is of the last one that had something to evaluate.
         ("last_time", output::time(schedule.last_time.as_ref())),
+        ("error", json!(schedule.error)),
         ("last_evaluation_id", json!(schedule.last_evaluation_id)),
         ("last_state", output::word(state, "EVALUATION_STATE_")),
+        ("last_error", json!(schedule.last_error)),
         ("last_verdict", json!(verdict)),
         ("skipped_windows", json!(schedule.skipped_windows)),
-        ("error", json!(error)),
         ("principal", json!(schedule.principal)),
         ("create_time", output::time(schedule.create_time.as_ref())),
     ])

@@ -9,6 +9,7 @@ use lodeway_proto::evaluation::v1::{
     CancelEvaluationRequest, CompareEvaluationsRequest, Evaluation, EvaluationState, GetEvaluationRequest,
     GetReportRequest, ListEvaluationsRequest, MetricValue, VerdictClause, VerifyEvaluationRequest,
 };
+use lodeway_scorers::{Metric, Slice};
 use serde_json::{Value, json};
 use tonic::Status;
 
@@ -174,6 +175,8 @@ async fn whole_report(client: &Client, evaluation_id: String) -> Result<Value, F
 struct Details {
     /// Precision, recall, F1 and support of each class.
     classes: Vec<Value>,
+    /// A row for each metric of each slice, or for the note of one that has none.
+    slices: Vec<Value>,
     /// Why rows were left out, with how many each.
     left_out: Vec<Value>,
     /// What the answers of each scorer's model cost, kept ones too.
@@ -194,8 +197,34 @@ async fn details(client: &Client, evaluation: &Evaluation) -> Result<Details, Fa
     Ok(Details {
         scorers: scorers.into_iter().flatten().filter_map(scorer_usage).collect(),
         classes: classes.cloned().unwrap_or_default(),
+        slices: slices(&report),
         left_out: reasons.flatten().map(reason).collect(),
     })
+}
+
+/// The slices of a report.
+fn slices(report: &Value) -> Vec<Value> {
+    let parts = report.get("slices").and_then(Value::as_array);
+    let slices = parts.into_iter().flatten().cloned();
+    let slices = slices.filter_map(|part| serde_json::from_value::<Slice>(part).ok());
+    let rows = |slice: Slice| -> Vec<Value> {
+        let (name, rows) = (slice.name(), slice.rows);
+        if let Some(note) = &slice.note {
+            return vec![json!({ "slice": name, "rows": rows, "note": note })];
+        }
+        let row = |(metric, found): (&String, &Metric)| {
+            json!({
+                "slice": name,
+                "rows": rows,
+                "metric": metric,
+                "value": output::number(found.value),
+                "low": output::number(found.low),
+                "high": output::number(found.high),
+            })
+        };
+        slice.metrics.iter().map(row).collect()
+    };
+    slices.flat_map(rows).collect()
 }
 
 /// What a scorer's part of the report says of the answers of its model; nothing of one that asks none.
@@ -316,6 +345,7 @@ async fn show(client: &Client, evaluation: &Evaluation) -> Done {
     }
     let Details {
         classes,
+        slices,
         left_out,
         scorers,
     } = details;
@@ -348,6 +378,10 @@ async fn show(client: &Client, evaluation: &Evaluation) -> Done {
     if !classes.is_empty() {
         let columns = ["class", "precision", "recall", "f1", "support"];
         output::list(client.format, &columns, &classes)?;
+    }
+    if !slices.is_empty() {
+        let columns = ["slice", "rows", "metric", "value", "low", "high", "note"];
+        output::list(client.format, &columns, &slices)?;
     }
     if let Some(verdict) = &evaluation.verdict {
         let clauses: Vec<_> = verdict.clauses.iter().map(clause).collect();
@@ -417,6 +451,7 @@ fn report(evaluation: &Evaluation) -> String {
 fn whole(evaluation: &Evaluation, details: Details) -> Value {
     let Details {
         classes,
+        slices,
         left_out,
         scorers,
     } = details;
@@ -445,6 +480,9 @@ fn whole(evaluation: &Evaluation, details: Details) -> Value {
         }
         if !left_out.is_empty() {
             fields.insert("left_out".to_owned(), Value::Array(left_out));
+        }
+        if !slices.is_empty() {
+            fields.insert("slices".to_owned(), Value::Array(slices));
         }
         if !classes.is_empty() {
             fields.insert("per_class".to_owned(), Value::Array(classes));

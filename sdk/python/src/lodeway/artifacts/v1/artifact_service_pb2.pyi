@@ -334,7 +334,7 @@ class DeleteArtifactsRequest(google.protobuf.message.Message):
     path: builtins.str
     """The file or folder below it; empty: everything."""
     dry_run: builtins.bool
-    """Only count."""
+    """Only count; refused like the deletion itself."""
     def __init__(
         self,
         *,

@@ -93,7 +93,9 @@ class EvaluationServiceServicer(object):
     """
 
     def CreateEvaluation(self, request, context):
-        """Asks for an evaluation. What can be checked at once is: names, columns, thresholds; the rest is done by the job.
+        """Asks for an evaluation. What can be checked at once is: names, columns, thresholds, and whether there are the model
+        version, endpoint or LLM route that is measured, the baseline, and what scorers ask (NOT_FOUND, or INVALID_FIELD by the
+        field of the scorer). The rest is done by the job, which waits for services that do not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

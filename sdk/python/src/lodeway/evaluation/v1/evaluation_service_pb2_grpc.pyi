@@ -29,7 +29,10 @@ class EvaluationServiceStub:
         lodeway.evaluation.v1.evaluation_service_pb2.CreateEvaluationRequest,
         lodeway.evaluation.v1.evaluation_service_pb2.CreateEvaluationResponse,
     ]
-    """Asks for an evaluation. What can be checked at once is: names, columns, thresholds; the rest is done by the job."""
+    """Asks for an evaluation. What can be checked at once is: names, columns, thresholds, and whether there are the model
+    version, endpoint or LLM route that is measured, the baseline, and what scorers ask (NOT_FOUND, or INVALID_FIELD by the
+    field of the scorer). The rest is done by the job, which waits for services that do not answer.
+    """
 
     GetEvaluation: grpc.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.evaluation_service_pb2.GetEvaluationRequest,
@@ -90,7 +93,10 @@ class EvaluationServiceAsyncStub:
         lodeway.evaluation.v1.evaluation_service_pb2.CreateEvaluationRequest,
         lodeway.evaluation.v1.evaluation_service_pb2.CreateEvaluationResponse,
     ]
-    """Asks for an evaluation. What can be checked at once is: names, columns, thresholds; the rest is done by the job."""
+    """Asks for an evaluation. What can be checked at once is: names, columns, thresholds, and whether there are the model
+    version, endpoint or LLM route that is measured, the baseline, and what scorers ask (NOT_FOUND, or INVALID_FIELD by the
+    field of the scorer). The rest is done by the job, which waits for services that do not answer.
+    """
 
     GetEvaluation: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.evaluation.v1.evaluation_service_pb2.GetEvaluationRequest,
@@ -153,7 +159,10 @@ class EvaluationServiceServicer(metaclass=abc.ABCMeta):
         request: lodeway.evaluation.v1.evaluation_service_pb2.CreateEvaluationRequest,
         context: _ServicerContext,
     ) -> typing.Union[lodeway.evaluation.v1.evaluation_service_pb2.CreateEvaluationResponse, collections.abc.Awaitable[lodeway.evaluation.v1.evaluation_service_pb2.CreateEvaluationResponse]]:
-        """Asks for an evaluation. What can be checked at once is: names, columns, thresholds; the rest is done by the job."""
+        """Asks for an evaluation. What can be checked at once is: names, columns, thresholds, and whether there are the model
+        version, endpoint or LLM route that is measured, the baseline, and what scorers ask (NOT_FOUND, or INVALID_FIELD by the
+        field of the scorer). The rest is done by the job, which waits for services that do not answer.
+        """
 
     @abc.abstractmethod
     def GetEvaluation(
