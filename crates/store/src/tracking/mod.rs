@@ -59,10 +59,16 @@ use crate::{
 
 const MIGRATIONS: Migrations = Migrations {
     component: "tracking",
-    steps: &[Step {
-        name: "tracking",
-        sql: include_str!("../../migrations/tracking/0001_tracking.sql"),
-    }],
+    steps: &[
+        Step {
+            name: "tracking",
+            sql: include_str!("../../migrations/tracking/0001_tracking.sql"),
+        },
+        Step {
+            name: "purged",
+            sql: include_str!("../../migrations/tracking/0002_purged.sql"),
+        },
+    ],
 };
 
 /// The tracking store on SQLite or PostgreSQL. Cheap to clone.

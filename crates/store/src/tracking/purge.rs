@@ -14,7 +14,7 @@
 
 mod plan;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use async_trait::async_trait;
 use lodeway_domain::{
@@ -36,12 +36,14 @@ use crate::{
     args,
     artifacts::Roots,
     ledger::requests::{self, Seen},
-    sql::Tx,
+    sql::{Arg, Tx},
 };
 
 /// The most entities of one call.
 pub const MAX_PURGE: usize = 10_000;
 
+/// How long what was marked is refused, which is much longer than any version is on its way.
+const LATELY: Duration = Duration::from_secs(600);
 /// Runs whose rows go in one transaction; a run can have many.
 const RUNS_AT_ONCE: usize = 20;
 /// Logged models and experiments whose rows go in one transaction.
@@ -162,39 +164,63 @@ pub trait PurgeStore: Send + Sync + 'static {
     async fn record_purge(&self, write: &Write<Vec<u8>>, answer: Vec<u8>) -> Result<()>;
 }
 
-/// Refuses a reference to what is marked and may be gone any moment: by its id, or by a folder at, below or above its own.
+/// Refuses a reference to what is marked, and may be gone any moment, or was marked lately: by its id, or by a folder at, below
+/// or above its own.
 ///
 /// The caller has the lock of references. Errors: `NotFound`, as everywhere for what is marked.
 pub(super) async fn check_not_marked(
     tx: &mut Tx,
     workspace: &str,
-    reference: &VersionReference,
-    roots: Option<&Roots>,
+    (reference, roots): (&VersionReference, Option<&Roots>),
+    now: Timestamp,
 ) -> Result<()> {
-    let limbo = limbo(workspace);
-    let marked = [
-        (
-            ResourceKind::Run,
-            "SELECT run_id, artifact_uri FROM runs WHERE workspace = $1",
-            reference.run.as_ref().map(RunId::as_str),
-        ),
-        (
-            ResourceKind::LoggedModel,
-            "SELECT model_id, artifact_uri FROM logged_models WHERE workspace = $1",
-            reference.model.as_ref().map(ModelId::as_str),
-        ),
-    ];
+    let sql = "SELECT is_run, id, artifact_uri FROM purged WHERE workspace = $1 AND marked_ms >= $2 \
+               UNION ALL SELECT TRUE, run_id, artifact_uri FROM runs WHERE workspace = $3 \
+               UNION ALL SELECT FALSE, model_id, artifact_uri FROM logged_models WHERE workspace = $3";
+    let (lately, limbo) = (now.minus(LATELY).millis(), limbo(workspace));
+    let marked = tx.query(sql, &args![workspace, lately, &limbo]).await?;
+    if marked.is_empty() {
+        return Ok(());
+    }
+    let (run, model) = (
+        reference.run.as_ref().map(RunId::as_str),
+        reference.model.as_ref().map(ModelId::as_str),
+    );
     let mut places = Places::none(roots);
     places.keep(&reference.artifact_uri, String::new);
-    for (kind, sql, named) in marked {
-        for row in tx.query(sql, &args![&limbo]).await? {
-            let id = row.text(0)?;
-            if named == Some(id.as_str()) || places.keeper(row.str(1)?).is_some() {
-                return Err(Error::not_found(kind, id));
-            }
+    for row in marked {
+        let (kind, named) = match row.bool(0)? {
+            true => (ResourceKind::Run, run),
+            false => (ResourceKind::LoggedModel, model),
+        };
+        let id = row.text(1)?;
+        if named == Some(id.as_str()) || places.keeper(row.str(2)?).is_some() {
+            return Err(Error::not_found(kind, id));
         }
     }
     Ok(())
+}
+
+/// Notes what was marked, for [`LATELY`].
+async fn note(tx: &mut Tx, workspace: &str, items: &[PurgeItem], now: Timestamp) -> Result<()> {
+    let old = "DELETE FROM purged WHERE workspace = $1 AND marked_ms < $2";
+    tx.execute(old, &args![workspace, now.minus(LATELY).millis()])
+        .await?;
+    let marked = items.iter().filter(|item| {
+        item.held_back_by.is_none() && matches!(item.kind, PurgeKind::Run | PurgeKind::LoggedModel)
+    });
+    let rows: Vec<Arg<'_>> = marked
+        .flat_map(|item| {
+            let is_run = item.kind == PurgeKind::Run;
+            args![workspace, &item.id, is_run, &item.artifact_uri, now.millis()]
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let into = "INSERT INTO purged (workspace, id, is_run, artifact_uri, marked_ms)";
+    let end = "ON CONFLICT (workspace, id) DO UPDATE SET marked_ms = excluded.marked_ms";
+    tx.insert_many(into, 5, end, &rows).await.map(drop)
 }
 
 /// Where marked entities are: no caller's workspace has a blank in its name.
@@ -240,6 +266,7 @@ async fn mark(
     (workspace, filter): (&str, &PurgeFilter),
     roots: Option<&Roots>,
     limit: usize,
+    now: Timestamp,
 ) -> Result<PurgePlan> {
     // A reference that comes later is refused.
     tx.lock(&lock_name(workspace)).await?;
@@ -260,6 +287,7 @@ async fn mark(
     fresh
         .items
         .retain(|item| item.held_back_by.is_some() || moved.contains(&(item.kind, item.row)));
+    note(tx, workspace, &fresh.items, now).await?;
     Ok(together(all, fresh, limit))
 }
 
@@ -349,9 +377,11 @@ impl PurgeStore for SqlTracking {
                     // An empty answer is that of a request that was begun and never finished: it goes on.
                     match seen {
                         Seen::Replay(mut kept) if !kept.is_empty() => Ok(Outcome::Replay(kept.split_off(1))),
-                        _ => mark(tx, (write.workspace(), filter), roots.as_ref(), limit)
-                            .await
-                            .map(Outcome::Done),
+                        _ => {
+                            let of = (write.workspace(), &*filter);
+                            let plan = mark(tx, of, roots.as_ref(), limit, write.now).await?;
+                            Ok(Outcome::Done(plan))
+                        }
                     }
                 })
             })

@@ -17,7 +17,7 @@ pub trait ReferenceStore: Send + Sync + 'static {
     /// Stores what a version refers to, and lists the versions of a logged model in its tag [`MODEL_VERSIONS_TAG`].
     ///
     /// An `event_seq` that is not greater than the stored one changes nothing. The logged model and the run may be
-    /// unknown here. Errors: `NotFound` for a new reference to what a purge is removing, or to files of it.
+    /// unknown here. Errors: `NotFound` for a new reference to what a purge is removing, or removed lately, or to files of it.
     async fn record_version(
         &self,
         caller: &Caller,
@@ -51,7 +51,7 @@ async fn record(
         }
         models.insert(row.text(0)?);
     } else if !reference.released {
-        check_not_marked(tx, workspace, reference, roots).await?;
+        check_not_marked(tx, workspace, (reference, roots), now).await?;
     }
     let model = reference.model.as_ref().map_or("", |id| id.as_str());
     let run = reference.run.as_ref().map_or("", |id| id.as_str());

@@ -381,11 +381,22 @@ async fn nothing_new_refers_to_what_is_going() {
                 under.record(reference).await;
             }
             under.store.finish_purge(&ws(), &plan.items).await.unwrap();
-            let late = VersionReference {
-                version: 9,
-                ..refused[0].clone()
-            };
-            under.record(late).await;
+            for reference in refused {
+                // A version may have been on its way all the time.
+                let late = |version| VersionReference {
+                    version,
+                    ..reference.clone()
+                };
+                let soon = at(100 + 599_000);
+                let recorded = under.store.record_version(&caller(), late(9), soon).await;
+                assert!(matches!(recorded, Err(Error::NotFound(_))), "{reference:?}");
+                let later = at(101 + 600_000);
+                under
+                    .store
+                    .record_version(&caller(), late(10), later)
+                    .await
+                    .unwrap();
+            }
         })
     })
     .await;
