@@ -218,6 +218,7 @@ mod tests {
         for (path, access) in [
             ("/lodeway.endpoints.iris.IrisService/Predict", Access::Read),
             ("/lodeway.endpoints.iris.IrisService/PredictBatch", Access::Read),
+            ("/lodeway.endpoints.iris.IrisService/PredictStream", Access::Read),
             ("/lodeway.endpoints.iris.IrisService/Retrain", Access::Admin),
             ("/lodeway.endpoints./Predict", Access::Admin),
             ("/lodeway.endpoints.a/b/Predict", Access::Admin),

@@ -399,14 +399,20 @@ def typed(host, endpoints):
             found = pool.FindServiceByName(name).methods_by_name[method]
             answer = message_factory.GetMessageClass(found.output_type)
             request = json_format.ParseDict(message, message_factory.GetMessageClass(found.input_type)())
-            send = channel.unary_unary(
+            made = channel.unary_stream if method == "PredictStream" else channel.unary_unary
+            send = made(
                 f"/{name}/{method}",
                 request_serializer=lambda m: m.SerializeToString(),
                 response_deserializer=answer.FromString,
             )
-            told = json_format.MessageToDict(send(request), preserving_proto_field_name=True)
-            told.pop("prediction_id"), told.pop("model_version")
-            return told
+
+            def told(message):
+                told = json_format.MessageToDict(message, preserving_proto_field_name=True)
+                assert told.pop("prediction_id") and told.pop("model_version") == "1"
+                return told
+
+            answered = send(request)
+            return map(told, answered) if method == "PredictStream" else told(answered)
 
         yield call
 
@@ -428,3 +434,20 @@ def test_typed_services_have_messages_for_conversations(typed):
         typed("chat", "PredictBatch", {"rows": [{"messages": MESSAGES}] * 2})
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "one conversation a call" in refused.value.details()
+
+
+def test_typed_services_stream_what_models_do(typed):
+    pieces = list(typed("chat", "PredictStream", {"messages": MESSAGES}))
+    assert [piece["piece"]["choices"][0]["delta"]["content"] for piece in pieces] == ["three", "small", "words"]
+    # A model that does not stream answers once, as it does elsewhere.
+    [only] = typed("whole", "PredictStream", {"messages": MESSAGES})
+    assert only["piece"] == {"text": "three small words", "tags": ["a"]}
+    # What fails at once is refused like any call; what fails later ends the stream.
+    broken = typed("chat", "PredictStream", {"messages": [{"role": "user", "content": "one fail"}]})
+    assert next(broken)["piece"]["choices"][0]["delta"]["content"] == "one"
+    with pytest.raises(grpc.RpcError) as failed:
+        next(broken)
+    assert failed.value.code() == grpc.StatusCode.FAILED_PRECONDITION and "planted" in failed.value.details()
+    with pytest.raises(grpc.RpcError) as refused:
+        list(typed("chat", "PredictStream", {}))
+    assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION and "IndexError" in refused.value.details()

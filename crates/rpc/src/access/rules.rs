@@ -231,4 +231,5 @@ pub const RULES: &[(&str, Access)] = &[
 pub const PATTERNS: &[(&str, Access)] = &[
     ("/lodeway.endpoints.*/Predict", Read),
     ("/lodeway.endpoints.*/PredictBatch", Read),
+    ("/lodeway.endpoints.*/PredictStream", Read),
 ];

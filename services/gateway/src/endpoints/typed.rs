@@ -3,7 +3,7 @@
 //! An endpoint `fraud-score` is the service `lodeway.endpoints.fraud_score.FraudScoreService`: the package ends in the
 //! endpoint's name with underscores for hyphens, the service is the name in upper camel case and `Service`. `Predict`
 //! takes one row, whose fields are the columns of the signature, or one input of tensors; `PredictBatch` several, where
-//! inputs and answers can be joined and divided along their rows. A field is called as the column in lower snake case, its
+//! inputs and answers can be joined and divided along their rows. `PredictStream` takes one and answers piece by piece. A field is called as the column in lower snake case, its
 //! JSON name is the column's own. Columns that are required have no presence, as protobuf has it for plain fields: one that
 //! is left out is zero or empty. A moment is a `Timestamp` rather than a text: every language has the type, and a text that
 //! is no moment is refused before a model sees it.

@@ -28,6 +28,11 @@ pub(super) mod path {
     pub(in super::super) const METHODS: i32 = 2;
 }
 
+/// The methods of a service.
+pub(super) const PREDICT: &str = "Predict";
+pub(super) const PREDICT_BATCH: &str = "PredictBatch";
+pub(super) const PREDICT_STREAM: &str = "PredictStream";
+
 type Comments = BTreeMap<Vec<i32>, String>;
 
 /// The file of a service.
@@ -41,15 +46,14 @@ pub(super) fn file(plan: &Plan) -> FileDescriptorProto {
     comments.insert(vec![path::SYNTAX], head);
     let mut messages = vec![message(&plan.request), message(&plan.response)];
     let mut shapes: Vec<Option<&Shape>> = vec![Some(&plan.request), Some(&plan.response)];
-    if plan.has_batch {
-        for (made, told) in batch(plan) {
-            comments.extend(told.into_iter().map(|(mut at, text)| {
-                at.splice(..0, [path::MESSAGES, place(messages.len())]);
-                (at, text)
-            }));
-            messages.push(made);
-            shapes.push(None);
-        }
+    let batch = plan.has_batch.then(|| batch(plan));
+    for (made, told) in batch.into_iter().flatten().chain([piece()]) {
+        comments.extend(told.into_iter().map(|(mut at, text)| {
+            at.splice(..0, [path::MESSAGES, place(messages.len())]);
+            (at, text)
+        }));
+        messages.push(made);
+        shapes.push(None);
     }
     for shape in plan.params.iter().chain(&plan.tensors) {
         messages.push(message(shape));
@@ -92,22 +96,29 @@ fn service(plan: &Plan, comments: &mut Comments) -> ServiceDescriptorProto {
         Inputs::Row(_) => "Scores one row.",
         Inputs::Tensors(_) => "Scores one input, which may hold several rows.",
     };
-    let mut methods = vec![("Predict", one)];
+    let mut methods = vec![(PREDICT, one)];
     if plan.has_batch {
         methods.push((
-            "PredictBatch",
+            PREDICT_BATCH,
             "Scores several at once, all by the same version; answers come in the order of the requests.",
         ));
     }
+    methods.push((
+        PREDICT_STREAM,
+        "Scores as Predict does, and answers piece by piece where the model streams, else once.",
+    ));
     let mut made = Vec::new();
     for (at, (name, comment)) in methods.into_iter().enumerate() {
         let mut here = own.clone();
         here.extend([path::METHODS, place(at)]);
         comments.insert(here, comment.to_owned());
+        let streams = name == PREDICT_STREAM;
+        let asked = if streams { PREDICT } else { name };
         made.push(MethodDescriptorProto {
             name: Some(name.to_owned()),
-            input_type: Some(format!(".{}.{name}Request", plan.package)),
+            input_type: Some(format!(".{}.{asked}Request", plan.package)),
             output_type: Some(format!(".{}.{name}Response", plan.package)),
+            server_streaming: streams.then_some(true),
             ..MethodDescriptorProto::default()
         });
     }
@@ -118,34 +129,60 @@ fn service(plan: &Plan, comments: &mut Comments) -> ServiceDescriptorProto {
     }
 }
 
+fn field(number: i32, name: &str, of: Type, label: Label, type_name: Option<String>) -> FieldDescriptorProto {
+    FieldDescriptorProto {
+        name: Some(name.to_owned()),
+        number: Some(number),
+        label: Some(label as i32),
+        r#type: Some(of as i32),
+        type_name,
+        json_name: Some(json_name(name)),
+        ..FieldDescriptorProto::default()
+    }
+}
+
+/// A message with comments by their paths inside: its own, then one for each field.
+fn make(name: &str, field: Vec<FieldDescriptorProto>, told: &[&str]) -> (DescriptorProto, Comments) {
+    let message = DescriptorProto {
+        name: Some(name.to_owned()),
+        field,
+        ..DescriptorProto::default()
+    };
+    let comments = told.iter().enumerate().map(|(at, text)| {
+        let here = match at {
+            0 => Vec::new(),
+            at => vec![path::FIELDS, place(at - 1)],
+        };
+        (here, (*text).to_owned())
+    });
+    (message, comments.collect())
+}
+
+/// One piece of a streamed answer. Signatures do not say what a model streams, so it is any value.
+fn piece() -> (DescriptorProto, Comments) {
+    let fields = vec![
+        field(
+            1,
+            "piece",
+            Type::Message,
+            Label::Optional,
+            Some(VALUE.0.to_owned()),
+        ),
+        field(2, "prediction_id", Type::String, Label::Optional, None),
+        field(3, "model_version", Type::String, Label::Optional, None),
+    ];
+    let told = [
+        "One piece of a streamed answer.",
+        "What the model gave; signatures do not declare it.",
+        "Names this call, for outcomes and explanations.",
+        "The version of the model that answered.",
+    ];
+    make("PredictStreamResponse", fields, &told)
+}
+
 /// The two messages of a batch, with comments by their paths inside.
 fn batch(plan: &Plan) -> [(DescriptorProto, Comments); 2] {
     let typed = |name: &str| Some(format!(".{}.{name}", plan.package));
-    let field =
-        |number: i32, name: &str, of: Type, label: Label, type_name: Option<String>| FieldDescriptorProto {
-            name: Some(name.to_owned()),
-            number: Some(number),
-            label: Some(label as i32),
-            r#type: Some(of as i32),
-            type_name,
-            json_name: Some(json_name(name)),
-            ..FieldDescriptorProto::default()
-        };
-    let make = |name: &str, field: Vec<FieldDescriptorProto>, told: &[&str]| {
-        let message = DescriptorProto {
-            name: Some(name.to_owned()),
-            field,
-            ..DescriptorProto::default()
-        };
-        let comments = told.iter().enumerate().map(|(at, text)| {
-            let here = match at {
-                0 => Vec::new(),
-                at => vec![path::FIELDS, place(at - 1)],
-            };
-            (here, (*text).to_owned())
-        });
-        (message, comments.collect::<Comments>())
-    };
     let one = |name: &str| field(1, "rows", Type::Message, Label::Repeated, typed(name));
     let mut asked = vec![one("PredictRequest")];
     if plan.params.is_some() {

@@ -136,6 +136,7 @@ impl Maker {
             "PredictResponse",
             "PredictBatchRequest",
             "PredictBatchResponse",
+            "PredictStreamResponse",
             "Params",
         ];
         let taken: Vec<_> = own

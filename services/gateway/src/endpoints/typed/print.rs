@@ -36,9 +36,10 @@ pub(super) fn text(file: &FileDescriptorProto) -> String {
         for (at, method) in service.method.iter().enumerate() {
             printer.comment(&[&own[..], &[path::METHODS, place(at)]].concat(), 1);
             let (asked, answered) = (last(method.input_type()), last(method.output_type()));
+            let streamed = if method.server_streaming() { "stream " } else { "" };
             printer.line(
                 1,
-                &format!("rpc {}({asked}) returns ({answered});", method.name()),
+                &format!("rpc {}({asked}) returns ({streamed}{answered});", method.name()),
             );
         }
         printer.line(0, "}");

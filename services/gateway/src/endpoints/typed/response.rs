@@ -188,6 +188,26 @@ impl Plan {
     }
 }
 
+/// One piece of a streamed answer, in JSON, as the message that has any value.
+///
+/// Errors: `DataLoss` for a piece that is no JSON.
+pub(super) fn piece(json: &[u8], (prediction_id, version): (&str, &str)) -> Result<Bytes> {
+    let value: Json = serde_json::from_slice(json)
+        .map_err(|e| Error::DataLoss(format!("a piece of an answer is no JSON: {e}")))?;
+    let value = match value {
+        // Around what is no object, as around the answers of other calls.
+        Json::Object(mut fields) if fields.len() == 1 && fields.contains_key("predictions") => {
+            fields.remove("predictions").unwrap_or_default()
+        }
+        other => other,
+    };
+    let mut out = Vec::new();
+    put_any(&mut out, 1, &value);
+    put_bytes(&mut out, 2, prediction_id.as_bytes());
+    put_bytes(&mut out, 3, version.as_bytes());
+    Ok(out.into())
+}
+
 fn parts(payload: Payload) -> Vec<Part> {
     match payload {
         Payload::Tensors(tensors) => tensors

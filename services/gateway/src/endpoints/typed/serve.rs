@@ -1,5 +1,7 @@
 //! Calls of typed services: bytes of a message in, bytes of a message out.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     body::Body,
@@ -8,9 +10,10 @@ use axum::{
     routing::post,
 };
 use bytes::{Buf as _, BufMut as _, Bytes};
+use futures::{StreamExt as _, stream::BoxStream};
 use http::HeaderMap;
 use lodeway_domain::{Error, FieldViolation, Reason, Result};
-use lodeway_inference::Payload;
+use lodeway_inference::{Document, Payload, scoring};
 use lodeway_proto::inference::ModelInferRequest;
 use lodeway_rpc::{CallContext, context, inference};
 use tonic::{
@@ -21,12 +24,14 @@ use tonic::{
 };
 
 use super::{
+    Declared,
+    describe::{PREDICT, PREDICT_BATCH, PREDICT_STREAM},
     known,
     plan::{Inputs, Plan},
     request::What,
-    response::Answer,
+    response::{Answer, piece},
 };
-use crate::endpoints::{Endpoints, MAX_INPUT_BYTES};
+use crate::endpoints::{Endpoints, MAX_INPUT_BYTES, forward::PREDICTION_ID, table::Route};
 
 impl Endpoints {
     /// The typed services of all endpoints, as they come and go.
@@ -37,7 +42,72 @@ impl Endpoints {
             .into()
     }
 
-    /// One call. `service` is the name after the packages that all share, as in `iris.IrisService`.
+    /// The endpoint of a service with what is declared of it. `service` is the name after the packages that all share, as in
+    /// `iris.IrisService`. Errors: `NOT_IMPLEMENTED` for a service or method that there is not.
+    async fn served(
+        &self,
+        cx: &CallContext,
+        service: &str,
+        method: &str,
+    ) -> Result<(Arc<Route>, Arc<Declared>)> {
+        let (ident, service) = service.split_once('.').unwrap_or((service, ""));
+        let route = self.route(cx, &ident.replace('_', "-"))?;
+        let declared = self.declare(&route).await;
+        let plan = &known(&route, &declared)?.plan;
+        let is_known = match method {
+            PREDICT | PREDICT_STREAM => true,
+            PREDICT_BATCH => plan.has_batch,
+            _ => false,
+        };
+        // `a_b` and `a-b` are the same in a package's name, and only one of them is a name of an endpoint.
+        if !is_known || plan.endpoint.ident() != ident || plan.service != service {
+            return Err(unknown(ident, service, method));
+        }
+        Ok((route, declared))
+    }
+
+    /// One call that is answered piece by piece.
+    async fn predict_stream(
+        &self,
+        cx: &CallContext,
+        headers: &HeaderMap,
+        service: &str,
+        message: Bytes,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let (route, declared) = self.served(cx, service, PREDICT_STREAM).await?;
+        let plan = &known(&route, &declared)?.plan;
+        let input = plan.read(message, false, route.reads_documents())?;
+        let message = match input.what {
+            What::Packed(payload) => inference::request_of(payload, &input.params)?,
+            What::Document(body) => inference::document_request(&Document {
+                content_type: "application/json".into(),
+                body,
+            })?,
+        };
+        let message = ModelInferRequest {
+            model_name: route.record.endpoint.name.to_string(),
+            ..message
+        };
+        let answers = self.stream(cx, headers, message).await;
+        let answers = answers.map_err(|error| in_fields(plan, false, error))?;
+        let pieces = answers.map(move |answer| {
+            let told = |error| match &*declared {
+                Ok(typed) => in_fields(&typed.plan, false, error),
+                Err(_) => error,
+            };
+            let answer = answer.map_err(told)?;
+            let id = answer.parameters.get(PREDICTION_ID).and_then(inference::text_of);
+            let (id, version) = (id.unwrap_or_default().to_owned(), answer.model_version.clone());
+            let json = match inference::answer_of(answer)? {
+                Payload::Document(document) => document.body,
+                packed => scoring::write_predictions(&packed, scoring::Form::Inputs).into(),
+            };
+            piece(&json, (&id, &version))
+        });
+        Ok(pieces.boxed())
+    }
+
+    /// One call.
     async fn predict(
         &self,
         cx: &CallContext,
@@ -45,19 +115,9 @@ impl Endpoints {
         (service, method): (&str, &str),
         message: Bytes,
     ) -> Result<Bytes> {
-        let (ident, service) = service.split_once('.').unwrap_or((service, ""));
-        let route = self.route(cx, &ident.replace('_', "-"))?;
-        let declared = self.declare(&route).await;
+        let (route, declared) = self.served(cx, service, method).await?;
         let plan = &known(&route, &declared)?.plan;
-        let is_batch = match method {
-            "Predict" => false,
-            "PredictBatch" if plan.has_batch => true,
-            _ => return Err(unknown(ident, service, method)),
-        };
-        // `a_b` and `a-b` are the same in a package's name, and only one of them is a name of an endpoint.
-        if plan.endpoint.ident() != ident || plan.service != service {
-            return Err(unknown(ident, service, method));
-        }
+        let is_batch = method == PREDICT_BATCH;
         let as_document = route.reads_documents() || plan.outputs.is_document;
         let input = plan.read(message, is_batch, as_document)?;
         let told = |error| in_fields(plan, is_batch, error);
@@ -135,6 +195,23 @@ async fn serve(
     Path((service, method)): Path<(String, String)>,
     request: axum::extract::Request,
 ) -> Response {
+    let mut grpc = Grpc::new(Plain)
+        .max_decoding_message_size(MAX_INPUT_BYTES)
+        .max_encoding_message_size(MAX_INPUT_BYTES);
+    if method == PREDICT_STREAM {
+        let call = tower::service_fn(move |request: Request<Bytes>| {
+            let (endpoints, service) = (endpoints.clone(), service.clone());
+            async move {
+                let headers = request.metadata().as_ref().clone();
+                let (cx, message) = context::split(request)?;
+                let pieces = endpoints.predict_stream(&cx, &headers, &service, message).await;
+                let pieces = pieces.map_err(|error| cx.status(error))?;
+                let pieces = pieces.map(move |piece| piece.map_err(|error| cx.status(error)));
+                Ok::<_, Status>(tonic::Response::new(pieces.boxed()))
+            }
+        });
+        return grpc.server_streaming(call, request).await.map(Body::new);
+    }
     let call = tower::service_fn(move |request: Request<Bytes>| {
         let (endpoints, service, method) = (endpoints.clone(), service.clone(), method.clone());
         async move {
@@ -146,9 +223,6 @@ async fn serve(
             answer.map(tonic::Response::new).map_err(|error| cx.status(error))
         }
     });
-    let mut grpc = Grpc::new(Plain)
-        .max_decoding_message_size(MAX_INPUT_BYTES)
-        .max_encoding_message_size(MAX_INPUT_BYTES);
     grpc.unary(call, request).await.map(Body::new)
 }
 

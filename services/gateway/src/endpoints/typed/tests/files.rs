@@ -98,6 +98,7 @@ syntax = "proto3";
 
 package lodeway.endpoints.iris_v2;
 
+import "google/protobuf/struct.proto";
 import "google/protobuf/timestamp.proto";
 
 // Scores with the models behind the endpoint `iris-v2`.
@@ -106,6 +107,8 @@ service IrisV2Service {
   rpc Predict(PredictRequest) returns (PredictResponse);
   // Scores several at once, all by the same version; answers come in the order of the requests.
   rpc PredictBatch(PredictBatchRequest) returns (PredictBatchResponse);
+  // Scores as Predict does, and answers piece by piece where the model streams, else once.
+  rpc PredictStream(PredictRequest) returns (stream PredictStreamResponse);
 }
 
 // One row.
@@ -144,6 +147,16 @@ message PredictBatchRequest {
 message PredictBatchResponse {
   // One answer a request, in their order.
   repeated PredictResponse rows = 1;
+  // Names this call, for outcomes and explanations.
+  string prediction_id = 2;
+  // The version of the model that answered.
+  string model_version = 3;
+}
+
+// One piece of a streamed answer.
+message PredictStreamResponse {
+  // What the model gave; signatures do not declare it.
+  google.protobuf.Value piece = 1;
   // Names this call, for outcomes and explanations.
   string prediction_id = 2;
   // The version of the model that answered.
