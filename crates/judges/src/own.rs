@@ -101,7 +101,7 @@ mod tests {
             "answer_similarity@1 253ac15cc2dad59e",
             "answer_similarity_vectors@1 b09ee6d1fa81b544",
             "conciseness@1 923b8053f13fefcb",
-            "faithfulness@2 eaacda8ca968b165",
+            "faithfulness@3 fb700880f59b744a",
             "groundedness@2 dbc128078246f392",
             "relevance@1 94439e55789c2b15",
             "toxicity@2 bc69134fef3632cf",

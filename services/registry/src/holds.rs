@@ -28,7 +28,7 @@ use lodeway_domain::{
     registry::{DigestState, ModelVersion, Transition},
 };
 use lodeway_rpc::Tasks;
-use lodeway_store::registry::{FileIntent, RegistryStore};
+use lodeway_store::registry::{Before, FileIntent, RegistryStore};
 use tokio::sync::Notify;
 
 use crate::{
@@ -176,17 +176,15 @@ impl Holds {
 
     /// Holds the files of a version that is about to be promoted.
     ///
-    /// Errors: `Unavailable` if that cannot be done within ten seconds and a rule stands (`is_gated`); elsewhere that is
-    /// logged.
-    pub(crate) async fn take(
-        &self,
-        workspace: &Workspace,
-        version: &ModelVersion,
-        is_gated: bool,
-    ) -> Result<Taken> {
+    /// Errors: `Unavailable` if that cannot be done within ten seconds and a rule stands; elsewhere that is logged.
+    pub(crate) async fn take(&self, workspace: &Workspace, before: &Before) -> Result<Taken> {
+        let Before {
+            version,
+            is_gated,
+            is_model: is_known,
+            ..
+        } = before;
         let (store, uid) = (&self.0.store, &version.model_uid);
-        let found = store.version_of(workspace, uid, version.version).await?;
-        let is_known = found.is_some_and(|(_, is_model)| is_model);
         let mut taken = Taken {
             holds: self.clone(),
             which: Which::One(workspace.as_str().to_owned(), uid.to_string(), version.version),
@@ -205,11 +203,11 @@ impl Holds {
                 return Err(error);
             }
         }
-        let holding = self.hold_if_model(workspace, version, taken.intent.as_ref(), is_known);
+        let holding = self.hold_if_model(workspace, version, taken.intent.as_ref(), *is_known);
         let held = tokio::time::timeout(TAKE, holding).await;
         match held.unwrap_or(Err(Error::DeadlineExceeded)) {
             Ok(is_held) => taken.is_held = is_held,
-            Err(error) if is_gated && is_passing(&error) => {
+            Err(error) if *is_gated && is_passing(&error) => {
                 taken.end();
                 let why = format!("the files of `{}` cannot be held now", version.label());
                 return Err(Error::unavailable(why, error));

@@ -67,10 +67,7 @@ impl Registry {
         if !promotes {
             return Ok((Some(before), None));
         }
-        let taken = self
-            .holds
-            .take(workspace, &before.version, before.is_gated)
-            .await?;
+        let taken = self.holds.take(workspace, &before).await?;
         match self.look_through(workspace, before, &taken, target).await {
             Ok(before) => Ok((before, Some(taken))),
             Err(error) => {

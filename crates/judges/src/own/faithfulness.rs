@@ -1,5 +1,7 @@
 //! Faithfulness: the share of the answer's claims that the context supports.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -37,7 +39,7 @@ impl Faithfulness {
     /// The current version.
     pub fn new() -> Self {
         Self {
-            id: JudgeId::own("faithfulness", 2),
+            id: JudgeId::own("faithfulness", 3),
         }
     }
 
@@ -62,6 +64,15 @@ fn sound(split: &Claims) -> Result<(), String> {
     Ok(())
 }
 
+/// Each claim once. Small models repeat themselves until a list is full, and a claim weighs as much as any other.
+fn distinct(claims: Vec<String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let fresh = claims
+        .into_iter()
+        .filter(|claim| seen.insert(claim.trim().to_owned()));
+    fresh.collect()
+}
+
 #[async_trait]
 impl Judge for Faithfulness {
     fn id(&self) -> &JudgeId {
@@ -83,6 +94,7 @@ impl Judge for Faithfulness {
             "split": TASK,
             "split_schema": Self::schema(),
             "max_claims": MAX_CLAIMS,
+            "claims": "distinct",
             "check": claims::CHECK,
             "check_schema": claims::schema(claims::CLAIMS_A_QUESTION),
             "claims_a_question": claims::CLAIMS_A_QUESTION,
@@ -101,7 +113,7 @@ impl Judge for Faithfulness {
             .enumerate()
             .map(|(place, text)| (format!("passage {}", place + 1), text.as_str()))
             .collect();
-        let findings = claims::check(asking, &split.claims, &passages).await?;
+        let findings = claims::check(asking, &distinct(split.claims), &passages).await?;
         match share(&findings, Verdict::Supported) {
             Some(score) => Ok(Judgement::number(score, "").with(findings)),
             None => Err(Stop::not_applicable("the answer makes no claims")),

@@ -23,7 +23,8 @@ fn verdicts(outcome: &Outcome) -> Vec<Verdict> {
 async fn faithfulness_is_the_share_of_claims_supported() {
     let chat = Scripted::turns(vec![
         say(
-            json!({"claims": ["Paris is the capital.", "Paris has 7 parks.", "Paris\nis old.", "It rains."]}),
+            // What is said again counts once.
+            json!({"claims": ["Paris is the capital.", "Paris has 7 parks.", " Paris is the capital.", "Paris\nis old.", "It rains."]}),
         ),
         say(json!({"checks": [
             {"claim": 1, "reason": "said", "verdict": "supported"},

@@ -19,6 +19,8 @@ pub struct Before {
     pub version: ModelVersion,
     /// Whether a promotion rule stands there.
     pub is_gated: bool,
+    /// Whether its folder has a model file that was understood.
+    pub is_model: bool,
     pub(super) seen: Option<Seen>,
 }
 
@@ -31,6 +33,9 @@ pub(super) struct Seen {
     /// The same of the model's row.
     pub(super) model_by: String,
 }
+
+/// How many formats of a version `v` are known.
+const FORMATS: &str = "(SELECT count(*) FROM version_formats f WHERE f.version_key = v.version_key)";
 
 /// Reads it in one statement; none if there is no such version.
 pub(super) async fn read(
@@ -48,7 +53,7 @@ pub(super) async fn read(
     };
     let sql = format!(
         "SELECT {VERSION}, {LABELS}, (SELECT count(*) FROM promotion_rules r WHERE r.workspace = $1 \
-         AND r.target_kind = $4 AND r.target = $5 AND r.model IN ('', $2)){writers} \
+         AND r.target_kind = $4 AND r.target = $5 AND r.model IN ('', $2)), {FORMATS}{writers} \
          FROM versions v WHERE workspace = $1 AND name = $2 AND version = $3"
     );
     let args = args![workspace, name.as_str(), version, target.kind(), target.name()];
@@ -59,14 +64,15 @@ pub(super) async fn read(
     let seen = match is_seen {
         true => Some(Seen {
             key: found.key,
-            version_by: row.text(rows::LABELLED + 1)?,
-            model_by: row.opt_text(rows::LABELLED + 2)?.unwrap_or_default(),
+            version_by: row.text(rows::LABELLED + 2)?,
+            model_by: row.opt_text(rows::LABELLED + 3)?.unwrap_or_default(),
         }),
         false => None,
     };
     Ok(Some(Before {
         version: found.version,
         is_gated: row.int(rows::LABELLED)? > 0,
+        is_model: row.int(rows::LABELLED + 1)? > 0,
         seen,
     }))
 }
@@ -79,8 +85,7 @@ pub(super) async fn of_model(
     version: i64,
 ) -> Result<Option<(ModelVersion, bool)>> {
     let sql = format!(
-        "SELECT {VERSION}, {LABELS}, (SELECT count(*) FROM version_formats f WHERE f.version_key = v.version_key) \
-         FROM versions v WHERE workspace = $1 AND version = $3 AND model_key = \
+        "SELECT {VERSION}, {LABELS}, {FORMATS} FROM versions v WHERE workspace = $1 AND version = $3 AND model_key = \
          (SELECT m.model_key FROM models m WHERE m.workspace = $1 AND m.uid = $2)"
     );
     let row = conn
