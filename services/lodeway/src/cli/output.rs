@@ -89,8 +89,17 @@ fn cell(value: &Value) -> String {
             .map(|(k, v)| format!("{k}={}", cell(v)))
             .collect::<Vec<_>>()
             .join("\n"),
+        Value::Number(number) if number.is_f64() => number.as_f64().map_or_else(String::new, double),
         other => other.to_string(),
     }
+}
+
+/// A double as people read it, to six decimals; JSON has all of it.
+pub fn double(value: f64) -> String {
+    if value != 0.0 && !(1e-4..1e9).contains(&value.abs()) {
+        return format!("{value:.4e}");
+    }
+    short(value, 6)
 }
 
 /// A JSON object without what is empty.
@@ -216,6 +225,21 @@ mod tests {
         assert_eq!(word("STAGE_UNSPECIFIED", "STAGE_"), Value::Null);
         assert_eq!(constant("RUN_STATUS_FINISHED", "RUN_STATUS_"), json!("FINISHED"));
         assert_eq!(constant("RUN_STATUS_UNSPECIFIED", "RUN_STATUS_"), Value::Null);
+    }
+
+    #[test]
+    fn doubles_in_tables_have_six_decimals_at_most() {
+        let shown = |value: f64| cell(&json!(value));
+        assert_eq!(shown(0.820_168_713_279), "0.820169");
+        assert_eq!(
+            (shown(993.0), shown(0.0), shown(-0.5)),
+            ("993".into(), "0".into(), "-0.5".into())
+        );
+        assert_eq!(
+            (shown(1.5e-7), shown(2e12)),
+            ("1.5000e-7".into(), "2.0000e12".into())
+        );
+        assert_eq!(cell(&json!(1_764_221_785_499_i64)), "1764221785499");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use lodeway_scorers::{Metric, Report};
 
+use crate::cli::output::double;
+
 /// A report as tables for people.
 pub(super) fn table(report: &Report) -> String {
     let mut text = format!("{}, {} of {} rows\n", report.task, report.scored, report.rows);
@@ -76,9 +78,7 @@ fn row(name: &str, metric: &Metric) -> [String; 5] {
 fn number(value: f64) -> String {
     if value.is_nan() {
         String::new()
-    } else if value != 0.0 && !(1e-4..1e9).contains(&value.abs()) {
-        format!("{value:.4e}")
     } else {
-        format!("{value:.6}")
+        double(value)
     }
 }
