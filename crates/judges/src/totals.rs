@@ -6,14 +6,17 @@ use crate::{ChatAnswer, Usage};
 
 /// Answers, tokens and cost; sums of a row, a judge or a run.
 ///
-/// `answers`, `usage` and `cost` are the same at every rerun; `cached` and what was spent tell how much of it came free.
+/// `answers`, `usage` and `cost` are the same at every rerun; `cached` and what was spent tell how much of it came free, and are
+/// not written where they are not told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Answers of models; of embedding models and classifiers one for each text.
     pub answers: u64,
     /// Those of them that were in the cache.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub cached: u64,
     /// Calls that gave no answer.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub failed_calls: u64,
     /// Tokens of all answers.
     pub usage: Usage,
@@ -22,9 +25,15 @@ pub struct Totals {
     /// Answers without a cost.
     pub unpriced: u64,
     /// Tokens of answers that were not in the cache.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub spent_usage: Usage,
     /// Cost of answers that were not in the cache.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub spent_cost: f64,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Totals {

@@ -49,7 +49,7 @@ pub struct Compared {
 
 /// Compares two predictions row by row, in bounded memory.
 ///
-/// Up to [`Comparator::ROWS`] rows are held and resampled. Beyond, all rows go into states that spill, and the variance of
+/// Up to [`Comparator::ROWS`] rows are held and resampled, and of many classes up to [`Comparator::VALUES`] probabilities. Beyond, all rows go into states that spill, and the variance of
 /// a difference is that between random groups of the rows.
 pub struct Comparator {
     plans: [Plan; 2],
@@ -64,6 +64,8 @@ pub struct Comparator {
 impl Comparator {
     /// The most rows that are held.
     pub const ROWS: usize = 1_000_000;
+    /// The most probabilities of one model that are held.
+    pub const VALUES: usize = 1 << 22;
 
     /// `plan` says what is compared; its prediction and probabilities are the first model's, the others the second's.
     ///
@@ -85,17 +87,19 @@ impl Comparator {
         second.roles.probabilities = probabilities;
         first.check(schema)?;
         second.check(schema)?;
+        let width = [&first, &second].map(|plan| plan.roles.probabilities.len());
+        let width = width.into_iter().fold(1, usize::max);
         Ok(Self {
             intakes: [Intake::new(&first, schema)?, Intake::new(&second, schema)?],
             plans: [first, second],
             rows: [Rows::default(), Rows::default()],
-            held: Self::ROWS,
+            held: Self::ROWS.min(Self::VALUES / width),
             folder: None,
             groups: None,
         })
     }
 
-    /// Holds at most `rows` instead of [`Comparator::ROWS`].
+    /// Holds at most `rows`, whatever they hold.
     #[must_use]
     pub fn hold(mut self, rows: usize) -> Self {
         self.held = rows;

@@ -58,6 +58,10 @@ const BLOCK: usize = 1 << 14;
 /// Scores held of the whole, and of a slice.
 const WHOLE_ROWS: usize = 1 << 20;
 const SLICE_ROWS: usize = 1 << 15;
+/// And probabilities of more than two classes: of all rows, of a slice, of rows that are held anyway.
+const WHOLE_VALUES: usize = 1 << 22;
+const SLICE_VALUES: usize = 1 << 17;
+const HELD_VALUES: usize = 1 << 24;
 
 impl Evaluator {
     /// Errors: those of [`Plan::check`].
@@ -234,6 +238,7 @@ impl Stream {
     fn new(setting: Setting, plan: &Plan, first: View<'_>, folder: Option<&Path>) -> Result<Self> {
         let bounds = Bounds {
             rows: WHOLE_ROWS,
+            values: WHOLE_VALUES,
             points: plan.options.points,
         };
         Ok(Self {
@@ -276,6 +281,7 @@ impl Stream {
                     std::collections::btree_map::Entry::Vacant(entry) => {
                         let bounds = Bounds {
                             rows: SLICE_ROWS,
+                            values: SLICE_VALUES,
                             points: 10,
                         };
                         entry.insert((
@@ -338,6 +344,7 @@ fn slice(
 fn score(setting: &Setting, plan: &Plan, rows: View<'_>, with_curves: bool) -> Result<Scored> {
     let bounds = Bounds {
         rows: rows.len().max(1),
+        values: HELD_VALUES,
         points: plan.options.points,
     };
     let options = plan.options.kernel(setting.positive.clone());

@@ -24,6 +24,9 @@ const GROUPS: u32 = 64;
 /// Scores that are held before they go to disk, of all rows and of a group.
 const WHOLE_ROWS: usize = 1 << 20;
 const GROUP_ROWS: usize = 1 << 15;
+/// And probabilities of more than two classes: there are twice as many scorers as groups.
+const WHOLE_VALUES: usize = 1 << 21;
+const GROUP_VALUES: usize = 1 << 15;
 
 /// Both models, of all rows and of each group.
 ///
@@ -51,6 +54,7 @@ impl Groups {
     ) -> Result<Self> {
         let bounds = Bounds {
             rows: WHOLE_ROWS,
+            values: WHOLE_VALUES,
             points: 10,
         };
         let [first, second] = rows;
@@ -108,6 +112,7 @@ impl Groups {
         }
         let bounds = Bounds {
             rows: GROUP_ROWS,
+            values: GROUP_VALUES,
             points: 10,
         };
         for (group, places) in places {

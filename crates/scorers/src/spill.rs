@@ -28,21 +28,33 @@ impl SpillFile {
     }
 }
 
+impl SpillFile {
+    /// Whoever reads it looks for the fault in the data otherwise.
+    fn fault(&self, error: &std::io::Error) -> Error {
+        let folder = self.folder.display();
+        Error::internal(format!("a temporary file in `{folder}` cannot be used: {error}"))
+    }
+}
+
 impl SpillStore for SpillFile {
     fn append(&mut self, bytes: &[u8]) -> Result<u64> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(tempfile::tempfile_in(&self.folder).map_err(Error::internal)?),
-        };
+        if self.file.is_none() {
+            self.file = Some(tempfile::tempfile_in(&self.folder).map_err(|error| self.fault(&error))?);
+        }
         let offset = self.length;
-        file.write_all_at(bytes, offset).map_err(Error::internal)?;
+        if let Some(file) = &self.file {
+            file.write_all_at(bytes, offset)
+                .map_err(|error| self.fault(&error))?;
+        }
         self.length += bytes.len() as u64;
         Ok(offset)
     }
 
     fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
         match &self.file {
-            Some(file) => file.read_exact_at(bytes, offset).map_err(Error::internal),
+            Some(file) => file
+                .read_exact_at(bytes, offset)
+                .map_err(|error| self.fault(&error)),
             None => Err(Error::DataLoss("nothing was spilled".into())),
         }
     }

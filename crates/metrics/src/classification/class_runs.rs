@@ -28,10 +28,12 @@ pub(crate) struct GroupWeights {
 }
 
 impl GroupWeights {
-    pub(super) fn new(classes: usize) -> Self {
+    /// Not more groups than rows are held at a time: who bounds those means to hold little.
+    pub(super) fn new(classes: usize, limit: usize) -> Self {
+        let most = limit.clamp(256, 1 << 16);
         Self {
             classes,
-            groups: (INTO_GROUPS / classes.max(1)).clamp(256, 1 << 16),
+            groups: (INTO_GROUPS / classes.max(1)).clamp(256, most),
             weights: Vec::new(),
         }
     }

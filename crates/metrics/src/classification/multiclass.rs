@@ -60,7 +60,7 @@ impl ClassScores {
             limit,
             spilled: 0,
             spilled_weights: false,
-            groups: GroupWeights::new(classes.max(1)),
+            groups: GroupWeights::new(classes.max(1), limit),
             runs: Vec::new(),
             truth: Vec::new(),
             values: Vec::new(),

@@ -12,9 +12,9 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MedianRule {
     /// The lower value if there are weights, the mean of both if there are none: scikit-learn up to 1.7.
-    #[default]
     LowerIfWeighted,
-    /// Always the mean of both: scikit-learn from 1.8 on.
+    /// Always the mean of both, so that weights of 1 change nothing: scikit-learn from 1.8 on.
+    #[default]
     Mean,
 }
 

@@ -23,8 +23,11 @@ pub(super) const MEANS: [&str; 11] = [
     "flesch",
     "flesch_kincaid",
     "automated_readability",
-    "length",
+    LENGTH,
 ];
+
+/// A number of words, which is not negative.
+const LENGTH: &str = "length";
 
 /// Of one pair.
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +97,8 @@ impl TextState {
             .map(|(at, (name, sum))| {
                 let estimate = if at < SHARES {
                     sum.estimate_in_range(z, (0.0, 1.0))
+                } else if *name == LENGTH {
+                    sum.estimate(z, (0.0, f64::INFINITY))
                 } else {
                     sum.estimate(z, (f64::NEG_INFINITY, f64::INFINITY))
                 };

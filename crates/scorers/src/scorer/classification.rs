@@ -25,9 +25,6 @@ pub(crate) struct Classification {
 }
 
 impl Classification {
-    /// The most values that are held for the areas of more than two classes.
-    const MULTI_VALUES: usize = 1 << 24;
-
     pub(crate) fn new(
         setting: &Setting,
         options: &PlanOptions,
@@ -42,7 +39,7 @@ impl Classification {
             top_k: options.top_k,
             average: options.multi_average(),
             betas: options.betas.clone(),
-            max_rows: bounds.rows.min(Self::MULTI_VALUES / width.max(1)).max(1),
+            max_rows: bounds.rows.min(bounds.values / width.max(1)).max(1),
         })?;
         Ok(Self {
             state,

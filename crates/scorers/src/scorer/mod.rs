@@ -32,10 +32,12 @@ pub(crate) struct Scored {
     pub(crate) labels: Vec<Label>,
 }
 
-/// How much a scorer may hold in memory before it spills: rows.
+/// How much a scorer may hold in memory before it spills.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) rows: usize,
+    /// Probabilities of more than two classes.
+    pub(crate) values: usize,
     pub(crate) points: usize,
 }
 

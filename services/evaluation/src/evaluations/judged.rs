@@ -94,6 +94,8 @@ pub(super) struct Gathered {
     slices: Vec<SliceColumn>,
     transcripts: Sha256,
     questions: u64,
+    /// Why the first row could not be asked about, where that is no fault of an answer.
+    unreachable: Option<String>,
     /// Likeliest labels of a classifier that stood for another label; two are enough to know.
     stood_in: BTreeSet<String>,
 }
@@ -138,6 +140,7 @@ impl Gathered {
             judge,
             transcripts: Sha256::new(),
             questions: 0,
+            unreachable: None,
             stood_in: BTreeSet::new(),
         }
     }
@@ -164,6 +167,9 @@ impl Gathered {
             {
                 self.stood_in.insert(label.to_owned());
             }
+            if self.unreachable.is_none() && is_unreachable(result.outcome.kind()) {
+                self.unreachable = Some(result.outcome.reason().to_owned());
+            }
             self.summary.push(&result);
             for slice in &mut self.slices {
                 let value = batch
@@ -181,7 +187,8 @@ impl Gathered {
 
     /// The metrics, named `scorer/metric`, and the scorer's part of the report.
     ///
-    /// Errors: a classifier that tells of its likeliest label alone and has more than two.
+    /// Errors: a classifier that tells of its likeliest label alone and has more than two; a model that could be asked about no
+    /// row at all.
     pub(super) fn finish(self, options: &EvaluationOptions) -> Result<(String, Vec<MetricValue>, Judged)> {
         let scorer = &self.columns.scorer;
         if let (Some(one), Some(other)) = (self.stood_in.first(), self.stood_in.last())
@@ -194,6 +201,14 @@ impl Gathered {
             return Err(Error::invalid("spec.scorers", why));
         }
         let found = self.summary.finish(options.confidence)?;
+        let unasked = found.outcomes.iter().filter(|(kind, _)| is_unreachable(**kind));
+        if let Some(why) = &self.unreachable
+            && unasked.map(|(_, rows)| rows).sum::<u64>() == found.rows
+        {
+            let rows = found.rows;
+            let why = format!("scorer `{scorer}` got an answer about none of {rows} rows: {why}");
+            return Err(Error::invalid("", why));
+        }
         let means = means(&found);
         let mut metrics = values(scorer, "", &means);
         let mut slices = Vec::new();
@@ -240,6 +255,12 @@ impl Gathered {
         };
         Ok((self.columns.scorer, metrics, report))
     }
+}
+
+/// Whether a model could not be asked, rather than that its answer is of no use.
+fn is_unreachable(kind: OutcomeKind) -> bool {
+    use OutcomeKind::{Error, RateLimited, Timeout};
+    matches!(kind, Error | RateLimited | Timeout)
 }
 
 /// Every number of some rows by its name.

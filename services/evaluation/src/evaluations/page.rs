@@ -150,13 +150,7 @@ fn scorer(page: &mut Page, judged: &Judged, model: Option<&EvaluatedModel>) {
             ("definition", judged.definition_digest.to_string()),
             ("model", model.map(version).unwrap_or_default()),
             ("better is", better.to_owned()),
-            (
-                "answers",
-                format!(
-                    "{}, of them {} from what was kept; {} calls gave none",
-                    totals.answers, totals.cached, totals.failed_calls
-                ),
-            ),
+            ("answers", totals.answers.to_string()),
             (
                 "tokens",
                 format!(

@@ -426,6 +426,30 @@ async fn page(bench: &Bench, done: &wire::Evaluation) -> String {
 }
 
 #[tokio::test]
+async fn a_judge_that_cannot_be_asked_at_all_fails_the_job() {
+    let (llm, folder) = (ScriptedLlm::start().unwrap(), tempfile::tempdir().unwrap());
+    llm.answer_with(|_| Reply::status(400, "the model is out for lunch"));
+    let bench = Bench::new(Some(gateway(folder.path(), &llm).await)).await;
+    let dataset = bench.put("0/data/capitals.csv", QUESTIONS).await;
+    let mut wanted = asking(&dataset);
+    // Answers in the data, so that only the judge is asked.
+    wanted.target = None;
+    roles_of(&mut wanted).answer = "right".to_owned();
+    wanted.scorers = vec![judge("concise", wire::JudgeKind::Conciseness)];
+    let made = bench.create(wanted).await.unwrap();
+    let failed = bench.ended(&made.evaluation_id).await;
+    assert_eq!(failed.state(), State::Failed);
+    assert!(
+        failed
+            .error
+            .contains("scorer `concise` got an answer about none of")
+            && failed.error.contains("out for lunch"),
+        "{}",
+        failed.error
+    );
+}
+
+#[tokio::test]
 async fn the_page_shows_what_the_report_holds() {
     let (llm, folder) = (ScriptedLlm::start().unwrap(), tempfile::tempdir().unwrap());
     llm.answer_with(judgement);

@@ -409,6 +409,12 @@ fn threshold_text(threshold: &MetricThreshold) -> String {
     ];
     let bounds = bounds.iter().filter_map(|(bound, sign, last)| {
         let bound = (*bound)?;
+        // `last+-0.01` is `last-0.01`.
+        let last = if bound < 0.0 {
+            last.trim_end_matches('+')
+        } else {
+            last
+        };
         Some(format!("{metric}{sign}{last}{bound}"))
     });
     bounds.collect::<Vec<_>>().join(", ")
@@ -469,7 +475,7 @@ mod tests {
             ("low(f1[plan=a])>=0.5", "low(f1[plan=a])>=0.5"),
             ("f1[plan=a] >= last", "f1[plan=a]>=last+0"),
             ("rmse<=last*1.05", "rmse<=last*1.05"),
-            ("accuracy >= last - 0.01", "accuracy>=last+-0.01"),
+            ("accuracy >= last - 0.01", "accuracy>=last-0.01"),
             ("accuracy>=last", "accuracy>=last+0"),
         ] {
             assert_eq!(threshold_text(&threshold(text).unwrap()), shown);

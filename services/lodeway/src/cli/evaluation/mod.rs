@@ -177,6 +177,8 @@ struct Details {
     classes: Vec<Value>,
     /// A row for each metric of each slice, or for the note of one that has none.
     slices: Vec<Value>,
+    /// The differences from the baseline.
+    comparison: Vec<Value>,
     /// Why rows were left out, with how many each.
     left_out: Vec<Value>,
     /// What the answers of each scorer's model cost, kept ones too.
@@ -198,6 +200,7 @@ async fn details(client: &Client, evaluation: &Evaluation) -> Result<Details, Fa
         scorers: scorers.into_iter().flatten().filter_map(scorer_usage).collect(),
         classes: classes.cloned().unwrap_or_default(),
         slices: slices(&report),
+        comparison: comparison(&report),
         left_out: reasons.flatten().map(reason).collect(),
     })
 }
@@ -225,6 +228,24 @@ fn slices(report: &Value) -> Vec<Value> {
         slice.metrics.iter().map(row).collect()
     };
     slices.flat_map(rows).collect()
+}
+
+/// What a report says of the differences from a baseline.
+fn comparison(report: &Value) -> Vec<Value> {
+    let all = report.get("comparison").and_then(Value::as_object);
+    let row = |(metric, found): (&String, &Value)| {
+        json!({
+            "metric": metric,
+            "value": found["first"],
+            "baseline": found["second"],
+            "difference": found["difference"],
+            "low": found["low"],
+            "high": found["high"],
+            "p_value": found["p_value"],
+            "test": found["test"],
+        })
+    };
+    all.into_iter().flatten().map(row).collect()
 }
 
 /// What a scorer's part of the report says of the answers of its model; nothing of one that asks none.
@@ -346,6 +367,7 @@ async fn show(client: &Client, evaluation: &Evaluation) -> Done {
     let Details {
         classes,
         slices,
+        comparison,
         left_out,
         scorers,
     } = details;
@@ -382,6 +404,19 @@ async fn show(client: &Client, evaluation: &Evaluation) -> Done {
     if !slices.is_empty() {
         let columns = ["slice", "rows", "metric", "value", "low", "high", "note"];
         output::list(client.format, &columns, &slices)?;
+    }
+    if !comparison.is_empty() {
+        let columns = [
+            "metric",
+            "value",
+            "baseline",
+            "difference",
+            "low",
+            "high",
+            "p_value",
+            "test",
+        ];
+        output::list(client.format, &columns, &comparison)?;
     }
     if let Some(verdict) = &evaluation.verdict {
         let clauses: Vec<_> = verdict.clauses.iter().map(clause).collect();
@@ -452,6 +487,7 @@ fn whole(evaluation: &Evaluation, details: Details) -> Value {
     let Details {
         classes,
         slices,
+        comparison,
         left_out,
         scorers,
     } = details;
@@ -480,6 +516,9 @@ fn whole(evaluation: &Evaluation, details: Details) -> Value {
         }
         if !left_out.is_empty() {
             fields.insert("left_out".to_owned(), Value::Array(left_out));
+        }
+        if !comparison.is_empty() {
+            fields.insert("comparison".to_owned(), Value::Array(comparison));
         }
         if !slices.is_empty() {
             fields.insert("slices".to_owned(), Value::Array(slices));
