@@ -184,10 +184,9 @@ def test_what_cannot_score_is_told(host, models, answers):
     _, file = answers
     columns = ["--data", str(file), "--answer", "answer", "--expected", "expected"]
     missing = lodeway(host, "evaluate", *columns, "--classifier", "toxicity=models:/nobody/1")
-    assert missing.returncode == 7 and "nobody" in missing.stderr
-    # A label that the model does not have is an error of every row, and there is no score then.
-    found, report = evaluate(host, file, "--classifier", "toxicity=models:/everything/1#polite")
-    assert "toxicity/score" not in found["metrics"]
-    assert found["metrics"]["toxicity/error"]["value"] == 100
+    assert missing.returncode == 4 and "nobody" in missing.stderr
+    # A label that the model does not have is an error of every row, and nothing is measured then.
+    odd = lodeway(host, "evaluate", *columns, "--classifier", "toxicity=models:/everything/1#polite")
+    assert odd.returncode == 7 and "about none of 100 rows" in odd.stderr and "polite" in odd.stderr
     unnamed = lodeway(host, "evaluate", *columns, "--classifier", "toxicity=file:/tmp")
     assert unnamed.returncode != 0 and "spec.scorers[0].classifier.model_uri" in unnamed.stderr
