@@ -12,7 +12,7 @@ use datafusion::{
 };
 use futures::TryStreamExt as _;
 use lodeway_metrics::{
-    Estimate, Label, MedianRule, MedianSearch, Ordered, ProbabilityClasses, Ranking, ScoredRow, State, Task,
+    Estimate, Label, MedianSearch, Ordered, ProbabilityClasses, Ranking, ScoredRow, State, Task,
     default_positive, normal::z_of,
 };
 
@@ -107,11 +107,7 @@ async fn median(context: &SessionContext, evaluation: &Evaluation, rows: u64) ->
         None => (rows as f64, rows as f64),
         Some(weight) => weights(context, &number(weight)).await?,
     };
-    let rule = if evaluation.regression.mean_median {
-        MedianRule::Mean
-    } else {
-        MedianRule::default()
-    };
+    let rule = evaluation.regression.median();
     let z = z_of(evaluation.confidence);
     let search = again(async || {
         let mut search = MedianSearch::new(weight, squared, evaluation.weight.is_some(), rule, z);

@@ -43,9 +43,9 @@ pub struct RegressionSettings {
     /// The quantile of the pinball loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantile: Option<f64>,
-    /// A weighted median is the mean of both values in the middle, not the lower one.
+    /// A weighted median is the lower of both values in the middle, as scikit-learn had it up to 1.7, not their mean.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub mean_median: bool,
+    pub lower_median: bool,
     /// The most rows whose errors are held for the median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rows: Option<usize>,
@@ -102,15 +102,18 @@ impl ClassificationSettings {
 }
 
 impl RegressionSettings {
+    pub(crate) fn median(&self) -> MedianRule {
+        match self.lower_median {
+            true => MedianRule::LowerIfWeighted,
+            false => MedianRule::Mean,
+        }
+    }
+
     pub(crate) fn spec(&self) -> RegressionSpec {
         let default = RegressionSpec::default();
         RegressionSpec {
             quantile: self.quantile.unwrap_or(default.quantile),
-            median: if self.mean_median {
-                MedianRule::Mean
-            } else {
-                default.median
-            },
+            median: self.median(),
             max_rows: self.max_rows.unwrap_or(default.max_rows),
         }
     }
