@@ -119,7 +119,7 @@ impl Outbox {
             let mut arrived = Vec::new();
             for event in &events {
                 match self.deliver(event).await {
-                    // Its writer has long been answered; promotions find that the files are gone.
+                    // Its writer is not there any more to take the version back; it stays, and nothing keeps its files.
                     Ok(_) => arrived.push(event.event_id.clone()),
                     Err(error) => {
                         all_arrived = false;

@@ -14,7 +14,7 @@ use lodeway_domain::{
 use super::SqlEvaluation;
 use crate::{
     args,
-    ledger::{once::once, requests},
+    ledger::once::{made_before, once},
     registry::Write,
     sql::{Conn, Engine, Row, Tx},
 };
@@ -356,17 +356,7 @@ impl DatasetStore for SqlEvaluation {
     }
 
     async fn version_made_before(&self, write: &Write) -> Result<Option<DatasetVersion>> {
-        let Write {
-            caller,
-            now,
-            request,
-            body_hash,
-        } = write;
-        let mut conn = self.db.read().await?;
-        let answer = requests::seen(&mut conn, caller, ADD_VERSION, *request, body_hash, *now).await?;
-        answer
-            .map(|answer| serde_json::from_slice(&answer).map_err(Error::internal))
-            .transpose()
+        made_before(&self.db, write, ADD_VERSION).await
     }
 
     async fn dataset_version(

@@ -17,7 +17,7 @@ use crate::{
     args,
     ledger::{
         changes::{self, NewChange},
-        once::once,
+        once::{made_before, once},
     },
     registry::Write,
     sql::{Row, Tx},
@@ -55,6 +55,8 @@ pub struct Lease {
 pub trait EvaluationStore: Send + Sync + 'static {
     /// Keeps a new evaluation, as given.
     async fn create_evaluation(&self, write: Write, record: EvaluationRecord) -> Result<EvaluationRecord>;
+    /// The evaluation that this request made before, if it did: a repetition is not looked at anew.
+    async fn evaluation_made_before(&self, write: &Write) -> Result<Option<EvaluationRecord>>;
     /// Gives one. Errors: `NotFound`.
     async fn evaluation(&self, workspace: &Workspace, id: &str) -> Result<EvaluationRecord>;
     /// A page, newest first.
@@ -269,17 +271,20 @@ async fn lease_some(
     Ok(leased)
 }
 
+/// The method of requests that make evaluations.
+const CREATE: &str = "CreateEvaluation";
+
 #[async_trait]
 impl EvaluationStore for SqlEvaluation {
     async fn create_evaluation(&self, write: Write, record: EvaluationRecord) -> Result<EvaluationRecord> {
-        once(
-            &self.db,
-            write,
-            "CreateEvaluation",
-            record,
-            |tx, write, record| Box::pin(create(tx, write, record)),
-        )
+        once(&self.db, write, CREATE, record, |tx, write, record| {
+            Box::pin(create(tx, write, record))
+        })
         .await
+    }
+
+    async fn evaluation_made_before(&self, write: &Write) -> Result<Option<EvaluationRecord>> {
+        made_before(&self.db, write, CREATE).await
     }
 
     async fn evaluation(&self, workspace: &Workspace, id: &str) -> Result<EvaluationRecord> {

@@ -50,3 +50,22 @@ where
     })
     .await
 }
+
+/// The answer that the request of `write` got before, if it did, without claiming it. Errors: `REQUEST_ID_REUSED`.
+pub async fn made_before<T: DeserializeOwned>(
+    db: &Db,
+    write: &Write,
+    method: &'static str,
+) -> Result<Option<T>> {
+    let Write {
+        caller,
+        now,
+        request,
+        body_hash,
+    } = write;
+    let mut conn = db.read().await?;
+    let answer = requests::seen(&mut conn, caller, method, *request, body_hash, *now).await?;
+    answer
+        .map(|answer| serde_json::from_slice(&answer).map_err(Error::internal))
+        .transpose()
+}

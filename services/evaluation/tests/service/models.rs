@@ -193,6 +193,47 @@ async fn a_column_that_the_model_takes_and_the_data_lack_is_named() {
 }
 
 #[tokio::test]
+async fn a_repetition_is_answered_though_the_model_is_gone() {
+    let bench = Bench::new(None).await;
+    register(&bench, "xgboost", "sign").await;
+    let dataset = bench.put("0/data/rows.csv", "a,b,c,y\n1,2,3,0\n2,3,4,1\n").await;
+    let request = wire::CreateEvaluationRequest {
+        spec: Some(of_model(&dataset, "models:/sign/1")),
+        request_id: lodeway_domain::id::RequestId::generate().to_string(),
+    };
+    let make = async |request| bench.api().create_evaluation(request).await;
+    let made = make(request.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .evaluation
+        .unwrap();
+    bench.ended(&made.evaluation_id).await;
+    let delete = registry::DeleteRegisteredModelRequest {
+        name: "sign".to_owned(),
+        ..Default::default()
+    };
+    bench
+        .registry
+        .clone()
+        .delete_registered_model(delete)
+        .await
+        .unwrap();
+    let again = make(request.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .evaluation
+        .unwrap();
+    assert_eq!(again.evaluation_id, made.evaluation_id);
+    let fresh = wire::CreateEvaluationRequest {
+        request_id: String::new(),
+        ..request
+    };
+    assert_eq!(make(fresh).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
 async fn a_baseline_that_fails_is_named_with_its_reason() {
     let bench = Bench::new(None).await;
     register(&bench, "xgboost", "sign").await;

@@ -205,6 +205,18 @@ async fn details(client: &Client, evaluation: &Evaluation) -> Result<Details, Fa
     })
 }
 
+/// The columns of a comparison.
+const COMPARED: &[&str] = &[
+    "metric",
+    "value",
+    "baseline",
+    "difference",
+    "low",
+    "high",
+    "p_value",
+    "test",
+];
+
 /// The slices of a report.
 fn slices(report: &Value) -> Vec<Value> {
     let parts = report.get("slices").and_then(Value::as_array);
@@ -307,17 +319,7 @@ async fn compare(client: &Client, id: String, baseline: String, metrics: Vec<Str
             })
         })
         .collect();
-    let columns = [
-        "metric",
-        "value",
-        "baseline",
-        "difference",
-        "low",
-        "high",
-        "p_value",
-        "test",
-        "conclusion",
-    ];
+    let columns = [COMPARED, &["conclusion"]].concat();
     output::list(client.format, &columns, &found)
 }
 
@@ -406,17 +408,7 @@ async fn show(client: &Client, evaluation: &Evaluation) -> Done {
         output::list(client.format, &columns, &slices)?;
     }
     if !comparison.is_empty() {
-        let columns = [
-            "metric",
-            "value",
-            "baseline",
-            "difference",
-            "low",
-            "high",
-            "p_value",
-            "test",
-        ];
-        output::list(client.format, &columns, &comparison)?;
+        output::list(client.format, COMPARED, &comparison)?;
     }
     if let Some(verdict) = &evaluation.verdict {
         let clauses: Vec<_> = verdict.clauses.iter().map(clause).collect();
