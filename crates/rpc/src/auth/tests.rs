@@ -60,10 +60,11 @@ async fn with_a_table_only_known_credentials_pass() {
         "Basic %%".to_owned(),
     ];
     for bad in bad {
-        let refused = auth
-            .caller(&headers(&[("authorization", &bad)]), Access::Public)
-            .await;
-        assert!(matches!(refused, Err(Error::Unauthenticated(_))), "{bad}");
+        let bad = headers(&[("authorization", &bad)]);
+        let refused = auth.caller(&bad, Access::Read).await;
+        assert!(matches!(refused, Err(Error::Unauthenticated(_))), "{bad:?}");
+        let probe = auth.caller(&bad, Access::Public).await.unwrap();
+        assert_eq!((probe.principal.as_str(), probe.verified), (ANONYMOUS, false));
     }
     assert!(matches!(
         auth.caller(&HeaderMap::new(), Access::Read).await,
