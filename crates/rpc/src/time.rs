@@ -44,6 +44,13 @@ pub fn from_wire(field: &str, time: &Wire) -> Result<Timestamp> {
     }
 }
 
+/// A time of a request that recorded ones are compared with, which are whole milliseconds: the last of them until then.
+/// Errors: `Invalid`, naming `field`, if it is not a valid Timestamp.
+pub fn bound_from_wire(field: &str, time: &Wire) -> Result<Timestamp> {
+    let nanos = time.nanos.saturating_sub(time.nanos.rem_euclid(1_000_000));
+    from_wire(field, &Wire { nanos, ..*time })
+}
+
 /// A time that clients choose freely, for the two fields of a message: the second is 0 where the first is set.
 pub fn to_either(time: Timestamp) -> (Option<Wire>, i64) {
     match to_wire(time) {
@@ -100,6 +107,16 @@ mod tests {
             }
         }
         assert_eq!(from_either("t", None, 0).unwrap(), None);
+    }
+
+    #[test]
+    fn a_bound_may_be_finer_than_what_it_is_compared_with() {
+        let bound = |seconds, nanos| bound_from_wire("t", &Wire { seconds, nanos });
+        assert_eq!(bound(7, 1_999_999).unwrap(), Timestamp::from_millis(7_001));
+        assert_eq!(bound(-1, 999_999_999).unwrap(), Timestamp::from_millis(-1));
+        for nanos in [-1, i32::MIN, 1_000_000_000, i32::MAX] {
+            assert!(bound(0, nanos).is_err(), "{nanos}");
+        }
     }
 
     #[test]

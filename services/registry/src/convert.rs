@@ -16,7 +16,7 @@ use lodeway_domain::{
 use lodeway_proto::registry::v1 as wire;
 use lodeway_rpc::{
     CallContext,
-    time::{from_wire, to_wire},
+    time::{bound_from_wire, to_wire},
 };
 use lodeway_store::registry::{
     AliasMove, LedgerQuery, ModelUpdate, Move, RegistryEvent, Search, VersionBy, VersionUpdate,
@@ -424,7 +424,7 @@ pub(crate) fn resolve(message: &wire::ResolveModelRequest) -> Result<(ModelRef, 
     let mut bad = Violations::new();
     let reference = bad.take("uri", ModelRef::parse("uri", &message.uri));
     let at = message.as_of_time.as_ref();
-    let at = at.map(|time| from_wire("as_of_time", time)).transpose();
+    let at = at.map(|time| bound_from_wire("as_of_time", time)).transpose();
     let at = bad.take("as_of_time", at);
     all(bad, reference.zip(at))
 }

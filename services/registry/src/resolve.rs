@@ -1,5 +1,7 @@
 //! What a model URI means, and where the files of a source are.
 
+use std::time::Duration;
+
 use lodeway_domain::{
     Error, Result,
     id::{ModelId, RunId},
@@ -10,6 +12,9 @@ use lodeway_rpc::CallContext;
 use lodeway_store::registry::{PastVersion, VersionBy};
 
 use crate::Registry;
+
+/// By how much the clock of somebody who asks about now may be ahead.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// What a model URI means.
 pub(crate) struct Resolved {
@@ -31,7 +36,7 @@ pub(crate) struct Source {
 }
 
 impl Registry {
-    /// Resolves a URI now, or at a past time.
+    /// Resolves a URI now, or at a past time. Errors: `Invalid` also for a time in the future.
     pub(crate) async fn resolve(
         &self,
         cx: &CallContext,
@@ -60,6 +65,12 @@ impl Registry {
                     artifact_uri,
                     deleted: None,
                 });
+            }
+            (_, Some(at)) if at > self.clock.now().plus(CLOCK_SKEW) => {
+                return Err(Error::invalid(
+                    "as_of_time",
+                    "is in the future; what the reference will mean then is not known",
+                ));
             }
             (named, Some(at)) => self.store.resolve_at(&cx.caller.workspace, named, at).await?,
             (named, None) => PastVersion {

@@ -326,15 +326,26 @@ async fn a_uri_is_resolved_now_and_then() {
         Code::Unimplemented,
         "NOT_IMPLEMENTED",
     );
-    let fine = prost_types::Timestamp { seconds: 1, nanos: 1 };
+    // Clocks are not read to the millisecond, nor do they agree to the second.
+    let mut fine = stamp(19);
+    fine.nanos += 999_999;
     let request = wire::ResolveModelRequest {
-        uri: "models:/churn/1".into(),
+        uri: "models:/churn/Production".into(),
         as_of_time: Some(fine),
     };
-    assert_eq!(
-        fields(&bench.api().resolve_model(request).await.unwrap_err()),
-        ["as_of_time"]
-    );
+    let found = bench.api().resolve_model(request).await.unwrap().into_inner();
+    assert_eq!(found.model_version.unwrap().version, 1);
+    for (ahead, is_known) in [(30_000, true), (120_000, false)] {
+        let found = bench.resolve("models:/churn/Production", Some(20 + ahead)).await;
+        match found {
+            Ok(found) => assert!(is_known && found.model_version.unwrap().version == 2),
+            Err(refused) => {
+                assert!(!is_known);
+                assert_eq!(fields(&refused), ["as_of_time"]);
+                assert!(refused.message().contains("future"), "{refused}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use lodeway_domain::{
     id::{ModelId, RunId},
 };
 use lodeway_proto::tracking::v1 as pb;
-use lodeway_rpc::time::from_wire;
+use lodeway_rpc::time::bound_from_wire;
 use lodeway_store::tracking::PurgeFilter;
 use prost::Message as _;
 
@@ -37,7 +37,9 @@ pub fn filter(message: &pb::PurgeRequest) -> Result<PurgeFilter> {
         models.extend(violations.take(&format!("model_ids[{i}]"), ModelId::parse(id)));
     }
     let before = message.deleted_before.as_ref();
-    let before = before.map(|time| from_wire("deleted_before", time)).transpose();
+    let before = before
+        .map(|time| bound_from_wire("deleted_before", time))
+        .transpose();
     let before = violations.take("deleted_before", before);
     violations.finish()?;
     // Ids that can name no experiment must not turn a list of some into a list of none, which means everything.

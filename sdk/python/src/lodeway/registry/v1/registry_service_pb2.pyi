@@ -1188,8 +1188,9 @@ class ResolveModelRequest(google.protobuf.message.Message):
     """
     @property
     def as_of_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """At this time instead of now, out of the ledger; not for `runs:` and `models:/m-`. FAILED_PRECONDITION with
-        RESOURCE_NOT_FOUND: it meant a version that was deleted since, by a release that kept nothing of it.
+        """At this time instead of now, out of the ledger; not in the future, nor for `runs:` and `models:/m-`.
+        FAILED_PRECONDITION with RESOURCE_NOT_FOUND: it meant a version that was deleted since, by a release that kept
+        nothing of it.
         """
 
     def __init__(
