@@ -193,6 +193,17 @@ pub enum Verdict {
     Breached(GuardBreach),
 }
 
+/// What a guard reads off an observation, whatever it says of it, in the check's unit.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Reading {
+    /// What is measured of the candidate; none as long as nothing was.
+    pub value: Option<f64>,
+    /// What it is held against, the baseline's part counted in; none as long as that is unknown.
+    pub limit: Option<f64>,
+    /// Over how many calls or outcomes; of a comparison, those of the side that has fewer.
+    pub samples: u64,
+}
+
 /// What kind of step is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Situation {
@@ -206,6 +217,12 @@ impl Stats {
     /// Calls that failed or that the model answered with an exception.
     fn failed(&self) -> u64 {
         self.errors.saturating_add(self.raised)
+    }
+
+    /// The 95th percentile of the latency at most, with 95 % confidence.
+    fn highest_p95_ms(&self) -> Option<f64> {
+        let ms = self.p95_ms.filter(|ms| ms.is_finite())?;
+        Some(self.p95_bounds_ms.map_or(ms, |(_, high)| high.max(ms)))
     }
 }
 
@@ -232,7 +249,49 @@ impl Guard {
         }
     }
 
-    fn compares(&self) -> bool {
+    /// The numbers behind [`Guard::judge`], whether or not they say enough.
+    pub fn read(&self, seen: &Observation) -> Reading {
+        let (ours, theirs) = (&seen.candidate, &seen.baseline);
+        let of = |hits: u64, calls: u64| (calls > 0).then(|| rate(hits, calls));
+        let both = ours.calls.min(theirs.calls);
+        let figure = |measured: Option<Measured>| measured.map_or((None, 0), |m| (Some(m.value), m.samples));
+        let ((value, samples), limit) = match &self.check {
+            Check::ErrorRate(ErrorLimit::Absolute(limit)) => {
+                let excused = of(theirs.raised, theirs.calls).unwrap_or(0.0);
+                let errors = of(ours.errors, ours.calls);
+                let excess = of(ours.failed(), ours.calls).map(|all| all - excused);
+                let value = errors.zip(excess).map(|(errors, excess)| errors.max(excess));
+                ((value, ours.calls), Some(*limit))
+            }
+            Check::ErrorRate(ErrorLimit::OverBaseline(margin)) => (
+                (of(ours.failed(), ours.calls), both),
+                of(theirs.failed(), theirs.calls).map(|base| base + margin),
+            ),
+            Check::LatencyP95(LatencyLimit::AbsoluteMs(ms)) => ((ours.p95_ms, ours.calls), Some(*ms)),
+            Check::LatencyP95(LatencyLimit::TimesBaseline(ratio)) => {
+                let limit = theirs.highest_p95_ms().map(|ms| ms * ratio);
+                ((ours.p95_ms, both), limit)
+            }
+            Check::PredictionShift { max_psi } => (figure(seen.psi), Some(*max_psi)),
+            Check::Disagreement { max_share } => {
+                let ShadowStats { compared, disagreed } = seen.shadow;
+                ((of(disagreed, compared), compared), Some(*max_share))
+            }
+            Check::Metric { name, limit } => {
+                let (MetricLimit::AtMost(limit) | MetricLimit::AtLeast(limit)) = *limit;
+                (figure(seen.metrics.get(name).copied()), Some(limit))
+            }
+        };
+        let known = |number: Option<f64>| number.filter(|number| number.is_finite());
+        Reading {
+            value: known(value),
+            limit: known(limit),
+            samples,
+        }
+    }
+
+    /// Whether it holds the candidate against the baseline.
+    pub fn compares(&self) -> bool {
         matches!(
             self.check,
             Check::ErrorRate(ErrorLimit::OverBaseline(_))
@@ -281,19 +340,15 @@ impl Guard {
     }
 
     fn latency(&self, seen: &Observation, limit: LatencyLimit) -> Verdict {
-        let known = |stats: &Stats| stats.p95_ms.filter(|ms| ms.is_finite());
         let (limit, others) = match limit {
             LatencyLimit::AbsoluteMs(ms) => (ms, u64::MAX),
-            LatencyLimit::TimesBaseline(ratio) => match known(&seen.baseline) {
-                Some(ms) => {
-                    let high = seen.baseline.p95_bounds_ms.map_or(ms, |(_, high)| high.max(ms));
-                    (high * ratio, seen.baseline.calls)
-                }
+            LatencyLimit::TimesBaseline(ratio) => match seen.baseline.highest_p95_ms() {
+                Some(ms) => (ms * ratio, seen.baseline.calls),
                 None => return self.unknown(0),
             },
         };
         let samples = seen.candidate.calls;
-        let Some(value) = known(&seen.candidate) else {
+        let Some(value) = seen.candidate.p95_ms.filter(|ms| ms.is_finite()) else {
             return self.unknown(0);
         };
         if samples.min(others) < self.min_samples {

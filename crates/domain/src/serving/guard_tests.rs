@@ -225,6 +225,63 @@ fn shifts_disagreements_and_metrics_have_their_sides() {
     assert!(is_breach(&share.judge(SHADOW, &all)) && is_breach(&share.judge(STEP, &all)));
 }
 
+#[test]
+fn a_guard_tells_what_it_reads_before_it_can_judge() {
+    let reading = |value: f64, limit: f64, samples| Reading {
+        value: Some(value),
+        limit: Some(limit),
+        samples,
+    };
+    let raising = Observation {
+        candidate: Stats {
+            raised: 4,
+            ..stats(2, 100, 12.0)
+        },
+        baseline: Stats {
+            raised: 1,
+            ..stats(0, 50, 8.0)
+        },
+        shadow: ShadowStats {
+            compared: 8,
+            disagreed: 2,
+        },
+        psi: Some(Measured {
+            value: 0.125,
+            samples: 7,
+        }),
+        ..Observation::default()
+    };
+    let absolute = Check::ErrorRate(ErrorLimit::Absolute(0.05));
+    let margin = Check::ErrorRate(ErrorLimit::OverBaseline(0.5));
+    let ratio = Check::LatencyP95(LatencyLimit::TimesBaseline(1.5));
+    for (check, wanted) in [
+        // Of six failed calls, the share of exceptions that the others have too is excused.
+        (absolute.clone(), reading(0.06 - 0.02, 0.05, 100)),
+        (margin.clone(), reading(0.06, 0.52, 50)),
+        (ratio.clone(), reading(12.0, 12.0, 50)),
+        (Check::PredictionShift { max_psi: 0.25 }, reading(0.125, 0.25, 7)),
+        (Check::Disagreement { max_share: 0.5 }, reading(0.25, 0.5, 8)),
+    ] {
+        let read = guard(check, 1_000).read(&raising);
+        let near = |a: Option<f64>, b: Option<f64>| a.zip(b).is_some_and(|(a, b)| (a - b).abs() < 1e-12);
+        assert!(
+            near(read.value, wanted.value) && near(read.limit, wanted.limit),
+            "{read:?}"
+        );
+        assert_eq!(read.samples, wanted.samples);
+    }
+    // Nothing was seen, and nobody is there to be held against.
+    let nothing = Observation::default();
+    for (check, limit) in [(absolute, Some(0.05)), (margin, None), (ratio, None)] {
+        let wanted = Reading {
+            value: None,
+            limit,
+            samples: 0,
+        };
+        assert_eq!(guard(check, 10).read(&nothing), wanted);
+    }
+}
+
 /// Counts in how many of 1,000 rollouts a candidate is taken back: 2,000 calls, looked at after each 10, against a
 /// baseline of nine times as many with 2 % errors and a margin of 1 %.
 fn taken_back(error_rate: f64) -> u32 {

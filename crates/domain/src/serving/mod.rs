@@ -43,7 +43,7 @@ pub use self::{
     endpoint::{Endpoint, EndpointKey, EndpointName, NewEndpoint},
     guard::{
         Check, ErrorLimit, Guard, GuardBreach, LatencyLimit, MAX_GUARDS, MIN_HITS, Measured, MetricLimit,
-        Observation, ShadowStats, Situation, Stats, Verdict, p95_ranks,
+        Observation, Reading, ShadowStats, Situation, Stats, Verdict, p95_ranks,
     },
     interval::{excess_lower_bound, wilson},
     outlier::{BreakerState, CallOutcome, CircuitBreaker, Pass},

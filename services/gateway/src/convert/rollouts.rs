@@ -195,18 +195,28 @@ fn guard_results(of: &Stored, step: u16) -> Vec<wire::GuardResult> {
     };
     let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let result = |guard: &Guard| {
-        let (value, limit, samples, is_broken) = match guard.judge(kind.situation(), &of.observation) {
+        let mut read = guard.read(&of.observation);
+        let is_broken = match guard.judge(kind.situation(), &of.observation) {
             Verdict::NotConcerned => return None,
-            Verdict::Passes => (0.0, 0.0, guard.min_samples, false),
-            Verdict::Unknown { samples, .. } => (0.0, 0.0, samples, false),
-            Verdict::Breached(breach) => (breach.measured, breach.limit, breach.samples, true),
+            Verdict::Passes | Verdict::Unknown { .. } => false,
+            Verdict::Breached(breach) => {
+                // The numbers of its reason.
+                (read.value, read.limit) = (Some(breach.measured), Some(breach.limit));
+                read.samples = breach.samples;
+                true
+            }
         };
+        let known = read.value.zip(read.limit);
+        let (value, limit) = known.unwrap_or_default();
         Some(wire::GuardResult {
             guard: guard_name(&guard.check).to_owned(),
             value,
             limit,
-            samples: count(samples),
+            samples: count(read.samples),
             is_broken,
+            is_known: known.is_some(),
+            has_enough_samples: read.samples >= guard.min_samples,
+            is_relative: guard.compares(),
         })
     };
     of.rollout.plan.guards().iter().filter_map(result).collect()

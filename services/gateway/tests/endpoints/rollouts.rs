@@ -563,6 +563,14 @@ async fn a_person_pauses_resumes_and_aborts() {
             let is_seen = |of: &wire::Rollout| of.guard_results.iter().any(|one| one.samples >= 10);
             let held = until(async || Some(c.rollout(&id).await).filter(is_seen)).await;
             assert_eq!((held.state(), held.step), (State::Paused, 0));
+            // What holds is told as well as what does not.
+            let mut errors = held.guard_results.iter().filter(|one| one.guard == "error_rate");
+            let told = errors.find(|one| one.samples >= 10).unwrap();
+            assert!(
+                told.is_known && told.has_enough_samples && !told.is_broken,
+                "{told:?}"
+            );
+            assert!(told.value == 0.0 && told.limit > 0.0, "{told:?}");
         }
         let request = wire::ResumeRolloutRequest {
             rollout_id: rollout_id(),

@@ -155,7 +155,7 @@ fn seconds(span: &prost_types::Duration) -> f64 {
 }
 
 /// Rounded, without zeros at the end.
-fn short(value: f64, decimals: usize) -> String {
+pub fn short(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -87,6 +87,16 @@ pub fn share(text: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("`{text}` is not a share such as `10%` or `0.1`"))
 }
 
+/// Reads a share that a limit can be: one of the whole is none.
+pub fn limit_share(text: &str) -> Result<f64, String> {
+    match share(text)? {
+        1.0 => Err(format!(
+            "`{text}` can never be exceeded; give less than 100%, or leave the flag out"
+        )),
+        share => Ok(share),
+    }
+}
+
 /// Reads `TARGET=SHARE`.
 pub fn shadow(text: &str) -> Result<(String, f64), String> {
     match text.split_once('=') {
@@ -219,6 +229,14 @@ mod tests {
         assert_eq!(whose("v7=10"), Ok((Some("v7".to_owned()), 10)));
         for bad in ["", "=10", "v7=", "v7=-1", "v7=1.5", "v7=10%", "4294967296"] {
             assert!(weight(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn limits_are_below_the_whole() {
+        assert_eq!(limit_share("5%"), Ok(0.05));
+        for whole in ["1", "100%", "1.0"] {
+            assert!(limit_share(whole).is_err_and(|e| e.contains("never be exceeded")));
         }
     }
 

@@ -30,7 +30,7 @@ pub struct Plan {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     min_samples: Option<i64>,
     /// The share of failed calls at most, in place of the default limits on failed calls.
-    #[arg(long, value_name = "SHARE", value_parser = parse::share)]
+    #[arg(long, value_name = "SHARE", value_parser = parse::limit_share)]
     max_error_rate: Option<f64>,
     /// The 95th percentile of latency at most: a span, or a multiple of that of the old targets such as `1.5x`.
     #[arg(long, value_name = "SPAN|FACTOR", value_parser = parse::latency)]
@@ -40,7 +40,7 @@ pub struct Plan {
     #[arg(long, value_name = "PSI")]
     max_psi: Option<f64>,
     /// The share of copies that may be answered otherwise.
-    #[arg(long, value_name = "SHARE", value_parser = parse::share)]
+    #[arg(long, value_name = "SHARE", value_parser = parse::limit_share)]
     max_disagreement: Option<f64>,
     /// What a metric of live outcomes must be, such as `accuracy>=0.9` or `mae<=2`; repeatable.
     #[arg(long = "metric", value_name = "METRIC>=VALUE|METRIC<=VALUE", value_parser = parse::metric_guard)]
@@ -291,6 +291,8 @@ mod tests {
             "--steps shadow,",
             "--max-p95 fast",
             "--min-samples 0",
+            "--max-disagreement 1",
+            "--max-error-rate 100%",
             "--metric accuracy",
             "--metric >=0.9",
             "--metric accuracy>=much",

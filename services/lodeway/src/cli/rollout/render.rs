@@ -52,7 +52,7 @@ pub fn rollout(format: Format, of: &Rollout) -> Value {
             fields.extend([
                 ("step", json!(step(of))),
                 ("steps", plan.steps.iter().map(|step| json!(step_line(step))).collect()),
-                ("guards", of.guard_results.iter().map(|one| json!(result_line(one))).collect()),
+                ("guards", of.guard_results.iter().map(|one| json!(result_line(&plan, one))).collect()),
                 ("then", plan.completion.and_then(|c| c.action).map_or(Value::Null, |action| json!(action_line(&action)))),
                 ("events", events.collect()),
             ]);
@@ -101,13 +101,36 @@ fn step_line(of: &RolloutStep) -> String {
     format!("{}: {least} and {} samples{most}", share(of), of.min_samples)
 }
 
-fn result_line(of: &GuardResult) -> String {
-    match of.is_broken {
-        true => format!(
-            "{}: {} is beyond {}, {} samples",
-            of.guard, of.value, of.limit, of.samples
-        ),
-        false => format!("{}: not broken", of.guard),
+/// `error_rate: 0.4%, at most 1%; 1200 samples`.
+fn result_line(plan: &RolloutPlan, of: &GuardResult) -> String {
+    let is_floor = plan.guards.iter().any(|one| match &one.guard {
+        Some(Guard::Metric(metric)) => metric.name == of.guard && metric.min.is_some(),
+        _ => false,
+    });
+    let number = |value: f64| match of.guard.as_str() {
+        "error_rate" | "shadow_disagreement" => output::percent(value),
+        "latency_p95" => format!("{} ms", output::short(value, 2)),
+        _ => output::short(value, 4),
+    };
+    let side = if is_floor { "at least" } else { "at most" };
+    let whose = match of.guard.as_str() {
+        "error_rate" | "latency_p95" if of.is_relative => " by the old targets",
+        _ => "",
+    };
+    let enough = match (of.is_broken, of.has_enough_samples) {
+        (true, _) => ": broken",
+        (false, true) => "",
+        (false, false) => ", too few yet",
+    };
+    let samples = of.samples;
+    if of.is_known {
+        let (value, limit) = (number(of.value), number(of.limit));
+        format!(
+            "{}: {value}, {side} {limit}{whose}; {samples} samples{enough}",
+            of.guard
+        )
+    } else {
+        format!("{}{whose}: not known yet; {samples} samples", of.guard)
     }
 }
 
@@ -177,16 +200,80 @@ fn guard(of: &RolloutGuard) -> Value {
 fn result(of: &GuardResult) -> Value {
     json!({
         "guard": of.guard,
-        "value": output::number(of.value),
-        "limit": output::number(of.limit),
+        "value": of.is_known.then(|| output::number(of.value)),
+        "limit": of.is_known.then(|| output::number(of.limit)),
         "samples": of.samples,
         "is_broken": of.is_broken,
+        "is_known": of.is_known,
+        "has_enough_samples": of.has_enough_samples,
+        "is_relative": of.is_relative,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use lodeway_proto::gateway::v1::MetricGuard;
+
     use super::*;
+
+    #[test]
+    fn guards_read_as_words() {
+        let metric = MetricGuard {
+            name: "accuracy".to_owned(),
+            min: Some(0.9),
+            max: None,
+        };
+        let plan = RolloutPlan {
+            guards: vec![RolloutGuard {
+                guard: Some(Guard::Metric(metric)),
+                min_samples: 100,
+            }],
+            ..RolloutPlan::default()
+        };
+        let result = |guard: &str, value: f64, limit: f64, samples: i64| GuardResult {
+            guard: guard.to_owned(),
+            value,
+            limit,
+            samples,
+            is_known: true,
+            has_enough_samples: samples >= 100,
+            ..GuardResult::default()
+        };
+        let relative = GuardResult {
+            is_relative: true,
+            ..result("latency_p95", 12.346, 10.0, 40)
+        };
+        let broken = GuardResult {
+            is_broken: true,
+            ..result("shadow_disagreement", 0.5, 0.1, 40)
+        };
+        let unknown = GuardResult {
+            is_known: false,
+            is_relative: true,
+            ..result("error_rate", 0.0, 0.0, 0)
+        };
+        for (of, line) in [
+            (
+                result("error_rate", 0.004, 0.01, 1200),
+                "error_rate: 0.4%, at most 1%; 1200 samples",
+            ),
+            (
+                result("accuracy", 0.93, 0.9, 100),
+                "accuracy: 0.93, at least 0.9; 100 samples",
+            ),
+            (
+                relative,
+                "latency_p95: 12.35 ms, at most 10 ms by the old targets; 40 samples, too few yet",
+            ),
+            (
+                broken,
+                "shadow_disagreement: 50%, at most 10%; 40 samples: broken",
+            ),
+            (unknown, "error_rate by the old targets: not known yet; 0 samples"),
+        ] {
+            assert_eq!(result_line(&plan, &of), line);
+        }
+    }
 
     #[test]
     fn steps_read_as_words() {

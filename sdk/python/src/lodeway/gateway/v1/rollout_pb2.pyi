@@ -435,16 +435,25 @@ class GuardResult(google.protobuf.message.Message):
     LIMIT_FIELD_NUMBER: builtins.int
     SAMPLES_FIELD_NUMBER: builtins.int
     IS_BROKEN_FIELD_NUMBER: builtins.int
+    IS_KNOWN_FIELD_NUMBER: builtins.int
+    HAS_ENOUGH_SAMPLES_FIELD_NUMBER: builtins.int
+    IS_RELATIVE_FIELD_NUMBER: builtins.int
     guard: builtins.str
     """Which guard: `error_rate`."""
     value: builtins.float
-    """What was measured."""
+    """What was measured, unless `is_known` is false: a share from 0 to 1, milliseconds, an index, or the metric itself."""
     limit: builtins.float
-    """What it may be."""
+    """What it may be, in the same unit, what the old targets do counted in; 0 if `is_known` is false."""
     samples: builtins.int
-    """Samples it stands on."""
+    """Samples it stands on; of a comparison, those of the side that has fewer."""
     is_broken: builtins.bool
     """True if it is broken."""
+    is_known: builtins.bool
+    """False as long as there is nothing to measure or nothing to hold it against."""
+    has_enough_samples: builtins.bool
+    """True if there are samples enough for it to pass. Shares can be broken before."""
+    is_relative: builtins.bool
+    """True if the new target is held against the old ones."""
     def __init__(
         self,
         *,
@@ -453,8 +462,11 @@ class GuardResult(google.protobuf.message.Message):
         limit: builtins.float = ...,
         samples: builtins.int = ...,
         is_broken: builtins.bool = ...,
+        is_known: builtins.bool = ...,
+        has_enough_samples: builtins.bool = ...,
+        is_relative: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["guard", b"guard", "is_broken", b"is_broken", "limit", b"limit", "samples", b"samples", "value", b"value"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["guard", b"guard", "has_enough_samples", b"has_enough_samples", "is_broken", b"is_broken", "is_known", b"is_known", "is_relative", b"is_relative", "limit", b"limit", "samples", b"samples", "value", b"value"]) -> None: ...
 
 global___GuardResult = GuardResult
 
