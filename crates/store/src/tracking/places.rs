@@ -14,13 +14,15 @@ use crate::{
 pub(super) struct Places<'a> {
     roots: Option<&'a Roots>,
     kept: BTreeMap<String, String>,
+    /// Folders that hold others' folders, each with a reason of its own: they keep what they lie in, and nothing in them.
+    homes: BTreeMap<String, String>,
 }
 
 impl<'a> Places<'a> {
     /// None yet.
     pub(super) fn none(roots: Option<&'a Roots>) -> Self {
-        let kept = BTreeMap::new();
-        Self { roots, kept }
+        let (kept, homes) = (BTreeMap::new(), BTreeMap::new());
+        Self { roots, kept, homes }
     }
 
     /// Those that versions of a workspace refer to.
@@ -39,6 +41,17 @@ impl<'a> Places<'a> {
         Ok(places)
     }
 
+    /// Adds the folders in which experiments of a workspace keep their runs: clients may place one in the folder of a run.
+    pub(super) async fn add_experiments(&mut self, conn: &mut Conn, workspace: &str) -> Result<()> {
+        let sql = "SELECT artifact_location, name FROM experiments WHERE workspace = $1 ORDER BY id";
+        for row in conn.query(sql, &args![workspace]).await? {
+            if let Entry::Vacant(free) = self.homes.entry(spelled(self.roots, row.str(0)?)) {
+                free.insert(format!("experiment `{}`", row.str(1)?));
+            }
+        }
+        Ok(())
+    }
+
     /// Adds one; the first reason for a folder stays.
     pub(super) fn keep(&mut self, uri: &str, why: impl FnOnce() -> String) {
         if let Entry::Vacant(free) = self.kept.entry(spelled(self.roots, uri)) {
@@ -48,22 +61,27 @@ impl<'a> Places<'a> {
 
     /// Why a folder must stay, if it does: it is such a folder itself, one lies in it, or it lies in one.
     pub(super) fn keeper(&self, uri: &str) -> Option<&str> {
-        if self.kept.is_empty() || uri.is_empty() {
+        if (self.kept.is_empty() && self.homes.is_empty()) || uri.is_empty() {
             return None;
         }
         let place = spelled(self.roots, uri);
-        // `0` is the character after `/`, so the range is what begins with the place and a slash.
-        let within = || {
-            let mut below = self.kept.range(format!("{place}/")..format!("{place}0"));
-            below.next().map(|(_, why)| why)
-        };
         let around = || {
             let slashes = place.rmatch_indices('/');
             slashes.filter_map(|(at, _)| self.kept.get(&place[..at])).next()
         };
-        let found = self.kept.get(&place).or_else(within).or_else(around);
+        let found = at_or_in(&self.kept, &place)
+            .or_else(around)
+            .or_else(|| at_or_in(&self.homes, &place));
         found.map(String::as_str)
     }
+}
+
+/// The reason of a place or of one that lies in it.
+fn at_or_in<'m>(places: &'m BTreeMap<String, String>, place: &str) -> Option<&'m String> {
+    // `0` is the character after `/`, so the range is what begins with the place and a slash.
+    let mut below = places.range(format!("{place}/")..format!("{place}0"));
+    let within = || below.next().map(|(_, why)| why);
+    places.get(place).or_else(within)
 }
 
 /// What keeps an entity that this version, `NAME/NUMBER`, refers to.

@@ -275,3 +275,28 @@ async fn held_files_hold_back_their_run_and_nothing_else() {
     };
     bench.client().restore_experiment(restore).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_run_stays_while_an_experiment_has_its_place_in_its_folder() {
+    let bench = bench().await;
+    let outer = bench.experiment("outer", "").await;
+    let run = bench.run(&outer).await;
+    let inner = bench
+        .experiment("inner", &format!("{}/sub", run.artifact_uri))
+        .await;
+    let within = bench.run(&inner).await;
+    bench.upload(&within.artifact_uri, "kept", 8).await;
+    bench.delete_run(&run).await;
+    let held = row("run", 0, 0, "experiment `inner`");
+    assert_eq!(bench.purge(dry()).await, [held.clone()]);
+    assert_eq!(bench.purge(pb::PurgeRequest::default()).await, [held.clone()]);
+    assert_eq!(bench.files_at(&within.artifact_uri).await, 1);
+    // What goes together goes from the inside.
+    bench.delete_experiment(&inner).await;
+    assert_eq!(
+        bench.purge(pb::PurgeRequest::default()).await,
+        [row("run", 1, 8, ""), held, row("experiment", 0, 0, "")]
+    );
+    let last = bench.purge(pb::PurgeRequest::default()).await;
+    assert_eq!(last, [row("run", 0, 0, "")]);
+}

@@ -360,6 +360,7 @@ pub(super) async fn kept_places<'a>(
     roots: Option<&'a Roots>,
 ) -> Result<Places<'a>> {
     let mut places = Places::of_versions(conn, workspace, roots).await?;
+    places.add_experiments(conn, workspace).await?;
     for folder in &filter.kept {
         places.keep(&folder.artifact_uri, || folder.by.clone());
     }
