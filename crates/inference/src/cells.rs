@@ -14,6 +14,8 @@ use crate::{
 
 /// Whole numbers up to this size are exact as floats of 64 bits.
 const EXACT: i128 = 1 << f64::MANTISSA_DIGITS;
+/// The same for floats of 32 bits.
+const EXACT_IN_SINGLE: u128 = 1 << f32::MANTISSA_DIGITS;
 
 /// The values so far, packed as the narrowest of INT64, FP64, BOOL and BYTES that holds them.
 ///
@@ -30,6 +32,8 @@ pub(crate) struct Cells {
     greatest: i64,
     /// The same of those beyond 64 bits.
     wide: Option<(i128, i128)>,
+    /// The first of them that a float of 32 bits rounds, and the first that one of 64 bits does.
+    rounded: [Option<i128>; 2],
     /// Whether a number with a point came.
     has_points: bool,
     /// Whether a number without one came.
@@ -79,7 +83,7 @@ impl Cells {
             Scalar::Int(value) => {
                 self.least = self.least.min(value);
                 self.greatest = self.greatest.max(value);
-                self.has_whole = true;
+                self.note_whole(value.into());
                 match self.enter(Lane::Int) {
                     Lane::Int => self.data.extend(value.to_le_bytes()),
                     Lane::Float => self.data.extend((value as f64).to_le_bytes()),
@@ -94,7 +98,7 @@ impl Cells {
             Scalar::Wide(value) => {
                 let (least, greatest) = self.wide.unwrap_or((value, value));
                 self.wide = Some((least.min(value), greatest.max(value)));
-                self.has_whole = true;
+                self.note_whole(value);
                 self.push_float(value as f64);
             }
             Scalar::Bool(value) => match self.enter(Lane::Bool) {
@@ -105,6 +109,16 @@ impl Cells {
             Scalar::Null => return self.push_null(),
         }
         self.rows += 1;
+    }
+
+    fn note_whole(&mut self, value: i128) {
+        self.has_whole = true;
+        if value.unsigned_abs() > EXACT_IN_SINGLE {
+            let rounds = [(value as f32) as i128 != value, (value as f64) as i128 != value];
+            for (first, rounds) in self.rounded.iter_mut().zip(rounds) {
+                *first = first.or(rounds.then_some(value));
+            }
+        }
     }
 
     fn push_float(&mut self, value: f64) {
@@ -227,8 +241,14 @@ impl Cells {
                 _ => ColumnKind::Float,
             },
             Lane::Int | Lane::Float => {
-                let (min, max) = self.range();
-                ColumnKind::Integer { min, max }
+                let [single, double] = self.rounded.map(|first| first.map(|value| (value, value)));
+                // Whole numbers that the column holds as they are count as floats, however large.
+                let range = match wanted {
+                    ColumnType::Float => single,
+                    ColumnType::Double => double,
+                    _ => Some(self.range()),
+                };
+                range.map_or(ColumnKind::Float, |(min, max)| ColumnKind::Integer { min, max })
             }
         };
         (kind, self.has_nulls())

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::{
-    ColumnInput, ColumnKind, ColumnType, DataType, Dtype, ModelSignature, Tensor, read, schema::Column,
+    ColumnInput, ColumnKind, ColumnType, DataType, Dtype, ModelSignature, Tensor, check_columns::range_fits,
+    read, schema::Column,
 };
 use crate::{Error, Result, error::Violations};
 
@@ -155,8 +156,24 @@ fn as_columns<'a>(columns: &[Column], inputs: &[TensorInput<'a>]) -> Result<Vec<
             .copied()
             .or(positional.map(|column| &column.column_type));
         described.push(as_column(target.unwrap_or(&ColumnType::Any), input));
-        if target.is_none() {
-            continue;
+        let Some(target) = target else { continue };
+        if let Some(range) = input.datatype.integer_range()
+            && matches!(
+                target,
+                ColumnType::Integer | ColumnType::Long | ColumnType::Float | ColumnType::Double
+            )
+            && range_fits(target, range).is_err()
+        {
+            let wanted = target.datatype().map(|datatype| format!("; send {datatype}"));
+            violations.add(
+                format!("{}.datatype", read::entry("inputs", input.name)),
+                format!(
+                    "is {}, not all of which `{}` holds{}",
+                    input.datatype,
+                    target.as_str(),
+                    wanted.unwrap_or_default()
+                ),
+            );
         }
         let field = format!("{}.shape", read::entry("inputs", input.name));
         match *input.shape {

@@ -61,8 +61,8 @@ impl ModelSignature {
     /// |---|---|
     /// | boolean | boolean |
     /// | integer, long | whole numbers in its range; no nulls |
-    /// | float | float, whole numbers up to 2^24 |
-    /// | double | float, double, whole numbers up to 2^53 |
+    /// | float | float, whole numbers up to 2^24 (larger ones that it holds as they are come as float) |
+    /// | double | float, double, whole numbers up to 2^53 (as for float) |
     /// | string | text |
     /// | binary | byte strings, text (as base64) |
     /// | datetime | moments, text (as ISO 8601) |
@@ -179,17 +179,8 @@ fn kind_fits(column_type: &ColumnType, input: &ColumnInput<'_>) -> Result<(), St
             Err("is a Spark ML vector in the signature, which this server cannot fill".to_owned())
         }
         (Type::Any, _) | (_, Kind::Null) => Ok(()),
-        (Type::Integer, Kind::Integer { min, max }) => {
-            range_fits(wanted, (min, max), i32::MIN.into(), i32::MAX.into())
-        }
-        (Type::Long, Kind::Integer { min, max }) => {
-            range_fits(wanted, (min, max), i64::MIN.into(), i64::MAX.into())
-        }
-        (Type::Float, Kind::Integer { min, max }) => {
-            range_fits(wanted, (min, max), -EXACT_IN_FLOAT, EXACT_IN_FLOAT)
-        }
-        (Type::Double, Kind::Integer { min, max }) => {
-            range_fits(wanted, (min, max), -EXACT_IN_DOUBLE, EXACT_IN_DOUBLE)
+        (Type::Integer | Type::Long | Type::Float | Type::Double, Kind::Integer { min, max }) => {
+            range_fits(column_type, (min, max))
         }
         (Type::Boolean, Kind::Boolean)
         | (Type::Float, Kind::Float)
@@ -205,14 +196,26 @@ fn kind_fits(column_type: &ColumnType, input: &ColumnInput<'_>) -> Result<(), St
     }
 }
 
-fn range_fits(wanted: &str, (min, max): (i128, i128), least: i128, greatest: i128) -> Result<(), String> {
+/// Whether whole numbers of this range fit a column of numbers; others take none.
+pub(super) fn range_fits(column_type: &ColumnType, (min, max): (i128, i128)) -> Result<(), String> {
+    let (least, greatest) = match column_type {
+        ColumnType::Integer => (i32::MIN.into(), i32::MAX.into()),
+        ColumnType::Long => (i64::MIN.into(), i64::MAX.into()),
+        ColumnType::Float => (-EXACT_IN_FLOAT, EXACT_IN_FLOAT),
+        ColumnType::Double => (-EXACT_IN_DOUBLE, EXACT_IN_DOUBLE),
+        _ => (0, 0),
+    };
     let beyond = if max > greatest { max } else { min };
     if least <= beyond && beyond <= greatest {
         return Ok(());
     }
-    Err(format!(
-        "reaches {beyond}, which `{wanted}` does not hold exactly; stay within {least} and {greatest}"
-    ))
+    let wanted = column_type.as_str();
+    Err(match column_type {
+        ColumnType::Float | ColumnType::Double => format!(
+            "holds {beyond}, which `{wanted}` does not hold exactly; whole numbers within {least} and {greatest} always fit"
+        ),
+        _ => format!("holds {beyond}, which `{wanted}` does not hold; stay within {least} and {greatest}"),
+    })
 }
 
 impl ColumnKind {

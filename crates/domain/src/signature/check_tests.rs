@@ -143,11 +143,11 @@ fn tensors_can_be_columns() {
     ];
     let fault = people().check_tensors(&wrong).unwrap_err().to_string();
     assert!(
-        fault.starts_with("`inputs[\"age\"]`: reaches 18446744073709551615, which `long` does not hold"),
+        fault.starts_with("`inputs[\"age\"].datatype`: is UINT64, not all of which `long` holds; send INT64"),
         "{fault}"
     );
     assert!(
-        fault.contains("`inputs[\"height\"]`: reaches 9223372036854775807, which `double` does not"),
+        fault.contains("`inputs[\"height\"].datatype`: is INT64, not all of which `double` holds; send FP64"),
         "{fault}"
     );
     let shapes = [
@@ -294,12 +294,12 @@ fn whole_numbers_stay_within_what_the_column_holds() {
         assert!(check(least, greatest).is_ok(), "{word}");
         let above = check(0, greatest + 1).unwrap_err();
         assert!(
-            above.contains(&format!("reaches {}, which `{word}` does not", greatest + 1)),
+            above.contains(&format!("holds {}, which `{word}` does not", greatest + 1)),
             "{above}"
         );
         let below = check(least - 1, 0).unwrap_err();
         assert!(
-            below.contains(&format!("reaches {}, which `{word}` does not", least - 1)),
+            below.contains(&format!("holds {}, which `{word}` does not", least - 1)),
             "{below}"
         );
     }

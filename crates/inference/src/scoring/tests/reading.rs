@@ -48,6 +48,37 @@ fn tables_have_the_types_of_pandas_without_a_signature() {
 }
 
 #[test]
+fn whole_numbers_are_floats_where_they_are_exact() {
+    let read = |body: &str| super::read(body, &["f float", "d double"]);
+    for (body, wanted) in [
+        (
+            r#"{"dataframe_records": [{"f": 20000000, "d": 1152921504606846976}]}"#,
+            "f FP32[1] 20000000; d FP64[1] 1152921504606847000",
+        ),
+        (
+            r#"{"dataframe_records": [{"f": -10000000000, "d": 10000000000000000000}]}"#,
+            "f FP32[1] -10000000000; d FP64[1] 10000000000000000000",
+        ),
+    ] {
+        assert_eq!(words(&read(body).payload), wanted, "{body}");
+    }
+    // The one that would be rounded is named, wherever it stands.
+    for (body, why) in [
+        (
+            r#"{"dataframe_split": {"columns": ["f", "d"], "data": [[20000000, 1], [16777217, 1], [33554433, 1]]}}"#,
+            "`inputs[\"f\"]`: holds 16777217, which `float` does not hold exactly",
+        ),
+        (
+            r#"{"dataframe_records": [{"f": 1, "d": 9007199254740993}]}"#,
+            "`inputs[\"d\"]`: holds 9007199254740993, which `double` does not hold exactly",
+        ),
+    ] {
+        let refused = json(body, &["f float", "d double"]).unwrap_err().to_string();
+        assert!(refused.starts_with(why), "{refused}");
+    }
+}
+
+#[test]
 fn columns_are_converted_by_the_signature() {
     let inputs = [
         "a integer",

@@ -142,7 +142,7 @@ fn refusals_say_where_and_why() {
         (
             r#"{"dataframe_records": [{"a": 2147483648, "b": [1]}]}"#,
             columns,
-            "`inputs[\"a\"]`: reaches 2147483648",
+            "`inputs[\"a\"]`: holds 2147483648, which `integer` does not hold; stay within",
         ),
         (
             r#"{"dataframe_records": [{"a": 2147483648, "b": [1]}]}"#,
