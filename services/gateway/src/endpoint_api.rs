@@ -25,9 +25,18 @@ type Watch = Pin<Box<dyn Stream<Item = Result<wire::WatchEndpointsResponse, Stat
 
 impl Endpoints {
     /// The endpoint as it stands in this process.
-    pub(crate) fn render(&self, cx: &CallContext, record: &EndpointRecord) -> wire::Endpoint {
+    /// One of many: the share that its revision moved is left out.
+    fn render(&self, cx: &CallContext, record: &EndpointRecord) -> wire::Endpoint {
         let route = self.route(cx, record.endpoint.name.as_str()).ok();
         convert::endpoint(record, route.as_deref())
+    }
+
+    pub(crate) async fn render_whole(&self, cx: &CallContext, record: &EndpointRecord) -> wire::Endpoint {
+        let mut endpoint = self.render(cx, record);
+        if let Some(revision) = &mut endpoint.revision {
+            revision.moved_share = self.moved(record.endpoint.uid.key(), &record.revision).await;
+        }
+        endpoint
     }
 }
 
@@ -63,7 +72,7 @@ impl EndpointService for Endpoints {
         };
         let made = self.create(&cx, new, spec, how).await.map_err(fail)?;
         Ok(Response::new(wire::CreateEndpointResponse {
-            endpoint: Some(self.render(&cx, &made)),
+            endpoint: Some(self.render_whole(&cx, &made).await),
         }))
     }
 
@@ -78,7 +87,7 @@ impl EndpointService for Endpoints {
             .await
             .map_err(fail)?;
         Ok(Response::new(wire::GetEndpointResponse {
-            endpoint: Some(self.render(&cx, &found)),
+            endpoint: Some(self.render_whole(&cx, &found).await),
         }))
     }
 
@@ -111,7 +120,7 @@ impl EndpointService for Endpoints {
         let update = update(message).map_err(fail)?;
         let done = self.change(&cx, update, repeat).await.map_err(fail)?;
         Ok(Response::new(wire::UpdateEndpointResponse {
-            endpoint: Some(self.render(&cx, &done)),
+            endpoint: Some(self.render_whole(&cx, &done).await),
         }))
     }
 
@@ -151,7 +160,7 @@ impl EndpointService for Endpoints {
         };
         let done = self.revise(&cx, &name, spec, expected, how).await;
         Ok(Response::new(wire::CreateRevisionResponse {
-            endpoint: Some(self.render(&cx, &done.map_err(fail)?)),
+            endpoint: Some(self.render_whole(&cx, &done.map_err(fail)?).await),
         }))
     }
 
@@ -164,13 +173,8 @@ impl EndpointService for Endpoints {
         let name = name(&message.name).map_err(fail)?;
         let number = convert::number("number", message.number).map_err(fail)?;
         let found = self.revision(&cx, &name, number).await.map_err(fail)?;
-        let before = match number.checked_sub(1).filter(|&before| before > 0) {
-            Some(before) => self.revision(&cx, &name, before).await.ok(),
-            None => None,
-        };
-        let moved = before
-            .map(|before| before.split.moved(&found.split))
-            .unwrap_or_default();
+        let key = self.get(&cx, &name).await.map_err(fail)?.endpoint.uid.key();
+        let moved = self.moved(key, &found).await;
         Ok(Response::new(wire::GetRevisionResponse {
             revision: Some(convert::revision(&found, moved)),
         }))
@@ -193,12 +197,13 @@ impl EndpointService for Endpoints {
         let found = self.revisions(&cx, &name, &page).await.map_err(fail)?;
         let next_page_token = found.token(page.query);
         let mut revisions: Vec<wire::Revision> = Vec::with_capacity(found.items.len());
+        let key = self.get(&cx, &name).await.map_err(fail)?.endpoint.uid.key();
         for (at, revision) in found.items.iter().enumerate() {
-            // The one before it is the next of the page; the first of the next page says it for the last.
-            let before = found.items.get(at + 1);
-            let moved = before
-                .map(|before| before.split.moved(&revision.split))
-                .unwrap_or_default();
+            let moved = match found.items.get(at + 1) {
+                Some(before) => before.split.moved(&revision.split),
+                // The one before the last of a page is on the next.
+                None => self.moved(key, revision).await,
+            };
             revisions.push(convert::revision(revision, moved));
         }
         Ok(Response::new(wire::ListRevisionsResponse {
@@ -246,7 +251,7 @@ impl EndpointService for Endpoints {
             .await
             .map_err(fail)?;
         Ok(Response::new(wire::RollbackEndpointResponse {
-            endpoint: Some(self.render(&cx, &done)),
+            endpoint: Some(self.render_whole(&cx, &done).await),
         }))
     }
 

@@ -196,6 +196,10 @@ impl Endpoints {
     /// Finds out how a target stands and whether it means something else now. What takes long goes on in the background,
     /// so that one that is slow to load holds up nobody else.
     async fn look(&self, route: &Arc<Route>, target: &Arc<TargetRoute>) {
+        let known = target.known();
+        if let (TargetRef::External(_), Some(known)) = (&target.target.reference, &known) {
+            return self.ask_outside(route, target, known.clone());
+        }
         self.ask_standing(route, target).await;
         let known = target.known();
         let moved = match (&target.target.reference, &known) {
@@ -235,6 +239,21 @@ impl Endpoints {
                 Some(known) if !moved => this.try_again(&route, &target, &known).await,
                 _ => this.get_ready(&route, &target).await,
             }
+        });
+    }
+
+    /// Asks another server whether its model is ready, in the background: it may take its time to say so.
+    fn ask_outside(&self, route: &Arc<Route>, target: &Arc<TargetRoute>, known: Arc<Ready>) {
+        let Some(tending) = target.tend() else { return };
+        let (this, route, target) = (self.clone(), route.clone(), target.clone());
+        self.0.tasks.spawn_until_stop(async move {
+            let _tending = tending;
+            let before = target.standing();
+            let standing = match known.upstream.is_ready_there().await {
+                Ok(()) => Standing::Up,
+                Err(error) => Standing::Failed(error.to_string()),
+            };
+            this.stands(&route, &target, Some(&before), standing);
         });
     }
 

@@ -9,8 +9,8 @@ use lodeway_domain::{
     error::Violations,
     page::{Page, PageRequest},
     serving::{
-        Authorship, EndpointName, EndpointUid, NewEndpoint, Revision, RevisionChange, RevisionReason,
-        RevisionSpec, diff,
+        Authorship, EndpointKey, EndpointName, EndpointUid, NewEndpoint, Revision, RevisionChange,
+        RevisionReason, RevisionSpec, diff,
     },
     time::Timestamp,
 };
@@ -22,6 +22,7 @@ use lodeway_store::{
 
 use super::{
     Endpoints,
+    resolve::Readied,
     table::{Ready, Route},
 };
 
@@ -75,9 +76,8 @@ impl Endpoints {
         if repeat.id.is_none() && self.get(cx, &endpoint.name).await.is_ok() {
             return Err(Error::exists(ResourceKind::Endpoint, &endpoint.name));
         }
-        let ready = self.ready_targets(cx, &revision, wait).await?;
+        let Readied { ready, resolutions } = self.ready_targets(cx, &revision, None, wait).await?;
         self.redacts_what_there_is(cx, &revision, &ready).await?;
-        let resolutions = ready.iter().map(|one| one.resolution.clone()).collect();
         let write = self.write(&cx.caller, repeat);
         let record = self
             .0
@@ -201,7 +201,7 @@ impl Endpoints {
         wait: Duration,
         repeat: Repeat,
     ) -> Result<EndpointRecord> {
-        let ready = self.ready_targets(cx, &revision, wait).await?;
+        let Readied { ready, resolutions } = self.ready_targets(cx, &revision, Some(record), wait).await?;
         fits(record, &ready)?;
         // The way back is open even to what would be refused now.
         if matches!(revision.reason, RevisionReason::Updated) {
@@ -210,7 +210,7 @@ impl Endpoints {
         let new = NewRevision {
             key: record.endpoint.uid.key(),
             revision,
-            resolutions: ready.iter().map(|one| one.resolution.clone()).collect(),
+            resolutions,
         };
         let write = self.write(&cx.caller, repeat);
         let record = self.0.store.add_revision(write, method, new).await?;
@@ -229,7 +229,7 @@ impl Endpoints {
         ready: &[Ready],
     ) -> Result<()> {
         let redacted = &revision.request_log.redacted;
-        if redacted.is_empty() {
+        if redacted.is_empty() || ready.len() < revision.targets.len() {
             return Ok(());
         }
         let mut known = BTreeSet::new();
@@ -331,6 +331,15 @@ impl Endpoints {
     ) -> Result<Page<Revision>> {
         let record = self.get(cx, name).await?;
         self.0.store.revisions(record.endpoint.uid.key(), page).await
+    }
+
+    /// Which share of all keys a revision moved; none by the first, nor by one whose predecessor is not there any more.
+    pub(crate) async fn moved(&self, key: EndpointKey, revision: &Revision) -> f64 {
+        let Some(before) = revision.number.checked_sub(1).filter(|&before| before > 0) else {
+            return 0.0;
+        };
+        let before = self.0.store.revision(key, before).await;
+        before.map_or(0.0, |before| before.split.moved(&revision.split))
     }
 
     /// What differs between two revisions, and which share of all keys moves.

@@ -15,7 +15,7 @@ use lodeway_proto::{
     serving::v1::{self as wire, CreateDeploymentRequest, DeploymentState, GetDeploymentRequest},
 };
 use lodeway_rpc::{CallContext, status};
-use lodeway_store::gateway::Resolution;
+use lodeway_store::gateway::{EndpointRecord, Resolution};
 
 use super::{
     Endpoints, ServingClients,
@@ -23,28 +23,49 @@ use super::{
     upstream::Upstream,
 };
 
+/// The targets of a revision.
+pub(crate) struct Readied {
+    /// Those that are ready.
+    pub(crate) ready: Vec<Ready>,
+    /// What each of them means.
+    pub(crate) resolutions: Vec<Resolution>,
+}
+
 /// How long a model host may take to say how a deployment stands.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 impl Endpoints {
-    /// Gets every target of a revision ready. Errors: `TARGET_NOT_READY` naming the first that is not within `wait`.
+    /// Gets every target of a revision ready. One that cannot be called stays as it is if the endpoint has it already, in
+    /// `serving`, and it gets no calls that it does not get now: else a target that dies could not be taken out of use.
+    ///
+    /// Errors: `TARGET_NOT_READY` naming the first other one that is not ready within `wait`.
     pub(crate) async fn ready_targets(
         &self,
         cx: &CallContext,
         revision: &Revision,
+        serving: Option<&EndpointRecord>,
         wait: Duration,
-    ) -> Result<Vec<Ready>> {
+    ) -> Result<Readied> {
         let now = revision.created;
         let number = revision.number;
         let one = |target: &Target| {
             let target = target.clone();
             async move {
-                self.ready(cx, number, &target, now, wait)
-                    .await
-                    .map_err(|error| not_ready(&target, error))
+                let error = match self.ready(cx, number, &target, now, wait).await {
+                    Ok(ready) => return Ok::<_, Error>((ready.resolution.clone(), Some(ready))),
+                    Err(error) => error,
+                };
+                let known = serving.and_then(|record| goes_on(record, revision, &target));
+                let known = known.ok_or_else(|| not_ready(&target, error))?;
+                Ok((known, None))
             }
         };
-        futures::future::try_join_all(revision.targets.iter().map(one)).await
+        let all = futures::future::try_join_all(revision.targets.iter().map(one)).await?;
+        let (resolutions, ready): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        Ok(Readied {
+            ready: ready.into_iter().flatten().collect(),
+            resolutions,
+        })
     }
 
     /// Gets one target ready.
@@ -261,7 +282,7 @@ impl Endpoints {
                 endpoint.name = %route.record.endpoint.name,
                 target = %target.target.name,
                 reason = why,
-                "the model of a target cannot be loaded; calls go to others"
+                "a target cannot be called; calls go to others"
             );
         }
     }
@@ -272,6 +293,34 @@ impl Endpoints {
             message: "this gateway works without a model host; set `peers.serving`".to_owned(),
         })
     }
+}
+
+/// What a target meant at last, if a new revision asks nothing of it that the serving one does not.
+fn goes_on(serving: &EndpointRecord, revision: &Revision, target: &Target) -> Option<Resolution> {
+    let before = &serving.revision;
+    let is_asked_more = gets_calls(revision, target) && !gets_calls(before, target);
+    if is_asked_more || !before.targets.contains(target) {
+        return None;
+    }
+    let mut known = serving.resolutions.iter();
+    let known = known.find(|known| known.target == target.name)?;
+    Some(Resolution {
+        revision: revision.number,
+        from: revision.created,
+        ..known.clone()
+    })
+}
+
+/// Whether a revision sends calls or copies of them to a target.
+fn gets_calls(revision: &Revision, target: &Target) -> bool {
+    let name = &target.name;
+    let mut weights = revision.split.weights().iter();
+    weights.any(|one| one.weight > 0 && one.target == *name)
+        || revision.rules.iter().any(|rule| rule.target == *name)
+        || revision
+            .shadow
+            .as_ref()
+            .is_some_and(|shadow| shadow.target == *name)
 }
 
 /// The deployments behind the targets of an endpoint.

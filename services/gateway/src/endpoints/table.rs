@@ -105,7 +105,7 @@ pub(crate) enum Standing {
     Up,
     /// Somebody had it unloaded, with the host's word for that: not ready, though its next call loads it.
     Unloaded(String),
-    /// It cannot be loaded, for this reason: no call goes to it that another target can take.
+    /// It cannot be loaded, or its server does not answer, for this reason: no call goes to it that another target can take.
     Failed(String),
 }
 

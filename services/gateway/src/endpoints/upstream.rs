@@ -228,12 +228,12 @@ impl Upstream {
             .map_err(|s| status::into_error(&s))
     }
 
-    /// What a model on another server takes and gives; an error if it does not answer or is not ready.
-    pub(crate) async fn probe(&self) -> Result<ModelMetadataResponse> {
+    /// Whether a model on another server is ready. Errors: why not.
+    pub(crate) async fn is_ready_there(&self) -> Result<()> {
         let deadline = Instant::now() + PROBE_TIMEOUT;
         let look = async {
-            match self {
-                Self::Deployment { .. } => Ok(ModelMetadataResponse::default()),
+            let is_ready = match self {
+                Self::Deployment { .. } => true,
                 Self::Grpc {
                     client,
                     model,
@@ -243,35 +243,48 @@ impl Upstream {
                         name: model.clone(),
                         version: version.clone(),
                     };
-                    let mut client = client.clone();
-                    let reply = client.model_ready(within(ready, deadline)).await;
-                    if !reply.map_err(|s| status::into_error(&s))?.into_inner().ready {
-                        return Err(Error::unavailable("the model is not ready there", "it said so"));
-                    }
-                    let wanted = ModelMetadataRequest {
-                        name: model.clone(),
-                        version: version.clone(),
-                    };
-                    let reply = client.model_metadata(within(wanted, deadline)).await;
-                    // A server may know no metadata and score all the same.
-                    Ok(reply.map(tonic::Response::into_inner).unwrap_or_default())
+                    let reply = client.clone().model_ready(within(ready, deadline)).await;
+                    reply.map_err(|s| status::into_error(&s))?.into_inner().ready
                 }
                 Self::Http { client, url } => {
                     let reply = client.get(format!("{url}/ready")).send().await.map_err(gone)?;
-                    if !reply.status().is_success() {
-                        let status = reply.status();
-                        return Err(Error::unavailable(
-                            "the model is not ready there",
-                            format!("{status}"),
-                        ));
-                    }
-                    Ok(ModelMetadataResponse::default())
+                    reply.status().is_success()
                 }
+            };
+            if is_ready {
+                Ok(())
+            } else {
+                Err(Error::unavailable("the model is not ready there", "it said so"))
             }
         };
         tokio::time::timeout_at(deadline.into(), look)
             .await
             .unwrap_or(Err(Error::DeadlineExceeded))
+    }
+
+    /// What a model on another server takes and gives; an error if it does not answer or is not ready.
+    pub(crate) async fn probe(&self) -> Result<ModelMetadataResponse> {
+        self.is_ready_there().await?;
+        let Self::Grpc {
+            client,
+            model,
+            version,
+        } = self
+        else {
+            return Ok(ModelMetadataResponse::default());
+        };
+        let deadline = Instant::now() + PROBE_TIMEOUT;
+        let wanted = ModelMetadataRequest {
+            name: model.clone(),
+            version: version.clone(),
+        };
+        let mut client = client.clone();
+        let reply = client.model_metadata(within(wanted, deadline));
+        let reply = tokio::time::timeout_at(deadline.into(), reply)
+            .await
+            .map_err(|_| Error::DeadlineExceeded)?;
+        // A server may know no metadata and score all the same.
+        Ok(reply.map(tonic::Response::into_inner).unwrap_or_default())
     }
 }
 

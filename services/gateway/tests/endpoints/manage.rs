@@ -309,8 +309,18 @@ async fn revisions_are_compared_listed_and_rolled_back() {
         .unwrap()
         .into_inner()
         .revisions;
-    let listed: Vec<_> = listed.iter().map(|revision| revision.number).collect();
-    assert_eq!(listed, [3, 2, 1]);
+    let moved = |revision: &wire::Revision| (revision.number, (revision.moved_share * 10.0).round());
+    let listed: Vec<_> = listed.iter().map(moved).collect();
+    assert_eq!(listed, [(3, 4.0), (2, 4.0), (1, 0.0)]);
+    // On a page of its own too, and where the endpoint is looked at.
+    let request = wire::ListRevisionsRequest {
+        name: "a".to_owned(),
+        page_size: 1,
+        ..wire::ListRevisionsRequest::default()
+    };
+    let newest = bench.api().list_revisions(request).await.unwrap().into_inner();
+    assert_eq!(newest.revisions.iter().map(moved).collect::<Vec<_>>(), [(3, 4.0)]);
+    assert_eq!(moved(&bench.get("a").await.unwrap().revision.unwrap()), (3, 4.0));
     let request = wire::RollbackEndpointRequest {
         name: "a".to_owned(),
         number: 3,
@@ -318,6 +328,46 @@ async fn revisions_are_compared_listed_and_rolled_back() {
     };
     let none = bench.api().rollback_endpoint(request).await.unwrap_err();
     refused(&none, Code::InvalidArgument, "INVALID_FIELD");
+}
+
+#[tokio::test]
+async fn a_dead_target_is_told_and_can_be_taken_out_of_use() {
+    let bench = Bench::new().await;
+    let mut dies = Upstream::constant(1.0).unwrap();
+    let lives = Upstream::constant(2.0).unwrap();
+    let of = |dies: &Upstream, first: u32, second: u32| {
+        spec([target("dies", dies, first), target("lives", &lives, second)])
+    };
+    bench.create("a", of(&dies, 1, 1)).await.unwrap();
+    bench
+        .create("alone", spec([target("dies", &dies, 1)]))
+        .await
+        .unwrap();
+    dies.die();
+    // Nobody has to call it for that.
+    for name in ["a", "alone"] {
+        until(async || (bench.state(name, "dies").await == "failed").then_some(())).await;
+    }
+    assert_eq!(bench.state("a", "lives").await, "ready");
+    // What changes something else about it is none of its business, nor is its share of the calls.
+    let mut patient = of(&dies, 1, 1);
+    patient.resilience = Some(wire::Resilience {
+        max_retries: Some(2),
+        ..wire::Resilience::default()
+    });
+    bench.revise("a", patient).await.unwrap();
+    bench.revise("a", of(&dies, 0, 1)).await.unwrap();
+    assert_eq!(bench.score("a", 0.0).await.unwrap(), 2.0);
+    // It gets no calls again before it answers, nor does another that does not.
+    let back = bench.revise("a", of(&dies, 1, 1)).await.unwrap_err();
+    refused(&back, Code::FailedPrecondition, "TARGET_NOT_READY");
+    let mut more = of(&dies, 0, 1);
+    more.targets.extend(spec([target("new", &dies, 0)]).targets);
+    let new = bench.revise("a", more).await.unwrap_err();
+    refused(&new, Code::FailedPrecondition, "TARGET_NOT_READY");
+    dies.revive().unwrap();
+    until(async || (bench.state("alone", "dies").await == "ready").then_some(())).await;
+    bench.revise("a", of(&dies, 1, 1)).await.unwrap();
 }
 
 #[tokio::test]

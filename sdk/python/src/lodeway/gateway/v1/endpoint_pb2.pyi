@@ -117,7 +117,9 @@ class Revision(google.protobuf.message.Message):
     reason: builtins.str
     """What made it: `create`, `update`, `rollback to 3`, `rollout 0192…`."""
     moved_share: builtins.float
-    """The share of all keys that answer from another target than in the revision before, from 0 to 1."""
+    """The share of all keys that answer from another target than in the revision before, from 0 to 1. Not told in a list of
+    endpoints.
+    """
     @property
     def spec(self) -> global___RevisionSpec:
         """What was asked for."""
