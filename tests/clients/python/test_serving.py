@@ -70,6 +70,24 @@ def models(host, iris):
     with mlflow.start_run():
         boosted = xgboost.XGBClassifier(n_estimators=20).fit(X, y)
         mlflow.xgboost.log_model(boosted, registered_model_name="boosted", **common)
+    # A plain booster scores with all its rounds, also with those after the best one.
+    halves = [xgboost.DMatrix(X[part::2], label=y[part::2]) for part in (0, 1)]
+    stopped = xgboost.train(
+        {"objective": "reg:squarederror", "eta": 0.9},
+        halves[0],
+        60,
+        evals=[(halves[1], "test")],
+        early_stopping_rounds=3,
+        verbose_eval=False,
+    )
+    assert stopped.best_iteration + 1 < stopped.num_boosted_rounds()
+    floats = infer_signature(X, stopped.predict(halves[0]))
+    with mlflow.start_run():
+        mlflow.xgboost.log_model(stopped, registered_model_name="stopped", signature=floats, name="model")
+    # No trees: what is not scored natively is left to its own library.
+    linear = xgboost.train({"booster": "gblinear", "nthread": 1}, halves[0], 5)
+    with mlflow.start_run():
+        mlflow.xgboost.log_model(linear, registered_model_name="linear", signature=floats, name="model")
     with mlflow.start_run():
         # One output a row, which is the shape that MLflow's own wrapper can answer a table with.
         regression = LinearRegression().fit(X, y)
@@ -93,8 +111,8 @@ def models(host, iris):
         )
     client = mlflow.MlflowClient()
     client.set_registered_model_alias("iris", "champion", "1")
-    uris = {"iris": "models:/iris/1", "boosted": "models:/boosted/1", "graph": "models:/graph/1"}
-    return {name: mlflow.pyfunc.load_model(uri).predict(X) for name, uri in uris.items()}
+    names = ["iris", "boosted", "stopped", "linear", "graph"]
+    return {name: mlflow.pyfunc.load_model(f"models:/{name}/1").predict(X) for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +140,8 @@ def endpoints(host, models, stub):
     made = {
         "iris": make(stub, "iris", ("models:/iris@champion", 1)),
         "boosted": make(stub, "boosted", ("models:/boosted/1", 1)),
+        "stopped": make(stub, "stopped", ("models:/stopped/1", 1)),
+        "linear": make(stub, "linear", ("models:/linear/1", 1)),
         "graph": make(stub, "graph", ("models:/graph/1", 1)),
         "greeter": make(stub, "greeter", ("models:/greeter/1", 1)),
     }
@@ -153,15 +173,17 @@ def test_each_model_runs_where_it_runs_best(endpoints):
     assert endpoints == {
         "iris": "mlflow_python_function",
         "boosted": "xgboost",
+        "stopped": "xgboost",
+        "linear": "mlflow_python_function",
         "graph": "onnxruntime_onnx",
         "greeter": "mlflow_python_function",
     }
 
 
-@pytest.mark.parametrize("name", ["iris", "boosted"])
+@pytest.mark.parametrize("name", ["iris", "boosted", "stopped", "linear"])
 def test_answers_are_those_of_mlflow_to_the_last_bit(host, endpoints, models, iris, name):
     for content_type, body in forms(iris[0]):
-        if name == "boosted" and "parquet" in content_type:
+        if name in ("boosted", "stopped") and "parquet" in content_type:
             continue
         reply = score(host, name, body, content_type)
         assert reply.status_code == 200, (content_type, reply.text)

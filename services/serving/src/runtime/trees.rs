@@ -1,7 +1,7 @@
 //! XGBoost and LightGBM models, scored in this process without their libraries.
 //!
 //! Only what is scored exactly as the library does it: boosters as they are, and XGBoost's scikit-learn classes, whose
-//! answers follow from the booster's. Categorical features and other classes go to Python.
+//! answers follow from the booster's. Categorical features, other classes and what the reader does not know go to Python.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use lodeway_domain::{
     signature::{DataType, ModelFile},
 };
 use lodeway_inference::{Payload, Tensor};
-use lodeway_trees::{Kind, Matrix, Scores, TreeModel};
+use lodeway_trees::{Kind, Matrix, Scores, TreeError, TreeModel};
 use serde_json::{Map, Value};
 
 use super::{Call, Runtime, TensorSpec, not_loadable};
@@ -55,9 +55,11 @@ impl Trees {
                 .to_owned()
         };
         if let Some(xgboost) = flavor("xgboost") {
-            let class = match text(xgboost, "model_class").rsplit('.').next() {
-                Some("Booster" | "XGBRegressor" | "XGBRFRegressor") => Class::Scores,
-                Some("XGBClassifier" | "XGBRFClassifier") => Class::Label,
+            // Only the scikit-learn classes stop by themselves where early stopping saw the best score.
+            let (class, stops_at_best) = match text(xgboost, "model_class").rsplit('.').next() {
+                Some("Booster") => (Class::Scores, false),
+                Some("XGBRegressor" | "XGBRFRegressor") => (Class::Scores, true),
+                Some("XGBClassifier" | "XGBRFClassifier") => (Class::Label, true),
                 _ => return Ok(None),
             };
             let name = text(xgboost, "data");
@@ -67,7 +69,16 @@ impl Trees {
                 Some("json") => TreeModel::from_xgboost_json(&bytes),
                 _ => return Ok(None),
             };
-            return Ok(Self::new(read.map_err(refused)?, class, "xgboost", bytes.len()));
+            let Some(TreeModel::XgBoost(model)) = known(read)? else {
+                return Ok(None);
+            };
+            if model.feature_types().iter().any(|kind| kind == "c") {
+                return Ok(None);
+            }
+            let best = model.best_iteration().filter(|_| stops_at_best);
+            let rounds = best.map(|best| best + 1);
+            let model = TreeModel::XgBoost(model);
+            return Ok(Self::new(model, class, rounds, "xgboost", bytes.len()));
         }
         if let Some(lightgbm) = flavor("lightgbm") {
             let name = text(lightgbm, "data");
@@ -78,32 +89,27 @@ impl Trees {
             let Ok(content) = std::str::from_utf8(&bytes) else {
                 return Ok(None);
             };
-            let read = TreeModel::from_lightgbm_text(content);
-            return Ok(Self::new(
-                read.map_err(refused)?,
-                Class::Scores,
-                "lightgbm",
-                bytes.len(),
-            ));
+            let Some(TreeModel::LightGbm(model)) = known(TreeModel::from_lightgbm_text(content))? else {
+                return Ok(None);
+            };
+            let has_categories = (0..model.features()).any(|feature| model.categories(feature).is_some());
+            if has_categories || !model.pandas_categories().is_empty() {
+                return Ok(None);
+            }
+            let model = TreeModel::LightGbm(model);
+            return Ok(Self::new(model, Class::Scores, None, "lightgbm", bytes.len()));
         }
         Ok(None)
     }
 
-    fn new(model: TreeModel, class: Class, platform: &'static str, size: usize) -> Option<Self> {
-        let (has_categories, best) = match &model {
-            TreeModel::XgBoost(model) => {
-                // Only the scikit-learn classes look at it by themselves.
-                let best = model.best_iteration().map(|best| best + 1);
-                (model.feature_types().iter().any(|kind| kind == "c"), best)
-            }
-            TreeModel::LightGbm(model) => {
-                let has_categories = (0..model.features()).any(|feature| model.categories(feature).is_some());
-                (has_categories || !model.pandas_categories().is_empty(), None)
-            }
-        };
-        if has_categories {
-            return None;
-        }
+    /// Of `rounds` of boosting, or of all.
+    fn new(
+        model: TreeModel,
+        class: Class,
+        rounds: Option<usize>,
+        platform: &'static str,
+        size: usize,
+    ) -> Option<Self> {
         let width = i64::try_from(model.features()).ok()?;
         let outputs = i64::try_from(model.outputs(Kind::Value)).ok()?;
         let (datatype, shape) = match (class, platform) {
@@ -112,7 +118,7 @@ impl Trees {
             (Class::Scores, _) => (DataType::Fp64, shape(-1, outputs)),
         };
         Some(Self {
-            rounds: 0..best.unwrap_or(model.iterations()).min(model.iterations()),
+            rounds: 0..rounds.unwrap_or(usize::MAX).min(model.iterations()),
             model: std::sync::Arc::new(model),
             class,
             platform,
@@ -153,8 +159,16 @@ async fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
         .map_err(|e| not_loadable(format!("`{name}` cannot be read: {e}")))
 }
 
-fn refused(error: lodeway_trees::TreeError) -> Error {
-    not_loadable(format!("the model does not read: {error}"))
+/// A model that was read; none if its own library scores what is not scored here. Errors: a file that is no such model.
+fn known(read: std::result::Result<TreeModel, TreeError>) -> Result<Option<TreeModel>> {
+    match read {
+        Ok(model) => Ok(Some(model)),
+        Err(error @ TreeError::Unsupported { .. }) => {
+            tracing::info!(%error, "a tree model is left to Python");
+            Ok(None)
+        }
+        Err(error) => Err(not_loadable(format!("the model does not read: {error}"))),
+    }
 }
 
 #[async_trait]
