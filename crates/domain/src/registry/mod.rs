@@ -20,4 +20,4 @@ pub use names::{AliasName, ModelName, is_latest};
 pub use reference::ModelRef;
 pub use source::join_uri;
 pub use stage::Stage;
-pub use transition::{Change, Transition, TransitionKind, rollback};
+pub use transition::{Change, Transition, TransitionKind, in_the_way, rollback};

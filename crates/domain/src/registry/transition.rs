@@ -114,29 +114,40 @@ pub enum Change {
     },
 }
 
-/// The inverse of a whole group of entries, in reverse order.
+/// The inverse of a whole group of entries, in reverse order. `asked` is the one of them that the caller named.
 ///
-/// `group` is every entry made in one step, `later` any newer entries of the same model that are not of the group. Steps
+/// `group` is every entry made in one step, `later` any newer entries of the same model that are not of the group, with all of
+/// the step that [`in_the_way`] finds. Steps
 /// are taken back like a stack: what was changed since stands in the way until it is taken back too, and then neither it nor
 /// the entry that took it back does, for together they changed nothing. Taking back the taking back puts it in the way again.
 ///
 /// Errors: `INVALID_FIELD` if the group holds something else than stages and aliases; `SUPERSEDED_TRANSITION` with the
 /// metadata `transition_id` (the latest entry in the way; of a step, its first) if a later entry that is in force changed
 /// the same stage or alias, or deleted what would come back.
-pub fn rollback(group: &[Transition], later: &[Transition]) -> Result<Vec<Change>> {
+pub fn rollback(asked: i64, group: &[Transition], later: &[Transition]) -> Result<Vec<Change>> {
     let (Some(first), Some(last)) = (group.first(), group.last()) else {
         return Err(Error::internal("a group of ledger entries is empty"));
     };
-    let blocks = |other: &&Transition| group.iter().any(|entry| touches(other, entry));
-    let blocking = in_force(last.id, later).into_iter().filter(blocks);
-    if let Some(by) = blocking.max_by_key(|other| (other.group_id, Reverse(other.id))) {
-        return Err(superseded(first, by));
+    if let Some(by) = in_the_way(last.id, group, later) {
+        // What was deleted in the same step as the entry in the way keeps that from being taken back.
+        let step: Vec<_> = later
+            .iter()
+            .filter(|other| other.group_id == by.group_id)
+            .collect();
+        return Err(superseded((asked, first), by, &step));
     }
     group
         .iter()
         .rev()
-        .map(|entry| inverse(entry).ok_or_else(|| not_reversible(entry)))
+        .map(|entry| inverse(entry).ok_or_else(|| not_reversible(asked)))
         .collect()
+}
+
+/// The latest entry in the way of taking a group back, whose last entry is `last`; of a step, its first.
+pub fn in_the_way<'l>(last: i64, group: &[Transition], later: &'l [Transition]) -> Option<&'l Transition> {
+    let blocks = |other: &&Transition| group.iter().any(|entry| touches(other, entry));
+    let blocking = in_force(last, later).into_iter().filter(blocks);
+    blocking.max_by_key(|other| (other.group_id, Reverse(other.id)))
 }
 
 /// The entries after `after` that count: those that are not taken back, and did not merely take back another one of them.
@@ -191,16 +202,22 @@ fn touches(later: &Transition, entry: &Transition) -> bool {
     }
 }
 
-fn not_reversible(entry: &Transition) -> Error {
+fn not_reversible(asked: i64) -> Error {
     let text = format!(
-        "`{}` is in a step that created, renamed or deleted something; only changes of stages and aliases \
-                        can be taken back",
-        entry.id
+        "`{asked}` is in a step that created, renamed or deleted something; only changes of stages and aliases \
+                        can be taken back"
     );
     Error::invalid("transition_id", text)
 }
 
-fn superseded(entry: &Transition, by: &Transition) -> Error {
+fn superseded((asked, entry): (i64, &Transition), by: &Transition, step: &[&Transition]) -> Error {
+    let deletes = |other: &Transition| {
+        matches!(
+            other.kind,
+            TransitionKind::ModelDeleted | TransitionKind::VersionDeleted
+        )
+    };
+    let by = step.iter().find(|other| deletes(other)).copied().unwrap_or(by);
     let what = match by.kind {
         TransitionKind::ModelDeleted => "deleted the model".to_owned(),
         TransitionKind::VersionDeleted => format!("deleted version `{}`", by.version),
@@ -212,15 +229,13 @@ fn superseded(entry: &Transition, by: &Transition) -> Error {
         }
         _ => format!("changed the stage of version `{}`", by.version),
     };
-    let then = match by.kind {
-        TransitionKind::ModelDeleted | TransitionKind::VersionDeleted => {
-            "and what was deleted does not come back"
-        }
-        _ => "take that one back first",
+    let then = match deletes(by) {
+        true => "and what was deleted does not come back",
+        false => "take that one back first",
     };
     let message = format!(
-        "transition `{}` of `{}` cannot be taken back: transition `{}` {what} since; {then}",
-        entry.group_id, entry.name, by.id
+        "transition `{asked}` of `{}` cannot be taken back: transition `{}` {what} since; {then}",
+        entry.name, by.id
     );
     let metadata = vec![
         ("transition_id", by.id.to_string()),

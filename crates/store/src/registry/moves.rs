@@ -176,7 +176,11 @@ pub(super) async fn rollback(tx: &mut Tx, write: &Write, id: i64, comment: &str)
     for member in &group {
         later.extend(ledger::in_the_way(tx, workspace, member, last).await?);
     }
-    let changes = registry::rollback(&group, &later)?;
+    // What else happened in the step in the way says whether that can be taken back itself.
+    if let Some(by) = registry::in_the_way(last, &group, &later) {
+        later.extend(ledger::group(tx, workspace, by.group_id).await?);
+    }
+    let changes = registry::rollback(id, &group, &later)?;
     let Some(model) = model else {
         return Err(models::missing(&entry.name));
     };

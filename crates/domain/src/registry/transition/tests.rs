@@ -39,6 +39,11 @@ fn alias(id: i64, name: &str, from_version: i64, version: i64) -> Transition {
     }
 }
 
+/// Of the last entry.
+fn rollback(group: &[Transition], later: &[Transition]) -> Result<Vec<Change>> {
+    super::rollback(group.last().unwrap().id, group, later)
+}
+
 fn blocked_by(group: &[Transition], later: &[Transition]) -> String {
     match rollback(group, later) {
         Err(Error::Precondition {
@@ -123,6 +128,39 @@ fn aliases_come_back_unless_moved_or_their_version_is_gone() {
         "8"
     );
     assert!(rollback(&moved, &[entry(8, 8, TransitionKind::VersionDeleted, 9)]).is_ok());
+}
+
+#[test]
+fn refusals_name_what_was_asked_and_what_can_be_done() {
+    let group = [
+        stage(5, 5, 2, Stage::Staging, Stage::Production),
+        stage(6, 5, 1, Stage::Production, Stage::Archived),
+    ];
+    let text = |refused: Result<Vec<Change>>| refused.unwrap_err().to_string();
+    let staged = text(rollback(&group, &[stage(7, 7, 1, Stage::Archived, Stage::None)]));
+    assert!(
+        staged.starts_with("transition `6` of `churn` cannot be taken back: transition `7`"),
+        "{staged}"
+    );
+    assert!(staged.ends_with("take that one back first"), "{staged}");
+    // The alias went with its version, and that does not come back.
+    let moved = [alias(5, "champion", 1, 2)];
+    let gone = Transition {
+        group_id: 8,
+        ..alias(9, "champion", 2, 0)
+    };
+    let deleted = entry(8, 8, TransitionKind::VersionDeleted, 2);
+    let with_version = text(rollback(&moved, &[gone, deleted]));
+    assert!(
+        with_version
+            .contains("transition `8` deleted version `2` since; and what was deleted does not come back"),
+        "{with_version}"
+    );
+    let created = [
+        entry(5, 5, TransitionKind::VersionDeleted, 1),
+        alias(6, "champion", 1, 0),
+    ];
+    assert!(text(rollback(&created, &[])).contains("`6` is in a step"));
 }
 
 #[test]
