@@ -73,14 +73,16 @@ impl Authenticator {
         self.table.is_some()
     }
 
-    /// The caller of a request by its headers, if the caller may do this. Errors: `Unauthenticated`, `Denied` (workspace,
+    /// The caller of a request by its headers, if the caller may do this. Who names no workspace is in the only one of a
+    /// credential that is for one alone, else in the default one. Errors: `Unauthenticated`, `Denied` (workspace,
     /// role), `Invalid` (workspace name).
     pub async fn caller(&self, headers: &HeaderMap, access: Access) -> Result<Caller, Error> {
-        let workspace = match headers.get(wire::WORKSPACE).map(|v| v.to_str()) {
-            None => Workspace::default(),
-            Some(Ok(name)) => Workspace::parse(name)?,
+        let named = match headers.get(wire::WORKSPACE).map(|v| v.to_str()) {
+            None => None,
+            Some(Ok(name)) => Some(Workspace::parse(name)?),
             Some(Err(_)) => return Err(Error::invalid("workspace", "is not printable ASCII")),
         };
+        let workspace = named.clone().unwrap_or_default();
         // A peer has asked for the role of whom it speaks for; what it does on the way to an answer is not the caller's.
         if let Some((principal, verified)) = self.vouched(headers) {
             return Ok(Caller {
@@ -117,6 +119,11 @@ impl Authenticator {
         };
         match self.verify(table, credential).await {
             Ok(entry) => {
+                // Clients that cannot name a workspace reach the only one that is theirs.
+                let workspace = match (named, entry.only_workspace()) {
+                    (None, Some(only)) => only.clone(),
+                    _ => workspace,
+                };
                 entry.admits(&workspace)?;
                 entry.role.check(access, &entry.principal)?;
                 Ok(Caller {

@@ -63,6 +63,14 @@ pub(super) enum Credential {
 }
 
 impl Entry {
+    /// The workspace of a credential that is for one alone.
+    pub(super) fn only_workspace(&self) -> Option<&Workspace> {
+        match self.workspaces.as_deref() {
+            Some([only]) => Some(only),
+            _ => None,
+        }
+    }
+
     pub(super) fn admits(&self, workspace: &Workspace) -> Result<(), Error> {
         match &self.workspaces {
             Some(allowed) if !allowed.contains(workspace) => {

@@ -77,6 +77,22 @@ async fn with_a_table_only_known_credentials_pass() {
             .unwrap()
             .verified
     );
+    // Who cannot name a workspace is in the only one of the credential.
+    let table = format!(
+        "[[token]]\nprincipal = \"ta\"\nsha256 = \"{}\"\nworkspaces = [\"team-a\"]\n\
+         [[token]]\nprincipal = \"two\"\nsha256 = \"{}\"\nworkspaces = [\"team-a\", \"team-b\"]\n",
+        hash_token("a"),
+        hash_token("two")
+    );
+    let teams = Authenticator::with_table(TokenTable::parse(&table).unwrap());
+    let one = headers(&[("authorization", "Bearer a")]);
+    let one = teams.caller(&one, Access::Write).await.unwrap();
+    assert_eq!(one.workspace.as_str(), "team-a");
+    let two = headers(&[("authorization", "Bearer two")]);
+    assert!(matches!(
+        teams.caller(&two, Access::Read).await,
+        Err(Error::Denied(_))
+    ));
     let elsewhere = headers(&[
         ("authorization", "Bearer t0ken"),
         ("x-mlflow-workspace", "team-b"),
