@@ -252,6 +252,10 @@ def test_tritonclient(host, endpoints, models, iris, protocol):
     for name in ("iris", "boosted"):
         answer = client.infer(name, columns)
         assert (answer.as_numpy("predictions") == models[name]).all(), name
+    if protocol == "http":
+        for packing in ("gzip", "deflate"):
+            answer = client.infer("iris", columns, request_compression_algorithm=packing)
+            assert (answer.as_numpy("predictions") == models["iris"]).all(), packing
     matrix = triton.InferInput("input", [len(X), 4], "FP32")
     matrix.set_data_from_numpy(X.to_numpy(dtype=np.float32))
     answer = client.infer("graph", [matrix], outputs=[triton.InferRequestedOutput("variable")])

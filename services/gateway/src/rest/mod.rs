@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::{Edge, Endpoints, Llm};
 
 mod alone;
+mod coding;
 pub(crate) mod mlflow;
 pub(crate) mod openai;
 pub(crate) mod scoring;

@@ -18,6 +18,7 @@ use lodeway_rpc::{CallContext, access::Access, inference, status};
 use prost::Message as _;
 use serde_json::{Map, Value, json};
 
+use super::coding::Coding;
 use super::{
     mlflow::error::{self as mlflow_error, Code, RestError},
     streamed,
@@ -104,20 +105,22 @@ pub(super) fn too_large() -> String {
     )
 }
 
-/// The body whole, up to the limit; one that says beforehand that it is larger is not waited for.
+/// The body whole and unpacked, up to the limit; one that says beforehand that it is larger is not waited for.
 async fn body(request: Request) -> Result<Bytes, Unanswered> {
+    let coding = Coding::of(request.headers())?;
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > MAX_INPUT_BYTES as u64) {
         return Err(Unanswered::TooLarge);
     }
     let limited = Limited::new(request.into_body(), MAX_INPUT_BYTES).collect().await;
-    limited.map(|whole| whole.to_bytes()).map_err(|e| {
+    let whole = limited.map_err(|e| {
         if e.is::<LengthLimitError>() {
             return Unanswered::TooLarge;
         }
-        Error::invalid("", format!("the request body broke off: {e}")).into()
-    })
+        Unanswered::from(Error::invalid("", format!("the request body broke off: {e}")))
+    })?;
+    coding.unpack(whole.to_bytes(), MAX_INPUT_BYTES).await
 }
 
 async fn ping(State(endpoints): State<Endpoints>, request: Request) -> Response {
