@@ -33,7 +33,7 @@ use lodeway_rpc::{
 };
 use lodeway_serving::{Runtimes, Serving, runtime::OnnxLibrary};
 use lodeway_store::{
-    artifacts::{self, ArtifactStore, Holds, RootSettings, Roots, SqlDigestIndex},
+    artifacts::{self, ArtifactStore, Holds, Roots, SqlDigestIndex},
     evaluation::SqlEvaluation,
     gateway::SqlGateway,
     migrate,
@@ -213,7 +213,7 @@ impl Site<'_> {
         migrate::apply(&db, artifacts::MIGRATIONS, self.clock.now()).await?;
         self.stored.push((vec![ARTIFACT_SERVICE], db.clone()));
         let (index, holds) = (SqlDigestIndex::new(db.clone()), Holds::new(db));
-        let roots = Roots::open(&root_settings(self.config)).await?;
+        let roots = Roots::open(&self.config.root_settings()).await?;
         let mut store = ArtifactStore::new(roots, Arc::new(index), self.clock.clone()).with_holds(holds);
         if !knows_services(self.config) {
             tracing::warn!(
@@ -241,10 +241,10 @@ impl Site<'_> {
             store = store.with_artifact_roots(files.roots().clone());
         } else if !self.config.artifacts.url.is_empty() {
             // The artifact service is elsewhere; what its places are called tells which of them are the same.
-            store = store.with_artifact_roots(Roots::named(&root_settings(self.config))?);
+            store = store.with_artifact_roots(Roots::named(&self.config.root_settings())?);
         }
         let settings = lodeway_tracking::TrackingConfig {
-            default_artifact_root: default_root(self.config),
+            default_artifact_root: self.config.default_root(),
         };
         let peers = lodeway_tracking::Peers {
             artifacts: artifacts.map(ArtifactServiceClient::new),
@@ -521,34 +521,9 @@ async fn open_database(config: &Config, service: &str) -> Result<Db> {
         .with_context(|| format!("cannot open the database of {service}, {url}"))
 }
 
-fn root_settings(config: &Config) -> RootSettings {
-    let proxied = match config.artifacts.url.as_str() {
-        "" => config.data_dir.join("artifacts").display().to_string(),
-        url => url.to_owned(),
-    };
-    RootSettings {
-        proxied,
-        default_root: Some(default_root(config)),
-        allowed: config.artifacts.allow_roots.clone(),
-        options: config
-            .artifacts
-            .options
-            .iter()
-            .map(|(k, v)| (k.clone(), v.reveal().clone()))
-            .collect(),
-    }
-}
-
 /// True for a URL of a bucket, which gives addresses for uploads in parts; a folder does not.
 fn is_bucket(url: &str) -> bool {
     url.contains("://") && !url.starts_with("file://")
-}
-
-fn default_root(config: &Config) -> String {
-    match config.artifacts.default_root.as_str() {
-        "" => "mlflow-artifacts:/".to_owned(),
-        root => root.to_owned(),
-    }
 }
 
 /// Whether callers that write to the platform's own folders show that they are services of it: they run here, share a token

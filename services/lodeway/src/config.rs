@@ -4,11 +4,17 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use lodeway_domain::Error;
 use lodeway_rpc::{
+    auth::TokenTable,
     config::{ByteSize, HumanDuration, Secret},
     layers::ColumnConfig,
     serve::ServeConfig,
     telemetry::TelemetryConfig,
+};
+use lodeway_store::{
+    artifacts::{RootSettings, Roots},
+    sql::StoreUrl,
 };
 use lodeway_worker::Unfenced;
 use serde::{Deserialize, Serialize};
@@ -349,6 +355,59 @@ impl Config {
         self.services.contains(&service)
     }
 
+    /// Where artifacts are, in the words of their store.
+    pub fn root_settings(&self) -> RootSettings {
+        let artifacts = &self.artifacts;
+        let proxied = match artifacts.url.as_str() {
+            "" => self.data_dir.join("artifacts").display().to_string(),
+            url => url.to_owned(),
+        };
+        let options = artifacts.options.iter();
+        RootSettings {
+            proxied,
+            default_root: Some(self.default_root()),
+            allowed: artifacts.allow_roots.clone(),
+            options: options.map(|(k, v)| (k.clone(), v.reveal().clone())).collect(),
+        }
+    }
+
+    /// Below which URI new experiments keep their artifacts.
+    pub fn default_root(&self) -> String {
+        match self.artifacts.default_root.as_str() {
+            "" => "mlflow-artifacts:/".to_owned(),
+            root => root.to_owned(),
+        }
+    }
+
+    /// Addresses and files that this process could not begin with.
+    fn unopenable(&self) -> Vec<(String, String)> {
+        let mut faults = Vec::new();
+        let store = self.store.url.reveal().as_str();
+        if !store.is_empty()
+            && let Err(error) = StoreUrl::parse(store)
+        {
+            faults.push(("store.url".to_owned(), error.to_string()));
+        }
+        // A process that only names places need not be able to open them.
+        if self.runs(ServiceName::Artifacts) || !self.artifacts.url.is_empty() {
+            match Roots::named(&self.root_settings()) {
+                Ok(_) => {}
+                Err(Error::Invalid(violations)) => {
+                    let each = violations.into_iter();
+                    faults.extend(each.map(|one| (one.field.to_string(), one.description.to_string())));
+                }
+                Err(error) => faults.push(("artifacts".to_owned(), error.to_string())),
+            }
+        }
+        let table = &self.auth.token_table;
+        if !table.as_os_str().is_empty()
+            && let Err(error) = TokenTable::load(table)
+        {
+            faults.push(("auth.token_table".to_owned(), error.to_string()));
+        }
+        faults
+    }
+
     /// What is wrong beyond the shape of single values, as (key, message).
     pub fn faults(&self) -> Vec<(String, String)> {
         let mut faults = Vec::new();
@@ -432,6 +491,7 @@ impl Config {
         if self.store.pool_size == 0 {
             faults.push(("store.pool_size".to_owned(), "must be at least 1".to_owned()));
         }
+        faults.extend(self.unopenable());
         faults
     }
 }
@@ -440,4 +500,35 @@ impl Config {
 fn is_origin(text: &str) -> bool {
     let parsed = url::Url::parse(text);
     parsed.is_ok_and(|url| url.origin().ascii_serialization() == text.trim_end_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_opened_is_a_fault_of_its_setting() {
+        let fields = |config: &Config| {
+            let faults = config.faults().into_iter();
+            faults.map(|(field, _)| field).collect::<Vec<_>>()
+        };
+        let mut config = Config::default();
+        assert_eq!(fields(&config), Vec::<String>::new());
+        config.store.url = Secret::new("zz".to_owned());
+        config.artifacts.url = "ftp://x".to_owned();
+        config.auth.token_table = "/no/such/table".into();
+        assert_eq!(
+            fields(&config),
+            ["store.url", "artifacts.url", "auth.token_table"]
+        );
+        let mut config = Config::default();
+        config.artifacts.default_root = "ftp://x".to_owned();
+        assert_eq!(fields(&config), ["artifacts.default_root"]);
+        config.artifacts.default_root = String::new();
+        config.artifacts.allow_roots = vec!["http://x/y".to_owned()];
+        assert_eq!(fields(&config), ["artifacts.allow_roots"]);
+        config.artifacts.allow_roots = vec!["/data/models".to_owned()];
+        config.store.url = Secret::new("postgres://db/lodeway".to_owned());
+        assert_eq!(fields(&config), Vec::<String>::new());
+    }
 }

@@ -89,8 +89,9 @@ fn main() -> ExitCode {
             env!("CARGO_PKG_VERSION")
         )),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "lodeway", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "lodeway", &mut script);
+            say(String::from_utf8_lossy(&script).trim_end())
         }
     };
     match ended {

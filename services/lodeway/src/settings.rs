@@ -209,11 +209,14 @@ fn environment() -> BTreeMap<String, String> {
 /// The user of this machine, whose name goes into ledgers where no token says who calls.
 pub fn user() -> Option<String> {
     let variables = environment();
-    variables
-        .get("USER")
-        .or_else(|| variables.get("LOGNAME"))
-        .filter(|name| !name.is_empty())
-        .cloned()
+    let said = variables.get("USER").or_else(|| variables.get("LOGNAME"));
+    let said = said.filter(|name| !name.is_empty()).cloned();
+    said.or_else(|| {
+        // Neither is set in containers and by cron, and the system knows all the same.
+        let asked = std::process::Command::new("id").arg("-un").output().ok()?;
+        let name = String::from_utf8(asked.stdout).ok()?.trim().to_owned();
+        (asked.status.success() && !name.is_empty()).then_some(name)
+    })
 }
 
 #[cfg(test)]

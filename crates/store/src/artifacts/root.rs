@@ -85,7 +85,7 @@ impl Roots {
     /// The configured places, none of which is touched: for who needs to know what is called how. Errors: as [`Roots::open`].
     pub fn named(settings: &RootSettings) -> Result<Self> {
         let proxied_place =
-            Place::parse(&settings.proxied, true).map_err(|e| name_setting("artifacts", e))?;
+            Place::parse(&settings.proxied, true).map_err(|e| name_setting("artifacts.url", e))?;
         let mut proxied = Root::open(proxied_place.clone(), PROXY_SCHEME.to_owned() + "/", settings)?;
         proxied.is_created = true;
         let mut roots = vec![proxied];
@@ -98,9 +98,9 @@ impl Roots {
             .chain(settings.allowed.iter().map(|uri| (uri, false)))
         {
             let setting = if created {
-                "default_artifact_root"
+                "artifacts.default_root"
             } else {
-                "allow_artifact_root"
+                "artifacts.allow_roots"
             };
             let place = Place::parse(uri, true).map_err(|e| name_setting(setting, e))?;
             let mut root = match proxied_place.strip(&place) {

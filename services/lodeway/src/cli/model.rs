@@ -61,8 +61,12 @@ pub enum Verb {
     },
     /// Shows who moved what, when, from where to where, and why; newest first.
     History {
-        /// The model.
+        /// The model; left out: all of them.
+        #[arg(default_value = "")]
         name: String,
+        /// The model by its uid instead, which it keeps when it is renamed or deleted.
+        #[arg(long, default_value = "", conflicts_with = "name")]
+        uid: String,
         /// Only this version.
         #[arg(long, default_value_t = 0)]
         version: i64,
@@ -241,7 +245,12 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
             comment,
         } => promotion::approve(client, version, target, comment).await,
         Verb::Check { version, target } => promotion::check(client, version, target).await,
-        Verb::History { name, version, limit } => history(client, name, version, limit).await,
+        Verb::History {
+            name,
+            uid,
+            version,
+            limit,
+        } => history(client, (name, uid), version, limit).await,
         Verb::Rollback {
             transition_id,
             comment,
@@ -408,6 +417,12 @@ async fn versions(client: &Client, name: &str, limit: usize) -> Done {
         }
     })
     .await?;
+    if found.is_empty() {
+        // No versions, or no such model: that is an error everywhere else.
+        let name = name.to_owned();
+        let request = GetRegisteredModelRequest { name };
+        client.registry.clone().get_registered_model(request).await?;
+    }
     output::list(
         client.format,
         &["version", "stage", "aliases", "status", "create_time", "source"],
@@ -415,10 +430,11 @@ async fn versions(client: &Client, name: &str, limit: usize) -> Done {
     )
 }
 
-async fn history(client: &Client, name: String, version: i64, limit: usize) -> Done {
+async fn history(client: &Client, (name, model_uid): (String, String), version: i64, limit: usize) -> Done {
     let page_size = paging::page_size(limit, 1_000);
     let request = ListTransitionsRequest {
         name,
+        model_uid,
         version,
         page_size,
         ..Default::default()
