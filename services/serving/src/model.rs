@@ -255,8 +255,9 @@ impl Model {
     /// Scores a document. Errors: as [`Model::infer`], and `Unimplemented` for a form that only Python reads.
     pub(crate) async fn score(&self, call: Call) -> Result<Payload> {
         if !self.runtime.reads_frames() {
-            let why = "this model is run natively and takes tensors and tables, not this kind of document";
-            return Err(Error::invalid("content_type", why));
+            let why = "is neither tensors nor a table of numbers, texts and truth values without gaps in a list, which is what a \
+                       model that is run natively takes";
+            return Err(Error::invalid("body", why));
         }
         self.check_document(&call.payload)?;
         self.queue.infer(call).await

@@ -93,6 +93,7 @@ impl Remote {
         let line = self.line.clone();
         let (peer_token, credentials) = (self.peer_token.clone(), self.credentials.clone());
         let url = self.url.clone();
+        let part = part_of(request.uri().path());
         Box::pin(async move {
             let context = request.extensions_mut().remove::<CallContext>();
             strip(request.headers_mut());
@@ -102,7 +103,7 @@ impl Remote {
             trace::inject(request.headers_mut());
             match line.call(request).await {
                 Ok(response) => response.map(|body| Body::new(body.map_err(broken_stream))),
-                Err(error) => failed(&url, error, context.as_ref()).into_http(),
+                Err(error) => failed((&url, &part), error, context.as_ref()).into_http(),
             }
         })
     }
@@ -180,12 +181,22 @@ fn carry(
     }
 }
 
-fn failed(url: &str, failure: Failure, context: Option<&CallContext>) -> Status {
+/// Whom a call is for, by the package of its service: the caller may know nothing of addresses in here.
+fn part_of(path: &str) -> String {
+    let package = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    match package.split('.').collect::<Vec<_>>()[..] {
+        ["lodeway", part, ..] => format!("the {part} service"),
+        ["inference", ..] => "the server of a model".to_owned(),
+        _ => "a part of the platform".to_owned(),
+    }
+}
+
+fn failed((url, part): (&str, &str), failure: Failure, context: Option<&CallContext>) -> Status {
     let error = match failure {
         Failure::Own(status) => return *status,
         Failure::TimedOut => Error::DeadlineExceeded,
         Failure::Lost(error) => Error::unavailable(
-            "a part of the platform does not answer",
+            format!("{part} does not answer"),
             format!("peer {url}: {}", status::chain(&*error)),
         ),
     };

@@ -280,7 +280,9 @@ async fn get(client: &Client, location: &str, path: &str, to: &Path) -> Done {
             )
             .into());
         }
-        fetch(client, &location, &file.path, &to.join(below), &bar).await?;
+        let fetched = fetch(client, &location, &file.path, &to.join(below), &bar).await;
+        // Of a folder nobody could tell which file it is about.
+        fetched.map_err(|failure| failure.about(&file.path))?;
     }
     bar.finish_and_clear();
     let message = format!("{} files, {total} bytes to {}", files.len(), to.display());
@@ -304,9 +306,21 @@ async fn fetch(client: &Client, location: &str, path: &str, to: &Path, bar: &Pro
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default()
     ));
-    let mut out = tokio::fs::File::create(&partial)
+    if let Err(failure) = receive(client, location, path, &partial, bar).await {
+        // It stays if it cannot be removed either; what failed matters more.
+        let _ = tokio::fs::remove_file(&partial).await;
+        return Err(failure);
+    }
+    tokio::fs::rename(&partial, to)
         .await
-        .with_context(|| partial.display().to_string())?;
+        .with_context(|| to.display().to_string())?;
+    Ok(())
+}
+
+async fn receive(client: &Client, location: &str, path: &str, into: &Path, bar: &ProgressBar) -> Done {
+    let mut out = tokio::fs::File::create(into)
+        .await
+        .with_context(|| into.display().to_string())?;
     let request = DownloadArtifactRequest {
         location: location.to_owned(),
         path: path.to_owned(),
@@ -325,9 +339,6 @@ async fn fetch(client: &Client, location: &str, path: &str, to: &Path, bar: &Pro
         }
     }
     out.flush().await?;
-    tokio::fs::rename(&partial, to)
-        .await
-        .with_context(|| to.display().to_string())?;
     Ok(())
 }
 

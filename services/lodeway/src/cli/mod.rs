@@ -201,6 +201,21 @@ pub enum Failure {
     Ended(String),
 }
 
+impl Failure {
+    /// The same, said of one of several things.
+    pub fn about(self, what: &str) -> Self {
+        match self {
+            Self::Refused(status) => {
+                let message = format!("`{what}`: {}", status.message());
+                let (details, metadata) = (status.details().to_vec(), status.metadata().clone());
+                Status::with_details_and_metadata(status.code(), message, details.into(), metadata).into()
+            }
+            Self::Here(error) => Self::Here(error.context(format!("`{what}`"))),
+            other => other,
+        }
+    }
+}
+
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         Self::Refused(Box::new(status))

@@ -432,6 +432,9 @@ async fn versions(client: &Client, name: &str, limit: usize) -> Done {
 
 async fn history(client: &Client, (name, model_uid): (String, String), version: i64, limit: usize) -> Done {
     let page_size = paging::page_size(limit, 1_000);
+    // Of all models each entry says which it is about, and by what a deleted one is found.
+    let is_of_all = name.is_empty() && model_uid.is_empty();
+    let whose: &[&str] = if is_of_all { &["name", "model_uid"] } else { &[] };
     let request = ListTransitionsRequest {
         name,
         model_uid,
@@ -456,7 +459,7 @@ async fn history(client: &Client, (name, model_uid): (String, String), version: 
         }
     })
     .await?;
-    output::list(client.format, LEDGER, &found)
+    output::list(client.format, &[LEDGER, whose].concat(), &found)
 }
 
 fn changed(client: &Client, name: &str, transitions: &[Transition]) -> Done {
@@ -521,6 +524,7 @@ fn render_transition(entry: &Transition) -> Value {
             output::word(entry.kind().as_str_name(), "TRANSITION_KIND_"),
         ),
         ("name", json!(entry.name)),
+        ("model_uid", json!(entry.model_uid)),
         ("version", number(entry.version)),
         ("from_stage", stage(entry.from_stage())),
         ("to_stage", stage(entry.to_stage())),

@@ -1107,7 +1107,7 @@ class SampleMetricHistoryRequest(google.protobuf.message.Message):
     end_step: builtins.int
     """Only steps up to here, inclusive; set together with `start_step`."""
     max_steps: builtins.int
-    """At most this many steps over all runs together: 1 to 2,500; 0: 320."""
+    """About so many steps over all runs together: 1 to 2,500; 0: 320. The first and the last step of each run come on top."""
     @property
     def run_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """At most 100 runs."""
