@@ -202,7 +202,7 @@ async fn what_is_found_in_the_way_is_what_the_rule_finds() {
                         let chosen = ledger.iter().find(|t| t.id == id).unwrap().group_id;
                         let (group, others): (Vec<Transition>, Vec<Transition>) =
                             ledger.into_iter().partition(|t| t.group_id == chosen);
-                        let rule = match registry::rollback(&group, &others) {
+                        let rule = match registry::rollback(id, &group, &others) {
                             Ok(changes) => Ok(changes.len()),
                             Err(Error::Precondition { metadata, .. }) => Err(metadata[0].1.parse().unwrap()),
                             other => panic!("{other:?}"),

@@ -288,8 +288,9 @@ async fn a_run_stays_while_an_experiment_has_its_place_in_its_folder() {
     bench.upload(&within.artifact_uri, "kept", 8).await;
     bench.delete_run(&run).await;
     let held = row("run", 0, 0, "experiment `inner`");
-    assert_eq!(bench.purge(dry()).await, [held.clone()]);
-    assert_eq!(bench.purge(pb::PurgeRequest::default()).await, [held.clone()]);
+    assert_eq!(bench.purge(dry()).await, std::slice::from_ref(&held));
+    let purged = bench.purge(pb::PurgeRequest::default()).await;
+    assert_eq!(purged, std::slice::from_ref(&held));
     assert_eq!(bench.files_at(&within.artifact_uri).await, 1);
     // What goes together goes from the inside.
     bench.delete_experiment(&inner).await;
