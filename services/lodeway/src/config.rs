@@ -379,7 +379,8 @@ impl Config {
         }
     }
 
-    /// Addresses and files that this process could not begin with.
+    /// Addresses and files that this process could not begin with, as far as that can be told on another machine, where a
+    /// configuration may be looked at before it is used.
     fn unopenable(&self) -> Vec<(String, String)> {
         let mut faults = Vec::new();
         let store = self.store.url.reveal().as_str();
@@ -401,6 +402,7 @@ impl Config {
         }
         let table = &self.auth.token_table;
         if !table.as_os_str().is_empty()
+            && table.exists()
             && let Err(error) = TokenTable::load(table)
         {
             faults.push(("auth.token_table".to_owned(), error.to_string()));
@@ -516,12 +518,15 @@ mod tests {
         assert_eq!(fields(&config), Vec::<String>::new());
         config.store.url = Secret::new("zz".to_owned());
         config.artifacts.url = "ftp://x".to_owned();
-        config.auth.token_table = "/no/such/table".into();
+        // TOML, and no table of tokens.
+        config.auth.token_table = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into();
         assert_eq!(
             fields(&config),
             ["store.url", "artifacts.url", "auth.token_table"]
         );
         let mut config = Config::default();
+        // A file of the machine that it is for.
+        config.auth.token_table = "/no/such/table".into();
         config.artifacts.default_root = "ftp://x".to_owned();
         assert_eq!(fields(&config), ["artifacts.default_root"]);
         config.artifacts.default_root = String::new();

@@ -7,8 +7,6 @@ use bytes::Bytes;
 use flate2::read::{GzDecoder, ZlibDecoder};
 use lodeway_domain::Error;
 
-use super::scoring::Unanswered;
-
 /// Longer packed bodies are unpacked on a thread for blocking work.
 const INLINE_BYTES: usize = 16 << 10;
 
@@ -38,10 +36,10 @@ impl Coding {
         }
     }
 
-    /// The body as it was packed, which may be no longer than `limit`.
-    pub(super) async fn unpack(self, body: Bytes, limit: usize) -> Result<Bytes, Unanswered> {
+    /// The body as it was packed; none if it is longer than `limit`. Errors: `Invalid` for one that does not unpack.
+    pub(super) async fn unpack(self, body: Bytes, limit: usize) -> Result<Option<Bytes>, Error> {
         if self == Self::Identity {
-            return Ok(body);
+            return Ok(Some(body));
         }
         let unpacked = if body.len() <= INLINE_BYTES {
             self.read(&body, limit.min(INLINE_BYTES * 4))
@@ -54,11 +52,7 @@ impl Coding {
                 .map_err(Error::internal)?,
             done => done,
         };
-        match unpacked {
-            Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => Err(Unanswered::TooLarge),
-            Err(error) => Err(Error::invalid("body", format!("does not unpack: {error}")).into()),
-        }
+        unpacked.map_err(|error| Error::invalid("body", format!("does not unpack: {error}")))
     }
 
     /// None: it is longer than `limit`.
@@ -130,10 +124,10 @@ mod tests {
             let deflated = Bytes::from(deflated.finish().unwrap());
             for (coding, packed) in [(Coding::Gzip, gzip(plain)), (Coding::Deflate, deflated)] {
                 let unpacked = coding.unpack(packed.clone(), plain.len()).await;
-                assert!(unpacked.is_ok_and(|bytes| bytes == plain));
+                assert_eq!(unpacked.unwrap().unwrap(), plain);
                 if plain.len() > INLINE_BYTES * 4 {
                     let beyond = coding.unpack(packed, plain.len() - 1).await;
-                    assert!(matches!(beyond, Err(Unanswered::TooLarge)));
+                    assert_eq!(beyond.unwrap(), None);
                 }
             }
         }
@@ -144,7 +138,7 @@ mod tests {
             Bytes::new(),
         ] {
             let refused = Coding::Gzip.unpack(broken, 1 << 24).await;
-            assert!(matches!(refused, Err(Unanswered::Failed(Error::Invalid(_)))));
+            assert!(matches!(refused, Err(Error::Invalid(_))));
         }
     }
 }

@@ -120,7 +120,8 @@ async fn body(request: Request) -> Result<Bytes, Unanswered> {
         }
         Unanswered::from(Error::invalid("", format!("the request body broke off: {e}")))
     })?;
-    coding.unpack(whole.to_bytes(), MAX_INPUT_BYTES).await
+    let unpacked = coding.unpack(whole.to_bytes(), MAX_INPUT_BYTES).await?;
+    unpacked.ok_or(Unanswered::TooLarge)
 }
 
 async fn ping(State(endpoints): State<Endpoints>, request: Request) -> Response {
