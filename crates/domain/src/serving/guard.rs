@@ -222,7 +222,7 @@ impl Stats {
         self.errors.saturating_add(self.raised)
     }
 
-    /// The 95th percentile of the latency at most, with 95 % confidence.
+    /// The 95th percentile of the latency at most, with 99 % confidence.
     fn highest_p95_ms(&self) -> Option<f64> {
         let ms = self.p95_ms.filter(|ms| ms.is_finite())?;
         Some(self.p95_bounds_ms.map_or(ms, |(_, high)| high.max(ms)))

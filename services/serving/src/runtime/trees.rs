@@ -15,7 +15,7 @@ use lodeway_inference::{Payload, Tensor};
 use lodeway_trees::{Kind, Matrix, Scores, TreeError, TreeModel};
 use serde_json::{Map, Value};
 
-use super::{Call, Runtime, TensorSpec, not_loadable};
+use super::{Call, Runtime, TensorSpec, missing, not_loadable};
 
 /// Above this many cells a batch is scored on a thread for blocking work.
 const INLINE_CELLS: usize = 16 << 10;
@@ -69,7 +69,7 @@ impl Trees {
                 Some("json") => TreeModel::from_xgboost_json(&bytes),
                 _ => return Ok(None),
             };
-            let Some(TreeModel::XgBoost(model)) = known(read)? else {
+            let TreeModel::XgBoost(model) = read.map_err(refused)? else {
                 return Ok(None);
             };
             if model.feature_types().iter().any(|kind| kind == "c") {
@@ -89,7 +89,7 @@ impl Trees {
             let Ok(content) = std::str::from_utf8(&bytes) else {
                 return Ok(None);
             };
-            let Some(TreeModel::LightGbm(model)) = known(TreeModel::from_lightgbm_text(content))? else {
+            let TreeModel::LightGbm(model) = TreeModel::from_lightgbm_text(content).map_err(refused)? else {
                 return Ok(None);
             };
             let has_categories = (0..model.features()).any(|feature| model.categories(feature).is_some());
@@ -159,15 +159,11 @@ async fn read(folder: &Path, name: &str) -> Result<Vec<u8>> {
         .map_err(|e| not_loadable(format!("`{name}` cannot be read: {e}")))
 }
 
-/// A model that was read; none if its own library scores what is not scored here. Errors: a file that is no such model.
-fn known(read: std::result::Result<TreeModel, TreeError>) -> Result<Option<TreeModel>> {
-    match read {
-        Ok(model) => Ok(Some(model)),
-        Err(error @ TreeError::Unsupported { .. }) => {
-            tracing::info!(%error, "a tree model is left to Python");
-            Ok(None)
-        }
-        Err(error) => Err(not_loadable(format!("the model does not read: {error}"))),
+/// Why a file was not read: what its own library can score is left to that, in Python.
+fn refused(error: TreeError) -> Error {
+    match error {
+        TreeError::Unsupported { .. } => missing(format!("this model is not scored natively: {error}")),
+        _ => not_loadable(format!("the model does not read: {error}")),
     }
 }
 
