@@ -343,10 +343,19 @@ impl Tx {
     /// Holds `name` alone until the commit; waits for the operation that holds it. At once on SQLite, which has one
     /// writer anyway.
     pub async fn lock(&mut self, name: &str) -> Result<()> {
+        self.take_lock("pg_advisory_xact_lock", name).await
+    }
+
+    /// Holds `name` until the commit beside others who hold it like this, and nobody who holds it alone.
+    pub async fn lock_shared(&mut self, name: &str) -> Result<()> {
+        self.take_lock("pg_advisory_xact_lock_shared", name).await
+    }
+
+    async fn take_lock(&mut self, function: &str, name: &str) -> Result<()> {
         if self.conn.engine() == Engine::Postgres {
             // The schema is part of the name: services share the locks of a database.
-            let sql = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.' || $1, 0))";
-            self.conn.query(sql, &[Arg::from(name)]).await?;
+            let sql = format!("SELECT {function}(hashtextextended(current_schema() || '.' || $1, 0))");
+            self.conn.query(&sql, &[Arg::from(name)]).await?;
         }
         Ok(())
     }

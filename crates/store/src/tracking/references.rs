@@ -26,7 +26,7 @@ pub trait ReferenceStore: Send + Sync + 'static {
     ) -> Result<()>;
 }
 
-/// The lock that keeps references from being added while a purge looks at them.
+/// The lock that keeps references from being added while a purge looks at them: it holds it alone.
 pub(super) fn lock_name(workspace: &str) -> String {
     format!("references {workspace}")
 }
@@ -37,7 +37,8 @@ async fn record(
     (reference, roots): (&VersionReference, Option<&Roots>),
     now: Timestamp,
 ) -> Result<()> {
-    tx.lock(&lock_name(workspace)).await?;
+    // Beside other references, which the rows keep apart: a version is told of by one event after the other.
+    tx.lock_shared(&lock_name(workspace)).await?;
     let uid = reference.model_uid.as_str();
     let find = "SELECT model_id, event_seq FROM version_references \
                 WHERE workspace = $1 AND model_uid = $2 AND version = $3";
@@ -59,7 +60,8 @@ async fn record(
                event_seq, released) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
                ON CONFLICT (workspace, model_uid, version) DO UPDATE SET name = excluded.name, \
                model_id = excluded.model_id, run_id = excluded.run_id, artifact_uri = excluded.artifact_uri, \
-               event_seq = excluded.event_seq, released = excluded.released";
+               event_seq = excluded.event_seq, released = excluded.released \
+               WHERE version_references.event_seq < excluded.event_seq";
     let arguments = args![
         workspace,
         uid,

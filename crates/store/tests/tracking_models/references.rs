@@ -53,3 +53,37 @@ async fn versions_show_on_the_model_they_were_made_from() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_at_once_is_all_kept_and_the_newest_counts() {
+    on_both(|under| {
+        Box::pin(async move {
+            let model = under.model(ExperimentId::DEFAULT, "m").await;
+            // Of each of five versions eight events, in no order; the last one of the odd ones lets it go.
+            let events = (0..40_i64).map(|n| n * 17 % 40).map(|n| (n % 5 + 1, n / 5 + 1));
+            let told = events.map(|(version, seq)| {
+                let event = VersionReference {
+                    model: Some(model.id.clone()),
+                    released: seq == 8 && version % 2 == 1,
+                    ..reference("uid", version, seq, &format!("name{seq}"))
+                };
+                under.record(event)
+            });
+            futures::future::join_all(told).await;
+            let found = under.get(&model.id).await;
+            let listed: Vec<_> = found
+                .registrations
+                .iter()
+                .map(|r| (r.name.as_str(), r.version))
+                .collect();
+            assert_eq!(listed, [("name8", 2), ("name8", 4)]);
+            let tag = found.tags.get(MODEL_VERSIONS_TAG).cloned().unwrap();
+            assert_eq!(
+                tag,
+                r#"[{"name": "name8", "version": 2}, {"name": "name8", "version": 4}]"#
+            );
+            assert_eq!(under.count("version_references").await, 5);
+        })
+    })
+    .await;
+}
