@@ -172,9 +172,7 @@ impl EndpointService for Endpoints {
         let fail = |e| cx.status(e);
         let name = name(&message.name).map_err(fail)?;
         let number = convert::number("number", message.number).map_err(fail)?;
-        let found = self.revision(&cx, &name, number).await.map_err(fail)?;
-        let key = self.get(&cx, &name).await.map_err(fail)?.endpoint.uid.key();
-        let moved = self.moved(key, &found).await;
+        let (found, moved) = self.revision(&cx, &name, number).await.map_err(fail)?;
         Ok(Response::new(wire::GetRevisionResponse {
             revision: Some(convert::revision(&found, moved)),
         }))
@@ -194,18 +192,12 @@ impl EndpointService for Endpoints {
             &["revisions", name.as_str()],
         );
         let page = page.map_err(fail)?;
-        let found = self.revisions(&cx, &name, &page).await.map_err(fail)?;
+        let (found, moved) = self.revisions(&cx, &name, &page).await.map_err(fail)?;
         let next_page_token = found.token(page.query);
-        let mut revisions: Vec<wire::Revision> = Vec::with_capacity(found.items.len());
-        let key = self.get(&cx, &name).await.map_err(fail)?.endpoint.uid.key();
-        for (at, revision) in found.items.iter().enumerate() {
-            let moved = match found.items.get(at + 1) {
-                Some(before) => before.split.moved(&revision.split),
-                // The one before the last of a page is on the next.
-                None => self.moved(key, revision).await,
-            };
-            revisions.push(convert::revision(revision, moved));
-        }
+        let revisions = found.items.iter().zip(moved);
+        let revisions = revisions
+            .map(|(revision, moved)| convert::revision(revision, moved))
+            .collect();
         Ok(Response::new(wire::ListRevisionsResponse {
             revisions,
             next_page_token,

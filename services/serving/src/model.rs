@@ -255,8 +255,7 @@ impl Model {
     /// Scores a document. Errors: as [`Model::infer`], and `Unimplemented` for a form that only Python reads.
     pub(crate) async fn score(&self, call: Call) -> Result<Payload> {
         if !self.runtime.reads_frames() {
-            let why = "is neither tensors nor a table of numbers, texts and truth values without gaps in a list, which is what a \
-                       model that is run natively takes";
+            let why = "is not what a model that is run natively takes: tensors, or a table whose columns hold values of one kind";
             return Err(Error::invalid("body", why));
         }
         self.check_document(&call.payload)?;

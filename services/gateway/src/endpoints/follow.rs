@@ -26,6 +26,8 @@ const LOAD_WAIT: Duration = Duration::from_secs(300);
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// Endpoints that are looked at side by side.
 const AT_ONCE: usize = 16;
+/// How long a model on another server is left alone after it was asked whether it is ready.
+const ASK_EVERY: Duration = Duration::from_secs(2);
 const CHANGE_RETENTION: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 impl Endpoints {
@@ -196,9 +198,8 @@ impl Endpoints {
     /// Finds out how a target stands and whether it means something else now. What takes long goes on in the background,
     /// so that one that is slow to load holds up nobody else.
     async fn look(&self, route: &Arc<Route>, target: &Arc<TargetRoute>) {
-        let known = target.known();
-        if let (TargetRef::External(_), Some(known)) = (&target.target.reference, &known) {
-            return self.ask_outside(route, target, known.clone());
+        if let (TargetRef::External(_), Some(known)) = (&target.target.reference, target.known()) {
+            return self.ask_outside(route, target, known);
         }
         self.ask_standing(route, target).await;
         let known = target.known();
@@ -254,6 +255,8 @@ impl Endpoints {
                 Err(error) => Standing::Failed(error.to_string()),
             };
             this.stands(&route, &target, Some(&before), standing);
+            // Nobody asks it meanwhile, however often targets are looked at: it is somebody else's server.
+            tokio::time::sleep(ASK_EVERY).await;
         });
     }
 

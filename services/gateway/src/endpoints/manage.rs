@@ -313,24 +313,37 @@ impl Endpoints {
         Ok(())
     }
 
+    /// A revision and the share of all keys that it moved.
     pub(crate) async fn revision(
         &self,
         cx: &CallContext,
         name: &EndpointName,
         number: u32,
-    ) -> Result<Revision> {
-        let record = self.get(cx, name).await?;
-        self.0.store.revision(record.endpoint.uid.key(), number).await
+    ) -> Result<(Revision, f64)> {
+        let key = self.get(cx, name).await?.endpoint.uid.key();
+        let found = self.0.store.revision(key, number).await?;
+        let moved = self.moved(key, &found).await;
+        Ok((found, moved))
     }
 
+    /// Revisions, newest first, and the share of all keys that each of them moved.
     pub(crate) async fn revisions(
         &self,
         cx: &CallContext,
         name: &EndpointName,
         page: &PageRequest,
-    ) -> Result<Page<Revision>> {
-        let record = self.get(cx, name).await?;
-        self.0.store.revisions(record.endpoint.uid.key(), page).await
+    ) -> Result<(Page<Revision>, Vec<f64>)> {
+        let key = self.get(cx, name).await?.endpoint.uid.key();
+        let found = self.0.store.revisions(key, page).await?;
+        let mut moved = Vec::with_capacity(found.items.len());
+        for (at, revision) in found.items.iter().enumerate() {
+            moved.push(match found.items.get(at + 1) {
+                Some(before) => before.split.moved(&revision.split),
+                // The one before the last of a page is on the next.
+                None => self.moved(key, revision).await,
+            });
+        }
+        Ok((found, moved))
     }
 
     /// Which share of all keys a revision moved; none by the first, nor by one whose predecessor is not there any more.
