@@ -118,6 +118,7 @@ pub fn into_error(status: &Status) -> Error {
             message,
         },
         Code::DeadlineExceeded => Error::DeadlineExceeded,
+        Code::Cancelled if super::framework::is_late(status) => Error::DeadlineExceeded,
         Code::DataLoss => Error::DataLoss(message),
         Code::Unavailable => Error::Unavailable {
             reason: reason.unwrap_or(Reason::BackendUnavailable),

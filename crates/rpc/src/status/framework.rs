@@ -13,6 +13,14 @@ const NO_MESSAGE: [&str; 4] = [
     "protocol error: received message with",
 ];
 
+/// How tonic 0.14 words that the time of a call is over, as CANCELLED, in its servers and its channels alike.
+const LATE: &str = "Timeout expired";
+
+/// Whether the framework ended the call because its time was over.
+pub(super) fn is_late(status: &Status) -> bool {
+    status.code() == Code::Cancelled && status.message() == LATE
+}
+
 /// Why a stream of requests ended before its end, in words for its caller.
 pub fn of_request(broken: &Status) -> Error {
     of_framework(broken).unwrap_or_else(|| super::into_error(broken))
@@ -33,6 +41,7 @@ pub(crate) fn of_framework(status: &Status) -> Option<Error> {
             message: format!("a message is too large: {}", text.trim_start_matches("Error, ")),
             retry_after: None,
         }),
+        Code::Cancelled if is_late(status) => Some(Error::DeadlineExceeded),
         Code::Unimplemented => Some(Error::Unimplemented {
             reason: Reason::NotImplemented,
             message: match text {

@@ -91,6 +91,15 @@ fn every_variant_survives_the_round_trip() {
 }
 
 #[test]
+fn a_call_whose_time_the_framework_ends_was_too_late() {
+    let status = Status::from_error(Box::new(tonic::TimeoutExpired(())));
+    assert_eq!(code_of(&into_error(&status)), Code::DeadlineExceeded);
+    assert_eq!(code_of(&of_request(&status)), Code::DeadlineExceeded);
+    let other = into_error(&Status::cancelled("the peer went away"));
+    assert_eq!(code_of(&other), Code::Internal);
+}
+
+#[test]
 fn causes_never_reach_the_caller() {
     for (error, _) in every_error() {
         let status = status_of(&error, "req-1", "tracking.lodeway.dev");
