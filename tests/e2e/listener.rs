@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 
 use futures::StreamExt as _;
+use lodeway_proto::{DESCRIPTOR_SET, tracking::v1::GetRunRequest};
+use lodeway_rpc::access;
 use lodeway_testkit::platform::{Settings, Shape, channel};
-use tonic::Code;
+use tonic::{Code, codec::CompressionEncoding};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 use tonic_reflection::pb::{v1, v1alpha};
 
-use crate::support::{eventually, http, on_both, started};
+use crate::support::{batch, eventually, http, new_run, on_both, point, started};
 
 pub const TRACKING: &str = "lodeway.tracking.v1.TrackingService";
 const REGISTRY: &str = "lodeway.registry.v1.RegistryService";
@@ -195,6 +197,40 @@ async fn grpc_web_calls_arrive() {
         assert!(answer.text().contains("grpc-status:0"), "{}", answer.text());
         let exposed = answer.header("access-control-expose-headers").unwrap();
         assert!(exposed.contains("grpc-status"), "{exposed}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packed_messages_are_taken_by_every_service() {
+    on_both(async |house| {
+        for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Deflate] {
+            let run_id = new_run(&house).await;
+            let points = (0..1_000).map(|n| point(&format!("key{n:03}"), 1, f64::from(n)));
+            let mut client = house.tracking().send_compressed(encoding);
+            client.log_batch(batch(&run_id, points.collect())).await.unwrap();
+            let request = GetRunRequest {
+                run_id,
+                columns: Vec::new(),
+            };
+            let run = client.get_run(request).await.unwrap().into_inner().run.unwrap();
+            assert_eq!(run.metrics.len(), 1_000, "{encoding}");
+        }
+        // A packed message that does not unpack: whoever takes packed ones finds that.
+        let (frame, text) = ([1, 0, 0, 0, 3, 1, 2, 3], "Error decompressing");
+        let methods = access::method_paths(&[DESCRIPTOR_SET]).unwrap();
+        let platform = ["/grpc.health.v1.Health/Check".to_owned()];
+        for path in methods.iter().chain(&platform) {
+            let headers = [
+                ("content-type", "application/grpc-web+proto"),
+                ("x-grpc-web", "1"),
+                ("grpc-encoding", "gzip"),
+            ];
+            let answer = http::send(house.address(), "POST", path, &headers, &frame);
+            let message = answer.header("grpc-message").unwrap_or_default().to_owned() + &answer.text();
+            let is_found = message.replace("%20", " ").contains(text);
+            assert!(is_found, "{path}: {:?} {message}", answer.headers);
+        }
     })
     .await;
 }

@@ -39,6 +39,7 @@ pub mod config;
 pub mod context;
 pub mod inference;
 pub mod layers;
+mod packed;
 mod repeat;
 pub mod serve;
 pub mod status;

@@ -42,7 +42,7 @@ impl Artifacts {
 
     /// The service with its message limits.
     pub fn into_service(self) -> ArtifactServiceServer<Self> {
-        ArtifactServiceServer::new(self)
+        lodeway_rpc::unpacking!(ArtifactServiceServer::new(self))
             .max_decoding_message_size(MAX_REQUEST_BYTES)
             .max_encoding_message_size(MAX_RESPONSE_BYTES)
     }

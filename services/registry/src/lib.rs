@@ -86,12 +86,13 @@ impl Registry {
 
     /// The service with its message limits.
     pub fn into_service(self) -> RegistryServiceServer<Self> {
-        RegistryServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES)
+        lodeway_rpc::unpacking!(RegistryServiceServer::new(self)).max_decoding_message_size(MAX_REQUEST_BYTES)
     }
 
     /// The promotion service with its message limits.
     pub fn into_promotion_service(self) -> PromotionServiceServer<Self> {
-        PromotionServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES)
+        lodeway_rpc::unpacking!(PromotionServiceServer::new(self))
+            .max_decoding_message_size(MAX_REQUEST_BYTES)
     }
 
     fn write(&self, cx: &CallContext, repeat: Repeat) -> Write {

@@ -63,12 +63,13 @@ impl Serving {
 
     /// The service that manages deployments.
     pub fn deployments(&self) -> DeploymentServiceServer<Self> {
-        DeploymentServiceServer::new(self.clone()).max_decoding_message_size(MAX_INPUT_BYTES)
+        lodeway_rpc::unpacking!(DeploymentServiceServer::new(self.clone()))
+            .max_decoding_message_size(MAX_INPUT_BYTES)
     }
 
     /// The service that scores.
     pub fn inference(&self) -> GrpcInferenceServiceServer<Self> {
-        GrpcInferenceServiceServer::new(self.clone())
+        lodeway_rpc::unpacking!(GrpcInferenceServiceServer::new(self.clone()))
             .max_decoding_message_size(MAX_INPUT_BYTES)
             .max_encoding_message_size(MAX_INPUT_BYTES)
     }

@@ -95,7 +95,7 @@ impl Tracking {
 
     /// The service as tonic serves it.
     pub fn into_service(self) -> TrackingServiceServer<Self> {
-        TrackingServiceServer::new(self)
+        lodeway_rpc::unpacking!(TrackingServiceServer::new(self))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }

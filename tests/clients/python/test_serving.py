@@ -252,10 +252,10 @@ def test_tritonclient(host, endpoints, models, iris, protocol):
     for name in ("iris", "boosted"):
         answer = client.infer(name, columns)
         assert (answer.as_numpy("predictions") == models[name]).all(), name
-    if protocol == "http":
-        for packing in ("gzip", "deflate"):
-            answer = client.infer("iris", columns, request_compression_algorithm=packing)
-            assert (answer.as_numpy("predictions") == models["iris"]).all(), packing
+    option = {"http": "request_compression_algorithm", "grpc": "compression_algorithm"}[protocol]
+    for packing in ("gzip", "deflate"):
+        answer = client.infer("iris", columns, **{option: packing})
+        assert (answer.as_numpy("predictions") == models["iris"]).all(), packing
     matrix = triton.InferInput("input", [len(X), 4], "FP32")
     matrix.set_data_from_numpy(X.to_numpy(dtype=np.float32))
     answer = client.infer("graph", [matrix], outputs=[triton.InferRequestedOutput("variable")])
@@ -668,7 +668,7 @@ def test_a_typed_service_is_found_by_reflection(host, endpoints, models, iris):
         pool = descriptor_pool.DescriptorPool(database)
         service = pool.FindServiceByName(name)
 
-        def call(method, message):
+        def call(method, message, packing=grpc.Compression.NoCompression):
             found = service.methods_by_name[method]
             answer = message_factory.GetMessageClass(found.output_type)
             send = channel.unary_unary(
@@ -676,7 +676,7 @@ def test_a_typed_service_is_found_by_reflection(host, endpoints, models, iris):
                 request_serializer=lambda m: m.SerializeToString(),
                 response_deserializer=answer.FromString,
             )
-            return send(message)
+            return send(message, compression=packing)
 
         request = message_factory.GetMessageClass(service.methods_by_name["Predict"].input_type)
         fields = [field.name for field in request.DESCRIPTOR.fields]
@@ -690,3 +690,4 @@ def test_a_typed_service_is_found_by_reflection(host, endpoints, models, iris):
         batch = message_factory.GetMessageClass(service.methods_by_name["PredictBatch"].input_type)
         rows = [{columns[column]: float(X[column].iloc[i]) for column in X} for i in range(3)]
         assert len(call("PredictBatch", batch(rows=rows)).rows) == 3
+        assert len(call("PredictBatch", batch(rows=rows * 100), grpc.Compression.Gzip).rows) == 300

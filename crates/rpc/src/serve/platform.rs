@@ -141,7 +141,10 @@ fn until_draining(tasks: &Tasks, work: impl Future<Output = ()> + Send + 'static
 /// Health and reflection (v1 and v1alpha), to be [`merge`]d with the services.
 pub fn platform_routes(health: &Health, reflection: &Reflection) -> Routes {
     let service = HealthService::from_health_reporter(health.reporter.clone());
-    merge([Routes::new(HealthServer::new(service)), reflection.routes()])
+    merge([
+        Routes::new(crate::unpacking!(HealthServer::new(service))),
+        reflection.routes(),
+    ])
 }
 
 /// All these routes as one; an unknown method is UNIMPLEMENTED. Panics at start if two serve the same service.

@@ -98,7 +98,7 @@ impl Reflection {
 
     /// Both versions of the reflection service.
     pub(super) fn routes(&self) -> Routes {
-        let server = ServerReflectionServer::new(self.clone());
+        let server = crate::unpacking!(ServerReflectionServer::new(self.clone()));
         let older = Router::new().route_service(&format!("/{V1_ALPHA}/{{*method}}"), AsV1(server.clone()));
         let newer = Routes::new(server).into_axum_router().reset_fallback();
         newer.merge(older).into()

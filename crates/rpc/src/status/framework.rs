@@ -6,11 +6,12 @@ use lodeway_domain::{Error, Reason};
 use tonic::{Code, Status};
 
 /// How the texts begin that tonic 0.14 has for messages which are none.
-const NO_MESSAGE: [&str; 4] = [
+const NO_MESSAGE: [&str; 5] = [
     "failed to decode Protobuf message",
     "Unexpected EOF decoding stream",
     "Missing request message",
     "protocol error: received message with",
+    "Error decompressing: ",
 ];
 
 /// How tonic 0.14 words that the time of a call is over, as CANCELLED, in its servers and its channels alike.
@@ -42,6 +43,10 @@ pub(crate) fn of_framework(status: &Status) -> Option<Error> {
             retry_after: None,
         }),
         Code::Cancelled if is_late(status) => Some(Error::DeadlineExceeded),
+        Code::ResourceExhausted if text.starts_with("Error decompressing: ") => Some(Error::Exhausted {
+            message: format!("a message is too large: {text}"),
+            retry_after: None,
+        }),
         Code::Unimplemented => Some(Error::Unimplemented {
             reason: Reason::NotImplemented,
             message: match text {

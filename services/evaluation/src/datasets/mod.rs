@@ -54,6 +54,7 @@ impl Datasets {
 
     /// The service, to be mounted.
     pub(crate) fn service(&self) -> DatasetServiceServer<Self> {
-        DatasetServiceServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+        lodeway_rpc::unpacking!(DatasetServiceServer::new(self.clone()))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 }

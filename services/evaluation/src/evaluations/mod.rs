@@ -87,7 +87,8 @@ impl Evaluations {
 
     /// The service, to be mounted.
     pub(crate) fn service(&self) -> EvaluationServiceServer<Self> {
-        EvaluationServiceServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+        lodeway_rpc::unpacking!(EvaluationServiceServer::new(self.clone()))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// Keeps a new evaluation under this id; the runner takes it on. Errors: `AlreadyExists` for an id that is taken.

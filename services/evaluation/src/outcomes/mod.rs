@@ -49,7 +49,8 @@ impl Outcomes {
 
     /// The service, to be mounted.
     pub(crate) fn service(&self) -> OutcomeServiceServer<Self> {
-        OutcomeServiceServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+        lodeway_rpc::unpacking!(OutcomeServiceServer::new(self.clone()))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// The gateway, which knows what predictions were. Errors: `NOT_IMPLEMENTED` where there is none.

@@ -201,17 +201,17 @@ impl Endpoints {
 
     /// The service that keeps endpoints and rollouts.
     pub fn endpoint_service(&self) -> EndpointServiceServer<Self> {
-        EndpointServiceServer::new(self.clone())
+        lodeway_rpc::unpacking!(EndpointServiceServer::new(self.clone()))
     }
 
     /// The service that says what happened to traffic.
     pub fn monitor_service(&self) -> MonitorServiceServer<Self> {
-        MonitorServiceServer::new(self.clone())
+        lodeway_rpc::unpacking!(MonitorServiceServer::new(self.clone()))
     }
 
     /// The service that scores.
     pub fn inference_service(&self) -> GrpcInferenceServiceServer<Self> {
-        GrpcInferenceServiceServer::new(self.clone())
+        lodeway_rpc::unpacking!(GrpcInferenceServiceServer::new(self.clone()))
             .max_decoding_message_size(MAX_INPUT_BYTES)
             .max_encoding_message_size(MAX_INPUT_BYTES)
     }

@@ -92,7 +92,7 @@ impl Llm {
 
     /// The service.
     pub fn service(&self) -> LlmServiceServer<Self> {
-        LlmServiceServer::new(self.clone())
+        lodeway_rpc::unpacking!(LlmServiceServer::new(self.clone()))
             .max_decoding_message_size(MAX_BODY_BYTES)
             .max_encoding_message_size(MAX_BODY_BYTES * 2)
     }

@@ -195,7 +195,7 @@ async fn serve(
     Path((service, method)): Path<(String, String)>,
     request: axum::extract::Request,
 ) -> Response {
-    let mut grpc = Grpc::new(Plain)
+    let mut grpc = lodeway_rpc::unpacking!(Grpc::new(Plain))
         .max_decoding_message_size(MAX_INPUT_BYTES)
         .max_encoding_message_size(MAX_INPUT_BYTES);
     if method == PREDICT_STREAM {
