@@ -20,6 +20,7 @@ use lodeway_proto::{
     },
 };
 use lodeway_testkit::platform::Platform;
+use prost::Message as _;
 use serde_json::json;
 
 use crate::support::{EPOCH_S, download, eventually, history, http, new_run, on_both, point, points, upload};
@@ -532,6 +533,35 @@ async fn a_stream_resumes_where_it_was() {
         assert_eq!(
             history(&house, &run_id, "loss").await.unwrap(),
             points("loss", 0, 800)
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_an_error_at_what_is_no_message() {
+    on_both(async |house| {
+        let run_id = new_run(&house).await;
+        let open = opening(&run_id, &crate::support::request_id()).encode_to_vec();
+        // A batch that says it is longer than the message.
+        let torn = vec![0x12, 0x7f, 0x08];
+        let messages = [open, numbered(1).encode_to_vec(), torn];
+        let framed = messages.iter().flat_map(|message| {
+            let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+            [&[0], length.as_slice(), message].concat()
+        });
+        let body: Vec<u8> = framed.collect();
+        let headers = [
+            ("content-type", "application/grpc-web+proto"),
+            ("x-grpc-web", "1"),
+        ];
+        let target = "/lodeway.tracking.v1.TrackingService/StreamMetrics";
+        let answer = http::send(house.address(), "POST", target, &headers, &body);
+        assert!(answer.text().contains("grpc-status:3"), "{}", answer.text());
+        // What came before it counts.
+        assert_eq!(
+            history(&house, &run_id, "loss").await.unwrap(),
+            points("loss", 0, 10)
         );
     })
     .await;

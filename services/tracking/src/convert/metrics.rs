@@ -16,7 +16,10 @@ use lodeway_domain::{
     },
 };
 use lodeway_proto::tracking::v1 as pb;
-use lodeway_rpc::time::{from_either, to_either};
+use lodeway_rpc::{
+    status::of_request,
+    time::{from_either, to_either},
+};
 use lodeway_store::tracking::{RunCursor, Sample, Tail};
 use tonic::Streaming;
 
@@ -403,15 +406,32 @@ pub struct Messages {
     pub clock: Arc<dyn Clock>,
 }
 
+impl Messages {
+    /// The next message, none at the end. A connection that breaks is the end too: what came before it counts.
+    ///
+    /// Errors: what came is no message, or too large.
+    async fn read(&mut self) -> Result<Option<pb::StreamMetricsRequest>> {
+        match self
+            .messages
+            .message()
+            .await
+            .map_err(|broken| of_request(&broken))
+        {
+            Err(error @ (Error::Invalid(_) | Error::Exhausted { .. })) => Err(error),
+            Err(_) => Ok(None),
+            read => read,
+        }
+    }
+}
+
 impl Incoming for Messages {
     fn open(&mut self) -> BoxFuture<'_, Result<(RunId, String)>> {
-        Box::pin(async { opening(self.messages.message().await.unwrap_or_default()) })
+        Box::pin(async { opening(self.read().await?) })
     }
 
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Numbered>>> {
         Box::pin(async {
-            // A connection that breaks is the end: what came before it counts.
-            let Ok(Some(message)) = self.messages.message().await else {
+            let Some(message) = self.read().await? else {
                 return Ok(None);
             };
             let batch = batch(message)?;
