@@ -47,12 +47,24 @@ impl Endpoints {
         if start >= end {
             return Err(Error::invalid("start_time", "must be before `end_time`"));
         }
-        let uid = self.get(cx, &name).await?.endpoint.uid;
+        let record = self.get(cx, &name).await?;
+        let uid = record.endpoint.uid;
         let key = uid.key();
         let found = self.measured(key, start, end, false).await?;
         let route = self.route(cx, name.as_str()).ok();
         let mut rendered = self.compared(key, &found, route.as_deref());
-        rendered.retain(|one| message.target.is_empty() || one.target == message.target);
+        let wanted = &message.target;
+        rendered.retain(|one| wanted.is_empty() || one.target == *wanted);
+        // One that left has its place in the spans in which it was called.
+        let targets = &record.revision.targets;
+        if rendered.is_empty() && !wanted.is_empty() && targets.iter().all(|t| t.name.as_str() != wanted) {
+            let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
+            let why = format!(
+                "`{wanted}` is no target of `{name}` now and got no calls in this span; its targets are {}",
+                names.join(", ")
+            );
+            return Err(Error::invalid("target", why));
+        }
         Ok(wire::QueryMonitorResponse {
             targets: rendered,
             records: Some(convert::counts(self.0.records.counts(key))),

@@ -46,6 +46,10 @@ async fn calls_times_and_values_are_measured_by_target() {
         end_time: Some(stamp(1)),
         ..wire::QueryMonitorRequest::default()
     };
+    let nobody = wire::QueryMonitorRequest {
+        target: "three".to_owned(),
+        ..only.clone()
+    };
     let only = bench
         .monitor
         .clone()
@@ -55,6 +59,12 @@ async fn calls_times_and_values_are_measured_by_target() {
         .into_inner()
         .targets;
     assert!(only.len() == 1 && only[0].target == "two");
+    let nobody = bench.monitor.clone().query_monitor(nobody).await.unwrap_err();
+    refused(&nobody, Code::InvalidArgument, "INVALID_FIELD");
+    assert!(
+        nobody.message().contains("its targets are one, two"),
+        "{nobody:?}"
+    );
 }
 
 #[tokio::test]

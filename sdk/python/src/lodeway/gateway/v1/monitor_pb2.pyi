@@ -75,7 +75,7 @@ class QueryMonitorRequest(google.protobuf.message.Message):
     endpoint: builtins.str
     """The endpoint."""
     target: builtins.str
-    """One target; empty: each."""
+    """One target of the revision that serves, or one that got calls in this span; empty: each."""
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """From this moment: default an hour ago."""
@@ -733,7 +733,7 @@ class ReadPredictionsRequest(google.protobuf.message.Message):
     endpoint: builtins.str
     """The endpoint."""
     target: builtins.str
-    """One target; empty: each."""
+    """One target of the revision that serves, or one that got calls in this span; empty: each."""
     only_whole: builtins.bool
     """True leaves out predictions whose request and answer were not kept."""
     page_size: builtins.int
