@@ -35,7 +35,7 @@ pub fn new(message: pb::CreateExperimentRequest) -> Result<NewExperiment> {
     let location = &message.artifact_location;
     violations.take(
         "artifact_location",
-        check_text("artifact_location", location, MAX_LOCATION_CHARS),
+        check_text("artifact_location", location, MAX_LOCATION_CHARS).and_then(|()| check_straight(location)),
     );
     violations.finish()?;
     let (Some(name), Some(tags)) = (name, tags) else {
@@ -47,6 +47,17 @@ pub fn new(message: pb::CreateExperimentRequest) -> Result<NewExperiment> {
         artifact_location,
         tags,
     })
+}
+
+/// Refuses a location that leads upwards: the artifact store takes no such path, so no file could ever be put there.
+fn check_straight(location: &str) -> Result<()> {
+    match location.split('/').any(|part| part == "..") {
+        true => Err(Error::invalid(
+            "artifact_location",
+            "has a `..` in its path; name the folder itself",
+        )),
+        false => Ok(()),
+    }
 }
 
 pub fn by(message: pb::GetExperimentRequest) -> Result<ExperimentBy> {

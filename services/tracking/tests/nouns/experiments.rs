@@ -69,6 +69,8 @@ async fn creating_gives_the_next_id_and_repeats_its_answer() {
     for own in [
         "mlflow-artifacts:/datasets/u",
         "mlflow-artifacts:/workspaces/team-a/evaluations",
+        "mlflow-artifacts:/here/../there",
+        "..",
     ] {
         let location = pb::CreateExperimentRequest {
             artifact_location: own.to_owned(),
