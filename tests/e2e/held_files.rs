@@ -45,6 +45,43 @@ async fn no_way_changes_the_files_of_a_promoted_version() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_promoted_while_nobody_can_hold_it_is_held_soon_after() {
+    let (settings, _table) = people::known(&["ada"]);
+    let mut house = started(Shape::Split, settings).await;
+    let run = new_run_of(&house, "ada").await;
+    upload_as(&house, "ada", &run.artifact_uri, ("model/MLmodel", MLMODEL))
+        .await
+        .unwrap();
+    made(
+        &house,
+        "POST",
+        "registered-models/create",
+        json!({"name": "late"}),
+    );
+    let source = format!("{}/model", run.artifact_uri);
+    made(
+        &house,
+        "POST",
+        "model-versions/create",
+        json!({"name": "late", "source": source}),
+    );
+    // The artifact service is in this process.
+    house.node("tracking").signal("KILL").unwrap();
+    house.node("tracking").wait().unwrap();
+    let promoted =
+        json!({"name": "late", "version": "1", "stage": "Production", "archive_existing_versions": false});
+    made(&house, "POST", "model-versions/transition-stage", promoted);
+    house.node("tracking").spawn().unwrap();
+    house.node("tracking").wait_ready().unwrap();
+    let folder = run.artifact_uri.strip_prefix("mlflow-artifacts:/").unwrap();
+    let target = format!("{ROOT}/{folder}/model/MLmodel");
+    eventually("the files are held", async || {
+        (send(&house, "PUT", &target, MLMODEL).status == 400).then_some(())
+    })
+    .await;
+}
+
 /// What is promoted right after it was registered is held when that answers, and its digest is that of the held files.
 async fn held_at_once(house: &Platform) {
     made(

@@ -29,7 +29,7 @@ use lodeway_domain::{
 };
 use lodeway_rpc::Tasks;
 use lodeway_store::registry::{Before, FileIntent, RegistryStore};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     Peers,
@@ -41,6 +41,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// How long what has changed is gathered before it is looked at, and how long after everything was.
 const GATHER: Duration = Duration::from_millis(50);
 const REST: Duration = Duration::from_secs(1);
+/// How soon, and at last how often, what a service did not answer is tried again.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const LAST_RETRY: Duration = Duration::from_secs(5);
 /// How long a promotion waits for its files to be held.
 const TAKE: Duration = Duration::from_secs(10);
 /// How long after its caller went away a promotion may still be committed.
@@ -153,6 +156,48 @@ fn intent(workspace: &Workspace, uid: &ModelUid, version: i64, is_promotion: boo
 
 fn is_promoted(version: &ModelVersion) -> bool {
     version.stage.is_active() || !version.aliases.is_empty()
+}
+
+/// What could not be settled because a service did not answer, until it is tried again: files of a promoted version are not
+/// held all that time.
+struct Failed {
+    which: BTreeSet<Which>,
+    due: Instant,
+    pause: Duration,
+}
+
+impl Failed {
+    fn new() -> Self {
+        Self {
+            which: BTreeSet::new(),
+            due: Instant::now(),
+            pause: FIRST_RETRY,
+        }
+    }
+
+    /// When it is tried again, if there is anything.
+    fn due(&self) -> Option<Instant> {
+        (!self.which.is_empty()).then_some(self.due)
+    }
+
+    fn add(&mut self, which: Which) {
+        if self.which.is_empty() {
+            self.due = Instant::now() + self.pause;
+            self.pause = LAST_RETRY.min(self.pause * 2);
+        }
+        self.which.insert(which);
+    }
+
+    /// What is to be tried now; when that succeeds, the next failure is tried again soon.
+    fn take_due(&mut self) -> BTreeSet<Which> {
+        if self.which.is_empty() {
+            self.pause = FIRST_RETRY;
+        }
+        match self.due <= Instant::now() {
+            true => std::mem::take(&mut self.which),
+            false => BTreeSet::new(),
+        }
+    }
 }
 
 impl Holds {
@@ -300,18 +345,28 @@ impl Holds {
                 Ok(all) => all.iter().for_each(|workspace| self.look_at_all(workspace)),
                 Err(error) => tracing::warn!(%error, "what is held cannot be looked at"),
             }
-            let next = tokio::time::Instant::now() + SWEEP_EVERY;
-            while tokio::time::timeout_at(next, self.0.wake.notified())
-                .await
-                .is_ok()
-            {
-                tokio::time::sleep(GATHER).await;
-                let changed: BTreeSet<Which> =
+            let sweep = Instant::now() + SWEEP_EVERY;
+            let mut failed = Failed::new();
+            loop {
+                let until = failed.due().map_or(sweep, |due| due.min(sweep));
+                let woken = tokio::time::timeout_at(until, self.0.wake.notified())
+                    .await
+                    .is_ok();
+                if woken {
+                    tokio::time::sleep(GATHER).await;
+                } else if Instant::now() >= sweep {
+                    break;
+                }
+                let mut changed: BTreeSet<Which> =
                     std::mem::take(&mut *self.0.changed.lock().unwrap_or_else(PoisonError::into_inner));
+                changed.extend(failed.take_due());
                 for which in changed {
-                    // What fails now is seen again when every hold is looked at.
+                    // What a service that is there refused is seen again when every hold is looked at.
                     if let Err(error) = self.settle(&which).await {
                         tracing::warn!(?which, %error, "a hold is not as it should be yet");
+                        if is_passing(&error) {
+                            failed.add(which);
+                        }
                     }
                 }
             }
