@@ -24,6 +24,7 @@ pub mod signature;
 pub mod sketch;
 pub mod time;
 pub mod tracking;
+pub mod uri;
 
 pub use caller::Caller;
 pub use error::{Error, FieldViolation, Reason, Resource, ResourceKind, Result};

@@ -8,6 +8,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+/// By how much the clock of somebody who asks about now may be ahead of ours.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z, negative before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]

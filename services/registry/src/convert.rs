@@ -9,7 +9,7 @@ use lodeway_domain::{
     registry::{
         AliasName, DigestState, ModelName, ModelRef, ModelVersion, ModelVersionStatus, NewModel, NewVersion,
         RegisteredModel, Stage, Tags, Transition, TransitionKind, check_comment, check_description,
-        check_source, check_tags, is_latest,
+        check_link, check_source, check_tags, is_latest,
     },
     time::Timestamp,
 };
@@ -176,7 +176,7 @@ pub(crate) fn new_version(message: wire::CreateModelVersionRequest) -> Result<Ne
         bad.add("source", "must be given");
     }
     bad.take("source", check_source("source", &message.source));
-    bad.take("run_link", check_source("run_link", &message.run_link));
+    bad.take("run_link", check_link("run_link", &message.run_link));
     bad.take(
         "description",
         check_description("description", &message.description),

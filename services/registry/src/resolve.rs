@@ -1,20 +1,16 @@
 //! What a model URI means, and where the files of a source are.
 
-use std::time::Duration;
-
 use lodeway_domain::{
     Error, Result,
     id::{ModelId, RunId},
     registry::{ModelRef, ModelVersion, join_uri},
-    time::Timestamp,
+    time::{CLOCK_SKEW, Timestamp},
+    uri,
 };
 use lodeway_rpc::CallContext;
 use lodeway_store::registry::{PastVersion, VersionBy};
 
 use crate::Registry;
-
-/// By how much the clock of somebody who asks about now may be ahead.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// What a model URI means.
 pub(crate) struct Resolved {
@@ -111,7 +107,7 @@ impl Registry {
         if !ModelRef::is_meant(source) {
             let is_unchecked = is_alone && (run_id.is_some() || model_id.is_some());
             return Ok(Source {
-                artifact_uri: source.to_owned(),
+                artifact_uri: uri::canonical(source),
                 run_id,
                 model_id,
                 is_unchecked,

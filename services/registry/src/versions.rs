@@ -5,6 +5,7 @@ use lodeway_domain::{
     id::RunId,
     page::Page,
     registry::{DigestState, ModelName, ModelRef, ModelVersion, NewVersion, Stage, Tags, is_prompt},
+    uri,
 };
 use lodeway_rpc::CallContext;
 use lodeway_store::registry::{Search, VersionBy, VersionUpdate};
@@ -108,7 +109,7 @@ impl Registry {
         match found {
             Err(Error::NotFound(missing)) if said.source_unchecked && is_reference(missing.kind) => {
                 Ok(Source {
-                    artifact_uri: said.source.clone(),
+                    artifact_uri: uri::canonical(&said.source),
                     run_id: said.run_id.clone(),
                     model_id: said.model_id.clone(),
                     is_unchecked: true,

@@ -14,7 +14,7 @@ pub mod transition;
 
 pub use model::{
     DigestState, ModelVersion, ModelVersionStatus, NewModel, NewVersion, PROMPT_TAG, RegisteredModel, Tags,
-    check_comment, check_description, check_source, check_tag, check_tags, is_prompt,
+    check_comment, check_description, check_link, check_source, check_tag, check_tags, is_prompt,
 };
 pub use names::{AliasName, ModelName, is_latest};
 pub use reference::ModelRef;

@@ -10,6 +10,7 @@ use crate::{
     error::Violations,
     id::{ModelId, ModelUid, RunId, clip},
     time::Timestamp,
+    uri,
 };
 
 /// Free labels, by key.
@@ -234,9 +235,22 @@ pub fn check_comment(text: &str) -> Result<()> {
     check_text("comment", text, MAX_COMMENT_CHARS)
 }
 
-/// Checks a source or a link.
-pub fn check_source(field: &str, text: &str) -> Result<()> {
+/// Checks a link.
+pub fn check_link(field: &str, text: &str) -> Result<()> {
     check_text(field, text, MAX_SOURCE_CHARS)
+}
+
+/// Checks where the files of a version are said to be. A path that leads upwards names one folder in many ways, of which
+/// nobody who keeps or purges it could know.
+pub fn check_source(field: &str, text: &str) -> Result<()> {
+    check_link(field, text)?;
+    match uri::leads_upwards(text) {
+        true => Err(Error::invalid(
+            field,
+            "has a `..` in its path; name the folder itself",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Checks one tag; errors name `tags` and the key.

@@ -99,6 +99,23 @@ async fn sources_are_resolved_with_tracking() {
 }
 
 #[tokio::test]
+async fn a_place_has_one_name() {
+    let bench = Bench::with(knowing_peer().tracking()).await;
+    bench.model("churn").await;
+    let made = bench
+        .create(from("MLFLOW-ARTIFACTS:/7/Run/artifacts"))
+        .await
+        .unwrap();
+    assert_eq!(made.source, "MLFLOW-ARTIFACTS:/7/Run/artifacts");
+    assert_eq!(made.artifact_uri, "mlflow-artifacts:/7/Run/artifacts");
+    for source in ["/data/../data/x", "mlflow-artifacts:/a/%2e%2E/b", "s3://b/x/.."] {
+        let refused = bench.create(from(source)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{source}: {refused:?}");
+        assert!(refused.message().contains("`source`"), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn unknown_sources_are_taken_and_marked_if_that_is_allowed() {
     let bench = Bench::with(knowing_peer().tracking()).await;
     bench.model("churn").await;

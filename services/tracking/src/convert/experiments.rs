@@ -11,6 +11,7 @@ use lodeway_domain::{
         EntityKey, Experiment, ExperimentName, MAX_EXPERIMENT_TAG_VALUE_CHARS, NewExperiment, Tags,
         check_text,
     },
+    uri,
 };
 use lodeway_proto::tracking::v1 as pb;
 use lodeway_rpc::time::to_wire;
@@ -41,7 +42,8 @@ pub fn new(message: pb::CreateExperimentRequest) -> Result<NewExperiment> {
     let (Some(name), Some(tags)) = (name, tags) else {
         return Err(Error::internal("a field without a value has no violation"));
     };
-    let artifact_location = (!message.artifact_location.is_empty()).then_some(message.artifact_location);
+    let location = uri::canonical(&message.artifact_location);
+    let artifact_location = (!location.is_empty()).then_some(location);
     Ok(NewExperiment {
         name,
         artifact_location,
@@ -51,7 +53,7 @@ pub fn new(message: pb::CreateExperimentRequest) -> Result<NewExperiment> {
 
 /// Refuses a location that leads upwards: the artifact store takes no such path, so no file could ever be put there.
 fn check_straight(location: &str) -> Result<()> {
-    match location.split('/').any(|part| part == "..") {
+    match uri::leads_upwards(location) {
         true => Err(Error::invalid(
             "artifact_location",
             "has a `..` in its path; name the folder itself",

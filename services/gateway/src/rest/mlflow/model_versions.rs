@@ -1,5 +1,6 @@
 //! Versions of registered models.
 
+use lodeway_domain::uri;
 use lodeway_proto::registry::v1 as pb;
 use prost_types::FieldMask;
 use serde::{Deserialize, Serialize};
@@ -199,7 +200,7 @@ async fn create(mut call: Call) -> Answer {
     let run_id = m.run_id.unwrap_or_default();
     let model_id = m.model_id.unwrap_or_default();
     if !tags.contains_key(IS_PROMPT) {
-        location = source::canonical(&location);
+        location = uri::canonical(&location);
         source::check(&ask, &location, &run_id, &model_id).await?;
     }
     for (key, value) in &tags {

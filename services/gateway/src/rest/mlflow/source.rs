@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lodeway_domain::registry::ModelRef;
+use lodeway_domain::{registry::ModelRef, uri};
 use percent_encoding::percent_decode_str;
 
 use super::{
@@ -84,29 +84,19 @@ fn parse(uri: &str) -> Uri<'_> {
     }
 }
 
-/// The URI with its scheme in lower case, as everybody compares it; a plain path stays as it is.
-pub(super) fn canonical(uri: &str) -> String {
-    let scheme = parse(uri).scheme;
-    // A single letter is a drive of Windows.
-    if scheme.len() < 2 {
-        return uri.to_owned();
-    }
-    format!("{}{}", scheme.to_ascii_lowercase(), &uri[scheme.len()..])
-}
-
 /// What MLflow refuses in the artifact location of a new experiment.
 pub(super) fn check_experiment_location(location: &str) -> Result<(), RestError> {
-    let uri = parse(location);
-    let last = uri.path.rsplit('/').next().unwrap_or_default();
-    if !uri.fragment.is_empty() || last.contains(';') {
+    let parsed = parse(location);
+    let last = parsed.path.rsplit('/').next().unwrap_or_default();
+    if !parsed.fragment.is_empty() || last.contains(';') {
         return Err(RestError::invalid(
             "'artifact_location' URL can't include fragments or params.",
         ));
     }
-    if decoded(uri.query)?.contains("..") {
+    if decoded(parsed.query)?.contains("..") {
         return Err(RestError::invalid("Invalid query string"));
     }
-    if uri.scheme.eq_ignore_ascii_case("runs") {
+    if parsed.scheme.eq_ignore_ascii_case("runs") {
         return Err(RestError::invalid(format!(
             "Artifact location cannot be a runs:/ URI. Given: '{location}'"
         )));
@@ -117,7 +107,7 @@ pub(super) fn check_experiment_location(location: &str) -> Result<(), RestError>
 /// The location with a local path made absolute, and the scheme of a URI in lower case.
 pub(super) fn resolved_location(location: &str, working_dir: &Path) -> Result<String, RestError> {
     if location.is_empty() || !parse(location).scheme.is_empty() {
-        return Ok(canonical(location));
+        return Ok(uri::canonical(location));
     }
     match working_dir.join(location).to_str() {
         Some(path) => Ok(normal_path(path)),
@@ -353,6 +343,5 @@ mod tests {
         assert_eq!(resolved_location("/x/../y", here).unwrap(), "/y");
         assert_eq!(resolved_location("s3://b/k", here).unwrap(), "s3://b/k");
         assert_eq!(resolved_location("FILE:///A/b", here).unwrap(), "file:///A/b");
-        assert_eq!(canonical("C:\\x"), "C:\\x");
     }
 }
