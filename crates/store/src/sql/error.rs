@@ -125,6 +125,17 @@ pub(super) fn is_retry(error: &Error) -> bool {
     kind_of(error) == Some(SqlErrorKind::Retry)
 }
 
+const DISK_FULL: &str = "the disk of the database is full";
+
+/// What an operation is told that was lost with the commit of others, which failed with `error`.
+pub(super) fn lost(error: &Error) -> Error {
+    const WHAT: &str = "the commit failed";
+    match kind_of(error) {
+        Some(SqlErrorKind::Full) => Error::unavailable(DISK_FULL, WHAT),
+        _ => unavailable(WHAT),
+    }
+}
+
 /// A database that cannot be used because of `what`.
 pub(super) fn unavailable(what: &'static str) -> Error {
     Error::unavailable("the database does not answer", what)
@@ -157,7 +168,7 @@ fn of_kind(kind: SqlErrorKind, source: Box<dyn std::error::Error + Send + Sync>)
             Error::unavailable("the database does not answer", cause)
         }
         // Reading goes on, and writing as soon as somebody makes room: not the caller's limit, but the operator's.
-        SqlErrorKind::Full => Error::unavailable("the disk of the database is full", cause),
+        SqlErrorKind::Full => Error::unavailable(DISK_FULL, cause),
         SqlErrorKind::Damaged => {
             tracing::error!(error = %cause, "the database file is damaged");
             Error::DataLoss("the database file is damaged; restore it from a backup".to_owned())

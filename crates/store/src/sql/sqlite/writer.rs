@@ -15,7 +15,7 @@ use super::{
     super::{
         DbOptions, OpenError, Tx,
         conn::{Conn, Link},
-        error::{sorted_sqlite, unavailable},
+        error::{lost, sorted_sqlite, unavailable},
     },
     connection::Connection,
 };
@@ -308,7 +308,7 @@ fn fail(ran: Vec<Ran>, error: &Error) {
     for (job, own) in ran {
         let answer = match own {
             Some(own @ Error::Unavailable { .. }) => own,
-            _ => unavailable("the commit failed"),
+            _ => lost(error),
         };
         job.answer(Some(answer));
     }
