@@ -12,7 +12,7 @@ use lodeway_domain::{
         Authorship, EndpointKey, EndpointName, EndpointUid, NewEndpoint, Revision, RevisionChange,
         RevisionReason, RevisionSpec, diff,
     },
-    time::Timestamp,
+    time::{CLOCK_SKEW, Timestamp},
 };
 use lodeway_rpc::{CallContext, Repeat};
 use lodeway_store::{
@@ -380,6 +380,12 @@ impl Endpoints {
         name: &EndpointName,
         at: Timestamp,
     ) -> Result<(Revision, Vec<lodeway_store::gateway::Resolution>)> {
+        if at > self.0.clock.now().plus(CLOCK_SKEW) {
+            return Err(Error::invalid(
+                "time",
+                "is in the future; nobody knows what serves then",
+            ));
+        }
         let key = self.get(cx, name).await?.endpoint.uid.key();
         let revision = self.0.store.revision_at(key, at).await?;
         let revision = revision.ok_or_else(|| {
