@@ -6,8 +6,8 @@ use lodeway_domain::{Error, Result};
 
 use crate::{Column, Frame, Payload, Tensor, fault::entry};
 
-/// Whether two payloads can be joined: tensors or columns of the same names in the same order, of the same datatypes and,
-/// beyond the first one, dimensions. Documents and scalars cannot, nor can tensors that differ in rows within a payload.
+/// Whether two payloads can be joined: tensors or columns of the same names, given in the same way, in the same order, of the
+/// same datatypes and, beyond the first one, dimensions. Documents and scalars cannot, nor can tensors that differ in rows within a payload.
 pub fn compatible(one: &Payload, other: &Payload) -> bool {
     match (one, other) {
         (Payload::Tensors(ones), Payload::Tensors(others)) => {
@@ -31,6 +31,8 @@ fn like<'a>(
             one.name() == other.name()
                 && one.datatype() == other.datatype()
                 && one.is_json() == other.is_json()
+                && one.is_keyed() == other.is_keyed()
+                && one.is_numbered() == other.is_numbered()
                 && one.shape().get(1..) == other.shape().get(1..)
         })
 }
@@ -91,7 +93,7 @@ fn concat(parts: Vec<&Tensor>) -> Result<Tensor> {
         *rows = all.fold(0, |sum: i64, rows| sum.saturating_add(*rows));
     }
     let joined = Tensor::new(first.name(), first.datatype(), shape, data)?;
-    Ok(joined.with_json(first.is_json()))
+    Ok(said_like(joined, first))
 }
 
 fn concat_column(parts: Vec<&Column>) -> Result<Column> {
@@ -173,9 +175,17 @@ fn split(tensor: &Tensor, rows: &[usize]) -> Result<Vec<Tensor>> {
         let data =
             range.and_then(|range| (range.end <= tensor.data().len()).then(|| tensor.data().slice(range)));
         let part = Tensor::new(tensor.name(), tensor.datatype(), shape, data.unwrap_or_default())?;
-        Ok(part.with_json(tensor.is_json()).with_key(tensor.is_keyed()))
+        Ok(said_like(part, tensor))
     };
     rows.iter().map(part).collect()
+}
+
+/// With what is known of another tensor beside its elements.
+fn said_like(tensor: Tensor, other: &Tensor) -> Tensor {
+    tensor
+        .with_json(other.is_json())
+        .with_key(other.is_keyed())
+        .with_number(other.is_numbered())
 }
 
 /// Where in the data the next elements are.

@@ -1,7 +1,31 @@
 //! One tensor, its elements packed as they travel.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use lodeway_domain::{Error, Result, signature::DataType};
+
+/// Up to so many tensors are compared one by one.
+const FEW: usize = 8;
+
+/// Errors: `INVALID_FIELD` at the first tensor of `list` whose name came before.
+pub fn check_distinct(list: &str, tensors: &[Tensor]) -> Result<()> {
+    let twice = if tensors.len() <= FEW {
+        let before = |at: usize, name: &str| tensors.iter().take(at).any(|tensor| tensor.name() == name);
+        let mut places = tensors.iter().enumerate();
+        places.find_map(|(at, tensor)| before(at, tensor.name()).then_some(tensor))
+    } else {
+        let mut seen = HashSet::with_capacity(tensors.len());
+        tensors.iter().find(|tensor| !seen.insert(tensor.name()))
+    };
+    match twice {
+        Some(twice) => Err(Error::invalid(
+            format!("{list}[\"{}\"]", twice.name()),
+            "comes twice; send it once",
+        )),
+        None => Ok(()),
+    }
+}
 
 /// A named tensor, row-major.
 ///
@@ -17,10 +41,11 @@ pub struct Tensor {
     is_inferred: bool,
     is_json: bool,
     is_keyed: bool,
+    is_numbered: bool,
 }
 
-/// The same name and elements, and the same meaning of them; where the datatype came from, and whether the name did, is no
-/// part of the value.
+/// The same name and elements, and the same meaning of them; where the datatype came from, and whether and how the name did,
+/// is no part of the value.
 impl PartialEq for Tensor {
     fn eq(&self, other: &Self) -> bool {
         fn parts(of: &Tensor) -> (&str, DataType, &[i64], &[u8], bool) {
@@ -85,6 +110,7 @@ impl Tensor {
             is_inferred: false,
             is_json: false,
             is_keyed: false,
+            is_numbered: false,
         })
     }
 
@@ -145,8 +171,8 @@ impl Tensor {
         Self { is_json, ..self }
     }
 
-    /// Whether a model gave it under its name: an object with one key, which a document shows as such, where the value
-    /// alone has no name there.
+    /// Whether it came under its name where a document holds no other: as an object with one key, where the value alone has
+    /// no name there. Models without a signature get such an input as an object too.
     pub fn is_keyed(&self) -> bool {
         self.is_keyed
     }
@@ -155,6 +181,18 @@ impl Tensor {
     #[must_use]
     pub fn with_key(self, is_keyed: bool) -> Self {
         Self { is_keyed, ..self }
+    }
+
+    /// Whether its name is a number: that of a table's column which came without a name, or with a number for one. In Python
+    /// `1` and `"1"` are two labels.
+    pub fn is_numbered(&self) -> bool {
+        self.is_numbered
+    }
+
+    /// The same tensor, its name a number or a text.
+    #[must_use]
+    pub fn with_number(self, is_numbered: bool) -> Self {
+        Self { is_numbered, ..self }
     }
 
     /// Its dimensions, outermost first, none negative; empty for a scalar.

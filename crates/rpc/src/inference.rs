@@ -5,10 +5,10 @@
 //! `application/json`. A few parameters carry what the protocol has no word for: `content_type` = `pd` says that the tensors
 //! are the columns of a table (as other servers of the protocol have it), `content_type` = `json` of a tensor that each of
 //! its elements is the JSON text of a value, `lodeway_nulls` of a tensor which rows of a column are null,
-//! `lodeway_inferred` of a tensor that its datatype is not the caller's, `lodeway_keyed` of the only tensor of an answer that
-//! the model gave it under its name, `lodeway_params` all parameters of a scoring document as JSON, since a list does not
-//! fit into one of the protocol's, and `lodeway_document` that the only element is a scoring document of this media type,
-//! for a model that streams its answers to one.
+//! `lodeway_inferred` of a tensor that its datatype is not the caller's, `lodeway_keyed` of the only tensor of an input or an
+//! answer that it was given under its name, `lodeway_numbered` of a column that its name is a number, `lodeway_params` all
+//! parameters of a scoring document as JSON, since a list does not fit into one of the protocol's, and `lodeway_document`
+//! that the only element is a scoring document of this media type, for a model that streams its answers to one.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,9 @@ use lodeway_domain::{
     Error, Result,
     signature::{DataType, ModelSignature},
 };
-use lodeway_inference::{Column, Document, Frame, Params, Payload, Tensor, structured};
+use lodeway_inference::{
+    Column, Document, Frame, Params, Payload, Tensor, structured, tensor::check_distinct,
+};
 use lodeway_proto::inference::{
     InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse,
     infer_parameter::ParameterChoice, model_infer_request::InferInputTensor,
@@ -36,6 +38,7 @@ const DOCUMENT: &str = "predictions";
 const NULLS: &str = "lodeway_nulls";
 const INFERRED: &str = "lodeway_inferred";
 const KEYED: &str = "lodeway_keyed";
+const NUMBERED: &str = "lodeway_numbered";
 const PARAMS: &str = "lodeway_params";
 const SCORING_DOCUMENT: &str = "lodeway_document";
 /// The parameter of an answer in a stream that failed: the reason of the error whose text it holds.
@@ -71,7 +74,7 @@ struct Parts {
 }
 
 /// The input and the parameters of a request. Errors: `INVALID_FIELD` naming the tensor: unknown datatypes, contents that
-/// are not of the shape, raw contents of another number than inputs, typed and raw contents together.
+/// are not of the shape, raw contents of another number than inputs, typed and raw contents together, a name that comes twice.
 pub fn input_of(request: ModelInferRequest) -> Result<(Payload, Params)> {
     let is_table = is_table(&request.parameters);
     let params = params_of(&request.parameters)?;
@@ -85,6 +88,9 @@ pub fn input_of(request: ModelInferRequest) -> Result<(Payload, Params)> {
         contents: input.contents,
     });
     let input = payload(parts, request.raw_input_contents, is_table, "inputs")?;
+    if let Payload::Tensors(tensors) = &input {
+        check_distinct("inputs", tensors)?;
+    }
     match document {
         Some(content_type) => Ok((only_document(&input, content_type, "inputs")?, params)),
         None => Ok((input, params)),
@@ -307,10 +313,12 @@ fn told(tensor: &Tensor) -> impl Iterator<Item = (String, InferParameter)> + use
     let yes = |name: &str| (name.to_owned(), flag_parameter(true));
     let inferred = tensor.is_inferred().then(|| yes(INFERRED));
     let keyed = tensor.is_keyed().then(|| yes(KEYED));
+    let numbered = tensor.is_numbered().then(|| yes(NUMBERED));
     let json = || (CONTENT_TYPE.to_owned(), text_parameter(JSON_TEXTS));
     inferred
         .into_iter()
         .chain(keyed)
+        .chain(numbered)
         .chain(tensor.is_json().then(json))
 }
 
@@ -364,7 +372,7 @@ fn tensor(part: Parts, raw: Option<Bytes>, field: &str) -> Result<Tensor> {
         (None, Some(contents)) => packed(&contents, datatype).ok_or_else(|| {
             Error::invalid(
                 path(".contents"),
-                format!("holds no contents that are {datatype}"),
+                format!("holds no contents that are {datatype}, or values that it has no place for"),
             )
         })?,
         (Some(raw), Some(contents)) if contents == InferTensorContents::default() => raw,
@@ -381,7 +389,8 @@ fn tensor(part: Parts, raw: Option<Bytes>, field: &str) -> Result<Tensor> {
     let (is_inferred, is_keyed) = (is_said(INFERRED), is_said(KEYED));
     let tensor = Tensor::new(part.name, datatype, part.shape, data)?
         .with_json(kind == Some(JSON_TEXTS))
-        .with_key(is_keyed);
+        .with_key(is_keyed)
+        .with_number(is_said(NUMBERED));
     Ok(if is_inferred { tensor.inferred() } else { tensor })
 }
 
@@ -547,6 +556,27 @@ mod tests {
             };
             assert_eq!(back[0].is_keyed(), is_keyed);
         }
+    }
+
+    #[test]
+    fn what_is_said_of_the_names_of_an_input_stays_known() {
+        for is_said in [false, true] {
+            let one = numbers().with_key(is_said).with_number(is_said);
+            for payload in [
+                Payload::Tensors(vec![one.clone()]),
+                Payload::Frame(Frame::new(vec![Column::new(one)]).unwrap()),
+            ] {
+                let back = match input_of(request_of(payload, &Params::new()).unwrap()).unwrap().0 {
+                    Payload::Frame(frame) => frame.into_columns().remove(0).values,
+                    Payload::Tensors(mut tensors) => tensors.remove(0),
+                    Payload::Document(_) => panic!("no tensors"),
+                };
+                assert_eq!((back.is_keyed(), back.is_numbered()), (is_said, is_said));
+            }
+        }
+        let twice = Payload::Tensors(vec![numbers(), numbers()]);
+        let refused = input_of(request_of(twice, &Params::new()).unwrap()).unwrap_err();
+        assert!(refused.to_string().contains("comes twice"), "{refused}");
     }
 
     #[test]

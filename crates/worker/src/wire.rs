@@ -63,9 +63,12 @@ struct Described<'a> {
     /// Whether the elements are JSON texts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     json: bool,
-    /// Whether the model gave it under its name.
+    /// Whether it came under its name, where no other came beside it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     keyed: bool,
+    /// Whether the name is a number.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    numbered: bool,
 }
 
 /// What a worker says.
@@ -234,7 +237,8 @@ fn describe<'a>(payload: &'a Payload, segments: &mut Vec<Bytes>) -> Value<'a> {
             bytes: tensor.data().len(),
             nulls: nulls.is_some(),
             json: tensor.is_json(),
-            keyed: false,
+            keyed: tensor.is_keyed(),
+            numbered: tensor.is_numbered(),
         }
     };
     let (form, tensors, content_type, bytes) = match payload {
@@ -305,7 +309,8 @@ impl Value<'_> {
             let values = Tensor::new(described.name, datatype, described.shape.into_owned(), data)
                 .map_err(|e| e.to_string())?
                 .with_json(described.json)
-                .with_key(described.keyed);
+                .with_key(described.keyed)
+                .with_number(described.numbered);
             let nulls = match described.nulls {
                 true => Some(take(values.elements())?.iter().map(|&null| null != 0).collect()),
                 false => None,

@@ -191,6 +191,18 @@ def test_answers_are_those_of_mlflow_to_the_last_bit(host, endpoints, models, ir
         assert reply.headers[REGISTERED] == "1" and reply.headers["x-lodeway-prediction-id"]
 
 
+def test_a_booster_refuses_what_xgboost_refuses(host, endpoints, iris):
+    import mlflow
+
+    X = iris[0][:2].copy()
+    X.iloc[1, 2] = 1e300
+    with pytest.raises(Exception, match="too large"):
+        mlflow.pyfunc.load_model("models:/stopped/1").predict(X)
+    reply = score(host, "stopped", json.dumps({"dataframe_split": X.to_dict(orient="split")}))
+    assert reply.status_code == 400 and "row 1, column 2" in reply.json()["message"], reply.text
+    assert score(host, "boosted", json.dumps({"dataframe_split": X.to_dict(orient="split")})).status_code == 200
+
+
 def test_native_answers_are_within_1e_6(host, endpoints, models, iris):
     reply = score(host, "graph", json.dumps({"dataframe_split": iris[0].to_dict(orient="split")}))
     got = pd.DataFrame(reply.json()["predictions"])
@@ -691,3 +703,82 @@ def test_a_typed_service_is_found_by_reflection(host, endpoints, models, iris):
         rows = [{columns[column]: float(X[column].iloc[i]) for column in X} for i in range(3)]
         assert len(call("PredictBatch", batch(rows=rows)).rows) == 3
         assert len(call("PredictBatch", batch(rows=rows * 100), grpc.Compression.Gzip).rows) == 300
+
+
+@pytest.fixture(scope="module")
+def unsigned(host, models, stub, iris):
+    """Models of which no signature says what they take or give, behind endpoints of their names; what MLflow answers."""
+    import mlflow
+    from mlflow.models import infer_signature
+    from mlflow.pyfunc import scoring_server
+    from skl2onnx import to_onnx
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+
+    class Shown(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            if isinstance(model_input, pd.DataFrame):
+                return [f"frame {list(model_input.columns)!r} {model_input.to_numpy().tolist()}"]
+            if isinstance(model_input, dict):
+                return [f"dict { {key: value.tolist() for key, value in model_input.items()} }"]
+            return [f"array {model_input.tolist()!r}"]
+
+    X, y = iris
+    species = load_iris().target_names[y]
+    plain = X.to_numpy(dtype=np.float32)
+    with mlflow.start_run():
+        mlflow.pyfunc.log_model(name="model", python_model=Shown(), registered_model_name="shown")
+    columns = infer_signature(X)
+    for name, labels, signature in (("zipped", species, columns), ("numbered", y.to_numpy(), None)):
+        # By default the converter ends in a map from class to probability.
+        graph = to_onnx(LogisticRegression(max_iter=500).fit(plain, labels), plain[:1])
+        with mlflow.start_run():
+            mlflow.onnx.log_model(graph, name="model", registered_model_name=name, signature=signature)
+    names = ("shown", "zipped", "numbered")
+    for name in names:
+        make(stub, name, (f"models:/{name}/1", 1))
+    loaded = {name: mlflow.pyfunc.load_model(f"models:/{name}/1") for name in names}
+
+    def by_mlflow(name, document):
+        schema = loaded[name].metadata.get_input_schema()
+        reply = scoring_server.invocations(json.dumps(document), "application/json", loaded[name], schema)
+        assert reply.status == 200, reply.response
+        return json.loads(reply.response)["predictions"]
+
+    return by_mlflow
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"inputs": {"a": [1.0, 2.0]}},
+        {"inputs": {"a": [1.0, 2.0], "b": [3.0, 4.0]}},
+        {"instances": [{"a": 1.0}, {"a": 2.0}]},
+        {"inputs": [1.0, 2.0]},
+        {"instances": [[1.0], [2.0]]},
+        {"dataframe_split": {"data": [[1, 2]]}},
+        {"dataframe_split": {"columns": [0, 1], "data": [[1, 2]]}},
+        {"dataframe_split": {"columns": ["0", "1"], "data": [[1, 2]]}},
+        {"dataframe_split": {"columns": [1, "a"], "data": [[1, 2]]}},
+        {"dataframe_records": [{"0": 1, "b": 2}]},
+    ],
+    ids=json.dumps,
+)
+def test_without_a_signature_a_model_gets_what_mlflow_gives_it(host, unsigned, document):
+    reply = score(host, "shown", json.dumps(document))
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["predictions"] == unsigned("shown", document)
+
+
+def test_a_classifier_in_onnx_names_its_classes(host, unsigned, iris):
+    X = iris[0][::30]
+    matrix = X.to_numpy().tolist()
+    for name, document in (
+        ("zipped", {"dataframe_split": X.to_dict(orient="split")}),
+        ("zipped", {"dataframe_records": X.to_dict(orient="records")}),
+        ("numbered", {"inputs": {"X": matrix}}),
+        ("numbered", {"inputs": matrix}),
+    ):
+        reply = score(host, name, json.dumps(document))
+        assert reply.status_code == 200, reply.text
+        assert reply.json()["predictions"] == unsigned(name, document), (name, document)

@@ -1,6 +1,6 @@
 //! Requests and responses read.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use lodeway_domain::{Error, Result, signature::DataType};
@@ -12,6 +12,7 @@ use crate::{
     json::{Reader, whole},
     nested::Nested,
     packed::Packed,
+    tensor::check_distinct,
 };
 
 /// The parameter of a tensor that says how much of the tail is its own.
@@ -52,7 +53,7 @@ pub fn read_request(body: &Bytes, header_length: Option<usize>) -> Result<InferR
         return Err(Error::invalid("inputs", "must be given, as a list of tensors"));
     }
     tail.finish()?;
-    distinct("inputs", &request.inputs)?;
+    check_distinct("inputs", &request.inputs)?;
     Ok(request)
 }
 
@@ -80,7 +81,7 @@ pub fn read_response(body: &Bytes, header_length: Option<usize>) -> Result<Infer
         })
     })?;
     tail.finish()?;
-    distinct("outputs", &response.outputs)?;
+    check_distinct("outputs", &response.outputs)?;
     Ok(response)
 }
 
@@ -109,17 +110,6 @@ fn requested(reader: &mut Reader<'_>) -> Read<Vec<RequestedOutput>> {
         Ok(())
     })?;
     Ok(outputs)
-}
-
-fn distinct(list: &str, tensors: &[Tensor]) -> Result<()> {
-    let mut seen = HashSet::with_capacity(tensors.len());
-    match tensors.iter().find(|tensor| !seen.insert(tensor.name())) {
-        Some(twice) => Err(Error::invalid(
-            format!("{list}[\"{}\"]", twice.name()),
-            "comes twice; send it once",
-        )),
-        None => Ok(()),
-    }
 }
 
 /// The binary data after the JSON, and how much of it is taken.

@@ -7,7 +7,7 @@ use lodeway_domain::signature::{
 };
 
 use crate::{
-    Frame,
+    Column, Frame,
     cells::Cells,
     fault::{Fault, Read, entry},
     json::Reader,
@@ -37,6 +37,8 @@ struct Slot<'a> {
     cells: Option<Cells>,
     column_type: Option<&'a ColumnType>,
     came: bool,
+    /// Whether the caller gave no name or a number for one.
+    is_numbered: bool,
 }
 
 impl<'a> Columns<'a> {
@@ -83,6 +85,7 @@ impl<'a> Columns<'a> {
             cells: Some(Cells::new(floats)),
             column_type,
             came: false,
+            is_numbered: false,
         });
         at
     }
@@ -104,6 +107,21 @@ impl<'a> Columns<'a> {
         let at = at.unwrap_or_else(|| self.unknown(name));
         self.next = if at + 1 == self.slots.len() { 0 } else { at + 1 };
         at
+    }
+
+    /// The slot of the column at a place, where columns have no names.
+    pub(super) fn numbered(&mut self, place: usize) -> usize {
+        let slot = self.slot(Cow::Owned(place.to_string()));
+        self.set_numbered(slot);
+        slot
+    }
+
+    /// Says that a column's name is a number, unless the signature names it.
+    pub(super) fn set_numbered(&mut self, slot: usize) {
+        let is_named = matches!(self.signature, Some((_, [Wanted { name: Some(_), .. }, ..])));
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.is_numbered = !is_named;
+        }
     }
 
     /// A new slot for a name that did not come before.
@@ -212,8 +230,9 @@ impl<'a> Columns<'a> {
             let columns = self
                 .slots
                 .into_iter()
-                .filter_map(|slot| Some((slot.name.into_owned(), slot.cells?)));
-            let columns = columns.map(|(name, cells)| cells.infer_column(name));
+                .filter_map(|slot| Some((slot.name.into_owned(), slot.cells?, slot.is_numbered)));
+            let columns = columns
+                .map(|(name, cells, is_numbered)| Ok(labelled(cells.infer_column(name)?, is_numbered)));
             return Ok((Frame::new(columns.collect::<Read<_>>()?)?, Vec::new()));
         };
         let ignored = self
@@ -241,10 +260,18 @@ impl<'a> Columns<'a> {
         let mut columns = Vec::with_capacity(wanted.len());
         for (slot, wanted) in self.slots.into_iter().zip(wanted) {
             if let (true, Some(cells)) = (slot.came, slot.cells) {
-                columns.push(cells.convert(slot.name.into_owned(), &wanted.column_type)?);
+                let column = cells.convert(slot.name.into_owned(), &wanted.column_type)?;
+                columns.push(labelled(column, slot.is_numbered));
             }
         }
         Ok((Frame::new(columns)?, ignored))
+    }
+}
+
+fn labelled(column: Column, is_numbered: bool) -> Column {
+    Column {
+        values: column.values.with_number(is_numbered),
+        ..column
     }
 }
 

@@ -102,14 +102,17 @@ fn names<'a>(reader: &mut Reader<'a>, columns: &mut Columns<'a>) -> Read<Option<
         reader.scalar()?;
         return Ok(None);
     }
-    let mut names = Vec::new();
+    let (mut names, mut numbers) = (Vec::new(), Vec::new());
     let mut strange = false;
     reader.list(|reader| {
         match reader.peek()? {
             b'[' | b'{' => strange |= !reader.skip()?.is_empty(),
             _ => match reader.scalar()? {
                 Scalar::Text(name) => names.push(name),
-                Scalar::Int(number) => names.push(Cow::Owned(number.to_string())),
+                Scalar::Int(number) => {
+                    numbers.push(names.len());
+                    names.push(Cow::Owned(number.to_string()));
+                }
                 _ => strange = true,
             },
         }
@@ -120,7 +123,11 @@ fn names<'a>(reader: &mut Reader<'a>, columns: &mut Columns<'a>) -> Read<Option<
             "`dataframe_split.columns` holds names that are no strings",
         ));
     }
-    columns.all(names).map(Some)
+    let slots = columns.all(names)?;
+    for slot in numbers.iter().filter_map(|&at| slots.get(at)) {
+        columns.set_numbered(*slot);
+    }
+    Ok(Some(slots))
 }
 
 /// How many entries the index has, and whether they count from 0; `None` for null.
@@ -169,7 +176,7 @@ pub(super) fn read_rows<'a>(
                 None => match numbered.get(at) {
                     Some(&slot) => slot,
                     None => {
-                        let slot = columns.slot(Cow::Owned(at.to_string()));
+                        let slot = columns.numbered(at);
                         numbered.push(slot);
                         slot
                     }

@@ -51,7 +51,7 @@ fn table_by_row<'a>(reader: &mut Reader<'a>, context: Context<'a>) -> Read<Value
         read_rows(reader, &mut columns, slots.as_deref(), true)?
     } else {
         let slot = slots.and_then(|slots| slots.first().copied());
-        let slot = slot.unwrap_or_else(|| columns.slot(Cow::Borrowed("0")));
+        let slot = slot.unwrap_or_else(|| columns.numbered(0));
         columns.value(slot, 0, reader)?;
         1
     };
@@ -226,7 +226,14 @@ fn by_name(reader: &mut Reader<'_>, context: Context<'_>) -> Read<Values> {
             return Err(lengths(context.form, other.name()));
         }
     }
-    checked(tensors, context)
+    checked(by_their_names(tensors), context)
+}
+
+/// The tensors of an object; one alone says so.
+fn by_their_names(tensors: Vec<Tensor>) -> Vec<Tensor> {
+    let is_alone = tensors.len() == 1;
+    let tensors = tensors.into_iter();
+    tensors.map(|tensor| tensor.with_key(is_alone)).collect()
 }
 
 fn named(name: &str, context: Context<'_>) -> Read<Reading> {
@@ -281,7 +288,7 @@ fn by_record<'a>(reader: &mut Reader<'a>, context: Context<'a>) -> Read<Values> 
         reading.nested.close_outer(0, rows, &reading.field)?;
         tensors.push(reading.finish()?);
     }
-    checked(tensors, context)
+    checked(by_their_names(tensors), context)
 }
 
 fn checked(tensors: Vec<Tensor>, context: Context<'_>) -> Read<Values> {

@@ -32,11 +32,15 @@ class BadInput(ValueError):
 class Received:
     """A tensor as it arrived."""
 
-    __slots__ = ("name", "datatype", "shape", "data", "nulls", "is_json")
+    __slots__ = ("name", "datatype", "shape", "data", "nulls", "is_json", "is_keyed", "label")
 
-    def __init__(self, name, datatype, shape, data, nulls, is_json=False):
+    def __init__(
+        self, name, datatype, shape, data, nulls, is_json=False, is_keyed=False, is_numbered=False
+    ):
         self.name, self.datatype, self.shape, self.data, self.nulls = name, datatype, shape, data, nulls
-        self.is_json = is_json
+        self.is_json, self.is_keyed = is_json, is_keyed
+        # as a column of a table
+        self.label = int(name) if is_numbered else name
 
     def array(self, binary=False):
         """The elements in their shape; texts as objects, `bytes` if `binary`, JSON texts as their values."""
@@ -111,6 +115,8 @@ def received(header, body):
                 data,
                 nulls,
                 described.get("json", False),
+                described.get("keyed", False),
+                described.get("numbered", False),
             )
         )
     return tensors
@@ -119,23 +125,25 @@ def received(header, body):
 def frame_of(tensors, schema):
     """A frame of the columns in `tensors`; `schema` says which columns are binary."""
     binary = _columns_of("binary", schema)
-    names = [tensor.name for tensor in tensors]
-    if len(set(names)) != len(names):
+    labels = [tensor.label for tensor in tensors]
+    if len(set(labels)) != len(labels):
         raise BadInput("two columns have the same name")
     times = _columns_of("datetime", schema)
     return pd.DataFrame(
         {
-            tensor.name: _times(tensor) if tensor.name in times else tensor.column(tensor.name in binary)
+            tensor.label: _times(tensor) if tensor.name in times else tensor.column(tensor.name in binary)
             for tensor in tensors
         }
     )
 
 
 def columns_of(tensors, schema):
-    """A frame of the columns of a document; where the signature gives them no names, they are numbered, as in MLflow."""
+    """A frame of the columns of a document; where neither it nor the signature has names for them, they are numbered."""
     frame = frame_of(tensors, schema)
     if schema is not None and not schema.is_tensor_spec() and not schema.has_input_names():
-        frame.columns = range(len(tensors))
+        # a caller who has the columns from the signature knows them by their places
+        if [str(label) for label in frame.columns] == [str(at) for at in range(len(tensors))]:
+            frame.columns = range(len(tensors))
     return frame
 
 
@@ -178,9 +186,24 @@ def input_of(tensors, schema):
         specs = {spec.name: spec for spec in schema.inputs}
         if not schema.has_input_names() and len(tensors) == 1:
             return _array(tensors[0], schema.inputs[0])
-    elif len(tensors) == 1:
-        return tensors[0].array()
+    else:
+        arrays = {tensor.name: _array_as_it_is(tensor) for tensor in tensors}
+        return arrays if len(tensors) != 1 or tensors[0].is_keyed else arrays[tensors[0].name]
     return {tensor.name: _array(tensor, specs.get(tensor.name)) for tensor in tensors}
+
+
+def _array_as_it_is(tensor):
+    """The array of a tensor of which no signature says what it holds: BYTES are texts, or `bytes` if one is no text."""
+    if tensor.datatype != "BYTES" or tensor.is_json:
+        return tensor.array()
+    array = tensor.array(binary=True)
+    try:
+        texts = [data.decode() for data in array.reshape(-1)]
+    except UnicodeDecodeError:
+        return array
+    for at, text in enumerate(texts):
+        array.reshape(-1)[at] = text
+    return array
 
 
 def _array(tensor, spec):

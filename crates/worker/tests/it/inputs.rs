@@ -53,6 +53,10 @@ fn tensors_keep_their_type_and_shape() {
         let texts = Tensor::of_texts("predictions", vec![2, 1], ["a", "größer"]).unwrap();
         let input = Payload::Tensors(vec![texts]);
         assert_eq!(pool.predict(input.clone(), &none(), soon()).await.unwrap(), input);
+        // BYTES that are no text are what they are
+        let bytes = Tensor::of_texts("predictions", vec![2], [&b"a"[..], &[0xff]]).unwrap();
+        let input = Payload::Tensors(vec![bytes]);
+        assert_eq!(pool.predict(input.clone(), &none(), soon()).await.unwrap(), input);
         let scalar = Tensor::new("predictions", DataType::Int64, vec![], vec![7; 8]).unwrap();
         let input = Payload::Tensors(vec![scalar]);
         assert_eq!(pool.predict(input.clone(), &none(), soon()).await.unwrap(), input);
@@ -67,6 +71,14 @@ fn several_tensors_are_a_dict_of_arrays() {
         let b = Tensor::new("b", DataType::Fp64, vec![3], vec![2; 24]).unwrap();
         let input = Payload::Tensors(vec![a, b]);
         assert_eq!(pool.predict(input.clone(), &none(), soon()).await.unwrap(), input);
+        // so is one that came under its name
+        for is_keyed in [false, true] {
+            let x = Tensor::new("predictions", DataType::Int32, vec![1], vec![1; 4]).unwrap();
+            let input = Payload::Tensors(vec![x.with_key(is_keyed)]);
+            let answer = pool.predict(input.clone(), &none(), soon()).await.unwrap();
+            assert_eq!(answer, input);
+            assert!(matches!(answer, Payload::Tensors(answer) if answer[0].is_keyed() == is_keyed));
+        }
         // a tensor with a name in the signature comes in a dict too
         let pool = house().pool("tensors").await;
         let x = Tensor::new("x", DataType::Fp32, vec![1, 2], vec![1; 8]).unwrap();
@@ -165,10 +177,8 @@ fn what_the_caller_did_wrong_is_said_to_the_caller() {
             .await;
         assert_eq!(refused.unwrap_err().reason().as_str(), "INVALID_FIELD");
         let bytes = Tensor::of_texts("x", vec![1], [[0xff_u8]]).unwrap();
-        let refused = pool
-            .predict(Payload::Tensors(vec![bytes]), &none(), soon())
-            .await
-            .unwrap_err();
+        let table = Payload::Frame(Frame::new(vec![Column::new(bytes)]).unwrap());
+        let refused = pool.predict(table, &none(), soon()).await.unwrap_err();
         assert!(refused.to_string().contains("UTF-8"), "{refused}");
     });
 }

@@ -27,9 +27,58 @@ const PROBABILITIES: [&str; 3] = ["probabilities", "probability", "output_probab
 pub(super) struct Output {
     pub(super) name: String,
     pub(super) columns: Vec<Column>,
+    /// What the columns of a matrix are called, where each row came as an object.
+    keys: Vec<String>,
 }
 
 impl Output {
+    fn of_column(name: &str, column: Column) -> Self {
+        Self {
+            name: name.to_owned(),
+            columns: vec![column],
+            keys: Vec::new(),
+        }
+    }
+
+    /// Objects of numbers, each with the same keys, as a matrix; none if they are others.
+    fn of_objects(name: &str, rows: &[Value]) -> Result<Option<Self>> {
+        let Some(first) = rows
+            .first()
+            .and_then(Value::as_object)
+            .filter(|row| row.len() > 1)
+        else {
+            return Ok(None);
+        };
+        let is_like = |row: &Value| {
+            row.as_object().is_some_and(|row| {
+                row.len() == first.len()
+                    && row
+                        .iter()
+                        .all(|(key, n)| n.is_number() && first.contains_key(key))
+            })
+        };
+        if !rows.iter().all(is_like) {
+            return Ok(None);
+        }
+        let column = |key: &String| {
+            let numbers = rows
+                .iter()
+                .map(|row| row.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN));
+            Column::new(
+                format!("{name}:{key}"),
+                Type::Float64,
+                Values::Double(numbers.collect()),
+                None,
+            )
+        };
+        let columns = first.keys().map(column).collect::<Result<_, _>>();
+        Ok(Some(Self {
+            name: name.to_owned(),
+            columns: columns.map_err(|e| refused(e.to_string()))?,
+            keys: first.keys().cloned().collect(),
+        }))
+    }
+
     fn is_matrix(&self) -> bool {
         self.columns.len() > 1
     }
@@ -38,8 +87,9 @@ impl Output {
 /// The prediction and, where there are any, probabilities, one a row.
 ///
 /// Which output is the prediction: the one that the role names; else one with a usual name; else the only single column;
-/// else, where there is only a matrix, the place of its greatest number, and the matrix are the probabilities of the
-/// classes 0, 1, …. Errors: what is said in words: another number of rows, no output that could be meant.
+/// else, where there is only a matrix, the class of its greatest number, and the matrix are the probabilities of the
+/// classes. Those are 0, 1, …, or what the keys say where a row is an object of numbers, as a classifier in ONNX gives them.
+/// Errors: what is said in words: another number of rows, no output that could be meant.
 pub(crate) fn columns(payload: &Payload, roles: &ColumnRoles, rows: usize) -> Result<Vec<Column>> {
     let outputs = outputs(payload)?;
     for output in &outputs {
@@ -69,7 +119,7 @@ pub(crate) fn columns(payload: &Payload, roles: &ColumnRoles, rows: usize) -> Re
                 found.push(renamed(column, PREDICTION)?);
             }
         }
-        (None, Some(matrix)) => found.push(greatest(&matrix.columns)?),
+        (None, Some(matrix)) => found.push(greatest(matrix)?),
         (None, None) => {
             let names: Vec<_> = outputs
                 .iter()
@@ -82,10 +132,18 @@ pub(crate) fn columns(payload: &Payload, roles: &ColumnRoles, rows: usize) -> Re
         }
     }
     if roles.probabilities.is_empty() {
-        // Which class a place means is only known where the classes are the places themselves.
-        match (label, matrix.map(|matrix| matrix.columns.as_slice())) {
-            (_, Some([_, positive])) => found.push(renamed(positive, PROBABILITY)?),
-            (None, Some(columns)) => {
+        // Which class a place means is only known where the answer says so, or the classes are the places themselves.
+        match (label, matrix) {
+            (_, Some(Output { columns, .. })) if columns.len() == 2 => {
+                let positive = columns.last().map(|column| renamed(column, PROBABILITY));
+                found.extend(positive.transpose()?);
+            }
+            (_, Some(Output { columns, keys, .. })) if !keys.is_empty() => {
+                for (column, class) in columns.iter().zip(keys) {
+                    found.push(renamed(column, &format!("{PROBABILITY}{class}"))?);
+                }
+            }
+            (None, Some(Output { columns, .. })) => {
                 for (class, column) in columns.iter().enumerate() {
                     found.push(renamed(column, &format!("{PROBABILITY}{class}"))?);
                 }
@@ -103,14 +161,16 @@ pub(crate) fn columns(payload: &Payload, roles: &ColumnRoles, rows: usize) -> Re
     Ok(found)
 }
 
-/// `NAME`, or `NAME:2` for a column of a matrix.
+/// `NAME`, or `NAME:2` for a column of a matrix, or `NAME:KEY` where its columns have names.
 fn probability<'a>(outputs: &'a [Output], name: &str) -> Option<&'a Column> {
     let find = |name: &str| outputs.iter().find(|output| output.name == name);
     if let Some(output) = find(name).filter(|output| !output.is_matrix()) {
         return output.columns.first();
     }
     let (name, place) = name.rsplit_once(':')?;
-    find(name)?.columns.get(place.parse::<usize>().ok()?)
+    let output = find(name)?;
+    let named = output.keys.iter().position(|key| key == place);
+    output.columns.get(named.or_else(|| place.parse().ok())?)
 }
 
 fn refused(why: String) -> Error {
@@ -122,21 +182,28 @@ fn renamed(column: &Column, name: &str) -> Result<Column> {
     Column::new(name, dtype, values, nulls).map_err(|e| refused(e.to_string()))
 }
 
-/// The place of the greatest number of each row.
-fn greatest(columns: &[Column]) -> Result<Column> {
-    let rows = columns.first().map_or(0, Column::len);
+/// The class of the greatest number of each row: its place, or its key where the columns have any.
+fn greatest(matrix: &Output) -> Result<Column> {
+    let rows = matrix.columns.first().map_or(0, Column::len);
     let place = |row: usize| {
-        let (mut best, mut greatest) = (0_i64, f64::NEG_INFINITY);
-        for (class, column) in columns.iter().enumerate() {
+        let (mut best, mut greatest) = (0, f64::NEG_INFINITY);
+        for (class, column) in matrix.columns.iter().enumerate() {
             let number = number(column, row);
             if number > greatest {
-                (best, greatest) = (i64::try_from(class).unwrap_or(i64::MAX), number);
+                (best, greatest) = (class, number);
             }
         }
         best
     };
-    let values = Values::Int((0..rows).map(place).collect());
-    Column::new(PREDICTION, Type::Int64, values, None).map_err(|e| refused(e.to_string()))
+    let places = (0..rows).map(place);
+    let (dtype, values) = if matrix.keys.is_empty() {
+        let places = places.map(|place| i64::try_from(place).unwrap_or(i64::MAX));
+        (Type::Int64, Values::Int(places.collect()))
+    } else {
+        let keys = places.map(|place| matrix.keys.get(place).map_or("", String::as_str));
+        (Type::Text, Values::Text(keys.collect()))
+    };
+    Column::new(PREDICTION, dtype, values, None).map_err(|e| refused(e.to_string()))
 }
 
 /// A value as a number; NaN where it is none.
@@ -156,21 +223,37 @@ pub(super) fn outputs(payload: &Payload) -> Result<Vec<Output>> {
     match payload {
         Payload::Frame(frame) => {
             let batch = Batch::from_frame(frame).map_err(|e| refused(e.to_string()))?;
-            let columns = batch.into_columns().into_iter();
-            Ok(columns
-                .map(|column| Output {
-                    name: column.name().to_owned(),
-                    columns: vec![column],
+            let columns = batch.into_columns().into_iter().zip(frame.columns());
+            let one = |(column, came): (Column, &lodeway_inference::Column)| {
+                Ok(match of_json(&came.values)? {
+                    Some(output) => output,
+                    None => Output::of_column(column.name(), column.clone()),
                 })
-                .collect())
+            };
+            columns.map(one).collect()
         }
         Payload::Tensors(tensors) => tensors.iter().map(of_tensor).collect(),
         Payload::Document(document) => of_document(document),
     }
 }
 
+/// The matrix of a tensor of JSON texts that are objects of numbers; none of any other.
+fn of_json(tensor: &Tensor) -> Result<Option<Output>> {
+    if !tensor.is_json() {
+        return Ok(None);
+    }
+    let rows: Result<Vec<Value>, _> = tensor.texts().map(|text| serde_json::from_slice(&text)).collect();
+    match rows {
+        Ok(rows) => Output::of_objects(tensor.name(), &rows),
+        Err(_) => Ok(None),
+    }
+}
+
 /// A tensor `[rows]` or `[rows, 1]` is a column, one `[rows, k]` a matrix.
 fn of_tensor(tensor: &Tensor) -> Result<Output> {
+    if let Some(output) = of_json(tensor)? {
+        return Ok(output);
+    }
     let name = tensor.name().to_owned();
     let (rows, width) = match tensor.shape() {
         [rows] | [rows, 1] => (*rows, 1),
@@ -188,10 +271,7 @@ fn of_tensor(tensor: &Tensor) -> Result<Output> {
     let all = all.ok_or_else(|| refused(format!("gave `{name}` without values")))?;
     let width = usize::try_from(width).unwrap_or(1).max(1);
     if width == 1 {
-        return Ok(Output {
-            name,
-            columns: vec![all],
-        });
+        return Ok(Output::of_column(&name, all));
     }
     let numbers: Vec<f64> = (0..all.len()).map(|row| number(&all, row)).collect();
     let column = |place: usize| {
@@ -205,7 +285,11 @@ fn of_tensor(tensor: &Tensor) -> Result<Output> {
     };
     let columns = (0..width).map(column).collect::<Result<_, _>>();
     let columns = columns.map_err(|e| refused(e.to_string()))?;
-    Ok(Output { name, columns })
+    Ok(Output {
+        name,
+        columns,
+        keys: Vec::new(),
+    })
 }
 
 /// `{"predictions": …}`: a list of values, of lists, or of records, or lists by name.
@@ -245,6 +329,9 @@ fn of_document(document: &Document) -> Result<Vec<Output>> {
 }
 
 fn of_list(name: &str, list: &[Value]) -> Result<Output> {
+    if let Some(output) = Output::of_objects(name, list)? {
+        return Ok(output);
+    }
     let bad = |e: lodeway_tables::TableError| refused(e.to_string());
     let width = match list.first() {
         Some(Value::Array(first)) if !first.is_empty() => first.len(),
@@ -274,6 +361,7 @@ fn of_list(name: &str, list: &[Value]) -> Result<Output> {
     Ok(Output {
         name: name.to_owned(),
         columns,
+        keys: Vec::new(),
     })
 }
 
@@ -356,6 +444,45 @@ mod tests {
         );
         assert_eq!(found[0].values(), &Values::Int(vec![1, 0]));
         assert_eq!(found[1].values(), &Values::Double(vec![0.1, 0.5]));
+    }
+
+    #[test]
+    fn objects_of_numbers_name_their_classes() {
+        let labels = Tensor::of_texts("output_label", vec![2], ["b", "c"]).unwrap();
+        let rows = [r#"{"a":0.2,"b":0.7,"c":0.1}"#, r#"{"a":0.1,"b":0.2,"c":0.7}"#];
+        let maps = Tensor::of_texts("output_probability", vec![2], rows)
+            .unwrap()
+            .with_json(true);
+        let frame = [&labels, &maps].map(|tensor| lodeway_inference::Column::new(tensor.clone()));
+        let frame = Payload::Frame(lodeway_inference::Frame::new(frame.into()).unwrap());
+        let document = br#"{"predictions": [
+            {"output_label": "b", "output_probability": {"a": 0.2, "b": 0.7, "c": 0.1}},
+            {"output_label": "c", "output_probability": {"a": 0.1, "b": 0.2, "c": 0.7}}]}"#;
+        let document = Document {
+            content_type: "application/json".to_owned(),
+            body: document.as_slice().into(),
+        };
+        for payload in [
+            Payload::Tensors(vec![labels, maps]),
+            frame,
+            Payload::Document(document),
+        ] {
+            let found = columns(&payload, &ColumnRoles::default(), 2).unwrap();
+            assert_eq!(
+                names(&found),
+                [PREDICTION, "probability:a", "probability:b", "probability:c"]
+            );
+            assert_eq!((number(&found[2], 0), number(&found[3], 1)), (0.7, 0.7));
+            let roles = ColumnRoles {
+                probabilities: vec![ProbabilityColumn {
+                    class: "b".to_owned(),
+                    column: "output_probability:b".to_owned(),
+                }],
+                ..ColumnRoles::default()
+            };
+            let found = columns(&payload, &roles, 2).unwrap();
+            assert_eq!(names(&found), [PREDICTION, "probability:b"]);
+        }
     }
 
     #[test]

@@ -232,7 +232,7 @@ impl Inner {
             .iter()
             .map(|(name, value)| match value.dtype() {
                 ValueType::Tensor { .. } => tensor(name, &value),
-                ValueType::Sequence(_) => probabilities(name, &value),
+                ValueType::Sequence(_) => maps(name, &value),
                 other => Err(Error::internal(format!("output `{name}` is a {other}"))),
             })
             .collect()
@@ -256,14 +256,14 @@ fn spec(name: &str, dtype: &ValueType) -> Result<TensorSpec> {
     })
 }
 
-/// The spec of an output; a sequence of maps is what scikit-learn's converter makes of probabilities.
+/// The spec of an output. A sequence of maps, which scikit-learn's converter makes of probabilities, is one JSON text a row.
 fn output_spec(name: &str, dtype: &ValueType) -> Result<TensorSpec> {
     match dtype {
         ValueType::Sequence(_) => Ok(TensorSpec {
             name: name.to_owned(),
-            datatype: DataType::Fp32,
-            shape: vec![-1, -1],
-            is_json: false,
+            datatype: DataType::Bytes,
+            shape: vec![-1],
+            is_json: true,
         }),
         _ => spec(name, dtype),
     }
@@ -379,29 +379,24 @@ fn tensor(name: &str, value: &DynValue) -> Result<Tensor> {
     Tensor::new(name, datatype, shape, Bytes::from(data))
 }
 
-/// A sequence of maps from class to probability, as a tensor `[rows, classes]` in the order of the classes' names.
-fn probabilities(name: &str, value: &DynValue) -> Result<Tensor> {
+/// A sequence of maps from class to probability: a JSON object a row, as MLflow gives them, because the classes are nowhere
+/// else. Whole numbers that are classes are texts there, as JSON has it.
+fn maps(name: &str, value: &DynValue) -> Result<Tensor> {
     let fault =
         |e: ort::Error| Error::internal(format!("output `{name}` is a sequence that cannot be read: {e}"));
     let rows = value
         .try_extract_sequence::<ort::value::DynMapValueType>()
         .map_err(fault)?;
-    let (mut data, mut classes) = (Vec::new(), None);
-    for row in &rows {
-        let row = probabilities_of(row).map_err(fault)?;
-        if *classes.get_or_insert(row.len()) != row.len() {
-            return Err(Error::internal(format!(
-                "output `{name}` has rows of different length"
-            )));
-        }
-        row.iter().for_each(|p| data.extend_from_slice(&p.to_le_bytes()));
-    }
-    let shape = [rows.len(), classes.unwrap_or_default()];
-    let shape = shape.map(|size| i64::try_from(size).unwrap_or(i64::MAX)).to_vec();
-    Tensor::new(name, DataType::Fp32, shape, Bytes::from(data))
+    let texts = rows
+        .iter()
+        .map(|row| serde_json::to_vec(&probabilities(row).map_err(fault)?).map_err(Error::internal));
+    let texts = texts.collect::<Result<Vec<_>>>()?;
+    let length = i64::try_from(texts.len()).unwrap_or(i64::MAX);
+    Ok(Tensor::of_texts(name, vec![length], texts)?.with_json(true))
 }
 
-fn probabilities_of(row: &DynMap) -> ort::Result<Vec<f32>> {
+/// A map from class to probability.
+fn probabilities(row: &DynMap) -> ort::Result<serde_json::Map<String, serde_json::Value>> {
     let is_text = matches!(
         row.dtype(),
         ValueType::Map {
@@ -409,12 +404,11 @@ fn probabilities_of(row: &DynMap) -> ort::Result<Vec<f32>> {
             ..
         }
     );
+    let number = |p: f32| serde_json::Value::from(f64::from(p));
     if is_text {
-        let mut pairs = row.try_extract_key_values::<String, f32>()?;
-        pairs.sort_by(|a, b| a.0.cmp(&b.0));
-        return Ok(pairs.into_iter().map(|(_, p)| p).collect());
+        let pairs = row.try_extract_key_values::<String, f32>()?.into_iter();
+        return Ok(pairs.map(|(class, p)| (class, number(p))).collect());
     }
-    let mut pairs = row.try_extract_key_values::<i64, f32>()?;
-    pairs.sort_by_key(|pair| pair.0);
-    Ok(pairs.into_iter().map(|(_, p)| p).collect())
+    let pairs = row.try_extract_key_values::<i64, f32>()?.into_iter();
+    Ok(pairs.map(|(class, p)| (class.to_string(), number(p))).collect())
 }

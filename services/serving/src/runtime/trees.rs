@@ -37,6 +37,8 @@ pub(super) struct Trees {
     class: Class,
     /// Which rounds of boosting count.
     rounds: std::ops::Range<usize>,
+    /// Whether its own library refuses values that are infinite in 32 bits, as a plain booster's does.
+    refuses_infinite: bool,
     platform: &'static str,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
@@ -55,7 +57,8 @@ impl Trees {
                 .to_owned()
         };
         if let Some(xgboost) = flavor("xgboost") {
-            // Only the scikit-learn classes stop by themselves where early stopping saw the best score.
+            // Only the scikit-learn classes stop by themselves where early stopping saw the best score, and only they score
+            // tables in place, without the checks of a `DMatrix`.
             let (class, stops_at_best) = match text(xgboost, "model_class").rsplit('.').next() {
                 Some("Booster") => (Class::Scores, false),
                 Some("XGBRegressor" | "XGBRFRegressor") => (Class::Scores, true),
@@ -78,7 +81,11 @@ impl Trees {
             let best = model.best_iteration().filter(|_| stops_at_best);
             let rounds = best.map(|best| best + 1);
             let model = TreeModel::XgBoost(model);
-            return Ok(Self::new(model, class, rounds, "xgboost", bytes.len()));
+            let trees = Self::new(model, class, rounds, "xgboost", bytes.len());
+            return Ok(trees.map(|trees| Self {
+                refuses_infinite: !stops_at_best,
+                ..trees
+            }));
         }
         if let Some(lightgbm) = flavor("lightgbm") {
             let name = text(lightgbm, "data");
@@ -121,6 +128,7 @@ impl Trees {
             rounds: 0..rounds.unwrap_or(usize::MAX).min(model.iterations()),
             model: std::sync::Arc::new(model),
             class,
+            refuses_infinite: false,
             platform,
             inputs: vec![TensorSpec {
                 name: "input".to_owned(),
@@ -205,6 +213,9 @@ impl Runtime for Trees {
             .into_iter()
             .next()
             .ok_or_else(|| Error::invalid("inputs", "is empty"))?;
+        if self.refuses_infinite {
+            check_finite(&tensor, self.model.features())?;
+        }
         let (model, class, rounds) = (self.model.clone(), self.class, self.rounds.clone());
         if tensor.elements() <= INLINE_CELLS {
             return score(&model, class, rounds, &tensor);
@@ -212,6 +223,24 @@ impl Runtime for Trees {
         tokio::task::spawn_blocking(move || score(&model, class, rounds, &tensor))
             .await
             .map_err(Error::internal)?
+    }
+}
+
+/// Errors: `INVALID_FIELD` at the first value that is infinite once it has the 32 bits that are computed with.
+fn check_finite(tensor: &Tensor, width: usize) -> Result<()> {
+    let (chunks, _) = tensor.data().as_chunks::<8>();
+    let mut cells = chunks.iter().map(|chunk| f64::from_le_bytes(*chunk));
+    match cells.position(|cell| (cell as f32).is_infinite()) {
+        Some(at) => {
+            let width = width.max(1);
+            let why = format!(
+                "holds an infinite value, or one too large for 32 bits, in row {}, column {}; XGBoost takes none",
+                at / width,
+                at % width
+            );
+            Err(Error::invalid("inputs", why))
+        }
+        None => Ok(()),
     }
 }
 

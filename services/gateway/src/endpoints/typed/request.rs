@@ -168,7 +168,8 @@ impl Plan {
         }
         let mut made = Vec::with_capacity(columns.len());
         for ((column, filling), field) in columns.iter().zip(filling).zip(&self.request.fields) {
-            if filling.given == 0 && !column.is_required && rows > 0 {
+            // A null where the type has one, as in a batch with other rows that give it; what has none is left out.
+            if filling.given == 0 && !column.is_required && filling.missing().is_some() {
                 continue;
             }
             // Where it must be given that was said already.

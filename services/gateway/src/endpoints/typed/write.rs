@@ -117,12 +117,22 @@ fn any(value: &Json) -> Scalar {
     Scalar::Bytes(value_of(value).encode_to_vec().into())
 }
 
-/// JSON as a `google.protobuf.Value`, whose numbers are of 64 bits with a point.
+/// The last whole number of which the one before and the one after are numbers with a point as well.
+const LAST_EXACT: u64 = (1 << 53) - 1;
+
+/// JSON as a `google.protobuf.Value`, whose numbers are of 64 bits with a point. Whole numbers that would become others are
+/// texts, as in the JSON of protobuf.
 fn value_of(value: &Json) -> prost_types::Value {
     let kind = match value {
         Json::Null => ValueKind::NullValue(0),
         Json::Bool(value) => ValueKind::BoolValue(*value),
-        Json::Number(value) => ValueKind::NumberValue(value.as_f64().unwrap_or(f64::NAN)),
+        Json::Number(value) => match (value.as_i64(), value.as_u64()) {
+            (Some(whole), _) if whole.unsigned_abs() > LAST_EXACT => {
+                ValueKind::StringValue(whole.to_string())
+            }
+            (None, Some(whole)) => ValueKind::StringValue(whole.to_string()),
+            _ => ValueKind::NumberValue(value.as_f64().unwrap_or(f64::NAN)),
+        },
         Json::String(value) => ValueKind::StringValue(value.clone()),
         Json::Array(items) => ValueKind::ListValue(prost_types::ListValue {
             values: items.iter().map(value_of).collect(),

@@ -105,6 +105,12 @@ impl Change {
             let mut target = self.settings.target(added, 0);
             // The platform would make the same name, but weights must find it here.
             target.name = added.known_as();
+            if target.name.is_empty() && !self.weights.is_empty() {
+                return Err(format!(
+                    "`{}` gets its name from the platform; for a weight in the same call give it one: --add NAME={0}",
+                    target.reference
+                ));
+            }
             if spec.targets.iter().any(|there| there.name == target.name) {
                 return Err(format!(
                     "there is a target `{0}` already; add --remove {0} to replace it",
