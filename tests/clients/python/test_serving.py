@@ -367,6 +367,24 @@ def test_every_answer_explains_itself(host, endpoints, iris, stubs):
     assert 'lodeway_endpoint_calls_total{endpoint="boosted"' in metrics
 
 
+def test_copies_for_a_shadow_are_no_calls_of_the_endpoint(host, endpoints, iris, stub):
+    from lodeway.gateway.v1 import traffic_split_pb2
+
+    targets = (("old", "models:/boosted/1", 1), ("new", "models:/stopped/1", 0))
+    make(stub, "mirrored", *targets, shadow=traffic_split_pb2.Shadow(target="new", share=1.0))
+    body = json.dumps({"dataframe_split": iris[0][:1].to_dict(orient="split")})
+    for _ in range(5):
+        assert score(host, "mirrored", body).status_code == 200
+
+    def counted(series):
+        lines = requests.get(host.url + "/metrics", timeout=10).text.splitlines()
+        of = [line for line in lines if line.startswith(f'{series}{{endpoint="mirrored"')]
+        return sum(int(line.rsplit(" ", 1)[1]) for line in of)
+
+    wait_for(lambda: counted("lodeway_endpoint_shadow_calls_total") == 5, "the copies to be counted", 30)
+    assert counted("lodeway_endpoint_calls_total") == 5
+
+
 def test_a_version_that_cannot_be_loaded_is_refused_and_traffic_stays(host, endpoints, iris, stub, tmp_path):
     import mlflow
     from lodeway.gateway.v1 import endpoint_pb2, endpoint_service_pb2

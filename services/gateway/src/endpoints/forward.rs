@@ -298,6 +298,7 @@ impl Endpoints {
                 Ok(Done::Tensors(response)) => Some(response),
                 _ => None,
             },
+            is_copy: false,
         };
         let of = Of {
             endpoint: route.record.endpoint.name.as_str(),

@@ -39,6 +39,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) outcome: Result<(), &'static str>,
     pub(crate) input: Option<&'a ModelInferRequest>,
     pub(crate) answer: Option<&'a ModelInferResponse>,
+    /// Whether it was a copy for a shadow, whose answer nobody gets.
+    pub(crate) is_copy: bool,
 }
 
 /// Whose measurements: what does not change while a route lives.
@@ -60,7 +62,7 @@ struct State {
     closed: Vec<Open>,
     second: i64,
     sampled: u32,
-    counters: HashMap<(String, &'static str), (Counter, Histogram)>,
+    counters: HashMap<(String, &'static str, bool), (Counter, Histogram)>,
 }
 
 /// One window that is being filled.
@@ -83,7 +85,7 @@ impl TargetMonitor {
         let outcome = seen.outcome.err().map_or(Outcome::Ok, outcome_of);
         let name = seen.outcome.err().unwrap_or("OK");
         let mut state = self.state();
-        state.count(of, name, seen.latency);
+        state.count(of, (name, seen.is_copy), seen.latency);
         let samples = state.may_sample(now, config.sampled_calls_per_second);
         let rows = seen.input.map_or(1, rows_of);
         let window = state.window(of, now, config.window);
@@ -188,8 +190,9 @@ impl State {
         self.sampled <= bound
     }
 
-    fn count(&mut self, of: Of<'_>, outcome: &'static str, latency: Duration) {
-        let key = (of.version.to_owned(), outcome);
+    /// Counts a call for Prometheus. Copies have series of their own: a shadow that is slow or fails is no trouble of callers.
+    fn count(&mut self, of: Of<'_>, (outcome, is_copy): (&'static str, bool), latency: Duration) {
+        let key = (of.version.to_owned(), outcome, is_copy);
         let (calls, seconds) = self.counters.entry(key).or_insert_with(|| {
             let labels = [
                 ("endpoint", of.endpoint.to_owned()),
@@ -197,10 +200,16 @@ impl State {
                 ("version", of.version.to_owned()),
                 ("outcome", outcome.to_owned()),
             ];
-            (
-                counter!("lodeway_endpoint_calls_total", &labels),
-                histogram!("lodeway_endpoint_duration_seconds", &labels),
-            )
+            match is_copy {
+                false => (
+                    counter!("lodeway_endpoint_calls_total", &labels),
+                    histogram!("lodeway_endpoint_duration_seconds", &labels),
+                ),
+                true => (
+                    counter!("lodeway_endpoint_shadow_calls_total", &labels),
+                    histogram!("lodeway_endpoint_shadow_duration_seconds", &labels),
+                ),
+            }
         });
         calls.increment(1);
         seconds.record(latency.as_secs_f64());

@@ -87,6 +87,7 @@ impl Endpoints {
                 outcome: outcome.as_ref().map(drop).map_err(code_of),
                 input: Some(&message),
                 answer: outcome.as_ref().ok(),
+                is_copy: true,
             };
             target
                 .monitor

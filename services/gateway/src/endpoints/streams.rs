@@ -84,6 +84,7 @@ impl Drop for Under {
             outcome: self.outcome.map_err(|(code, _)| code),
             input: None,
             answer: None,
+            is_copy: false,
         };
         self.chosen
             .target

@@ -222,10 +222,6 @@ async fn what_was_behind_an_endpoint_at_a_moment_is_known() {
     }
     // Before there was an endpoint, and further ahead than a caller's clock may be.
     for ms in [9_999, 80_001] {
-        refused(
-            &at(ms).await.unwrap_err(),
-            Code::InvalidArgument,
-            "INVALID_FIELD",
-        );
+        refused(&at(ms).await.unwrap_err(), Code::InvalidArgument, "INVALID_FIELD");
     }
 }
