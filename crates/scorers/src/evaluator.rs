@@ -153,10 +153,12 @@ impl Evaluator {
         }
         let skipped: u64 = self.intake.skipped.values().sum();
         if skipped == rows {
-            return Err(Error::invalid(
-                "data",
-                format!("has {rows} rows, and none can be scored"),
-            ));
+            let reasons = self.intake.skipped.iter();
+            let reasons: Vec<_> = reasons
+                .map(|(reason, rows)| format!("{reason} ({rows} rows)"))
+                .collect();
+            let why = format!("has {rows} rows, and none can be scored: {}", reasons.join("; "));
+            return Err(Error::invalid("data", why));
         }
         let (setting, whole, slices) = match self.stream.take() {
             None => self.finish_held()?,
