@@ -1,10 +1,14 @@
 //! One attempt at one target: a POST with the server's key, bounded in time and size.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use lodeway_domain::{Error, Result, llm::LlmTarget};
+use lodeway_domain::{
+    Error, Result,
+    llm::LlmTarget,
+    time::{Clock as _, SystemClock},
+};
 use lodeway_rpc::config::Secret;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
@@ -234,14 +238,24 @@ pub(super) fn message_of(body: &str, key: Option<&Secret<String>>) -> String {
     }
 }
 
-/// `Retry-After` in seconds, or OpenAI's `retry-after-ms`. A date is not understood, and there is no delay then.
+/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), or OpenAI's `retry-after-ms`.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = match number("retry-after-ms") {
-        Some(ms) => ms / 1e3,
-        None => number("retry-after")?,
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let number = |name| text(name)?.parse::<f64>().ok();
+    let span = match (number("retry-after-ms"), number("retry-after")) {
+        (Some(ms), _) => Duration::try_from_secs_f64(ms / 1e3).ok()?,
+        (None, Some(seconds)) => Duration::try_from_secs_f64(seconds).ok()?,
+        (None, None) => {
+            let date = |name| httpdate::parse_http_date(text(name)?).ok();
+            let until = date("retry-after")?;
+            // By the clock of the one who says it, where he tells what it shows.
+            let now = date("date").unwrap_or_else(|| {
+                let ms = u64::try_from(SystemClock.now().millis()).unwrap_or_default();
+                UNIX_EPOCH + Duration::from_millis(ms)
+            });
+            until.duration_since(now).unwrap_or_default()
+        }
     };
-    let span = Duration::try_from_secs_f64(seconds).ok()?;
     Some(span.min(MAX_RETRY_AFTER))
 }
 
@@ -291,6 +305,10 @@ mod tests {
         assert_eq!(ms("retry-after", "999999999"), Some(3_600_000));
         assert_eq!(ms("retry-after", "-1"), None);
         assert_eq!(ms("retry-after", "NaN"), None);
-        assert_eq!(ms("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        assert_eq!(ms("retry-after", "Wed, 21 Oct 2020 07:28:00 GMT"), Some(0));
+        assert_eq!(ms("retry-after", "soon"), None);
+        let mut dated = headers("retry-after", "Wed, 21 Oct 2026 07:28:02 GMT");
+        dated.insert("date", HeaderValue::from_static("Wed, 21 Oct 2026 07:28:00 GMT"));
+        assert_eq!(retry_after(&dated), Some(Duration::from_secs(2)));
     }
 }
