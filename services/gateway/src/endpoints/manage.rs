@@ -144,10 +144,11 @@ impl Endpoints {
             None => self.before(&record).await?,
         };
         if to == 0 || to >= record.revision.number {
-            let why = format!(
-                "`{to}` is no revision before the one that serves, {}",
-                record.revision.number
-            );
+            let serving = record.revision.number;
+            let why = match number {
+                Some(_) => format!("`{to}` is no revision before the one that serves, {serving}"),
+                None => format!("there is no revision before the one that serves, {serving}, to go back to"),
+            };
             return Err(Error::invalid("number", why));
         }
         let earlier = self.0.store.revision(record.endpoint.uid.key(), to).await?;
