@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import uuid
 
 import numpy as np
@@ -36,6 +37,19 @@ def test_a_run_records_params_metrics_tags_and_artifacts(mlflow_here, tmp_path):
     assert sorted(f.path for f in client.list_artifacts(run.info.run_id)) == ["d.json", "files"]
     folder = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/files", dst_path=str(tmp_path / "out"))
     assert open(f"{folder}/plots/a.txt").read() == "a"
+
+
+def test_names_of_files_with_percent_signs(mlflow_here, tmp_path):
+    # The client sends names as they are: to a server each of the first two has an escape, of no UTF-8.
+    names = ["10%CAses.csv", "per%CEnt.txt", "100%.txt", "größe 1.txt"]
+    (tmp_path / "files").mkdir()
+    for name in names:
+        (tmp_path / "files" / name).write_text(name)
+    with mlflow_here.start_run() as run:
+        mlflow_here.log_artifacts(str(tmp_path / "files"), "files")
+    folder = mlflow_here.artifacts.download_artifacts(f"runs:/{run.info.run_id}/files", dst_path=str(tmp_path / "out"))
+    assert sorted(open(f"{folder}/{name}").read() for name in os.listdir(folder)) == sorted(names)
+    assert mlflow_here.artifacts.load_text(f"{run.info.artifact_uri}/files/10%CAses.csv") == "10%CAses.csv"
 
 
 def test_autologging_a_classifier(mlflow_here):

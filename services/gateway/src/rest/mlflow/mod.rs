@@ -8,7 +8,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{RawPathParams, Request},
+    extract::{RawPathParams, Request, rejection::RawPathParamsRejection},
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
@@ -23,6 +23,7 @@ use lodeway_proto::{
     tracking::v1::tracking_service_client::TrackingServiceClient,
 };
 use lodeway_rpc::{CallContext, Transport, access::Access};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tonic::Status;
 
@@ -200,8 +201,9 @@ pub(crate) fn router(edge: Arc<Edge>) -> Router {
         };
         for path in route.paths() {
             let edge = edge.clone();
-            let serve =
-                move |params: RawPathParams, request: Request| answer(edge.clone(), route, params, request);
+            let serve = move |params: Result<RawPathParams, RawPathParamsRejection>, request: Request| {
+                answer(edge.clone(), route, params, request)
+            };
             let known = methods.remove(&path).unwrap_or_default();
             methods.insert(path, known.merge(on(filter, serve)));
         }
@@ -213,7 +215,12 @@ pub(crate) fn router(edge: Arc<Edge>) -> Router {
         })
 }
 
-async fn answer(edge: Arc<Edge>, route: &'static Route, params: RawPathParams, request: Request) -> Response {
+async fn answer(
+    edge: Arc<Edge>,
+    route: &'static Route,
+    params: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     // The layers put the caller there; a router that was mounted without them serves nobody in particular.
     let cx = parts
@@ -222,10 +229,18 @@ async fn answer(edge: Arc<Edge>, route: &'static Route, params: RawPathParams, r
         .cloned()
         .unwrap_or_else(|| CallContext::new(Caller::anonymous()));
     let query = Query::parse(parts.uri.query().unwrap_or_default());
-    let params = params
-        .iter()
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect();
+    let params = match params {
+        Ok(params) => {
+            let params = params.iter();
+            params
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect()
+        }
+        Err(rejection) => match rest_of(route, parts.uri.path()) {
+            Some(params) => vec![params],
+            None => return rejection.into_response(),
+        },
+    };
     let call = Call {
         edge,
         cx,
@@ -238,6 +253,18 @@ async fn answer(edge: Arc<Edge>, route: &'static Route, params: RawPathParams, r
     (route.handler)(call)
         .await
         .unwrap_or_else(RestError::into_response)
+}
+
+/// The end of a path that the router does not decode, because an escape in it is of no UTF-8, by its name in the route.
+///
+/// MLflow's client sends names of files as they are, so that of `10%cases.csv` looks like one. Its server reads such an escape
+/// as U+FFFD, and the client finds the file by that name again.
+fn rest_of(route: &Route, path: &str) -> Option<(String, String)> {
+    route.paths().iter().find_map(|known| {
+        let (before, name) = known.split_once("{*")?;
+        let rest = percent_decode_str(path.strip_prefix(before)?).decode_utf8_lossy();
+        Some((name.trim_end_matches('}').to_owned(), rest.into_owned()))
+    })
 }
 
 /// One request on its way through a handler.
