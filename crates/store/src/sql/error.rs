@@ -57,8 +57,14 @@ pub enum OpenError {
         version: i64,
     },
     /// The database does not answer or refuses.
-    #[error("the database failed: {0}; {cause}", cause = .0.cause().map_or_else(String::new, ToString::to_string))]
-    Database(#[from] Error),
+    #[error("the database failed: {}", .0.cause().map_or_else(|| .0.to_string(), ToString::to_string))]
+    Database(Error),
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
 }
 
 /// What kind of failure a statement had.
