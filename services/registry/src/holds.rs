@@ -360,14 +360,21 @@ impl Holds {
                 let mut changed: BTreeSet<Which> =
                     std::mem::take(&mut *self.0.changed.lock().unwrap_or_else(PoisonError::into_inner));
                 changed.extend(failed.take_due());
+                let mut unanswered = None;
                 for which in changed {
-                    // What a service that is there refused is seen again when every hold is looked at.
-                    if let Err(error) = self.settle(&which).await {
-                        tracing::warn!(?which, %error, "a hold is not as it should be yet");
-                        if is_passing(&error) {
+                    match self.settle(&which).await {
+                        Ok(()) => {}
+                        Err(error) if is_passing(&error) => {
                             failed.add(which);
+                            unanswered = Some(error);
                         }
+                        // What a service that is there refused is seen again when every hold is looked at.
+                        Err(error) => tracing::warn!(?which, %error, "a hold is not as it should be"),
                     }
+                }
+                if let Some(error) = unanswered {
+                    let count = failed.which.len();
+                    tracing::warn!(count, %error, "holds are not as they should be yet");
                 }
             }
         }
