@@ -135,6 +135,8 @@ impl Queue {
             }
             Some(receiver) => match tokio::time::timeout_at(deadline.into(), receiver).await {
                 Ok(Ok(answer)) => answer,
+                // Who looks for the next batch may see that its time is over before this call does.
+                Ok(Err(_gone)) if deadline <= Instant::now() => Err(Error::DeadlineExceeded),
                 Ok(Err(_gone)) => Err(Error::unavailable("the model was stopped", "its queue ended")),
                 Err(_elapsed) => Err(Error::DeadlineExceeded),
             },
@@ -216,7 +218,9 @@ impl Inner {
         if !self.limits.merges {
             return Some(batch);
         }
-        let mut held = batch.first().and_then(|one| one.call.payload.rows())?;
+        let Some(mut held) = batch.first().and_then(|one| one.call.payload.rows()) else {
+            return Some(batch);
+        };
         while let Some(next) = state.waiting.front() {
             let fits = next
                 .call

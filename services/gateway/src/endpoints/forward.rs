@@ -273,10 +273,11 @@ impl Endpoints {
         let now = self.0.clock.now();
         let verdict = match &outcome {
             Ok(_) => CallOutcome::Success,
-            // A caller in a hurry says nothing about the target.
+            // A caller in a hurry says nothing about the target, nor does what comes after his time.
             Err(Error::DeadlineExceeded) if cx.deadline.is_some_and(|own| own <= until) => {
                 CallOutcome::Unknown
             }
+            Err(_) if cx.deadline.is_some_and(|own| own <= Instant::now()) => CallOutcome::Unknown,
             // How a model stands that cannot be loaded is kept beside the failures of calls.
             Err(error) if upstream.cannot_load(error) => CallOutcome::Unknown,
             Err(error) if is_targets_fault(error) => CallOutcome::Failure,

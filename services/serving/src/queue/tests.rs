@@ -380,3 +380,41 @@ async fn every_call_gets_its_own_answer_under_load() {
     }
     assert_eq!(queue.depth(), (0, 0));
 }
+
+#[tokio::test]
+async fn an_input_without_rows_waits_like_any_other() {
+    let (runtime, queue, tasks, first) = busy(limits(true)).await;
+    let scalar = || Tensor::new("x", DataType::Fp64, vec![], 7_f64.to_le_bytes().to_vec()).unwrap();
+    let scalars = [0, 1].map(|_| Call {
+        payload: Payload::Tensors(vec![scalar()]),
+        ..call("x", &[0.0])
+    });
+    let begun = line_up(&queue, &tasks, scalars.into()).await;
+    runtime.release();
+    first.await.unwrap().unwrap();
+    for answer in answers(begun).await {
+        assert_eq!(answer.unwrap(), [14.0]);
+    }
+}
+
+#[tokio::test]
+async fn who_is_late_is_told_so_whoever_sees_it_first() {
+    for millis in 0..20 {
+        let (runtime, queue, tasks, first) = busy(limits(true)).await;
+        let soon = Call {
+            deadline: Instant::now() + Duration::from_millis(5),
+            ..call("x", &[1.0])
+        };
+        let begun = line_up(&queue, &tasks, vec![soon]).await;
+        // The next batch is looked for about when its time is over.
+        tokio::time::sleep(Duration::from_micros(4_500 + 100 * millis)).await;
+        runtime.release();
+        first.await.unwrap().unwrap();
+        for answer in answers(begun).await {
+            assert!(
+                matches!(answer, Ok(_) | Err(Error::DeadlineExceeded)),
+                "{answer:?}"
+            );
+        }
+    }
+}
