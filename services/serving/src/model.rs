@@ -274,6 +274,10 @@ impl Model {
 
     /// The input as the runtime takes it.
     fn adapt(&self, payload: Payload) -> Result<Payload> {
+        let payload = match payload {
+            Payload::Tensors(given) => Payload::Tensors(self.in_place(given)),
+            other => other,
+        };
         if self.runtime.reads_frames() {
             self.check(&payload)?;
             return structured::read(self.signature.as_ref(), payload);
@@ -297,6 +301,17 @@ impl Model {
                 format!("`{content_type}` is not read by this model"),
             )),
         }
+    }
+
+    /// Tensors in the order of the model's description, if they have the names that it makes up for columns without any: such
+    /// columns are told apart by their places.
+    fn in_place(&self, mut given: Vec<Tensor>) -> Vec<Tensor> {
+        let schema = self.signature.as_ref().and_then(|s| s.inputs.as_ref());
+        let place = |tensor: &Tensor| self.inputs.iter().position(|spec| spec.name == tensor.name());
+        if schema.is_some_and(is_nameless) && given.iter().all(|tensor| place(tensor).is_some()) {
+            given.sort_by_key(|tensor| place(tensor));
+        }
+        given
     }
 
     fn check(&self, payload: &Payload) -> Result<()> {
@@ -350,6 +365,7 @@ impl Model {
     /// A table as the runtime's inputs: all columns side by side if it has one, else each column under its name.
     fn of_frame(&self, frame: Frame) -> Result<Payload> {
         let frame = self.in_order(frame);
+        self.check_columns(&frame)?;
         match self.runtime.inputs() {
             [spec] if spec.shape.len() == 2 => {
                 let matrix = lodeway_inference::matrix::frame_to_matrix(&frame, spec.datatype)?;
@@ -367,6 +383,30 @@ impl Model {
                 self.own(frame.columns().iter().map(as_taken).collect::<Result<_>>()?)
             }
         }
+    }
+
+    /// Has the columns of a table be those that the model was trained on. A signature that names columns has put them in its
+    /// order; without one nothing else would tell a column from another.
+    fn check_columns(&self, frame: &Frame) -> Result<()> {
+        let names = self.runtime.column_names();
+        let columns = self.signature.as_ref().and_then(|s| s.inputs.as_ref()?.columns());
+        if names.is_empty() || columns.is_some_and(|columns| columns.iter().all(|c| c.name.is_some())) {
+            return Ok(());
+        }
+        let given = frame.columns().iter().map(|column| column.values.name());
+        let differs = given.zip(names).position(|(given, name)| given != name);
+        let place = match differs {
+            None if frame.columns().len() == names.len() => return Ok(()),
+            place => place.unwrap_or_else(|| names.len().min(frame.columns().len())),
+        };
+        let called = |name: Option<&str>| name.map_or("none".to_owned(), |name| format!("`{name}`"));
+        let given = called(frame.columns().get(place).map(|column| column.values.name()));
+        let wanted = called(names.get(place).map(String::as_str));
+        let why = format!(
+            "the model was trained on {} columns, and that at place {place} is {wanted}; here it is {given}",
+            names.len()
+        );
+        Err(Error::invalid("inputs", why))
     }
 
     /// The columns of the signature in its order; others are left out, as MLflow does.

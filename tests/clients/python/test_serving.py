@@ -727,6 +727,7 @@ def test_a_typed_service_is_found_by_reflection(host, endpoints, models, iris):
 def unsigned(host, models, stub, iris):
     """Models of which no signature says what they take or give, behind endpoints of their names; what MLflow answers."""
     import mlflow
+    import xgboost
     from mlflow.models import infer_signature
     from mlflow.pyfunc import scoring_server
     from skl2onnx import to_onnx
@@ -752,7 +753,10 @@ def unsigned(host, models, stub, iris):
         graph = to_onnx(LogisticRegression(max_iter=500).fit(plain, labels), plain[:1])
         with mlflow.start_run():
             mlflow.onnx.log_model(graph, name="model", registered_model_name=name, signature=signature)
-    names = ("shown", "zipped", "numbered")
+    boosted = xgboost.XGBClassifier(n_estimators=3).fit(X, y)
+    with mlflow.start_run():
+        mlflow.xgboost.log_model(boosted, name="model", registered_model_name="plain")
+    names = ("shown", "zipped", "numbered", "plain")
     for name in names:
         make(stub, name, (f"models:/{name}/1", 1))
     loaded = {name: mlflow.pyfunc.load_model(f"models:/{name}/1") for name in names}
@@ -760,8 +764,7 @@ def unsigned(host, models, stub, iris):
     def by_mlflow(name, document):
         schema = loaded[name].metadata.get_input_schema()
         reply = scoring_server.invocations(json.dumps(document), "application/json", loaded[name], schema)
-        assert reply.status == 200, reply.response
-        return json.loads(reply.response)["predictions"]
+        return json.loads(reply.response)["predictions"] if reply.status == 200 else None
 
     return by_mlflow
 
@@ -786,6 +789,20 @@ def test_without_a_signature_a_model_gets_what_mlflow_gives_it(host, unsigned, d
     reply = score(host, "shown", json.dumps(document))
     assert reply.status_code == 200, reply.text
     assert reply.json()["predictions"] == unsigned("shown", document)
+
+
+def test_columns_that_the_model_was_not_trained_on_are_refused(host, unsigned, iris):
+    X = iris[0][:2]
+    for table in (X, X[X.columns[::-1]], X.rename(columns={X.columns[1]: "width"}), X[X.columns[:3]]):
+        document = {"dataframe_split": table.to_dict(orient="split")}
+        try:
+            want = unsigned("plain", document)
+        except Exception:
+            want = None
+        reply = score(host, "plain", json.dumps(document))
+        assert (reply.status_code == 200) == (want is not None) == (table is X), reply.text
+        if want is not None:
+            assert reply.json()["predictions"] == want
 
 
 def test_a_classifier_in_onnx_names_its_classes(host, unsigned, iris):

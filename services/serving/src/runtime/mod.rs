@@ -65,6 +65,10 @@ pub trait Runtime: Send + Sync + 'static {
     fn is_row_independent(&self) -> bool {
         false
     }
+    /// The columns that a table must have, in this order, where the model itself knows them by name; none if any will do.
+    fn column_names(&self) -> &[String] {
+        &[]
+    }
     /// True if the answer to a table is a table: a column an output.
     fn gives_tables(&self) -> bool {
         false

@@ -26,6 +26,8 @@ use ort::{
 
 use super::{Call, Runtime, TensorSpec, missing, not_loadable};
 
+/// Rows of one call that are answered with objects: each takes more than a kilobyte while it is made.
+const MAX_OBJECTS: usize = 100_000;
 /// Above this many input elements a batch is scored on a thread for blocking work, so that it holds up no other call.
 const INLINE_ELEMENTS: usize = 16 << 10;
 
@@ -182,6 +184,16 @@ impl Runtime for OnnxModel {
         let Payload::Tensors(tensors) = call.payload else {
             return Err(Error::invalid("inputs", "this model takes tensors"));
         };
+        let rows = tensors.first().and_then(Tensor::rows).unwrap_or_default();
+        if rows > MAX_OBJECTS && self.0.outputs.iter().any(|output| output.is_json) {
+            let why = format!(
+                "{rows} rows are too many for this model, which answers an object a row; send at most {MAX_OBJECTS}"
+            );
+            return Err(Error::Exhausted {
+                message: why,
+                retry_after: None,
+            });
+        }
         if tensors.iter().map(Tensor::elements).sum::<usize>() <= INLINE_ELEMENTS {
             return self.0.run(tensors).map(Payload::Tensors);
         }

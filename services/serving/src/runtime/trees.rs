@@ -189,6 +189,14 @@ impl Runtime for Trees {
         &self.outputs
     }
 
+    fn column_names(&self) -> &[String] {
+        match &*self.model {
+            TreeModel::XgBoost(model) => model.feature_names(),
+            // LightGBM goes by places.
+            TreeModel::LightGbm(_) => &[],
+        }
+    }
+
     fn memory_bytes(&self) -> u64 {
         self.file_bytes * 2
     }
