@@ -193,7 +193,7 @@ class Model:
     def _input(self, header, body):
         tensors = values.received(header, body)
         if header["form"] == "frame":
-            return values.columns_of(tensors, self._schema)
+            return values.frame_of(tensors, self._schema)
         return values.input_of(tensors, self._schema)
 
     def _packed(self, answer, packed):

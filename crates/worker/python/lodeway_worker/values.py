@@ -137,16 +137,6 @@ def frame_of(tensors, schema):
     )
 
 
-def columns_of(tensors, schema):
-    """A frame of the columns of a document; where neither it nor the signature has names for them, they are numbered."""
-    frame = frame_of(tensors, schema)
-    if schema is not None and not schema.is_tensor_spec() and not schema.has_input_names():
-        # a caller who has the columns from the signature knows them by their places
-        if [str(label) for label in frame.columns] == [str(at) for at in range(len(tensors))]:
-            frame.columns = range(len(tensors))
-    return frame
-
-
 def _times(tensor):
     """A column of times; texts are ISO 8601. In nanoseconds, as MLflow's own scoring server has them."""
     column = tensor.column()

@@ -180,7 +180,11 @@ impl Plan {
                 );
                 violations.add(join(&requests.path(at), &field.name), why);
             }
-            made.push(filling.column(&column.name, rows)?);
+            let made_of = filling.column(&column.name, rows)?;
+            made.push(Column {
+                values: made_of.values.with_number(!column.is_named),
+                ..made_of
+            });
         }
         if made.is_empty() {
             violations.add("", "gives no column at all");

@@ -118,7 +118,8 @@ impl Endpoints {
         let (route, declared) = self.served(cx, service, method).await?;
         let plan = &known(&route, &declared)?.plan;
         let is_batch = method == PREDICT_BATCH;
-        let as_document = route.reads_documents() || plan.outputs.is_document;
+        // A native model reads no documents, and gives such outputs as the JSON texts of their rows.
+        let as_document = route.reads_documents() || plan.outputs.is_document && route.is_python();
         let input = plan.read(message, is_batch, as_document)?;
         let told = |error| in_fields(plan, is_batch, error);
         match input.what {
