@@ -172,13 +172,16 @@ pub fn spelled(roots: Option<&Roots>, artifact_uri: &str) -> String {
     };
     let known = roots.and_then(|roots| roots.resolve(uri).ok());
     let spelling = known.map(|found| found.index_key(&found.prefix)).or_else(|| {
-        let path = proxied_path(uri).map(ArtifactPath::parse_or_root);
+        // More slashes than one are not opened here, but clients read them as one.
+        let path = proxied_path(uri).map(|path| ArtifactPath::parse_or_root(path.trim_start_matches('/')));
         match path {
             Some(path) => path.ok().map(|path| format!("{PROXY_SCHEME}/{path}")),
             None => Place::parse(uri, false).ok().map(|place| place.key()),
         }
     });
-    let mut spelling = spelling.unwrap_or_else(|| uri.to_owned());
+    let spelling = spelling.unwrap_or_else(|| uri.to_owned());
+    // Clients of the proxied store do not tell an escape from what it stands for.
+    let mut spelling = percent_decode_str(&spelling).decode_utf8_lossy().into_owned();
     spelling.truncate(spelling.trim_end_matches('/').len());
     spelling
 }
@@ -330,7 +333,9 @@ impl Place {
         let rest = &uri["file:".len()..];
         let path = match rest.strip_prefix("//") {
             Some(with_host) => match with_host.split_once('/') {
-                Some(("" | "localhost", path)) => format!("/{path}"),
+                Some((host, path)) if host.is_empty() || host.eq_ignore_ascii_case("localhost") => {
+                    format!("/{path}")
+                }
                 _ => return Err(refuse("names a file on another host")),
             },
             None if rest.starts_with('/') => rest.to_owned(),

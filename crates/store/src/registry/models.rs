@@ -305,7 +305,7 @@ impl Referrer {
         artifact_uri: &str,
         source_unchecked: bool,
     ) -> Option<Self> {
-        let has_place = artifact_uri.starts_with('/') || artifact_uri.contains(":/");
+        let has_place = artifact_uri.starts_with('/') || artifact_uri.contains(':');
         if source_unchecked || (run_id.is_none() && model_id.is_none() && !has_place) {
             return None;
         }

@@ -107,6 +107,9 @@ mod tests {
         for (uri, keeper) in [
             ("mlflow-artifacts://host:5000/1/r/artifacts", Some("a")),
             ("http://host/api/2.0/mlflow-artifacts/artifacts/1/r", Some("a")),
+            ("mlflow-artifacts:1/r/artifacts", Some("a")),
+            ("mlflow-artifacts:////1/r/%61rtifacts/model", Some("a")),
+            ("file://LOCALHOST/data/1/r%20x", Some("c")),
             ("mlflow-artifacts:/1/r/artifacts/mode", None),
             ("mlflow-artifacts:/1/r/artifacts/model0", None),
             ("s3://b/p/whole/7/artifacts", Some("b")),
