@@ -70,7 +70,7 @@ async fn creating_gives_the_next_id_and_repeats_its_answer() {
         "mlflow-artifacts:/datasets/u",
         "mlflow-artifacts:/workspaces/team-a/evaluations",
         "mlflow-artifacts:/here/../there",
-        "..",
+        "MLFLOW-ARTIFACTS:/here/%2e%2e/there",
     ] {
         let location = pb::CreateExperimentRequest {
             artifact_location: own.to_owned(),
