@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::Site;
+pub(super) use crate::evaluations::files::broken;
 
 /// A file that came in whole; it goes with this value.
 pub(super) struct Spooled {
@@ -36,10 +37,6 @@ pub(super) fn prepare(site: &Site) -> Result<()> {
 /// A new file in the folder.
 pub(super) fn new_file(site: &Site) -> Result<NamedTempFile> {
     NamedTempFile::new_in(folder(site)).map_err(broken)
-}
-
-pub(super) fn broken(error: std::io::Error) -> Error {
-    Error::internal(format!("cannot keep a file at work: {error}"))
 }
 
 /// Takes a file in, part by part. Errors: `LIMIT_EXCEEDED` for one larger than this service takes; those of the stream.

@@ -146,7 +146,7 @@ pub(crate) async fn fetch(
     sha256: &str,
     to: &Path,
 ) -> Result<()> {
-    let io = |e: std::io::Error| Error::internal(format!("cannot keep a file at work: {e}"));
+    let io = broken;
     let request = DownloadArtifactRequest {
         location: location.to_owned(),
         path: path.to_owned(),
@@ -192,4 +192,14 @@ pub(crate) async fn digest_of(file: &Path) -> Result<String> {
         .await
         .map_err(Error::internal)?
         .map_err(|e| Error::internal(format!("cannot read a file at work: {e}")))
+}
+
+/// What became of a file at work. A full disk is nobody's fault here, and may have room again.
+pub(crate) fn broken(error: std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            Error::unavailable("the disk of the evaluation service is full", error)
+        }
+        _ => Error::internal(format!("cannot keep a file at work: {error}")),
+    }
 }
