@@ -57,8 +57,17 @@ pub enum OpenError {
         version: i64,
     },
     /// The database does not answer or refuses.
-    #[error("the database failed: {}", .0.cause().map_or_else(|| .0.to_string(), ToString::to_string))]
+    #[error("the database failed: {}", told(.0))]
     Database(Error),
+}
+
+/// A fault with its cause, which is all there is to say of an internal one.
+fn told(error: &Error) -> String {
+    match (error, error.cause()) {
+        (_, None) => error.to_string(),
+        (Error::Internal(_), Some(cause)) => cause.to_string(),
+        (_, Some(cause)) => format!("{error} ({cause})"),
+    }
 }
 
 impl From<Error> for OpenError {
