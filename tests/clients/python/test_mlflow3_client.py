@@ -50,6 +50,13 @@ def test_names_of_files_with_percent_signs(mlflow_here, tmp_path):
     folder = mlflow_here.artifacts.download_artifacts(f"runs:/{run.info.run_id}/files", dst_path=str(tmp_path / "out"))
     assert sorted(open(f"{folder}/{name}").read() for name in os.listdir(folder)) == sorted(names)
     assert mlflow_here.artifacts.load_text(f"{run.info.artifact_uri}/files/10%CAses.csv") == "10%CAses.csv"
+    # A folder whose name has an escape is put under what that stands for, and asked for by its name.
+    with mlflow_here.start_run() as run:
+        mlflow_here.log_text("x", "50%25 off/a.txt")
+    client = mlflow_here.MlflowClient()
+    assert [file.path for file in client.list_artifacts(run.info.run_id, "50%25 off")] == ["50%25 off/a.txt"]
+    folder = client.download_artifacts(run.info.run_id, "50%25 off", str(tmp_path))
+    assert open(f"{folder}/a.txt").read() == "x"
 
 
 def test_autologging_a_classifier(mlflow_here):

@@ -22,7 +22,7 @@ use super::{
     error::{INCOMPLETE, RestError},
     get, post, put, reply,
     runs::{self, no_run, run_of},
-    source::check_path,
+    source::{check_path, unescaped},
     wire::{Int, or_default},
 };
 
@@ -91,7 +91,18 @@ pub(super) struct File {
 }
 
 /// One level of a folder, by path; paths are relative to `location`.
+///
+/// MLflow's client sends names as they are when it puts a file, where escapes in them are decoded, and quotes them when it
+/// asks. So what is not there is looked for under what its escapes stand for.
 pub(super) async fn list(ask: &Ask, location: &str, path: &str) -> Result<Vec<File>, RestError> {
+    let files = list_at(ask, location, path).await?;
+    match unescaped(path) {
+        Some(plain) if files.is_empty() => list_at(ask, location, &plain).await,
+        _ => Ok(files),
+    }
+}
+
+async fn list_at(ask: &Ask, location: &str, path: &str) -> Result<Vec<File>, RestError> {
     let mut files = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -163,14 +174,17 @@ pub(super) async fn run_files(ask: &Ask, m: ListRun) -> Result<RunFiles, RestErr
     })
 }
 
-/// Sends a file as an attachment, so that a browser never shows it as a page of this server.
+/// Sends a file as an attachment, so that a browser never shows it as a page of this server. What is not there is looked for
+/// as in [`list`].
 pub(super) async fn send(ask: &Ask, location: &str, path: &str) -> Answer {
-    let file = ask
-        .edge
-        .bytes
-        .get(&ask.cx, location, path)
-        .await
-        .map_err(|s| ask.fail(&s))?;
+    let bytes = &ask.edge.bytes;
+    let file = match (bytes.get(&ask.cx, location, path).await, unescaped(path)) {
+        (Err(status), Some(plain)) if status.code() == tonic::Code::NotFound => {
+            bytes.get(&ask.cx, location, &plain).await
+        }
+        (file, _) => file,
+    };
+    let file = file.map_err(|s| ask.fail(&s))?;
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let mut response = Body::from_stream(file.content).into_response();
     let headers = response.headers_mut();

@@ -33,6 +33,11 @@ fn decoded(text: &str) -> Result<String, RestError> {
     Err(RestError::invalid("Invalid path"))
 }
 
+/// What a path with escapes stands for, if it has any.
+pub(super) fn unescaped(path: &str) -> Option<String> {
+    decoded(path).ok().filter(|plain| plain != path)
+}
+
 /// Refuses a path that could lead out of the folder it is joined to, in whatever encoding.
 pub(super) fn check_path(path: &str) -> Result<(), RestError> {
     let refuse = || RestError::invalid("Invalid path");
