@@ -7,7 +7,8 @@ use lodeway_domain::{Error, Result};
 use crate::{Column, Frame, Payload, Tensor, fault::entry};
 
 /// Whether two payloads can be joined: tensors or columns of the same names, given in the same way, in the same order, of the
-/// same datatypes and, beyond the first one, dimensions. Documents and scalars cannot, nor can tensors that differ in rows within a payload.
+/// same datatypes and, beyond the first one, dimensions. Documents and scalars cannot, nor can tensors that differ in rows
+/// within a payload.
 pub fn compatible(one: &Payload, other: &Payload) -> bool {
     match (one, other) {
         (Payload::Tensors(ones), Payload::Tensors(others)) => {

@@ -363,7 +363,8 @@ impl Site<'_> {
         let peers = EndpointPeers {
             serving,
             registry,
-            artifacts,
+            // A server of one model is no service of the platform that it fetches from, and may not keep records there.
+            artifacts: artifacts.filter(|_| !own.one_model),
         };
         let tasks = self.tasks.clone();
         let endpoints = Endpoints::start(Arc::new(store), peers, self.clock.clone(), tasks, settings).await?;
