@@ -189,9 +189,10 @@ impl Tensor {
         self.is_numbered
     }
 
-    /// The same tensor, its name a number or a text.
+    /// The same tensor, its name a number or a text; a name that is no whole number stays a text, whoever says otherwise.
     #[must_use]
     pub fn with_number(self, is_numbered: bool) -> Self {
+        let is_numbered = is_numbered && self.name.parse::<i128>().is_ok();
         Self { is_numbered, ..self }
     }
 
@@ -311,6 +312,20 @@ mod tests {
         assert!(Tensor::new("x", DataType::Bool, vec![1], vec![2]).is_err());
         let inferred = tensor.clone().inferred().renamed("y").reshaped(vec![2]).unwrap();
         assert!(inferred.is_inferred() && !tensor.is_inferred());
+    }
+
+    #[test]
+    fn only_numbers_are_numbered() {
+        for (name, is_number) in [
+            ("0", true),
+            ("-7", true),
+            ("x", false),
+            ("", false),
+            ("1.5", false),
+        ] {
+            let tensor = Tensor::new(name, DataType::Fp32, vec![0], vec![]).unwrap();
+            assert_eq!(tensor.with_number(true).is_numbered(), is_number, "{name}");
+        }
     }
 
     #[test]

@@ -561,7 +561,7 @@ mod tests {
     #[test]
     fn what_is_said_of_the_names_of_an_input_stays_known() {
         for is_said in [false, true] {
-            let one = numbers().with_key(is_said).with_number(is_said);
+            let one = numbers().renamed("3").with_key(is_said).with_number(is_said);
             for payload in [
                 Payload::Tensors(vec![one.clone()]),
                 Payload::Frame(Frame::new(vec![Column::new(one)]).unwrap()),

@@ -35,6 +35,8 @@ pub(crate) struct Model {
     signature: Option<ModelSignature>,
     signature_json: String,
     inputs: Vec<TensorSpec>,
+    /// Whether the signature leaves an input without a name.
+    is_nameless: bool,
     outputs: Vec<TensorSpec>,
     row_independent: bool,
     reads_documents: bool,
@@ -75,12 +77,15 @@ impl Model {
             .map(|s| s.to_json().to_string())
             .unwrap_or_default();
         let (inputs, outputs) = specs(signature.as_ref(), &*runtime);
+        let schema = signature.as_ref().and_then(|s| s.inputs.as_ref());
+        let is_nameless = schema.is_some_and(is_nameless);
         let mut model = Self {
             queue: Queue::new(runtime.clone(), limits, tasks.clone()),
             runtime,
             signature,
             signature_json,
             inputs,
+            is_nameless,
             outputs,
             row_independent,
             reads_documents,
@@ -306,9 +311,8 @@ impl Model {
     /// Tensors in the order of the model's description, if they have the names that it makes up for columns without any: such
     /// columns are told apart by their places.
     fn in_place(&self, mut given: Vec<Tensor>) -> Vec<Tensor> {
-        let schema = self.signature.as_ref().and_then(|s| s.inputs.as_ref());
         let place = |tensor: &Tensor| self.inputs.iter().position(|spec| spec.name == tensor.name());
-        if schema.is_some_and(is_nameless) && given.iter().all(|tensor| place(tensor).is_some()) {
+        if self.is_nameless && given.iter().all(|tensor| place(tensor).is_some()) {
             given.sort_by_key(|tensor| place(tensor));
         }
         given
@@ -390,7 +394,7 @@ impl Model {
     fn check_columns(&self, frame: &Frame) -> Result<()> {
         let names = self.runtime.column_names();
         let columns = self.signature.as_ref().and_then(|s| s.inputs.as_ref()?.columns());
-        if names.is_empty() || columns.is_some_and(|columns| columns.iter().all(|c| c.name.is_some())) {
+        if names.is_empty() || columns.is_some() && !self.is_nameless {
             return Ok(());
         }
         let given = frame.columns().iter().map(|column| column.values.name());

@@ -32,9 +32,9 @@ pub(super) struct Output {
 }
 
 impl Output {
-    fn of_column(name: &str, column: Column) -> Self {
+    fn of_column(column: Column) -> Self {
         Self {
-            name: name.to_owned(),
+            name: column.name().to_owned(),
             columns: vec![column],
             keys: Vec::new(),
         }
@@ -227,7 +227,7 @@ pub(super) fn outputs(payload: &Payload) -> Result<Vec<Output>> {
             let one = |(column, came): (Column, &lodeway_inference::Column)| {
                 Ok(match of_json(&came.values)? {
                     Some(output) => output,
-                    None => Output::of_column(column.name(), column.clone()),
+                    None => Output::of_column(column),
                 })
             };
             columns.map(one).collect()
@@ -271,7 +271,7 @@ fn of_tensor(tensor: &Tensor) -> Result<Output> {
     let all = all.ok_or_else(|| refused(format!("gave `{name}` without values")))?;
     let width = usize::try_from(width).unwrap_or(1).max(1);
     if width == 1 {
-        return Ok(Output::of_column(&name, all));
+        return Ok(Output::of_column(all));
     }
     let numbers: Vec<f64> = (0..all.len()).map(|row| number(&all, row)).collect();
     let column = |place: usize| {

@@ -146,7 +146,6 @@ pub(crate) async fn fetch(
     sha256: &str,
     to: &Path,
 ) -> Result<()> {
-    let io = broken;
     let request = DownloadArtifactRequest {
         location: location.to_owned(),
         path: path.to_owned(),
@@ -156,15 +155,15 @@ pub(crate) async fn fetch(
     let mut client = artifacts(site)?;
     let reply = client.download_artifact(cx.request(request)).await;
     let mut messages = reply.map_err(|s| status::into_error(&s))?.into_inner();
-    let mut out = tokio::fs::File::create(to).await.map_err(io)?;
+    let mut out = tokio::fs::File::create(to).await.map_err(broken)?;
     let mut hash = Sha256::new();
     while let Some(message) = messages.message().await.map_err(|s| status::into_error(&s))? {
         if let Some(download_artifact_response::Kind::Chunk(chunk)) = message.kind {
             hash.update(&chunk);
-            out.write_all(&chunk).await.map_err(io)?;
+            out.write_all(&chunk).await.map_err(broken)?;
         }
     }
-    out.flush().await.map_err(io)?;
+    out.flush().await.map_err(broken)?;
     let found = hex::encode(hash.finalize());
     if !sha256.is_empty() && found != sha256 {
         return Err(Error::DataLoss(format!(

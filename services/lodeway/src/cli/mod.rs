@@ -3,8 +3,8 @@
 //! `output.rs` says how results look, `connect.rs` how the platform is found; each other file is one noun.
 //!
 //! Exit codes: 0 done, 1 a fault of the platform, 2 a wrong command line, 3 not found, 4 refused as asked (bad value,
-//! wrong state, conflict), 5 not allowed, 6 the platform does not answer or cannot now, 7 an evaluation that was waited for failed or was
-//! stopped. `evaluate`, also on a file, ends with 1 if a threshold is missed; on a file with 2 also if the data are wrong.
+//! wrong state, conflict), 5 not allowed, 6 the platform does not answer or cannot now, 7 an evaluation that was waited for
+//! failed or was stopped. `evaluate`, also on a file, ends with 1 if a threshold is missed; on a file with 2 also if the data are wrong.
 
 mod artifact;
 mod capture;

@@ -62,6 +62,7 @@ fn model(inputs: &Value, outputs: &Value, streams: bool) -> Model {
     Model {
         queue: Queue::new(runtime.clone(), limits, Tasks::new()),
         runtime,
+        is_nameless: signature.inputs.as_ref().is_some_and(is_nameless),
         signature: Some(signature),
         signature_json: String::new(),
         inputs,
@@ -70,6 +71,24 @@ fn model(inputs: &Value, outputs: &Value, streams: bool) -> Model {
         reads_documents: false,
         profile: Mutex::default(),
         parity: Arc::new(Mutex::new(Parity::unchecked("nobody asked"))),
+    }
+}
+
+#[test]
+fn columns_without_names_go_by_the_names_of_the_description() {
+    let nameless = json!([{ "type": "double", "required": true }, { "type": "double", "required": true }]);
+    let named = json!([{ "type": "double", "name": "input-1", "required": true },
+                       { "type": "double", "name": "input-0", "required": true }]);
+    let tensor = |name: &str| Tensor::new(name, DataType::Fp64, vec![1], vec![0; 8]).unwrap();
+    for (inputs, given, want) in [
+        (&nameless, ["input-1", "input-0"], ["input-0", "input-1"]),
+        (&nameless, ["b", "a"], ["b", "a"]),
+        (&named, ["input-0", "input-1"], ["input-0", "input-1"]),
+    ] {
+        let model = model(inputs, &json!([{ "type": "double", "required": true }]), false);
+        let placed = model.in_place(given.map(tensor).into());
+        let names: Vec<_> = placed.iter().map(Tensor::name).collect();
+        assert_eq!(names, want);
     }
 }
 

@@ -180,10 +180,10 @@ impl Plan {
                 );
                 violations.add(join(&requests.path(at), &field.name), why);
             }
-            let made_of = filling.column(&column.name, rows)?;
+            let filled = filling.column(&column.name, rows)?;
             made.push(Column {
-                values: made_of.values.with_number(!column.is_named),
-                ..made_of
+                values: filled.values.with_number(!column.is_named),
+                ..filled
             });
         }
         if made.is_empty() {
