@@ -39,7 +39,7 @@ use lodeway_store::{
     migrate,
     registry::SqlRegistry,
     serving::SqlDeployments,
-    sql::{Db, DbOptions, Engine, StoreUrl},
+    sql::{Db, DbOptions, Engine, OpenError, StoreUrl},
     tracking::SqlTracking,
 };
 use lodeway_tracking::Tracking;
@@ -210,7 +210,8 @@ impl Site<'_> {
             return Ok((self.elsewhere(&self.config.peers.artifacts)?, None));
         }
         let db = self.database("artifacts").await?;
-        migrate::apply(&db, artifacts::MIGRATIONS, self.clock.now()).await?;
+        let brought = migrate::apply(&db, artifacts::MIGRATIONS, self.clock.now()).await;
+        brought.with_context(|| cannot_open(self.config, "artifacts"))?;
         self.stored.push((vec![ARTIFACT_SERVICE], db.clone()));
         let (index, holds) = (SqlDigestIndex::new(db.clone()), Holds::new(db));
         let roots = Roots::open(&self.config.root_settings()).await?;
@@ -236,7 +237,8 @@ impl Site<'_> {
         }
         let db = self.database("tracking").await?;
         self.stored.push((vec![TRACKING_SERVICE], db.clone()));
-        let mut store = SqlTracking::open(db, self.clock.now()).await?;
+        let opened = SqlTracking::open(db, self.clock.now()).await;
+        let mut store = opened.with_context(|| cannot_open(self.config, "tracking"))?;
         if let Some(files) = files {
             store = store.with_artifact_roots(files.roots().clone());
         } else if !self.config.artifacts.url.is_empty() {
@@ -266,7 +268,8 @@ impl Site<'_> {
         let db = self.database("registry").await?;
         self.stored
             .push((vec![REGISTRY_SERVICE, PROMOTION_SERVICE], db.clone()));
-        let store = SqlRegistry::open(db, self.clock.now()).await?;
+        let opened = SqlRegistry::open(db, self.clock.now()).await;
+        let store = opened.with_context(|| cannot_open(self.config, "registry"))?;
         let peers = lodeway_registry::Peers {
             tracking: tracking.map(TrackingServiceClient::new),
             artifacts: artifacts.map(ArtifactServiceClient::new),
@@ -289,7 +292,8 @@ impl Site<'_> {
             return self.elsewhere(&self.config.peers.serving);
         }
         let db = self.database("serving").await?;
-        let store = SqlDeployments::open(db, self.clock.now()).await?;
+        let opened = SqlDeployments::open(db, self.clock.now()).await;
+        let store = opened.with_context(|| cannot_open(self.config, "serving"))?;
         let python = runtimes::python(self.config, edge, &self.tasks)?;
         let runtimes = Runtimes {
             onnx: OnnxLibrary::at(runtimes::onnx_library(self.config, edge)),
@@ -337,7 +341,8 @@ impl Site<'_> {
             return Ok((None, self.elsewhere(&self.config.peers.gateway)?));
         }
         let db = self.database("gateway").await?;
-        let store = SqlGateway::open(db, self.clock.now()).await?;
+        let opened = SqlGateway::open(db, self.clock.now()).await;
+        let store = opened.with_context(|| cannot_open(self.config, "gateway"))?;
         let keys = settings::llm_keys(self.config)?;
         let llm = Llm::new(Arc::new(store.clone()), keys, self.clock.clone())?;
         let own = &self.config.endpoints;
@@ -392,7 +397,8 @@ impl Site<'_> {
         let db = self.database("evaluation").await?;
         let evaluating = vec![DATASET_SERVICE, EVALUATION_SERVICE, OUTCOME_SERVICE];
         self.stored.push((evaluating, db.clone()));
-        let store = SqlEvaluation::open(db, self.clock.now()).await?;
+        let opened = SqlEvaluation::open(db, self.clock.now()).await;
+        let store = opened.with_context(|| cannot_open(self.config, "evaluation"))?;
         let settings = lodeway_evaluation::EvaluationConfig {
             work_dir: self.config.data_dir.join("evaluation"),
             max_running: usize::try_from(self.config.evaluation.max_running)?,
@@ -476,31 +482,40 @@ impl Site<'_> {
     }
 }
 
-/// Brings the databases of all services to the newest schema; gives their addresses, without passwords.
+/// Brings the databases of the services in `config` to the newest schema; gives their addresses, without passwords.
 pub async fn migrate(config: &Config) -> Result<Vec<(&'static str, String)>> {
-    let now = SystemClock.now();
     let mut done = Vec::new();
-    for service in [
-        "artifacts",
-        "tracking",
-        "registry",
-        "serving",
-        "gateway",
-        "evaluation",
+    for (name, service) in [
+        ("artifacts", ServiceName::Artifacts),
+        ("tracking", ServiceName::Tracking),
+        ("registry", ServiceName::Registry),
+        ("serving", ServiceName::Serving),
+        ("gateway", ServiceName::Gateway),
+        ("evaluation", ServiceName::Evaluation),
     ] {
-        let db = open_database(config, service).await?;
-        match service {
-            "artifacts" => migrate::apply(&db, artifacts::MIGRATIONS, now).await?,
-            "tracking" => drop(SqlTracking::open(db.clone(), now).await?),
-            "serving" => drop(SqlDeployments::open(db.clone(), now).await?),
-            "gateway" => drop(SqlGateway::open(db.clone(), now).await?),
-            "evaluation" => drop(SqlEvaluation::open(db.clone(), now).await?),
-            _ => drop(SqlRegistry::open(db.clone(), now).await?),
+        if !config.runs(service) {
+            continue;
         }
+        let db = open_database(config, name).await?;
+        let brought = bring(&db, service).await;
         db.close().await;
-        done.push((service, database_url(config, service)?.to_string()));
+        brought.with_context(|| cannot_open(config, name))?;
+        done.push((name, database_url(config, name)?.to_string()));
     }
     Ok(done)
+}
+
+/// Brings the tables of `service` to the newest schema.
+async fn bring(db: &Db, service: ServiceName) -> Result<(), OpenError> {
+    let now = SystemClock.now();
+    match service {
+        ServiceName::Artifacts => migrate::apply(db, artifacts::MIGRATIONS, now).await,
+        ServiceName::Tracking => SqlTracking::open(db.clone(), now).await.map(drop),
+        ServiceName::Registry => SqlRegistry::open(db.clone(), now).await.map(drop),
+        ServiceName::Serving => SqlDeployments::open(db.clone(), now).await.map(drop),
+        ServiceName::Gateway => SqlGateway::open(db.clone(), now).await.map(drop),
+        ServiceName::Evaluation => SqlEvaluation::open(db.clone(), now).await.map(drop),
+    }
 }
 
 fn database_url(config: &Config, service: &str) -> Result<StoreUrl> {
@@ -517,9 +532,16 @@ async fn open_database(config: &Config, service: &str) -> Result<Db> {
         plans_once: service == "registry",
         ..DbOptions::default()
     };
-    Db::open(&url, service, options)
-        .await
-        .with_context(|| format!("cannot open the database of {service}, {url}"))
+    let opened = Db::open(&url, service, options).await;
+    opened.with_context(|| cannot_open(config, service))
+}
+
+/// Whose database it is that cannot be used, and where it is; without a password.
+fn cannot_open(config: &Config, service: &str) -> String {
+    match database_url(config, service) {
+        Ok(url) => format!("cannot open the database of {service}, {url}"),
+        Err(_) => format!("cannot open the database of {service}"),
+    }
 }
 
 /// True for a URL of a bucket, which gives addresses for uploads in parts; a folder does not.

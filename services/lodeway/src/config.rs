@@ -384,10 +384,16 @@ impl Config {
     fn unopenable(&self) -> Vec<(String, String)> {
         let mut faults = Vec::new();
         let store = self.store.url.reveal().as_str();
-        if !store.is_empty()
-            && let Err(error) = StoreUrl::parse(store)
-        {
-            faults.push(("store.url".to_owned(), error.to_string()));
+        match StoreUrl::parse(store) {
+            _ if store.is_empty() => {}
+            Err(error) => faults.push(("store.url".to_owned(), error.to_string())),
+            Ok(StoreUrl::Sqlite(_)) if self.services.len() > 1 => faults.push((
+                "store.url".to_owned(),
+                "a file of SQLite is the database of one service, and this process runs several; leave it empty, and each \
+                 has a file of its own in `data_dir`"
+                    .to_owned(),
+            )),
+            Ok(_) => {}
         }
         // A process that only names places need not be able to open them.
         if self.runs(ServiceName::Artifacts) || !self.artifacts.url.is_empty() {
@@ -534,6 +540,11 @@ mod tests {
         assert_eq!(fields(&config), ["artifacts.allow_roots"]);
         config.artifacts.allow_roots = vec!["/data/models".to_owned()];
         config.store.url = Secret::new("postgres://db/lodeway".to_owned());
+        assert_eq!(fields(&config), Vec::<String>::new());
+        // One file for all, which is not how services keep their tables; one alone may name its file.
+        config.store.url = Secret::new("sqlite:///data/all.db".to_owned());
+        assert_eq!(fields(&config), ["store.url"]);
+        config.services = vec![ServiceName::Tracking];
         assert_eq!(fields(&config), Vec::<String>::new());
     }
 }

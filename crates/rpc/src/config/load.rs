@@ -34,7 +34,7 @@ impl fmt::Display for Origin {
 pub struct Fault {
     /// The key, dotted; empty if the whole source is unreadable.
     pub key: String,
-    /// The value as given; `***` where the key sounds like a secret.
+    /// The value as given; `***` where it may hold a secret.
     pub value: String,
     /// Who set it.
     pub origin: Origin,
@@ -271,8 +271,12 @@ fn fault(path: &[String], given: &Given, origin: &Origin, message: String) -> Fa
         Given::Typed(Value::String(text)) | Given::Text(text) => text.clone(),
         Given::Typed(value) => value.to_string(),
     };
-    if is_secret(&key) {
-        let message = message.replace(&shown, "***");
+    if is_secret(&key, &shown) {
+        // A shorter one is in words that have nothing to do with it.
+        let message = match shown.len() {
+            0..4 => message,
+            _ => message.replace(&shown, "***"),
+        };
         return Fault {
             key,
             value: "***".to_owned(),
@@ -288,9 +292,9 @@ fn fault(path: &[String], given: &Given, origin: &Origin, message: String) -> Fa
     }
 }
 
-fn is_secret(key: &str) -> bool {
-    let secret = ["token", "password", "secret", "key", "url"];
-    secret
-        .iter()
-        .any(|word| key.rsplit('.').next().is_some_and(|last| last.contains(word)))
+/// Whether a value is not to be shown: its key sounds like a secret, or it is an address with more than a place in it.
+fn is_secret(key: &str, value: &str) -> bool {
+    let last = key.rsplit('.').next().unwrap_or(key);
+    let secret = ["token", "password", "secret", "key"];
+    secret.iter().any(|word| last.contains(word)) || last.contains("url") && value.contains(['@', '?'])
 }

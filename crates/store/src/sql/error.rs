@@ -156,6 +156,11 @@ pub(super) fn unavailable(what: &'static str) -> Error {
     Error::unavailable("the database does not answer", what)
 }
 
+/// A PostgreSQL to which no connection could be made in all the time there was, because of `why`.
+pub(super) fn unreachable(why: String) -> Error {
+    of_kind(SqlErrorKind::Unavailable, why.into())
+}
+
 /// Sorts a failure of PostgreSQL.
 pub(super) fn sorted(source: sqlx::Error) -> Error {
     of_kind(kind(&source), source.into())

@@ -1,6 +1,8 @@
 //! Where a database is.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use sqlx::postgres::PgConnectOptions;
 
 use super::OpenError;
 
@@ -20,10 +22,14 @@ impl StoreUrl {
             return Ok(Self::Sqlite(PathBuf::from(path)));
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return match url::Url::parse(text) {
+            // What the driver says of an address has values of its options in it, and never the password.
+            return match PgConnectOptions::from_str(text) {
                 Ok(_) => Ok(Self::Postgres(text.to_owned())),
-                Err(e) => Err(OpenError::Url {
+                Err(sqlx::Error::Configuration(e)) => Err(OpenError::Url {
                     reason: format!("is not a PostgreSQL address: {e}"),
+                }),
+                Err(_) => Err(OpenError::Url {
+                    reason: "is not a PostgreSQL address".to_owned(),
                 }),
             };
         }
@@ -77,5 +83,8 @@ mod tests {
         for bad in ["", "sqlite://", "mysql://x/y", "postgres://a b c"] {
             assert!(StoreUrl::parse(bad).is_err(), "{bad}");
         }
+        let error = StoreUrl::parse("postgres://me:secret@db/lodeway?sslmode=bogus").unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("bogus") && !error.contains("secret"), "{error}");
     }
 }

@@ -13,14 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lodeway_domain::Result;
+use lodeway_domain::{Error, Result};
 use sqlx::{
     Connection as _, Executor as _, PgConnection, Postgres as Driver,
     pool::{Pool, PoolConnection},
 };
-use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
-use crate::sql::error::{is_broken_connection, sorted, unavailable};
+use crate::sql::error::{is_broken_connection, sorted, unavailable, unreachable};
 
 /// A connection that waited longer is asked for a sign of life before it is used.
 const FRESH: Duration = Duration::from_secs(1);
@@ -30,6 +30,9 @@ const ALIVE: Duration = Duration::from_secs(5);
 const MAX_IDLE: Duration = Duration::from_secs(300);
 /// After how long a connection is replaced: its server process holds on to memory.
 const MAX_AGE: Duration = Duration::from_secs(3600);
+
+/// How long it may take to find out why there is no connection.
+const REASON: Duration = Duration::from_millis(500);
 
 /// The connections of one database that nobody uses now.
 pub(super) struct Kept {
@@ -89,7 +92,11 @@ impl Kept {
     pub(super) async fn take(self: &Arc<Self>, permit: Option<OwnedSemaphorePermit>) -> Result<Lease> {
         loop {
             let Some(mut next) = self.waiting().pop() else {
-                let conn = self.pool.acquire().await.map_err(sorted)?;
+                let conn = match self.pool.acquire().await {
+                    Ok(conn) => conn,
+                    Err(sqlx::Error::PoolTimedOut) => return Err(self.no_connection().await),
+                    Err(error) => return Err(sorted(error)),
+                };
                 return Ok(Lease::new(self, permit, conn, Instant::now()));
             };
             // One that waited may have died, or died with another since it was used; one that dies while busy shows at
@@ -101,6 +108,17 @@ impl Kept {
             }
             discard(next.conn);
         }
+    }
+
+    /// Why no connection could be made. The pool tries until its time is over, and says only that.
+    async fn no_connection(&self) -> Error {
+        let options = self.pool.connect_options();
+        let why = match timeout(REASON, PgConnection::connect_with(&options)).await {
+            Ok(Ok(_)) => "there was no connection in time".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it takes no connections".to_owned(),
+        };
+        unreachable(format!("{}:{}: {why}", options.get_host(), options.get_port()))
     }
 
     fn give_back(&self, conn: PoolConnection<Driver>, opened: Instant) {
