@@ -166,6 +166,10 @@ async fn held(house: &Platform) {
             .map(drop)
     })
     .await;
+    assert_eq!(
+        ask_as(house, "ada", "model show churn/1"),
+        ask_as(house, "ada", "model show churn 1")
+    );
     put("model/MLmodel").await.unwrap();
     let stage = |stage: &str| json!({"name": "churn", "version": "1", "stage": stage, "archive_existing_versions": false});
     made(

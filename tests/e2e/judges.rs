@@ -90,7 +90,7 @@ async fn a_caller_describes_judges_of_their_own() {
         ("--judge t=judge --judge-template t={{nothing}}", "nothing"),
         (
             "--judge relevance=judge --replicates 5 --average micro",
-            "--replicates, --average mean nothing on the platform",
+            "on the platform there is no use for --replicates, --average",
         ),
     ] {
         let (code, complaint) = refusal(&house, &format!("{data} {flags}"));

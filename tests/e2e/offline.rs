@@ -312,7 +312,7 @@ fn what_cannot_be_scored_is_named_by_column_and_row() {
         &format!("--data hole.csv {roles} --name n --max-rows 5 --max-failed 1%"),
     );
     assert!(
-        said.contains("--name, --max-rows, --max-failed mean nothing without a platform"),
+        said.contains("there is no use for --name, --max-rows, --max-failed"),
         "{said}"
     );
 

@@ -1,11 +1,24 @@
 //! Asks a running process whether it serves, for container health checks in images without a shell.
 
-use tonic::transport::{ClientTlsConfig, Endpoint};
+use tonic::{
+    Code,
+    transport::{ClientTlsConfig, Endpoint},
+};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
 use super::{Common, Done, Failure};
+
+/// What the parts of the platform are called in short, and what they answer for.
+const SHORT: [(&str, &str); 6] = [
+    ("artifacts", "lodeway.artifacts.v1.ArtifactService"),
+    ("tracking", "lodeway.tracking.v1.TrackingService"),
+    ("registry", "lodeway.registry.v1.RegistryService"),
+    ("serving", "lodeway.serving.v1.DeploymentService"),
+    ("gateway", "lodeway.gateway.v1.EndpointService"),
+    ("evaluation", "lodeway.evaluation.v1.EvaluationService"),
+];
 
 /// Ends well only if `service` (none: the process) answers SERVING within five seconds.
 pub async fn run(service: Option<String>, common: &Common) -> Done {
@@ -19,10 +32,20 @@ pub async fn run(service: Option<String>, common: &Common) -> Done {
             .tls_config(ClientTlsConfig::new().with_native_roots())
             .map_err(anyhow::Error::from)?;
     }
+    let asked = service.unwrap_or_default();
+    let long = SHORT.iter().find(|(short, _)| *short == asked);
     let request = HealthCheckRequest {
-        service: service.unwrap_or_default(),
+        service: long.map_or(asked.as_str(), |(_, long)| long).to_owned(),
     };
-    let answer = HealthClient::new(endpoint.connect_lazy()).check(request).await?;
+    let answer = match HealthClient::new(endpoint.connect_lazy()).check(request).await {
+        Err(status) if status.code() == Code::NotFound => {
+            return Err(Failure::Here(anyhow::anyhow!(
+                "{} has no service `{asked}`",
+                common.place.address
+            )));
+        }
+        answer => answer?,
+    };
     let status = answer.into_inner().status();
     if status != ServingStatus::Serving {
         return Err(Failure::Here(anyhow::anyhow!(

@@ -69,7 +69,7 @@ pub enum Command {
     },
     /// Asks whether the platform, or one service of it, serves; ends with an error if not.
     Health {
-        /// The full name of a gRPC service, for example `lodeway.tracking.v1.TrackingService`; none: the process.
+        /// A service such as `tracking` or `registry`, or the full name of a gRPC service; none: the process.
         service: Option<String>,
         #[command(flatten)]
         common: Common,

@@ -203,7 +203,7 @@ pub async fn on_platform(arguments: Arguments) -> Done {
     }
     if !given.is_empty() {
         return Err(mistyped(format!(
-            "{} mean nothing on the platform",
+            "on the platform there is no use for {}",
             given.join(", ")
         )));
     }
@@ -270,7 +270,7 @@ fn evaluate(arguments: &Arguments) -> Result<bool, String> {
     let given = arguments.platform.given();
     if !given.is_empty() {
         return Err(format!(
-            "{} mean nothing without a platform: name a model, an endpoint, an LLM, a judge or `dataset:NAME`",
+            "without a platform there is no use for {}: name a model, an endpoint, an LLM, a judge or `dataset:NAME`",
             given.join(", ")
         ));
     }
