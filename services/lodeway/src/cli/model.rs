@@ -1,6 +1,6 @@
 //! `lodeway model`.
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use lodeway_proto::registry::v1::{
     DeleteAliasRequest, DeleteModelVersionRequest, DeleteRegisteredModelRequest, GetModelVersionRequest,
     GetRegisteredModelRequest, ListTransitionsRequest, ModelVersion, RegisteredModel, ResolveModelRequest,
@@ -8,6 +8,7 @@ use lodeway_proto::registry::v1::{
     Stage, Transition, TransitionModelVersionRequest, get_model_version_request::By,
 };
 use serde_json::{Value, json};
+use tonic::Code;
 
 use super::{Done, connect::Client, output, paging, promotion};
 
@@ -30,7 +31,7 @@ pub enum Verb {
     },
     /// Shows a registered model, or one version of it.
     Show {
-        /// The model.
+        /// The model; NAME/VERSION and NAME@ALIAS are a version of it.
         name: String,
         /// The version.
         version: Option<i64>,
@@ -51,7 +52,7 @@ pub enum Verb {
         version: i64,
         /// Where it goes.
         #[arg(ignore_case = true)]
-        stage: StageName,
+        stage: promotion::StageName,
         /// Also archive what is there now.
         #[arg(long)]
         archive_existing: bool,
@@ -145,30 +146,6 @@ pub enum Verb {
     },
 }
 
-/// A stage as people write it.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum StageName {
-    /// Registered, nothing more.
-    None,
-    /// Under test.
-    Staging,
-    /// In use.
-    Production,
-    /// Out of use.
-    Archived,
-}
-
-impl From<StageName> for Stage {
-    fn from(name: StageName) -> Self {
-        match name {
-            StageName::None => Self::None,
-            StageName::Staging => Self::Staging,
-            StageName::Production => Self::Production,
-            StageName::Archived => Self::Archived,
-        }
-    }
-}
-
 const LEDGER: &[&str] = &[
     "transition_id",
     "kind",
@@ -184,36 +161,7 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
     match verb {
         Verb::List { limit } => search(client, String::new(), limit).await,
         Verb::Search { filter, limit } => search(client, filter, limit).await,
-        Verb::Show { name, version: None } => {
-            let reply = client
-                .registry
-                .clone()
-                .get_registered_model(GetRegisteredModelRequest { name })
-                .await?;
-            output::one(
-                client.format,
-                &render_model(&reply.into_inner().model.unwrap_or_default()),
-            )
-        }
-        Verb::Show {
-            name,
-            version: Some(version),
-        } => {
-            let request = GetModelVersionRequest {
-                name,
-                by: Some(By::Version(version)),
-            };
-            let reply = client
-                .registry
-                .clone()
-                .get_model_version(request)
-                .await?
-                .into_inner();
-            output::one(
-                client.format,
-                &render_version(&reply.model_version.unwrap_or_default()),
-            )
-        }
+        Verb::Show { name, version } => show(client, name, version).await,
         Verb::Versions { name, limit } => versions(client, &name, limit).await,
         Verb::Transition {
             name,
@@ -391,6 +339,34 @@ async fn search(client: &Client, filter: String, limit: usize) -> Done {
         &["name", "aliases", "description", "update_time", "tags"],
         &found,
     )
+}
+
+/// A model, or the version of it that `version` or the end of `name` says. No name of a model has a `/` in it; one with an
+/// `@` is a model first.
+async fn show(client: &Client, name: String, version: Option<i64>) -> Done {
+    let (name, by) = match (version, promotion::version(&name)) {
+        (Some(version), _) => (name, By::Version(version)),
+        (None, Ok((model, version))) => (model, By::Version(version)),
+        (None, Err(_)) => {
+            let request = GetRegisteredModelRequest { name: name.clone() };
+            match (
+                client.registry.clone().get_registered_model(request).await,
+                name.rsplit_once('@'),
+            ) {
+                (Err(status), Some((model, alias))) if status.code() == Code::NotFound => {
+                    (model.to_owned(), By::Alias(alias.to_owned()))
+                }
+                (reply, _) => {
+                    let model = reply?.into_inner().model.unwrap_or_default();
+                    return output::one(client.format, &render_model(&model));
+                }
+            }
+        }
+    };
+    let request = GetModelVersionRequest { name, by: Some(by) };
+    let reply = client.registry.clone().get_model_version(request).await?;
+    let version = reply.into_inner().model_version.unwrap_or_default();
+    output::one(client.format, &render_version(&version))
 }
 
 async fn versions(client: &Client, name: &str, limit: usize) -> Done {

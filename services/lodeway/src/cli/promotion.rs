@@ -1,6 +1,6 @@
 //! `lodeway model rule`, `approve` and `check`: what a version needs before it may have a stage or an alias.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use lodeway_proto::evaluation::v1::GetEvaluationRequest;
 use lodeway_proto::registry::v1::{
     Approval, ApprovalsClause, ApproveModelVersionRequest, DeletePromotionRuleRequest,
@@ -10,7 +10,7 @@ use lodeway_proto::registry::v1::{
 };
 use serde_json::{Value, json};
 
-use super::{Done, connect::Client, model::StageName, output, paging, parse, refused};
+use super::{Done, connect::Client, output, paging, parse, refused};
 
 /// The most rules of a page.
 const MAX_PAGE: usize = 1_000;
@@ -50,6 +50,30 @@ pub enum RuleVerb {
         #[arg(long, default_value = "")]
         comment: String,
     },
+}
+
+/// A stage as people write it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum StageName {
+    /// Registered, nothing more.
+    None,
+    /// Under test.
+    Staging,
+    /// In use.
+    Production,
+    /// Out of use.
+    Archived,
+}
+
+impl From<StageName> for Stage {
+    fn from(name: StageName) -> Self {
+        match name {
+            StageName::None => Self::None,
+            StageName::Staging => Self::Staging,
+            StageName::Production => Self::Production,
+            StageName::Archived => Self::Archived,
+        }
+    }
 }
 
 /// A stage or an alias.
