@@ -8,7 +8,6 @@ use crate::{
     Options,
     load::{Round, Target},
     report::{Bar, Report, Row, Stats},
-    scenarios,
     servers::{self, Engine, Fixture, Lodeway, Mlflow, Places, Postgres, Running, Side, Workers},
 };
 
@@ -67,20 +66,9 @@ pub struct Spec {
     pub bars: Vec<Bar>,
 }
 
-/// Runs all scenarios on one engine.
-pub fn run(options: &Options, places: &Places, engine: Engine, report: &mut Report) -> Result<()> {
-    let arena = Arena::prepare(options, places, engine, report)?;
-    scenarios::life::start(&arena, report)?;
-    let idle = scenarios::life::idle(&arena)?;
-    let duel = arena.begin(report)?;
-    for scenario in scenarios::LOADED {
-        scenario(&duel, report)?;
-    }
-    scenarios::life::memory(&duel, idle, report)
-}
-
 impl<'a> Arena<'a> {
-    fn prepare(
+    /// Installs both sides and fills their databases.
+    pub fn prepare(
         options: &'a Options,
         places: &'a Places,
         engine: Engine,
@@ -164,7 +152,7 @@ impl<'a> Arena<'a> {
     }
 
     /// Starts both servers and sees what they compute when idle.
-    fn begin(&self, report: &mut Report) -> Result<Duel<'_>> {
+    pub fn begin(&self, report: &mut Report) -> Result<Duel<'_>> {
         let idle = Duration::from_secs(if self.options.quick { 2 } else { 8 });
         let mut running = Vec::new();
         let lodeway = match &self.lodeway {

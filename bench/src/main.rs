@@ -152,7 +152,7 @@ fn main() -> Result<()> {
     let mut report = Report::new(&options.out)?;
     for engine in [Engine::Sqlite, Engine::Postgres] {
         if options.wants_platform() && options.engine.is_none_or(|only| only == engine) {
-            arena::run(&options, &places, engine, &mut report)?;
+            scenarios::run(&options, &places, engine, &mut report)?;
         }
     }
     if options.wants_group(serving::GROUP) {

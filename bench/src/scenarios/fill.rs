@@ -5,7 +5,7 @@ use std::{fmt::Write as _, thread};
 use anyhow::{Context, Result, anyhow};
 use serde_json::json;
 
-use super::{EPOCH_MS, create_run, text};
+use super::calls::{EPOCH_MS, create_run, text};
 use crate::{client::Client, load::Target, report::count};
 
 /// Connections that fill at once.

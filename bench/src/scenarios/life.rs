@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{create_run, lifecycle, log_batch};
+use super::{calls::create_run, lifecycle, log_batch};
 use crate::{
     arena::{Arena, Duel, Spec},
     load::{Round, Target},

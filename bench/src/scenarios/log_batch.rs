@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::{create_run, metrics_json};
+use super::calls::{create_run, metrics_json};
 use crate::{
     arena::{Duel, Spec},
     client::Client,

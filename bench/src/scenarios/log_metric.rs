@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{EPOCH_MS, create_run};
+use super::calls::{EPOCH_MS, create_run};
 use crate::{
     arena::{Duel, Spec},
     report::{Bar, Report, count},

@@ -2,9 +2,10 @@
 
 mod artifact;
 mod bare;
+mod calls;
 mod fill;
 mod history;
-pub mod life;
+mod life;
 mod lifecycle;
 mod log_batch;
 mod log_metric;
@@ -12,18 +13,20 @@ mod registry;
 mod search;
 mod stream;
 
-use std::fmt::Write as _;
+use anyhow::Result;
 
-use anyhow::{Context, Result};
-use serde_json::{Value, json};
-
-use crate::{arena::Duel, client::Client, report::Report};
+use crate::{
+    Options,
+    arena::{Arena, Duel},
+    report::Report,
+    servers::{Engine, Places},
+};
 
 /// A scenario that loads running servers.
 type Scenario = fn(&Duel<'_>, &mut Report) -> Result<()>;
 
 /// In the order of the report.
-pub const LOADED: &[Scenario] = &[
+const LOADED: &[Scenario] = &[
     log_batch::run,
     stream::run,
     log_metric::run,
@@ -35,45 +38,14 @@ pub const LOADED: &[Scenario] = &[
     registry::run,
 ];
 
-/// The time of the first point, in ms; any fixed time does.
-const EPOCH_MS: u64 = 1_750_000_000_000;
-
-/// Creates a run as the stock client does; its id.
-fn create_run(client: &mut Client, experiment: &str, name: &str) -> Result<String> {
-    let answer = client.post_json(
-        "runs/create",
-        &json!({
-            "experiment_id": experiment,
-            "user_id": "bench",
-            "run_name": name,
-            "start_time": EPOCH_MS,
-            "tags": [{"key": "mlflow.user", "value": "bench"}, {"key": "mlflow.source.type", "value": "LOCAL"}],
-        }),
-    )?;
-    text(&answer, "/run/info/run_id")
-}
-
-/// A text out of an answer.
-fn text(answer: &Value, pointer: &str) -> Result<String> {
-    let found = answer.pointer(pointer).and_then(Value::as_str);
-    found
-        .map(str::to_owned)
-        .with_context(|| format!("no {pointer} in {answer}"))
-}
-
-/// Writes a batch of metrics, `steps` steps of `keys` keys from `first_step` on, as the stock client spells it.
-fn metrics_json(out: &mut String, keys: usize, steps: usize, first_step: usize) {
-    for step in first_step..first_step + steps {
-        for key in 0..keys {
-            let comma = if out.ends_with('[') { "" } else { "," };
-            let time = EPOCH_MS + u64::try_from(step).unwrap_or(0);
-            // A value with all its digits, as measured values have.
-            let value = 1.0 / crate::report::count(step + key + 3);
-            // Writing into a string cannot fail.
-            let _ = write!(
-                out,
-                r#"{comma}{{"key":"metric-{key}","value":{value},"timestamp":{time},"step":{step}}}"#
-            );
-        }
+/// Runs all scenarios on one engine.
+pub fn run(options: &Options, places: &Places, engine: Engine, report: &mut Report) -> Result<()> {
+    let arena = Arena::prepare(options, places, engine, report)?;
+    life::start(&arena, report)?;
+    let idle = life::idle(&arena)?;
+    let duel = arena.begin(report)?;
+    for scenario in LOADED {
+        scenario(&duel, report)?;
     }
+    life::memory(&duel, idle, report)
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::text;
+use super::calls::text;
 use crate::{
     arena::{Duel, Spec},
     client::Client,

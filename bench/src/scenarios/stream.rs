@@ -15,7 +15,7 @@ use tokio::{runtime::Runtime, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
-use super::{bare::Bare, create_run};
+use super::{bare::Bare, calls::create_run};
 use crate::{
     arena::{Duel, Spec},
     client::Client,

@@ -1,5 +1,6 @@
 //! Metrics of classifiers: of labels, of probabilities, of the order of scores.
 
+mod areas;
 mod calibration;
 mod class_runs;
 mod confusion;
@@ -17,10 +18,11 @@ mod sorted_runs;
 mod spec;
 mod state;
 
+pub use areas::MulticlassAuc;
 pub use confusion::{Confusion, ConfusionState};
 pub use curves::{Curve, CurvePoints, Point, lift_curve, precision_recall_curve, roc_curve};
 pub use labels::Average;
-pub use multiclass::{ClassScores, MulticlassAuc};
+pub use multiclass::ClassScores;
 pub use probability::{CalibrationBin, Probabilities, ProbabilityShape, ProbabilityState};
 pub use ranking::{Group, Ranked, Ranking, ScoredRow};
 pub use scores::Scores;

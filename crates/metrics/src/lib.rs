@@ -41,11 +41,11 @@ mod sum;
 pub mod text;
 
 pub use bootstrap::{Bootstrap, Replicates, Resampling};
-pub use bounded::mean_in_range;
 pub use classification::*;
 pub use estimate::{Estimate, METRIC_VERSION, Method, wilson};
 pub use evaluate::{Columns, Comparison, Options, Task, compare, evaluate, infer_task};
 pub use label::{Classes, Column, Label};
+pub use moments::mean_in_range;
 pub use paired::{McNemar, Paired, delong_paired};
 pub use random::Random;
 pub use regression::*;

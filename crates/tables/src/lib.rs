@@ -33,6 +33,7 @@
 
 mod arrow;
 mod batch;
+mod decode;
 mod digest;
 mod error;
 mod format;
@@ -54,13 +55,14 @@ mod write;
 
 pub use self::{
     batch::{Batch, Column, Value, Values},
+    decode::Position,
     digest::{DIGEST_VERSION, DataDigest, Digester},
     error::{Fault, Place, Result, TableError},
     format::Format,
     options::Options,
     packed::{Blobs, Texts},
     profile::{ColumnProfile, MAX_PROFILED, Profiler, TOP_VALUES, TableProfile},
-    reader::{Position, Reader},
+    reader::Reader,
     schema::{Field, MAX_COLUMNS, Schema, Type},
     scoring::{ScoringTable, frame_of_parquet},
     source::Source,

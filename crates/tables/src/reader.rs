@@ -1,35 +1,11 @@
 //! Reading a table batch by batch.
 
-use std::{fmt, str::FromStr};
-
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
 use crate::{
-    Batch, Format, Options, Result, Schema, Source, TableError, arrow::Arrow, guard::caught,
+    Batch, Format, Options, Position, Result, Schema, Source, arrow::Arrow, decode::Decode, guard::caught,
     parquet::Parquet, text::Lines,
 };
-
-/// A place between two rows of a file from which reading can go on, as long as the file is the same.
-///
-/// It has a text form `ROW:PART:SKIP` to be stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// Rows before it.
-    pub row: u64,
-    /// The row group of a Parquet file; the byte where a record batch of an Arrow file or a line of a text begins.
-    pub part: u64,
-    /// Rows of that part before it; 0 for texts.
-    pub skip: u64,
-}
-
-/// What each format does.
-pub(crate) trait Decode {
-    fn schema(&self) -> &Schema;
-    fn rows(&self) -> Option<u64>;
-    fn position(&self) -> Position;
-    fn seek(&mut self, to: Position) -> Result<()>;
-    fn next(&mut self) -> Result<Option<Batch>>;
-}
 
 /// Reads a table batch by batch, in bounded memory; an iterator of [`Batch`]es that ends at the first error.
 ///
@@ -109,23 +85,5 @@ impl fmt::Debug for Reader {
         text.field("format", &self.format)
             .field("position", &self.position());
         text.finish_non_exhaustive()
-    }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.row, self.part, self.skip)
-    }
-}
-
-impl FromStr for Position {
-    type Err = TableError;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let mut numbers = text.split(':').map(str::parse);
-        match (numbers.next(), numbers.next(), numbers.next(), numbers.next()) {
-            (Some(Ok(row)), Some(Ok(part)), Some(Ok(skip)), None) => Ok(Self { row, part, skip }),
-            _ => Err(TableError::invalid("a position is written as ROW:PART:SKIP")),
-        }
     }
 }

@@ -5,8 +5,8 @@ use lodeway_inference::Frame;
 use serde::Deserialize;
 
 use crate::{
-    Batch, Column, Options, Result, TableError, Type, Values, guard::caught, parquet::Parquet,
-    reader::Decode, schema::Schema,
+    Batch, Column, Options, Result, TableError, Type, Values, decode::Decode, guard::caught,
+    parquet::Parquet, schema::Schema,
 };
 
 /// What reading a document may take in memory, and what its frame may.

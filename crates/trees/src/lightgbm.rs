@@ -1,5 +1,6 @@
 //! Models of LightGBM, from their text format.
 
+mod block;
 mod objective;
 mod read;
 #[cfg(test)]

@@ -32,7 +32,7 @@ use lodeway_proto::registry::v1::{
     promotion_service_server::PromotionServiceServer, registry_service_server::RegistryServiceServer,
 };
 use lodeway_rpc::{CallContext, Repeat, Tasks};
-use lodeway_store::registry::{RegistryStore, Write};
+use lodeway_store::{ledger::Write, registry::RegistryStore};
 
 pub use self::{config::RegistryConfig, peers::Peers};
 use self::{digests::Digests, holds::Holds, outbox::Outbox};

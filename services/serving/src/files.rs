@@ -17,6 +17,8 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::runtime::not_loadable;
 
+/// The file that makes a folder a model.
+pub(crate) const MODEL_FILE: &str = "MLmodel";
 /// A manifest of 100,000 files.
 const MAX_MANIFEST_BYTES: usize = 64 << 20;
 
@@ -265,4 +267,17 @@ impl std::io::Write for HashWriter<'_> {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// The text of a model's own file, of a sane size.
+pub(crate) async fn read_model_file(folder: &Path) -> Result<String> {
+    let path = folder.join(MODEL_FILE);
+    let io = |e: std::io::Error| not_loadable(format!("`{MODEL_FILE}` cannot be read: {e}"));
+    let size = tokio::fs::metadata(&path).await.map_err(io)?.len();
+    if size > lodeway_domain::signature::MAX_FILE_BYTES as u64 {
+        return Err(not_loadable(format!(
+            "`{MODEL_FILE}` has {size} bytes, which is more than any has"
+        )));
+    }
+    tokio::fs::read_to_string(&path).await.map_err(io)
 }

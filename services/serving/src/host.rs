@@ -26,10 +26,10 @@ use lodeway_store::serving::{DeploymentRecord, DeploymentStore};
 
 use crate::{
     ServingConfig,
-    files::Files,
+    files::{Files, MODEL_FILE},
     model::Model,
     peers::Peers,
-    runtime::{Runtimes, not_loadable},
+    runtime::Runtimes,
 };
 
 /// How long a model that is taken away may go on with its calls.
@@ -537,25 +537,9 @@ impl Host {
     }
 }
 
-/// The file that makes a folder a model.
-pub(crate) const MODEL_FILE: &str = "MLmodel";
-
 fn last_part(path: &Path) -> String {
     path.file_name()
         .map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// The text of a model's own file, of a sane size.
-pub(crate) async fn read_model_file(folder: &Path) -> Result<String> {
-    let path = folder.join(MODEL_FILE);
-    let io = |e: std::io::Error| not_loadable(format!("`{MODEL_FILE}` cannot be read: {e}"));
-    let size = tokio::fs::metadata(&path).await.map_err(io)?.len();
-    if size > lodeway_domain::signature::MAX_FILE_BYTES as u64 {
-        return Err(not_loadable(format!(
-            "`{MODEL_FILE}` has {size} bytes, which is more than any has"
-        )));
-    }
-    tokio::fs::read_to_string(&path).await.map_err(io)
 }
 
 /// The context of work that no caller waits for.

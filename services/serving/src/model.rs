@@ -17,7 +17,7 @@ use lodeway_inference::{Column, Document, Frame, Params, Payload, Tensor, struct
 use lodeway_rpc::Tasks;
 
 use crate::{
-    host::read_model_file,
+    files::read_model_file,
     parity::{self, Parity},
     probe,
     queue::{Limits, Queue},

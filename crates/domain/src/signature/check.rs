@@ -6,7 +6,7 @@ use super::{
     ColumnInput, ColumnKind, ColumnType, DataType, Dtype, ModelSignature, Tensor, check_columns::range_fits,
     read, schema::Column,
 };
-use crate::{Error, Result, error::Violations};
+use crate::{Result, error::Violations};
 
 /// What is known of a tensor that arrived, without its elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,18 +90,10 @@ fn check_all(
     for input in inputs.iter().filter(|input| by_name.contains_key(input.name)) {
         let names = tensors.iter().filter_map(|tensor| tensor.name.as_deref());
         let names = names.map(|name| format!("`{name}`")).collect::<Vec<_>>();
-        let why = format!("is not in the signature, which takes {}", short(&names));
+        let why = format!("is not in the signature, which takes {}", read::short(&names));
         violations.add(read::entry("inputs", input.name), why);
     }
     violations.finish()
-}
-
-/// At most eight of a list, for a message.
-pub(super) fn short(names: &[String]) -> String {
-    match names.split_at_checked(8) {
-        Some((first, rest)) if !rest.is_empty() => format!("{} and {} more", first.join(", "), rest.len()),
-        _ => names.join(", "),
-    }
 }
 
 fn check_one(violations: &mut Violations, tensor: &Tensor, input: &TensorInput<'_>) {
@@ -211,9 +203,4 @@ fn as_column<'a>(target: &ColumnType, input: &TensorInput<'a>) -> ColumnInput<'a
         kind,
         has_nulls: false,
     }
-}
-
-/// A fault of the whole input and not of one entry.
-pub(super) fn whole(why: String) -> Error {
-    Error::invalid("inputs", why)
 }

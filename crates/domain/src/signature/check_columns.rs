@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     ColumnType, ModelSignature,
-    check::{short, whole},
-    read,
+    read::{self, short, whole},
     schema::Column,
 };
 use crate::{Result, error::Violations, id::clip};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Number, Value};
 
-use super::{ColumnType, Property, check::short, read};
+use super::{ColumnType, Property, read};
 use crate::{Result, error::Violations, id::clip};
 
 /// So many faults of one value are listed; a long list of wrong items has the same fault in each.
@@ -128,7 +128,7 @@ impl Check {
                 .keys()
                 .map(|name| format!("`{}`", clip(name)))
                 .collect();
-            let why = format!("is not in the signature, which knows {}", short(&known));
+            let why = format!("is not in the signature, which knows {}", read::short(&known));
             self.fault(&read::entry(field, name), why);
         }
     }

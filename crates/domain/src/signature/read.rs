@@ -23,6 +23,19 @@ pub(super) fn entry(field: &str, name: &str) -> String {
     format!("{field}[\"{}\"]", clip(name))
 }
 
+/// At most eight of a list, for a message.
+pub(super) fn short(names: &[String]) -> String {
+    match names.split_at_checked(8) {
+        Some((first, rest)) if !rest.is_empty() => format!("{} and {} more", first.join(", "), rest.len()),
+        _ => names.join(", "),
+    }
+}
+
+/// A fault of the whole input and not of one entry.
+pub(super) fn whole(why: String) -> Error {
+    Error::invalid("inputs", why)
+}
+
 fn wrong<T>(field: &str, value: &Value, wanted: &str) -> Result<T> {
     let why = format!("must be {wanted}, and is {}", kind(value));
     Err(Error::invalid(field, why))

@@ -3,14 +3,16 @@
 use lodeway_domain::Result;
 
 use super::{
-    MulticlassAuc,
-    multiclass::{Areas, INTO_GROUPS, pair},
+    areas::{Areas, MulticlassAuc, pair},
     sorted_runs::ClassRow,
 };
 use crate::{Sum, spill::damaged};
 
 /// Rows of one score that are held apart; beyond, rows of the same class and group become one.
 const TIED: usize = 1 << 20;
+
+/// About so many sums are held for the variance of rows that were spilled.
+const INTO_GROUPS: usize = 1 << 20;
 
 /// What was added up while rows were spilled: the weight of each class in each group of rows.
 ///

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::{
     backend::{Backend, ByteStream, Entry, Listing, OpenFile, Removed, Staged},
     digest::{FileDigest, Hasher},
-    local_file::LocalFile,
+    local_file::{LocalFile, blocking},
     path::{ArtifactPath, STAGING},
     presign::PresignStore,
     sink::Sink,
@@ -64,12 +64,6 @@ impl LocalRoot {
         let inner = self.0.clone();
         blocking(move || work(&inner, &path).map_err(|e| explain(e, &path))).await
     }
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    spawn_blocking(work).await.map_err(Error::internal)?
 }
 
 /// A name on the way to a file is a symbolic link.

@@ -5,12 +5,19 @@ use std::{io, os::unix::fs::FileExt as _, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, stream};
 use lodeway_domain::{Error, Result};
+use tokio::task::spawn_blocking;
 
 use super::{
     backend::{ByteStream, Gate, OpenFile, damaged},
     digest::{BLOCK_BYTES, FileDigest},
-    local::blocking,
 };
+
+/// Runs `work` on a thread that may wait.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    spawn_blocking(work).await.map_err(Error::internal)?
+}
 
 /// An open file; its handle stays with the bytes it was opened on.
 pub(super) struct LocalFile {

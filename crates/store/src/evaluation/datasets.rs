@@ -14,8 +14,8 @@ use lodeway_domain::{
 use super::SqlEvaluation;
 use crate::{
     args,
+    ledger::Write,
     ledger::once::{made_before, once},
-    registry::Write,
     sql::{Conn, Engine, Row, Tx},
 };
 

@@ -15,11 +15,11 @@ use tokio::sync::watch;
 use super::SqlEvaluation;
 use crate::{
     args,
+    ledger::Write,
     ledger::{
         changes::{self, NewChange},
         once::{made_before, once},
     },
-    registry::Write,
     sql::{Row, Tx},
 };
 

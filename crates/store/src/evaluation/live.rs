@@ -13,7 +13,7 @@ use lodeway_domain::{
 
 use super::{
     SqlEvaluation,
-    outcomes::{outcome, text},
+    outcomes::{note_change, outcome, text},
 };
 use crate::{args, sql::Tx};
 
@@ -90,17 +90,6 @@ async fn held(tx: &mut Tx, lease: KeeperLease) -> Result<()> {
     row.map(drop).ok_or_else(lost)
 }
 
-/// Something changed in what is known of an endpoint.
-pub(super) async fn change(tx: &mut Tx, workspace: &str, endpoint: &str, tell_at: Timestamp) -> Result<()> {
-    // What waits already waits no longer for it, and what was told lately waits as long as was said then.
-    let sql = "INSERT INTO live_endpoints (workspace, endpoint, change, told, due_ms) VALUES ($1, $2, 1, 0, $3) \
-               ON CONFLICT (workspace, endpoint) DO UPDATE SET change = live_endpoints.change + 1, \
-               due_ms = CASE WHEN live_endpoints.change > live_endpoints.told OR live_endpoints.due_ms > excluded.due_ms \
-               THEN live_endpoints.due_ms ELSE excluded.due_ms END";
-    let args = args![workspace, endpoint, tell_at.millis()];
-    tx.execute(sql, &args).await.map(drop)
-}
-
 async fn settle(
     tx: &mut Tx,
     lease: KeeperLease,
@@ -129,7 +118,7 @@ async fn settle(
         }
     }
     for (workspace, endpoint) in changed {
-        change(tx, workspace, endpoint, tell_at).await?;
+        note_change(tx, workspace, endpoint, tell_at).await?;
     }
     Ok(())
 }

@@ -12,11 +12,11 @@ use lodeway_domain::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{SqlEvaluation, live};
+use super::SqlEvaluation;
 use crate::{
     args,
+    ledger::Write,
     ledger::once::once,
-    registry::Write,
     sql::{Arg, Row, Tx},
 };
 
@@ -116,7 +116,7 @@ async fn report(tx: &mut Tx, write: &Write, new: &NewOutcomes) -> Result<Kept> {
         pending += i64::from(kept == Join::Pending);
     }
     for endpoint in changed {
-        live::change(tx, write.workspace(), endpoint, new.tell_at).await?;
+        note_change(tx, write.workspace(), endpoint, new.tell_at).await?;
     }
     Ok(Kept {
         accepted: i64::try_from(new.outcomes.len()).map_err(Error::internal)?,
@@ -169,6 +169,22 @@ pub(super) fn text(outcome: &Outcome) -> Result<String> {
 
 pub(super) fn outcome(row: &Row) -> Result<Outcome> {
     serde_json::from_str(row.str(0)?).map_err(Error::internal)
+}
+
+/// Something changed in what is known of an endpoint, of which the gateway is to be told.
+pub(super) async fn note_change(
+    tx: &mut Tx,
+    workspace: &str,
+    endpoint: &str,
+    tell_at: Timestamp,
+) -> Result<()> {
+    // What waits already waits no longer for it, and what was told lately waits as long as was said then.
+    let sql = "INSERT INTO live_endpoints (workspace, endpoint, change, told, due_ms) VALUES ($1, $2, 1, 0, $3) \
+               ON CONFLICT (workspace, endpoint) DO UPDATE SET change = live_endpoints.change + 1, \
+               due_ms = CASE WHEN live_endpoints.change > live_endpoints.told OR live_endpoints.due_ms > excluded.due_ms \
+               THEN live_endpoints.due_ms ELSE excluded.due_ms END";
+    let args = args![workspace, endpoint, tell_at.millis()];
+    tx.execute(sql, &args).await.map(drop)
 }
 
 #[async_trait]

@@ -14,8 +14,8 @@ use lodeway_domain::{
 use super::{SqlEvaluation, datasets, datasets::Leftover, evaluations};
 use crate::{
     args,
+    ledger::Write,
     ledger::once::once,
-    registry::Write,
     sql::{Engine, Row, Tx},
 };
 

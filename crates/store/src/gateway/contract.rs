@@ -14,7 +14,7 @@ use lodeway_domain::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::registry::Write;
+use crate::ledger::Write;
 
 /// An endpoint as it stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

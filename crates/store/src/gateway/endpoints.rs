@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use super::{EndpointRecord, EndpointUpdate, Events, GatewayEvent, NewRevision, Resolution};
 use crate::{
     args,
+    ledger::Write,
     ledger::changes::{self, Change, ChangeFilter, NewChange},
-    registry::Write,
     sql::{Conn, Row, Tx, is_unique},
 };
 

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::SqlGateway;
 use crate::{
     args,
+    ledger::Write,
     ledger::once::once,
-    registry::Write,
     sql::{Conn, Row, Tx, is_unique},
 };
 

@@ -29,9 +29,9 @@ pub use self::contract::{
 };
 pub use self::llm::{LlmRouteRecord, LlmRouteUpdate, LlmStore};
 use crate::{
+    ledger::Write,
     ledger::{changes, once::once},
     migrate::{self, Migrations, Step},
-    registry::Write,
     sql::{Db, OpenError},
 };
 

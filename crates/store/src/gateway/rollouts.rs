@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     args,
-    registry::Write,
+    ledger::Write,
     sql::{Conn, Row, Tx},
 };
 

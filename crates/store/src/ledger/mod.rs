@@ -4,3 +4,5 @@ pub mod changes;
 pub mod once;
 pub mod outbox;
 pub mod requests;
+
+pub use once::Write;

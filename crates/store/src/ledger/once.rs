@@ -1,14 +1,31 @@
 //! One write operation that a request id makes harmless to repeat, with its answer kept as JSON.
 
 use futures::future::BoxFuture;
-use lodeway_domain::{Error, Result};
+use lodeway_domain::{Error, Result, caller::Caller, id::RequestId, time::Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::requests::{self, Seen};
-use crate::{
-    registry::Write,
-    sql::{Db, Tx},
-};
+use crate::sql::{Db, Tx};
+
+/// Who writes, when, and under which request id.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// Who; the ledger keeps principal and `verified`.
+    pub caller: Caller,
+    /// When.
+    pub now: Timestamp,
+    /// Makes a repetition harmless.
+    pub request: Option<RequestId>,
+    /// A hash of the request without its id; empty if it has none.
+    pub body_hash: Vec<u8>,
+}
+
+impl Write {
+    /// The workspace written to.
+    pub fn workspace(&self) -> &str {
+        self.caller.workspace.as_str()
+    }
+}
 
 /// One write operation; may run more than once.
 pub type Operation<S, T> = for<'a> fn(&'a mut Tx, &'a Write, &'a S) -> BoxFuture<'a, Result<T>>;

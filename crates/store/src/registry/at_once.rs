@@ -16,12 +16,13 @@ use lodeway_domain::{
 };
 
 use super::{
-    Before, CreatedVersion, Move, Moved, RegistryEvent, Write, feed,
+    Before, CreatedVersion, Move, Moved, RegistryEvent, feed,
     ledger::{self, Entry},
     rows::{digest_code, unset},
     versions,
 };
 use crate::{
+    ledger::Write,
     ledger::changes,
     sql::{Arg, Db},
 };

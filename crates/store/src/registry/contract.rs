@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use lodeway_domain::{
-    Caller, Result,
+    Result,
     caller::Workspace,
     filter::{Expr, OrderBy},
-    id::{ModelUid, RequestId},
+    id::ModelUid,
     page::{Page, PageRequest},
     registry::{
         AliasName, DigestState, ModelName, ModelRef, ModelVersion, NewModel, NewVersion, RegisteredModel,
@@ -18,27 +18,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{Before, FileIntent, PromotionStore};
-use crate::ledger::outbox::Event;
-
-/// Who writes, when, and under which request id.
-#[derive(Debug, Clone)]
-pub struct Write {
-    /// Who; the ledger keeps principal and `verified`.
-    pub caller: Caller,
-    /// When.
-    pub now: Timestamp,
-    /// Makes a repetition harmless.
-    pub request: Option<RequestId>,
-    /// A hash of the request without its id; empty if it has none.
-    pub body_hash: Vec<u8>,
-}
-
-impl Write {
-    /// The workspace written to.
-    pub fn workspace(&self) -> &str {
-        self.caller.workspace.as_str()
-    }
-}
+use crate::{ledger::Write, ledger::outbox::Event};
 
 /// What is searched for, in which order, and which page.
 #[derive(Debug, Clone)]

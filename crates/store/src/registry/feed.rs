@@ -11,11 +11,12 @@ use lodeway_domain::{
 };
 
 use super::{
-    Feed, FoundDigest, PendingDigest, REFERENCE, Reference, RegistryEvent, SnapshotPart, Write,
+    Feed, FoundDigest, PendingDigest, REFERENCE, Reference, RegistryEvent, SnapshotPart,
     rows::{self, VERSION, digest_code},
 };
 use crate::{
     args,
+    ledger::Write,
     ledger::{
         changes::{self, ChangeFilter, NewChange},
         outbox::{self, Event},

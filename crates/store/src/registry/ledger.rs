@@ -9,9 +9,10 @@ use lodeway_domain::{
     registry::{AliasName, ModelName, Stage, Transition, TransitionKind},
 };
 
-use super::{LedgerQuery, Write, models, rows};
+use super::{LedgerQuery, models, rows};
 use crate::{
     args,
+    ledger::Write,
     sql::{Arg, Conn, Row, Tx},
 };
 

@@ -43,12 +43,13 @@ pub use self::before::Before;
 pub use self::contract::{
     AliasMove, CreatedVersion, Feed, FoundDigest, LedgerQuery, ModelUpdate, Move, Moved, PastVersion,
     PendingDigest, REFERENCE, Reference, RegistryEvent, RegistryStore, Search, SnapshotPart, VersionBy,
-    VersionUpdate, Write,
+    VersionUpdate,
 };
 pub use self::intents::FileIntent;
 pub use self::promotion::{NewApproval, PromotionStore, RecordQuery, RuleQuery};
 use crate::{
     args,
+    ledger::Write,
     ledger::{
         changes,
         once::{Operation, once},

@@ -7,7 +7,7 @@ use lodeway_domain::{
 };
 
 use super::{
-    ModelUpdate, RegistryEvent, Write,
+    ModelUpdate, RegistryEvent,
     feed::{self, Referrer},
     ledger::{self, Entry},
     past,
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     args,
+    ledger::Write,
     sql::{Arg, Conn, Tx},
 };
 

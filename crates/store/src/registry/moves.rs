@@ -9,7 +9,7 @@ use lodeway_domain::{
 };
 
 use super::{
-    AliasMove, Move, Moved, Write,
+    AliasMove, Move, Moved,
     ledger::{self, Entry},
     models,
     promotion::gate,
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     args,
+    ledger::Write,
     sql::{Conn, Tx},
 };
 

@@ -7,12 +7,13 @@ use lodeway_domain::{
 };
 
 use super::{
-    PastVersion, VersionBy, Write, alias_label, models,
+    PastVersion, VersionBy, alias_label, models,
     rows::{self, LABELS, VERSION},
     versions,
 };
 use crate::{
     args,
+    ledger::Write,
     sql::{Arg, Conn, Tx},
 };
 

@@ -10,7 +10,7 @@ use lodeway_domain::{
 };
 
 use super::{
-    CreatedVersion, PendingDigest, RegistryEvent, VersionBy, VersionUpdate, Write, alias_label,
+    CreatedVersion, PendingDigest, RegistryEvent, VersionBy, VersionUpdate, alias_label,
     feed::{self, Referrer},
     ledger::{self, Entry},
     models, past,
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     args,
+    ledger::Write,
     sql::{Arg, Conn, Tx},
 };
 

@@ -12,15 +12,19 @@ use lodeway_domain::{
     page::{Page, PageRequest},
 };
 
-use super::{
-    labels::{in_ids, json_ids},
-    logged_models::{COLUMNS, TABLES},
-};
+use super::labels::{in_ids, json_ids};
 use crate::{
     args,
     search::{self, Binding, Bound, Place, Query, Rows},
     sql::{Arg, Conn, Row},
 };
+
+/// The columns of `logged_models m JOIN experiments e` that make a model.
+pub(super) const COLUMNS: &str = "m.id, m.model_id, e.experiment_id, m.name, m.artifact_uri, m.status, m.status_message, \
+                                  m.model_type, m.source_run_id, m.created_ms, m.updated_ms, m.deleted_ms";
+
+/// The tables of [`COLUMNS`].
+pub(super) const TABLES: &str = "logged_models m JOIN experiments e ON e.id = m.experiment";
 
 /// A data set to look at when metrics are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]

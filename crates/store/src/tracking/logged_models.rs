@@ -21,7 +21,7 @@ use super::{
     experiments::{ensure_active, find_for_share},
     labels::{in_ids, json_ids},
     location::below,
-    logged_model_search::LoggedModelSearch,
+    logged_model_search::{COLUMNS, LoggedModelSearch, TABLES},
 };
 use crate::{
     args,
@@ -96,13 +96,6 @@ pub trait LoggedModelStore: Send + Sync + 'static {
         key: String,
     ) -> Result<Outcome<()>>;
 }
-
-/// The columns of `logged_models m JOIN experiments e` that make a model.
-pub(super) const COLUMNS: &str = "m.id, m.model_id, e.experiment_id, m.name, m.artifact_uri, m.status, m.status_message, \
-                                  m.model_type, m.source_run_id, m.created_ms, m.updated_ms, m.deleted_ms";
-
-/// The tables of [`COLUMNS`].
-pub(super) const TABLES: &str = "logged_models m JOIN experiments e ON e.id = m.experiment";
 
 fn model(row: &Row) -> Result<(i64, LoggedModel)> {
     let deleted = row.opt_int(11)?;

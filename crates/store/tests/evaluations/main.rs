@@ -21,7 +21,7 @@ use lodeway_domain::{
 };
 use lodeway_store::{
     evaluation::{EvaluationQuery, EvaluationStore, SqlEvaluation},
-    registry::Write,
+    ledger::Write,
     sql::DbOptions,
 };
 

@@ -28,7 +28,7 @@ use lodeway_domain::{
 };
 use lodeway_store::{
     gateway::{EndpointRecord, GatewayStore, NewRevision, Resolution, SqlGateway},
-    registry::Write,
+    ledger::Write,
     sql::DbOptions,
 };
 

@@ -29,7 +29,8 @@ use lodeway_domain::{
     time::Timestamp,
 };
 use lodeway_store::{
-    registry::{AliasMove, FoundDigest, LedgerQuery, Move, Moved, RegistryStore, Search, SqlRegistry, Write},
+    ledger::Write,
+    registry::{AliasMove, FoundDigest, LedgerQuery, Move, Moved, RegistryStore, Search, SqlRegistry},
     sql::DbOptions,
 };
 

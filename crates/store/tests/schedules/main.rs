@@ -17,7 +17,7 @@ use lodeway_domain::{
 };
 use lodeway_store::{
     evaluation::{ScheduleLease, ScheduleStore, SqlEvaluation},
-    registry::Write,
+    ledger::Write,
     sql::DbOptions,
 };
 

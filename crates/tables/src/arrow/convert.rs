@@ -12,10 +12,12 @@ use arrow_array::{
         UInt32Type, UInt64Type,
     },
 };
-use arrow_buffer::i256;
 use arrow_schema::{DataType, TimeUnit};
 
-use super::json;
+use super::{
+    decimal::{decimal, wide_decimal},
+    json,
+};
 use crate::{Blobs, Column, Result, TableError, Texts, Type, Values};
 
 const DAY_MS: i64 = 86_400_000;
@@ -302,25 +304,4 @@ fn lengths(array: &dyn Array) -> Option<Length<'_>> {
         }
         _ => return None,
     })
-}
-
-/// The float nearest to `value` · 10^−`scale`.
-pub(super) fn decimal(value: i128, scale: i8) -> f64 {
-    // both exact, so one division rounds once
-    const EXACT: u128 = 1 << f64::MANTISSA_DIGITS;
-    match scale {
-        0..=22 if value.unsigned_abs() <= EXACT => value as f64 / 10_f64.powi(scale.into()),
-        _ => format!("{value}e{}", -i32::from(scale))
-            .parse()
-            .unwrap_or(f64::NAN),
-    }
-}
-
-pub(super) fn wide_decimal(value: i256, scale: i8) -> f64 {
-    match value.to_i128() {
-        Some(value) => decimal(value, scale),
-        None => format!("{value}e{}", -i32::from(scale))
-            .parse()
-            .unwrap_or(f64::NAN),
-    }
 }

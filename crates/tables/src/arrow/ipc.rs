@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use super::{Part, Plan};
 use crate::{
-    Batch, Options, Place, Position, Result, Schema, Source, TableError, guard::guarded, reader::Decode,
+    Batch, Options, Place, Position, Result, Schema, Source, TableError, decode::Decode, guard::guarded,
 };
 
 const MARK: &[u8] = b"ARROW1";

@@ -12,7 +12,7 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, TimeUnit};
 
-use super::convert::{decimal, wide_decimal};
+use super::decimal::{decimal, wide_decimal};
 use crate::{
     Texts,
     json::{write_base64, write_number, write_text},

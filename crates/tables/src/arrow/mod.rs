@@ -1,6 +1,7 @@
 //! Arrow's arrays: what they are read as, and its own file format.
 
 mod convert;
+mod decimal;
 mod ipc;
 mod json;
 #[cfg(test)]

@@ -7,7 +7,8 @@ use arrow_buffer::i256;
 use arrow_schema::{Field as ArrowField, TimeUnit};
 
 use super::{
-    convert::{column, decimal, wide_decimal},
+    convert::column,
+    decimal::{decimal, wide_decimal},
     *,
 };
 use crate::Value;

@@ -28,9 +28,9 @@ use self::{groups::Group, pages::Budget};
 use crate::{
     Batch, Place, Position, Result, Schema, Source, TableError,
     arrow::{Part, Plan},
+    decode::Decode,
     guard::guarded,
     options::{Options, TARGET_BYTES},
-    reader::Decode,
 };
 
 /// A Parquet file being read.

@@ -18,7 +18,7 @@ use self::{build::Builder, cell::Cell, csv::Csv, feed::Feed, guess::Guess, json:
 pub(crate) use self::{cell::is_missing, json::write as write_json};
 use crate::{
     Batch, Field, Format, MAX_COLUMNS, Options, Place, Position, Result, Schema, Source, TableError,
-    options::TARGET_BYTES, reader::Decode,
+    decode::Decode, options::TARGET_BYTES,
 };
 
 /// A text being read.

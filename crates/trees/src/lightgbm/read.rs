@@ -4,9 +4,12 @@
 //! then the training parameters and, if Python saved it, a line `pandas_categorical:` with JSON.
 //! Source: `SaveModelToString` and `LoadModelFromString` in LightGBM's `gbdt_model_text.cpp`.
 
-use std::{collections::HashMap, fmt, iter::Peekable};
-
-use super::{LightGbm, objective::Objective, tree};
+use super::{
+    LightGbm,
+    block::{Block, Lines},
+    objective::Objective,
+    tree,
+};
 use crate::{Categories, Result, TreeError, forest::Builder};
 
 /// How many outputs a row may have.
@@ -14,15 +17,6 @@ const MAX_OUTPUTS: usize = 1 << 16;
 
 /// How many columns a row may have.
 const MAX_FEATURES: usize = 1 << 29;
-
-/// Numbered lines, from 1.
-type Lines<'a> = Peekable<Box<dyn Iterator<Item = (usize, &'a str)> + 'a>>;
-
-/// The `key=value` lines of the header or of a tree.
-pub(super) struct Block<'a> {
-    first_line: usize,
-    values: HashMap<&'a str, (usize, &'a str)>,
-}
 
 /// Reads the whole file.
 pub(super) fn model(text: &str) -> Result<LightGbm> {
@@ -107,84 +101,6 @@ fn is_end(line: &str) -> bool {
         line.trim_end(),
         "end of trees" | "feature importances:" | "feature_importances:"
     )
-}
-
-impl<'a> Block<'a> {
-    fn read(lines: &mut Lines<'a>, is_end: impl Fn(&str) -> bool) -> Self {
-        let first_line = lines.peek().map_or(0, |(number, _)| *number);
-        let mut values = HashMap::new();
-        while let Some((number, line)) = lines.next_if(|(_, line)| !is_end(line)) {
-            let (key, value) = line.split_once('=').unwrap_or((line, ""));
-            values.insert(key.trim_end(), (number, value));
-        }
-        Self { first_line, values }
-    }
-
-    /// The value of a key, as it is.
-    pub(super) fn find(&self, key: &str) -> Option<&'a str> {
-        self.values.get(key).map(|(_, value)| *value)
-    }
-
-    fn get(&self, key: &str) -> Result<(usize, &'a str)> {
-        let found = self.values.get(key).copied();
-        found.ok_or_else(|| self.wrong(format!("`{key}` is missing")))
-    }
-
-    /// A single number.
-    pub(super) fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T> {
-        let (line, text) = self.get(key)?;
-        parse(line, key, text.trim())
-    }
-
-    /// `count` numbers with blanks between.
-    pub(super) fn numbers<T: std::str::FromStr>(&self, key: &str, count: usize) -> Result<Vec<T>> {
-        let (line, text) = self.get(key)?;
-        let numbers: Vec<T> = text
-            .split_ascii_whitespace()
-            .map(|text| parse(line, key, text))
-            .collect::<Result<_>>()?;
-        match numbers.len() == count {
-            true => Ok(numbers),
-            false => Err(TreeError::malformed(
-                format_args!("line {line}"),
-                format!("`{key}` has {} entries where {count} belong", numbers.len()),
-            )),
-        }
-    }
-
-    fn words(&self, key: &str, count: usize) -> Result<Vec<String>> {
-        let (line, text) = self.get(key)?;
-        let words: Vec<String> = text.trim_end().split(' ').map(str::to_owned).collect();
-        match words.len() == count {
-            true => Ok(words),
-            false => Err(TreeError::malformed(
-                format_args!("line {line}"),
-                format!("`{key}` has {} entries where {count} belong", words.len()),
-            )),
-        }
-    }
-
-    /// A fault of the block as a whole.
-    pub(super) fn wrong(&self, problem: impl Into<String>) -> TreeError {
-        TreeError::malformed(self, problem)
-    }
-}
-
-/// Where the block is.
-impl fmt::Display for Block<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the lines from {}", self.first_line)
-    }
-}
-
-fn parse<T: std::str::FromStr>(line: usize, key: &str, text: &str) -> Result<T> {
-    text.parse().map_err(|_| {
-        let shown: String = text.chars().take(40).collect();
-        TreeError::malformed(
-            format_args!("line {line}"),
-            format!("`{key}` has `{shown}`, which is not a number in range"),
-        )
-    })
 }
 
 /// What the codes of data frames stand for, and which features are categorical.

@@ -1,6 +1,6 @@
 //! One tree of the file.
 
-use super::read::Block;
+use super::block::Block;
 use crate::{
     Result, TreeError,
     forest::{Branch, Builder, Reading, Test},

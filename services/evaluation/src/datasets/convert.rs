@@ -15,7 +15,7 @@ use lodeway_domain::{
 };
 use lodeway_proto::evaluation::v1 as wire;
 use lodeway_rpc::CallContext;
-use lodeway_store::{evaluation::DatasetUpdate, registry::Write};
+use lodeway_store::{evaluation::DatasetUpdate, ledger::Write};
 use prost_types::{Value, value::Kind};
 
 use super::{capture, rows::Wanted, versions::Header};

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use lodeway_domain::{Error, Result, evaluation::DatasetFormat, evaluation::DatasetVersion};
 use lodeway_rpc::CallContext;
-use lodeway_store::{evaluation::DatasetStore as _, registry::Write};
+use lodeway_store::{evaluation::DatasetStore as _, ledger::Write};
 use sha2::{Digest as _, Sha256};
 
 use super::{

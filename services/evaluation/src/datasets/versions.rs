@@ -11,7 +11,7 @@ use lodeway_domain::{
 use lodeway_rpc::CallContext;
 use lodeway_store::{
     evaluation::{DatasetStore as _, Leftover, NewDatasetVersion},
-    registry::Write,
+    ledger::Write,
 };
 
 use super::{

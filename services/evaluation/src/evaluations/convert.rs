@@ -15,7 +15,7 @@ use lodeway_domain::{
 };
 use lodeway_proto::evaluation::v1 as wire;
 use lodeway_rpc::{CallContext, Repeat};
-use lodeway_store::{evaluation::EvaluationQuery, registry::Write};
+use lodeway_store::{evaluation::EvaluationQuery, ledger::Write};
 use prost::Message;
 
 /// The experiment of runs for which none is named.

@@ -54,7 +54,7 @@ use lodeway_domain::{
 };
 use lodeway_proto::evaluation::v1::evaluation_service_server::EvaluationServiceServer;
 use lodeway_rpc::CallContext;
-use lodeway_store::{evaluation::EvaluationStore as _, registry::Write};
+use lodeway_store::{evaluation::EvaluationStore as _, ledger::Write};
 
 use crate::Site;
 

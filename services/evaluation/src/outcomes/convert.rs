@@ -18,7 +18,6 @@ use prost_types::{Value, value::Kind};
 use super::{
     join::of_kind,
     live::{Live, Wanted},
-    report::Refusal,
 };
 use crate::evaluations::{
     convert::moment,
@@ -42,6 +41,12 @@ pub(super) struct Reported {
     pub(super) predictions: Vec<OutcomeValue>,
     pub(super) slices: BTreeMap<String, String>,
     pub(super) known: Timestamp,
+}
+
+/// An outcome that was not kept: its place in the request, and why.
+pub(super) struct Refusal {
+    pub(super) index: usize,
+    pub(super) message: String,
 }
 
 /// The outcomes one by one: a bad one does not take the others along.

@@ -11,20 +11,14 @@ use lodeway_proto::gateway::v1::{FoundPrediction, FoundPredictionState as State}
 use lodeway_rpc::CallContext;
 use lodeway_store::{
     evaluation::{Kept, NewOutcomes, OutcomeStore as _},
-    registry::Write,
+    ledger::Write,
 };
 
 use super::{
     Outcomes,
-    convert::Reported,
+    convert::{Refusal, Reported},
     join::{again, joined, slice},
 };
-
-/// An outcome that was not kept: its place in the request, and why.
-pub(super) struct Refusal {
-    pub(super) index: usize,
-    pub(super) message: String,
-}
 
 impl Outcomes {
     /// Keeps the outcomes whose predictions the gateway gave; how many, and which were refused. The gateway is asked once.

@@ -22,7 +22,7 @@ use lodeway_domain::{
 };
 use lodeway_proto::gateway::v1::QueryMonitorRequest;
 use lodeway_rpc::{CallContext, status};
-use lodeway_store::{evaluation::ScheduleStore as _, registry::Write};
+use lodeway_store::{evaluation::ScheduleStore as _, ledger::Write};
 
 use crate::{
     Site,

@@ -13,7 +13,7 @@ use lodeway_domain::{
 use lodeway_rpc::CallContext;
 use lodeway_store::{
     evaluation::{DatasetStore as _, EvaluationStore as _, OldWindow, ScheduleStore as _},
-    registry::Write,
+    ledger::Write,
 };
 use sha2::{Digest as _, Sha256};
 

@@ -362,7 +362,7 @@ async fn forget(store: &SqlEvaluation, name: &str) {
         Caller,
         evaluation::{Schedule, ScheduleName},
     };
-    use lodeway_store::{evaluation::ScheduleStore as _, registry::Write};
+    use lodeway_store::{evaluation::ScheduleStore as _, ledger::Write};
     let write = || Write {
         caller: Caller::anonymous(),
         now: Timestamp::from_millis(START),

@@ -8,7 +8,7 @@ use lodeway_proto::registry::v1::WatchModelVersionsRequest;
 use lodeway_rpc::status;
 use lodeway_store::{
     gateway::{EndpointRecord, GatewayEvent, Resolution},
-    registry::Write,
+    ledger::Write,
 };
 use tokio::sync::Notify;
 

@@ -17,7 +17,7 @@ use lodeway_domain::{
 use lodeway_rpc::{CallContext, Repeat};
 use lodeway_store::{
     gateway::{EndpointRecord, EndpointUpdate, NewRevision},
-    registry::Write,
+    ledger::Write,
 };
 
 use super::{

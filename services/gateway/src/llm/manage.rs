@@ -8,7 +8,7 @@ use lodeway_domain::{
 use lodeway_rpc::CallContext;
 use lodeway_store::{
     gateway::{LlmRouteRecord, LlmRouteUpdate},
-    registry::Write,
+    ledger::Write,
 };
 
 use super::Llm;

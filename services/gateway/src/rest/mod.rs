@@ -20,6 +20,7 @@ pub(crate) mod mlflow;
 pub(crate) mod openai;
 pub(crate) mod scoring;
 mod streamed;
+mod unanswered;
 
 pub(crate) fn router(edge: Arc<Edge>, endpoints: Option<Endpoints>, llm: Option<Llm>) -> Router {
     let alone = endpoints.clone().filter(|endpoints| endpoints.0.config.one_model);

@@ -11,27 +11,22 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use lodeway_domain::{Caller, Error, Reason};
+use lodeway_domain::{Caller, Error};
 use lodeway_inference::{Document, Payload, oip, scoring};
 use lodeway_proto::inference::{ModelInferRequest, model_metadata_response::TensorMetadata};
 use lodeway_rpc::{CallContext, access::Access, inference, status};
-use prost::Message as _;
 use serde_json::{Map, Value, json};
 
 use super::coding::Coding;
 use super::{
-    mlflow::error::{self as mlflow_error, Code, RestError},
+    mlflow::error::RestError,
     streamed,
+    unanswered::{MODEL_VERSION, PREDICTION_ID, Unanswered, refused, sendable, too_large},
 };
 use crate::endpoints::{Endpoints, MAX_INPUT_BYTES, forward::Answered, table::Route};
 
-pub(super) const PREDICTION_ID: &str = "x-lodeway-prediction-id";
 /// Rows of a table in Parquet; few bytes may stand for many of them.
 const MAX_PARQUET_ROWS: u64 = 10_000_000;
-pub(super) const MODEL_VERSION: &str = "x-lodeway-model-version";
-/// What goes round an input on its way to the model host: names and an id.
-const ENVELOPE_BYTES: usize = 64 << 10;
-
 /// The access rules of these routes.
 pub(crate) const RULES: &[(&str, Access)] = &[
     ("POST /endpoints/{name}/invocations", Access::Read),
@@ -76,33 +71,6 @@ pub(crate) fn router(endpoints: Endpoints) -> Router {
 fn context(request: &Request) -> CallContext {
     let known = request.extensions().get::<CallContext>().cloned();
     known.unwrap_or_else(|| CallContext::new(Caller::anonymous()))
-}
-
-/// Why a call is not answered.
-pub(super) enum Unanswered {
-    /// Its body is larger than is read.
-    TooLarge,
-    Failed(Error),
-}
-
-impl From<Error> for Unanswered {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// A body within the limit may still make a message beyond it: what parts of the platform send each other has the same one.
-pub(super) fn sendable(message: ModelInferRequest) -> Result<ModelInferRequest, Unanswered> {
-    let is_larger = message.encoded_len() > MAX_INPUT_BYTES - ENVELOPE_BYTES;
-    (!is_larger).then_some(message).ok_or(Unanswered::TooLarge)
-}
-
-/// What is said of a body that is larger than is read.
-pub(super) fn too_large() -> String {
-    format!(
-        "the request is larger than {} MiB; send fewer rows at a time",
-        MAX_INPUT_BYTES >> 20
-    )
 }
 
 /// The body whole and unpacked, up to the limit; one that says beforehand that it is larger is not waited for.
@@ -272,24 +240,6 @@ fn stamped<T>(mut response: Response, answered: &Answered<T>) -> Response {
         headers.insert(MODEL_VERSION, value);
     }
     response
-}
-
-/// What MLflow's scoring server says, as plain text, of a call that took too long.
-const TOO_LATE: &str = "Request processing time exceeded limit";
-
-/// An error in MLflow's shape, as its scoring server answers.
-pub(super) fn refused(cx: &CallContext, error: Error) -> Response {
-    let is_late = matches!(error, Error::DeadlineExceeded);
-    let is_raised = error.reason() == Reason::ModelRaised;
-    let status = cx.status(error);
-    if is_late {
-        return (StatusCode::GATEWAY_TIMEOUT, TOO_LATE).into_response();
-    }
-    let failure = mlflow_error::of("scoring", &status);
-    match is_raised {
-        true => RestError::new(Code::BadRequest, failure.message).into_response(),
-        false => failure.into_response(),
-    }
 }
 
 /// An error in the protocol's shape.

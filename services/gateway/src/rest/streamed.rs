@@ -26,7 +26,7 @@ use serde_json::json;
 
 use super::{
     mlflow::error::RestError,
-    scoring::{MODEL_VERSION, PREDICTION_ID, Unanswered, refused, sendable, too_large},
+    unanswered::{MODEL_VERSION, PREDICTION_ID, Unanswered, refused, sendable, too_large},
 };
 use crate::endpoints::{Endpoints, table::Route};
 

@@ -18,7 +18,7 @@ use lodeway_proto::tracking::v1 as pb;
 use lodeway_rpc::time::to_wire;
 use lodeway_store::tracking::{DatasetFilter, LoggedModelSearch, ModelOrder};
 
-use super::{experiment_id, experiment_ids, metrics::wire_point};
+use super::{experiment_id, experiment_ids, wire_point};
 use crate::names;
 
 const LIMITS: PageLimits = PageLimits {

@@ -16,14 +16,11 @@ use lodeway_domain::{
     },
 };
 use lodeway_proto::tracking::v1 as pb;
-use lodeway_rpc::{
-    status::of_request,
-    time::{from_either, to_either},
-};
+use lodeway_rpc::{status::of_request, time::from_either};
 use lodeway_store::tracking::{RunCursor, Sample, Tail};
 use tonic::Streaming;
 
-use super::{run_id, runs};
+use super::{run_id, runs, wire_point};
 use crate::stream::{Incoming, Numbered};
 
 /// Bad fields that are listed of one batch; the rest is cut off.
@@ -247,19 +244,6 @@ fn columns(points: &[Point]) -> pb::MetricColumns {
         times_ms: points.iter().map(|point| point.time.millis()).collect(),
         steps: points.iter().map(|point| point.step).collect(),
         values: points.iter().map(|point| point.value).collect(),
-    }
-}
-
-/// One point; where it was measured is not told.
-pub(super) fn wire_point(key: String, point: Point) -> pb::Metric {
-    let (time, time_ms) = to_either(point.time);
-    pb::Metric {
-        key,
-        value: point.value,
-        time,
-        time_ms,
-        step: point.step,
-        ..pb::Metric::default()
     }
 }
 

@@ -10,9 +10,10 @@ pub mod runs;
 use lodeway_domain::{
     Error, Result,
     id::{ExperimentId, RunId},
-    tracking::{Lifecycle, View},
+    tracking::{Lifecycle, Point, View},
 };
 use lodeway_proto::tracking::v1 as pb;
+use lodeway_rpc::time::to_either;
 use lodeway_store::tracking::Outcome;
 use prost::Message;
 
@@ -109,6 +110,19 @@ pub fn mask<'a>(
     }
     violations.finish()?;
     Ok(mask.paths.iter().map(String::as_str).collect())
+}
+
+/// One point; where it was measured is not told.
+fn wire_point(key: String, point: Point) -> pb::Metric {
+    let (time, time_ms) = to_either(point.time);
+    pb::Metric {
+        key,
+        value: point.value,
+        time,
+        time_ms,
+        step: point.step,
+        ..pb::Metric::default()
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use lodeway_proto::tracking::v1 as pb;
 use lodeway_rpc::time::{from_either, to_either};
 use lodeway_store::tracking::RunSearch;
 
-use super::{experiment_id, experiment_ids, lifecycle, mask, metrics::wire_point, revision, run_id, view};
+use super::{experiment_id, experiment_ids, lifecycle, mask, revision, run_id, view, wire_point};
 use crate::names;
 
 const LIMITS: PageLimits = PageLimits {

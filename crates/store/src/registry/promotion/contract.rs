@@ -11,7 +11,7 @@ use lodeway_domain::{
     },
 };
 
-use crate::registry::Write;
+use crate::ledger::Write;
 
 /// Which rules are wanted.
 #[derive(Debug, Clone)]

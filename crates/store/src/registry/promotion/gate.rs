@@ -13,10 +13,8 @@ use lodeway_domain::{
 use super::{from_json, records, records::VERDICT, rules, to_json};
 use crate::{
     args,
-    registry::{
-        Write,
-        rows::{self, ModelRow, VERSION, VersionRow},
-    },
+    ledger::Write,
+    registry::rows::{self, ModelRow, VERSION, VersionRow},
     sql::{Arg, Conn, Tx},
 };
 

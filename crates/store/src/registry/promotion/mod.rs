@@ -22,7 +22,8 @@ use lodeway_domain::{
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::contract::{NewApproval, PromotionStore, RecordQuery, RuleQuery};
-use super::{SqlRegistry, Write, models, versions};
+use super::{SqlRegistry, models, versions};
+use crate::ledger::Write;
 
 fn to_json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(Error::internal)

@@ -14,7 +14,8 @@ use lodeway_domain::{
 use super::{NewApproval, RecordQuery, from_json, to_json};
 use crate::{
     args,
-    registry::{Write, models, rows, versions},
+    ledger::Write,
+    registry::{models, rows, versions},
     sql::{Conn, Row, Tx},
 };
 

@@ -12,7 +12,8 @@ use lodeway_domain::{
 use super::{RuleQuery, from_json, to_json};
 use crate::{
     args,
-    registry::{Write, models},
+    ledger::Write,
+    registry::models,
     sql::{Arg, Conn, Tx},
 };
 

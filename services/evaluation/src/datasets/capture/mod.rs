@@ -24,7 +24,7 @@ use lodeway_proto::gateway::v1::{
 use lodeway_rpc::{CallContext, Transport, status};
 use lodeway_store::{
     evaluation::{DatasetStore as _, OutcomeStore as _},
-    registry::Write,
+    ledger::Write,
 };
 
 use self::{sample::Sample, sheet::Sheet};

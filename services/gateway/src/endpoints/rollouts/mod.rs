@@ -23,7 +23,7 @@ use lodeway_domain::{
 use lodeway_rpc::{CallContext, Repeat};
 use lodeway_store::{
     gateway::{EndpointRecord, NewRevision, Resolution, RolloutRecord, RolloutStep},
-    registry::Write,
+    ledger::Write,
 };
 use serde::{Deserialize, Serialize};
 
