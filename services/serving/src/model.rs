@@ -251,9 +251,12 @@ impl Model {
         let rows = call.payload.rows();
         call.payload = self.adapt(call.payload)?;
         let answer = self.queue.infer(call).await?;
-        match (is_frame && self.runtime.gives_tables(), answer) {
-            (true, Payload::Tensors(tensors)) => as_frame(tensors, rows),
-            (_, answer) => Ok(answer),
+        match answer {
+            Payload::Tensors(tensors) if self.runtime.gives_tables() => match is_frame {
+                true => as_frame(tensors, rows),
+                false => Ok(Payload::Tensors(by_name(tensors))),
+            },
+            answer => Ok(answer),
         }
     }
 
@@ -490,6 +493,13 @@ fn columns_of(given: Vec<Tensor>) -> Result<Payload> {
         tensor.reshaped(vec![rows]).map(Column::new)
     });
     Frame::new(columns.collect::<Result<_>>()?).map(Payload::Frame)
+}
+
+/// Outputs under their names, as MLflow answers tensors with a dict; one alone says so.
+fn by_name(outputs: Vec<Tensor>) -> Vec<Tensor> {
+    let is_alone = outputs.len() == 1;
+    let outputs = outputs.into_iter();
+    outputs.map(|tensor| tensor.with_key(is_alone)).collect()
 }
 
 /// Outputs as columns if each has one value a row, as a caller who sent a table expects; else as they are.

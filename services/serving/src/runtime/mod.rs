@@ -1,8 +1,10 @@
 //! What can score a model: one narrow trait, and who is chosen for which model.
 
 mod onnx;
+mod pace;
 mod python;
 mod trees;
+mod watch;
 
 use std::{path::Path, sync::Arc, time::Instant};
 

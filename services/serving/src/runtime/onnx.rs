@@ -4,10 +4,15 @@
 //! else works. A session runs one batch at a time, so a model has as many sessions as it may work on batches; the second
 //! is made when the first is busy for the first time. Sessions have no threads of their own: batches run side by side,
 //! which gives more throughput for small models than one batch on many threads.
+//!
+//! A model whose runs are quick is run on the thread that takes calls, which costs least; any other, and every large input,
+//! on a thread for blocking work. A run is stopped when its caller's time is over or the caller went away, and one on a
+//! thread that takes calls much sooner; it is then begun again elsewhere.
 
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -18,18 +23,27 @@ use lodeway_domain::{
     signature::{DataType, ModelFile},
 };
 use lodeway_inference::{Payload, Tensor};
+use lodeway_worker::ModelFault;
 use ort::{
     environment::Environment,
     session::{Session, SessionInputValue, SessionOutputs},
     value::{DynMap, DynValue, TensorElementType, ValueType},
 };
 
-use super::{Call, Runtime, TensorSpec, missing, not_loadable};
+use super::{
+    Call, Runtime, TensorSpec, missing, not_loadable,
+    pace::Pace,
+    watch::{Run, Watch},
+};
 
 /// Rows of one call that are answered with objects: each takes more than a kilobyte while it is made.
 const MAX_OBJECTS: usize = 100_000;
 /// Above this many input elements a batch is scored on a thread for blocking work, so that it holds up no other call.
 const INLINE_ELEMENTS: usize = 16 << 10;
+/// How long a run may keep a thread that takes calls.
+const INLINE_TIME: Duration = Duration::from_millis(100);
+/// Sessions of a model that may be busy with runs that do not stop though nobody waits for them any more.
+const LOST: usize = 8;
 
 /// ONNX Runtime's library, loaded at the first model that needs it. Clones share it.
 #[derive(Clone, Default)]
@@ -39,6 +53,7 @@ pub struct OnnxLibrary(Arc<Library>);
 struct Library {
     path: Option<PathBuf>,
     loaded: OnceLock<Result<Environment, String>>,
+    watch: Watch,
 }
 
 impl OnnxLibrary {
@@ -47,6 +62,7 @@ impl OnnxLibrary {
         Self(Arc::new(Library {
             path,
             loaded: OnceLock::new(),
+            watch: Watch::default(),
         }))
     }
 
@@ -101,13 +117,39 @@ struct Inner {
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
     file_bytes: u64,
+    pace: Pace,
     sessions: Mutex<Sessions>,
 }
 
 #[derive(Default)]
 struct Sessions {
-    idle: Vec<Session>,
+    idle: Vec<Watched>,
     made: usize,
+}
+
+/// A session and what stops its runs.
+struct Watched {
+    session: Session,
+    run: Arc<Run>,
+}
+
+/// What came of a run.
+enum Ran {
+    Done(Vec<Tensor>),
+    /// It was stopped before it had an answer.
+    Stopped,
+}
+
+/// Stops a run when its caller goes away.
+struct StopOnDrop {
+    run: Arc<Run>,
+    number: u64,
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.run.stop(self.number);
+    }
 }
 
 impl OnnxModel {
@@ -116,9 +158,13 @@ impl OnnxModel {
             .map_err(|e| not_loadable(format!("the model file cannot be read: {e}")))?
             .len();
         let session = open_session(&library, path)?;
-        let inputs = session.inputs().iter().map(|i| spec(i.name(), i.dtype()));
+        let inputs = session.session.inputs().iter().map(|i| spec(i.name(), i.dtype()));
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
-        let outputs = session.outputs().iter().map(|o| output_spec(o.name(), o.dtype()));
+        let outputs = session
+            .session
+            .outputs()
+            .iter()
+            .map(|o| output_spec(o.name(), o.dtype()));
         let outputs = outputs.collect::<Result<Vec<_>>>()?;
         Ok(Self(Arc::new(Inner {
             library,
@@ -127,6 +173,7 @@ impl OnnxModel {
             inputs,
             outputs,
             file_bytes: size,
+            pace: Pace::default(),
             sessions: Mutex::new(Sessions {
                 idle: vec![session],
                 made: 1,
@@ -135,7 +182,7 @@ impl OnnxModel {
     }
 }
 
-fn open_session(library: &OnnxLibrary, path: &Path) -> Result<Session> {
+fn open_session(library: &OnnxLibrary, path: &Path) -> Result<Watched> {
     let environment = library.environment()?;
     let open = || -> ort::Result<Session> {
         Session::builder(environment)?
@@ -145,7 +192,9 @@ fn open_session(library: &OnnxLibrary, path: &Path) -> Result<Session> {
             .with_inter_op_spinning(false)?
             .commit_from_file(path)
     };
-    open().map_err(|e| not_loadable(format!("ONNX Runtime does not take the model: {e}")))
+    let session = open().map_err(|e| not_loadable(format!("ONNX Runtime does not take the model: {e}")))?;
+    let run = library.0.watch.place()?;
+    Ok(Watched { session, run })
 }
 
 #[async_trait]
@@ -194,13 +243,22 @@ impl Runtime for OnnxModel {
                 retry_after: None,
             });
         }
-        if tensors.iter().map(Tensor::elements).sum::<usize>() <= INLINE_ELEMENTS {
-            return self.0.run(tensors).map(Payload::Tensors);
+        if tensors.iter().any(|tensor| tensor.shape().first() == Some(&0)) {
+            return self.0.without_rows(&tensors).map(Payload::Tensors);
         }
-        let inner = self.0.clone();
-        tokio::task::spawn_blocking(move || inner.run(tensors).map(Payload::Tensors))
-            .await
-            .map_err(Error::internal)?
+        let deadline = call.deadline;
+        let is_small = tensors.iter().map(Tensor::elements).sum::<usize>() <= INLINE_ELEMENTS;
+        if is_small
+            && self.0.pace.is_quick()
+            && let Some(watched) = self.0.idle()
+        {
+            let number = watched.run.begin(deadline.min(Instant::now() + INLINE_TIME));
+            match self.0.run(watched, number, &tensors)? {
+                Ran::Done(answer) => return Ok(Payload::Tensors(answer)),
+                Ran::Stopped => self.0.pace.note_stopped(),
+            }
+        }
+        self.0.clone().run_aside(tensors, deadline).await
     }
 }
 
@@ -209,34 +267,106 @@ impl Inner {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A session of one's own; a new one if all are at work. The queue before this runtime bounds how many there are.
-    fn take(&self) -> Result<Session> {
+    /// A session that is not at work.
+    fn idle(&self) -> Option<Watched> {
+        self.sessions().idle.pop()
+    }
+
+    /// A session of one's own; a new one if all are at work. The queue before this runtime bounds how many there are, but for
+    /// runs that do not stop.
+    ///
+    /// Errors: `Unavailable` if there are too many of those.
+    fn take(&self) -> Result<Watched> {
         {
             let mut sessions = self.sessions();
             if let Some(session) = sessions.idle.pop() {
                 return Ok(session);
+            }
+            if sessions.made >= self.parallel + LOST {
+                return Err(Error::unavailable(
+                    "the model is still at work on calls whose time is over",
+                    "runs that ONNX Runtime does not stop",
+                ));
             }
             sessions.made += 1;
         }
         open_session(&self.library, &self.path).inspect_err(|_| self.sessions().made -= 1)
     }
 
-    fn run(&self, tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    /// Runs on a thread for blocking work.
+    async fn run_aside(self: Arc<Self>, tensors: Vec<Tensor>, deadline: Instant) -> Result<Payload> {
+        let watched = match self.idle() {
+            Some(watched) => watched,
+            None => {
+                let inner = self.clone();
+                tokio::task::spawn_blocking(move || inner.take())
+                    .await
+                    .map_err(Error::internal)??
+            }
+        };
+        let run = watched.run.clone();
+        let number = run.begin(deadline);
+        let stop = StopOnDrop { run, number };
+        let ran = tokio::task::spawn_blocking(move || self.run(watched, number, &tensors)).await;
+        drop(stop);
+        match ran.map_err(Error::internal)?? {
+            Ran::Done(answer) => Ok(Payload::Tensors(answer)),
+            Ran::Stopped => Err(Error::DeadlineExceeded),
+        }
+    }
+
+    /// Does the run of this number, which has begun, and gives the session back.
+    fn run(&self, mut watched: Watched, number: u64, tensors: &[Tensor]) -> Result<Ran> {
+        let Watched { session, run } = &mut watched;
+        let begun = Instant::now();
         let inputs = tensors
             .iter()
             .map(|tensor| Ok((tensor.name(), value(tensor)?)))
-            .collect::<Result<Vec<_>>>()?;
-        let mut session = self.take()?;
-        let answer = match session.run(inputs) {
+            .collect::<Result<Vec<_>>>();
+        let answer = inputs.and_then(|inputs| match session.run_with_options(inputs, run.options()) {
             Ok(outputs) => self.read(&outputs),
             Err(error) if error.code() == ort::ErrorCode::InvalidArgument => Err(Error::invalid(
                 "inputs",
                 format!("the model does not take it: {}", error.message()),
             )),
-            Err(error) => Err(Error::internal(format!("ONNX Runtime failed: {error}"))),
+            // An operator that fails does so for what it is given.
+            Err(error) => {
+                let message = format!("{:?}: {}", error.code(), error.message());
+                Err(ModelFault { message }.into())
+            }
+        });
+        self.pace.note(begun.elapsed());
+        let was_stopped = run.end(number);
+        match was_stopped {
+            Ok(_) => self.sessions().idle.push(watched),
+            // Its next run would be stopped, too.
+            Err(_) => self.sessions().made -= 1,
+        }
+        match (answer, was_stopped?) {
+            (Ok(answer), _) => Ok(Ran::Done(answer)),
+            (Err(_), true) => Ok(Ran::Stopped),
+            (Err(error), false) => Err(error),
+        }
+    }
+
+    /// The answer to no rows, which many operators do not survive: no rows of each output.
+    ///
+    /// Errors: `INVALID_FIELD` where other inputs have rows, or an output is not one of rows.
+    fn without_rows(&self, tensors: &[Tensor]) -> Result<Vec<Tensor>> {
+        let refused = |why: &str| Error::invalid("inputs", format!("has no rows{why}"));
+        if tensors.iter().any(|tensor| tensor.shape().first() != Some(&0)) {
+            return Err(refused(" in some of its tensors"));
+        }
+        let empty = |output: &TensorSpec| {
+            let mut shape = output.shape.clone();
+            match shape.first_mut() {
+                Some(rows) if *rows < 0 => *rows = 0,
+                _ => return Err(refused(", and this model takes at least one")),
+            }
+            shape.iter_mut().for_each(|size| *size = (*size).max(0));
+            Ok(Tensor::new(&output.name, output.datatype, shape, Bytes::new())?.with_json(output.is_json))
         };
-        self.sessions().idle.push(session);
-        answer
+        self.outputs.iter().map(empty).collect()
     }
 
     fn read(&self, outputs: &SessionOutputs<'_>) -> Result<Vec<Tensor>> {

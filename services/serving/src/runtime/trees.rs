@@ -17,8 +17,10 @@ use serde_json::{Map, Value};
 
 use super::{Call, Runtime, TensorSpec, missing, not_loadable};
 
-/// Above this many cells a batch is scored on a thread for blocking work.
+/// Above this many cells, or this many walks from the root of a tree to a leaf, a batch is scored on a thread for blocking
+/// work.
 const INLINE_CELLS: usize = 16 << 10;
+const INLINE_WALKS: usize = 64 << 10;
 /// What the answer is called, as Python models' answers are.
 const OUTPUT: &str = "predictions";
 
@@ -225,7 +227,9 @@ impl Runtime for Trees {
             check_finite(&tensor, self.model.features())?;
         }
         let (model, class, rounds) = (self.model.clone(), self.class, self.rounds.clone());
-        if tensor.elements() <= INLINE_CELLS {
+        let trees = rounds.len().saturating_mul(model.outputs(Kind::Value));
+        let walks = trees.saturating_mul(tensor.rows().unwrap_or(1));
+        if tensor.elements() <= INLINE_CELLS && walks <= INLINE_WALKS {
             return score(&model, class, rounds, &tensor);
         }
         tokio::task::spawn_blocking(move || score(&model, class, rounds, &tensor))
