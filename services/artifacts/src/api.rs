@@ -85,7 +85,7 @@ impl ArtifactService for Artifacts {
             .await
             .map_err(fail)?;
         let entry = found.ok_or_else(|| fail(Error::not_found(ResourceKind::Artifact, &request.path)))?;
-        let mut artifact = convert::entry(entry);
+        let mut artifact = convert::entry(entry, None);
         if !artifact.is_dir {
             // Opening tells which digest belongs to the file; no byte of it is read.
             let nothing = Some(Range {
@@ -124,9 +124,16 @@ impl ArtifactService for Artifacts {
             .list(&folder.location, &folder.path, request.recursive, &page)
             .await
             .map_err(fail)?;
+        let digests = self.store.recorded(&folder.location, &found.items).await;
+        let digests = digests.map_err(fail)?;
         Ok(Response::new(ListArtifactsResponse {
             next_page_token: found.token(page.query),
-            artifacts: found.items.into_iter().map(convert::entry).collect(),
+            artifacts: found
+                .items
+                .into_iter()
+                .zip(digests)
+                .map(|(entry, digest)| convert::entry(entry, digest))
+                .collect(),
         }))
     }
 

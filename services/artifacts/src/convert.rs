@@ -264,12 +264,13 @@ pub fn opened(path: &ArtifactPath, meta: &Meta) -> wire::Artifact {
     }
 }
 
-/// A file or folder of a listing.
-pub fn entry(entry: Entry) -> wire::Artifact {
+/// A file or folder of a listing, with its digest if that is on record.
+pub fn entry(entry: Entry, digest: Option<Sha256Digest>) -> wire::Artifact {
     wire::Artifact {
         path: entry.path.as_str().to_owned(),
         is_dir: entry.is_dir,
         size_bytes: size(entry.size_bytes),
+        sha256: digest.map(|digest| digest.to_string()).unwrap_or_default(),
         ..wire::Artifact::default()
     }
 }

@@ -151,6 +151,15 @@ async fn a_file_comes_back_as_it_went_with_its_digest() {
     );
     let on_disk = bench.dir.path().join("files/0/run/artifacts/a/hello.txt");
     assert_eq!(std::fs::read(on_disk).unwrap(), b"hello");
+    let request = ListArtifactsRequest {
+        location: LOCATION.into(),
+        recursive: true,
+        ..ListArtifactsRequest::default()
+    };
+    let listed = bench.client.clone().list_artifacts(request).await.unwrap();
+    let listed = listed.into_inner().artifacts;
+    let file = listed.iter().find(|entry| entry.path == "a/hello.txt").unwrap();
+    assert_eq!((file.sha256.as_str(), file.is_dir), (HELLO_SHA256, false));
     let request = GetArtifactRequest {
         location: LOCATION.into(),
         path: "a/hello.txt".into(),

@@ -94,36 +94,47 @@ impl ArtifactStore {
         }
     }
 
+    /// The digests on record of a page of a listing, in its order; none for folders, and for files that were never written
+    /// by us, are being replaced, or have another length than on record. No file is read.
+    pub async fn recorded(&self, location: &Location, listed: &[Entry]) -> Result<Vec<Option<Sha256Digest>>> {
+        let mut keys = Vec::with_capacity(listed.len());
+        for file in listed {
+            keys.push(location.index_key(&location.full(&file.path)?));
+        }
+        let of_files = listed.iter().zip(&keys).filter(|(entry, _)| !entry.is_dir);
+        let of_files: Vec<String> = of_files.map(|(_, key)| key.clone()).collect();
+        if of_files.is_empty() {
+            return Ok(vec![None; listed.len()]);
+        }
+        let known = self.index.settled(&of_files).await?;
+        let digest = |(entry, key): (&Entry, &String)| {
+            let known = known.get(key).filter(|_| !entry.is_dir)?;
+            (known.size_bytes == entry.size_bytes).then_some(known.sha256)
+        };
+        Ok(listed.iter().zip(&keys).map(digest).collect())
+    }
+
     async fn digests(
         &self,
         location: &Location,
         files: Vec<Entry>,
         trust: Trust,
     ) -> Result<Vec<ManifestEntry>> {
-        let mut keys = Vec::with_capacity(files.len());
-        for file in &files {
-            keys.push(location.index_key(&location.full(&file.path)?));
-        }
-        let known = if trust == Trust::Recorded {
-            self.index.settled(&keys).await?
-        } else {
-            Default::default()
+        let known = match trust {
+            Trust::Recorded => self.recorded(location, &files).await?,
+            Trust::Nothing => vec![None; files.len()],
         };
-        let jobs: Vec<_> = files
-            .into_iter()
-            .zip(keys)
-            .map(|(file, key)| (file, known.get(&key).cloned()))
-            .collect();
+        let jobs: Vec<_> = files.into_iter().zip(known).collect();
         stream::iter(jobs)
             .map(|(file, known)| async move {
                 match known {
-                    Some(known) if known.size_bytes == file.size_bytes => Ok(ManifestEntry {
+                    Some(sha256) => Ok(ManifestEntry {
                         path: file.path,
-                        size_bytes: known.size_bytes,
-                        sha256: known.sha256,
+                        size_bytes: file.size_bytes,
+                        sha256,
                     }),
-                    // never written by us, being replaced, or damaged: the bytes tell
-                    _ => self.read_entry(location, file.path).await,
+                    // The bytes tell.
+                    None => self.read_entry(location, file.path).await,
                 }
             })
             .buffered(READERS)

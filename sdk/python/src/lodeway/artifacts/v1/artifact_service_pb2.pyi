@@ -63,10 +63,12 @@ class Artifact(google.protobuf.message.Message):
     size_bytes: builtins.int
     """Size of the file."""
     sha256: builtins.str
-    """SHA-256 of the file, 64 hex digits; empty where it was written by somebody else and never computed."""
+    """SHA-256 of the file, 64 hex digits; empty where it was written by somebody else and never computed, and in listings also
+    while it is being replaced.
+    """
     @property
     def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When the file was last written, to the millisecond."""
+        """When the file was written, to the millisecond; only in the answer to its upload."""
 
     def __init__(
         self,
