@@ -1,6 +1,11 @@
 //! Which places the server opens, and where a URI points inside them.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use lodeway_domain::{Error, FieldViolation, Reason, Result};
 use percent_encoding::percent_decode_str;
@@ -157,20 +162,51 @@ impl Roots {
             "lies below none of the artifact roots of this server; add its root with `--allow-artifact-root`",
         ))
     }
+
+    /// Finds the place that a local path names by way of symbolic links on this machine: its own, or those of a root.
+    fn find_linked(&self, uri: &str) -> Option<Location> {
+        let Ok(Place::Local { path }) = Place::parse(uri, false) else {
+            return None;
+        };
+        let real = real_path(&path);
+        self.0.iter().find_map(|root| {
+            let Place::Local { path } = &root.place else {
+                return None;
+            };
+            let below = real.strip_prefix(real_path(path)).ok()?.to_str()?;
+            let prefix = ArtifactPath::parse_or_root(below).ok()?;
+            let root = root.clone();
+            Some(Location { root, prefix })
+        })
+    }
+}
+
+/// A path without symbolic links, as far as it is on this machine.
+fn real_path(path: &str) -> PathBuf {
+    let path = Path::new(path);
+    let mut there = path.ancestors();
+    let real = there.find_map(|part| Some((part, part.canonicalize().ok()?)));
+    match real {
+        Some((part, real)) => path
+            .strip_prefix(part)
+            .map_or(real.clone(), |rest| real.join(rest)),
+        None => path.to_owned(),
+    }
 }
 
 /// The one spelling of the folder that an artifact URI names, without a slash at its end: of two folders that are the same, or
 /// one in the other, the spellings are the same, or one begins with the other and a slash.
 ///
 /// Without roots, or for what lies below none of them, only the URI itself tells: the address of the proxied store and the path
-/// where it lies are then two. What cannot be opened at all is its own spelling.
+/// where it lies are then two. What cannot be opened at all is its own spelling. Symbolic links on the way to a folder, or to a
+/// root, are followed where they are on this machine.
 pub fn spelled(roots: Option<&Roots>, artifact_uri: &str) -> String {
     // The query of a bucket's URI belongs to the store, not to the folder.
     let uri = match (artifact_uri.contains("://"), artifact_uri.split_once('?')) {
         (true, Some((path, _))) => path,
         _ => artifact_uri,
     };
-    let known = roots.and_then(|roots| roots.resolve(uri).ok());
+    let known = roots.and_then(|roots| roots.resolve(uri).ok().or_else(|| roots.find_linked(uri)));
     let spelling = known.map(|found| found.index_key(&found.prefix)).or_else(|| {
         // More slashes than one are not opened here, but clients read them as one.
         let path = proxied_path(uri).map(|path| ArtifactPath::parse_or_root(path.trim_start_matches('/')));
@@ -498,6 +534,38 @@ mod tests {
             .into(),
         };
         Roots::open(&settings).await.unwrap()
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn links_on_the_way_make_no_other_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        std::fs::create_dir_all(at("disk/store/1/run")).unwrap();
+        std::os::unix::fs::symlink(at("disk"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("disk/store/1"), at("one")).unwrap();
+        for root in ["disk/store", "link/store"] {
+            let settings = RootSettings {
+                proxied: at(root),
+                ..RootSettings::default()
+            };
+            let roots = Roots::open(&settings).await.unwrap();
+            for name in ["disk/store/1/run", "link/store/1/run", "one/run"] {
+                for uri in [at(name), format!("file://{}", at(name))] {
+                    assert_eq!(
+                        spelled(Some(&roots), &uri),
+                        "mlflow-artifacts:/1/run",
+                        "{root} {uri}"
+                    );
+                }
+            }
+            assert_eq!(
+                spelled(Some(&roots), &at("one/not/there")),
+                "mlflow-artifacts:/1/not/there"
+            );
+            // Named alike, and not opened by way of a link.
+            assert!(roots.resolve(&at("one/run")).is_err());
+        }
     }
 
     #[tokio::test]
