@@ -1,7 +1,10 @@
 //! Tells tracking which runs, logged models and folders versions refer to: at once if it can, later if it must.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -37,6 +40,7 @@ struct Inner {
     /// Messages that have arrived, and are taken away soon. After a crash they are delivered once more, which changes nothing.
     arrived: Mutex<Vec<String>>,
     any_arrived: Notify,
+    is_answered: AtomicBool,
 }
 
 impl Outbox {
@@ -55,6 +59,7 @@ impl Outbox {
             wake: Notify::new(),
             arrived: Mutex::default(),
             any_arrived: Notify::new(),
+            is_answered: AtomicBool::new(true),
         }));
         let (sender, polls) = (outbox.clone(), (config.outbox_poll, config.outbox_idle_poll));
         tasks.spawn_until_stop(async move { sender.run(polls).await });
@@ -69,19 +74,21 @@ impl Outbox {
     }
 
     /// Delivers a message whose writer still waits; what fails is due again later. What tracking refused, if it did.
-    pub(crate) async fn deliver_now(&self, event: &Event) -> Option<Error> {
-        match self.deliver(event).await {
-            Ok(refusal) => {
-                self.arrived().push(event.event_id.clone());
-                self.0.any_arrived.notify_one();
-                refusal
-            }
-            Err(error) => {
-                tracing::debug!(event.id = event.event_id, %error, "tracking was not told at once");
-                self.wake();
-                None
-            }
+    ///
+    /// Errors: why tracking was not told.
+    pub(crate) async fn deliver_now(&self, event: &Event) -> Result<Option<Error>> {
+        let delivered = self.deliver(event).await;
+        self.0.is_answered.store(delivered.is_ok(), Ordering::Relaxed);
+        if delivered.is_ok() {
+            self.arrived().push(event.event_id.clone());
+            self.0.any_arrived.notify_one();
         }
+        delivered
+    }
+
+    /// Whether the last message to tracking arrived, as far as this process knows.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.0.is_answered.load(Ordering::Relaxed)
     }
 
     async fn run(&self, (poll, idle_poll): (Duration, Duration)) {
@@ -118,7 +125,9 @@ impl Outbox {
             }
             let mut arrived = Vec::new();
             for event in &events {
-                match self.deliver(event).await {
+                let delivered = self.deliver(event).await;
+                self.0.is_answered.store(delivered.is_ok(), Ordering::Relaxed);
+                match delivered {
                     // Its writer is not there any more to take the version back; it stays, and nothing keeps its files.
                     Ok(_) => arrived.push(event.event_id.clone()),
                     Err(error) => {

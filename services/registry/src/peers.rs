@@ -15,8 +15,8 @@ use lodeway_proto::{
         artifact_service_client::ArtifactServiceClient, download_artifact_response::Kind,
     },
     tracking::v1::{
-        GetLoggedModelRequest, GetRunRequest, RecordModelVersionRequest,
-        tracking_service_client::TrackingServiceClient,
+        GetExperimentRequest, GetLoggedModelRequest, GetRunRequest, RecordModelVersionRequest,
+        get_experiment_request, tracking_service_client::TrackingServiceClient,
     },
 };
 use lodeway_rpc::{CallContext, Transport, status};
@@ -30,6 +30,7 @@ const MODEL_FILE: &str = "MLmodel";
 const MAX_MANIFEST_BYTES: usize = 64 << 20;
 /// How long one message to tracking may take.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long computing the digests of a model's files may take.
 const MANIFEST_TIMEOUT: Duration = Duration::from_secs(1_800);
 
@@ -212,6 +213,46 @@ impl Peers {
         match tokio::time::timeout(RECORD_TIMEOUT, self.run_artifacts(cx, run_id)).await {
             Ok(Err(error)) if !is_passing(&error) => Err(error),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether the artifact service opens this location for the workspace, whatever is there; none does without one.
+    ///
+    /// Errors: those of the peer that may pass.
+    pub(crate) async fn is_kept_here(&self, workspace: &Workspace, location: &str) -> Result<bool> {
+        let Some(mut client) = self.artifacts.clone() else {
+            return Ok(false);
+        };
+        let message = GetArtifactRequest {
+            location: location.to_owned(),
+            path: MODEL_FILE.to_owned(),
+        };
+        let found = client.get_artifact(own_context(workspace).request(message)).await;
+        match found.map_err(|s| status::into_error(&s)) {
+            Ok(_) | Err(Error::DataLoss(_) | Error::NotFound(_)) => Ok(true),
+            Err(error) if is_passing(&error) => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Asks tracking for anything, to see whether it answers.
+    ///
+    /// Errors: those that may pass.
+    pub(crate) async fn check_tracking(&self) -> Result<()> {
+        let Some(mut client) = self.tracking.clone() else {
+            return Ok(());
+        };
+        let message = GetExperimentRequest {
+            by: Some(get_experiment_request::By::ExperimentId("0".to_owned())),
+        };
+        let request = own_context(&Workspace::default()).request(message);
+        match tokio::time::timeout(PROBE_TIMEOUT, client.get_experiment(request)).await {
+            Ok(Err(failed)) => match status::into_error(&failed) {
+                error if is_passing(&error) => Err(error),
+                _ => Ok(()),
+            },
+            Ok(Ok(_)) => Ok(()),
+            Err(_) => Err(Error::DeadlineExceeded),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Versions of registered models.
 
+use std::time::Duration;
+
 use lodeway_domain::{
     Error, ResourceKind, Result,
     id::RunId,
@@ -12,11 +14,22 @@ use lodeway_store::registry::{Search, VersionBy, VersionUpdate};
 
 use crate::{Registry, Repeat, outbox, resolve::Source};
 
+/// How long the artifact service is asked whose files these are.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// A version is not made because tracking cannot be told of it.
+fn untold(cause: Error) -> Error {
+    let why =
+        "tracking does not answer, and a purge would not know of the version's files; nothing was registered";
+    Error::unavailable(why, cause)
+}
+
 impl Registry {
     /// Finds the files of a new version, numbers and stores it, and lets tracking and the digests know.
     ///
     /// `said` has what the caller said; where its files are is found here. Errors: `NotFound` also if a purge is removing
-    /// what the version is of, and then there is none.
+    /// what the version is of, `Unavailable` also if tracking cannot be told of files of the platform, which a purge would
+    /// take; then there is no version.
     pub(crate) async fn make_version(
         &self,
         cx: &CallContext,
@@ -31,6 +44,14 @@ impl Registry {
             return Ok(before.version);
         }
         let new = self.located(cx, said).await?;
+        // Before it has a number, which would be lost.
+        if !is_prompt(&new.tags)
+            && !self.outbox.is_answered()
+            && self.is_ours(cx, &new.artifact_uri).await
+            && let Err(error) = self.peers.check_tracking().await
+        {
+            return Err(untold(error));
+        }
         let created = self.store.create_version(write.clone(), new).await?;
         if created.digest.is_some() {
             self.digests.wake();
@@ -38,18 +59,36 @@ impl Registry {
         if let Some(event) = created.event {
             let outbox = self.outbox.clone();
             let delivery = self.tasks.spawn(async move { outbox.deliver_now(&event).await });
-            match outbox::at_most(self.config.delivery_wait, delivery).await {
-                Ok(None) => {}
-                Ok(Some(refusal @ Error::NotFound(_))) => {
-                    let ModelVersion { name, version, .. } = created.version;
-                    self.store.take_back_version(write, name, version).await?;
-                    self.outbox.wake();
-                    return Err(refusal);
+            let delivered = outbox::at_most(self.config.delivery_wait, delivery).await;
+            let refusal = match delivered.and_then(|delivered| delivered) {
+                Ok(None) => return Ok(created.version),
+                Ok(Some(refusal @ Error::NotFound(_))) => Some(refusal),
+                Ok(Some(_)) => None,
+                Err(error) => {
+                    tracing::debug!(%error, "tracking was not told at once");
+                    let is_ours = self.is_ours(cx, &created.version.artifact_uri).await;
+                    is_ours.then(|| untold(error))
                 }
-                Ok(Some(_)) | Err(_) => self.outbox.wake(),
+            };
+            if let Some(refusal) = refusal {
+                let ModelVersion { name, version, .. } = created.version;
+                self.store.take_back_version(write, name, version).await?;
+                self.outbox.wake();
+                return Err(refusal);
             }
+            self.outbox.wake();
         }
         Ok(created.version)
+    }
+
+    /// Whether these may be files that the platform keeps, and so would purge; also if that cannot be found out now. Without
+    /// an artifact service it keeps none.
+    async fn is_ours(&self, cx: &CallContext, location: &str) -> bool {
+        let found = self.peers.is_kept_here(&cx.caller.workspace, location);
+        match tokio::time::timeout(LOOK, found).await {
+            Ok(Ok(is_kept)) => is_kept,
+            Ok(Err(_)) | Err(_) => true,
+        }
     }
 
     async fn located(&self, cx: &CallContext, said: NewVersion) -> Result<NewVersion> {

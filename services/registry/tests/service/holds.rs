@@ -218,11 +218,11 @@ async fn what_was_promoted_without_an_artifact_service_is_held_when_it_is_back()
     let bench = Bench::with(peer.both()).await;
     peer.script(|s| {
         s.manifests.insert("s3://b/churn".into(), "d1".into());
-        s.failure = Some(Code::Unavailable);
+        s.files_failure = Some(Code::Unavailable);
     });
     let (_, holder) = fresh(&bench, "churn").await;
     bench.go("churn", 1, wire::Stage::Production).await.unwrap();
-    peer.script(|s| s.failure = None);
+    peer.script(|s| s.files_failure = None);
     until(async || (peer.holders("s3://b/churn") == [holder.clone()]).then_some(())).await;
 }
 

@@ -49,6 +49,9 @@ pub struct Script {
     pub reasons: BTreeMap<String, String>,
     /// With what every call fails, if it does.
     pub failure: Option<Code>,
+    /// With what every call to one of both fails besides.
+    pub tracking_failure: Option<Code>,
+    pub files_failure: Option<Code>,
     /// Whether recording never answers.
     pub hangs: bool,
     /// What was recorded, in order, repeats included.
@@ -57,6 +60,8 @@ pub struct Script {
     pub purged: BTreeSet<String>,
     /// How often recording was tried.
     pub attempts: usize,
+    /// How often it was asked whether it answers.
+    pub probes: usize,
 }
 
 #[derive(Clone, Default)]
@@ -87,15 +92,23 @@ impl Peer {
         }
     }
 
-    fn fail(&self) -> Result<(), Status> {
-        match self.script(|s| s.failure) {
+    fn fail_tracking(&self) -> Result<(), Status> {
+        self.fail(self.script(|s| s.tracking_failure))
+    }
+
+    fn fail_files(&self) -> Result<(), Status> {
+        self.fail(self.script(|s| s.files_failure))
+    }
+
+    fn fail(&self, besides: Option<Code>) -> Result<(), Status> {
+        match self.script(|s| s.failure).or(besides) {
             Some(code) => Err(Status::new(code, "as the script says")),
             None => Ok(()),
         }
     }
 
     fn get_run(&self, id: &str) -> Result<tracking::GetRunResponse, Status> {
-        self.fail()?;
+        self.fail_tracking()?;
         let uri = self
             .script(|s| s.runs.get(id).cloned())
             .ok_or_else(|| unknown(ResourceKind::Run, id))?;
@@ -108,7 +121,7 @@ impl Peer {
     }
 
     fn get_model(&self, id: &str) -> Result<tracking::GetLoggedModelResponse, Status> {
-        self.fail()?;
+        self.fail_tracking()?;
         let found = self.script(|s| s.models.get(id).cloned());
         let (artifact_uri, source_run_id) = found.ok_or_else(|| unknown(ResourceKind::LoggedModel, id))?;
         let model = tracking::LoggedModel {
@@ -120,6 +133,12 @@ impl Peer {
         Ok(tracking::GetLoggedModelResponse { model: Some(model) })
     }
 
+    fn get_experiment(&self) -> Result<tracking::GetExperimentResponse, Status> {
+        self.script(|s| s.probes += 1);
+        self.fail_tracking()?;
+        Err(unknown(ResourceKind::Experiment, "0"))
+    }
+
     async fn record(
         &self,
         message: tracking::RecordModelVersionRequest,
@@ -128,7 +147,7 @@ impl Peer {
         if self.script(|s| s.hangs) {
             std::future::pending::<()>().await;
         }
-        self.fail()?;
+        self.fail_tracking()?;
         if !message.released && self.script(|s| s.purged.contains(&message.run_id)) {
             return Err(unknown(ResourceKind::Run, &message.run_id));
         }
@@ -137,7 +156,7 @@ impl Peer {
     }
 
     fn hold(&self, hold: artifacts::ArtifactHold) -> Result<artifacts::HoldArtifactsResponse, Status> {
-        self.fail()?;
+        self.fail_files()?;
         self.script(|s| {
             s.reasons.insert(hold.holder.clone(), hold.reason);
             s.held.insert((hold.location, hold.holder))
@@ -149,13 +168,13 @@ impl Peer {
         &self,
         message: artifacts::ReleaseArtifactsRequest,
     ) -> Result<artifacts::ReleaseArtifactsResponse, Status> {
-        self.fail()?;
+        self.fail_files()?;
         self.script(|s| s.held.remove(&(message.location, message.holder)));
         Ok(artifacts::ReleaseArtifactsResponse {})
     }
 
     fn holds(&self) -> Result<artifacts::ListHoldsResponse, Status> {
-        self.fail()?;
+        self.fail_files()?;
         self.script(|s| s.listings += 1);
         let (held, reasons) = self.script(|s| (s.held.clone(), s.reasons.clone()));
         let hold = |(location, holder): (String, String)| artifacts::ArtifactHold {
@@ -178,7 +197,7 @@ impl Peer {
     }
 
     fn file(&self, location: &str) -> Result<artifacts::GetArtifactResponse, Status> {
-        self.fail()?;
+        self.fail_files()?;
         let is_there = self.script(|s| s.manifests.contains_key(location) && !s.plain.contains(location));
         if !is_there {
             return Err(unknown(ResourceKind::Artifact, location));
@@ -189,7 +208,7 @@ impl Peer {
     }
 
     fn manifest(&self, location: &str) -> Result<artifacts::GetManifestResponse, Status> {
-        self.fail()?;
+        self.fail_files()?;
         let digest = self.script(|s| s.manifests.get(location).cloned());
         let content_digest = digest.ok_or_else(|| unknown(ResourceKind::Artifact, location))?;
         let is_plain = self.script(|s| s.plain.contains(location));
@@ -238,7 +257,7 @@ impl ServerStreamingService<artifacts::DownloadArtifactRequest> for Download {
     type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
 
     fn call(&mut self, _: Request<artifacts::DownloadArtifactRequest>) -> Self::Future {
-        let failed = self.0.fail();
+        let failed = self.0.fail_files();
         Box::pin(async move {
             failed?;
             let kind = artifacts::download_artifact_response::Kind::Chunk(MODEL_FILE.into());
@@ -292,6 +311,13 @@ impl tower::Service<http::Request<Body>> for Tracking {
                     let method = Method(move |m: tracking::GetLoggedModelRequest| {
                         let peer = peer.clone();
                         async move { peer.get_model(&m.model_id) }
+                    });
+                    Grpc::new(ProstCodec::default()).unary(method, request).await
+                }
+                Some("GetExperiment") => {
+                    let method = Method(move |_: tracking::GetExperimentRequest| {
+                        let peer = peer.clone();
+                        async move { peer.get_experiment() }
                     });
                     Grpc::new(ProstCodec::default()).unary(method, request).await
                 }

@@ -377,6 +377,63 @@ async fn a_message_is_delivered_late_and_once() {
     assert_eq!(peer.recorded().len(), 1);
 }
 
+/// Files that a purge could take: tracking must know of the version before it is answered.
+#[tokio::test]
+async fn a_version_of_files_kept_here_is_not_made_while_tracking_is_away() {
+    let peer = knowing_peer();
+    peer.script(|s| s.manifests.insert("s3://b/x".into(), "d1".into()));
+    let bench = Bench::with(peer.both()).await;
+    bench.model("churn").await;
+    let request = wire::CreateModelVersionRequest {
+        request_id: request_id(7),
+        ..plain("churn")
+    };
+    peer.script(|s| s.tracking_failure = Some(Code::Unavailable));
+    let status = bench.create(request.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(
+        status.message().contains("tracking does not answer"),
+        "{status:?}"
+    );
+    assert_eq!(bench.get("churn", 1).await.unwrap_err().code(), Code::NotFound);
+    // What fails from then on takes no number.
+    for _ in 0..3 {
+        let status = bench.create(plain("churn")).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    }
+    assert!(peer.script(|s| s.probes) >= 3);
+    peer.script(|s| s.tracking_failure = None);
+    let made = bench.create(request.clone()).await.unwrap();
+    assert_eq!(made.version, 2, "the first has been given and taken back");
+    assert_eq!(bench.create(request).await.unwrap(), made);
+    until(async || {
+        bench.turn(60_000);
+        let told = peer.recorded();
+        let last = |version: i64| {
+            told.iter()
+                .rfind(|one| one.version == version)
+                .map(|one| one.released)
+        };
+        (last(1) == Some(true) && last(2) == Some(false)).then_some(())
+    })
+    .await;
+}
+
+/// Files that are not kept here, or that nobody can ask about.
+#[tokio::test]
+async fn a_version_of_files_elsewhere_is_made_while_tracking_is_away() {
+    let peer = knowing_peer();
+    peer.script(|s| {
+        s.tracking_failure = Some(Code::Unavailable);
+        s.files_failure = Some(Code::InvalidArgument);
+    });
+    let bench = Bench::with(peer.both()).await;
+    bench.model("churn").await;
+    assert_eq!(bench.version("churn").await.version, 1);
+    assert_eq!(bench.version("churn").await.version, 2);
+    assert_eq!(waiting(&bench).await, 2);
+}
+
 #[tokio::test]
 async fn a_peer_that_hangs_costs_only_the_wait() {
     let peer = knowing_peer();
@@ -466,7 +523,7 @@ async fn digests_are_recorded_after_the_answer() {
 #[tokio::test]
 async fn pending_digests_survive_a_restart() {
     let peer = knowing_peer();
-    peer.script(|s| s.failure = Some(Code::Unavailable));
+    peer.script(|s| s.files_failure = Some(Code::Unavailable));
     let bench = Bench::with(peer.both()).await;
     bench.model("churn").await;
     bench.version("churn").await;
