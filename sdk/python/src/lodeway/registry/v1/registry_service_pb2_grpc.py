@@ -223,7 +223,8 @@ class RegistryServiceServicer(object):
 
     def CreateModelVersion(self, request, context):
         """Creates the next version of a registered model. Numbers have no gaps, also under parallel creation. NOT_FOUND if a
-        purge is removing the run, the logged model or the folder it is of; the number it would have had is not given again.
+        purge is removing the run, the logged model or the folder it is of, UNAVAILABLE if its files are the platform's own and
+        tracking does not answer; the number it would have had is not given again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -81,7 +81,8 @@ class RegistryServiceStub:
         lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse,
     ]
     """Creates the next version of a registered model. Numbers have no gaps, also under parallel creation. NOT_FOUND if a
-    purge is removing the run, the logged model or the folder it is of; the number it would have had is not given again.
+    purge is removing the run, the logged model or the folder it is of, UNAVAILABLE if its files are the platform's own and
+    tracking does not answer; the number it would have had is not given again.
     """
 
     GetModelVersion: grpc.UnaryUnaryMultiCallable[
@@ -236,7 +237,8 @@ class RegistryServiceAsyncStub:
         lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse,
     ]
     """Creates the next version of a registered model. Numbers have no gaps, also under parallel creation. NOT_FOUND if a
-    purge is removing the run, the logged model or the folder it is of; the number it would have had is not given again.
+    purge is removing the run, the logged model or the folder it is of, UNAVAILABLE if its files are the platform's own and
+    tracking does not answer; the number it would have had is not given again.
     """
 
     GetModelVersion: grpc.aio.UnaryUnaryMultiCallable[
@@ -409,7 +411,8 @@ class RegistryServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse, collections.abc.Awaitable[lodeway.registry.v1.registry_service_pb2.CreateModelVersionResponse]]:
         """Creates the next version of a registered model. Numbers have no gaps, also under parallel creation. NOT_FOUND if a
-        purge is removing the run, the logged model or the folder it is of; the number it would have had is not given again.
+        purge is removing the run, the logged model or the folder it is of, UNAVAILABLE if its files are the platform's own and
+        tracking does not answer; the number it would have had is not given again.
         """
 
     @abc.abstractmethod
