@@ -19,6 +19,8 @@ use crate::{
     zygotes::{Inner, base_environment, unimplemented},
 };
 
+/// The machine's settings of pip.
+const PIP_SETTINGS: &str = "/etc/pip.conf";
 /// Lines of a build's output that an error shows.
 const SHOWN_LINES: usize = 15;
 /// A file of a package, at most.
@@ -206,6 +208,8 @@ impl Build<'_> {
         let mut read = inner.readable(self.base);
         // an environment's own interpreter is a link to the base
         read.extend([self.model.to_owned(), name.clone()]);
+        // Where packages come from; it may hold a password, which no model is to read.
+        read.extend(Some(PathBuf::from(PIP_SETTINGS)).filter(|file| file.is_file()));
         let mut write = inner.writable();
         write.extend([self.dir.clone(), self.scratch.clone()]);
         let mut spec = inner.fence_spec(read, write, true);

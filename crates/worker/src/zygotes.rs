@@ -53,7 +53,6 @@ const SYSTEM: &[&str] = &[
     "/etc/nsswitch.conf",
     "/etc/os-release",
     "/etc/passwd",
-    "/etc/pip.conf",
     "/etc/pki",
     "/etc/protocols",
     "/etc/redhat-release",

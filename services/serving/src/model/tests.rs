@@ -11,6 +11,7 @@ use crate::convert;
 /// Answers with what it was given; a stream does so twice.
 struct Echo {
     streams: bool,
+    gives_tables: bool,
 }
 
 #[async_trait]
@@ -39,6 +40,10 @@ impl Runtime for Echo {
         true
     }
 
+    fn gives_tables(&self) -> bool {
+        self.gives_tables
+    }
+
     async fn infer(&self, call: Call) -> Result<Payload> {
         Ok(call.payload)
     }
@@ -54,9 +59,21 @@ impl Runtime for Echo {
 }
 
 fn model(inputs: &Value, outputs: &Value, streams: bool) -> Model {
+    let gives_tables = false;
+    model_of(
+        inputs,
+        outputs,
+        Echo {
+            streams,
+            gives_tables,
+        },
+    )
+}
+
+fn model_of(inputs: &Value, outputs: &Value, echo: Echo) -> Model {
     let signature = json!({ "inputs": inputs.to_string(), "outputs": outputs.to_string(), "params": null });
     let signature = ModelSignature::parse("signature", &signature).unwrap();
-    let runtime: Arc<dyn Runtime> = Arc::new(Echo { streams });
+    let runtime: Arc<dyn Runtime> = Arc::new(echo);
     let (inputs, outputs) = specs(Some(&signature), &*runtime);
     let limits = Limits::new(&DeploymentSettings::default(), &*runtime, false);
     Model {
@@ -89,6 +106,27 @@ fn columns_without_names_go_by_the_names_of_the_description() {
         let placed = model.in_place(given.map(tensor).into());
         let names: Vec<_> = placed.iter().map(Tensor::name).collect();
         assert_eq!(names, want);
+    }
+}
+
+#[tokio::test]
+async fn the_only_output_of_a_model_that_gives_tables_keeps_its_name() {
+    let inputs = json!([{ "type": "double", "name": "x", "required": true }]);
+    let x = || Tensor::new("x", DataType::Fp64, vec![1], vec![0; 8]).unwrap();
+    for gives_tables in [false, true] {
+        let echo = Echo {
+            streams: false,
+            gives_tables,
+        };
+        let model = model_of(&inputs, &inputs, echo);
+        let answer = model.infer(call(Payload::Tensors(vec![x()]))).await.unwrap();
+        let Payload::Tensors(answer) = answer else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(answer[0].is_keyed(), gives_tables);
+        let table = Frame::new(vec![Column::new(x())]).unwrap();
+        let answer = model.infer(call(Payload::Frame(table))).await.unwrap();
+        assert!(matches!(answer, Payload::Frame(_)), "{answer:?}");
     }
 }
 

@@ -236,12 +236,9 @@ impl Runtime for OnnxModel {
         let rows = tensors.first().and_then(Tensor::rows).unwrap_or_default();
         if rows > MAX_OBJECTS && self.0.outputs.iter().any(|output| output.is_json) {
             let why = format!(
-                "{rows} rows are too many for this model, which answers an object a row; send at most {MAX_OBJECTS}"
+                "has {rows} rows, too many for this model, which answers an object a row; send at most {MAX_OBJECTS}"
             );
-            return Err(Error::Exhausted {
-                message: why,
-                retry_after: None,
-            });
+            return Err(Error::invalid("inputs", why));
         }
         if tensors.iter().any(|tensor| tensor.shape().first() == Some(&0)) {
             return self.0.without_rows(&tensors).map(Payload::Tensors);
