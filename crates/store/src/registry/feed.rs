@@ -5,7 +5,7 @@ use std::time::Duration;
 use lodeway_domain::{
     Error, Result,
     caller::Workspace,
-    id::{ModelUid, new_hex},
+    id::{ModelId, ModelUid, RunId, new_hex},
     registry::{ModelName, ModelVersion},
     time::Timestamp,
 };
@@ -159,7 +159,7 @@ pub(super) fn due(write: &Write) -> Timestamp {
 
 /// The message about a version that has just been made.
 pub(super) fn first_event(write: &Write, version: &ModelVersion) -> Result<Option<Event>> {
-    let referrer = super::versions::referrer(version);
+    let referrer = referrer(version);
     let event = |referrer| event_of(write, &version.model_uid, &version.name, &referrer, FIRST, false);
     referrer.map(event).transpose()
 }
@@ -190,6 +190,18 @@ fn event_of(
         created: write.now,
         attempts: 1,
     })
+}
+
+pub(super) fn referrer(version: &ModelVersion) -> Option<Referrer> {
+    let run_id = version.run_id.as_ref().map(RunId::as_str);
+    let model_id = version.model_id.as_ref().map(ModelId::as_str);
+    Referrer::of(
+        version.version,
+        run_id,
+        model_id,
+        &version.artifact_uri,
+        version.source_unchecked,
+    )
 }
 
 /// Writes messages to tracking about versions of one model, due now.

@@ -9,7 +9,7 @@ use lodeway_domain::{
     registry::{AliasName, ModelName, Stage, Transition, TransitionKind},
 };
 
-use super::{LedgerQuery, models, rows};
+use super::{LedgerQuery, find, rows};
 use crate::{
     args,
     ledger::Write,
@@ -176,7 +176,7 @@ pub(super) async fn list(conn: &mut Conn, workspace: &str, query: &LedgerQuery) 
         let _ = write!(sql, " AND model_uid = ${}", args.len());
     };
     if let Some(name) = &query.name {
-        let found = models::find(conn, workspace, name).await?;
+        let found = find::model(conn, workspace, name).await?;
         by_uid(found.model.uid.as_str().to_owned(), &mut args);
     }
     if let Some(uid) = &query.uid {

@@ -12,6 +12,7 @@ mod at_once;
 mod before;
 mod contract;
 mod feed;
+mod find;
 mod intents;
 mod ledger;
 mod models;
@@ -247,7 +248,7 @@ impl RegistryStore for SqlRegistry {
         stages: &[Stage],
     ) -> Result<Vec<ModelVersion>> {
         let reader = &mut *self.db.read().await?;
-        let key = models::find(reader, workspace.as_str(), name).await?.key;
+        let key = find::model(reader, workspace.as_str(), name).await?.key;
         let latest = rows::latest(reader, workspace.as_str(), &[key]).await?;
         let wanted = |version: &ModelVersion| stages.is_empty() || stages.contains(&version.stage);
         Ok(latest.into_iter().map(|row| row.version).filter(wanted).collect())

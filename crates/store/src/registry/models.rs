@@ -9,6 +9,7 @@ use lodeway_domain::{
 use super::{
     ModelUpdate, RegistryEvent,
     feed::{self, Referrer},
+    find,
     ledger::{self, Entry},
     past,
     promotion::gate,
@@ -20,49 +21,8 @@ use crate::{
     sql::{Arg, Conn, Tx},
 };
 
-pub(super) fn missing(name: &ModelName) -> Error {
-    Error::not_found(ResourceKind::RegisteredModel, name)
-}
-
 fn taken(name: &ModelName) -> Error {
     Error::exists(ResourceKind::RegisteredModel, name)
-}
-
-/// The model's own row.
-pub(super) async fn find(conn: &mut Conn, workspace: &str, name: &ModelName) -> Result<ModelRow> {
-    let sql = format!("SELECT {MODEL} FROM models WHERE workspace = $1 AND name = $2");
-    let row = conn.query_opt(&sql, &args![workspace, name.as_str()]).await?;
-    rows::model(&row.ok_or_else(|| missing(name))?)
-}
-
-/// Takes the model's row until the commit and notes that something of it changed.
-pub(super) async fn touch(tx: &mut Tx, write: &Write, name: &ModelName) -> Result<ModelRow> {
-    let sql =
-        format!("UPDATE models SET updated_ms = $3 WHERE workspace = $1 AND name = $2 RETURNING {MODEL}");
-    let row = tx
-        .query_opt(&sql, &args![write.workspace(), name.as_str(), write.now.millis()])
-        .await?;
-    rows::model(&row.ok_or_else(|| missing(name))?)
-}
-
-/// Takes the model's row until the commit, changing nothing.
-pub(super) async fn hold(tx: &mut Tx, write: &Write, name: &ModelName) -> Result<ModelRow> {
-    let end = tx.engine().for_update();
-    let sql = format!("SELECT {MODEL} FROM models WHERE workspace = $1 AND name = $2{end}");
-    let row = tx
-        .query_opt(&sql, &args![write.workspace(), name.as_str()])
-        .await?;
-    rows::model(&row.ok_or_else(|| missing(name))?)
-}
-
-/// As [`touch`], by uid; none if the model is deleted.
-pub(super) async fn touch_uid(tx: &mut Tx, write: &Write, uid: &ModelUid) -> Result<Option<ModelRow>> {
-    let sql =
-        format!("UPDATE models SET updated_ms = $3 WHERE workspace = $1 AND uid = $2 RETURNING {MODEL}");
-    let row = tx
-        .query_opt(&sql, &args![write.workspace(), uid.as_str(), write.now.millis()])
-        .await?;
-    row.as_ref().map(rows::model).transpose()
 }
 
 async fn labelled(conn: &mut Conn, workspace: &str, row: ModelRow) -> Result<ModelRow> {
@@ -86,7 +46,7 @@ pub(super) async fn announce(tx: &mut Tx, write: &Write, row: ModelRow) -> Resul
 }
 
 pub(super) async fn get(conn: &mut Conn, workspace: &str, name: &ModelName) -> Result<RegisteredModel> {
-    let row = find(conn, workspace, name).await?;
+    let row = find::model(conn, workspace, name).await?;
     complete(conn, workspace, row).await
 }
 
@@ -114,7 +74,7 @@ pub(super) async fn create(tx: &mut Tx, write: &Write, new: &NewModel) -> Result
 }
 
 pub(super) async fn update(tx: &mut Tx, write: &Write, update: &ModelUpdate) -> Result<RegisteredModel> {
-    let found = hold(tx, write, &update.name).await?;
+    let found = find::hold_model(tx, write, &update.name).await?;
     if update
         .etag
         .as_ref()
@@ -155,7 +115,7 @@ pub(super) async fn rename(
     to: &ModelName,
 ) -> Result<RegisteredModel> {
     let workspace = write.workspace();
-    let found = hold(tx, write, from).await?;
+    let found = find::hold_model(tx, write, from).await?;
     gate::rename(tx, write, &found, to).await?;
     let sql = format!(
         "UPDATE models SET name = $3, updated_ms = $4, revision = revision + 1 \
@@ -201,7 +161,7 @@ pub(super) fn in_production(name: &ModelName, version: i64) -> Error {
 
 pub(super) async fn delete(tx: &mut Tx, write: &Write, name: &ModelName, force: bool) -> Result<()> {
     let workspace = write.workspace();
-    let found = hold(tx, write, name).await?;
+    let found = find::hold_model(tx, write, name).await?;
     let key = found.key;
     if !force {
         let sql = "SELECT version FROM versions WHERE workspace = $1 AND model_key = $2 AND stage = $3 \
@@ -277,7 +237,7 @@ async fn revise(tx: &mut Tx, write: &Write, name: &ModelName) -> Result<ModelRow
     let row = tx
         .query_opt(&sql, &args![write.workspace(), name.as_str()])
         .await?;
-    rows::model(&row.ok_or_else(|| missing(name))?)
+    rows::model(&row.ok_or_else(|| find::no_model(name))?)
 }
 
 pub(super) async fn set_tags(tx: &mut Tx, write: &Write, name: &ModelName, tags: &Tags) -> Result<()> {
@@ -287,7 +247,7 @@ pub(super) async fn set_tags(tx: &mut Tx, write: &Write, name: &ModelName, tags:
 }
 
 pub(super) async fn delete_tag(tx: &mut Tx, write: &Write, name: &ModelName, key: &str) -> Result<()> {
-    let found = hold(tx, write, name).await?;
+    let found = find::hold_model(tx, write, name).await?;
     let sql = "DELETE FROM model_tags WHERE workspace = $1 AND model_key = $2 AND key = $3";
     if tx.execute(sql, &args![write.workspace(), found.key, key]).await? == 0 {
         return Ok(());

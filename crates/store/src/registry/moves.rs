@@ -9,7 +9,7 @@ use lodeway_domain::{
 };
 
 use super::{
-    AliasMove, Move, Moved,
+    AliasMove, Move, Moved, find,
     ledger::{self, Entry},
     models,
     promotion::gate,
@@ -41,8 +41,8 @@ pub(super) async fn stage(tx: &mut Tx, write: &Write, request: &Move) -> Result<
         comment,
     } = request;
     let workspace = write.workspace();
-    let model = models::touch(tx, write, name).await?;
-    let before = versions::find(tx, workspace, name, *version).await?;
+    let model = find::touch_model(tx, write, name).await?;
+    let before = find::version(tx, workspace, name, *version).await?;
     let from = before.version.stage;
     let mut entries = Vec::new();
     let mut report = None;
@@ -129,7 +129,7 @@ async fn put_alias(
         .execute(sql, &args![workspace, name.as_str(), alias.as_str(), version])
         .await?;
     if put == 0 {
-        Err(versions::missing(name, version))
+        Err(find::no_version(name, version))
     } else {
         Ok(())
     }
@@ -143,7 +143,7 @@ pub(super) async fn alias(tx: &mut Tx, write: &Write, request: &AliasMove) -> Re
         comment,
     } = request;
     let to = version.unwrap_or(0);
-    let held = models::hold(tx, write, name).await?;
+    let held = find::hold_model(tx, write, name).await?;
     let from = target(tx, write.workspace(), &held, alias).await?;
     if from == to {
         return Ok(None);
@@ -151,13 +151,13 @@ pub(super) async fn alias(tx: &mut Tx, write: &Write, request: &AliasMove) -> Re
     let promoted = match to {
         0 => None,
         to => {
-            let found = versions::find(tx, write.workspace(), name, to).await?;
+            let found = find::version(tx, write.workspace(), name, to).await?;
             let report = gate::require(tx, write, &held, &found, &Target::Alias(alias.clone())).await?;
             report.map(|report| (found.version, report))
         }
     };
     put_alias(tx, write, &held, alias, to).await?;
-    let model = models::touch(tx, write, name).await?;
+    let model = find::touch_model(tx, write, name).await?;
     let entry = Entry::alias(alias, from, to);
     let written = ledger::record(tx, write, &model.model.uid, name, &[entry], comment).await?;
     if let (Some((version, report)), Some(entry)) = (promoted, written.first()) {
@@ -170,7 +170,7 @@ pub(super) async fn alias(tx: &mut Tx, write: &Write, request: &AliasMove) -> Re
 pub(super) async fn rollback(tx: &mut Tx, write: &Write, id: i64, comment: &str) -> Result<Vec<Transition>> {
     let workspace = write.workspace();
     let entry = ledger::find(tx, workspace, id).await?;
-    let model = models::touch_uid(tx, write, &entry.model_uid).await?;
+    let model = find::touch_model_of(tx, write, &entry.model_uid).await?;
     let group = ledger::group(tx, workspace, entry.group_id).await?;
     let last = group.last().map_or(id, |entry| entry.id);
     let mut later = Vec::new();
@@ -183,7 +183,7 @@ pub(super) async fn rollback(tx: &mut Tx, write: &Write, id: i64, comment: &str)
     }
     let changes = registry::rollback(id, &group, &later)?;
     let Some(model) = model else {
-        return Err(models::missing(&entry.name));
+        return Err(find::no_model(&entry.name));
     };
     let promoted = ask_again(tx, write, &model, &changes).await?;
     apply(tx, write, &model, &changes).await?;
@@ -228,7 +228,7 @@ async fn ask_again(
                 ..
             } => (*version, Target::Alias(alias.clone()), *undoes),
         };
-        let found = versions::find(tx, write.workspace(), &model.model.name, version).await?;
+        let found = find::version(tx, write.workspace(), &model.model.name, version).await?;
         if let Some(report) = gate::require_again(tx, write, model, &found, &target).await? {
             promoted.push((found.version, report, undoes));
         }
@@ -289,7 +289,7 @@ async fn apply(tx: &mut Tx, write: &Write, model: &ModelRow, changes: &[Change])
                 stages: (_, to),
                 ..
             } => {
-                let found = versions::find(tx, write.workspace(), &model.model.name, *version).await?;
+                let found = find::version(tx, write.workspace(), &model.model.name, *version).await?;
                 let row = put_stage(tx, write, found.key, *to).await?;
                 versions::announce(tx, write, row).await?;
             }

@@ -7,9 +7,8 @@ use lodeway_domain::{
 };
 
 use super::{
-    PastVersion, VersionBy, alias_label, models,
+    PastVersion, VersionBy, alias_label, find,
     rows::{self, LABELS, VERSION},
-    versions,
 };
 use crate::{
     args,
@@ -140,9 +139,9 @@ async fn aliases_at(
 
 fn missing(name: &ModelName, by: &VersionBy) -> Error {
     match by {
-        VersionBy::Number(number) => versions::missing(name, number),
-        VersionBy::Stage(stage) => versions::missing(name, stage),
-        VersionBy::Latest => versions::missing(name, "latest"),
+        VersionBy::Number(number) => find::no_version(name, number),
+        VersionBy::Stage(stage) => find::no_version(name, stage),
+        VersionBy::Latest => find::no_version(name, "latest"),
         VersionBy::Alias(alias) => Error::not_found(ResourceKind::Alias, alias_label(name, alias)),
     }
 }
@@ -161,7 +160,7 @@ async fn uid_at(conn: &mut Conn, workspace: &str, name: &ModelName, at: Timestam
         .await?
     {
         Some(row) if row.int(1)? == 1 => row.text(0),
-        _ => Err(models::missing(name)),
+        _ => Err(find::no_model(name)),
     }
 }
 

@@ -10,8 +10,7 @@ use lodeway_domain::{
 };
 
 use super::{
-    CreatedVersion, PendingDigest, RegistryEvent, VersionBy, VersionUpdate, alias_label,
-    feed::{self, Referrer},
+    CreatedVersion, PendingDigest, RegistryEvent, VersionBy, VersionUpdate, alias_label, feed, find,
     ledger::{self, Entry},
     models, past,
     rows::{self, LABELS, VERSION, VersionRow, digest_code, unset},
@@ -21,24 +20,6 @@ use crate::{
     ledger::Write,
     sql::{Arg, Conn, Tx},
 };
-
-pub(super) fn missing(name: &ModelName, version: impl std::fmt::Display) -> Error {
-    Error::not_found(ResourceKind::ModelVersion, format_args!("{name}/{version}"))
-}
-
-/// The version's own row.
-pub(super) async fn find(
-    conn: &mut Conn,
-    workspace: &str,
-    name: &ModelName,
-    version: i64,
-) -> Result<VersionRow> {
-    let sql = format!("SELECT {VERSION} FROM versions WHERE workspace = $1 AND name = $2 AND version = $3");
-    let row = conn
-        .query_opt(&sql, &args![workspace, name.as_str(), version])
-        .await?;
-    rows::version(&row.ok_or_else(|| missing(name, version))?)
-}
 
 async fn labelled(conn: &mut Conn, row: VersionRow) -> Result<ModelVersion> {
     let mut rows = [row];
@@ -90,12 +71,12 @@ pub(super) async fn get(
         return Ok(rows::labelled_version(&row)?.version);
     }
     // Which of the two is missing decides what the caller can do.
-    models::find(conn, workspace, name).await?;
+    find::model(conn, workspace, name).await?;
     Err(match by {
-        VersionBy::Number(number) => missing(name, number),
+        VersionBy::Number(number) => find::no_version(name, number),
         VersionBy::Alias(alias) => Error::not_found(ResourceKind::Alias, alias_label(name, alias)),
-        VersionBy::Stage(stage) => missing(name, stage),
-        VersionBy::Latest => missing(name, "latest"),
+        VersionBy::Stage(stage) => find::no_version(name, stage),
+        VersionBy::Latest => find::no_version(name, "latest"),
     })
 }
 
@@ -109,7 +90,7 @@ pub(super) async fn create(tx: &mut Tx, write: &Write, new: &NewVersion) -> Resu
             &args![write.workspace(), new.name.as_str(), write.now.millis()],
         )
         .await?;
-    let row = row.ok_or_else(|| models::missing(&new.name))?;
+    let row = row.ok_or_else(|| find::no_model(&new.name))?;
     let (model_key, model_uid, number) = (row.int(0)?, rows::uid(row.str(1)?)?, row.int(2)?);
     let version = fresh(write, new, model_uid, number);
     let key = insert(tx, write, model_key, &version).await?;
@@ -166,18 +147,6 @@ pub(super) fn fresh(write: &Write, new: &NewVersion, uid: ModelUid, number: i64)
     }
 }
 
-pub(super) fn referrer(version: &ModelVersion) -> Option<Referrer> {
-    let run_id = version.run_id.as_ref().map(RunId::as_str);
-    let model_id = version.model_id.as_ref().map(ModelId::as_str);
-    Referrer::of(
-        version.version,
-        run_id,
-        model_id,
-        &version.artifact_uri,
-        version.source_unchecked,
-    )
-}
-
 async fn insert(tx: &mut Tx, write: &Write, model_key: i64, new: &ModelVersion) -> Result<i64> {
     let sql = "INSERT INTO versions (workspace, model_key, model_uid, name, version, stage, description, source, \
                artifact_uri, run_id, run_link, model_id, user_id, status, status_message, content_digest, digest_state, \
@@ -221,11 +190,11 @@ async fn insert_tags(tx: &mut Tx, write: &Write, key: i64, tags: &Tags) -> Resul
 
 pub(super) async fn update(tx: &mut Tx, write: &Write, update: &VersionUpdate) -> Result<ModelVersion> {
     if update.description.is_some() {
-        models::touch(tx, write, &update.name).await?;
+        find::touch_model(tx, write, &update.name).await?;
     } else {
-        models::hold(tx, write, &update.name).await?;
+        find::hold_model(tx, write, &update.name).await?;
     }
-    let found = find(tx, write.workspace(), &update.name, update.version).await?;
+    let found = find::version(tx, write.workspace(), &update.name, update.version).await?;
     if update
         .etag
         .as_ref()
@@ -261,8 +230,8 @@ pub(super) async fn delete(
     force: bool,
 ) -> Result<()> {
     let workspace = write.workspace();
-    let model = models::touch(tx, write, name).await?;
-    let found = find(tx, workspace, name, version).await?;
+    let model = find::touch_model(tx, write, name).await?;
+    let found = find::version(tx, workspace, name, version).await?;
     if found.version.stage == Stage::Production && !force {
         return Err(models::in_production(name, version));
     }
@@ -286,7 +255,7 @@ pub(super) async fn delete(
     entries.extend(aliases.iter().map(|alias| Entry::alias(alias, version, 0)));
     let written = ledger::record(tx, write, uid, name, &entries, "").await?;
     let seq = written.first().map_or(0, |entry| entry.id);
-    if let Some(referrer) = referrer(&found.version) {
+    if let Some(referrer) = feed::referrer(&found.version) {
         feed::tell_tracking(tx, write, uid, name, &[referrer], seq, true).await?;
     }
     if !aliases.is_empty() {
@@ -312,8 +281,8 @@ async fn revise(tx: &mut Tx, write: &Write, name: &ModelName, version: i64) -> R
     match row {
         Some(row) => rows::version(&row),
         None => {
-            models::find(tx, write.workspace(), name).await?;
-            Err(missing(name, version))
+            find::model(tx, write.workspace(), name).await?;
+            Err(find::no_version(name, version))
         }
     }
 }
@@ -337,8 +306,8 @@ pub(super) async fn delete_tag(
     version: i64,
     key: &str,
 ) -> Result<()> {
-    models::hold(tx, write, name).await?;
-    let found = find(tx, write.workspace(), name, version).await?;
+    find::hold_model(tx, write, name).await?;
+    let found = find::version(tx, write.workspace(), name, version).await?;
     let sql = "DELETE FROM version_tags WHERE workspace = $1 AND version_key = $2 AND key = $3";
     if tx.execute(sql, &args![write.workspace(), found.key, key]).await? == 0 {
         return Ok(());

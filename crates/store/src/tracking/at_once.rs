@@ -13,7 +13,7 @@ use super::{
     blocks,
     labels::{Label, head},
     latest,
-    metrics::{RUN_ENTITY, RunHead},
+    run_head::{RUN_ENTITY, RunHead},
 };
 use crate::{
     ledger::changes,

@@ -16,7 +16,7 @@ use super::{
     SqlTracking,
     blocks::{SeqPoint, read_key},
     labels::{in_ids, json_ids},
-    metrics::find_run,
+    run_head::find_run,
 };
 use crate::{args, sql::Conn};
 

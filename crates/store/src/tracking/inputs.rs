@@ -8,7 +8,7 @@ use lodeway_domain::{
 
 use super::{
     Outcome, SqlTracking, Write,
-    metrics::RunHead,
+    run_head::RunHead,
     runs::{find_active, note},
 };
 use crate::{

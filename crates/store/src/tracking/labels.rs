@@ -2,7 +2,7 @@
 
 use lodeway_domain::{Error, Reason, Result};
 
-use super::{SqlTracking, metrics::RunHead};
+use super::{SqlTracking, run_head::RunHead};
 use crate::{
     args,
     sql::{Arg, Engine, Tx},

@@ -12,7 +12,7 @@ use lodeway_domain::{Result, float, time::Timestamp, tracking::Point};
 
 use super::{
     labels::{in_ids, json_ids},
-    metrics::RunHead,
+    run_head::RunHead,
 };
 use crate::{
     args,

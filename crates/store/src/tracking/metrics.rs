@@ -25,17 +25,15 @@ use super::{
     history::Sample,
     labels::{self, Label},
     latest,
+    run_head::{RUN_ENTITY, RunHead, find_run},
     tail::{RunCursor, Tail},
     write::Write,
 };
 use crate::{
     args,
     ledger::changes::{self, NewChange},
-    sql::{Conn, Engine, Tx},
+    sql::{Engine, Tx},
 };
-
-/// The kind of entity under which changes of runs stand in the change log.
-pub const RUN_ENTITY: &str = "run";
 
 /// Where a stream of a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,19 +128,6 @@ pub trait MetricStore: Send + Sync + 'static {
     async fn prune_changes(&self, now: Timestamp, keep: Duration) -> Result<u64>;
 }
 
-/// A run's row as an operation needs it.
-#[derive(Debug, Clone)]
-pub(super) struct RunHead {
-    pub id: i64,
-    pub experiment: i64,
-    /// Stands in params, tags and latest metrics too, for the order of equal values.
-    pub started_ms: i64,
-    pub append_seq: i64,
-    pub revision: i64,
-    /// When work in the background was last told of the run, where that is sure and known.
-    pub noted_ms: Option<i64>,
-}
-
 /// Locks the row of an active run and gives out `appends` numbers of its log.
 pub(super) async fn lock_run(tx: &mut Tx, workspace: &str, run: &RunId, appends: i64) -> Result<RunHead> {
     // SQLite has one writer, so that a look before the update is as good, and cheaper than an update that returns rows.
@@ -183,20 +168,6 @@ fn active(run: &RunId, deleted_ms: Option<i64>) -> Result<()> {
     use lodeway_domain::tracking::{Lifecycle, ensure_active};
     let deleted = |ms| Lifecycle::Deleted(Timestamp::from_millis(ms));
     ensure_active(run, deleted_ms.map_or(Lifecycle::Active, deleted))
-}
-
-/// A run's row as a reader needs it: its row id and whether it is deleted.
-pub(super) async fn find_run(
-    conn: &mut Conn,
-    workspace: &Workspace,
-    run: &RunId,
-) -> Result<(i64, Option<i64>)> {
-    let sql = "SELECT id, deleted_ms FROM runs WHERE workspace = $1 AND run_id = $2";
-    let row = conn
-        .query_opt(sql, &args![workspace.as_str(), run.as_str()])
-        .await?;
-    let row = row.ok_or_else(|| Error::not_found(ResourceKind::Run, run))?;
-    Ok((row.int(0)?, row.opt_int(1)?))
 }
 
 /// A batch, made ready outside the operation.

@@ -28,6 +28,7 @@ mod places;
 mod purge;
 mod references;
 mod run_at_once;
+mod run_head;
 mod runs;
 mod search;
 mod streams;
@@ -44,9 +45,10 @@ pub use self::{
     location::below,
     logged_model_search::{DatasetFilter, LoggedModelSearch, ModelOrder},
     logged_models::{LoggedModelStore, MAX_MODEL_POINTS},
-    metrics::{MetricStore, RUN_ENTITY, StreamAppend, StreamOutcome, StreamState, sequence_gap},
+    metrics::{MetricStore, StreamAppend, StreamOutcome, StreamState, sequence_gap},
     purge::{KeptFolder, MAX_PURGE, PurgeFilter, PurgeItem, PurgeKind, PurgePlan, PurgeStore},
     references::{MODEL_VERSIONS_TAG, ReferenceStore},
+    run_head::RUN_ENTITY,
     runs::{RunSearch, RunStore},
     tail::{RunCursor, Tail},
     write::{Outcome, Write},

@@ -16,7 +16,7 @@ use lodeway_domain::{
 use super::{
     SqlTracking,
     labels::{Label, head},
-    metrics::RUN_ENTITY,
+    run_head::RUN_ENTITY,
     runs::{COLUMN_COUNT, COLUMNS, Update, artifacts_of, run_of},
 };
 use crate::{

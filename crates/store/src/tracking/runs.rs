@@ -19,8 +19,8 @@ use super::{
     labels::{self, Label},
     load,
     location::below,
-    metrics::{RUN_ENTITY, RunHead},
     run_at_once,
+    run_head::{RUN_ENTITY, RunHead},
     search::forget_tags,
 };
 use crate::{

@@ -13,7 +13,7 @@ use super::{
     SqlTracking,
     blocks::Block,
     labels::{in_ids, json_ids},
-    metrics::RUN_ENTITY,
+    run_head::RUN_ENTITY,
 };
 use crate::{
     args,

@@ -22,7 +22,7 @@ use lodeway_domain::{
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::contract::{NewApproval, PromotionStore, RecordQuery, RuleQuery};
-use super::{SqlRegistry, models, versions};
+use super::{SqlRegistry, find};
 use crate::ledger::Write;
 
 fn to_json(value: &impl Serialize) -> Result<String> {
@@ -127,8 +127,8 @@ impl PromotionStore for SqlRegistry {
         target: &Target,
     ) -> Result<Report> {
         let conn = &mut *self.db.snapshot().await?;
-        let model = models::find(conn, write.workspace(), name).await?;
-        let found = versions::find(conn, write.workspace(), name, version).await?;
+        let model = find::model(conn, write.workspace(), name).await?;
+        let found = find::version(conn, write.workspace(), name, version).await?;
         gate::judge(conn, write, &model, &found, target).await
     }
 }

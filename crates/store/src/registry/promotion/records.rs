@@ -15,7 +15,7 @@ use super::{NewApproval, RecordQuery, from_json, to_json};
 use crate::{
     args,
     ledger::Write,
-    registry::{models, rows, versions},
+    registry::{find, rows},
     sql::{Conn, Row, Tx},
 };
 
@@ -35,10 +35,8 @@ pub(super) async fn add_verdict(
     version: i64,
     new: &NewVerdict,
 ) -> Result<Verdict> {
-    models::hold(tx, write, name).await?;
-    let found = versions::find(tx, write.workspace(), name, version)
-        .await?
-        .version;
+    find::hold_model(tx, write, name).await?;
+    let found = find::version(tx, write.workspace(), name, version).await?.version;
     if found.digest_state != DigestState::Recorded || found.content_digest != new.content_digest {
         let label = found.label();
         let message =
@@ -114,8 +112,8 @@ fn alias(text: &str) -> Result<AliasName> {
 
 pub(super) async fn approve(tx: &mut Tx, write: &Write, new: &NewApproval) -> Result<Approval> {
     let workspace = write.workspace();
-    models::hold(tx, write, &new.name).await?;
-    let found = versions::find(tx, workspace, &new.name, new.version)
+    find::hold_model(tx, write, &new.name).await?;
+    let found = find::version(tx, workspace, &new.name, new.version)
         .await?
         .version;
     let who = &write.caller.principal;
@@ -177,7 +175,7 @@ pub(super) async fn withdraw(tx: &mut Tx, write: &Write, id: i64) -> Result<Appr
     let row = tx.query_opt(&sql, &args![workspace, id]).await?;
     let found = approval(&row.ok_or_else(|| Error::not_found(ResourceKind::Approval, id))?)?;
     // The model's row first, so that a promotion under way either sees the approval gone or was before it.
-    models::touch_uid(tx, write, &found.model_uid).await?;
+    find::touch_model_of(tx, write, &found.model_uid).await?;
     let who = &write.caller.principal;
     if found.principal != *who {
         let message = format!(
@@ -228,7 +226,7 @@ async fn page(
             return Err(Error::Invalid(vec![violation.because(Reason::InvalidPageToken)]));
         }
     };
-    let found = versions::find(conn, workspace, &query.name, query.version)
+    let found = find::version(conn, workspace, &query.name, query.version)
         .await?
         .version;
     let sql = format!(

@@ -13,7 +13,7 @@ use super::{RuleQuery, from_json, to_json};
 use crate::{
     args,
     ledger::Write,
-    registry::models,
+    registry::find,
     sql::{Arg, Conn, Tx},
 };
 
@@ -66,7 +66,7 @@ pub(super) async fn lock(tx: &mut Tx) -> Result<()> {
 
 pub(super) async fn set(tx: &mut Tx, write: &Write, rule: &NewRule) -> Result<Rule> {
     if let Some(model) = &rule.model {
-        models::hold(tx, write, model).await?;
+        find::hold_model(tx, write, model).await?;
     }
     lock(tx).await?;
     put(tx, write, rule).await
