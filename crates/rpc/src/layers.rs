@@ -15,6 +15,7 @@ use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
 use lodeway_domain::{Error, id};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::Service;
 use tracing::{Instrument, Span, field::Empty};
@@ -24,13 +25,15 @@ use crate::{
     auth::Authenticator,
     config::HumanDuration,
     context::CallContext,
-    status, trace, wire,
+    status,
+    tasks::Tasks,
+    trace, wire,
 };
 
 mod body;
 mod edge;
 mod meter;
-use body::CallBody;
+use body::{CallBody, Ends};
 use meter::{Call, InFlight, Method};
 
 /// What the column allows.
@@ -98,6 +101,7 @@ impl Column {
         Layered {
             routes: routes.prepare(),
             column: Some(self.clone()),
+            listener: None,
         }
     }
 
@@ -152,7 +156,12 @@ impl Column {
         })
     }
 
-    async fn run(self, mut routes: Routes, mut request: Request<Body>) -> Response<Body> {
+    async fn run(
+        self,
+        mut routes: Routes,
+        mut request: Request<Body>,
+        listener: Option<Arc<Tasks>>,
+    ) -> Response<Body> {
         let method = self.method(request.uri().path()).clone();
         let mut call = Call::begin(method.clone());
         let inherited = request.extensions_mut().remove::<CallContext>();
@@ -200,12 +209,13 @@ impl Column {
                     &request_id,
                     &method.domain,
                 );
-                let answer = work.instrument(span.clone()).await;
+                let mut answer = work.instrument(span.clone()).await;
+                let is_endless = answer.extensions_mut().remove::<EndsWithDrain>().is_some();
+                let drain = listener.filter(|_| is_endless).map(|tasks| tasks.draining());
                 wrap_body(
                     in_our_words(answer, &request_id, &method.domain),
-                    call,
-                    span,
-                    deadline,
+                    (call, span),
+                    (deadline, drain),
                     request_id.clone(),
                 )
             }
@@ -253,12 +263,15 @@ fn in_our_words(answer: Response<Body>, request_id: &str, domain: &str) -> Respo
     }
 }
 
-/// Measures a streamed answer to its end and ends it at the deadline.
+/// Marks an answer that never ends by itself and that its caller can ask for again: it ends when its listener drains.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EndsWithDrain;
+
+/// Measures a streamed answer to its end and ends it at the deadline, or with `drain`.
 fn wrap_body(
     response: Response<Body>,
-    mut call: Call,
-    span: Span,
-    deadline: Option<Instant>,
+    (mut call, span): (Call, Span),
+    (deadline, drain): (Option<Instant>, Option<WaitForCancellationFutureOwned>),
     request_id: Arc<str>,
 ) -> Response<Body> {
     let code = response
@@ -269,7 +282,8 @@ fn wrap_body(
         call.finish(code, &span);
         return response;
     }
-    response.map(|body| Body::new(CallBody::new(body, call, span, deadline, request_id)))
+    let ends = Ends::new(deadline, drain);
+    response.map(|body| Body::new(CallBody::new(body, call, span, ends, request_id)))
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
@@ -343,6 +357,20 @@ pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
 pub struct Layered {
     routes: Routes,
     column: Option<Column>,
+    /// Those of the listener in front, if there is one.
+    listener: Option<Arc<Tasks>>,
+}
+
+impl Layered {
+    /// The same behind a listener that drains when these tasks are told to: endless streams that are passed through end
+    /// then.
+    #[must_use]
+    pub(crate) fn behind(self, listener: &Tasks) -> Self {
+        Self {
+            listener: Some(Arc::new(listener.clone())),
+            ..self
+        }
+    }
 }
 
 impl From<Routes> for Layered {
@@ -350,6 +378,7 @@ impl From<Routes> for Layered {
         Self {
             routes: routes.prepare(),
             column: None,
+            listener: None,
         }
     }
 }
@@ -370,7 +399,8 @@ impl Service<Request<Body>> for Layered {
         match &self.column {
             Some(column) => {
                 let (column, routes) = (column.clone(), self.routes.clone());
-                Box::pin(async move { Ok(column.run(routes, request).await) })
+                let listener = self.listener.clone();
+                Box::pin(async move { Ok(column.run(routes, request, listener).await) })
             }
             None => Box::pin(self.routes.call(request)),
         }

@@ -25,6 +25,7 @@ use crate::{
 mod dispatch;
 mod platform;
 mod reflection;
+mod unread;
 use dispatch::{Dispatch, Seen};
 pub use platform::{Health, default_router, merge, platform_routes, proxy};
 pub use reflection::{ChangingFiles, Reflection};
@@ -111,7 +112,7 @@ impl Server {
 
     /// Serves until `shutdown` ends, then drains: health says NOT_SERVING, nothing is accepted but who connected before,
     /// clients are told to go (HTTP/2 by GOAWAY, HTTP/1.1 by `connection: close` on the next answer), calls at work get up
-    /// to `grace`.
+    /// to `grace`. Watches that are passed through to another service ([`proxy`]) end at once, as UNAVAILABLE.
     ///
     /// `grpc` should be [`crate::layers::Column::wrap`]ped and hold [`platform_routes`]; `rest` gets everything that is
     /// not gRPC and should be wrapped by [`crate::layers::Column::wrap_rest`].
@@ -123,7 +124,7 @@ impl Server {
         grace: Duration,
     ) -> Drained {
         let open = Connections {
-            dispatch: Dispatch::new(grpc, rest, &self.config),
+            dispatch: Dispatch::new(grpc.behind(&self.tasks), rest, &self.config),
             builder: builder(&self.config),
             patience: self.config.header_timeout.get(),
             linger: self.config.linger.get().min(grace / 2),

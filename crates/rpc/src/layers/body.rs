@@ -1,4 +1,4 @@
-//! The body of an answer: measured to its end, ended at the deadline, guarded against panics.
+//! The body of an answer: measured to its end, ended at the deadline or when the listener drains, guarded against panics.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use lodeway_domain::Error;
 use tokio::time::Sleep;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Code, Status, body::Body};
 use tracing::Span;
 
@@ -22,24 +23,49 @@ pub(super) struct CallBody {
     inner: Option<Body>,
     call: Call,
     span: Span,
-    deadline: Option<Pin<Box<Sleep>>>,
+    ends: Ends,
     request_id: Arc<str>,
 }
 
+/// What ends a stream before its end.
+pub(super) struct Ends {
+    deadline: Option<Pin<Box<Sleep>>>,
+    drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl Ends {
+    pub(super) fn new(deadline: Option<Instant>, drain: Option<WaitForCancellationFutureOwned>) -> Self {
+        Self {
+            deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at.into()))),
+            drain: drain.map(Box::pin),
+        }
+    }
+
+    /// Why the stream ends now, if it does.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Option<Error> {
+        let is_over = |ready: Poll<()>| ready.is_ready();
+        if self
+            .deadline
+            .as_mut()
+            .is_some_and(|at| is_over(at.as_mut().poll(cx)))
+        {
+            return Some(Error::DeadlineExceeded);
+        }
+        let drain = self.drain.as_mut()?;
+        is_over(drain.as_mut().poll(cx)).then(|| {
+            let why = "this server is stopping; open the stream again where it ended";
+            Error::unavailable(why, "the listener drains")
+        })
+    }
+}
+
 impl CallBody {
-    pub(super) fn new(
-        inner: Body,
-        call: Call,
-        span: Span,
-        deadline: Option<Instant>,
-        request_id: Arc<str>,
-    ) -> Self {
-        let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
+    pub(super) fn new(inner: Body, call: Call, span: Span, ends: Ends, request_id: Arc<str>) -> Self {
         Self {
             inner: Some(inner),
             call,
             span,
-            deadline,
+            ends,
             request_id,
         }
     }
@@ -70,12 +96,8 @@ impl http_body::Body for CallBody {
             return Poll::Ready(None);
         }
         // First, so that a stream which always has something ready ends too.
-        if this
-            .deadline
-            .as_mut()
-            .is_some_and(|d| d.as_mut().poll(cx).is_ready())
-        {
-            return this.end(&Error::DeadlineExceeded);
+        if let Some(error) = this.ends.poll(cx) {
+            return this.end(&error);
         }
         let Some(inner) = &mut this.inner else {
             return Poll::Ready(None);
@@ -90,11 +112,16 @@ impl http_body::Body for CallBody {
         match &polled {
             Poll::Pending => {}
             Poll::Ready(None) => this.call.finish(Code::Ok, &this.span),
-            Poll::Ready(Some(Err(status))) => this.call.finish(status.code(), &this.span),
+            // The stream comes from elsewhere and broke: as trailers it reaches the caller, with what it takes to go on. A
+            // body that fails would only be reset.
+            Poll::Ready(Some(Err(status))) => {
+                let error = status::into_error(status);
+                return this.end(&error);
+            }
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(code) = frame.trailers_ref().and_then(|t| t.get("grpc-status")) {
                     this.call.finish(Code::from_bytes(code.as_bytes()), &this.span);
-                    this.deadline = None;
+                    this.ends = Ends::new(None, None);
                 }
             }
         }

@@ -22,7 +22,10 @@ use tonic_web::{GrpcWebLayer, GrpcWebService};
 use tower::{Layer, Service};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Cors, CorsLayer};
 
-use super::{Never, ServeConfig};
+use super::{
+    Never, ServeConfig,
+    unread::{Unread, Watched},
+};
 use crate::{layers::Layered, wire};
 
 /// The services of a listener, shared by its connections.
@@ -33,6 +36,7 @@ pub(super) struct Dispatch {
     rest: Router,
     body_timeout: Duration,
     seen: Seen,
+    unread: Unread,
     /// Whether the listener drains: answers over HTTP/1 say then that they are the last of their connection.
     draining: Arc<AtomicBool>,
 }
@@ -79,6 +83,7 @@ impl Dispatch {
             rest,
             body_timeout: config.body_timeout.get(),
             seen: Seen::default(),
+            unread: Unread::default(),
             draining: Arc::default(),
         }
     }
@@ -91,7 +96,12 @@ impl Dispatch {
     /// The service of one connection, and whether it was used.
     pub(super) fn for_connection(&self) -> (Seen, Self) {
         let seen = Seen::default();
-        (seen.clone(), Self { seen, ..self.clone() })
+        let service = Self {
+            seen: seen.clone(),
+            unread: Unread::default(),
+            ..self.clone()
+        };
+        (seen, service)
     }
 }
 
@@ -107,36 +117,39 @@ impl Service<Request<Incoming>> for Dispatch {
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let version = request.version();
         self.seen.note(version);
-        let draining = self.draining.clone();
-        match kind(&request) {
-            // Over HTTP/1 gRPC has no place for its status, so nobody asks that.
-            Kind::Grpc => self.grpc.call(request.map(Body::new)),
-            Kind::Web => {
-                let answer = self.web.call(request.map(Body::new));
-                Box::pin(async move { answer.await.map(|response| last(response, version, &draining)) })
-            }
+        let kind = kind(&request);
+        // Over HTTP/1 gRPC has no place for its status, so nobody asks that.
+        if matches!(kind, Kind::Grpc) {
+            return self.grpc.call(request.map(Body::new));
+        }
+        // Only over HTTP/1 is a connection tied to the body of one request.
+        let unread = (version < Version::HTTP_2).then(|| self.unread.clone());
+        let request = match &unread {
+            Some(unread) => unread.watch(request),
+            None => request.map(Watched::not),
+        };
+        let answer: BoxFuture<'static, _> = match kind {
+            Kind::Grpc | Kind::Web => Box::pin(self.web.call(request.map(Body::new))),
             Kind::Rest => {
                 let timeout = self.body_timeout;
                 let answer = self
                     .rest
                     .call(request.map(|body| axum::body::Body::new(Patient::new(body, timeout))));
-                Box::pin(async move {
-                    let response = answer.await?.map(Body::new);
-                    Ok(last(response, version, &draining))
-                })
+                Box::pin(async move { Ok(answer.await?.map(Body::new)) })
             }
-        }
+        };
+        let Some(unread) = unread else { return answer };
+        let draining = self.draining.clone();
+        Box::pin(async move {
+            let mut response = answer.await?;
+            if draining.load(Ordering::Relaxed) || !unread.is_over().await {
+                // HTTP/2 says it to the connection, by GOAWAY. hyper closes after such an answer.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok(response)
+        })
     }
-}
-
-/// The response, which says that it is the last of its connection if the listener drains; hyper closes after it then.
-fn last(mut response: Response<Body>, version: Version, draining: &AtomicBool) -> Response<Body> {
-    // HTTP/2 says it to the connection, by GOAWAY.
-    if version < Version::HTTP_2 && draining.load(Ordering::Relaxed) {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
-    }
-    response
 }
 
 enum Kind {
@@ -199,13 +212,13 @@ fn is_this_machine(origin: &str) -> bool {
 
 /// A request body that may not stand still for longer than `timeout`.
 struct Patient {
-    inner: Incoming,
+    inner: Watched,
     timeout: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    fn new(inner: Incoming, timeout: Duration) -> Self {
+    fn new(inner: Watched, timeout: Duration) -> Self {
         Self {
             inner,
             timeout,

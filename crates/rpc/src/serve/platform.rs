@@ -1,13 +1,17 @@
 //! What every listener offers besides its services: health, reflection, `/health`, `/metrics`, `/version`.
 
 use std::{
+    convert::Infallible,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{Router, http::StatusCode, routing::get};
+use http::Response;
 use lodeway_domain::Error;
-use tonic::{Status, service::Routes};
+use tonic::{Status, body::Body, service::Routes};
 use tonic_health::{
     ServingStatus,
     pb::{
@@ -17,8 +21,16 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
+use tower::Service;
+
 use super::Reflection;
-use crate::{Tasks, status, telemetry::Metrics, transport::Transport};
+use crate::{
+    Tasks,
+    layers::EndsWithDrain,
+    status,
+    telemetry::Metrics,
+    transport::{Transport, TransportFuture},
+};
 
 /// How often a service that runs elsewhere is asked for its health, and how long it may take to answer.
 const PEER_EVERY: Duration = Duration::from_secs(2);
@@ -155,16 +167,58 @@ pub fn merge(routes: impl IntoIterator<Item = Routes>) -> Routes {
     merged.fallback(unknown_method).into()
 }
 
-/// These services of a peer, passed through byte by byte; for a listener that fronts services it does not run.
+/// These services of a peer, passed through byte by byte; for a listener that fronts services it does not run. Their methods
+/// `Watch…` give streams that end when that listener drains: they never end by themselves, and are begun again elsewhere.
 pub fn proxy(services: &[&str], peer: &Transport) -> Routes {
     let route = |router: Router, service: &&str| {
-        router.route_service(&format!("/{service}/{{*method}}"), peer.clone())
+        router.route_service(&format!("/{service}/{{*method}}"), Passed(peer.clone()))
     };
     services
         .iter()
         .fold(Router::new(), route)
         .fallback(unknown_method)
         .into()
+}
+
+/// A peer whose watches are marked as such.
+#[derive(Clone)]
+struct Passed(Transport);
+
+impl Service<axum::extract::Request> for Passed {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = PassedFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: axum::extract::Request) -> PassedFuture {
+        let method = request.uri().path().rsplit('/').next();
+        PassedFuture {
+            is_watch: method.is_some_and(|method| method.starts_with("Watch")),
+            answer: self.0.call(request),
+        }
+    }
+}
+
+struct PassedFuture {
+    answer: TransportFuture,
+    is_watch: bool,
+}
+
+impl Future for PassedFuture {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let is_watch = self.is_watch;
+        Pin::new(&mut self.answer).poll(cx).map_ok(|mut response| {
+            if is_watch {
+                response.extensions_mut().insert(EndsWithDrain);
+            }
+            response
+        })
+    }
 }
 
 async fn unknown_method(request: axum::extract::Request) -> axum::response::Response {

@@ -204,10 +204,11 @@ fn failed((url, part): (&str, &str), failure: Failure, context: Option<&CallCont
     status::status_of(&error, request_id, domain)
 }
 
-/// A stream that breaks in the middle: the peer went away, whatever the layer below calls it.
+/// A stream that breaks in the middle: the peer went away, whatever the layer below calls it. What the peer itself says is in
+/// its trailers and does not come here.
 fn broken_stream(error: Status) -> Status {
     match error.code() {
-        Code::Unknown | Code::Internal => {
+        Code::Unknown | Code::Internal | Code::Cancelled | Code::Unavailable => {
             Status::unavailable("the connection to a part of the platform broke")
         }
         _ => error,

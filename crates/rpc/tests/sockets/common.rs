@@ -17,7 +17,9 @@ use lodeway_rpc::{
     auth::Authenticator,
     context,
     layers::{Column, ColumnConfig},
-    serve::{Drained, Health, Reflection, ServeConfig, Server, default_router, merge, platform_routes},
+    serve::{
+        Drained, Health, Reflection, ServeConfig, Server, default_router, merge, platform_routes, proxy,
+    },
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Request, Response, Status, service::Routes};
@@ -143,6 +145,17 @@ impl House {
             health: health.clone(),
             ..Self::serving_health(routes, Probe::default(), health, parts).await
         }
+    }
+
+    /// A listener that passes calls of the probe's service through to `back`.
+    pub async fn front(back: &Self) -> Self {
+        let parts = (
+            ColumnConfig::default(),
+            Authenticator::open(),
+            ServeConfig::default(),
+        );
+        let routes = proxy(&["grpc.health.v1.Health"], &back.remote());
+        Self::serving(routes, Probe::default(), parts).await
     }
 
     async fn serving(

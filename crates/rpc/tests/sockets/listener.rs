@@ -5,6 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use lodeway_rpc::{
     config::HumanDuration,
     serve::{Drained, ServeConfig, merge, proxy},
+    status::{Failure, from_status},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,6 +13,7 @@ use tokio::{
     time::Instant,
 };
 use tonic::{Code, transport::Channel};
+use tonic_health::pb::HealthCheckResponse;
 
 use crate::common::{HealthClient, House, ask, until};
 
@@ -275,6 +277,55 @@ async fn a_front_passes_calls_through_with_their_caller() {
         .insert("authorization", "Basic Ym9iOg==".parse().unwrap());
     let told = HealthClient::new(front).check(request).await.unwrap_err();
     assert_eq!(told.message(), "bob false default abc false");
+}
+
+/// How a stream fails that has begun.
+async fn failure(mut answers: tonic::Streaming<HealthCheckResponse>) -> Failure {
+    let end = async {
+        while answers.message().await?.is_some() {}
+        Ok::<_, tonic::Status>(())
+    };
+    let end = tokio::time::timeout(Duration::from_secs(10), end).await.unwrap();
+    from_status(&end.unwrap_err())
+}
+
+#[tokio::test]
+async fn watches_that_are_passed_through_end_when_the_front_drains() {
+    let back = House::start().await;
+    let front = House::front(&back).await;
+    let mut client = front.client();
+    let mut answers = client.watch(ask("endless")).await.unwrap().into_inner();
+    answers.message().await.unwrap().unwrap();
+    assert_eq!(front.stop().await, Drained::Clean);
+    let told = failure(answers).await;
+    assert_eq!(
+        (told.code, &*told.reason),
+        (Code::Unavailable, "BACKEND_UNAVAILABLE")
+    );
+    assert!(
+        told.retry_after.is_some() && told.message.contains("stopping"),
+        "{told:?}"
+    );
+    // The service behind it goes on.
+    back.client().check(ask("")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_is_passed_through_says_that_its_service_is_gone() {
+    let back = House::start().await;
+    let front = House::front(&back).await;
+    let mut client = front.client();
+    let mut answers = client.watch(ask("endless")).await.unwrap().into_inner();
+    answers.message().await.unwrap().unwrap();
+    assert_eq!(back.stop().await, Drained::Cut(1));
+    let told = failure(answers).await;
+    assert_eq!(
+        (told.code, &*told.reason),
+        (Code::Unavailable, "BACKEND_UNAVAILABLE")
+    );
+    assert!(told.retry_after.is_some(), "{told:?}");
+    let gone = from_status(&client.check(ask("")).await.unwrap_err());
+    assert_eq!((gone.code, gone.reason), (told.code, told.reason));
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ mod column;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod listener;
 #[cfg(test)]
 mod plain;
