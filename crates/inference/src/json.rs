@@ -8,7 +8,7 @@ mod reader;
 mod scalar;
 mod write;
 
-pub(crate) use reader::{Reader, decimal, whole};
+pub(crate) use reader::{Reader, decimal, whole, without_mark};
 pub(crate) use scalar::Scalar;
 pub(crate) use write::{plain, python_float};
 

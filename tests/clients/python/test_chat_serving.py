@@ -11,6 +11,7 @@ import pytest
 import requests
 from platform_process import Platform
 from test_serving import make, runtime_env
+from typed_service import caller
 
 MESSAGES = [{"role": "user", "content": "three small words"}]
 
@@ -387,34 +388,8 @@ def test_what_fails_in_a_stream_is_told_where_it_fails(host, endpoints):
 
 @pytest.fixture(scope="module")
 def typed(host, endpoints):
-    """Calls a typed service with nothing but what reflection says."""
-    from google.protobuf import descriptor_pool, json_format, message_factory
-    from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-
     with grpc.insecure_channel(host.target) as channel:
-        pool = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
-
-        def call(endpoint, method, message):
-            name = f"lodeway.endpoints.{endpoint}.{endpoint.capitalize()}Service"
-            found = pool.FindServiceByName(name).methods_by_name[method]
-            answer = message_factory.GetMessageClass(found.output_type)
-            request = json_format.ParseDict(message, message_factory.GetMessageClass(found.input_type)())
-            made = channel.unary_stream if method == "PredictStream" else channel.unary_unary
-            send = made(
-                f"/{name}/{method}",
-                request_serializer=lambda m: m.SerializeToString(),
-                response_deserializer=answer.FromString,
-            )
-
-            def told(message):
-                told = json_format.MessageToDict(message, preserving_proto_field_name=True)
-                assert told.pop("prediction_id") and told.pop("model_version") == "1"
-                return told
-
-            answered = send(request)
-            return map(told, answered) if method == "PredictStream" else told(answered)
-
-        yield call
+        yield caller(channel)
 
 
 def test_typed_services_have_messages_for_conversations(typed):

@@ -739,8 +739,13 @@ def unsigned(host, models, stub, iris):
             if isinstance(model_input, pd.DataFrame):
                 return [f"frame {list(model_input.columns)!r} {model_input.to_numpy().tolist()}"]
             if isinstance(model_input, dict):
-                return [f"dict { {key: value.tolist() for key, value in model_input.items()} }"]
-            return [f"array {model_input.tolist()!r}"]
+                return [f"dict { {key: self.shown(value) for key, value in model_input.items()} }"]
+            return [self.shown(model_input)]
+
+        @staticmethod
+        def shown(value):
+            is_array = isinstance(value, np.ndarray)
+            return f"{value.dtype} {value.tolist()!r}" if is_array else f"{type(value).__name__} {value!r}"
 
     X, y = iris
     species = load_iris().target_names[y]
@@ -777,6 +782,20 @@ def unsigned(host, models, stub, iris):
         {"instances": [{"a": 1.0}, {"a": 2.0}]},
         {"inputs": [1.0, 2.0]},
         {"instances": [[1.0], [2.0]]},
+        {"inputs": ["a", "bcd"]},
+        {"inputs": "größer"},
+        {"inputs": {"a": ["x", ""], "b": [["y", "zz"]]}},
+        {"instances": [{"a": "x"}, {"a": "yy"}]},
+        {"inputs": ["a", None]},
+        {"inputs": [1, "a"]},
+        {"inputs": []},
+        {"instances": []},
+        {"inputs": [[]]},
+        {"inputs": {"a": []}},
+        {"inputs": [True, False]},
+        {"inputs": 2},
+        {"instances": [{"a": 1}, {"b": 2}]},
+        {"instances": [{"a": 1, "b": [1]}, {"b": [2], "a": 3}]},
         {"dataframe_split": {"data": [[1, 2]]}},
         {"dataframe_split": {"columns": [0, 1], "data": [[1, 2]]}},
         {"dataframe_split": {"columns": ["0", "1"], "data": [[1, 2]]}},
@@ -786,9 +805,12 @@ def unsigned(host, models, stub, iris):
     ids=json.dumps,
 )
 def test_without_a_signature_a_model_gets_what_mlflow_gives_it(host, unsigned, document):
-    reply = score(host, "shown", json.dumps(document))
-    assert reply.status_code == 200, reply.text
-    assert reply.json()["predictions"] == unsigned("shown", document)
+    want = unsigned("shown", document)
+    # Some editors and libraries begin with a byte order mark.
+    for mark in (b"", b"\xef\xbb\xbf"):
+        reply = score(host, "shown", mark + json.dumps(document).encode())
+        assert reply.status_code == 200, reply.text
+        assert reply.json()["predictions"] == want
 
 
 def test_columns_that_the_model_was_not_trained_on_are_refused(host, unsigned, iris):

@@ -11,6 +11,11 @@ use crate::{
     fault::{Fault, Read},
 };
 
+/// A body without the byte order mark of UTF-8, which some editors and libraries write before JSON.
+pub(crate) fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
 /// Walks over a body.
 ///
 /// It takes what Python's `json` takes (`NaN` and the infinities included), except lone surrogates, which UTF-8 cannot
@@ -22,10 +27,13 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader at the start of `body`. Errors: a body that is not UTF-8.
+    /// A reader at the start of `body`, after its byte order mark if it has one. Errors: a body that is not UTF-8.
     pub(crate) fn new(body: &'a [u8]) -> Read<Self> {
         match std::str::from_utf8(body) {
-            Ok(text) => Ok(Self { text, at: 0 }),
+            Ok(text) => Ok(Self {
+                text,
+                at: body.len() - without_mark(body).len(),
+            }),
             Err(error) => Err(Fault::at(
                 "body",
                 format!("is not UTF-8 from byte {} on", error.valid_up_to()),
@@ -50,12 +58,19 @@ impl<'a> Reader<'a> {
 
     /// Whether a list comes whose first element is an object; nothing is taken.
     pub(crate) fn begins_with_objects(&mut self) -> Read<bool> {
-        if self.peek()? != b'[' {
-            return Ok(false);
-        }
+        self.begins_with(b"[{")
+    }
+
+    /// Whether these bytes come next, with spaces between them or not; nothing is taken.
+    pub(crate) fn begins_with(&mut self, bytes: &[u8]) -> Read<bool> {
         let mut ahead = self.clone();
-        ahead.at += 1;
-        Ok(ahead.peek()? == b'{')
+        for &byte in bytes {
+            if ahead.peek()? != byte {
+                return Ok(false);
+            }
+            ahead.at += 1;
+        }
+        Ok(true)
     }
 
     fn take(&mut self, wanted: u8, what: &str) -> Read<()> {

@@ -22,10 +22,7 @@ use crate::{
 
 /// Reads the value of `instances` or `inputs`.
 pub(super) fn read<'a>(reader: &mut Reader<'a>, context: Context<'a>) -> Read<Values> {
-    let is_table = context
-        .signature
-        .is_some_and(|signature| signature.inputs.is_some())
-        && !wants_tensors(context.signature);
+    let is_table = has_inputs(context) && !wants_tensors(context.signature);
     let is_records = reader.begins_with_objects()?;
     match (reader.peek()?, is_table) {
         (b'[', true) if is_records => records(reader, context),
@@ -34,8 +31,19 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, context: Context<'a>) -> Read<Va
         (b'[', false) if is_records && context.form == Form::Instances => by_record(reader, context),
         (b'[', false) if is_records => Err(Fault::needs_runtime("`inputs` is a list of records")),
         (b'{', false) => by_name(reader, context),
+        // No dtype could be told from it, and MLflow leaves it the list that it is.
+        (b'[', false) if !has_inputs(context) && reader.begins_with(b"[]")? => {
+            Err(Fault::needs_runtime("an empty list has no type"))
+        }
         _ => single(reader, context),
     }
+}
+
+/// Whether a signature says what the model takes.
+fn has_inputs(context: Context<'_>) -> bool {
+    context
+        .signature
+        .is_some_and(|signature| signature.inputs.is_some())
 }
 
 /// A bare list, or a bare value, of which a signature of columns makes a table.
@@ -272,7 +280,7 @@ fn by_record<'a>(reader: &mut Reader<'a>, context: Context<'a>) -> Read<Values> 
                 return Ok(());
             };
             if reading.rows != rows {
-                return Err(lengths(context.form, &reading.name));
+                return Err(uneven(context, &reading.name));
             }
             reading.rows += 1;
             reading.nested.read(reader, 1, &reading.field)
@@ -283,12 +291,21 @@ fn by_record<'a>(reader: &mut Reader<'a>, context: Context<'a>) -> Read<Values> 
     let mut tensors = Vec::with_capacity(readings.len());
     for mut reading in readings {
         if reading.rows != rows {
-            return Err(lengths(context.form, &reading.name));
+            return Err(uneven(context, &reading.name));
         }
         reading.nested.close_outer(0, rows, &reading.field)?;
         tensors.push(reading.finish()?);
     }
     checked(by_their_names(tensors), context)
+}
+
+/// Records that do not all name the same values. MLflow asks only for equally many of each name, so that without a signature
+/// the model says whether it takes them.
+fn uneven(context: Context<'_>, name: &str) -> Fault {
+    match has_inputs(context) {
+        true => lengths(context.form, name),
+        false => Fault::needs_runtime(format!("{} is not in every record", entry(name))),
+    }
 }
 
 fn checked(tensors: Vec<Tensor>, context: Context<'_>) -> Read<Values> {

@@ -9,7 +9,7 @@ use lodeway_domain::{
 use serde_json::{Map, Value};
 
 use super::MAX_FAULTS;
-use crate::{Document, fault::entry};
+use crate::{Document, fault::entry, json::without_mark};
 
 /// The keys of the form for language models.
 const LLM_KEYS: [&str; 3] = ["messages", "prompt", "input"];
@@ -36,7 +36,7 @@ pub fn check_document(signature: Option<&ModelSignature>, document: &Document) -
         return Ok(());
     }
     // Python reads NaN as well, and nests deeper.
-    let Ok(Value::Object(body)) = serde_json::from_slice(&document.body) else {
+    let Ok(Value::Object(body)) = serde_json::from_slice(without_mark(&document.body)) else {
         return Ok(());
     };
     let mut check = Check {

@@ -84,7 +84,7 @@ def read(document):
         if document["type"] == "text/csv":
             data = parse_csv_input(io.StringIO(document["body"]), schema)
         else:
-            parsed = _parse_json_data(document["body"], types.SimpleNamespace(), schema)
+            parsed = _parse_json_data(document["body"].encode(), types.SimpleNamespace(), schema)
             if parsed.is_unified_llm_input:
                 return {"kind": "llm"}
             data = parsed.data

@@ -1,5 +1,6 @@
 """Values of a call as numpy and pandas have them, and back. Nothing is rounded or widened on the way."""
 
+import datetime
 import json
 import math
 import struct
@@ -23,6 +24,8 @@ _DTYPES = {
 }
 _DATATYPES = {dtype: name for name, dtype in _DTYPES.items()}
 _NAME = "predictions"
+# So much an array of texts of one width takes at most.
+_MAX_TEXT_BYTES = 256 << 20
 
 
 class BadInput(ValueError):
@@ -191,8 +194,17 @@ def _array_as_it_is(tensor):
         texts = [data.decode() for data in array.reshape(-1)]
     except UnicodeDecodeError:
         return array
-    for at, text in enumerate(texts):
-        array.reshape(-1)[at] = text
+    return _array_of_texts(texts).reshape(tensor.shape)
+
+
+def _array_of_texts(texts):
+    """Texts as numpy has them, each as wide as the longest; as objects where that would lose or waste much of them."""
+    width = max(map(len, texts), default=0)
+    # numpy takes zeros at the end for padding
+    if 4 * width * len(texts) <= _MAX_TEXT_BYTES and not any(text.endswith("\0") for text in texts):
+        return np.array(texts, dtype=f"<U{max(width, 1)}")
+    array = np.empty(len(texts), dtype=object)
+    array[:] = texts
     return array
 
 
@@ -268,11 +280,11 @@ def answer_of(value, outputs, by_column=False):
     if hasattr(value, "toarray") and type(value).__module__.partition(".")[0] == "scipy":
         value = value.toarray()
     if isinstance(value, pd.DataFrame):
-        return _frame_answer(value, outputs)
+        return _frame_answer(value, outputs, by_column)
     if isinstance(value, pd.Series):
         # MLflow's JSON calls a nameless column 0
         name = value.name if isinstance(value.name, str) else str(value.name or 0)
-        return _packed("frame", [_column(name, value, outputs)])
+        return _packed("frame", [_column(name, value, outputs, by_column)])
     if isinstance(value, dict):
         if value and all(isinstance(k, str) and isinstance(v, np.ndarray) for k, v in value.items()):
             packed = _packed("tensors", [_tensor(k, v, outputs) for k, v in value.items()])
@@ -296,7 +308,7 @@ def answer_of(value, outputs, by_column=False):
         # one value, as a stream gives it piece by piece; whole numbers beyond 64 bits have no tensor
         value = np.asarray(value)
     if isinstance(value, (np.ndarray, np.generic)):
-        return _packed("tensors", [_tensor(outputs.name, np.asarray(value), outputs)])
+        return _packed("tensors", [_tensor(outputs.name, np.asanyarray(value), outputs)])
     return None
 
 
@@ -356,13 +368,15 @@ _SCALARS = {
 
 
 def _declared_column(name, kind, cells, outputs):
-    nulls = np.array([cell is None for cell in cells])
+    nulls = np.array([cell is None or cell is pd.NaT for cell in cells])
     word = getattr(kind, "name", None)
+    if word == "datetime":
+        return _moments(name, cells, nulls)
     if word in ("string", "binary"):
         data = _packed_texts(cells, nulls)
         return data and (name, "BYTES", (len(cells),), data[0], nulls if nulls.any() else None)
     if word not in _SCALARS:
-        return None if word == "datetime" else _json_tensor(name, (len(cells),), cells, outputs, nulls)
+        return _json_tensor(name, (len(cells),), cells, outputs, nulls)
     types, dtype = _SCALARS[word]
     if not all(
         cell is None or isinstance(cell, types) and (word == "boolean" or not isinstance(cell, bool)) for cell in cells
@@ -396,7 +410,11 @@ def _packed(form, tensors):
 
 
 def _tensor(name, array, outputs):
-    if array.dtype.kind in "OUS":
+    if isinstance(array, np.ma.MaskedArray):
+        array = _unmasked(array)
+        if array is None:
+            return None
+    if array.dtype.kind in "OUST":
         items = array.reshape(-1).tolist()
         if items and (all(map(_is_nested, items)) or outputs.is_json(name) and _are_texts(items)):
             return _json_tensor(name, array.shape, items, outputs)
@@ -407,6 +425,13 @@ def _tensor(name, array, outputs):
         return None
     data = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
     return name, datatype, array.shape, memoryview(data.reshape(-1)).cast("B") if data.size else b"", None
+
+
+def _unmasked(array):
+    """A masked array as a plain one, NaN where a float is masked; None if a value of another type is."""
+    if not np.ma.is_masked(array):
+        return array.data
+    return array.filled(np.nan) if array.dtype.kind == "f" else None
 
 
 def _packed_texts(texts, nulls=None):
@@ -432,33 +457,51 @@ def _are_texts(items):
     return all(isinstance(item, str) for item in items)
 
 
-def _frame_answer(frame, outputs):
+def _frame_answer(frame, outputs, by_column):
     names = [str(name) if type(name) is int else name for name in frame.columns]
     if not names or len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
         return None
-    return _packed("frame", [_column(name, frame.iloc[:, at], outputs) for at, name in enumerate(names)])
+    columns = [_column(name, frame.iloc[:, at], outputs, by_column) for at, name in enumerate(names)]
+    return _packed("frame", columns)
 
 
-def _column(name, series, outputs):
+def _column(name, series, outputs, by_column):
     dtype = series.dtype
     if isinstance(dtype, np.dtype) and dtype.kind in "biuf":
         return _tensor(name, series.to_numpy(), outputs)
-    if isinstance(dtype, pd.CategoricalDtype):
-        return None
     nulls = series.isna().to_numpy(dtype=bool)
     if not isinstance(dtype, np.dtype) and getattr(dtype, "numpy_dtype", None) is not None:
         if dtype.numpy_dtype.kind in "biuf":
-            values = series.fillna(0).to_numpy(dtype=dtype.numpy_dtype)
+            # a boolean takes no number
+            there = series.fillna(False if dtype.numpy_dtype.kind == "b" else 0) if nulls.any() else series
+            values = there.to_numpy(dtype=dtype.numpy_dtype)
             tensor = _tensor(name, values, outputs)
             return tensor and (*tensor[:4], nulls if nulls.any() else None)
-    if dtype == object or isinstance(dtype, pd.StringDtype):
+    if dtype.kind == "M":
+        # a moment that is missing has a text in MLflow's JSON; whoever takes columns is told that it is missing
+        is_told = by_column or isinstance(dtype, pd.ArrowDtype)
+        return _moments(name, series.tolist(), nulls if is_told else np.zeros(len(nulls), dtype=bool))
+    if dtype.kind in "OUS":
         cells = series.tolist()
         there = [cell for cell, null in zip(cells, nulls) if not null]
         if there and (all(map(_is_nested, there)) or outputs.is_json(name) and _are_texts(there)):
             return _json_tensor(name, (len(cells),), cells, outputs, nulls)
+        if by_column and there and all(isinstance(cell, datetime.date) for cell in there):
+            return _moments(name, cells, nulls)
+        if dtype != object and not by_column and not _are_texts(there):
+            return None
         data = _packed_texts(cells, nulls)
         return data and (name, "BYTES", (len(series),), data[0], nulls if nulls.any() else None)
     return None
+
+
+def _moments(name, cells, nulls):
+    """Dates and times as the ISO 8601 texts that MLflow writes; None if a cell is something else."""
+    if not all(null or isinstance(cell, (str, datetime.date)) for cell, null in zip(cells, nulls)):
+        return None
+    texts = [cell if null or isinstance(cell, str) else cell.isoformat() for cell, null in zip(cells, nulls)]
+    data = _packed_texts(texts, nulls)
+    return data and (name, "BYTES", (len(cells),), data[0], nulls if nulls.any() else None)
 
 
 def _array_of_list(values):

@@ -80,8 +80,12 @@ fn every_form_of_answer_is_the_models_own() {
             "objects",
             "list-mixed",
             "dict-plain",
-            "frame-times",
             "none",
+            "masked-int",
+            "masked-text",
+            "frame-numbered-category",
+            "series-numbered-category",
+            "list-moments",
         ];
         plain.sort_unstable();
         as_json.sort_unstable();
@@ -163,6 +167,12 @@ fn values(tensor: &Tensor, nulls: Option<&[bool]>) -> Value {
             .0
             .iter()
             .map(|b| json!(f64::from_le_bytes(*b)))
+            .collect(),
+        DataType::Fp32 => data
+            .as_chunks()
+            .0
+            .iter()
+            .map(|b| json!(f64::from(f32::from_le_bytes(*b))))
             .collect(),
         DataType::Int64 => data
             .as_chunks()

@@ -64,6 +64,39 @@ fn tensors_keep_their_type_and_shape() {
 }
 
 #[test]
+fn texts_are_as_numpy_has_them_unless_that_loses_or_wastes_much() {
+    run(async {
+        let pool = house().pool("answers").await;
+        let long = "x".repeat(1 << 20);
+        let mut uneven = vec![""; 65];
+        uneven.push(&long);
+        for (given, kind) in [
+            (vec!["a", "größer"], "ndarray <U6"),
+            (vec!["", ""], "ndarray <U1"),
+            // zeros at the end are padding there
+            (vec!["a\0", "b"], "ndarray object"),
+            (uneven, "ndarray object"),
+        ] {
+            let shape = vec![i64::try_from(given.len()).unwrap()];
+            let input = || Payload::Tensors(vec![Tensor::of_texts("x", shape.clone(), &given).unwrap()]);
+            let told = pool
+                .predict(input(), &params(json!({ "form": "kind" })), soon())
+                .await;
+            assert_eq!(texts(told.unwrap()), [kind]);
+            assert_eq!(
+                texts(pool.predict(input(), &none(), soon()).await.unwrap()),
+                given
+            );
+        }
+        for body in [r#"{"inputs": []}"#, r#"{"instances": []}"#] {
+            let body = body.replace('}', r#", "params": {"form": "kind"}}"#);
+            let answer = pool.predict(document(&body), &none(), soon()).await;
+            assert_eq!(text(answer.unwrap()), r#"{"predictions": ["list "]}"#);
+        }
+    });
+}
+
+#[test]
 fn several_tensors_are_a_dict_of_arrays() {
     run(async {
         let pool = house().pool("answers").await;

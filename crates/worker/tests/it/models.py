@@ -183,6 +183,8 @@ class Answers(mlflow.pyfunc.PythonModel):
 
     def predict(self, context, model_input, params=None):
         form = (params or {}).get("form", "echo")
+        if form == "kind":
+            return [f"{type(model_input).__name__} {getattr(model_input, 'dtype', '')}"]
         return answers()[form] if form != "echo" else model_input
 
     def predict_stream(self, context, model_input, params=None):
@@ -243,6 +245,18 @@ class Said(mlflow.pyfunc.PythonModel):
         yield from map(Text, model_input["messages"][-1]["content"].split())
 
 
+class Moments(mlflow.pyfunc.PythonModel):
+    """Answers two rows of moments, bytes and floats in the form that its params name."""
+
+    def predict(self, context, model_input, params=None):
+        times = pd.to_datetime(["2024-01-01T10:00:00.25", None])
+        frame = pd.DataFrame({"t": times, "b": [b"\x00\xff", b""], "f": [-np.inf, np.inf]})
+        form = (params or {}).get("form")
+        if form == "days":
+            return frame.assign(t=np.array([times[0].date(), None], dtype=object))
+        return frame.to_dict(orient="records") if form == "records" else frame
+
+
 class Times(mlflow.pyfunc.PythonModel):
     """Answers the times that it is given."""
 
@@ -254,6 +268,7 @@ class Times(mlflow.pyfunc.PythonModel):
 def answers():
     import scipy.sparse
 
+    masked = np.ma.masked_array
     floats = np.array([[0.1, np.nan, -0.0], [np.inf, 1e-320, 3.0]])
     return {
         "float64": floats,
@@ -286,7 +301,38 @@ def answers():
         "frame-times": pd.DataFrame({"t": pd.to_datetime(["2024-01-01"] * 2), "x": [0.5, np.nan]}),
         "sparse": scipy.sparse.csr_matrix(np.array([[0.0, 0.1], [0.0, 0.0]])),
         "none": None,
+        "masked": masked([[1.5, 2.5], [0.5, 3.5]], [[False, True], [False, False]]),
+        "masked-int": masked([1, 2], [False, True]),
+        "masked-text": masked(["a", "b"], [False, True]),
+        "masked-nothing": masked([1, 2]),
+        "masked-one": np.ma.masked,
+        "dict-masked": {"y": masked([1.5, 2.5], [False, True])},
+        "texts-any-width": np.array(["a", "größer"], dtype=np.dtypes.StringDType()),
+        **{f"frame-{name}": pd.DataFrame({"x": column}) for name, column in columns().items()},
+        **{f"series-{name}": pd.Series(column, name="x") for name, column in columns().items()},
+        "list-moments": [pd.Timestamp("2024-01-01"), pd.NaT],
+        "records-category": [{"x": cell} for cell in pd.Categorical(["a", None])],
     }
+
+
+def columns():
+    """Columns with a missing value, of the types that pandas has beside those of numpy."""
+    typed = {
+        "boolean": ([True, None], "boolean"),
+        "whole": ([2**60 + 1, None], "Int64"),
+        "float": ([0.1, None], "Float32"),
+        "text": (["a", None], "string"),
+        "arrow-boolean": ([True, None], "bool[pyarrow]"),
+        "arrow-whole": ([2**60 + 1, None], "int64[pyarrow]"),
+        "arrow-float": ([0.1, None], "double[pyarrow]"),
+        "arrow-text": (["a", None], "string[pyarrow]"),
+        "arrow-moment": ([pd.Timestamp("2024-01-01T10:00:00.25"), None], "timestamp[ns][pyarrow]"),
+        "category": (["a", None], "category"),
+        "numbered-category": ([1, None], "category"),
+        "moment": ([pd.Timestamp("2024-01-01T10:00:00.25"), None], "datetime64[ns]"),
+        "zoned-moment": ([pd.Timestamp("2024-01-01", tz="Europe/Berlin"), None], "datetime64[ns, Europe/Berlin]"),
+    }
+    return {name: pd.array(cells, dtype=dtype) for name, (cells, dtype) in typed.items()}
 
 
 DOCUMENTS = [
@@ -329,6 +375,10 @@ def main():
     # as MLflow makes it of texts of a class that it does not know
     said = mlflow.models.ModelSignature(inputs=nested.inputs, outputs=Schema([ColSpec(AnyType())]))
     save(ROOT / "said", python_model=Said(), signature=said)
+    kinds = {"t": DataType.datetime, "b": DataType.binary, "f": DataType.double}
+    outputs = Schema([ColSpec(kind, name) for name, kind in kinds.items()])
+    moments = mlflow.models.ModelSignature(Schema([ColSpec(DataType.long, "n")]), outputs, params)
+    save(ROOT / "moments", python_model=Moments(), signature=moments)
     times = Schema([ColSpec(DataType.datetime, "t"), ColSpec(DataType.long, "n")])
     save(ROOT / "times", python_model=Times(), signature=mlflow.models.ModelSignature(inputs=times))
     tensors = Schema([TensorSpec(np.dtype("float32"), (-1, 2), "x")])

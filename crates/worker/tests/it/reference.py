@@ -40,7 +40,8 @@ def main():
 def dump(value):
     if hasattr(value, "toarray"):
         value = value.toarray()
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
+    is_array = isinstance(value, (np.ndarray, np.generic)) and not np.ma.is_masked(value)
+    if is_array and value.dtype.kind in "biuf":
         # astype keeps values, tobytes orders them by rows
         plain = value.astype(value.dtype.newbyteorder("<"))
         return {"dtype": value.dtype.name, "shape": list(value.shape), "bytes": plain.tobytes().hex()}

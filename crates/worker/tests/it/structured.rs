@@ -144,6 +144,64 @@ fn chunks_are_json_texts() {
 }
 
 #[test]
+fn moments_and_bytes_come_by_column_with_exact_floats() {
+    run(async {
+        let pool = house().pool("moments").await;
+        let n = || Tensor::new("n", DataType::Int64, vec![2], vec![0; 16]).unwrap();
+        for (form, moment) in [
+            ("frame", "2024-01-01T10:00:00.250000"),
+            ("records", "2024-01-01T10:00:00.250000"),
+            ("days", "2024-01-01"),
+        ] {
+            let answer = pool
+                .predict(
+                    Payload::Tensors(vec![n()]),
+                    &params(json!({ "form": form })),
+                    soon(),
+                )
+                .await;
+            let Ok(Payload::Frame(frame)) = answer else {
+                panic!("{form}: {answer:?}")
+            };
+            let [t, b, f] = frame.columns() else {
+                panic!("{frame:?}")
+            };
+            let first = |column: &lodeway_inference::Column| column.values.texts().next().unwrap();
+            assert_eq!((t.values.name(), &first(t)[..]), ("t", moment.as_bytes()));
+            assert_eq!(t.nulls, Some(vec![false, true]), "{form}");
+            assert_eq!((b.values.name(), &first(b)[..]), ("b", &[0, 255][..]));
+            let floats = [f64::NEG_INFINITY, f64::INFINITY].map(f64::to_le_bytes);
+            assert_eq!(f.values.data(), &floats.concat()[..]);
+        }
+        // who sent a table gets the text that MLflow has for a missing moment
+        let table = lodeway_inference::Frame::new(vec![lodeway_inference::Column::new(n())]);
+        let answer = pool
+            .predict(Payload::Frame(table.unwrap()), &none(), soon())
+            .await
+            .unwrap();
+        let moments = &columns_of_texts(&answer)[0];
+        assert_eq!(moments, &["2024-01-01T10:00:00.250000", "NaT"]);
+    });
+}
+
+fn columns_of_texts(answer: &Payload) -> Vec<Vec<String>> {
+    let Payload::Frame(frame) = answer else {
+        panic!("{answer:?}")
+    };
+    let texts = |column: &lodeway_inference::Column| {
+        let texts = column.values.texts();
+        texts
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+            .collect()
+    };
+    let columns = frame.columns().iter();
+    columns
+        .filter(|column| column.values.datatype() == DataType::Bytes)
+        .map(texts)
+        .collect()
+}
+
+#[test]
 fn more_than_one_conversation_is_refused_and_none_is_lost() {
     run(async {
         let pool = house().pool("chat").await;

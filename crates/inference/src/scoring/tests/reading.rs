@@ -154,7 +154,8 @@ fn tensors_are_read_by_row_and_by_column() {
         ),
         (r#"{"inputs": [[1, 2.5]]}"#, &[], " FP64[1, 2] 1 2.5"),
         (r#"{"inputs": "a"}"#, &[], " BYTES[] a"),
-        (r#"{"inputs": []}"#, &[], " FP64[0]"),
+        (r#"{"inputs": [[]]}"#, &[], " FP64[1, 0]"),
+        ("\u{feff}{\"inputs\": [1]}", &[], " INT64[1] 1"),
         (
             r#"{"inputs": {"a": [1], "b": [["x", "y"]]}}"#,
             &[],
@@ -216,6 +217,7 @@ fn documents_ask_for_a_stream() {
         ("application/json", r#"{"stream": true, "stream": false}"#, false),
         ("application/json", r#"{"stream": true"#, false),
         ("application/json", r#"["stream", true]"#, false),
+        ("application/json", "\u{feff}{\"stream\": true}", true),
         ("text/csv", "\"stream\": true", false),
     ] {
         assert_eq!(wants_stream(&document(kind, body)), wants, "{body}");

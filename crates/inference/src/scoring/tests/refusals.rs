@@ -195,7 +195,11 @@ fn refusals_say_where_and_why() {
             &[],
             "`instances[\"b\"]`: differs in length",
         ),
-        (r#"{"instances": [{"a": 1}, {"b": 2}]}"#, &[], "differs in length"),
+        (
+            r#"{"instances": [{"a": [1]}, {"b": [2]}]}"#,
+            &["a int64 [-1, 1]", "b int64 [-1, 1]"],
+            "differs in length",
+        ),
         (r#"{"instances": [{"a": 1}, 2]}"#, &[], "mixes records"),
         (
             r#"{"inputs": [1], "params": []}"#,
