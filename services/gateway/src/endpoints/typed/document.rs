@@ -24,6 +24,11 @@ impl Plan {
             Json::Object(mut document) => document.remove("predictions").unwrap_or(Json::Object(document)),
             other => other,
         };
+        self.of_predictions(predictions, rows)
+    }
+
+    /// The messages of predictions that answer requests of so many rows each.
+    pub(super) fn of_predictions(&self, predictions: Json, rows: &[usize]) -> Result<Vec<Vec<u8>>, Unfit> {
         if !self.outputs.by_row {
             return parts(predictions, rows)?
                 .iter()

@@ -322,20 +322,12 @@ impl Maker {
             Kind::Text,
             "The version of the model that answered; empty in the rows of a batch.",
         );
-        let is_document = by_row
-            && columns
-                .iter()
-                .any(|c| c.column_type.datatype().is_none() || c.column_type == ColumnType::Datetime);
         let comment = if by_row {
             "The answer for one row."
         } else {
             "The answer."
         };
-        let outputs = Outputs {
-            names,
-            by_row,
-            is_document,
-        };
+        let outputs = Outputs { names, by_row };
         Ok((outputs, open.close(comment.to_owned())))
     }
 

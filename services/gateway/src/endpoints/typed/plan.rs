@@ -64,8 +64,6 @@ pub(super) struct Outputs {
     pub(super) names: Vec<Option<String>>,
     /// Whether each answer is of one row.
     pub(super) by_row: bool,
-    /// Whether the model's answer is only a document: nested values and moments have no packed form.
-    pub(super) is_document: bool,
 }
 
 impl Plan {
@@ -80,8 +78,8 @@ impl Plan {
         self.request.fields.last().map(|field| field.number)
     }
 
-    /// Whether requests hold values that have no packed form.
-    pub(super) fn takes_documents(&self) -> bool {
+    /// Whether requests hold lists or objects.
+    pub(super) fn takes_nested(&self) -> bool {
         match &self.inputs {
             Inputs::Row(columns) => columns
                 .iter()

@@ -7,7 +7,7 @@ use prost_types::value::Kind as ValueKind;
 use serde_json::{Map, Value as Json};
 
 use super::{
-    shape::{Kind, Shape},
+    shape::{Field, Kind, Shape},
     wire::{Raw, Reader, take_varint},
 };
 
@@ -87,6 +87,9 @@ fn chunk<const N: usize>(run: &mut Bytes) -> Result<[u8; N], String> {
     Ok(chunk)
 }
 
+/// What is wrong with NaN in a map or an object.
+const NAN: &str = "is NaN, which is a missing value, and must hold a number";
+
 /// Reads messages as JSON by the names that the model knows.
 pub(super) struct JsonReader {
     values_left: usize,
@@ -129,23 +132,35 @@ impl JsonReader {
             self.read(&field.kind, raw, slot, &path)?;
         }
         for (field, slot) in shape.fields.iter().zip(&mut given) {
-            if slot.is_some() || field.is_optional {
-                continue;
-            }
-            self.count(&field.name)?;
-            match zero(&field.kind) {
-                // Null is a value of any type.
-                Some(value) if !field.has_presence() || matches!(field.kind, Kind::Any) => {
-                    *slot = Some(value)
-                }
-                _ => self.violations.add(join(path, &field.name), "must be given"),
-            }
+            self.settle(field, slot, path)?;
         }
         Ok(given)
     }
 
+    /// Has a field of a message that ended be what it is where nothing stands.
+    ///
+    /// Errors: more values than are taken.
+    pub(super) fn settle(&mut self, field: &Field, slot: &mut Given, path: &str) -> Result<()> {
+        if slot.is_some() || field.is_optional {
+            return Ok(());
+        }
+        self.count(&field.name)?;
+        match zero(&field.kind) {
+            // Null is a value of any type.
+            Some(value) if !field.has_presence() || matches!(field.kind, Kind::Any) => *slot = Some(value),
+            _ => self.violations.add(join(path, &field.name), "must be given"),
+        }
+        Ok(())
+    }
+
     fn message(&mut self, shape: &Shape, message: Bytes, path: &str) -> Result<Map<String, Json>> {
         let given = self.fields(shape, shape.fields.len(), message, path)?;
+        for (field, value) in shape.fields.iter().zip(&given) {
+            let is_nan = value.as_ref().is_some_and(|value| is_nan(&field.kind, value));
+            if is_nan && !field.is_optional {
+                self.violations.add(join(path, &field.name), NAN);
+            }
+        }
         let named = shape.fields.iter().zip(given);
         Ok(named
             .filter_map(|(field, given)| Some((field.source.clone(), given?)))
@@ -167,7 +182,10 @@ impl JsonReader {
         }
     }
 
-    fn read(&mut self, kind: &Kind, raw: Raw, slot: &mut Given, path: &str) -> Result<()> {
+    /// Reads a value of this kind, or the next ones of a list or a map.
+    ///
+    /// Errors: a message that cannot be read on; more values than are taken.
+    pub(super) fn read(&mut self, kind: &Kind, raw: Raw, slot: &mut Given, path: &str) -> Result<()> {
         let wrong = "is of another type than the service says; get its .proto again";
         match (kind, raw) {
             (Kind::List(items), raw) => {
@@ -178,9 +196,11 @@ impl JsonReader {
                     let mut cells = Vec::new();
                     let left = self.values_left;
                     let read = run(items, raw, |cell| {
-                        (cells.len() < left)
-                            .then(|| cells.push(json(cell, items)))
-                            .ok_or_else(|| format!("holds more than {MAX_VALUES} values"))
+                        if cells.len() >= left {
+                            return Err(format!("holds more than {MAX_VALUES} values"));
+                        }
+                        cells.push(json(cell, items)?);
+                        Ok(())
                     });
                     self.values_left = left.saturating_sub(cells.len());
                     list.extend(cells);
@@ -215,8 +235,8 @@ impl JsonReader {
             }
             (kind, raw) => {
                 self.count(path)?;
-                match cell(kind, raw) {
-                    Ok(cell) => *slot = Some(json(cell, kind)),
+                match cell(kind, raw).and_then(|cell| json(cell, kind)) {
+                    Ok(value) => *slot = Some(value),
                     Err(why) => self.violations.add(path, why),
                 }
             }
@@ -242,6 +262,10 @@ impl JsonReader {
             }
         }
         let value = value.or_else(|| zero(values)).unwrap_or(Json::Null);
+        if is_nan(values, &value) {
+            let path = format!("{path}[\"{}\"]", key.escape_debug());
+            self.violations.add(path, NAN);
+        }
         Ok((key, value))
     }
 
@@ -250,7 +274,7 @@ impl JsonReader {
         Ok(match value.kind {
             None | Some(ValueKind::NullValue(_)) => Json::Null,
             Some(ValueKind::BoolValue(value)) => value.into(),
-            Some(ValueKind::NumberValue(value)) => number(value),
+            Some(ValueKind::NumberValue(value)) => number(value).map_err(|why| Error::invalid(path, why))?,
             Some(ValueKind::StringValue(value)) => value.into(),
             Some(ValueKind::ListValue(list)) => {
                 let items = list.values.into_iter().map(|item| self.any(item, path));
@@ -288,20 +312,28 @@ fn zero(kind: &Kind) -> Option<Json> {
     })
 }
 
-/// A scalar in JSON: bytes as base64, NaN and the infinities as null, as scoring documents have them.
-fn json(cell: Cell, kind: &Kind) -> Json {
+/// A scalar in JSON: bytes as base64, NaN as null, as scoring documents have them. `Err` for the infinities.
+fn json(cell: Cell, kind: &Kind) -> Result<Json, String> {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
-    match cell {
+    Ok(match cell {
         Cell::Bool(value) => value.into(),
         Cell::Int(value) => value.into(),
         Cell::Uint(value) => value.into(),
-        Cell::Float(value) => number(value.into()),
-        Cell::Double(value) => number(value),
+        Cell::Float(value) => number(value.into())?,
+        Cell::Double(value) => number(value)?,
         Cell::Bytes(bytes) if matches!(kind, Kind::Bytes) => STANDARD.encode(bytes).into(),
         Cell::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned().into(),
-    }
+    })
 }
 
-fn number(value: f64) -> Json {
-    serde_json::Number::from_f64(value).map_or(Json::Null, Json::Number)
+fn number(value: f64) -> Result<Json, String> {
+    if value.is_infinite() {
+        return Err("is infinite, and goes to the model as JSON, which has no infinities".to_owned());
+    }
+    Ok(serde_json::Number::from_f64(value).map_or(Json::Null, Json::Number))
+}
+
+/// Whether the value of a field of floats was NaN, which stands for a missing one in rows and lists alone.
+fn is_nan(kind: &Kind, value: &Json) -> bool {
+    matches!(kind, Kind::Float | Kind::Double) && value.is_null()
 }

@@ -11,11 +11,15 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{
     plan::{Inputs, Plan, TensorIn},
-    read::{Cell, Given, JsonReader, cell, join, run},
+    read::{Cell, Given, JsonReader, join, run},
     shape::{Field, Kind, Shape},
     wire::{Raw, Reader},
 };
 use crate::endpoints::MAX_INPUT_BYTES;
+
+mod filling;
+
+use filling::{Filling, push_bytes};
 
 /// So many requests are in one batch at most.
 const MAX_ROWS: usize = 1 << 20;
@@ -58,7 +62,7 @@ impl Requests {
 }
 
 impl Plan {
-    /// Reads a request. With `as_document`, values go as a document even where they could be packed.
+    /// Reads a request. With `as_document`, rows go as a document; else as a frame, in which lists and objects are JSON texts.
     ///
     /// Errors: `INVALID_FIELD` with the paths of fields of the request; `LIMIT_EXCEEDED` for more than is taken at once.
     pub(super) fn read(&self, message: Bytes, is_batch: bool, as_document: bool) -> Result<Input> {
@@ -73,7 +77,7 @@ impl Plan {
         let mut violations = Violations::new();
         let rows = vec![1; requests.messages.len()];
         let (what, rows) = match &self.inputs {
-            Inputs::Row(_) if as_document || self.takes_documents() => (
+            Inputs::Row(_) if as_document => (
                 What::Document(self.document(&mut requests, &mut violations)?),
                 rows,
             ),
@@ -114,7 +118,7 @@ impl Plan {
         requests: &mut Requests,
         at: usize,
         violations: &mut Violations,
-        mut take: impl FnMut(usize, &Field, Raw, &mut Violations),
+        mut take: impl FnMut(usize, &Field, Raw, &mut Violations) -> Result<()>,
     ) -> Result<()> {
         let path = requests.path(at);
         let params = self.params_number();
@@ -132,7 +136,7 @@ impl Plan {
                         requests.params.extend_from_slice(&message);
                     }
                 }
-                raw => take(place, field, raw, violations),
+                raw => take(place, field, raw, violations)?,
             }
         }
         Ok(())
@@ -148,28 +152,29 @@ impl Plan {
             return Err(too_many(rows));
         }
         let mut filling: Vec<_> = columns.iter().map(|c| Filling::new(&c.column_type)).collect();
-        let mut cells: Vec<Option<Cell>> = vec![None; columns.len()];
+        let mut reader = JsonReader::new();
         for at in 0..rows {
-            cells.fill(None);
             let path = requests.path(at);
-            self.each(requests, at, violations, |place, field, raw, violations| {
-                match (cells.get_mut(place), cell(&field.kind, raw)) {
-                    (Some(slot), Ok(cell)) => *slot = Some(cell),
-                    (_, Err(why)) => violations.add(join(&path, &field.name), why),
-                    (None, _) => {}
-                }
-            })?;
-            let fields = self.request.fields.iter();
-            for ((filling, cell), field) in filling.iter_mut().zip(&mut cells).zip(fields) {
-                if let Err(why) = filling.push(cell.take(), field) {
-                    violations.add(join(&path, &field.name), why);
-                }
+            self.each(
+                requests,
+                at,
+                violations,
+                |place, field, raw, violations| match filling.get_mut(place) {
+                    Some(filling) => filling.take(field, raw, &path, &mut reader, violations),
+                    None => Ok(()),
+                },
+            )?;
+            for (filling, field) in filling.iter_mut().zip(&self.request.fields) {
+                filling.end_row(field, &path, &mut reader, violations)?;
             }
         }
+        violations.take("", reader.violations.finish());
         let mut made = Vec::with_capacity(columns.len());
         for ((column, filling), field) in columns.iter().zip(filling).zip(&self.request.fields) {
-            // A null where the type has one, as in a batch with other rows that give it; what has none is left out.
-            if filling.given == 0 && !column.is_required && filling.missing().is_some() {
+            // A null where the type has one, as in a batch with other rows that give it; what has none is left out, and so is
+            // everything of conversations: models of these have defaults for what does not come, and none for null.
+            let is_nothing = self.takes_nested() || filling.missing().is_some();
+            if filling.given == 0 && !column.is_required && is_nothing {
                 continue;
             }
             // Where it must be given that was said already.
@@ -180,9 +185,11 @@ impl Plan {
                 );
                 violations.add(join(&requests.path(at), &field.name), why);
             }
+            let is_structured = filling.is_structured;
             let filled = filling.column(&column.name, rows)?;
+            let values = filled.values.with_number(!column.is_named);
             made.push(Column {
-                values: filled.values.with_number(!column.is_named),
+                values: values.with_json(is_structured),
                 ..filled
             });
         }
@@ -201,7 +208,7 @@ impl Plan {
         for at in 0..requests.messages.len() {
             let path = requests.path(at);
             // Finds the params; the rest is read below.
-            self.each(requests, at, violations, |_, _, _, _| {})?;
+            self.each(requests, at, violations, |_, _, _, _| Ok(()))?;
             let message = requests.messages.get(at).cloned().unwrap_or_default();
             rows.push(reader.fields(&self.request, columns.len(), message, &path)?);
         }
@@ -242,6 +249,7 @@ impl Plan {
                     (Some(slot), Raw::Bytes(message)) => *slot = Some(message),
                     _ => violations.add(join(&path, &field.name), "is no message"),
                 }
+                Ok(())
             })?;
             let mut made = Vec::with_capacity(tensors.len());
             for ((tensor, given), field) in tensors.iter().zip(given).zip(&self.request.fields) {
@@ -318,94 +326,6 @@ fn with_params(body: &[u8], params: &Params) -> Result<Bytes> {
 fn element_bytes(column_type: &ColumnType) -> usize {
     let datatype = column_type.datatype().unwrap_or(DataType::Bytes);
     datatype.element_bytes().unwrap_or(size_of::<u32>())
-}
-
-/// A column while it is filled.
-struct Filling {
-    datatype: DataType,
-    data: Vec<u8>,
-    /// One flag a row, as far as the last null.
-    nulls: Vec<bool>,
-    rows: usize,
-    given: usize,
-}
-
-impl Filling {
-    fn new(column_type: &ColumnType) -> Self {
-        Self {
-            datatype: column_type.datatype().unwrap_or(DataType::Bytes),
-            data: Vec::new(),
-            nulls: Vec::new(),
-            rows: 0,
-            given: 0,
-        }
-    }
-
-    fn push(&mut self, cell: Option<Cell>, field: &Field) -> Result<(), String> {
-        let is_given = cell.is_some();
-        self.given += usize::from(is_given);
-        self.rows += 1;
-        match cell {
-            Some(Cell::Bool(value)) => self.data.push(value.into()),
-            Some(Cell::Int(value)) if self.datatype == DataType::Int32 => {
-                self.data.extend((value as i32).to_le_bytes());
-            }
-            Some(Cell::Int(value)) => self.data.extend(value.to_le_bytes()),
-            Some(Cell::Uint(value)) => self.data.extend(value.to_le_bytes()),
-            Some(Cell::Float(value)) => self.data.extend(value.to_le_bytes()),
-            Some(Cell::Double(value)) => self.data.extend(value.to_le_bytes()),
-            Some(Cell::Bytes(bytes)) => push_bytes(&mut self.data, &bytes)?,
-            None => return self.push_nothing(field),
-        }
-        Ok(())
-    }
-
-    /// What was not sent: zero or empty where that is the same, else a missing value.
-    fn push_nothing(&mut self, field: &Field) -> Result<(), String> {
-        let is_missing = field.has_presence();
-        let size = self.datatype.element_bytes().unwrap_or(size_of::<u32>());
-        match (self.datatype, is_missing) {
-            // Models know a missing float as NaN.
-            (DataType::Fp32, true) => self.data.extend(f32::NAN.to_le_bytes()),
-            (DataType::Fp64, true) => self.data.extend(f64::NAN.to_le_bytes()),
-            _ => {
-                self.data.resize(self.data.len() + size, 0);
-                if is_missing {
-                    self.nulls.resize(self.rows - 1, false);
-                    self.nulls.push(true);
-                }
-            }
-        }
-        match field.is_optional || !is_missing {
-            true => Ok(()),
-            false => Err("must be given".to_owned()),
-        }
-    }
-
-    /// The first row without a value, where there must be none if there is one in any row.
-    fn missing(&self) -> Option<usize> {
-        let is_whole = matches!(self.datatype, DataType::Int32 | DataType::Int64);
-        self.nulls.iter().position(|&null| null).filter(|_| is_whole)
-    }
-
-    fn column(mut self, name: &str, rows: usize) -> Result<Column> {
-        let nulls = (!self.nulls.is_empty()).then(|| {
-            self.nulls.resize(rows, false);
-            self.nulls
-        });
-        let shape = vec![i64::try_from(rows).unwrap_or(i64::MAX)];
-        Ok(Column {
-            values: Tensor::new(name, self.datatype, shape, self.data)?,
-            nulls,
-        })
-    }
-}
-
-fn push_bytes(data: &mut Vec<u8>, bytes: &[u8]) -> Result<(), String> {
-    let length = u32::try_from(bytes.len()).map_err(|_| "holds 4 GiB or more".to_owned())?;
-    data.extend(length.to_le_bytes());
-    data.extend_from_slice(bytes);
-    Ok(())
 }
 
 /// Reads a tensor's message. Errors: `INVALID_FIELD` at `path.shape` and `path.values`.

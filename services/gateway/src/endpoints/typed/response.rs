@@ -13,7 +13,7 @@ use super::{
     plan::Plan,
     shape::{Field, Kind},
     wire::{Scalar, put_bytes},
-    write::{Unfit, element, element_json, is_missing, put, put_any, put_json, put_missing},
+    write::{Unfit, element, element_json, is_missing, is_no_moment, put, put_any, put_json, put_missing},
 };
 
 /// What a model gave.
@@ -74,8 +74,13 @@ impl Plan {
     fn messages(&self, answer: Answer, rows: &[usize]) -> Result<Vec<Vec<u8>>, Unfit> {
         match answer {
             Answer::Document(body) => self.of_document(&body, rows),
-            Answer::Packed(payload) if self.outputs.by_row => self.by_row(parts(payload), rows.len()),
             Answer::Packed(payload) => {
+                if let Some(records) = self.records(&payload)? {
+                    return self.of_predictions(records, rows);
+                }
+                if self.outputs.by_row {
+                    return self.by_row(parts(payload), rows.len());
+                }
                 let payloads = match rows {
                     [_] => vec![payload],
                     rows => rows::split_rows(&payload, rows).map_err(|e| e.to_string())?,
@@ -86,6 +91,26 @@ impl Plan {
                     .collect()
             }
         }
+    }
+
+    /// The records of a list, which come as one tensor of JSON texts that is none of several outputs itself.
+    fn records(&self, payload: &Payload) -> Result<Option<Json>, Unfit> {
+        let Payload::Tensors(tensors) = payload else {
+            return Ok(None);
+        };
+        let [only] = tensors.as_slice() else {
+            return Ok(None);
+        };
+        let is_output =
+            self.outputs.names.len() > 1 && self.fields().any(|(_, name)| name == Some(only.name()));
+        if !only.is_json() || only.shape().len() != 1 || is_output || self.is_undeclared() {
+            return Ok(None);
+        }
+        let part = Part {
+            values: only.clone(),
+            nulls: None,
+        };
+        json_texts(&part).map(|values| Some(Json::Array(values)))
     }
 
     /// The fields of outputs, without id and version.
@@ -256,7 +281,7 @@ fn column(messages: &mut [Vec<u8>], field: &Field, part: &Part) -> Result<(), Un
             kind => {
                 let value = elements.next().filter(|_| per_row == 1);
                 let value = value.ok_or_else(|| format!("is {per_row} values a row, not one"))?;
-                match is_null {
+                match is_null || is_no_moment(kind, value) {
                     true => put_missing(message, field),
                     false => put(message, field, &element(kind, value)?),
                 }

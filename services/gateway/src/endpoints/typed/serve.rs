@@ -76,7 +76,9 @@ impl Endpoints {
     ) -> Result<BoxStream<'static, Result<Bytes>>> {
         let (route, declared) = self.served(cx, service, PREDICT_STREAM).await?;
         let plan = &known(&route, &declared)?.plan;
-        let input = plan.read(message, false, route.reads_documents())?;
+        // A piece is answered to a document as the model gave it, and to a frame as a row.
+        let as_document = route.reads_documents() || plan.takes_nested();
+        let input = plan.read(message, false, as_document)?;
         let message = match input.what {
             What::Packed(payload) => inference::request_of(payload, &input.params)?,
             What::Document(body) => inference::document_request(&Document {
@@ -118,9 +120,8 @@ impl Endpoints {
         let (route, declared) = self.served(cx, service, method).await?;
         let plan = &known(&route, &declared)?.plan;
         let is_batch = method == PREDICT_BATCH;
-        // A native model reads no documents, and gives such outputs as the JSON texts of their rows.
-        let as_document = route.reads_documents() || plan.outputs.is_document && route.is_python();
-        let input = plan.read(message, is_batch, as_document)?;
+        // Packed wherever it can be: a document has no infinities, and MLflow reads no missing bytes from one.
+        let input = plan.read(message, is_batch, route.reads_documents())?;
         let told = |error| in_fields(plan, is_batch, error);
         match input.what {
             What::Packed(payload) => {

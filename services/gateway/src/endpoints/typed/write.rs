@@ -187,14 +187,23 @@ pub(super) fn put_missing(out: &mut Vec<u8>, field: &Field) {
 
 /// Whether JSON has nothing for a field. Null is something where any value is.
 pub(super) fn is_missing(field: &Field, value: Option<&Json>) -> bool {
-    value.is_none_or(|value| value.is_null() && !matches!(field.kind, Kind::Any))
+    value.is_none_or(|value| match (&field.kind, value) {
+        (Kind::Any, _) => false,
+        (kind, Json::String(text)) => is_no_moment(kind, Element::Text(text.as_bytes())),
+        (_, value) => value.is_null(),
+    })
+}
+
+/// Whether it is the text that pandas has for a missing moment.
+pub(super) fn is_no_moment(kind: &Kind, element: Element<'_>) -> bool {
+    matches!((kind, element), (Kind::Time, Element::Text(b"NaT")))
 }
 
 /// Writes JSON into a field. Null is nothing where that may be, NaN for floats.
 pub(super) fn put_json(out: &mut Vec<u8>, field: &Field, value: &Json) -> Result<(), Unfit> {
     match (&field.kind, value) {
         (Kind::Any, value) => put_any(out, field.number, value),
-        (_, Json::Null) if field.is_optional => {}
+        (_, value) if field.is_optional && is_missing(field, Some(value)) => {}
         (Kind::List(items), Json::Array(values)) => put_list(out, field.number, items, values)?,
         (Kind::Map(kind), Json::Object(values)) => {
             for (key, value) in values {

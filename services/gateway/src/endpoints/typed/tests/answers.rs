@@ -249,7 +249,6 @@ fn documents_are_read_by_what_is_declared() {
                 "a b": { "type": "long" }, "c": { "type": "boolean", "required": false } } },
         ]),
     );
-    assert!(typed.plan.outputs.is_document);
     let full = json!({ "when": "2024-01-01 10:00:00.25", "raw": "AP8=\n", "n": 9_007_199_254_740_993_i64,
         "tags": ["x", ""], "m": { "k": [1, null] }, "o": { "a b": 1, "c": false, "beyond": 1 }, "beyond": 1 });
     let bare = json!({ "when": "2024-01-01", "raw": "", "n": 0, "tags": [], "m": null, "o": { "a b": 0 } });
@@ -277,6 +276,68 @@ fn documents_are_read_by_what_is_declared() {
         refused.to_string().contains("1 predictions for 2 rows"),
         "{refused}"
     );
+}
+
+#[test]
+fn moments_and_bytes_of_a_frame_come_beside_exact_floats() {
+    let typed = typed(
+        row(),
+        json!([
+            column("when", "datetime"),
+            optional("later", "datetime"),
+            column("raw", "binary"),
+            column("float", "float"),
+            column("double", "double"),
+        ]),
+    );
+    let [least, most] = [f32::NEG_INFINITY, f32::INFINITY];
+    let columns = vec![
+        Column::new(
+            Tensor::of_texts("when", vec![2], ["2024-01-01T10:00:00.25", "2024-01-01T00:00:00"]).unwrap(),
+        ),
+        // As pandas writes a moment that is missing.
+        Column::new(Tensor::of_texts("later", vec![2], ["NaT", "2024-01-02T00:00:00+02:00"]).unwrap()),
+        Column::new(Tensor::of_texts("raw", vec![2], [&[0, 255][..], &[]]).unwrap()),
+        Column::new(doubles("float", &[2], &[least.into(), most.into()])),
+        Column::new(doubles("double", &[2], &[f64::INFINITY, f64::NEG_INFINITY])),
+    ];
+    let answer = Answer::Packed(Payload::Frame(Frame::new(columns).unwrap()));
+    assert_eq!(
+        write(&typed, answer, &[1, 1], true).unwrap(),
+        json!({ "rows": [
+            { "when": "2024-01-01T10:00:00.250Z", "raw": "AP8=", "float": "-Infinity", "double": "Infinity" },
+            { "when": "2024-01-01T00:00:00Z", "later": "2024-01-01T22:00:00Z", "float": "Infinity",
+                "double": "-Infinity" },
+        ] })
+    );
+    let record = json!({ "when": "2024-01-01", "later": "NaT", "raw": "", "float": 1, "double": 2 });
+    let told = write(&typed, document(&json!({ "predictions": [record] })), &[1], false).unwrap();
+    assert_eq!(
+        told,
+        json!({ "when": "2024-01-01T00:00:00Z", "float": 1.0, "double": 2.0 })
+    );
+}
+
+#[test]
+fn a_list_of_records_is_one_tensor_of_json_texts() {
+    let several = typed(row(), json!([column("a", "long"), column("b", "string")]));
+    let records = || {
+        tensors(vec![texts(
+            "predictions",
+            &[r#"{"a": 1, "b": "x"}"#, r#"{"b": "y", "a": 2}"#],
+        )])
+    };
+    let wanted = json!({ "rows": [{ "a": 1, "b": "x" }, { "a": 2, "b": "y" }] });
+    assert_eq!(write(&several, records(), &[1, 1], true).unwrap(), wanted);
+    let properties = json!({ "k": { "type": "long" } });
+    let single = typed(
+        row(),
+        json!([{ "name": "o", "type": "object", "properties": properties }]),
+    );
+    for text in [r#"{"o": {"k": 7}}"#, r#"{"k": 7}"#] {
+        let told = write(&single, tensors(vec![texts("o", &[text])]), &[1], false).unwrap();
+        assert_eq!(told, json!({ "o": { "k": 7 } }));
+    }
 }
 
 #[test]

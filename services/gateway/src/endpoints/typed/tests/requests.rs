@@ -18,6 +18,13 @@ fn read_batch(typed: &Typed, value: &Json) -> Result<Input, Error> {
         .read(sent(typed, "PredictBatchRequest", value), true, false)
 }
 
+/// A batch that goes to a model that reads documents.
+fn read_documents(typed: &Typed, value: &Json) -> Result<Input, Error> {
+    typed
+        .plan
+        .read(sent(typed, "PredictBatchRequest", value), true, true)
+}
+
 /// The fields that are refused, with the beginning of why.
 fn refused(read: Result<Input, Error>) -> Vec<String> {
     let Err(Error::Invalid(violations)) = read else {
@@ -147,9 +154,9 @@ fn optional_columns_are_missing_or_left_out() {
     assert_eq!(refused(read(&none, &json!({}))), [": gives no column at all"]);
 }
 
-#[test]
-fn nested_columns_go_as_a_document() {
-    let typed = typed(
+/// A service that takes lists, objects, maps and any values.
+fn nested() -> Typed {
+    typed(
         json!([
             column("id", "long"),
             { "name": "matrix", "type": "array", "items": { "type": "array", "items": { "type": "float" } } },
@@ -159,28 +166,55 @@ fn nested_columns_go_as_a_document() {
             { "name": "weights", "type": "map", "values": { "type": "double" }, "required": false },
             { "name": "raw", "type": "any", "required": false },
             optional("never", "string"),
+            optional("blob", "binary"),
+            optional("size", "double"),
         ]),
         Json::Null,
-    );
+    )
+}
+
+/// Two requests of it, one with all but `never`, one with what must be there.
+fn nested_rows() -> [Json; 2] {
     let first = json!({
         "id": 9_007_199_254_740_993_i64, "matrix": [{ "values": [1, 2.5] }, { "values": [] }],
         "person": { "the name": "Ada", "seen": "2024-01-01T00:00:00Z", "tags": ["x", ""] },
-        "weights": { "a": 1.5 }, "raw": { "k": [1, null, "s", true, {}] },
+        "weights": { "a": 1.5 }, "raw": { "k": [1, null, "s", true, {}] }, "blob": "AP8=", "size": "-Infinity",
     });
-    let second = json!({ "id": 0, "person": { "the name": "" } });
-    let made = document(read_batch(&typed, &json!({ "rows": [first, second] })).unwrap());
-    assert_eq!(
-        made,
-        json!({ "dataframe_split": {
-            "columns": ["id", "matrix", "person", "weights", "raw"],
-            "data": [
-                [9_007_199_254_740_993_i64, [[1.0, 2.5], []],
-                    { "the name": "Ada", "seen": "2024-01-01T00:00:00", "tags": ["x", ""] },
-                    { "a": 1.5 }, { "k": [1.0, null, "s", true, {}] }],
-                [0, [], { "the name": "", "tags": [] }, null, null],
-            ],
-        } })
+    [first, json!({ "id": 0, "person": { "the name": "" } })]
+}
+
+#[test]
+fn nested_columns_are_json_texts_beside_packed_ones() {
+    let typed = nested();
+    let [first, second] = nested_rows();
+    let made = frame(read_batch(&typed, &json!({ "rows": [first, second] })).unwrap());
+    let [id, matrix, person, weights, raw, blob, size] = made.columns() else {
+        panic!("{made:?}")
+    };
+    let ids = [9_007_199_254_740_993_i64, 0].map(i64::to_le_bytes);
+    assert_eq!(id, &values("id", DataType::Int64, ids.to_vec()));
+    let seen = |column: &Column| -> Vec<Json> {
+        assert!(column.values.is_json());
+        let texts = column.values.texts();
+        texts
+            .map(|text| serde_json::from_slice(&text).unwrap_or_default())
+            .collect()
+    };
+    assert_eq!(seen(matrix), [json!([[1.0, 2.5], []]), json!([])]);
+    let ada = json!({ "the name": "Ada", "seen": "2024-01-01T00:00:00", "tags": ["x", ""] });
+    assert_eq!(seen(person), [ada, json!({ "the name": "", "tags": [] })]);
+    assert_eq!(seen(weights), [json!({ "a": 1.5 }), Json::Null]);
+    assert_eq!(seen(raw)[0], json!({ "k": [1.0, null, "s", true, {}] }));
+    // What one row alone gives is missing in the other.
+    let second_is_null = Some(vec![false, true]);
+    assert!(
+        [weights, raw, blob]
+            .iter()
+            .all(|column| column.nulls == second_is_null)
     );
+    assert!(matrix.nulls.is_none() && person.nulls.is_none());
+    assert_eq!(blob.values.texts().next().as_deref(), Some(&[0, 255][..]));
+    assert_eq!(size.values.data()[..8], f64::NEG_INFINITY.to_le_bytes());
     assert_eq!(
         refused(read(&typed, &json!({}))),
         ["id: must be given", "person: must be given"]
@@ -193,6 +227,69 @@ fn nested_columns_go_as_a_document() {
 }
 
 #[test]
+fn json_has_no_place_for_some_floats() {
+    let typed = typed(
+        json!([
+            { "name": "list", "type": "array", "items": { "type": "double" }, "required": false },
+            { "name": "map", "type": "map", "values": { "type": "double" }, "required": false },
+            { "name": "object", "type": "object", "required": false, "properties": {
+                "must": { "type": "double" }, "may": { "type": "double", "required": false } } },
+            { "name": "any", "type": "any", "required": false },
+        ]),
+        Json::Null,
+    );
+    // A missing value, where one may be.
+    for (request, wanted) in [
+        (json!({ "list": ["NaN", 1] }), "[null,1.0]"),
+        (
+            json!({ "object": { "must": 1, "may": "NaN" } }),
+            r#"{"may":null,"must":1.0}"#,
+        ),
+    ] {
+        let made = frame(read(&typed, &request).unwrap());
+        let text = made.columns()[0].values.texts().next().unwrap();
+        assert_eq!(String::from_utf8_lossy(&text), wanted);
+    }
+    for (request, why) in [
+        (json!({ "map": { "k": "NaN" } }), "map[\"k\"]: is NaN"),
+        (json!({ "object": { "must": "NaN" } }), "object.must: is NaN"),
+        (json!({ "list": [1, "Infinity"] }), "list: is infinite"),
+        (json!({ "map": { "k": "-Infinity" } }), "map[\"k\"]: is infinite"),
+        (
+            json!({ "object": { "must": "Infinity" } }),
+            "object.must: is infinite",
+        ),
+    ] {
+        let told = refused(read(&typed, &request));
+        assert!(told[0].starts_with(why), "{told:?}");
+    }
+}
+
+#[test]
+fn a_model_that_reads_documents_gets_one() {
+    let typed = nested();
+    let [mut first, second] = nested_rows();
+    let told = refused(read_documents(&typed, &json!({ "rows": [first] })));
+    assert!(told[0].starts_with("rows[0].size: is infinite"), "{told:?}");
+    for name in ["blob", "size"] {
+        first.as_object_mut().unwrap().remove(name);
+    }
+    let made = document(read_documents(&typed, &json!({ "rows": [first, second] })).unwrap());
+    assert_eq!(
+        made,
+        json!({ "dataframe_split": {
+            "columns": ["id", "matrix", "person", "weights", "raw"],
+            "data": [
+                [9_007_199_254_740_993_i64, [[1.0, 2.5], []],
+                    { "the name": "Ada", "seen": "2024-01-01T00:00:00", "tags": ["x", ""] },
+                    { "a": 1.5 }, { "k": [1.0, null, "s", true, {}] }],
+                [0, [], { "the name": "", "tags": [] }, null, null],
+            ],
+        } })
+    );
+}
+
+#[test]
 fn a_model_with_type_hints_gets_its_values_alone() {
     let typed = typed(
         json!([{ "type": "object", "properties": { "q": { "type": "string" } } }]),
@@ -200,7 +297,7 @@ fn a_model_with_type_hints_gets_its_values_alone() {
     );
     let request = json!({ "rows": [{ "column1": { "q": "a" } }, { "column1": { "q": "b" } }] });
     assert_eq!(
-        document(read_batch(&typed, &request).unwrap()),
+        document(read_documents(&typed, &request).unwrap()),
         json!({ "inputs": [{ "q": "a" }, { "q": "b" }] })
     );
 }
