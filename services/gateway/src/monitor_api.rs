@@ -19,7 +19,7 @@ use crate::{
     endpoints::{
         Endpoints,
         drift::Side,
-        monitor::{Measured, Reference},
+        monitor::{Counted, Measured, Reference},
         records::Wanted,
         table::Route,
     },
@@ -50,7 +50,7 @@ impl Endpoints {
         let record = self.get(cx, &name).await?;
         let uid = record.endpoint.uid;
         let key = uid.key();
-        let found = self.measured(key, start, end, false).await?;
+        let found = self.measured(key, (start, end), Counted::Calls, false).await?;
         let route = self.route(cx, name.as_str()).ok();
         let mut rendered = self.compared(key, &found, route.as_deref());
         let wanted = &message.target;

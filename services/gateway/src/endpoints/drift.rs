@@ -20,7 +20,7 @@ use metrics::{Gauge, counter, gauge};
 
 use super::{
     Endpoints,
-    monitor::{Measured, Reference},
+    monitor::{Counted, Measured, Reference},
     table::Route,
 };
 
@@ -156,7 +156,10 @@ impl Endpoints {
             };
             let since = look.now.minus(look.span);
             let until = look.now.plus(Duration::from_millis(1));
-            match self.written(route.key, since, until, false).await {
+            match self
+                .written(route.key, (since, until), Counted::Calls, false)
+                .await
+            {
                 Ok(found) => self.look_at(&route, &found, look),
                 Err(error) => tracing::warn!(
                     endpoint.name = %route.record.endpoint.name,

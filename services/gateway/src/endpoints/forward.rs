@@ -23,9 +23,9 @@ use lodeway_rpc::{CallContext, inference, status};
 use super::{
     Endpoints,
     choose::{Asked, Chosen},
-    monitor::{Of, Seen},
+    monitor::{Kind, Of, Seen},
     records::{OK, Offer, Said},
-    table::{Route, Standing},
+    table::{Ready, Route, Standing, TargetRoute},
 };
 
 /// The parameter of an answer that names it.
@@ -52,18 +52,33 @@ enum Done {
 /// How a call went.
 type Outcome = std::result::Result<(Done, Chosen), Failed>;
 
+/// How one attempt went, and how long it took.
+struct Attempt {
+    outcome: Result<Done>,
+    chosen: Chosen,
+    latency: Duration,
+}
+
+impl From<Attempt> for Outcome {
+    fn from(attempt: Attempt) -> Self {
+        let chosen = attempt.chosen;
+        match attempt.outcome {
+            Ok(done) => Ok((done, chosen)),
+            Err(error) => Err(Failed {
+                error,
+                chosen: Some(Box::new(chosen)),
+            }),
+        }
+    }
+}
+
+/// Whom an attempt asks.
+type Whom = (Arc<TargetRoute>, Arc<Ready>);
+
 /// Why a call failed, and whom it reached last.
 struct Failed {
     error: Error,
     chosen: Option<Box<Chosen>>,
-}
-
-impl Failed {
-    /// Whether the model of the target that was asked cannot be loaded.
-    fn is_unloadable(&self) -> bool {
-        let chosen = self.chosen.as_ref();
-        chosen.is_some_and(|chosen| chosen.ready.upstream.cannot_load(&self.error))
-    }
 }
 
 impl From<Error> for Failed {
@@ -190,26 +205,27 @@ impl Endpoints {
         let mut tried = Vec::new();
         // Hedged attempts are retries too: what a call may cost its targets is one number.
         let mut left = resilience.max_retries;
+        let mut before: Option<Attempt> = None;
         loop {
             let chosen = match route.choose(asked, &tried, now) {
-                Ok(chosen) => chosen,
                 // Nobody else: the same once more.
-                Err(_) if !tried.is_empty() => route.choose(asked, &[], now)?,
-                Err(error) => return Err(error.into()),
+                Err(_) if !tried.is_empty() => route.choose(asked, &[], now),
+                chosen => chosen,
             };
+            if let Some(before) = before.take() {
+                let kind = chosen.as_ref().map_or(Kind::Call, |_| Kind::Retried);
+                self.measure(route, &before, &work, kind);
+            }
+            let chosen = chosen?;
             tried.push(chosen.place);
-            let first = self.attempt(cx, route, chosen, &work, deadline);
-            let outcome = match resilience.hedge_after_ms {
+            let whom = (chosen.target.clone(), chosen.ready.clone());
+            let first = std::pin::pin!(self.attempt(cx, route, chosen, &work, deadline));
+            let attempt = match resilience.hedge_after_ms {
                 None => first.await,
                 Some(after) => {
-                    let first = std::pin::pin!(first);
-                    match select(
-                        first,
-                        std::pin::pin!(tokio::time::sleep(Duration::from_millis(after.into()))),
-                    )
-                    .await
-                    {
-                        Either::Left((outcome, _)) => outcome,
+                    let wait = std::pin::pin!(tokio::time::sleep(Duration::from_millis(after.into())));
+                    match select(first, wait).await {
+                        Either::Left((attempt, _)) => attempt,
                         Either::Right(((), first)) => {
                             let second = || {
                                 route
@@ -221,8 +237,10 @@ impl Endpoints {
                                 Some(second) if may_retry() => {
                                     left -= 1;
                                     tried.push(second.place);
+                                    let both = (whom, (second.target.clone(), second.ready.clone()));
                                     let second = self.attempt(cx, route, second, &work, deadline);
-                                    first_success(first, std::pin::pin!(second)).await
+                                    let second = std::pin::pin!(second);
+                                    self.first_success(route, (first, second), &both, &work).await
                                 }
                                 _ => first.await,
                             }
@@ -230,22 +248,61 @@ impl Endpoints {
                     }
                 }
             };
-            match outcome {
-                Err(failed)
-                    if (is_worth_retrying(&failed.error)
-                        || failed.is_unloadable() && route.has_untried(asked, &tried, now))
+            match &attempt.outcome {
+                Err(error)
+                    if (is_worth_retrying(error)
+                        || attempt.chosen.ready.upstream.cannot_load(error)
+                            && route.has_untried(asked, &tried, now))
                         && left > 0
                         && Instant::now() < deadline
                         && may_retry() =>
                 {
                     left -= 1;
+                    before = Some(attempt);
                 }
-                outcome => return outcome,
+                _ => {
+                    self.measure(route, &attempt, &work, Kind::Call);
+                    return attempt.into();
+                }
             }
         }
     }
 
-    /// One attempt at one target, measured.
+    /// The first success of two attempts, else the last failure. The other one is measured as an attempt whose answer
+    /// nobody got: it failed, or is given up.
+    async fn first_success<A, B>(
+        &self,
+        route: &Route,
+        (first, second): (A, B),
+        (first_of, second_of): &(Whom, Whom),
+        work: &Work<'_>,
+    ) -> Attempt
+    where
+        A: Future<Output = Attempt> + Unpin,
+        B: Future<Output = Attempt> + Unpin,
+    {
+        let given_up = |(target, ready): &Whom| target.monitor.given_up(of(route, target, ready));
+        match select(first, second).await {
+            Either::Left((won, _)) if won.outcome.is_ok() => {
+                given_up(second_of);
+                won
+            }
+            Either::Right((won, _)) if won.outcome.is_ok() => {
+                given_up(first_of);
+                won
+            }
+            Either::Left((lost, other)) => {
+                self.measure(route, &lost, work, Kind::Retried);
+                other.await
+            }
+            Either::Right((lost, other)) => {
+                self.measure(route, &lost, work, Kind::Retried);
+                other.await
+            }
+        }
+    }
+
+    /// One attempt at one target, judged. What it is measured as is known when it is known whether it is the last.
     async fn attempt(
         &self,
         cx: &CallContext,
@@ -253,7 +310,7 @@ impl Endpoints {
         mut chosen: Chosen,
         work: &Work<'_>,
         deadline: Instant,
-    ) -> Outcome {
+    ) -> Attempt {
         let started = Instant::now();
         let own = started + Duration::from_millis(route.revision().timeout_ms(&chosen.target.target).into());
         let until = own.min(deadline);
@@ -288,34 +345,33 @@ impl Endpoints {
             self.breaker_moved(route, &chosen.target);
         }
         self.heard(route, &chosen, outcome.as_ref().err());
-        let seen = Seen {
+        drop(active);
+        Attempt {
+            outcome,
+            chosen,
             latency: started.elapsed(),
-            outcome: outcome.as_ref().map(drop).map_err(code_of),
+        }
+    }
+
+    fn measure(&self, route: &Route, attempt: &Attempt, work: &Work<'_>, kind: Kind) {
+        let seen = Seen {
+            latency: attempt.latency,
+            outcome: attempt.outcome.as_ref().map(drop).map_err(code_of),
             input: match work {
                 Work::Tensors(message) => Some(*message),
                 Work::Document { .. } => None,
             },
-            answer: match &outcome {
+            answer: match &attempt.outcome {
                 Ok(Done::Tensors(response)) => Some(response),
                 _ => None,
             },
-            is_copy: false,
+            kind,
         };
-        let of = Of {
-            endpoint: route.record.endpoint.name.as_str(),
-            target: &chosen.target.target.name,
-            revision: route.revision().number,
-            version: &chosen.ready.resolution.model_version,
-        };
-        chosen.target.monitor.record(of, now, &seen, &self.0.config);
-        drop(active);
-        match outcome {
-            Ok(done) => Ok((done, chosen)),
-            Err(error) => Err(Failed {
-                error,
-                chosen: Some(Box::new(chosen)),
-            }),
-        }
+        let Chosen { target, ready, .. } = &attempt.chosen;
+        let now = self.0.clock.now();
+        target
+            .monitor
+            .record(of(route, target, ready), now, &seen, &self.0.config);
     }
 
     /// The error that the caller gets, once the call is recorded: under an id that nobody has, with the target that was
@@ -361,7 +417,7 @@ impl Endpoints {
         }
     }
 
-    fn breaker_moved(&self, route: &Route, target: &super::table::TargetRoute) {
+    fn breaker_moved(&self, route: &Route, target: &TargetRoute) {
         let (kind, message) = match target.breaker() {
             BreakerState::Closed { .. } => ("readmitted", "answers again and gets calls".to_owned()),
             BreakerState::HalfOpen { .. } => return,
@@ -387,16 +443,12 @@ impl Endpoints {
     }
 }
 
-/// The first success of the two, else the last failure.
-async fn first_success<A, B>(first: A, second: B) -> Outcome
-where
-    A: Future<Output = Outcome> + Unpin,
-    B: Future<Output = Outcome> + Unpin,
-{
-    match select(first, second).await {
-        Either::Left((Ok(done), _)) | Either::Right((Ok(done), _)) => Ok(done),
-        Either::Left((Err(_), other)) => other.await,
-        Either::Right((Err(_), other)) => other.await,
+fn of<'a>(route: &'a Route, target: &'a TargetRoute, ready: &'a Ready) -> Of<'a> {
+    Of {
+        endpoint: route.record.endpoint.name.as_str(),
+        target: &target.target.name,
+        revision: route.revision().number,
+        version: &ready.resolution.model_version,
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod drift;
 pub(crate) mod events;
 pub(crate) mod follow;
 pub(crate) mod forward;
+mod known;
 pub(crate) mod manage;
 pub(crate) mod monitor;
 pub(crate) mod records;

@@ -39,9 +39,31 @@ pub(crate) struct Seen<'a> {
     pub(crate) outcome: Result<(), &'static str>,
     pub(crate) input: Option<&'a ModelInferRequest>,
     pub(crate) answer: Option<&'a ModelInferResponse>,
-    /// Whether it was a copy for a shadow, whose answer nobody gets.
-    pub(crate) is_copy: bool,
+    pub(crate) kind: Kind,
 }
+
+/// Whose attempt was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// The one whose answer the caller got, if it is the last failure: each call has one.
+    Call,
+    /// One before it that failed, or beside it: the caller got another one's answer.
+    Retried,
+    /// A copy for a shadow, whose answer nobody gets.
+    Copy,
+}
+
+/// What is read of what was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// Each caller's call once, and copies.
+    Calls,
+    /// All attempts: how targets did, whoever was answered by another one in the end.
+    Attempts,
+}
+
+/// How the replica of a window of attempts ends whose answers nobody got. Such windows stand beside those of calls.
+const RETRIED: &str = "/retried";
 
 /// Whose measurements: what does not change while a route lives.
 #[derive(Debug, Clone, Copy)]
@@ -62,11 +84,12 @@ struct State {
     closed: Vec<Open>,
     second: i64,
     sampled: u32,
-    counters: HashMap<(String, &'static str, bool), (Counter, Histogram)>,
+    counters: HashMap<(String, &'static str, Kind), (Counter, Option<Histogram>)>,
 }
 
 /// One window that is being filled.
 struct Open {
+    is_retried: bool,
     revision: u32,
     version: String,
     start_ms: i64,
@@ -80,15 +103,23 @@ impl TargetMonitor {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Measures one call.
+    /// Counts an attempt that was given up because another one answered first: how it would have ended is not known, so it
+    /// says nothing of its target.
+    pub(crate) fn given_up(&self, of: Of<'_>) {
+        let code = Outcome::Cancelled.as_str();
+        self.state().count(of, (code, Kind::Retried), Duration::ZERO);
+    }
+
+    /// Measures one attempt.
     pub(crate) fn record(&self, of: Of<'_>, now: Timestamp, seen: &Seen<'_>, config: &EndpointConfig) {
         let outcome = seen.outcome.err().map_or(Outcome::Ok, outcome_of);
         let name = seen.outcome.err().unwrap_or("OK");
         let mut state = self.state();
-        state.count(of, (name, seen.is_copy), seen.latency);
-        let samples = state.may_sample(now, config.sampled_calls_per_second);
+        state.count(of, (name, seen.kind), seen.latency);
+        let is_retried = seen.kind == Kind::Retried;
+        let samples = !is_retried && state.may_sample(now, config.sampled_calls_per_second);
         let rows = seen.input.map_or(1, rows_of);
-        let window = state.window(of, now, config.window);
+        let window = state.window((of, is_retried), now, config.window);
         window.summary.record_call(outcome, seen.latency, rows);
         // Only what was answered: a caller's made-up inputs would crowd out the model's.
         if samples && seen.answer.is_some() {
@@ -104,7 +135,7 @@ impl TargetMonitor {
     /// A copy was compared with what its caller got.
     pub(crate) fn shadow(&self, of: Of<'_>, now: Timestamp, config: &EndpointConfig, outcome: Mirrored<'_>) {
         let mut state = self.state();
-        let window = state.window(of, now, config.window);
+        let window = state.window((of, false), now, config.window);
         match outcome {
             Mirrored::Compared(comparison, id) => window.summary.shadow_mut().record(comparison, id),
             Mirrored::Failed => window.summary.shadow_mut().record_failed(),
@@ -123,7 +154,7 @@ impl TargetMonitor {
                 revision: window.revision,
                 target: target.clone(),
                 model_version: window.version.clone(),
-                replica: replica.to_owned(),
+                replica: format!("{replica}{}", if window.is_retried { RETRIED } else { "" }),
             },
             end: Timestamp::from_millis(window.end_ms),
             body: window.summary.encode(),
@@ -146,7 +177,7 @@ pub(crate) enum Mirrored<'a> {
 }
 
 impl State {
-    fn window(&mut self, of: Of<'_>, now: Timestamp, length: Duration) -> &mut Open {
+    fn window(&mut self, (of, is_retried): (Of<'_>, bool), now: Timestamp, length: Duration) -> &mut Open {
         let length = i64::try_from(length.as_millis()).unwrap_or(10_000).max(1);
         let mut start_ms = now.millis() - now.millis().rem_euclid(length);
         // Calls that end together come in any order. One that is late by a window counts into the window that has begun:
@@ -163,9 +194,12 @@ impl State {
             }
             self.closed.push(over);
         }
-        let is_same = |window: &Open| window.revision == of.revision && window.version == of.version;
+        let is_same = |window: &Open| {
+            (window.is_retried, window.revision) == (is_retried, of.revision) && window.version == of.version
+        };
         let place = self.open.iter().position(is_same).unwrap_or_else(|| {
             self.open.push(Open {
+                is_retried,
                 revision: of.revision,
                 version: of.version.to_owned(),
                 start_ms,
@@ -190,9 +224,10 @@ impl State {
         self.sampled <= bound
     }
 
-    /// Counts a call for Prometheus. Copies have series of their own: a shadow that is slow or fails is no trouble of callers.
-    fn count(&mut self, of: Of<'_>, (outcome, is_copy): (&'static str, bool), latency: Duration) {
-        let key = (of.version.to_owned(), outcome, is_copy);
+    /// Counts for Prometheus. Copies have series of their own, and so have attempts before or beside the one that the caller
+    /// got: sums over an endpoint are of its callers alone.
+    fn count(&mut self, of: Of<'_>, (outcome, kind): (&'static str, Kind), latency: Duration) {
+        let key = (of.version.to_owned(), outcome, kind);
         let (calls, seconds) = self.counters.entry(key).or_insert_with(|| {
             let labels = [
                 ("endpoint", of.endpoint.to_owned()),
@@ -200,19 +235,22 @@ impl State {
                 ("version", of.version.to_owned()),
                 ("outcome", outcome.to_owned()),
             ];
-            match is_copy {
-                false => (
+            match kind {
+                Kind::Call => (
                     counter!("lodeway_endpoint_calls_total", &labels),
-                    histogram!("lodeway_endpoint_duration_seconds", &labels),
+                    Some(histogram!("lodeway_endpoint_duration_seconds", &labels)),
                 ),
-                true => (
+                Kind::Retried => (counter!("lodeway_endpoint_retries_total", &labels), None),
+                Kind::Copy => (
                     counter!("lodeway_endpoint_shadow_calls_total", &labels),
-                    histogram!("lodeway_endpoint_shadow_duration_seconds", &labels),
+                    Some(histogram!("lodeway_endpoint_shadow_duration_seconds", &labels)),
                 ),
             }
         });
         calls.increment(1);
-        seconds.record(latency.as_secs_f64());
+        if let Some(seconds) = seconds {
+            seconds.record(latency.as_secs_f64());
+        }
     }
 }
 
@@ -356,20 +394,20 @@ impl Endpoints {
     pub(crate) async fn measured(
         &self,
         key: EndpointKey,
-        start: Timestamp,
-        end: Timestamp,
+        (start, end): (Timestamp, Timestamp),
+        counted: Counted,
         by_revision: bool,
     ) -> Result<Vec<Measured>> {
         self.flush().await?;
-        self.written(key, start, end, by_revision).await
+        self.written(key, (start, end), counted, by_revision).await
     }
 
     /// As [`Endpoints::measured`], as far as it is in the store.
     pub(super) async fn written(
         &self,
         key: EndpointKey,
-        start: Timestamp,
-        end: Timestamp,
+        (start, end): (Timestamp, Timestamp),
+        counted: Counted,
         by_revision: bool,
     ) -> Result<Vec<Measured>> {
         let query = WindowQuery {
@@ -379,7 +417,10 @@ impl Endpoints {
             limit: MAX_WINDOWS,
         };
         let mut merged: Vec<Measured> = Vec::new();
-        for window in self.0.store.windows(&query).await? {
+        let is_counted =
+            |window: &Window| counted == Counted::Attempts || !window.key.replica.ends_with(RETRIED);
+        let windows = self.0.store.windows(&query).await?;
+        for window in windows.into_iter().filter(is_counted) {
             let summary = TrafficSummary::decode(&window.body)?;
             let of = &window.key;
             let revision = if by_revision { of.revision } else { 0 };

@@ -20,7 +20,7 @@ use lodeway_store::gateway::{EndpointRecord, Resolution};
 use super::{
     Endpoints, ServingClients,
     table::{Ready, Route, Standing, TargetRoute},
-    upstream::Upstream,
+    upstream::{DeclaredInputs, Upstream},
 };
 
 /// The targets of a revision.
@@ -36,9 +36,11 @@ pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 impl Endpoints {
     /// Gets every target of a revision ready. One that cannot be called stays as it is if the endpoint has it already, in
-    /// `serving`, and it gets no calls that it does not get now: else a target that dies could not be taken out of use.
+    /// `serving`, and it gets no calls that it does not get now: else a target that dies could not be taken out of use. One
+    /// that this or an earlier revision of the endpoint resolved needs no registry: it is what it was last.
     ///
-    /// Errors: `TARGET_NOT_READY` naming the first other one that is not ready within `wait`.
+    /// Errors: `TARGET_NOT_READY` naming the first other one that is not ready within `wait`, `BACKEND_UNAVAILABLE` naming
+    /// the first one that cannot be resolved.
     pub(crate) async fn ready_targets(
         &self,
         cx: &CallContext,
@@ -55,9 +57,19 @@ impl Endpoints {
                     Ok(ready) => return Ok::<_, Error>((ready.resolution.clone(), Some(ready))),
                     Err(error) => error,
                 };
-                let known = serving.and_then(|record| goes_on(record, revision, &target));
-                let known = known.ok_or_else(|| not_ready(&target, error))?;
-                Ok((known, None))
+                let Some(serving) = serving else {
+                    return Err(not_ready(&target, error));
+                };
+                if let Some(known) = goes_on(serving, revision, &target) {
+                    return Ok((known, None));
+                }
+                if !matches!(error, Error::Unavailable { .. }) {
+                    return Err(not_ready(&target, error));
+                }
+                let ready = self.ready_as_known(cx, (serving, revision), &target, wait).await;
+                let ready = ready.map_err(|error| not_ready(&target, error))?;
+                let ready = ready.ok_or_else(|| not_ready(&target, error))?;
+                Ok((ready.resolution.clone(), Some(ready)))
             }
         };
         let all = futures::future::try_join_all(revision.targets.iter().map(one)).await?;
@@ -97,10 +109,11 @@ impl Endpoints {
                 resolution.model_version = external.version().unwrap_or_default().to_owned();
                 resolution.signature_json = declared_signature(&metadata);
                 resolution.platform = metadata.platform;
+                let declared = signature(&resolution.signature_json);
                 Ok(Ready {
                     of: target.clone(),
                     resolution,
-                    upstream,
+                    upstream: upstream.declaring(DeclaredInputs::of(declared.as_ref())),
                     signature: None,
                     profile: None,
                     standing: Standing::Up,
@@ -135,10 +148,11 @@ impl Endpoints {
         let cx = super::own_context(workspace);
         if let TargetRef::External(external) = &target.reference {
             // It was ready once. Whether it answers now is seen when it is called: nobody waits for one that does not.
+            let declared = signature(&known.signature_json);
             return Ok(Ready {
                 of: target.clone(),
                 resolution: known.clone(),
-                upstream: Upstream::external(external)?,
+                upstream: Upstream::external(external)?.declaring(DeclaredInputs::of(declared.as_ref())),
                 signature: None,
                 profile: None,
                 standing: Standing::Up,
@@ -287,7 +301,7 @@ impl Endpoints {
         }
     }
 
-    fn serving(&self) -> Result<Arc<ServingClients>> {
+    pub(super) fn serving(&self) -> Result<Arc<ServingClients>> {
         self.0.serving.clone().ok_or_else(|| Error::Unimplemented {
             reason: Reason::NotImplemented,
             message: "this gateway works without a model host; set `peers.serving`".to_owned(),
@@ -363,7 +377,7 @@ pub(crate) fn is_unloadable(error: &Error) -> bool {
     }
 }
 
-fn of_deployment(
+pub(super) fn of_deployment(
     clients: Arc<ServingClients>,
     target: &Target,
     resolution: Resolution,
@@ -403,7 +417,8 @@ fn of_deployment(
 
 /// What another server says of its model's tensors, as a signature; empty if it says nothing that can be read.
 ///
-/// It is what the typed service is made of and nothing else: such servers are often inexact, so no input is checked by it.
+/// The typed service is made of it, and documents without datatypes take those of its inputs. Such servers are often inexact,
+/// so no input is checked by it.
 fn declared_signature(metadata: &ModelMetadataResponse) -> String {
     let schema = |tensors: &[TensorMetadata]| -> Option<Schema> {
         let tensor = |of: &TensorMetadata| {
@@ -461,11 +476,25 @@ fn settings(of: &DeploymentSettings) -> wire::DeploymentSettings {
 
 /// The error of a change that would send traffic to a target that is not ready.
 ///
-/// A model host that does not answer is asked again and says nothing of the target; another server is the target.
+/// A registry or a model host that does not answer is asked again and says nothing of the target; another server is the
+/// target.
 pub(crate) fn not_ready(target: &Target, error: Error) -> Error {
     let is_elsewhere = matches!(target.reference, TargetRef::External(_));
     match error {
-        Error::Unavailable { .. } if !is_elsewhere => error,
+        Error::Unavailable {
+            reason,
+            message,
+            retry_after,
+            cause,
+        } if !is_elsewhere => Error::Unavailable {
+            reason,
+            message: format!(
+                "target `{}` ({}) cannot be made ready: {message}; nothing was changed",
+                target.name, target.reference
+            ),
+            retry_after,
+            cause,
+        },
         Error::Internal(_) | Error::Invalid(_) | Error::Denied(_) => error,
         other => Error::precondition(
             Reason::TargetNotReady,

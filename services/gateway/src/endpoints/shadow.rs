@@ -17,7 +17,7 @@ use super::{
     Endpoints,
     choose::Chosen,
     forward::{Place, code_of},
-    monitor::{Mirrored, Of, Seen},
+    monitor::{Kind, Mirrored, Of, Seen},
     records::{OK, Offer, Said},
     table::Route,
 };
@@ -87,7 +87,7 @@ impl Endpoints {
                 outcome: outcome.as_ref().map(drop).map_err(code_of),
                 input: Some(&message),
                 answer: outcome.as_ref().ok(),
-                is_copy: true,
+                kind: Kind::Copy,
             };
             target
                 .monitor

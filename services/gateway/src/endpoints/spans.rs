@@ -19,6 +19,7 @@ use tonic::Status;
 use super::{
     Endpoints,
     events::{Happened, Watcher},
+    monitor::Counted,
 };
 use crate::convert;
 
@@ -121,7 +122,8 @@ impl Endpoints {
 
     /// The span that ends there, with what has happened meanwhile.
     async fn span(&self, spans: &mut Spans, end: Timestamp) -> Result<WatchMonitorResponse> {
-        let mut found = self.measured(spans.key, spans.next, end, false).await?;
+        let span = (spans.next, end);
+        let mut found = self.measured(spans.key, span, Counted::Calls, false).await?;
         // Of the span, also where calls came in some of its windows only: that is what rates are over.
         for one in &mut found {
             (one.start, one.end) = (spans.next, end);

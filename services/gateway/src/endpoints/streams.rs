@@ -25,7 +25,7 @@ use super::{
     Endpoints,
     choose::{Asked, Chosen},
     forward::{PREDICTION_ID, code_of, first_value, full, is_targets_fault},
-    monitor::{Of, Seen},
+    monitor::{Kind, Of, Seen},
     records::{MAX_ANSWER_BYTES, OK, Offer, Said},
     table::Route,
 };
@@ -84,7 +84,7 @@ impl Drop for Under {
             outcome: self.outcome.map_err(|(code, _)| code),
             input: None,
             answer: None,
-            is_copy: false,
+            kind: Kind::Call,
         };
         self.chosen
             .target

@@ -15,7 +15,7 @@ use lodeway_domain::{
     monitor::Profile,
     serving::{
         BreakerState, CallOutcome, CircuitBreaker, EndpointKey, OutlierEjection, Pass, Resilience,
-        RetryBudget, Revision, Target, TargetName,
+        RetryBudget, Revision, Target, TargetName, TargetRef,
     },
     signature::ModelSignature,
     time::Timestamp,
@@ -380,6 +380,12 @@ impl Route {
                 .is_some_and(|known| known.resolution.platform == "mlflow_python_function")
         };
         self.targets.iter().all(is_python)
+    }
+
+    /// Whether every target is a model on another server.
+    pub(crate) fn is_outside(&self) -> bool {
+        let mut targets = self.targets.iter();
+        targets.all(|target| matches!(target.target.reference, TargetRef::External(_)))
     }
 
     /// The signature that callers see: of the first target that has one.

@@ -14,7 +14,6 @@ use lodeway_domain::{
     Error, Reason, Result,
     serving::{External, Scheme},
 };
-use lodeway_inference::{Payload, oip};
 use lodeway_proto::{
     inference::{
         ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
@@ -27,6 +26,11 @@ use lodeway_rpc::{CallContext, Transport, inference, status};
 use tonic::Request;
 
 use super::{MAX_INPUT_BYTES, ServingClients, resolve::is_unloadable};
+
+mod declared;
+mod http;
+pub(crate) use declared::DeclaredInputs;
+use http::HttpModel;
 
 /// How long an answer about a server itself may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,9 +50,13 @@ pub(crate) enum Upstream {
         client: Box<GrpcInferenceServiceClient<Transport>>,
         model: String,
         version: String,
+        declared: Arc<DeclaredInputs>,
     },
     /// A model on another server, over REST.
-    Http { client: reqwest::Client, url: String },
+    Http {
+        model: HttpModel,
+        declared: Arc<DeclaredInputs>,
+    },
 }
 
 impl Upstream {
@@ -73,20 +81,34 @@ impl Upstream {
                     client: Box::new(client),
                     model,
                     version,
+                    declared: Arc::default(),
                 })
             }
-            Scheme::Http | Scheme::Https => {
-                let client = reqwest::Client::builder()
-                    .redirect(reqwest::redirect::Policy::none())
-                    .build()
-                    .map_err(Error::internal)?;
-                let version = match version.as_str() {
-                    "" => String::new(),
-                    version => format!("/versions/{version}"),
-                };
-                let url = format!("{base}/v2/models/{model}{version}");
-                Ok(Self::Http { client, url })
-            }
+            Scheme::Http | Scheme::Https => Ok(Self::Http {
+                model: HttpModel::new(base, &model, &version)?,
+                declared: Arc::default(),
+            }),
+        }
+    }
+
+    /// The same with what its model declares of its inputs; a deployment of the model host reads what it gets by itself.
+    #[must_use]
+    pub(crate) fn declaring(self, inputs: DeclaredInputs) -> Self {
+        let declared = Arc::new(inputs);
+        match self {
+            Self::Grpc {
+                client,
+                model,
+                version,
+                ..
+            } => Self::Grpc {
+                client,
+                model,
+                version,
+                declared,
+            },
+            Self::Http { model, .. } => Self::Http { model, declared },
+            host @ Self::Deployment { .. } => host,
         }
     }
 
@@ -122,7 +144,9 @@ impl Upstream {
                     client,
                     model,
                     version,
+                    declared,
                 } => {
+                    let mut message = declared.fit_message(message)?;
                     message.model_name.clone_from(model);
                     message.model_version.clone_from(version);
                     // Without the caller's context: their credentials are not another server's business.
@@ -131,7 +155,7 @@ impl Upstream {
                         .map(tonic::Response::into_inner)
                         .map_err(|s| status::into_error(&s))
                 }
-                Self::Http { client, url } => over_http(client, url, message).await,
+                Self::Http { model, declared } => model.infer(message, declared).await,
             }
         };
         tokio::time::timeout_at(deadline.into(), call)
@@ -161,7 +185,9 @@ impl Upstream {
                 client,
                 model,
                 version,
+                declared,
             } => {
+                message = declared.fit_message(message)?;
                 message.model_name.clone_from(model);
                 message.model_version.clone_from(version);
                 let sent = message.clone();
@@ -238,6 +264,7 @@ impl Upstream {
                     client,
                     model,
                     version,
+                    ..
                 } => {
                     let ready = ModelReadyRequest {
                         name: model.clone(),
@@ -246,10 +273,7 @@ impl Upstream {
                     let reply = client.clone().model_ready(within(ready, deadline)).await;
                     reply.map_err(|s| status::into_error(&s))?.into_inner().ready
                 }
-                Self::Http { client, url } => {
-                    let reply = client.get(format!("{url}/ready")).send().await.map_err(gone)?;
-                    reply.status().is_success()
-                }
+                Self::Http { model, .. } => model.is_ready().await?,
             };
             if is_ready {
                 Ok(())
@@ -262,29 +286,32 @@ impl Upstream {
             .unwrap_or(Err(Error::DeadlineExceeded))
     }
 
-    /// What a model on another server takes and gives; an error if it does not answer or is not ready.
+    /// What a model on another server takes and gives; an error if it does not answer or is not ready. A server may know no
+    /// metadata and score all the same.
     pub(crate) async fn probe(&self) -> Result<ModelMetadataResponse> {
         self.is_ready_there().await?;
-        let Self::Grpc {
-            client,
-            model,
-            version,
-        } = self
-        else {
-            return Ok(ModelMetadataResponse::default());
-        };
         let deadline = Instant::now() + PROBE_TIMEOUT;
-        let wanted = ModelMetadataRequest {
-            name: model.clone(),
-            version: version.clone(),
+        let ask = async {
+            match self {
+                Self::Deployment { .. } => ModelMetadataResponse::default(),
+                Self::Http { model, .. } => model.metadata().await,
+                Self::Grpc {
+                    client,
+                    model,
+                    version,
+                    ..
+                } => {
+                    let wanted = ModelMetadataRequest {
+                        name: model.clone(),
+                        version: version.clone(),
+                    };
+                    let reply = client.clone().model_metadata(within(wanted, deadline)).await;
+                    reply.map(tonic::Response::into_inner).unwrap_or_default()
+                }
+            }
         };
-        let mut client = client.clone();
-        let reply = client.model_metadata(within(wanted, deadline));
-        let reply = tokio::time::timeout_at(deadline.into(), reply)
-            .await
-            .map_err(|_| Error::DeadlineExceeded)?;
-        // A server may know no metadata and score all the same.
-        Ok(reply.map(tonic::Response::into_inner).unwrap_or_default())
+        let told = tokio::time::timeout_at(deadline.into(), ask).await;
+        told.map_err(|_| Error::DeadlineExceeded)
     }
 }
 
@@ -318,57 +345,6 @@ fn failed_answer(answer: ModelStreamInferResponse) -> Error {
 fn no_document() -> Error {
     let why = "this target is on another server, which takes only tensors and tables";
     Error::invalid("content_type", why)
-}
-
-fn gone(error: reqwest::Error) -> Error {
-    Error::unavailable("a target on another server does not answer", error)
-}
-
-async fn over_http(
-    client: &reqwest::Client,
-    url: &str,
-    message: ModelInferRequest,
-) -> Result<ModelInferResponse> {
-    let raw = !message.raw_input_contents.is_empty();
-    let id = message.id.clone();
-    let (payload, parameters) = inference::input_of(message)?;
-    let inputs = match payload {
-        Payload::Tensors(tensors) => tensors,
-        Payload::Frame(frame) => frame
-            .into_columns()
-            .into_iter()
-            .map(|column| column.values)
-            .collect(),
-        Payload::Document(_) => return Err(Error::internal("a document is no inference request")),
-    };
-    let request = oip::InferRequest {
-        id: Some(id).filter(|id| !id.is_empty()),
-        parameters,
-        inputs,
-        ..oip::InferRequest::default()
-    };
-    let encoded = oip::write_request(&request, raw)?;
-    let mut call = client.post(format!("{url}/infer")).body(encoded.body);
-    if let Some(length) = encoded.header_length {
-        call = call.header(oip::HEADER_LENGTH, length);
-    }
-    let reply = call
-        .header("content-type", "application/json")
-        .send()
-        .await
-        .map_err(gone)?;
-    let (code, length) = (reply.status(), reply.headers().get(oip::HEADER_LENGTH).cloned());
-    let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
-    let body = reply.bytes().await.map_err(gone)?;
-    if !code.is_success() {
-        let text = String::from_utf8_lossy(body.get(..body.len().min(500)).unwrap_or_default()).into_owned();
-        return Err(match code.as_u16() {
-            400..=499 => Error::invalid("inputs", format!("the target refused it: {text}")),
-            _ => Error::unavailable("a target on another server failed", format!("{code}: {text}")),
-        });
-    }
-    let answer = oip::read_response(&body, length)?;
-    inference::response_of(Payload::Tensors(answer.outputs), raw)
 }
 
 /// The address under which clouds hand out credentials is nobody's model.

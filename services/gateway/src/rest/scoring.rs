@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use lodeway_domain::{Caller, Error};
-use lodeway_inference::{Document, Payload, oip, scoring};
+use lodeway_inference::{Document, Payload, Tensor, oip, scoring};
 use lodeway_proto::inference::{ModelInferRequest, model_metadata_response::TensorMetadata};
 use lodeway_rpc::{CallContext, access::Access, inference, status};
 use serde_json::{Map, Value, json};
@@ -202,7 +202,14 @@ async fn score(endpoints: &Endpoints, cx: CallContext, route: Arc<Route>, reques
             Err(error) => refused(&cx, error),
         };
     };
-    let message = inference::request_of(input.payload, &input.params).map(|message| ModelInferRequest {
+    let payload = match input.payload {
+        // Each server gets them in the datatypes that it declares.
+        Payload::Tensors(tensors) if route.is_outside() => {
+            Payload::Tensors(tensors.into_iter().map(Tensor::inferred).collect())
+        }
+        payload => payload,
+    };
+    let message = inference::request_of(payload, &input.params).map(|message| ModelInferRequest {
         model_name: route.record.endpoint.name.to_string(),
         ..message
     });

@@ -3,14 +3,17 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod calls;
+mod counted;
 mod documents;
 mod drift;
 mod followed;
 mod health;
 mod host;
 mod hosted;
+mod known;
 mod manage;
 mod measured;
+mod outside;
 mod records;
 mod rollouts;
 mod shadow;

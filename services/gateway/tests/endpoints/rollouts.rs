@@ -211,6 +211,26 @@ impl Candidate {
 }
 
 #[tokio::test]
+async fn failures_that_another_target_makes_good_take_a_candidate_back() {
+    let c = Candidate::new().await;
+    let often = wire::Resilience {
+        ejection_failures: 1_000,
+        retry_min_per_second: Some(1_000),
+        ..wire::Resilience::default()
+    };
+    let of = with(spec([target("old", &c.old, 1)]), often);
+    c.bench.revise("a", of).await.unwrap();
+    let id = c.start(steps(&[0.5, 1.0])).await.unwrap();
+    c.at_step(&id, 0).await;
+    c.new.fail(Code::Unavailable);
+    // No caller sees it.
+    c.bench.scores("a", 100).await;
+    let ended = c.end(&id).await;
+    assert_eq!(ended.state(), State::RolledBack, "{ended:?}");
+    assert_eq!(c.bench.counted("a", "new", "UNAVAILABLE").await, 0);
+}
+
+#[tokio::test]
 async fn live_metrics_of_evaluation_decide_steps() {
     let c = Candidate::new().await;
     let guard = Guard::Metric(wire::MetricGuard {

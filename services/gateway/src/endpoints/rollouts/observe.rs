@@ -13,13 +13,17 @@ use lodeway_domain::{
 };
 
 use super::{Baseline, Standing};
-use crate::endpoints::{Endpoints, monitor::Measured};
+use crate::endpoints::{
+    Endpoints,
+    monitor::{Counted, Measured},
+};
 
 /// How long a live metric says something of now.
 const LIVE_METRIC_AGE: Duration = Duration::from_secs(3_600);
 
 impl Endpoints {
-    /// What happened at the endpoint since the step began, candidate and the others apart.
+    /// What happened at the endpoint since the step began, candidate and the others apart. A candidate's failures count also
+    /// where another target answered in the end.
     pub(super) async fn observe(
         &self,
         standing: &mut Standing,
@@ -29,8 +33,8 @@ impl Endpoints {
         let measured = self
             .measured(
                 standing.record.key,
-                since,
-                now.plus(Duration::from_millis(1)),
+                (since, now.plus(Duration::from_millis(1))),
+                Counted::Attempts,
                 true,
             )
             .await?;
@@ -50,7 +54,10 @@ impl Endpoints {
             });
         } else if let Some(last) = stored.baseline {
             baseline = last.stats;
-            let then = self.measured(standing.record.key, last.since, now, true).await?;
+            let span = (last.since, now);
+            let then = self
+                .measured(standing.record.key, span, Counted::Attempts, true)
+                .await?;
             theirs = whole(&then, last.revision, |target| target != candidate);
         }
         let shadow = ours.shadow();

@@ -277,25 +277,37 @@ impl Lexer<'_> {
         token
     }
 
-    /// A quote inside is doubled or escaped; both are kept as one quote.
+    /// A quote inside is doubled or escaped; both are kept as one quote. Where no other quote follows, the last of them is
+    /// the end of the text, and what stands before it part of it: `'C:\'`.
     fn quoted(&mut self, rest: &str, quote: char) -> Option<String> {
         let mut text = String::new();
+        let mut last = None;
         let mut chars = rest[1..].char_indices().peekable();
-        while let Some((i, c)) = chars.next() {
-            if c == '\\' && chars.peek().is_some_and(|(_, next)| *next == quote) {
-                text.push(quote);
-                chars.next();
-            } else if c != quote {
-                text.push(c);
-            } else if chars.peek().is_some_and(|(_, next)| *next == quote) {
-                text.push(quote);
-                chars.next();
-            } else {
-                self.at += 1 + i + 1;
-                return Some(text);
+        let end = loop {
+            let Some((i, c)) = chars.next() else {
+                break last;
+            };
+            let is_pair = chars.peek().is_some_and(|(_, next)| *next == quote);
+            match c {
+                '\\' if is_pair => {
+                    last = Some((text.len(), "\\", i + 1));
+                    text.push(quote);
+                    chars.next();
+                }
+                c if c != quote => text.push(c),
+                _ if is_pair => {
+                    last = Some((text.len(), "", i));
+                    text.push(quote);
+                    chars.next();
+                }
+                _ => break Some((text.len(), "", i)),
             }
-        }
-        None
+        };
+        let (length, before, at) = end?;
+        text.truncate(length);
+        text.push_str(before);
+        self.at += 1 + at + 1;
+        Some(text)
     }
 
     fn number(&mut self, rest: &str) -> Token {

@@ -5,6 +5,7 @@
 //! and tests look for. Texts are the same in both: `%` and `_` are wildcards, a missing key matches nothing.
 
 mod lex;
+mod numbers;
 mod order;
 
 use lodeway_domain::filter::{Expr, Field, LOGGED_MODELS, Op, RUNS, Source, Value};
@@ -310,6 +311,9 @@ fn comparison(entity: Entity, field: Field, clause: Clause) -> Result<Expr, Rest
         list => return Ok(entity.as_written(membership(field, value, list == "NOT IN"))),
     };
     match value.into_iter().next() {
+        Some(Value::Number(decimal)) if field.source == Source::Attribute => {
+            Ok(numbers::between(&field, op, decimal))
+        }
         Some(value) => Ok(entity.as_written(Expr::Compare { field, op, value })),
         None => Err(RestError::invalid(format!(
             "Expected a value for '{field}' in the filter string"
@@ -365,12 +369,18 @@ fn refuse_operator(entity: Entity, field: &Field, op: &str) -> RestError {
 fn value(entity: Entity, field: &Field, clause: &Clause) -> Result<Vec<Value>, RestError> {
     let shown = clause.value.shown();
     match (&clause.value, field.source) {
-        (Written::Number(text), Source::Metric) => Ok(vec![Value::Number(number(text)?)]),
+        (Written::Number(text), Source::Metric) => Ok(vec![Value::Number(numbers::number(text)?)]),
         (_, Source::Metric) => Err(RestError::invalid(format!(
             "Expected numeric value type for metric. Found {shown}"
         ))),
-        (Written::Number(text), Source::Attribute) if is_number(&field.key) => Ok(vec![whole(text)?]),
-        (Written::Text(text), Source::Attribute) if field.key == "experiment_id" => Ok(vec![whole(text)?]),
+        (Written::Number(text), Source::Attribute) if is_number(&field.key) => {
+            Ok(vec![numbers::attribute(entity, clause, text)?])
+        }
+        (Written::Text(text), Source::Attribute)
+            if field.key == "experiment_id" || entity == Entity::ModelVersions && is_number(&field.key) =>
+        {
+            Ok(vec![numbers::quoted(clause, text)?])
+        }
         (_, Source::Attribute) if is_number(&field.key) => Err(RestError::invalid(format!(
             "Expected numeric value type for numeric attribute: {}. Found {shown}",
             clause.identifier
@@ -440,30 +450,6 @@ fn list(entity: Entity, field: &Field, items: &[Item]) -> Result<Vec<Value>, Res
 /// At least one letter, and none in upper case.
 fn is_lower(text: &str) -> bool {
     text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase)
-}
-
-fn number(text: &str) -> Result<f64, RestError> {
-    text.parse()
-        .map_err(|_| RestError::invalid(format!("Expected numeric value type for metric. Found {text}")))
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a bound beyond i64 means the greatest i64 as well"
-)]
-fn whole(text: &str) -> Result<Value, RestError> {
-    let wrong = || {
-        RestError::invalid(format!(
-            "Expected numeric value type for numeric attribute. Found {text}"
-        ))
-    };
-    match text.parse::<i64>() {
-        Ok(n) => Ok(Value::Int(n)),
-        Err(_) => text
-            .parse::<f64>()
-            .map(|f| Value::Int(f as i64))
-            .map_err(|_| wrong()),
-    }
 }
 
 impl Written {

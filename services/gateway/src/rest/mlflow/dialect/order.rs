@@ -11,6 +11,10 @@ pub(crate) fn order_by(items: &[String], entity: Entity) -> Result<Vec<String>, 
     for item in items {
         let (field, descending) = term(item, entity)?;
         if terms.iter().any(|(earlier, _)| *earlier == field) {
+            // Only the first of them decides anything; of experiments MLflow takes it so.
+            if entity == Entity::Experiments {
+                continue;
+            }
             return Err(RestError::new(
                 Code::InvalidParameterValue,
                 format!("`order_by` contains duplicate fields: {items:?}"),

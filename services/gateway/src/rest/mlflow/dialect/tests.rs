@@ -125,7 +125,11 @@ fn other_entities_have_fewer_fields() {
         ),
         "name = 'm' AND version >= 2 AND run_id IN ('a1') AND NOT tags.mlflow.prompt.is_prompt = 'true'"
     );
-    assert!(refused("version_number = 'x'", Entity::ModelVersions).contains("Expected numeric"));
+    assert!(
+        refused("version_number = 'x'", Entity::ModelVersions)
+            .contains("Invalid value for numeric attribute 'version_number': 'x'")
+    );
+    assert!(native("version_number >= '1'", Entity::ModelVersions).starts_with("version >= 1 AND"));
     assert!(
         refused("run_id NOT IN ('a')", Entity::ModelVersions)
             .contains("Invalid comparator for attribute: NOT IN")
@@ -138,6 +142,74 @@ fn other_entities_have_fewer_fields() {
         "metrics.loss < 1.0 AND params.p IN ('a', 'B') AND model_id = 'm-1'"
     );
     assert!(refused("metric.loss < 1", Entity::LoggedModels).contains("Invalid entity type"));
+}
+
+#[test]
+fn decimals_lie_between_whole_values() {
+    for (mlflow, expected) in [
+        ("start_time = 1050.5", "start_time <= 1050 AND start_time >= 1051"),
+        ("start_time != 1050.5", "start_time <= 1050 OR start_time >= 1051"),
+        ("start_time >= 1050.5", "start_time >= 1051"),
+        ("start_time > 1050.5", "start_time >= 1051"),
+        ("end_time < 1050.5", "end_time <= 1050"),
+        ("end_time <= -0.5", "end_time <= -1"),
+        ("attributes.created = 1050.0", "start_time = 1050"),
+        ("start_time < 1.05e3", "start_time < 1050"),
+        ("start_time < 1e30", "start_time < 9223372036854775807"),
+        (
+            "start_time != 0.5 AND tags.t = 'a'",
+            "(start_time <= 0 OR start_time >= 1) AND tags.t = 'a'",
+        ),
+    ] {
+        assert_eq!(native(mlflow, Entity::Runs), expected, "{mlflow}");
+    }
+    assert_eq!(
+        native("creation_time = 1.5", Entity::LoggedModels),
+        "create_time <= 1 AND create_time >= 2"
+    );
+    for (text, entity, message) in [
+        (
+            "creation_time = 1.5",
+            Entity::Experiments,
+            "Invalid value for numeric attribute 'creation_time': '1.5'",
+        ),
+        (
+            "attribute.last_update_time > 1.0",
+            Entity::Experiments,
+            "Invalid value for numeric attribute 'last_update_time': '1.0'",
+        ),
+        (
+            "version_number = 1.5",
+            Entity::ModelVersions,
+            "Invalid value for numeric attribute 'version_number': 1.5",
+        ),
+    ] {
+        assert_eq!(refused(text, entity), message);
+    }
+}
+
+#[test]
+fn texts_may_end_in_a_backslash() {
+    for (mlflow, expected) in [
+        (r"params.dir = 'C:\data\'", r"params.dir = 'C:\data\'"),
+        (r"params.dir LIKE '%\'", r"params.dir LIKE '%\'"),
+        (r"params.dir = '\'", r"params.dir = '\'"),
+        (r"params.dir = 'it\'s'", "params.dir = 'it''s'"),
+        (r"params.dir = 'it\'s\'", r"params.dir = 'it''s\'"),
+    ] {
+        assert_eq!(native(mlflow, Entity::Runs), expected, "{mlflow}");
+    }
+    for text in [
+        r"params.a = 'x\' AND params.b = 'y'",
+        "params.a = 'x''",
+        r"params.a = '",
+    ] {
+        let told = refused(text, Entity::Runs);
+        assert!(
+            told.contains("Invalid clause(s) in filter string"),
+            "{text}: {told}"
+        );
+    }
 }
 
 #[test]
@@ -179,6 +251,10 @@ fn orders_end_in_something_unique() {
     assert_eq!(
         order(&["name DESC"], Entity::Experiments).unwrap(),
         "name DESC, experiment_id ASC"
+    );
+    assert_eq!(
+        order(&["name", "name DESC"], Entity::Experiments).unwrap(),
+        "name ASC, experiment_id ASC"
     );
     for (items, entity, message) in [
         (

@@ -1,0 +1,224 @@
+//! What a model on another server declares of its inputs, and documents without types made to fit.
+//!
+//! A scoring document names no datatypes: its whole numbers are INT64, its decimals FP64. Another server takes only what it
+//! declares, so such a tensor goes out in the declared datatype where that holds every value: integers in range, whole
+//! numbers that a float has exactly, and decimals rounded to FP32, as a client of the server would. What does not fit goes
+//! out as it is, and the server says what is wrong with it. Tensors whose datatype the caller said are never changed.
+
+use bytes::{BufMut as _, BytesMut};
+use lodeway_domain::{
+    Result,
+    signature::{DataType, ModelSignature},
+};
+use lodeway_inference::{
+    Column, Frame, Payload, Tensor,
+    elements::{Element, Elements},
+};
+use lodeway_proto::inference::ModelInferRequest;
+use lodeway_rpc::inference;
+
+/// Names and datatypes of a model's inputs; empty if it does not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct DeclaredInputs(Vec<(String, DataType)>);
+
+impl DeclaredInputs {
+    /// The inputs of a signature that was made of a server's metadata.
+    pub(crate) fn of(signature: Option<&ModelSignature>) -> Self {
+        let inputs = signature.and_then(|signature| signature.inputs.as_ref());
+        let tensors = inputs.and_then(|inputs| inputs.tensors()).unwrap_or_default();
+        let named = tensors
+            .iter()
+            .filter_map(|tensor| Some((tensor.name.clone()?, tensor.dtype.datatype())));
+        Self(named.collect())
+    }
+
+    /// The message with its inferred tensors as the model declares them. Errors: as [`inference::input_of`].
+    pub(super) fn fit_message(&self, mut message: ModelInferRequest) -> Result<ModelInferRequest> {
+        // What is inferred is said in a parameter of its tensor.
+        if self.0.is_empty() || message.inputs.iter().all(|input| input.parameters.is_empty()) {
+            return Ok(message);
+        }
+        // The parameters of the whole stay as they are.
+        let (payload, _) = inference::input_of(message.clone())?;
+        let fitted = inference::request_of(self.fit(payload)?, &lodeway_inference::Params::new())?;
+        message.inputs = fitted.inputs;
+        message.raw_input_contents = fitted.raw_input_contents;
+        Ok(message)
+    }
+
+    /// The payload with its inferred tensors as the model declares them. Errors: none for a payload that was read.
+    pub(super) fn fit(&self, payload: Payload) -> Result<Payload> {
+        if self.0.is_empty() {
+            return Ok(payload);
+        }
+        Ok(match payload {
+            Payload::Tensors(tensors) => {
+                let is_alone = tensors.len() == 1;
+                let tensors = tensors.into_iter().map(|tensor| self.tensor(tensor, is_alone));
+                Payload::Tensors(tensors.collect())
+            }
+            Payload::Frame(frame) => {
+                let columns = frame.into_columns().into_iter().map(|column| Column {
+                    values: self.tensor(column.values, false),
+                    nulls: column.nulls,
+                });
+                Payload::Frame(Frame::new(columns.collect())?)
+            }
+            document @ Payload::Document(_) => document,
+        })
+    }
+
+    /// A tensor under the only input's name if it came without one, and in the declared datatype if that holds it.
+    fn tensor(&self, tensor: Tensor, is_alone: bool) -> Tensor {
+        if !tensor.is_inferred() {
+            return tensor;
+        }
+        let tensor = match self.0.as_slice() {
+            [(name, _)] if is_alone && tensor.name().is_empty() => tensor.renamed(name),
+            _ => tensor,
+        };
+        let declared = self.0.iter().find(|(name, _)| name == tensor.name());
+        match declared {
+            Some((_, datatype)) => converted(&tensor, *datatype).unwrap_or(tensor),
+            None => tensor,
+        }
+    }
+}
+
+/// The same values in another datatype; none if one of them is not in it, or if there is no such conversion.
+fn converted(tensor: &Tensor, to: DataType) -> Option<Tensor> {
+    let mut out = BytesMut::with_capacity(tensor.data().len());
+    match tensor.datatype() {
+        from if from == to => out.put_slice(tensor.data()),
+        DataType::Int64 | DataType::Fp64 => {
+            for element in Elements::of(tensor) {
+                put(&mut out, element, to)?;
+            }
+        }
+        _ => return None,
+    }
+    Tensor::new(tensor.name(), to, tensor.shape().to_vec(), out.freeze()).ok()
+}
+
+fn put(out: &mut BytesMut, element: Element<'_>, to: DataType) -> Option<()> {
+    match (element, to) {
+        (Element::Int(value), DataType::Int8) => out.put_i8(value.try_into().ok()?),
+        (Element::Int(value), DataType::Int16) => out.put_i16_le(value.try_into().ok()?),
+        (Element::Int(value), DataType::Int32) => out.put_i32_le(value.try_into().ok()?),
+        (Element::Int(value), DataType::Uint8) => out.put_u8(value.try_into().ok()?),
+        (Element::Int(value), DataType::Uint16) => out.put_u16_le(value.try_into().ok()?),
+        (Element::Int(value), DataType::Uint32) => out.put_u32_le(value.try_into().ok()?),
+        (Element::Int(value), DataType::Uint64) => out.put_u64_le(value.try_into().ok()?),
+        (Element::Int(value), DataType::Fp32) => out.put_f32_le(exactly(value, value as f32, f64::from)?),
+        (Element::Int(value), DataType::Fp64) => out.put_f64_le(exactly(value, value as f64, |v| v)?),
+        (Element::Double(value), DataType::Fp32) => {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "decimals are rounded, and what becomes infinite is refused"
+            )]
+            let rounded = value as f32;
+            (rounded.is_infinite() == value.is_infinite()).then(|| out.put_f32_le(rounded))?;
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// The float, if it is the whole number itself.
+fn exactly<F: Copy>(whole: i64, float: F, wide: impl Fn(F) -> f64) -> Option<F> {
+    let wide = wide(float);
+    // The float next to i64::MAX is 2^63, which a cast back would clip.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is whole, and within the range of i64"
+    )]
+    let is_same = wide < 9_223_372_036_854_775_808.0 && wide as i64 == whole;
+    is_same.then_some(float)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(values: &[i64]) -> Tensor {
+        let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let size = i64::try_from(values.len()).unwrap();
+        Tensor::new("", DataType::Int64, vec![size], data).unwrap()
+    }
+
+    fn decimal(values: &[f64]) -> Tensor {
+        let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let size = i64::try_from(values.len()).unwrap();
+        Tensor::new("x", DataType::Fp64, vec![size], data).unwrap()
+    }
+
+    fn single(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    fn fitted(of: &[(&str, DataType)], tensor: Tensor) -> Tensor {
+        let declared = of
+            .iter()
+            .map(|(name, datatype)| ((*name).to_owned(), *datatype))
+            .collect();
+        let fitted = DeclaredInputs(declared)
+            .fit(Payload::Tensors(vec![tensor]))
+            .unwrap();
+        let Payload::Tensors(mut tensors) = fitted else {
+            panic!("{fitted:?}")
+        };
+        tensors.remove(0)
+    }
+
+    #[test]
+    fn inferred_values_take_the_datatype_and_the_name_that_are_declared() {
+        let x = |datatype| [("x", datatype)];
+        let found = fitted(&x(DataType::Fp32), whole(&[1, -2]).inferred());
+        assert_eq!((found.name(), found.datatype()), ("x", DataType::Fp32));
+        assert_eq!(found.data()[..], single(&[1.0, -2.0])[..]);
+        let found = fitted(
+            &x(DataType::Fp32),
+            decimal(&[0.1, f64::NAN, f64::INFINITY]).inferred(),
+        );
+        assert_eq!(found.data()[..4], 0.1_f32.to_le_bytes());
+        for (datatype, bytes) in [
+            (DataType::Int32, 4),
+            (DataType::Uint8, 1),
+            (DataType::Fp64, 8),
+            (DataType::Int64, 8),
+        ] {
+            let found = fitted(&x(datatype), whole(&[7]).inferred());
+            assert_eq!((found.datatype(), found.data().len()), (datatype, bytes));
+            assert!(!found.is_inferred());
+        }
+    }
+
+    #[test]
+    fn what_would_lose_something_stays_as_it_is() {
+        let x = |datatype| [("x", datatype)];
+        for (datatype, value) in [
+            (DataType::Fp32, (1 << 24) + 1),
+            (DataType::Fp64, (1 << 53) + 1),
+            (DataType::Fp64, i64::MAX),
+            (DataType::Int32, 1 << 31),
+            (DataType::Uint8, -1),
+            (DataType::Bool, 1),
+        ] {
+            let found = fitted(&x(datatype), whole(&[value]).inferred());
+            assert_eq!(found.datatype(), DataType::Int64, "{datatype} {value}");
+        }
+        for (datatype, value) in [(DataType::Fp32, 1e39), (DataType::Int64, 1.5)] {
+            let found = fitted(&x(datatype), decimal(&[value]).inferred());
+            assert_eq!(found.datatype(), DataType::Fp64, "{datatype} {value}");
+        }
+        // Of a type that its caller said, of another name, or not the only one that is declared.
+        assert_eq!(
+            fitted(&x(DataType::Fp32), whole(&[1])).datatype(),
+            DataType::Int64
+        );
+        let other = fitted(&[("y", DataType::Fp32)], decimal(&[1.0]).inferred());
+        assert_eq!((other.name(), other.datatype()), ("x", DataType::Fp64));
+        let two = [("x", DataType::Fp32), ("y", DataType::Fp32)];
+        assert_eq!(fitted(&two, whole(&[1]).inferred()).name(), "");
+    }
+}

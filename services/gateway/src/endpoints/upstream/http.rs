@@ -1,0 +1,210 @@
+//! A model on another server of the Open Inference Protocol, over REST.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use lodeway_domain::{Error, Result};
+use lodeway_inference::{Payload, oip};
+use lodeway_proto::inference::{
+    ModelInferRequest, ModelInferResponse, ModelMetadataResponse, model_metadata_response::TensorMetadata,
+};
+use lodeway_rpc::inference;
+use serde_json::Value;
+
+use super::declared::DeclaredInputs;
+
+/// How long a server may take to say what it offers beyond the protocol.
+const EXTENSIONS_WAIT: Duration = Duration::from_secs(1);
+/// What a server may say about itself or a model.
+const MAX_METADATA_BYTES: usize = 1 << 20;
+/// The names of the extension for binary tensors.
+const BINARY: [&str; 2] = ["binary_tensor_data", "binary_data"];
+
+/// A model and its server. Clones share the connections and what is known of the server.
+#[derive(Clone)]
+pub(crate) struct HttpModel {
+    client: reqwest::Client,
+    /// `http://host:port`.
+    server: String,
+    /// The model, and its version if there is one.
+    url: String,
+    /// Whether the server takes binary tensors, as far as it was asked.
+    binary: Arc<AtomicU8>,
+}
+
+const UNASKED: u8 = 0;
+const TAKES_BINARY: u8 = 1;
+const TAKES_JSON: u8 = 2;
+
+impl HttpModel {
+    /// A model of the server at `http://host:port`; an empty version is none. Errors: a client that cannot be made.
+    pub(super) fn new(server: String, model: &str, version: &str) -> Result<Self> {
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(Error::internal)?;
+        let version = match version {
+            "" => String::new(),
+            version => format!("/versions/{version}"),
+        };
+        Ok(Self {
+            client,
+            url: format!("{server}/v2/models/{model}{version}"),
+            server,
+            binary: Arc::default(),
+        })
+    }
+
+    /// Whether the model says that it is ready. Errors: a server that does not answer.
+    pub(super) async fn is_ready(&self) -> Result<bool> {
+        let ready = format!("{}/ready", self.url);
+        let reply = self.client.get(ready).send().await.map_err(gone);
+        let is_ready = reply.as_ref().is_ok_and(|reply| reply.status().is_success());
+        if !is_ready {
+            // It may be another server when it is back.
+            self.binary.store(UNASKED, Ordering::Relaxed);
+        }
+        reply.map(|_| is_ready)
+    }
+
+    /// What the model takes and gives; nothing is said where the server does not say it.
+    pub(super) async fn metadata(&self) -> ModelMetadataResponse {
+        self.takes_binary().await;
+        let told = self.told(&self.url).await;
+        told.map(|told| metadata(&told)).unwrap_or_default()
+    }
+
+    /// Whether the server takes binary tensors: it says so. One that says nothing gets JSON, which every server takes.
+    async fn takes_binary(&self) -> bool {
+        let known = self.binary.load(Ordering::Relaxed);
+        if known != UNASKED {
+            return known == TAKES_BINARY;
+        }
+        let about = format!("{}/v2", self.server);
+        let told = tokio::time::timeout(EXTENSIONS_WAIT, self.told(&about)).await;
+        let told = told.ok().flatten();
+        let extensions = told.as_ref().and_then(|told| told.get("extensions")?.as_array());
+        let takes = extensions.is_some_and(|all| {
+            let mut names = all.iter().filter_map(Value::as_str);
+            names.any(|name| BINARY.contains(&name))
+        });
+        let known = if takes { TAKES_BINARY } else { TAKES_JSON };
+        self.binary.store(known, Ordering::Relaxed);
+        takes
+    }
+
+    /// The JSON at an address of the server; none where there is none.
+    async fn told(&self, url: &str) -> Option<Value> {
+        let mut reply = self.client.get(url).send().await.ok()?;
+        if !reply.status().is_success() {
+            return None;
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = reply.chunk().await.ok()? {
+            if body.len() + chunk.len() > MAX_METADATA_BYTES {
+                return None;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        serde_json::from_slice(&body).ok()
+    }
+
+    /// Scores one input. Errors: `INVALID_FIELD` for what the server refuses, and for values that have no form in JSON
+    /// where it takes no binary tensors.
+    pub(super) async fn infer(
+        &self,
+        message: ModelInferRequest,
+        declared: &DeclaredInputs,
+    ) -> Result<ModelInferResponse> {
+        let raw = !message.raw_input_contents.is_empty();
+        let encoded = oip::write_request(&request(message, declared)?, raw && self.takes_binary().await)?;
+        let infer = format!("{}/infer", self.url);
+        let mut call = self.client.post(infer).body(encoded.body);
+        if let Some(length) = encoded.header_length {
+            call = call.header(oip::HEADER_LENGTH, length);
+        }
+        let reply = call
+            .header("content-type", "application/json")
+            .send()
+            .await
+            .map_err(gone)?;
+        let (code, length) = (reply.status(), reply.headers().get(oip::HEADER_LENGTH).cloned());
+        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = reply.bytes().await.map_err(gone)?;
+        if !code.is_success() {
+            return Err(refusal(code, &body));
+        }
+        let answer = oip::read_response(&body, length)?;
+        inference::response_of(Payload::Tensors(answer.outputs), raw)
+    }
+}
+
+fn request(message: ModelInferRequest, declared: &DeclaredInputs) -> Result<oip::InferRequest> {
+    let id = message.id.clone();
+    let (payload, parameters) = inference::input_of(message)?;
+    let inputs = match declared.fit(payload)? {
+        Payload::Tensors(tensors) => tensors,
+        Payload::Frame(frame) => frame
+            .into_columns()
+            .into_iter()
+            .map(|column| column.values)
+            .collect(),
+        Payload::Document(_) => return Err(Error::internal("a document is no inference request")),
+    };
+    Ok(oip::InferRequest {
+        id: Some(id).filter(|id| !id.is_empty()),
+        parameters,
+        inputs,
+        ..oip::InferRequest::default()
+    })
+}
+
+fn refusal(code: reqwest::StatusCode, body: &Bytes) -> Error {
+    let text = String::from_utf8_lossy(body.get(..body.len().min(500)).unwrap_or_default()).into_owned();
+    match code.as_u16() {
+        400..=499 => Error::invalid("inputs", format!("the target refused it: {text}")),
+        _ => Error::unavailable("a target on another server failed", format!("{code}: {text}")),
+    }
+}
+
+/// Metadata as the protocol's JSON has them; what cannot be read is left out.
+fn metadata(told: &Value) -> ModelMetadataResponse {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let list = |name: &str| told.get(name).and_then(Value::as_array).into_iter().flatten();
+    let tensor = |of: &Value| {
+        let sizes = of.get("shape").and_then(Value::as_array).into_iter().flatten();
+        Some(TensorMetadata {
+            name: of.get("name").and_then(text)?,
+            datatype: of.get("datatype").and_then(text)?,
+            // A size that varies is negative, or a word in some servers.
+            shape: sizes.map(|size| size.as_i64().unwrap_or(-1)).collect(),
+            parameters: BTreeMap::new(),
+        })
+    };
+    let properties = told
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten();
+    ModelMetadataResponse {
+        name: told.get("name").and_then(text).unwrap_or_default(),
+        versions: list("versions").filter_map(text).collect(),
+        platform: told.get("platform").and_then(text).unwrap_or_default(),
+        inputs: list("inputs").filter_map(tensor).collect(),
+        outputs: list("outputs").filter_map(tensor).collect(),
+        properties: properties
+            .filter_map(|(name, value)| Some((name.clone(), text(value)?)))
+            .collect(),
+    }
+}
+
+pub(super) fn gone(error: reqwest::Error) -> Error {
+    Error::unavailable("a target on another server does not answer", error)
+}
