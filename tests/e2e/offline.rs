@@ -426,3 +426,23 @@ fn thresholds_decide_the_exit_code_and_files_are_written() {
     assert_ne!(other["metrics"]["mae"]["low"], found["metrics"]["mae"]["low"]);
     assert_eq!(other["metrics"]["mae"]["value"], found["metrics"]["mae"]["value"]);
 }
+
+#[test]
+fn a_report_that_cannot_be_written_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "predictions.csv", &answers());
+    for output in ["table", "json", "html"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let line = format!("--data predictions.csv --target y --prediction yhat --output {output}");
+        let ended = Command::new(binary().unwrap())
+            .arg("evaluate")
+            .args(line.split_whitespace())
+            .current_dir(folder.path())
+            .stdout(full)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{output}: {said}");
+        assert!(said.contains("the result cannot be written"), "{output}: {said}");
+    }
+}

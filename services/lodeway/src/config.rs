@@ -18,6 +18,9 @@ use lodeway_store::{
 };
 use lodeway_worker::Unfenced;
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+
+use crate::said;
 
 /// A service that can run in this process.
 #[derive(
@@ -74,7 +77,8 @@ impl From<Peer> for String {
         match peer {
             Peer::Local => "local".to_owned(),
             Peer::None => "none".to_owned(),
-            Peer::At(url) => url.to_string(),
+            // A configuration is shown; calls go by the address itself.
+            Peer::At(url) => said::without_passwords(url.as_str()),
         }
     }
 }
@@ -499,6 +503,10 @@ impl Config {
         if self.store.pool_size == 0 {
             faults.push(("store.pool_size".to_owned(), "must be at least 1".to_owned()));
         }
+        if let Err(error) = EnvFilter::try_new(&self.telemetry.log) {
+            let why = format!("is no filter such as `info,lodeway_store=debug`: {error}");
+            faults.push(("telemetry.log".to_owned(), why));
+        }
         faults.extend(self.unopenable());
         faults
     }
@@ -513,6 +521,33 @@ fn is_origin(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_of_logs_is_looked_at() {
+        let mut config = Config::default();
+        config.telemetry.log = "a=b=c".to_owned();
+        let faults = config.faults();
+        assert!(
+            matches!(faults.as_slice(), [(key, why)] if key == "telemetry.log" && why.contains("filter")),
+            "{faults:?}"
+        );
+        config.telemetry.log = "info,lodeway_store=debug".to_owned();
+        assert_eq!(config.faults(), []);
+    }
+
+    #[test]
+    fn passwords_of_peers_are_not_shown() {
+        let mut config = Config::default();
+        config.peers.tracking = Peer::try_from("http://u:pw@h:1".to_owned()).unwrap();
+        let shown = toml::to_string_pretty(&config).unwrap();
+        assert!(shown.contains("http://u:***@h:1"), "{shown}");
+        assert!(!shown.contains("pw@"), "{shown}");
+        // What is called has it still.
+        let Peer::At(url) = &config.peers.tracking else {
+            panic!()
+        };
+        assert_eq!(url.password(), Some("pw"));
+    }
 
     #[test]
     fn what_cannot_be_opened_is_a_fault_of_its_setting() {

@@ -3,12 +3,14 @@
 //! `up` and `serve` compose the services (`compose.rs`) from one configuration (`config.rs`, read in `settings.rs`);
 //! `cli/` is a gRPC client like any other.
 
+mod address;
 mod cli;
 mod compose;
 mod config;
 mod direct_files;
 mod install;
 mod runtimes;
+mod said;
 mod serve_model;
 mod settings;
 
@@ -97,7 +99,10 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("lodeway: {error:#}"));
+            complain(&format!(
+                "lodeway: {}",
+                said::document(&said::chain(error.as_ref()))
+            ));
             ExitCode::FAILURE
         }
     }
@@ -111,7 +116,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 async fn up(flags: Flags, services: Option<Vec<ServiceName>>) -> Result<()> {
-    let config = settings::load(&flags, services)?;
+    let config = settings::load_to_start(&flags, services)?;
     let telemetry = Telemetry::init(&config.telemetry, "lodeway")?;
     let house = compose::House::build(&config, &settings::edge()?, telemetry.metrics()).await?;
     tracing::info!(address = %house.address()?, services = ?config.services, "serving");
@@ -130,7 +135,7 @@ async fn migrate(flags: Flags) -> Result<()> {
 
 fn show_config(flags: &Flags) -> Result<()> {
     let config = settings::load(flags, None)?;
-    say(toml::to_string_pretty(&config)?.trim_end())
+    say(said::without_passwords(&toml::to_string_pretty(&config)?).trim_end())
 }
 
 /// Ends at SIGTERM or Ctrl-C.

@@ -15,6 +15,7 @@ use lodeway_rpc::{config::Secret, telemetry::Telemetry};
 use tonic::transport::Channel;
 
 use crate::{
+    address::Address,
     compose,
     config::{Config, Peer, ServiceName},
     say, settings, shutdown_signal,
@@ -35,7 +36,7 @@ pub struct Arguments {
     port: u16,
     /// The platform whose registry knows the model.
     #[arg(long, env = "LODEWAY_ADDRESS", default_value = "http://127.0.0.1:5000")]
-    address: url::Url,
+    address: Address,
     /// A token of that platform, if it asks for one.
     #[arg(long, env = "LODEWAY_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -73,12 +74,12 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 
 async fn serve(arguments: &Arguments, data_dir: PathBuf) -> Result<()> {
     let is_registered = arguments.model.starts_with("models:/");
-    let mut config: Config = settings::load(&settings::Flags::default(), None)?;
-    config.services = vec![ServiceName::Serving, ServiceName::Gateway];
+    let services = vec![ServiceName::Serving, ServiceName::Gateway];
+    let mut config: Config = settings::load_to_start(&settings::Flags::default(), Some(services))?;
     config.listen = format!("{}:{}", arguments.host, arguments.port);
     config.data_dir = data_dir;
     let peer = if is_registered {
-        Peer::At(arguments.address.clone())
+        Peer::At(arguments.address.url().map_err(anyhow::Error::msg)?)
     } else {
         Peer::None
     };

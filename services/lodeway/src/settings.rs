@@ -1,14 +1,21 @@
 //! Where the configuration is read: flags, environment, file. Nothing below reads the environment.
 
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use lodeway_gateway::{LlmKey, LlmKeys};
-use lodeway_rpc::config::{Loader, Secret};
+use lodeway_rpc::config::{ConfigError, Loader, Secret};
 use url::Url;
 
-use crate::config::{Config, ServiceName};
+use crate::{
+    config::{Config, ServiceName},
+    said,
+};
 
 /// Variables that begin with `LODEWAY_` and are no configuration of the server.
 const NOT_CONFIG: &[&str] = &[
@@ -72,8 +79,49 @@ pub struct Flags {
     token_table: Option<String>,
 }
 
-/// Reads the configuration; `services` overrides which services run here. Errors: every fault at once.
+/// Reads the configuration; `services` overrides which services run here. Errors: every fault at once that can be told on
+/// any machine.
 pub fn load(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config> {
+    read(flags, services, Config::faults)
+}
+
+/// As [`load`], on the machine that it is for. Errors: also files and variables that are not there.
+pub fn load_to_start(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config> {
+    read(flags, services, |config| {
+        let mut faults = config.faults();
+        faults.extend(missing(config, &environment()));
+        faults
+    })
+}
+
+/// What this process needs of its machine and cannot read, as (key, message).
+fn missing(config: &Config, variables: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let mut faults = Vec::new();
+    let table = &config.auth.token_table;
+    // One that is there is looked at in any case.
+    if !table.as_os_str().is_empty() && !table.exists() {
+        let why = std::fs::metadata(table).err();
+        let why = why.map_or_else(
+            || "is not there".to_owned(),
+            |error| format!("cannot be read: {error}"),
+        );
+        faults.push(("auth.token_table".to_owned(), why));
+    }
+    if config.runs(ServiceName::Gateway) {
+        for (name, place) in &config.llm.keys {
+            if let Err(why) = llm_key(place.reveal(), variables) {
+                faults.push((format!("llm.keys.{name}"), why));
+            }
+        }
+    }
+    faults
+}
+
+fn read(
+    flags: &Flags,
+    services: Option<Vec<ServiceName>>,
+    faults: impl FnOnce(&Config) -> Vec<(String, String)>,
+) -> Result<Config> {
     let mut variables = environment();
     variables.retain(|name, _| !is_foreign(name));
     let mut loader = Loader::new();
@@ -106,7 +154,16 @@ pub fn load(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config>
         .flag("--gateway", "peers.gateway", flags.gateway.clone())
         .flag("--evaluation", "peers.evaluation", flags.evaluation.clone())
         .flag("--token-table", "auth.token_table", flags.token_table.clone());
-    let mut config: Config = loader.load_valid(Config::faults)?;
+    let mut table = PathBuf::new();
+    let loaded = loader.load_valid(|config: &Config| {
+        table.clone_from(&config.auth.token_table);
+        // What is wrong depends on what runs here.
+        faults(&Config {
+            services: services.clone().unwrap_or_else(|| config.services.clone()),
+            ..config.clone()
+        })
+    });
+    let mut config = loaded.map_err(|error| shown(error, &table))?;
     if let Some(services) = services {
         config.services = services;
     }
@@ -122,6 +179,22 @@ pub fn load(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config>
         }
     }
     Ok(config)
+}
+
+/// The faults without passwords and keys, and with what is no secret although the name of its setting sounds like one.
+fn shown(mut error: ConfigError, table: &Path) -> ConfigError {
+    for fault in &mut error.faults {
+        let is_place = fault.value.starts_with("env:") || fault.value.starts_with("file:");
+        if fault.key == "auth.token_table" && !table.as_os_str().is_empty() {
+            fault.value = table.display().to_string();
+        } else if fault.key.starts_with("llm.keys.") && !is_place && !fault.value.is_empty() {
+            fault.value = "***".to_owned();
+        } else {
+            fault.value = said::without_passwords(&fault.value);
+            fault.message = said::without_passwords(&fault.message);
+        }
+    }
+    error
 }
 
 /// What is taken from the environment under the names of other tools, so that a server can be swapped in place.
@@ -166,27 +239,35 @@ pub fn edge() -> Result<EdgeEnvironment> {
 pub fn llm_keys(config: &Config) -> Result<LlmKeys> {
     let variables = environment();
     let read = |(name, place): (&String, &Secret<String>)| {
-        let place = place.reveal();
-        let key = if let Some(variable) = place.strip_prefix("env:") {
-            let found = variables.get(variable).cloned();
-            found.with_context(|| format!("`llm.keys.{name}`: the variable `{variable}` is not set"))?
-        } else if let Some(path) = place.strip_prefix("file:") {
-            std::fs::read_to_string(path)
-                .with_context(|| format!("`llm.keys.{name}`: cannot read `{path}`"))?
-        } else {
-            place.clone()
-        };
-        let key = key.trim();
-        anyhow::ensure!(!key.is_empty(), "`llm.keys.{name}` is empty");
+        let key = llm_key(place.reveal(), &variables);
+        let key = key.map_err(|why| anyhow::anyhow!("`llm.keys.{name}`: {why}"))?;
         let origins = config.llm.key_origins.get(name).into_iter().flatten();
         let origins = origins.map(|origin| Url::parse(origin));
         let key = LlmKey {
-            secret: Secret::new(key.to_owned()),
+            secret: Secret::new(key),
             origins: origins.collect::<Result<_, _>>()?,
         };
         Ok((name.clone(), key))
     };
     config.llm.keys.iter().map(read).collect()
+}
+
+/// The key at a place of the configuration. Errors: why there is none, without a key in the text.
+fn llm_key(place: &str, variables: &BTreeMap<String, String>) -> Result<String, String> {
+    let key = if let Some(variable) = place.strip_prefix("env:") {
+        let found = variables.get(variable);
+        found
+            .ok_or_else(|| format!("the variable `{variable}` is not set"))?
+            .clone()
+    } else if let Some(path) = place.strip_prefix("file:") {
+        std::fs::read_to_string(path).map_err(|error| format!("cannot read `{path}`: {error}"))?
+    } else {
+        place.to_owned()
+    };
+    match key.trim() {
+        "" => Err("the key is empty".to_owned()),
+        key => Ok(key.to_owned()),
+    }
 }
 
 /// True for variables that look like configuration and are not: a Kubernetes service called `lodeway…` puts its address
@@ -222,6 +303,94 @@ pub fn user() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The faults of a file, a line each.
+    fn faults(file: &str, is_start: bool) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lodeway.toml");
+        std::fs::write(&path, file).unwrap();
+        let flags = Flags {
+            config: Some(path.clone()),
+            ..Flags::default()
+        };
+        let loaded = match is_start {
+            true => load_to_start(&flags, None),
+            false => load(&flags, None),
+        };
+        let Err(error) = loaded else { return Vec::new() };
+        let text = error
+            .to_string()
+            .replace(&path.display().to_string(), "lodeway.toml");
+        text.lines().skip(1).map(|line| line.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_the_machine_lacks_is_told_at_once_with_where_it_was_asked_for() {
+        let file = r#"
+            auth.token_table = "/no/such/table"
+            telemetry.log = "a=b=c"
+            [llm.keys]
+            one = "env:LODEWAY_TEST_NOT_SET"
+            two = "file:/no/such/key"
+        "#;
+        let found = faults(file, true);
+        assert_eq!(found.len(), 4, "{found:?}");
+        for (start, why) in [
+            ("`telemetry.log` = `a=b=c` from file lodeway.toml: ", "filter"),
+            (
+                "`auth.token_table` = `/no/such/table` from file lodeway.toml: ",
+                "No such file",
+            ),
+            (
+                "`llm.keys.one` = `env:LODEWAY_TEST_NOT_SET` from file lodeway.toml: ",
+                "`LODEWAY_TEST_NOT_SET` is not set",
+            ),
+            (
+                "`llm.keys.two` = `file:/no/such/key` from file lodeway.toml: ",
+                "No such file",
+            ),
+        ] {
+            let told = found
+                .iter()
+                .any(|line| line.starts_with(start) && line.contains(why));
+            assert!(told, "{start}: {found:?}");
+        }
+        // On another machine only what is wrong on every one.
+        let found = faults(file, false);
+        assert!(
+            matches!(found.as_slice(), [line] if line.starts_with("`telemetry.log`")),
+            "{found:?}"
+        );
+        // A process without routes to language models needs no keys.
+        let without = format!("services = [\"tracking\"]\n{file}");
+        assert_eq!(faults(&without, true).len(), 2);
+    }
+
+    #[test]
+    fn faults_show_no_keys_and_no_passwords() {
+        let found = faults(
+            "peers.tracking = \"ftp://u:pw@h:1\"\n[llm.keys]\nBad = \"sk-123\"",
+            false,
+        );
+        let text = found.join("\n");
+        assert!(text.contains("ftp://u:***@h:1"), "{text}");
+        assert!(!text.contains("pw@"), "{text}");
+        let text = faults("[llm.keys]\nBad = \"sk-123\"", false).join("\n");
+        assert!(
+            text.contains("`llm.keys.Bad` = `***`") && !text.contains("sk-123"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_depends_on_what_runs() {
+        let flags = Flags {
+            store: Some("sqlite:///data/tracking.db".to_owned()),
+            ..Flags::default()
+        };
+        assert!(load(&flags, None).is_err());
+        assert!(load(&flags, Some(vec![ServiceName::Tracking])).is_ok());
+    }
 
     #[test]
     fn addresses_of_kubernetes_services_are_no_configuration() {

@@ -17,7 +17,12 @@ use lodeway_proto::{
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Done, Failure, connect::Client, output, paging};
+use super::{
+    Done, Failure,
+    connect::Client,
+    local_files::{self, LocalFile},
+    output, paging,
+};
 
 /// What can be done with files. A location is a URI: `runs:/ID`, `models:/NAME/3`, `models:/NAME@alias`, `models:/m-ID`,
 /// or where the files are, such as `mlflow-artifacts:/…`.
@@ -74,7 +79,7 @@ pub enum Verb {
     },
     /// Lists the folders whose files nobody may change, because a promoted version is made of them.
     Holds {
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
@@ -342,29 +347,14 @@ async fn receive(client: &Client, location: &str, path: &str, into: &Path, bar: 
     Ok(())
 }
 
-async fn put(client: &Client, file: &Path, location: &str, path: &str) -> Done {
+async fn put(client: &Client, from: &Path, location: &str, path: &str) -> Done {
+    // Before anything goes: of a folder that cannot be sent nothing is left behind.
+    let files = local_files::gather(from, path)?;
     let location = locate(client, location).await?;
-    let mut files = Vec::new();
-    collect(file, &mut files)?;
-    let above = if file.is_dir() {
-        file
-    } else {
-        file.parent().unwrap_or(Path::new(""))
-    };
-    let total: u64 = files.iter().map(|(_, size)| size).sum();
+    let total: u64 = files.iter().map(|file| file.size).sum();
     let bar = progress(client, i64::try_from(total).unwrap_or(i64::MAX));
-    for (file, size) in &files {
-        let below = file
-            .strip_prefix(above)
-            .unwrap_or(file)
-            .to_string_lossy()
-            .replace('\\', "/");
-        let path = if path.is_empty() {
-            below
-        } else {
-            format!("{}/{below}", path.trim_end_matches('/'))
-        };
-        send(client, &location, path, file, *size, &bar).await?;
+    for file in &files {
+        send(client, &location, file, &bar).await?;
     }
     bar.finish_and_clear();
     let message = format!("{} files, {total} bytes to {location}", files.len());
@@ -375,23 +365,16 @@ async fn put(client: &Client, file: &Path, location: &str, path: &str) -> Done {
     )
 }
 
-async fn send(
-    client: &Client,
-    location: &str,
-    path: String,
-    file: &Path,
-    size: u64,
-    bar: &ProgressBar,
-) -> Done {
+async fn send(client: &Client, location: &str, file: &LocalFile, bar: &ProgressBar) -> Done {
     let open = UploadOpening {
         location: location.to_owned(),
-        path,
-        size_bytes: i64::try_from(size).ok(),
+        path: file.name.clone(),
+        size_bytes: i64::try_from(file.size).ok(),
         sha256: String::new(),
     };
-    let source = tokio::fs::File::open(file)
+    let source = tokio::fs::File::open(&file.path)
         .await
-        .with_context(|| file.display().to_string())?;
+        .with_context(|| file.path.display().to_string())?;
     let bar = bar.clone();
     let chunks = stream::unfold(source, move |mut source| {
         let bar = bar.clone();
@@ -408,17 +391,6 @@ async fn send(
     let messages = messages.map(|kind| UploadArtifactRequest { kind: Some(kind) });
     client.artifacts.clone().upload_artifact(messages).await?;
     Ok(())
-}
-
-fn collect(path: &Path, files: &mut Vec<(PathBuf, u64)>) -> anyhow::Result<()> {
-    let about = std::fs::metadata(path).with_context(|| path.display().to_string())?;
-    if !about.is_dir() {
-        files.push((path.to_owned(), about.len()));
-        return Ok(());
-    }
-    let mut entries: Vec<_> = std::fs::read_dir(path)?.collect::<Result<_, _>>()?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    entries.iter().try_for_each(|entry| collect(&entry.path(), files))
 }
 
 /// A bar on the terminal for people; nothing for scripts, or where stderr is no terminal.

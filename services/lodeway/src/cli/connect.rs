@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::HeaderValue;
 use lodeway_proto::{
     artifacts::v1::artifact_service_client::ArtifactServiceClient,
     evaluation::v1::{
@@ -18,37 +19,12 @@ use lodeway_proto::{
     serving::v1::deployment_service_client::DeploymentServiceClient,
     tracking::v1::tracking_service_client::TrackingServiceClient,
 };
-use tonic::{
-    Request, Status,
-    metadata::{Ascii, MetadataValue},
-    service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, ClientTlsConfig, Endpoint},
+
+use super::{
+    Common, Place,
+    link::{Identity, Link, Patience},
+    output::Format,
 };
-
-use super::{Common, Place, output::Format};
-
-/// A connection that says with every call who makes it.
-type Link = InterceptedService<Channel, Identity>;
-
-/// Adds who calls and in which workspace.
-#[derive(Clone)]
-pub struct Identity {
-    authorization: Option<MetadataValue<Ascii>>,
-    workspace: Option<MetadataValue<Ascii>>,
-}
-
-impl Interceptor for Identity {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let metadata = request.metadata_mut();
-        if let Some(value) = &self.authorization {
-            metadata.insert("authorization", value.clone());
-        }
-        if let Some(value) = &self.workspace {
-            metadata.insert("x-mlflow-workspace", value.clone());
-        }
-        Ok(request)
-    }
-}
 
 /// The platform's services, and how results are to be shown.
 pub struct Client {
@@ -74,7 +50,7 @@ pub struct Client {
     pub evaluations: EvaluationServiceClient<Link>,
     /// Outcomes of predictions, and schedules of evaluations.
     pub outcomes: OutcomeServiceClient<Link>,
-    /// Where the platform is, as the user wrote it.
+    /// Where the platform is, with its scheme.
     pub address: String,
     /// How results look.
     pub format: Format,
@@ -91,21 +67,7 @@ impl Client {
 
     /// As [`Client::connect`].
     pub fn at(common: &Place, format: Format) -> anyhow::Result<Self> {
-        let address = match common.address.contains("://") {
-            true => common.address.clone(),
-            false => format!("http://{}", common.address),
-        };
-        let mut endpoint = Endpoint::from_shared(address.clone())
-            .with_context(|| format!("`{}` is no address such as http://127.0.0.1:5000", common.address))?
-            .connect_timeout(std::time::Duration::from_secs(5));
-        if address.starts_with("https://") {
-            endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?;
-        }
-        let identity = Identity {
-            authorization: authorization(common)?,
-            workspace: workspace(common)?,
-        };
-        let link = InterceptedService::new(endpoint.connect_lazy(), identity);
+        let link = link(common, Patience::default())?;
         Ok(Self {
             tracking: TrackingServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             registry: RegistryServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
@@ -119,14 +81,29 @@ impl Client {
             outcomes: OutcomeServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             llm: LlmServiceClient::new(link.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             deployments: DeploymentServiceClient::new(link).max_decoding_message_size(MAX_MESSAGE_BYTES),
-            address,
+            address: common.address.to_string(),
             format,
         })
     }
 }
 
-fn authorization(common: &Place) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
-    let text = match &common.token {
+/// A connection to the platform for whoever the command line says.
+pub fn link(common: &Place, patience: Patience) -> anyhow::Result<Link> {
+    let identity = Identity {
+        authorization: authorization(common)?,
+        has_token: token(common).is_some(),
+        workspace: workspace(common)?,
+    };
+    Link::new(&common.address, identity, patience)
+}
+
+/// The token; a variable that is set to nothing is none.
+fn token(common: &Place) -> Option<&str> {
+    common.token.as_deref().filter(|token| !token.is_empty())
+}
+
+fn authorization(common: &Place) -> anyhow::Result<Option<HeaderValue>> {
+    let text = match token(common) {
         Some(token) => format!("Bearer {token}"),
         None => {
             let user = common.user.clone().or_else(crate::settings::user);
@@ -134,15 +111,14 @@ fn authorization(common: &Place) -> anyhow::Result<Option<MetadataValue<Ascii>>>
             format!("Basic {}", STANDARD.encode(format!("{user}:")))
         }
     };
-    let mut value: MetadataValue<Ascii> = text
-        .parse()
-        .context("the token has characters that no header can carry")?;
+    let mut value =
+        HeaderValue::try_from(text).context("the token has characters that no header can carry")?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
 
-fn workspace(common: &Place) -> anyhow::Result<Option<MetadataValue<Ascii>>> {
-    let parsed = common.workspace.as_ref().map(|name| name.parse());
+fn workspace(common: &Place) -> anyhow::Result<Option<HeaderValue>> {
+    let parsed = common.workspace.as_ref().map(HeaderValue::try_from);
     parsed
         .transpose()
         .context("the workspace has characters that no header can carry")

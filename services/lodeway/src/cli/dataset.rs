@@ -24,9 +24,11 @@ use super::{
     Done, Failure,
     capture::{Capture, traffic},
     connect::Client,
+    local_files,
     output::{self, Format},
     paging, refused,
 };
+use crate::said;
 
 /// What can be done with datasets.
 #[derive(Subcommand)]
@@ -47,7 +49,7 @@ pub enum Verb {
         /// Only names that begin so.
         #[arg(long, default_value = "")]
         prefix: String,
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
@@ -108,7 +110,7 @@ pub enum Verb {
     Versions {
         /// The dataset.
         name: String,
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
@@ -375,8 +377,8 @@ async fn show(client: &Client, text: &str) -> Done {
 async fn upload(client: &Client, name: String, file: &Path, what: What) -> Done {
     let (description, roles) = what.split();
     let place = || file.display().to_string();
+    let size = local_files::size(file)?;
     let source = tokio::fs::File::open(file).await.with_context(place)?;
-    let size = source.metadata().await.with_context(place)?.len();
     let header = DatasetVersionHeader {
         name,
         file_name: file
@@ -449,7 +451,10 @@ async fn read(client: &Client, text: &str, start_row: i64, max_rows: i64, column
     while let Some(message) = messages.message().await? {
         let mut out = std::io::stdout().lock();
         for row in message.rows {
-            let row = from_object(row);
+            let row = match client.format {
+                Format::Json => from_object(row).to_string(),
+                Format::Table => said::json_line(&from_object(row).to_string()),
+            };
             if let Err(error) = writeln!(out, "{row}") {
                 // Who reads has seen enough.
                 return match error.kind() {

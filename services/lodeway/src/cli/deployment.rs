@@ -19,7 +19,7 @@ use super::{
 pub enum Verb {
     /// Lists deployments by id.
     List {
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },

@@ -17,7 +17,7 @@ pub enum Verb {
         /// Also deleted ones.
         #[arg(long)]
         all: bool,
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
@@ -28,7 +28,7 @@ pub enum Verb {
         /// For example `name ASC`; repeatable.
         #[arg(long)]
         order_by: Vec<String>,
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },

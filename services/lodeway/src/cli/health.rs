@@ -1,14 +1,14 @@
 //! Asks a running process whether it serves, for container health checks in images without a shell.
 
-use tonic::{
-    Code,
-    transport::{ClientTlsConfig, Endpoint},
-};
+use std::time::Duration;
+
+use serde_json::json;
+use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::{Common, Done, Failure};
+use super::{Common, Done, Failure, connect, link::Patience, output};
 
 /// What the parts of the platform are called in short, and what they answer for.
 const SHORT: [(&str, &str); 6] = [
@@ -22,38 +22,36 @@ const SHORT: [(&str, &str); 6] = [
 
 /// Ends well only if `service` (none: the process) answers SERVING within five seconds.
 pub async fn run(service: Option<String>, common: &Common) -> Done {
-    let wait = std::time::Duration::from_secs(5);
-    let mut endpoint = Endpoint::from_shared(common.place.address.clone())
-        .map_err(anyhow::Error::from)?
-        .connect_timeout(wait)
-        .timeout(wait);
-    if common.place.address.starts_with("https://") {
-        endpoint = endpoint
-            .tls_config(ClientTlsConfig::new().with_native_roots())
-            .map_err(anyhow::Error::from)?;
-    }
+    let patience = Patience {
+        answer: Duration::from_secs(5),
+        ..Patience::default()
+    };
+    let link = connect::link(&common.place, patience)?;
+    let address = &common.place.address;
     let asked = service.unwrap_or_default();
     let long = SHORT.iter().find(|(short, _)| *short == asked);
+    let service = long.map_or(asked.as_str(), |(_, long)| long).to_owned();
     let request = HealthCheckRequest {
-        service: long.map_or(asked.as_str(), |(_, long)| long).to_owned(),
+        service: service.clone(),
     };
-    let answer = match HealthClient::new(endpoint.connect_lazy()).check(request).await {
+    let answer = match HealthClient::new(link).check(request).await {
         Err(status) if status.code() == Code::NotFound => {
             return Err(Failure::Here(anyhow::anyhow!(
-                "{} has no service `{asked}`",
-                common.place.address
+                "{address} has no service `{asked}`"
             )));
         }
         answer => answer?,
     };
     let status = answer.into_inner().status();
+    let item = json!({ "service": service, "status": status.as_str_name() });
     if status != ServingStatus::Serving {
+        if common.output == output::Format::Json {
+            output::one(common.output, &item)?;
+        }
         return Err(Failure::Here(anyhow::anyhow!(
-            "{}: {}",
-            common.place.address,
+            "{address}: {}",
             status.as_str_name()
         )));
     }
-    crate::say(status.as_str_name())?;
-    Ok(())
+    output::done(common.output, status.as_str_name(), &item)
 }

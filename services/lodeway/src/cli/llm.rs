@@ -16,6 +16,7 @@ use super::{
     output::{self, Format},
     paging, parse,
 };
+use crate::said;
 
 /// What can be done with routes to language models.
 #[derive(Subcommand)]
@@ -24,7 +25,7 @@ pub enum Verb {
     Create(Box<Create>),
     /// Lists routes by name.
     List {
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
@@ -255,7 +256,7 @@ async fn chat(client: &Client, request: StreamChatRequest) -> Done {
         let said = format!("{}{}", piece.text, piece.refusal);
         if client.format == Format::Table {
             let mut out = std::io::stdout().lock();
-            out.write_all(said.as_bytes())?;
+            out.write_all(said::document(&said).as_bytes())?;
             out.flush()?;
         }
         text.push_str(&said);
@@ -277,7 +278,7 @@ async fn chat(client: &Client, request: StreamChatRequest) -> Done {
         output::span_text(from.latency.as_ref())
     );
     match client.format {
-        Format::Table => output::event(client.format, &line, &all),
+        Format::Table => output::document(client.format, &line, &all),
         Format::Json => output::one(client.format, &all),
     }
 }

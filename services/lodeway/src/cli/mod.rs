@@ -1,6 +1,7 @@
 //! Administration from a terminal: a gRPC client like any other.
 //!
-//! `output.rs` says how results look, `connect.rs` how the platform is found; each other file is one noun.
+//! `output.rs` says how results look, `connect.rs` how the platform is found, `link.rs` how long it is waited for; each other
+//! file is one noun.
 //!
 //! Exit codes: 0 done, 1 a fault of the platform, 2 a wrong command line, 3 not found, 4 refused as asked (bad value,
 //! wrong state, conflict), 5 not allowed, 6 the platform does not answer or cannot now, 7 an evaluation that was waited for
@@ -16,7 +17,9 @@ mod evaluate;
 mod evaluation;
 mod experiment;
 mod health;
+mod link;
 mod llm;
+mod local_files;
 mod model;
 mod outcome;
 mod output;
@@ -34,7 +37,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use tonic::{Code, Status};
 
-use self::{connect::Client, output::Format};
+use self::{connect::Client, link::Unanswered, output::Format};
+use crate::{address::Address, said};
 
 /// The administration commands, one noun each.
 #[derive(Subcommand)]
@@ -170,7 +174,7 @@ pub struct Place {
         default_value = "http://127.0.0.1:5000",
         value_name = "URL"
     )]
-    address: String,
+    address: Address,
     /// A token that says who calls.
     #[arg(
         long,
@@ -193,6 +197,10 @@ pub struct Place {
 pub enum Failure {
     /// The platform said no.
     Refused(Box<Status>),
+    /// The platform said nothing, or not all of it; why, with its address.
+    Unanswered(String),
+    /// Several things were refused: what that comes to, and each of them.
+    Several(String, Vec<String>),
     /// Something on this side.
     Here(anyhow::Error),
     /// A value of the command line that only the command itself can read.
@@ -211,6 +219,7 @@ impl Failure {
                 Status::with_details_and_metadata(status.code(), message, details.into(), metadata).into()
             }
             Self::Here(error) => Self::Here(error.context(format!("`{what}`"))),
+            Self::Unanswered(why) => Self::Unanswered(format!("`{what}`: {why}")),
             other => other,
         }
     }
@@ -218,7 +227,10 @@ impl Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        Self::Refused(Box::new(status))
+        match Unanswered::is_source_of(&status) {
+            true => Self::Unanswered(status.message().to_owned()),
+            false => Self::Refused(Box::new(status)),
+        }
     }
 }
 
@@ -234,6 +246,8 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// The exit code of a fault, of the platform or here.
+const FAULT: u8 = 1;
 /// The exit code of a wrong command line, as clap gives it.
 const MISTYPED: u8 = 2;
 /// The exit code if a job was waited for and did not end well.
@@ -288,38 +302,46 @@ pub fn run(command: Command) -> ExitCode {
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Here(error)) => {
-            crate::complain(&format!("lodeway: {error:#}"));
-            ExitCode::FAILURE
-        }
-        Err(Failure::Mistyped(why)) => {
-            crate::complain(&format!("lodeway: {why}"));
-            ExitCode::from(MISTYPED)
-        }
-        Err(Failure::Ended(why)) => {
-            crate::complain(&format!("lodeway: {why}"));
-            ExitCode::from(ENDED_BADLY)
-        }
-        Err(Failure::Refused(status)) => {
-            crate::complain(&format!("lodeway: {}", explained(&status)));
-            ExitCode::from(exit_code(status.code()))
+        Err(failure) => {
+            let (text, code) = told(failure);
+            crate::complain(&format!("lodeway: {text}"));
+            ExitCode::from(code)
         }
     }
 }
 
-/// The message, every bad field on a line of its own.
+/// What is said of a failure, safe for a terminal, and its exit code.
+fn told(failure: Failure) -> (String, u8) {
+    let one_line = |text: &str| said::plain(text).into_owned();
+    match failure {
+        Failure::Here(error) => (one_line(&said::chain(error.as_ref())), FAULT),
+        Failure::Mistyped(why) => (one_line(&why), MISTYPED),
+        Failure::Ended(why) => (one_line(&why), ENDED_BADLY),
+        Failure::Unanswered(why) => (one_line(&why), exit_code(Code::Unavailable)),
+        Failure::Several(what, each) => {
+            let mut text = one_line(&what);
+            for one in each {
+                text.push_str(&format!("\n  {}", said::plain(&one)));
+            }
+            (text, exit_code(Code::InvalidArgument))
+        }
+        Failure::Refused(status) => (explained(&status), exit_code(status.code())),
+    }
+}
+
+/// The message, every bad field on a line of its own; safe for a terminal.
 fn explained(status: &Status) -> String {
     let failure = lodeway_rpc::status::from_status(status);
+    let message = said::plain(&failure.message);
     let mut text = match status.code() {
-        // Without a reason nobody there said it.
-        Code::Unavailable if failure.reason.is_empty() => {
-            format!("the platform does not answer: {}", failure.message)
-        }
-        _ => failure.message.clone(),
+        // Without a reason nobody of the platform said it.
+        Code::Unavailable if failure.reason.is_empty() => format!("the platform does not answer: {message}"),
+        _ => message.into_owned(),
     };
     if failure.violations.len() > 1 {
         for violation in &failure.violations {
-            text.push_str(&format!("\n  {}: {}", violation.field, violation.description));
+            let (field, why) = (said::plain(&violation.field), said::plain(&violation.description));
+            text.push_str(&format!("\n  {field}: {why}"));
         }
     }
     text
@@ -339,3 +361,6 @@ fn exit_code(code: Code) -> u8 {
         _ => 1,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use super::{Done, connect::Client, output, paging, promotion};
 pub enum Verb {
     /// Lists registered models by name.
     List {
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
@@ -25,7 +25,7 @@ pub enum Verb {
     Search {
         /// The filter.
         filter: String,
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
@@ -40,7 +40,7 @@ pub enum Verb {
     Versions {
         /// The model.
         name: String,
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
@@ -71,7 +71,7 @@ pub enum Verb {
         /// Only this version.
         #[arg(long, default_value_t = 0)]
         version: i64,
-        /// At most this many entries.
+        /// At most this many entries; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },

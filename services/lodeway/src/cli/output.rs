@@ -4,6 +4,7 @@ use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde_json::{Map, Value, json};
 
 use super::Done;
+use crate::said;
 
 /// How results look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -20,7 +21,11 @@ pub fn list(format: Format, columns: &[&str], items: &[Value]) -> Done {
         return value(&Value::Array(items.to_vec()));
     }
     let mut table = fresh();
-    table.set_header(columns.iter().map(|c| c.replace('_', " ")));
+    table.set_header(
+        columns
+            .iter()
+            .map(|c| said::plain(&c.replace('_', " ")).into_owned()),
+    );
     for item in items {
         table.add_row(columns.iter().map(|column| cell(field(item, column))));
     }
@@ -42,24 +47,41 @@ pub fn one(format: Format, item: &Value) -> Done {
     }
     let mut table = fresh();
     for (key, field) in item.as_object().into_iter().flatten() {
-        table.add_row([key.replace('_', " "), cell(field)]);
+        table.add_row([said::plain(&key.replace('_', " ")).into_owned(), cell(field)]);
     }
     print(&table.to_string())
 }
 
-/// Says that something was done.
+/// Says in one line that something was done.
 pub fn done(format: Format, message: &str, item: &Value) -> Done {
     match format {
         Format::Json => value(item),
-        Format::Table => print(message),
+        Format::Table => print(&said::plain(message)),
     }
 }
 
-/// Shows one thing of many that come one by one: `text`, or JSON in a line of its own.
+/// As [`done`], in a line for each of `messages`.
+pub fn lines(format: Format, messages: &[String], item: &Value) -> Done {
+    let safe: Vec<_> = messages.iter().map(|message| said::plain(message)).collect();
+    match format {
+        Format::Json => value(item),
+        Format::Table => print(&safe.join("\n")),
+    }
+}
+
+/// Shows a text that has lines of its own.
+pub fn document(format: Format, text: &str, item: &Value) -> Done {
+    match format {
+        Format::Json => value(item),
+        Format::Table => print(&said::document(text)),
+    }
+}
+
+/// Shows one thing of many that come one by one: `text` in one line, or JSON in a line of its own.
 pub fn event(format: Format, text: &str, item: &Value) -> Done {
     match format {
         Format::Json => print(&item.to_string()),
-        Format::Table => print(text),
+        Format::Table => print(&said::plain(text)),
     }
 }
 
@@ -79,14 +101,15 @@ fn fresh() -> Table {
     table
 }
 
+/// A value in a table; the texts in it may be of anybody.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => said::plain(text).into_owned(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join("\n"),
         Value::Object(fields) => fields
             .iter()
-            .map(|(k, v)| format!("{k}={}", cell(v)))
+            .map(|(k, v)| format!("{}={}", said::plain(k), cell(v)))
             .collect::<Vec<_>>()
             .join("\n"),
         Value::Number(number) if number.is_f64() => number.as_f64().map_or_else(String::new, double),
@@ -240,6 +263,18 @@ mod tests {
             ("1.5000e-7".into(), "2.0000e12".into())
         );
         assert_eq!(cell(&json!(1_764_221_785_499_i64)), "1764221785499");
+    }
+
+    #[test]
+    fn texts_of_others_do_not_reach_the_terminal_as_they_are() {
+        let bad = "a\u{1b}[2J\nb\u{202e}";
+        let safe = r"a\u{1b}[2J\nb\u{202e}";
+        assert_eq!(cell(&json!(bad)), safe);
+        // What is a list has a line for each, and no more.
+        assert_eq!(cell(&json!([bad, "c"])), format!("{safe}\nc"));
+        let mut tags = Map::new();
+        tags.insert(bad.to_owned(), json!(bad));
+        assert_eq!(cell(&Value::Object(tags)), format!("{safe}={safe}"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum RuleVerb {
     List {
         /// The model; leave out for all rules.
         model: Option<String>,
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },

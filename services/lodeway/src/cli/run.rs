@@ -23,7 +23,7 @@ pub enum Verb {
         /// What to show of each, for example `run_id,status,metrics.loss,params.lr`.
         #[arg(long, value_delimiter = ',')]
         columns: Vec<String>,
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
@@ -40,7 +40,7 @@ pub enum Verb {
         /// What to show of each, for example `run_id,status,metrics.loss,params.lr`.
         #[arg(long, value_delimiter = ',')]
         columns: Vec<String>,
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
@@ -55,7 +55,7 @@ pub enum Verb {
         run_id: String,
         /// The metric.
         key: String,
-        /// At most this many points.
+        /// At most this many points; 0: all.
         #[arg(long, default_value_t = 1_000)]
         limit: usize,
     },

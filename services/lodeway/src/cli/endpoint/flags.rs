@@ -166,7 +166,7 @@ pub struct Care {
     /// For how long at most.
     #[arg(long, value_name = "SPAN", value_parser = parse::span)]
     max_ejection_time: Option<prost_types::Duration>,
-    /// Calls in flight on a target at most; beyond it calls are refused.
+    /// Calls in flight on the endpoint at most, on all its targets together; beyond it calls are refused.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_active_calls: Option<u32>,
 }

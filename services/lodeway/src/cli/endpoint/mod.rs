@@ -25,7 +25,7 @@ pub enum Verb {
     Create(Box<create::Create>),
     /// Lists endpoints by name.
     List {
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
@@ -56,7 +56,7 @@ pub enum Verb {
     History {
         /// The endpoint.
         name: String,
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
@@ -151,7 +151,7 @@ pub async fn run(verb: Verb, client: &Client) -> Done {
                 .await?
                 .into_inner();
             let item = json!({ "service": reply.service, "proto": reply.proto });
-            output::done(client.format, reply.proto.trim_end(), &item)
+            output::document(client.format, reply.proto.trim_end(), &item)
         }
         Verb::Watch(watch) => watch.run(client).await,
         Verb::Monitor(monitor) => monitor.run(client).await,
@@ -268,12 +268,11 @@ async fn diff(client: &Client, name: String, from: i64, to: Option<i64>) -> Done
         .into_iter()
         .map(|change| change.description)
         .collect();
-    let text = match changes.as_slice() {
-        [] => "nothing differs".to_owned(),
-        changes => changes.join("\n"),
-    };
     let item = json!({ "changes": changes, "moved_share": reply.moved_share });
-    output::done(client.format, &text, &item)
+    match changes.is_empty() {
+        true => output::done(client.format, "nothing differs", &item),
+        false => output::lines(client.format, &changes, &item),
+    }
 }
 
 async fn served_at(client: &Client, name: String, time: prost_types::Timestamp) -> Done {

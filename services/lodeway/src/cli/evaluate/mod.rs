@@ -1,7 +1,8 @@
 //! `lodeway evaluate`: predictions in a file become a report, with no platform; everything else goes to the platform.
 //!
-//! Exit codes without a platform: 0 done, 1 a threshold is missed, 2 the data or the command line is wrong. On the platform
-//! those of all commands, among them 1 a threshold is missed, 2 the command line is wrong, 7 the job failed or was stopped.
+//! Exit codes without a platform: 0 done, 1 a threshold is missed or the result cannot be written, 2 the data or the command
+//! line is wrong. On the platform those of all commands, among them 1 a threshold is missed, 2 the command line is wrong, 7 the
+//! job failed or was stopped.
 
 mod show;
 
@@ -27,6 +28,7 @@ use super::{
     evaluation::{Asked, OnPlatform},
     mistyped, output,
 };
+use crate::said;
 
 const REPLICATES: u32 = 1_000;
 const TOP_K: usize = 2;
@@ -255,18 +257,20 @@ const WRONG: u8 = 2;
 
 /// Evaluates.
 pub fn run(arguments: &Arguments) -> ExitCode {
-    match evaluate(arguments) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            crate::complain(&format!("lodeway: {why}"));
-            ExitCode::from(WRONG)
-        }
-    }
+    let (why, code) = match evaluate(arguments) {
+        Err(why) => (why, ExitCode::from(WRONG)),
+        Ok((text, passed)) => match crate::say(text.trim_end()) {
+            Ok(()) if passed => return ExitCode::SUCCESS,
+            Ok(()) => return ExitCode::FAILURE,
+            Err(error) => (said::chain(error.as_ref()), ExitCode::FAILURE),
+        },
+    };
+    crate::complain(&format!("lodeway: {}", said::plain(&why)));
+    code
 }
 
-/// Whether all thresholds hold. Errors: one line for the user.
-fn evaluate(arguments: &Arguments) -> Result<bool, String> {
+/// The report as it is shown, and whether all thresholds hold. Errors: one line for the user.
+fn evaluate(arguments: &Arguments) -> Result<(String, bool), String> {
     let given = arguments.platform.given();
     if !given.is_empty() {
         return Err(format!(
@@ -314,13 +318,11 @@ fn evaluate(arguments: &Arguments) -> Result<bool, String> {
         write(folder, &title(&arguments.data), &report)?;
     }
     let text = match arguments.output {
-        Output::Json => report.to_json().map_err(|error| said(&error))?,
+        Output::Json => report.to_json().map_err(|error| told(&error))?,
         Output::Html => plots::html(&title(&arguments.data), &report),
         Output::Table => show::table(&report),
     };
-    // Whether a reader takes it is not ours to say.
-    let _ = crate::say(text.trim_end());
-    Ok(report.verdict.is_none_or(|verdict| verdict.passed))
+    Ok((text, report.verdict.is_none_or(|verdict| verdict.passed)))
 }
 
 fn plan(arguments: &Arguments) -> Plan {
@@ -394,7 +396,7 @@ impl<'a> Opened<'a> {
     }
 
     fn said(&self, error: impl Into<Error>) -> String {
-        format!("{}: {}", self.path.display(), said(&error.into()))
+        format!("{}: {}", self.path.display(), told(&error.into()))
     }
 
     /// A reader of the columns of a plan, and of all of them first where that says better which one is missing.
@@ -429,7 +431,7 @@ impl<'a> Opened<'a> {
         }
         let report = evaluator.finish().map_err(|error| self.said(error))?;
         if let Some(rows) = rows {
-            rows.end().map_err(|error| said(&error))?;
+            rows.end().map_err(|error| told(&error))?;
         }
         Ok(report)
     }
@@ -514,7 +516,7 @@ fn write(folder: &Path, title: &str, report: &Report) -> Result<(), String> {
         let path = folder.join(name);
         fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
     };
-    put("report.json", &report.to_json().map_err(|error| said(&error))?)?;
+    put("report.json", &report.to_json().map_err(|error| told(&error))?)?;
     put("report.html", &plots::html(title, report))?;
     for plot in plots::plots(report) {
         put(&format!("{}.svg", plot.name), &plot.svg)?;
@@ -528,7 +530,7 @@ fn title(path: &Path) -> String {
 }
 
 /// An error in one line.
-fn said(error: &Error) -> String {
+fn told(error: &Error) -> String {
     match error {
         Error::Invalid(violations) => {
             let each = violations.iter().map(|violation| {
@@ -563,7 +565,7 @@ fn probability(text: &str) -> Result<Probability, String> {
 }
 
 fn clause(text: &str) -> Result<Clause, String> {
-    text.parse().map_err(|error| said(&error))
+    text.parse().map_err(|error| told(&error))
 }
 
 fn task(text: &str) -> Result<Task, String> {

@@ -3,13 +3,13 @@
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use lodeway_scorers::{Metric, Report};
 
-use crate::cli::output::double;
+use crate::{cli::output::double, said::plain};
 
 /// A report as tables for people.
 pub(super) fn table(report: &Report) -> String {
     let mut text = format!("{}, {} of {} rows\n", report.task, report.scored, report.rows);
     for (reason, rows) in &report.skipped {
-        text.push_str(&format!("{rows} rows left out: {reason}\n"));
+        text.push_str(&format!("{rows} rows left out: {}\n", plain(reason)));
     }
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY);
@@ -30,7 +30,13 @@ pub(super) fn table(report: &Report) -> String {
         table.set_header(["class", "precision", "recall", "f1", "support"]);
         for row in &report.per_class {
             let [precision, recall, f1] = [row.precision, row.recall, row.f1].map(number);
-            table.add_row([row.class.clone(), precision, recall, f1, row.support.to_string()]);
+            table.add_row([
+                plain(&row.class).into_owned(),
+                precision,
+                recall,
+                f1,
+                row.support.to_string(),
+            ]);
         }
         text.push_str(&format!("\n\n{table}"));
     }
@@ -56,7 +62,7 @@ pub(super) fn table(report: &Report) -> String {
                 row.high,
                 row.p_value,
             ];
-            let cells = std::iter::once(name.clone()).chain(numbers.map(number));
+            let cells = std::iter::once(plain(name).into_owned()).chain(numbers.map(number));
             table.add_row(cells.chain([row.test.clone()]));
         }
         text.push_str(&format!("\n\n{table}"));
@@ -65,14 +71,18 @@ pub(super) fn table(report: &Report) -> String {
         let word = if clause.passed { "passed" } else { "failed" };
         let actual = Some(number(clause.actual)).filter(|actual| !actual.is_empty());
         let said: Vec<_> = actual.into_iter().chain(clause.why.clone()).collect();
-        text.push_str(&format!("\n{word}: {} ({})", clause.clause, said.join(", ")));
+        text.push_str(&format!(
+            "\n{word}: {} ({})",
+            plain(&clause.clause.to_string()),
+            plain(&said.join(", "))
+        ));
     }
     text
 }
 
 fn row(name: &str, metric: &Metric) -> [String; 5] {
     let [value, low, high] = [metric.value, metric.low, metric.high].map(number);
-    [name.to_owned(), value, low, high, metric.method.clone()]
+    [plain(name).into_owned(), value, low, high, metric.method.clone()]
 }
 
 fn number(value: f64) -> String {
@@ -80,5 +90,32 @@ fn number(value: f64) -> String {
         String::new()
     } else {
         double(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    #[test]
+    fn texts_of_the_data_do_not_reach_the_terminal_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data.csv");
+        let rows = "y,yhat,plan\na\u{1b}[2J,a\u{1b}[2J,p\u{202e}\nb,b,p\u{202e}\n";
+        std::fs::write(&data, rows).unwrap();
+        let flags = "--target y --prediction yhat --slice plan --slice-rows 1 --data";
+        let line = ["lodeway", "evaluate"]
+            .into_iter()
+            .chain(flags.split_whitespace());
+        let parsed = crate::Cli::try_parse_from(line.chain([data.to_str().unwrap()])).unwrap();
+        let crate::Command::Admin(crate::cli::Command::Evaluate(arguments)) = parsed.command else {
+            panic!("another command");
+        };
+        let (text, _) = super::super::evaluate(&arguments).unwrap();
+        assert!(
+            text.contains(r"a\u{1b}[2J") && text.contains(r"p\u{202e}"),
+            "{text}"
+        );
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
     }
 }

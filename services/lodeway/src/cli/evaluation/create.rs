@@ -1,6 +1,9 @@
 //! `lodeway evaluate` against the platform.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -19,18 +22,21 @@ use tokio::io::AsyncReadExt as _;
 use tonic::{Code, Status};
 
 use super::{finished, threshold::threshold};
-use crate::cli::{
-    Done, Failure, artifact,
-    connect::Client,
-    mistyped,
-    output::{Format, key_value},
-    parse::{share, span},
+use crate::{
+    cli::{
+        Done, Failure, artifact,
+        connect::Client,
+        local_files, mistyped,
+        output::{Format, key_value},
+        parse::{share, span},
+    },
+    said,
 };
 
 const CHUNK_BYTES: usize = 512 << 10;
-/// How long after a watch broke off it is opened again, and how often in a row without news.
+/// How long after a watch broke off it is opened again, and for how long that is tried without news.
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
-const MAX_FAILURES: u32 = 60;
+const RECONNECT_FOR: Duration = Duration::from_secs(60);
 
 /// What only the platform knows.
 #[derive(Args)]
@@ -440,7 +446,7 @@ async fn dataset(client: &Client, data: &str, roles: &ColumnRoles) -> Result<Dat
 /// Sends a file as the next version of the dataset that has its name.
 async fn upload(client: &Client, file: &Path, roles: &ColumnRoles) -> Result<DatasetRef, Failure> {
     let place = || file.display().to_string();
-    let size = std::fs::metadata(file).with_context(place)?.len();
+    let size = local_files::size(file)?;
     let source = tokio::fs::File::open(file).await.with_context(place)?;
     let header = DatasetVersionHeader {
         name: stem(&file.to_string_lossy()),
@@ -497,31 +503,36 @@ pub(super) async fn watch(client: &Client, made: Evaluation) -> Result<Evaluatio
     let style = ProgressStyle::with_template("{msg:10} {bar:40} {pos}/{len} rows");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let mut last = made;
-    let mut failures = 0;
+    // Since when the watch is broken off without news.
+    let mut broken: Option<Instant> = None;
     while !has_ended(&last) {
-        match follow(client, &mut last, &bar).await {
+        let followed = follow(client, &mut last, &mut broken, &bar).await;
+        let since = *broken.get_or_insert_with(Instant::now);
+        match followed {
             // The platform stops or restarts: the job goes on when it is back, and so does this.
-            Ok(true) => failures = 0,
-            Ok(false) => failures += 1,
-            Err(status) if is_passing(&status) && failures < MAX_FAILURES => failures += 1,
-            Err(status) => return Err(status.into()),
-        }
-        if failures > 0 {
-            tokio::time::sleep(RECONNECT_AFTER).await;
+            Err(status) if !is_passing(&status) || since.elapsed() > RECONNECT_FOR => {
+                return Err(status.into());
+            }
+            _ if has_ended(&last) => break,
+            _ => tokio::time::sleep(RECONNECT_AFTER).await,
         }
     }
     bar.finish_and_clear();
     Ok(last)
 }
 
-/// Follows an evaluation until the stream ends; whether there was news. Errors: those of the platform.
-async fn follow(client: &Client, last: &mut Evaluation, bar: &ProgressBar) -> Result<bool, Status> {
+/// Follows an evaluation until the stream ends; with news nothing is `broken`. Errors: those of the platform.
+async fn follow(
+    client: &Client,
+    last: &mut Evaluation,
+    broken: &mut Option<Instant>,
+    bar: &ProgressBar,
+) -> Result<(), Status> {
     let request = WatchEvaluationRequest {
         evaluation_id: last.evaluation_id.clone(),
     };
     let pushes = client.evaluations.clone().watch_evaluation(request).await?;
     let mut pushes = pushes.into_inner();
-    let mut has_news = false;
     while let Some(push) = pushes.message().await? {
         let Some(evaluation) = push.evaluation else {
             continue;
@@ -530,15 +541,16 @@ async fn follow(client: &Client, last: &mut Evaluation, bar: &ProgressBar) -> Re
             let count = |number: i64| u64::try_from(number).unwrap_or(0);
             bar.set_length(count(progress.rows_total));
             bar.set_position(count(progress.rows_done + progress.rows_failed));
+            let phase = said::plain(&progress.phase);
             bar.set_message(match progress.rows_failed {
-                0 => progress.phase.clone(),
-                failed => format!("{}, {failed} rows failed", progress.phase),
+                0 => phase.into_owned(),
+                failed => format!("{phase}, {failed} rows failed"),
             });
         }
         *last = evaluation;
-        has_news = true;
+        *broken = None;
     }
-    Ok(has_news)
+    Ok(())
 }
 
 fn has_ended(evaluation: &Evaluation) -> bool {

@@ -41,7 +41,7 @@ pub enum Verb {
         /// Only those called so.
         #[arg(long, default_value = "")]
         name: String,
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
@@ -335,14 +335,10 @@ async fn verify(client: &Client, evaluation_id: String, predict_again: bool) -> 
         .await?
         .into_inner();
     let item = json!({ "reproduced": reply.reproduced, "differences": reply.differences });
-    let message = match reply.reproduced {
-        true => "everything came out as before".to_owned(),
-        false => reply.differences.join("\n"),
-    };
-    output::done(client.format, &message, &item)?;
     if reply.reproduced {
-        return Ok(());
+        return output::done(client.format, "everything came out as before", &item);
     }
+    output::lines(client.format, &reply.differences, &item)?;
     Err(Status::failed_precondition("something differs").into())
 }
 

@@ -103,14 +103,13 @@ impl Report {
         if told.refused == 0 {
             return Ok(());
         }
-        let mut why = format!(
+        let why = format!(
             "{} outcomes are refused, {} are kept",
             told.refused, told.accepted
         );
-        for (row, message) in &told.refusals {
-            why.push_str(&format!("\n  row {row}: {message}"));
-        }
-        Err(refused(why))
+        let rows = told.refusals.iter();
+        let rows = rows.map(|(row, message)| format!("row {row}: {message}"));
+        Err(Failure::Several(why, rows.collect()))
     }
 
     async fn of_file(&self, client: &Client, path: &PathBuf, told: &mut Told) -> Result<(), Failure> {

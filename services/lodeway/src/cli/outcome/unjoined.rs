@@ -19,7 +19,7 @@ pub struct Unjoined {
     /// How far back predictions are looked at.
     #[arg(long, value_name = "SPAN", default_value = "720h", value_parser = parse::span)]
     last: prost_types::Duration,
-    /// At most this many.
+    /// At most this many; 0: all.
     #[arg(long, default_value_t = 100)]
     limit: usize,
 }

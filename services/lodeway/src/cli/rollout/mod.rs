@@ -31,7 +31,7 @@ pub enum Verb {
         /// Only of this endpoint.
         #[arg(default_value = "")]
         endpoint: String,
-        /// At most this many.
+        /// At most this many; 0: all.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
