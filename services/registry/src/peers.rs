@@ -135,21 +135,25 @@ impl Peers {
     ///
     /// Errors: those of the peer that may pass; where nobody may look there is no model.
     pub(crate) async fn has_model_file(&self, workspace: &Workspace, location: &str) -> Result<bool> {
-        let Some(mut client) = self.artifacts.clone() else {
-            return Ok(false);
-        };
+        match self.model_file(workspace, location).await {
+            Some(Ok(file)) => Ok(file.is_some_and(|file| !file.is_dir)),
+            // It is there, though nobody can read it.
+            Some(Err(Error::DataLoss(_))) => Ok(true),
+            Some(Err(error)) if is_passing(&error) => Err(error),
+            Some(Err(_)) | None => Ok(false),
+        }
+    }
+
+    /// What the artifact service says of the model file at the top of a folder; none without one.
+    async fn model_file(&self, workspace: &Workspace, location: &str) -> Option<Result<Option<Artifact>>> {
+        let mut client = self.artifacts.clone()?;
         let message = GetArtifactRequest {
             location: location.to_owned(),
             path: MODEL_FILE.to_owned(),
         };
         let found = client.get_artifact(own_context(workspace).request(message)).await;
-        match found.map_err(|s| status::into_error(&s)) {
-            Ok(reply) => Ok(reply.into_inner().artifact.is_some_and(|file| !file.is_dir)),
-            // It is there, though nobody can read it.
-            Err(Error::DataLoss(_)) => Ok(true),
-            Err(error) if is_passing(&error) => Err(error),
-            Err(_) => Ok(false),
-        }
+        let found = found.map(|reply| reply.into_inner().artifact);
+        Some(found.map_err(|s| status::into_error(&s)))
     }
 
     pub(crate) fn with_limits(self) -> Self {
@@ -220,18 +224,10 @@ impl Peers {
     ///
     /// Errors: those of the peer that may pass.
     pub(crate) async fn is_kept_here(&self, workspace: &Workspace, location: &str) -> Result<bool> {
-        let Some(mut client) = self.artifacts.clone() else {
-            return Ok(false);
-        };
-        let message = GetArtifactRequest {
-            location: location.to_owned(),
-            path: MODEL_FILE.to_owned(),
-        };
-        let found = client.get_artifact(own_context(workspace).request(message)).await;
-        match found.map_err(|s| status::into_error(&s)) {
-            Ok(_) | Err(Error::DataLoss(_) | Error::NotFound(_)) => Ok(true),
-            Err(error) if is_passing(&error) => Err(error),
-            Err(_) => Ok(false),
+        match self.model_file(workspace, location).await {
+            Some(Ok(_) | Err(Error::DataLoss(_) | Error::NotFound(_))) => Ok(true),
+            Some(Err(error)) if is_passing(&error) => Err(error),
+            Some(Err(_)) | None => Ok(false),
         }
     }
 
