@@ -86,6 +86,16 @@ impl Outbox {
         delivered
     }
 
+    /// Whether a message arrived that is still to be taken away.
+    pub(crate) fn has_arrived(&self, event: &Event) -> bool {
+        self.arrived().contains(&event.event_id)
+    }
+
+    /// Tracking did not answer in time; what it was sent may arrive all the same.
+    pub(crate) fn note_silence(&self) {
+        self.0.is_answered.store(false, Ordering::Relaxed);
+    }
+
     /// Whether the last message to tracking arrived, as far as this process knows.
     pub(crate) fn is_answered(&self) -> bool {
         self.0.is_answered.load(Ordering::Relaxed)

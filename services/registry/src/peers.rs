@@ -220,14 +220,15 @@ impl Peers {
         }
     }
 
-    /// Whether the artifact service opens this location for the workspace, whatever is there; none does without one.
+    /// Whether the artifact service opens this location for the workspace, whatever is there; without one nobody knows.
     ///
     /// Errors: those of the peer that may pass.
-    pub(crate) async fn is_kept_here(&self, workspace: &Workspace, location: &str) -> Result<bool> {
+    pub(crate) async fn is_kept_here(&self, workspace: &Workspace, location: &str) -> Result<Option<bool>> {
         match self.model_file(workspace, location).await {
-            Some(Ok(_) | Err(Error::DataLoss(_) | Error::NotFound(_))) => Ok(true),
+            None => Ok(None),
+            Some(Ok(_) | Err(Error::DataLoss(_) | Error::NotFound(_))) => Ok(Some(true)),
             Some(Err(error)) if is_passing(&error) => Err(error),
-            Some(Err(_)) | None => Ok(false),
+            Some(Err(_)) => Ok(Some(false)),
         }
     }
 

@@ -10,17 +10,29 @@ use lodeway_domain::{
     uri,
 };
 use lodeway_rpc::CallContext;
-use lodeway_store::registry::{Search, VersionBy, VersionUpdate};
+use lodeway_store::{
+    ledger::{Write, outbox::Event},
+    registry::{Search, VersionBy, VersionUpdate},
+};
 
 use crate::{Registry, Repeat, outbox, resolve::Source};
 
 /// How long the artifact service is asked whose files these are.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// Whether a URI is of a store that others have too: not of the platform's proxied store, not a local path.
+fn is_in_a_bucket(location: &str) -> bool {
+    let scheme = location.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| !matches!(scheme, "mlflow-artifacts" | "file" | "http" | "https"))
+}
+
+/// What the ledger says of a version that was taken back.
+const TAKEN_BACK: &str = "taken back, because tracking did not take note of it";
+
 /// A version is not made because tracking cannot be told of it.
 fn untold(cause: Error) -> Error {
     let why =
-        "tracking does not answer, and a purge would not know of the version's files; nothing was registered";
+        "tracking does not answer, and a purge would not know of the version's files; try again when it does";
     Error::unavailable(why, cause)
 }
 
@@ -41,13 +53,14 @@ impl Registry {
         let is_asked_about =
             ModelRef::is_meant(&said.source) || said.run_id.is_some() || said.model_id.is_some();
         if is_asked_about && let Some(before) = self.store.created_before(&write).await? {
-            return Ok(before.version);
+            return self.made_before(cx, write, before.version).await;
         }
         let new = self.located(cx, said).await?;
+        let is_of_tracking = new.run_id.is_some() || new.model_id.is_some();
         // Before it has a number, which would be lost.
         if !is_prompt(&new.tags)
             && !self.outbox.is_answered()
-            && self.is_ours(cx, &new.artifact_uri).await
+            && self.is_ours(cx, &new.artifact_uri, is_of_tracking).await
             && let Err(error) = self.peers.check_tracking().await
         {
             return Err(untold(error));
@@ -56,38 +69,77 @@ impl Registry {
         if created.digest.is_some() {
             self.digests.wake();
         }
-        if let Some(event) = created.event {
-            let outbox = self.outbox.clone();
-            let delivery = self.tasks.spawn(async move { outbox.deliver_now(&event).await });
-            let delivered = outbox::at_most(self.config.delivery_wait, delivery).await;
-            let refusal = match delivered.and_then(|delivered| delivered) {
-                Ok(None) => return Ok(created.version),
-                Ok(Some(refusal @ Error::NotFound(_))) => Some(refusal),
-                Ok(Some(_)) => None,
-                Err(error) => {
-                    tracing::debug!(%error, "tracking was not told at once");
-                    let is_ours = self.is_ours(cx, &created.version.artifact_uri).await;
-                    is_ours.then(|| untold(error))
-                }
-            };
-            if let Some(refusal) = refusal {
-                let ModelVersion { name, version, .. } = created.version;
-                self.store.take_back_version(write, name, version).await?;
-                self.outbox.wake();
-                return Err(refusal);
-            }
-            self.outbox.wake();
+        let Some(event) = created.event else {
+            return self.made_before(cx, write, created.version).await;
+        };
+        match self.tell(cx, &created.version, event).await {
+            None => Ok(created.version),
+            Some(refusal) => self.taken_back(write, created.version, refusal).await,
         }
-        Ok(created.version)
     }
 
-    /// Whether these may be files that the platform keeps, and so would purge; also if that cannot be found out now. Without
-    /// an artifact service it keeps none.
-    async fn is_ours(&self, cx: &CallContext, location: &str) -> bool {
+    /// The answer to a request that made its version before. Whoever made it may have died before tracking knew of it, or be
+    /// at work on that still.
+    async fn made_before(
+        &self,
+        cx: &CallContext,
+        write: Write,
+        version: ModelVersion,
+    ) -> Result<ModelVersion> {
+        if write.request.is_none() || self.peers.tracking.is_none() {
+            return Ok(version);
+        }
+        let waiting = self.store.waiting_event(&version).await?;
+        let Some(event) = waiting.filter(|event| !self.outbox.has_arrived(event)) else {
+            return Ok(version);
+        };
+        match self.tell(cx, &version, event).await {
+            None => Ok(version),
+            Some(refusal @ Error::NotFound(_)) => self.taken_back(write, version, refusal).await,
+            Some(refusal) => Err(refusal),
+        }
+    }
+
+    /// Tells tracking of a version; why the version cannot be answered, if it cannot.
+    async fn tell(&self, cx: &CallContext, version: &ModelVersion, event: Event) -> Option<Error> {
+        let outbox = self.outbox.clone();
+        let delivery = self.tasks.spawn(async move { outbox.deliver_now(&event).await });
+        let delivered = outbox::at_most(self.config.delivery_wait, delivery).await;
+        match delivered.and_then(|delivered| delivered) {
+            Ok(None) => None,
+            Ok(Some(refusal @ Error::NotFound(_))) => Some(refusal),
+            Ok(Some(_)) => {
+                self.outbox.wake();
+                None
+            }
+            Err(error) => {
+                tracing::debug!(%error, "tracking was not told at once");
+                self.outbox.note_silence();
+                self.outbox.wake();
+                let is_of_tracking = version.run_id.is_some() || version.model_id.is_some();
+                let is_ours = self.is_ours(cx, &version.artifact_uri, is_of_tracking).await;
+                is_ours.then(|| untold(error))
+            }
+        }
+    }
+
+    /// Takes a version back that nobody was told of, because of `refusal`.
+    async fn taken_back(&self, write: Write, version: ModelVersion, refusal: Error) -> Result<ModelVersion> {
+        let ModelVersion { name, version, .. } = version;
+        self.store
+            .take_back_version(write, name, version, TAKEN_BACK)
+            .await?;
+        self.outbox.wake();
+        Err(refusal)
+    }
+
+    /// Whether these may be files that the platform keeps, and so would purge. Without an artifact service, or while it does
+    /// not answer, nobody knows its buckets: files there are taken for the platform's if they are of something in tracking.
+    async fn is_ours(&self, cx: &CallContext, location: &str, is_of_tracking: bool) -> bool {
         let found = self.peers.is_kept_here(&cx.caller.workspace, location);
         match tokio::time::timeout(LOOK, found).await {
-            Ok(Ok(is_kept)) => is_kept,
-            Ok(Err(_)) | Err(_) => true,
+            Ok(Ok(Some(is_kept))) => is_kept,
+            Ok(Ok(None) | Err(_)) | Err(_) => is_of_tracking || !is_in_a_bucket(location),
         }
     }
 

@@ -8,7 +8,7 @@ use lodeway_domain::{Result, time::Timestamp};
 
 use crate::{
     args,
-    sql::{Arg, Db, Engine, Row, Tx},
+    sql::{Arg, Conn, Db, Engine, Row, Tx},
 };
 
 /// The longest pause between two attempts.
@@ -79,6 +79,13 @@ fn event(row: &Row) -> Result<Event> {
         created: Timestamp::from_millis(row.int(3)?),
         attempts: row.int(4)?,
     })
+}
+
+/// A message that did not arrive yet, as far as is known here; its attempts are not counted by this.
+pub async fn find(conn: &mut Conn, event_id: &str) -> Result<Option<Event>> {
+    let sql = "SELECT event_id, kind, payload, created_ms, attempts FROM outbox WHERE event_id = $1";
+    let row = conn.query_opt(sql, &args![event_id]).await?;
+    row.as_ref().map(event).transpose()
 }
 
 /// Takes away messages that have arrived.

@@ -305,9 +305,17 @@ pub trait RegistryStore: PromotionStore {
         name: &ModelName,
         stages: &[Stage],
     ) -> Result<Vec<ModelVersion>>;
+    /// The message to tracking about a version that was made, if tracking does not have it yet as far as is known.
+    async fn waiting_event(&self, version: &ModelVersion) -> Result<Option<Event>>;
     /// Deletes a version that was created just now, with the answer of the request that created it (`write`): to its caller it
-    /// never was. Its number is not given again.
-    async fn take_back_version(&self, write: Write, name: ModelName, version: i64) -> Result<()>;
+    /// never was. Its number is not given again; `why` stands in the ledger.
+    async fn take_back_version(
+        &self,
+        write: Write,
+        name: ModelName,
+        version: i64,
+        why: &'static str,
+    ) -> Result<()>;
     /// Changes a version. Errors: `Conflict` if the etag is not the current one.
     async fn update_version(&self, write: Write, update: VersionUpdate) -> Result<ModelVersion>;
     /// Deletes a version and its aliases. Errors: `VERSION_IN_PRODUCTION` unless forced.

@@ -9,6 +9,7 @@ use lodeway_domain::{
     registry::{ModelName, ModelVersion},
     time::Timestamp,
 };
+use sha2::{Digest as _, Sha256};
 
 use super::{
     Feed, FoundDigest, PendingDigest, REFERENCE, Reference, RegistryEvent, SnapshotPart,
@@ -16,8 +17,8 @@ use super::{
 };
 use crate::{
     args,
-    ledger::Write,
     ledger::{
+        Write,
         changes::{self, ChangeFilter, NewChange},
         outbox::{self, Event},
     },
@@ -159,9 +160,25 @@ pub(super) fn due(write: &Write) -> Timestamp {
 
 /// The message about a version that has just been made.
 pub(super) fn first_event(write: &Write, version: &ModelVersion) -> Result<Option<Event>> {
-    let referrer = referrer(version);
-    let event = |referrer| event_of(write, &version.model_uid, &version.name, &referrer, FIRST, false);
-    referrer.map(event).transpose()
+    let Some(referrer) = referrer(version) else {
+        return Ok(None);
+    };
+    let event = event_of(write, &version.model_uid, &version.name, &referrer, FIRST, false)?;
+    Ok(Some(Event {
+        event_id: first_id(version),
+        ..event
+    }))
+}
+
+/// The id of the first message about a version, by which it is found again: no other version gets its number.
+fn first_id(version: &ModelVersion) -> String {
+    let text = format!("version/{}/{}", version.model_uid, version.version);
+    hex::encode(Sha256::digest(text.as_bytes()).get(..16).unwrap_or_default())
+}
+
+/// The first message about a version, if tracking does not have it yet as far as is known.
+pub(super) async fn waiting_event(conn: &mut Conn, version: &ModelVersion) -> Result<Option<Event>> {
+    outbox::find(conn, &first_id(version)).await
 }
 
 fn event_of(

@@ -267,16 +267,26 @@ impl RegistryStore for SqlRegistry {
             write,
             "DeleteModelVersion",
             input,
-            |tx, w, (name, version, force)| Box::pin(versions::delete(tx, w, name, *version, *force)),
+            |tx, w, (name, version, force)| Box::pin(versions::delete(tx, w, name, *version, (*force, ""))),
         )
         .await
     }
 
-    async fn take_back_version(&self, write: Write, name: ModelName, version: i64) -> Result<()> {
+    async fn waiting_event(&self, version: &ModelVersion) -> Result<Option<outbox::Event>> {
+        feed::waiting_event(&mut *self.db.read().await?, version).await
+    }
+
+    async fn take_back_version(
+        &self,
+        write: Write,
+        name: ModelName,
+        version: i64,
+        why: &'static str,
+    ) -> Result<()> {
         self.db
             .write_with((write, name), move |tx, (write, name)| {
                 Box::pin(async move {
-                    versions::delete(tx, write, name, version, true).await?;
+                    versions::delete(tx, write, name, version, (true, why)).await?;
                     requests::forget(tx, &write.caller, CREATE_VERSION, write.request).await
                 })
             })

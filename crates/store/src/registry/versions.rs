@@ -227,7 +227,7 @@ pub(super) async fn delete(
     write: &Write,
     name: &ModelName,
     version: i64,
-    force: bool,
+    (force, why): (bool, &str),
 ) -> Result<()> {
     let workspace = write.workspace();
     let model = find::touch_model(tx, write, name).await?;
@@ -253,7 +253,7 @@ pub(super) async fn delete(
     let uid = &found.version.model_uid;
     let mut entries = vec![Entry::new(TransitionKind::VersionDeleted, version)];
     entries.extend(aliases.iter().map(|alias| Entry::alias(alias, version, 0)));
-    let written = ledger::record(tx, write, uid, name, &entries, "").await?;
+    let written = ledger::record(tx, write, uid, name, &entries, why).await?;
     let seq = written.first().map_or(0, |entry| entry.id);
     if let Some(referrer) = feed::referrer(&found.version) {
         feed::tell_tracking(tx, write, uid, name, &[referrer], seq, true).await?;

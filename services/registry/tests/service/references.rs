@@ -352,13 +352,9 @@ async fn a_message_is_delivered_late_and_once() {
     let peer = knowing_peer();
     let bench = Bench::with(peer.tracking()).await;
     bench.model("churn").await;
-    let with_run = wire::CreateModelVersionRequest {
-        run_id: "r1".into(),
-        ..plain("churn")
-    };
     peer.script(|s| s.failure = Some(Code::Unavailable));
     assert_eq!(
-        bench.create(with_run).await.unwrap().version,
+        bench.create(plain("churn")).await.unwrap().version,
         1,
         "acknowledged although tracking is away"
     );
@@ -419,19 +415,69 @@ async fn a_version_of_files_kept_here_is_not_made_while_tracking_is_away() {
     .await;
 }
 
-/// Files that are not kept here, or that nobody can ask about.
+/// A repetition of a request whose process died, or is at work on it, says no more than that.
 #[tokio::test]
-async fn a_version_of_files_elsewhere_is_made_while_tracking_is_away() {
+async fn a_repetition_is_answered_when_tracking_knows_of_the_version() {
     let peer = knowing_peer();
     peer.script(|s| {
-        s.tracking_failure = Some(Code::Unavailable);
-        s.files_failure = Some(Code::InvalidArgument);
+        s.manifests.insert("s3://b/x".into(), "d1".into());
+        s.hangs = true;
     });
     let bench = Bench::with(peer.both()).await;
     bench.model("churn").await;
-    assert_eq!(bench.version("churn").await.version, 1);
-    assert_eq!(bench.version("churn").await.version, 2);
+    let request = wire::CreateModelVersionRequest {
+        request_id: request_id(9),
+        ..plain("churn")
+    };
+    let first = bench.create(request.clone());
+    let again = async {
+        until(async || (peer.script(|s| s.attempts) > 0).then_some(())).await;
+        bench.create(request.clone()).await
+    };
+    let (first, again) = tokio::join!(first, again);
+    for answer in [first, again] {
+        assert_eq!(answer.unwrap_err().code(), Code::Unavailable);
+    }
+    peer.script(|s| s.hangs = false);
+    let made = bench.create(request.clone()).await.unwrap();
+    assert_eq!(bench.create(request).await.unwrap(), made);
+    assert!(bench.get("churn", made.version).await.is_ok());
+    // Who took back what, and why.
+    let history = wire::ListTransitionsRequest {
+        name: "churn".into(),
+        ..Default::default()
+    };
+    let history = bench.api().list_transitions(history).await.unwrap().into_inner();
+    let comments = history.transitions.iter().map(|entry| entry.comment.as_str());
+    assert!(
+        comments
+            .into_iter()
+            .any(|comment| comment.starts_with("taken back"))
+    );
+}
+
+/// Files that are not kept here, and of which nobody says that they are.
+#[tokio::test]
+async fn a_version_of_files_elsewhere_is_made_while_tracking_is_away() {
+    let peer = knowing_peer();
+    let bench = Bench::with(peer.both()).await;
+    bench.model("churn").await;
+    peer.script(|s| s.tracking_failure = Some(Code::Unavailable));
+    for (version, code) in [(1, Code::InvalidArgument), (2, Code::Unavailable)] {
+        peer.script(|s| s.files_failure = Some(code));
+        assert_eq!(bench.version("churn").await.version, version, "{code}");
+    }
     assert_eq!(waiting(&bench).await, 2);
+    // Nobody says that these are elsewhere.
+    let of_run = wire::CreateModelVersionRequest {
+        run_id: "r1".into(),
+        ..plain("churn")
+    };
+    for request in [of_run, from("mlflow-artifacts:/1/r1/artifacts"), from("/data/x")] {
+        let status = bench.create(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    }
+    assert_eq!(bench.version("churn").await.version, 3);
 }
 
 #[tokio::test]
@@ -441,11 +487,7 @@ async fn a_peer_that_hangs_costs_only_the_wait() {
     bench.model("churn").await;
     peer.script(|s| s.hangs = true);
     let before = tokio::time::Instant::now();
-    let with_run = wire::CreateModelVersionRequest {
-        run_id: "r1".into(),
-        ..plain("churn")
-    };
-    bench.create(with_run).await.unwrap();
+    bench.create(plain("churn")).await.unwrap();
     let waited = before.elapsed();
     assert!(
         waited >= config().delivery_wait && waited < Duration::from_secs(8),
@@ -459,11 +501,7 @@ async fn a_message_survives_a_restart() {
     let bench = Bench::with(peer.tracking()).await;
     bench.model("churn").await;
     peer.script(|s| s.failure = Some(Code::Unavailable));
-    let with_run = wire::CreateModelVersionRequest {
-        run_id: "r1".into(),
-        ..plain("churn")
-    };
-    bench.create(with_run).await.unwrap();
+    bench.create(plain("churn")).await.unwrap();
     let late = knowing_peer();
     let bench = bench.restart(late.tracking()).await;
     bench.turn(400_000);
