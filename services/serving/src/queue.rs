@@ -245,31 +245,46 @@ impl Inner {
         Some(batch)
     }
 
+    /// Scores a batch, as long as anybody waits for it.
     async fn serve(&self, batch: Vec<Waiting>) {
-        if batch.len() > 1
-            && let Some(answers) = self.together(&batch).await
-        {
-            for (waiting, answer) in batch.into_iter().zip(answers) {
-                drop(waiting.answer.send(Ok(answer)));
+        let each = batch.into_iter().map(|one| (one.call, one.answer));
+        let (calls, mut callers): (Vec<Call>, Vec<_>) = each.unzip();
+        if calls.len() > 1 {
+            let answers = tokio::select! {
+                answers = self.together(&calls) => answers,
+                () = all_left(&mut callers) => return,
+            };
+            if let Some(answers) = answers {
+                for (caller, answer) in callers.into_iter().zip(answers) {
+                    drop(caller.send(Ok(answer)));
+                }
+                return;
             }
-            return;
         }
-        for Waiting { call, answer } in batch {
-            let result = self.run(call).await;
-            drop(answer.send(result));
+        for (call, mut caller) in calls.into_iter().zip(callers) {
+            let result = tokio::select! {
+                result = self.run(call) => result,
+                () = caller.closed() => continue,
+            };
+            drop(caller.send(result));
         }
     }
 
     /// One batch for all; none if it failed or its answer does not divide, and each is then tried alone, so that one
     /// caller's bad input is nobody else's failure.
-    async fn together(&self, batch: &[Waiting]) -> Option<Vec<Payload>> {
-        let payloads: Vec<_> = batch.iter().map(|one| &one.call.payload).collect();
+    async fn together(&self, batch: &[Call]) -> Option<Vec<Payload>> {
+        let payloads: Vec<_> = batch.iter().map(|one| &one.payload).collect();
         let sizes: Vec<_> = payloads.iter().map(|p| p.rows().unwrap_or_default()).collect();
+        let deadlines = batch.iter().map(|one| one.deadline);
         let call = Call {
             payload: rows::concat_rows(&payloads).ok()?,
-            params: batch.first()?.call.params.clone(),
-            // Those who wait longest say how long the batch may take; the others stop waiting by themselves.
-            deadline: batch.iter().map(|one| one.call.deadline).max()?,
+            params: batch.first()?.params.clone(),
+            // Those who wait longest say how long the batch may take, and the others stop waiting by themselves; but a run that
+            // can be stopped for nothing ends with the first, who may be the one that makes it take so long.
+            deadline: match self.runtime.stops_at_once() {
+                true => deadlines.min()?,
+                false => deadlines.max()?,
+            },
             trace: traces(batch),
         };
         let answer = self.run(call).await.ok()?;
@@ -277,9 +292,16 @@ impl Inner {
     }
 }
 
+/// Waits until nobody waits any longer.
+async fn all_left(callers: &mut [oneshot::Sender<Result<Payload>>]) {
+    for caller in callers {
+        caller.closed().await;
+    }
+}
+
 /// The names of the calls of a batch, as many as fit into a line of a log.
-fn traces(batch: &[Waiting]) -> Arc<str> {
-    let named = batch.iter().take(NAMED).map(|one| &*one.call.trace);
+fn traces(batch: &[Call]) -> Arc<str> {
+    let named = batch.iter().take(NAMED).map(|one| &*one.trace);
     let mut all = named.collect::<Vec<_>>().join(",");
     if batch.len() > NAMED {
         all.push_str(",…");

@@ -8,8 +8,10 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::*;
 use crate::runtime::TensorSpec;
 
-/// Doubles each value; refuses a batch with a NaN in it. Holds batches back until it is let go.
+/// Doubles each value; refuses a batch with a NaN in it, and never ends one with an infinity. Holds batches back until it is
+/// let go.
 struct Scripted {
+    stops_at_once: bool,
     held: watch::Sender<bool>,
     /// The values of each batch, in the order in which they came.
     batches: watch::Sender<Vec<Vec<f64>>>,
@@ -18,6 +20,7 @@ struct Scripted {
 impl Scripted {
     fn new(is_held: bool) -> Arc<Self> {
         Arc::new(Self {
+            stops_at_once: true,
             held: watch::Sender::new(is_held),
             batches: watch::Sender::new(Vec::new()),
         })
@@ -67,9 +70,16 @@ impl Runtime for Scripted {
         false
     }
 
+    fn stops_at_once(&self) -> bool {
+        self.stops_at_once
+    }
+
     async fn infer(&self, call: Call) -> Result<Payload> {
         let values = values(&call.payload);
         self.batches.send_modify(|batches| batches.push(values.clone()));
+        if values.iter().any(|value| value.is_infinite()) {
+            std::future::pending::<()>().await;
+        }
         let mut held = self.held.subscribe();
         held.wait_for(|is_held| !is_held).await.unwrap();
         if values.iter().any(|value| value.is_nan()) {
@@ -170,6 +180,39 @@ async fn a_full_queue_refuses_and_goes_on() {
     }
     assert!(queue.drained(Duration::from_secs(10)).await);
     assert_eq!(runtime.batches().len(), 17);
+}
+
+/// Those that wait and those that have begun, alone or with others.
+#[tokio::test]
+async fn calls_whose_callers_left_hold_no_place() {
+    for merges in [false, true] {
+        let (runtime, queue, tasks, first) = busy(limits(merges)).await;
+        let calls = vec![call("x", &[1.0]), call("x", &[2.0])];
+        let begun = line_up(&queue, &tasks, calls).await;
+        first.abort();
+        runtime.arrived(2).await;
+        for gone in begun {
+            gone.abort();
+            assert!(gone.await.unwrap_err().is_cancelled());
+        }
+        // Nothing was let go.
+        assert!(queue.drained(Duration::from_secs(20)).await, "{merges}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_end_takes_no_other_along() {
+    let (runtime, queue, tasks, first) = busy(limits(true)).await;
+    let mut endless = call("x", &[f64::INFINITY]);
+    endless.deadline = Instant::now() + Duration::from_millis(300);
+    let calls = vec![endless, call("x", &[1.0]), call("x", &[2.0])];
+    let begun = line_up(&queue, &tasks, calls).await;
+    runtime.release();
+    first.await.unwrap().unwrap();
+    let found = answers(begun).await;
+    assert!(matches!(found[0], Err(Error::DeadlineExceeded)), "{found:?}");
+    assert_eq!(found[1].as_deref().ok(), Some(&[2.0][..]));
+    assert_eq!(found[2].as_deref().ok(), Some(&[4.0][..]));
 }
 
 #[tokio::test]

@@ -75,6 +75,10 @@ pub trait Runtime: Send + Sync + 'static {
     fn gives_tables(&self) -> bool {
         false
     }
+    /// Whether a batch that nobody waits for any longer ends soon, and nothing but it is lost.
+    fn stops_at_once(&self) -> bool {
+        false
+    }
     /// Scores one batch. Errors: `Invalid` for an input it cannot take, `DeadlineExceeded`, `Unavailable` for a worker
     /// that died, `Internal` for a model that failed.
     async fn infer(&self, call: Call) -> Result<Payload>;

@@ -229,6 +229,10 @@ impl Runtime for OnnxModel {
         true
     }
 
+    fn stops_at_once(&self) -> bool {
+        true
+    }
+
     async fn infer(&self, call: Call) -> Result<Payload> {
         let Payload::Tensors(tensors) = call.payload else {
             return Err(Error::invalid("inputs", "this model takes tensors"));
