@@ -141,7 +141,7 @@ impl HttpModel {
         if !code.is_success() {
             return Err(refusal(code, &body));
         }
-        let answer = oip::read_response(&body, length)?;
+        let answer = oip::read_response(&body, length).map_err(unreadable)?;
         inference::response_of(Payload::Tensors(answer.outputs), raw)
     }
 }
@@ -169,9 +169,26 @@ fn request(message: ModelInferRequest, declared: &DeclaredInputs) -> Result<oip:
 fn refusal(code: reqwest::StatusCode, body: &Bytes) -> Error {
     let text = String::from_utf8_lossy(body.get(..body.len().min(500)).unwrap_or_default()).into_owned();
     match code.as_u16() {
+        429 => Error::Exhausted {
+            message: format!("a target on another server is full: {text}"),
+            retry_after: None,
+        },
+        // It has no such model, or wants something of whoever asks it: no input would change that.
+        401 | 403 | 404 | 405 | 408 | 410 => Error::unavailable(
+            "a target on another server takes no calls",
+            format!("{code}: {text}"),
+        ),
         400..=499 => Error::invalid("inputs", format!("the target refused it: {text}")),
         _ => Error::unavailable("a target on another server failed", format!("{code}: {text}")),
     }
+}
+
+/// An answer that is none: a fault of the server, whatever it is a fault of by itself.
+fn unreadable(error: Error) -> Error {
+    Error::unavailable(
+        "a target on another server gave an answer that cannot be read",
+        error,
+    )
 }
 
 /// Metadata as the protocol's JSON has them; what cannot be read is left out.
@@ -207,4 +224,26 @@ fn metadata(told: &Value) -> ModelMetadataResponse {
 
 pub(super) fn gone(error: reqwest::Error) -> Error {
     Error::unavailable("a target on another server does not answer", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_another_input_would_change_is_a_fault_of_the_input() {
+        let of = |code: u16| refusal(code.try_into().unwrap(), &Bytes::from_static(b"no"));
+        for code in [400, 413, 415, 422] {
+            assert!(matches!(of(code), Error::Invalid(_)), "{code}");
+        }
+        for code in [401, 403, 404, 405, 408, 410, 500, 503] {
+            assert!(matches!(of(code), Error::Unavailable { .. }), "{code}");
+        }
+        assert!(matches!(of(429), Error::Exhausted { .. }));
+        let broken = oip::read_response(&Bytes::from_static(b"{\"outputs\":\"nonsense\"}"), None);
+        assert!(matches!(
+            broken.map_err(unreadable),
+            Err(Error::Unavailable { .. })
+        ));
+    }
 }
