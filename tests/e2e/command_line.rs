@@ -90,6 +90,36 @@ async fn a_folder_with_a_bad_name_leaves_nothing_behind() {
     assert_eq!(ask(&house, &list)[0]["path"], "a");
 }
 
+/// Whatever a file is called, another one's download does not write there on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn downloads_touch_no_other_file() {
+    let house = house().await;
+    let run = new_run(&house).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    std::fs::create_dir_all(&from).unwrap();
+    std::fs::create_dir_all(&to).unwrap();
+    std::fs::write(from.join("x"), "new").unwrap();
+    std::fs::write(from.join(".x.partial"), "theirs").unwrap();
+    std::fs::write(to.join(".y.partial"), "mine").unwrap();
+    text(&house, &format!("artifact put {} runs:/{run}", from.display()));
+    text(&house, &format!("artifact get runs:/{run} --to {}", to.display()));
+    let mut found: Vec<_> = std::fs::read_dir(&to)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, std::fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    found.sort();
+    let wanted = [(".x.partial", "theirs"), (".y.partial", "mine"), ("x", "new")];
+    assert_eq!(
+        found,
+        wanted.map(|(name, text)| (name.to_owned(), text.to_owned()))
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_of_others_are_escaped_for_people_only() {
     let house = house().await;

@@ -35,7 +35,12 @@ pub struct Arguments {
     #[arg(long, short, default_value_t = 5001)]
     port: u16,
     /// The platform whose registry knows the model.
-    #[arg(long, env = "LODEWAY_ADDRESS", default_value = "http://127.0.0.1:5000")]
+    #[arg(
+        long,
+        env = "LODEWAY_ADDRESS",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:5000"
+    )]
     address: Address,
     /// A token of that platform, if it asks for one.
     #[arg(long, env = "LODEWAY_TOKEN", hide_env_values = true)]

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use futures::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
+use lodeway_domain::id::new_hex;
 use lodeway_proto::{
     artifacts::v1::{
         Artifact, ArtifactHold, DeleteArtifactsRequest, DownloadArtifactRequest, GetArtifactRequest,
@@ -304,13 +305,8 @@ async fn fetch(client: &Client, location: &str, path: &str, to: &Path, bar: &Pro
             .await
             .with_context(|| folder.display().to_string())?;
     }
-    // Written beside and renamed, so that a broken transfer never looks like a whole file.
-    let partial = to.with_file_name(format!(
-        ".{}.partial",
-        to.file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default()
-    ));
+    // Written beside and renamed, so that a broken transfer never looks like a whole file; under a name that no other file has.
+    let partial = to.with_file_name(format!(".lodeway-{}.partial", new_hex()));
     if let Err(failure) = receive(client, location, path, &partial, bar).await {
         // It stays if it cannot be removed either; what failed matters more.
         let _ = tokio::fs::remove_file(&partial).await;
@@ -323,7 +319,7 @@ async fn fetch(client: &Client, location: &str, path: &str, to: &Path, bar: &Pro
 }
 
 async fn receive(client: &Client, location: &str, path: &str, into: &Path, bar: &ProgressBar) -> Done {
-    let mut out = tokio::fs::File::create(into)
+    let mut out = tokio::fs::File::create_new(into)
         .await
         .with_context(|| into.display().to_string())?;
     let request = DownloadArtifactRequest {

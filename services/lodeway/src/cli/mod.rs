@@ -171,6 +171,7 @@ pub struct Place {
         long,
         global = true,
         env = "LODEWAY_ADDRESS",
+        hide_env_values = true,
         default_value = "http://127.0.0.1:5000",
         value_name = "URL"
     )]
