@@ -9,7 +9,7 @@ import onnx
 import pytest
 import requests
 from onnx import TensorProto, helper
-from platform_process import Platform, lodeway
+from platform_process import Platform, lodeway, wait_for
 from test_serving import runtime_env
 
 # Far more rounds than anybody waits for.
@@ -126,6 +126,26 @@ def test_runs_that_do_not_end_hold_up_nobody_and_are_stopped(host):
     assert infer(3) == [3]
     late = score(host, "rounds", {"inputs": {"n": [5]}})
     assert late.status_code == 200 and json.loads(late.text)["predictions"], late.text
+
+
+def test_runs_whose_callers_left_hold_nothing(host):
+    def leave(seconds):
+        with pytest.raises(requests.Timeout):
+            requests.post(
+                f"{host.url}/endpoints/rounds/invocations", json={"inputs": {"n": [ENDLESS]}}, timeout=seconds
+            )
+
+    # More than there are places, so that some have waited.
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(leave, (0.5, 0.5, 0.5, 0.5, 2, 2, 2, 2)))
+
+    def idle():
+        shown = json.loads(lodeway("deployment", "list", "--output", "json", url=host.url).stdout)
+        return all(not one.get("active_calls") and not one.get("queued_calls") for one in shown)
+
+    # Far sooner than the endpoint's own limit of half a minute.
+    wait_for(idle, "the runs of callers who left to end", 20)
+    assert score(host, "rounds", {"inputs": {"n": [3]}}).status_code == 200
 
 
 def test_an_operator_that_fails_is_the_inputs_fault(host):

@@ -385,7 +385,7 @@ fn refused(status: &Status, code: Code, reason: &str) {
 
 /// Waits until `check` gives something.
 async fn until<T>(mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(found) = check().await {
             return found;
