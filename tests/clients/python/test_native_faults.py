@@ -73,6 +73,7 @@ def host():
 
     with Platform(env=runtime_env()) as running:
         mlflow.set_tracking_uri(running.url)
+        mlflow.set_registry_uri(running.url)
         mlflow.set_experiment("faults")
         table = pd.DataFrame({"a": np.float32([1, 2]), "b": np.float32([3, 4])})
         log(joined(), "joined", (table, {"y": np.float32([[1, 3], [2, 4]])}))
@@ -158,6 +159,7 @@ def test_a_process_that_runs_such_a_model_ends_when_told():
         import mlflow
 
         mlflow.set_tracking_uri(running.url)
+        mlflow.set_registry_uri(running.url)
         mlflow.set_experiment("faults")
         log(rounds(), "rounds", ({"n": np.int64([2])}, {"y": np.float32([2])}))
         lodeway("endpoint", "create", "rounds", "--model", "models:/rounds/1", "--timeout", "2s", url=running.url)

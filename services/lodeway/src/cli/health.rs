@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tonic::Code;
+use tonic::{Code, Status};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -36,9 +36,7 @@ pub async fn run(service: Option<String>, common: &Common) -> Done {
     };
     let answer = match HealthClient::new(link).check(request).await {
         Err(status) if status.code() == Code::NotFound => {
-            return Err(Failure::Here(anyhow::anyhow!(
-                "{address} has no service `{asked}`"
-            )));
+            return Err(Status::not_found(format!("{address} has no service `{asked}`")).into());
         }
         answer => answer?,
     };

@@ -217,7 +217,6 @@ _TABLE = {
             ("run search", 'POST runs/search {"experiment_ids": ["<e>"], "filter": "metrics.loss < 1 metrics.acc > 1", "order_by": ["start_time"]}'),
             ("run search", 'POST runs/search {"experiment_ids": ["<e>"], "filter": "metrics. loss < 1", "order_by": ["start_time"]}'),
             ("logged model search", 'POST logged-models/search {"experiment_ids": ["<e>"], "order_by": [{"field_name": "name", "ascending": true}], "filter": "params.lr = 1"}'),
-            ("registry search", "GET model-versions/search ?filter=version_number = '2' AND name = '<u>-sa'"),
         ],
         "runs:": [
             ("run search", 'POST runs/search {"experiment_ids": ["<e>"], "filter": "tags.note = \'it\'\'s\'", "order_by": ["start_time"]}'),
@@ -227,9 +226,6 @@ _TABLE = {
         ],
     },
     "LEVELS": {
-        "200 -> 400 INVALID_PARAMETER_VALUE": [
-            ("experiment search", 'POST experiments/search {"max_results": 50, "filter": "name LIKE \'<u>/s%\'", "order_by": ["name", "name"]}'),
-        ],
         "400 INVALID_PARAMETER_VALUE -> 200": [
             ("run search", 'POST runs/search {"experiment_ids": ["<e>"], "filter": "", "order_by": ["attributes.`Run name`"]}'),
         ],
