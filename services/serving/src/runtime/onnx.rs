@@ -256,6 +256,8 @@ impl Runtime for OnnxModel {
             let number = watched.run.begin(deadline.min(Instant::now() + INLINE_TIME));
             match self.0.run(watched, number, &tensors)? {
                 Ran::Done(answer) => return Ok(Payload::Tensors(answer)),
+                // It says nothing of the model how little time its caller had.
+                Ran::Stopped if deadline <= Instant::now() => return Err(Error::DeadlineExceeded),
                 Ran::Stopped => self.0.pace.note_stopped(),
             }
         }

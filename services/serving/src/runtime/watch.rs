@@ -56,30 +56,22 @@ impl Watch {
     ///
     /// Errors: `Internal` if the system gives no thread or ONNX Runtime no options.
     pub(super) fn place(&self) -> Result<Arc<Run>> {
-        self.start()?;
         let run = Arc::new(Run {
             options: RunOptions::new().map_err(Error::internal)?,
             state: Mutex::default(),
             watch: Arc::downgrade(&self.0),
         });
-        self.0.runs().push(Arc::downgrade(&run));
-        Ok(run)
-    }
-
-    fn start(&self) -> Result<()> {
-        let mut is_lost = None;
-        self.0.thread.get_or_init(|| {
+        // The lock keeps two from starting the thread.
+        let mut runs = self.0.runs();
+        if self.0.thread.get().is_none() {
             let shared = Arc::downgrade(&self.0);
             let builder = thread::Builder::new().name("onnx-watch".to_owned());
-            match builder.spawn(move || look(&shared)) {
-                Ok(handle) => handle.thread().clone(),
-                Err(error) => {
-                    is_lost = Some(error);
-                    thread::current()
-                }
-            }
-        });
-        is_lost.map_or(Ok(()), |error| Err(Error::internal(error)))
+            let started = builder.spawn(move || look(&shared)).map_err(Error::internal)?;
+            self.0.thread.get_or_init(|| started.thread().clone());
+        }
+        runs.push(Arc::downgrade(&run));
+        drop(runs);
+        Ok(run)
     }
 }
 
