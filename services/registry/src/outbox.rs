@@ -8,11 +8,16 @@ use std::{
     time::Duration,
 };
 
-use lodeway_domain::{Error, Result, time::Clock};
+use lodeway_domain::{
+    Caller, Error, Result,
+    id::RequestId,
+    registry::{ModelName, Stage},
+    time::Clock,
+};
 use lodeway_rpc::Tasks;
 use lodeway_store::{
-    ledger::outbox::Event,
-    registry::{REFERENCE, Reference, RegistryStore},
+    ledger::{Write, outbox::Event},
+    registry::{REFERENCE, Reference, RegistryStore, VersionBy},
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -25,6 +30,8 @@ const BATCH: i64 = 64;
 /// How long messages that have arrived wait for others, to be taken away together: a commit for each would cost as much as the
 /// version that it is about. Shorter than the time after which others deliver them.
 const GATHER: Duration = Duration::from_millis(250);
+/// What the ledger says of a version that was taken back.
+const TAKEN_BACK: &str = "taken back, because tracking did not take note of it";
 /// How long after a failure the shorter poll goes on.
 const BUSY: Duration = Duration::from_secs(600);
 
@@ -73,17 +80,83 @@ impl Outbox {
         self.0.wake.notify_one();
     }
 
-    /// Delivers a message whose writer still waits; what fails is due again later. What tracking refused, if it did.
+    /// Delivers a message whose writer still waits; what fails is due again later. What tracking refused, if it did; a
+    /// version whose files are gone is taken back, also if its writer goes away meanwhile.
     ///
-    /// Errors: why tracking was not told.
+    /// Errors: why tracking was not told, or why the version could not be taken back.
     pub(crate) async fn deliver_now(&self, event: &Event) -> Result<Option<Error>> {
         let delivered = self.deliver(event).await;
         self.0.is_answered.store(delivered.is_ok(), Ordering::Relaxed);
+        if let Ok(Some(Error::NotFound(_))) = &delivered
+            && let Some((write, reference)) = self.made(event)
+        {
+            self.take_back(write, reference.name, reference.version).await?;
+        }
         if delivered.is_ok() {
             self.arrived().push(event.event_id.clone());
             self.0.any_arrived.notify_one();
         }
         delivered
+    }
+
+    /// Takes a version back that nobody was told of, with its request. One that is gone already is no error.
+    pub(crate) async fn take_back(&self, write: Write, name: ModelName, version: i64) -> Result<()> {
+        match self
+            .0
+            .store
+            .take_back_version(write, name, version, TAKEN_BACK)
+            .await
+        {
+            Ok(()) | Err(Error::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+        self.wake();
+        Ok(())
+    }
+
+    /// By what a version was made, if this is the first message about it.
+    fn made(&self, event: &Event) -> Option<(Write, Reference)> {
+        let mut reference: Reference = serde_json::from_slice(&event.payload).ok()?;
+        let maker = reference.maker.take()?;
+        let write = Write {
+            caller: Caller {
+                principal: maker.principal,
+                verified: maker.verified,
+                workspace: reference.workspace.clone(),
+            },
+            now: self.0.clock.now(),
+            request: RequestId::parse(&maker.request).ok()?,
+            body_hash: Vec::new(),
+        };
+        Some((write, reference))
+    }
+
+    /// Takes a version back whose writer died before tracking knew of it, where a purge took its files since. One that was
+    /// answered without tracking, because its files are elsewhere, stays, and so does one that somebody has promoted.
+    async fn take_back_left(&self, event: &Event) -> Result<()> {
+        let Some((write, reference)) = self.made(event) else {
+            return Ok(());
+        };
+        let (workspace, by) = (&reference.workspace, VersionBy::Number(reference.version));
+        let is_of_tracking = !reference.run_id.is_empty() || !reference.model_id.is_empty();
+        if !self
+            .0
+            .peers
+            .is_ours(workspace, &reference.artifact_uri, is_of_tracking)
+            .await
+        {
+            return Ok(());
+        }
+        let version = match self.0.store.version(workspace, &reference.name, &by).await {
+            Err(Error::NotFound(_)) => return Ok(()),
+            found => found?,
+        };
+        let (name, number) = (reference.name, reference.version);
+        if version.model_uid != reference.uid || version.stage != Stage::None || !version.aliases.is_empty() {
+            tracing::warn!(model.name = %name, model.version = number, "a purge took the files of a version");
+            return Ok(());
+        }
+        self.take_back(write, name, number).await
     }
 
     /// Whether a message arrived that is still to be taken away.
@@ -135,10 +208,12 @@ impl Outbox {
             }
             let mut arrived = Vec::new();
             for event in &events {
-                let delivered = self.deliver(event).await;
+                let mut delivered = self.deliver(event).await;
                 self.0.is_answered.store(delivered.is_ok(), Ordering::Relaxed);
+                if let Ok(Some(Error::NotFound(_))) = &delivered {
+                    delivered = self.take_back_left(event).await.map(|()| None);
+                }
                 match delivered {
-                    // Its writer is not there any more to take the version back; it stays, and nothing keeps its files.
                     Ok(_) => arrived.push(event.event_id.clone()),
                     Err(error) => {
                         all_arrived = false;

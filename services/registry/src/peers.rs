@@ -31,6 +31,8 @@ const MAX_MANIFEST_BYTES: usize = 64 << 20;
 /// How long one message to tracking may take.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the artifact service is asked whose files these are.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long computing the digests of a model's files may take.
 const MANIFEST_TIMEOUT: Duration = Duration::from_secs(1_800);
 
@@ -223,12 +225,22 @@ impl Peers {
     /// Whether the artifact service opens this location for the workspace, whatever is there; without one nobody knows.
     ///
     /// Errors: those of the peer that may pass.
-    pub(crate) async fn is_kept_here(&self, workspace: &Workspace, location: &str) -> Result<Option<bool>> {
+    async fn is_kept_here(&self, workspace: &Workspace, location: &str) -> Result<Option<bool>> {
         match self.model_file(workspace, location).await {
             None => Ok(None),
             Some(Ok(_) | Err(Error::DataLoss(_) | Error::NotFound(_))) => Ok(Some(true)),
             Some(Err(error)) if is_passing(&error) => Err(error),
             Some(Err(_)) => Ok(Some(false)),
+        }
+    }
+
+    /// Whether these may be files that the platform keeps, and so would purge. Without an artifact service, or while it does
+    /// not answer, nobody knows its buckets: files there are taken for the platform's if they are of something in tracking.
+    pub(crate) async fn is_ours(&self, workspace: &Workspace, location: &str, is_of_tracking: bool) -> bool {
+        let found = self.is_kept_here(workspace, location);
+        match tokio::time::timeout(LOOK_TIMEOUT, found).await {
+            Ok(Ok(Some(is_kept))) => is_kept,
+            Ok(Ok(None) | Err(_)) | Err(_) => is_of_tracking || !is_in_a_bucket(location),
         }
     }
 
@@ -344,6 +356,12 @@ impl Peers {
         let text = String::from_utf8(bytes).map_err(|_| Error::invalid(MODEL_FILE, "is not UTF-8"))?;
         Ok(ModelFile::parse(&text)?.flavors.into_keys().collect())
     }
+}
+
+/// Whether a URI is of a store that others have too: not of the platform's proxied store, not a local path.
+fn is_in_a_bucket(location: &str) -> bool {
+    let scheme = location.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| !matches!(scheme, "mlflow-artifacts" | "file" | "http" | "https"))
 }
 
 fn hex(bytes: &[u8]) -> String {

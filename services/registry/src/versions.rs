@@ -1,7 +1,5 @@
 //! Versions of registered models.
 
-use std::time::Duration;
-
 use lodeway_domain::{
     Error, ResourceKind, Result,
     id::RunId,
@@ -16,18 +14,6 @@ use lodeway_store::{
 };
 
 use crate::{Registry, Repeat, outbox, resolve::Source};
-
-/// How long the artifact service is asked whose files these are.
-const LOOK: Duration = Duration::from_secs(2);
-
-/// Whether a URI is of a store that others have too: not of the platform's proxied store, not a local path.
-fn is_in_a_bucket(location: &str) -> bool {
-    let scheme = location.split_once("://").map(|(scheme, _)| scheme);
-    scheme.is_some_and(|scheme| !matches!(scheme, "mlflow-artifacts" | "file" | "http" | "https"))
-}
-
-/// What the ledger says of a version that was taken back.
-const TAKEN_BACK: &str = "taken back, because tracking did not take note of it";
 
 /// A version is not made because tracking cannot be told of it.
 fn untold(cause: Error) -> Error {
@@ -73,8 +59,13 @@ impl Registry {
             return self.made_before(cx, write, created.version).await;
         };
         match self.tell(cx, &created.version, event).await {
-            None => Ok(created.version),
-            Some(refusal) => self.taken_back(write, created.version, refusal).await,
+            Ok(()) => Ok(created.version),
+            Err(refusal @ Error::NotFound(_)) => Err(refusal),
+            Err(untold) => {
+                let ModelVersion { name, version, .. } = created.version;
+                self.outbox.take_back(write, name, version).await?;
+                Err(untold)
+            }
         }
     }
 
@@ -93,54 +84,41 @@ impl Registry {
         let Some(event) = waiting.filter(|event| !self.outbox.has_arrived(event)) else {
             return Ok(version);
         };
-        match self.tell(cx, &version, event).await {
-            None => Ok(version),
-            Some(refusal @ Error::NotFound(_)) => self.taken_back(write, version, refusal).await,
-            Some(refusal) => Err(refusal),
-        }
+        self.tell(cx, &version, event).await?;
+        Ok(version)
     }
 
-    /// Tells tracking of a version; why the version cannot be answered, if it cannot.
-    async fn tell(&self, cx: &CallContext, version: &ModelVersion, event: Event) -> Option<Error> {
+    /// Tells tracking of a version.
+    ///
+    /// Errors: why the version cannot be answered. `NotFound`: its files are gone, and it is taken back already. `Unavailable`:
+    /// a purge might not know of its files.
+    async fn tell(&self, cx: &CallContext, version: &ModelVersion, event: Event) -> Result<()> {
         let outbox = self.outbox.clone();
         let delivery = self.tasks.spawn(async move { outbox.deliver_now(&event).await });
         let delivered = outbox::at_most(self.config.delivery_wait, delivery).await;
         match delivered.and_then(|delivered| delivered) {
-            Ok(None) => None,
-            Ok(Some(refusal @ Error::NotFound(_))) => Some(refusal),
+            Ok(None) => Ok(()),
+            Ok(Some(refusal @ Error::NotFound(_))) => Err(refusal),
             Ok(Some(_)) => {
                 self.outbox.wake();
-                None
+                Ok(())
             }
             Err(error) => {
                 tracing::debug!(%error, "tracking was not told at once");
                 self.outbox.note_silence();
                 self.outbox.wake();
                 let is_of_tracking = version.run_id.is_some() || version.model_id.is_some();
-                let is_ours = self.is_ours(cx, &version.artifact_uri, is_of_tracking).await;
-                is_ours.then(|| untold(error))
+                match self.is_ours(cx, &version.artifact_uri, is_of_tracking).await {
+                    true => Err(untold(error)),
+                    false => Ok(()),
+                }
             }
         }
     }
 
-    /// Takes a version back that nobody was told of, because of `refusal`.
-    async fn taken_back(&self, write: Write, version: ModelVersion, refusal: Error) -> Result<ModelVersion> {
-        let ModelVersion { name, version, .. } = version;
-        self.store
-            .take_back_version(write, name, version, TAKEN_BACK)
-            .await?;
-        self.outbox.wake();
-        Err(refusal)
-    }
-
-    /// Whether these may be files that the platform keeps, and so would purge. Without an artifact service, or while it does
-    /// not answer, nobody knows its buckets: files there are taken for the platform's if they are of something in tracking.
     async fn is_ours(&self, cx: &CallContext, location: &str, is_of_tracking: bool) -> bool {
-        let found = self.peers.is_kept_here(&cx.caller.workspace, location);
-        match tokio::time::timeout(LOOK, found).await {
-            Ok(Ok(Some(is_kept))) => is_kept,
-            Ok(Ok(None) | Err(_)) | Err(_) => is_of_tracking || !is_in_a_bucket(location),
-        }
+        let workspace = &cx.caller.workspace;
+        self.peers.is_ours(workspace, location, is_of_tracking).await
     }
 
     async fn located(&self, cx: &CallContext, said: NewVersion) -> Result<NewVersion> {

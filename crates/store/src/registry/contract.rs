@@ -215,6 +215,20 @@ pub struct Reference {
     pub artifact_uri: String,
     /// True if the version is gone.
     pub released: bool,
+    /// Who made the version; only in the first message about it, by which it can be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Maker>,
+}
+
+/// Who made a version, and by which request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maker {
+    /// The user or service account.
+    pub principal: String,
+    /// Whether a credential proved that.
+    pub verified: bool,
+    /// The id of the request; empty if it had none.
+    pub request: String,
 }
 
 /// The kind of an outbox event that carries a [`Reference`].

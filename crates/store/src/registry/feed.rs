@@ -12,7 +12,7 @@ use lodeway_domain::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Feed, FoundDigest, PendingDigest, REFERENCE, Reference, RegistryEvent, SnapshotPart,
+    Feed, FoundDigest, Maker, PendingDigest, REFERENCE, Reference, RegistryEvent, SnapshotPart,
     rows::{self, VERSION, digest_code},
 };
 use crate::{
@@ -199,6 +199,11 @@ fn event_of(
         run_id: referrer.run_id.clone(),
         artifact_uri: referrer.artifact_uri.clone(),
         released,
+        maker: (seq == FIRST).then(|| Maker {
+            principal: write.caller.principal.clone(),
+            verified: write.caller.verified,
+            request: write.request.map(|id| id.to_string()).unwrap_or_default(),
+        }),
     };
     Ok(Event {
         event_id: new_hex(),

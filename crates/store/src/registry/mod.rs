@@ -42,7 +42,7 @@ use tokio::sync::watch;
 
 pub use self::before::Before;
 pub use self::contract::{
-    AliasMove, CreatedVersion, Feed, FoundDigest, LedgerQuery, ModelUpdate, Move, Moved, PastVersion,
+    AliasMove, CreatedVersion, Feed, FoundDigest, LedgerQuery, Maker, ModelUpdate, Move, Moved, PastVersion,
     PendingDigest, REFERENCE, Reference, RegistryEvent, RegistryStore, Search, SnapshotPart, VersionBy,
     VersionUpdate,
 };

@@ -353,6 +353,7 @@ async fn versions_of_before_are_told_when_the_schema_is_brought_up() {
             run_id: String::new(),
             artifact_uri: "s3://b/x".to_owned(),
             released: false,
+            maker: None,
         };
         assert_eq!(told, expected);
     })

@@ -4,7 +4,7 @@ use lodeway_proto::tracking::v1::RecordModelVersionRequest;
 
 use super::{peer::Peer, *};
 
-fn knowing_peer() -> Peer {
+pub(super) fn knowing_peer() -> Peer {
     let peer = Peer::default();
     peer.script(|s| {
         s.runs.insert("r1".into(), "s3://b/1/r1/artifacts".into());
@@ -14,7 +14,7 @@ fn knowing_peer() -> Peer {
     peer
 }
 
-fn from(source: &str) -> wire::CreateModelVersionRequest {
+pub(super) fn from(source: &str) -> wire::CreateModelVersionRequest {
     wire::CreateModelVersionRequest {
         source: source.into(),
         ..plain("churn")
@@ -29,7 +29,7 @@ async fn waiting(bench: &Bench) -> i64 {
     lodeway_store::ledger::outbox::waiting(&bench.db).await.unwrap()
 }
 
-async fn emptied(bench: &Bench) {
+pub(super) async fn emptied(bench: &Bench) {
     until(async || Some(waiting(bench).await).filter(|left| *left == 0)).await;
 }
 
