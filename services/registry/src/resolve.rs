@@ -3,7 +3,7 @@
 use lodeway_domain::{
     Error, Result,
     id::{ModelId, RunId},
-    registry::{ModelRef, ModelVersion, join_uri},
+    registry::{ModelRef, ModelVersion, is_prompt, join_uri},
     time::{CLOCK_SKEW, Timestamp},
     uri,
 };
@@ -24,6 +24,8 @@ pub(crate) struct Resolved {
 
 /// Where the files of a new version are.
 pub(crate) struct Source {
+    /// Where they came from: as the caller said, but a version by its number, which names the same one for good.
+    pub(crate) source: String,
     pub(crate) artifact_uri: String,
     pub(crate) run_id: Option<RunId>,
     pub(crate) model_id: Option<ModelId>,
@@ -95,7 +97,10 @@ impl Registry {
         self.store.version(&cx.caller.workspace, name, &by).await
     }
 
-    /// Finds the files of a source; `run_id` and `model_id` are what the caller said.
+    /// Finds the files of a source; `run_id` and `model_id` are what the caller said. A version that is made of another one has
+    /// its run and its logged model.
+    ///
+    /// Errors: `Invalid` also for a source that is a prompt, and for a run or logged model that is not the source's.
     pub(crate) async fn source(
         &self,
         cx: &CallContext,
@@ -107,6 +112,7 @@ impl Registry {
         if !ModelRef::is_meant(source) {
             let is_unchecked = is_alone && (run_id.is_some() || model_id.is_some());
             return Ok(Source {
+                source: source.to_owned(),
                 artifact_uri: uri::canonical(source),
                 run_id,
                 model_id,
@@ -132,14 +138,40 @@ impl Registry {
                 };
                 (uri, run_id.or(made_by), model_id.or_else(|| Some(id.clone())))
             }
-            named => (self.named(cx, named).await?.artifact_uri, run_id, model_id),
+            named => return copied(self.named(cx, named).await?, run_id, model_id),
         };
         let is_unchecked = is_alone && (run_id.is_some() || model_id.is_some());
         Ok(Source {
+            source: source.to_owned(),
             artifact_uri,
             run_id,
             model_id,
             is_unchecked,
         })
     }
+}
+
+/// What a version is made of that is made of another one.
+fn copied(from: ModelVersion, run_id: Option<RunId>, model_id: Option<ModelId>) -> Result<Source> {
+    if is_prompt(&from.tags) {
+        return Err(Error::invalid(
+            "source",
+            "is a version of a prompt, which has no files",
+        ));
+    }
+    let other =
+        |field, what| Error::invalid(field, format!("is not {what} of the version that `source` names"));
+    if run_id.is_some() && run_id != from.run_id {
+        return Err(other("run_id", "the run"));
+    }
+    if model_id.is_some() && model_id != from.model_id {
+        return Err(other("model_id", "the logged model"));
+    }
+    Ok(Source {
+        source: format!("models:/{}/{}", from.name, from.version),
+        artifact_uri: from.artifact_uri,
+        run_id: from.run_id,
+        model_id: from.model_id,
+        is_unchecked: from.source_unchecked,
+    })
 }

@@ -131,6 +131,7 @@ impl Registry {
         }
         let made_by = self.vouched(cx, &said).await?;
         let Source {
+            source,
             artifact_uri,
             run_id,
             model_id,
@@ -143,6 +144,7 @@ impl Registry {
             DigestState::None
         };
         Ok(NewVersion {
+            source,
             artifact_uri,
             run_id: run_id.or(made_by),
             model_id,
@@ -178,6 +180,7 @@ impl Registry {
         match found {
             Err(Error::NotFound(missing)) if said.source_unchecked && is_reference(missing.kind) => {
                 Ok(Source {
+                    source: said.source.clone(),
                     artifact_uri: uri::canonical(&said.source),
                     run_id: said.run_id.clone(),
                     model_id: said.model_id.clone(),

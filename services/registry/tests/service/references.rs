@@ -98,6 +98,58 @@ async fn sources_are_resolved_with_tracking() {
     );
 }
 
+/// A reference that moves would soon name another version.
+#[tokio::test]
+async fn a_version_of_another_has_its_origin_and_names_it_for_good() {
+    let peer = knowing_peer();
+    peer.script(|s| {
+        s.models
+            .insert("m-2".into(), ("s3://b/1/models/m-2".into(), "r1".into()))
+    });
+    let bench = Bench::with(peer.tracking()).await;
+    bench.model("churn").await;
+    bench.create(from("models:/m-1")).await.unwrap();
+    bench.point("churn", "champion", 1).await;
+    for source in ["models:/churn@champion", "models:/churn/1"] {
+        let made = bench.create(from(source)).await.unwrap();
+        assert_eq!(
+            (&*made.source, &*made.artifact_uri, &*made.run_id, &*made.model_id),
+            ("models:/churn/1", "s3://b/1/models/m-1", "r1", "m-1"),
+            "{source}"
+        );
+    }
+    let latest = bench.create(from("models:/churn/latest")).await.unwrap();
+    assert_eq!(latest.source, "models:/churn/3");
+    for (field, run_id, model_id) in [("run_id", "r2", ""), ("model_id", "", "m-2")] {
+        let request = wire::CreateModelVersionRequest {
+            run_id: run_id.into(),
+            model_id: model_id.into(),
+            allow_unknown_source: true,
+            ..from("models:/churn/1")
+        };
+        let status = bench.create(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{field}: {status:?}");
+        assert_eq!(fields(&status), [field]);
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_is_no_source() {
+    let bench = Bench::alone().await;
+    bench.model("churn").await;
+    let mut prompt = from("dummy-source");
+    prompt
+        .tags
+        .insert("mlflow.prompt.is_prompt".into(), "true".into());
+    let prompt = bench.create(prompt).await.unwrap();
+    let source = format!("models:/churn/{}", prompt.version);
+    let status = bench.create(from(&source)).await.unwrap_err();
+    assert_eq!(
+        (status.code(), fields(&status)),
+        (Code::InvalidArgument, vec!["source".to_owned()])
+    );
+}
+
 #[tokio::test]
 async fn a_place_has_one_name() {
     let bench = Bench::with(knowing_peer().tracking()).await;

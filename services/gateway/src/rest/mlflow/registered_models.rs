@@ -122,7 +122,7 @@ impl From<pb::RegisteredModel> for RegisteredModel {
             creation_timestamp: millis(m.create_time.as_ref()),
             last_updated_timestamp: millis(m.update_time.as_ref()),
             description: filled(m.description),
-            latest_versions: m.latest_versions.into_iter().map(ModelVersion::from).collect(),
+            latest_versions: oldest_first(m.latest_versions),
             tags: labels(m.tags),
             aliases: m.aliases.into_iter().map(alias).collect(),
         }
@@ -394,10 +394,16 @@ async fn latest(mut call: Call) -> Answer {
         .get_latest_model_versions(ask.with(request))
         .await
         .map_err(|s| ask.fail(&s))?;
-    let versions = found.into_inner().model_versions;
     reply(&Versions {
-        model_versions: versions.into_iter().map(ModelVersion::from).collect(),
+        model_versions: oldest_first(found.into_inner().model_versions),
     })
+}
+
+/// MLflow promises no order of the newest versions of stages, but gives the stage first that has been reached by an older
+/// version, and much code reads the first one.
+fn oldest_first(mut versions: Vec<pb::ModelVersion>) -> Vec<ModelVersion> {
+    versions.sort_by_key(|version| version.version);
+    versions.into_iter().map(ModelVersion::from).collect()
 }
 
 #[derive(Deserialize)]

@@ -404,7 +404,34 @@ FROM_MODEL = [
     get("logged-models/<m>"),
 ]
 
+# Versions that are made of other versions.
+COPIES = [
+    *FROM_MODEL[:5],
+    post("registered-models/create", {"name": "<u>-copy"}),
+    alias("champion", "1"),
+    *[
+        post("model-versions/create", {"name": "<u>-copy", "source": source})
+        for source in ["models:/<u>-m/1", "models:/<u>-m@champion", "models:/<u>-m/latest", "models:/<u>-m@none"]
+    ],
+    *[
+        post("model-versions/create", {"name": "<u>-copy", "source": "models:/<u>-m/1", **origin})
+        for origin in [{"run_id": "<r>"}, {"model_id": "<m>"}, {"run_id": "0" * 32}]
+    ],
+    get("model-versions/search", {"filter": "run_id = '<r>' and name = '<u>-copy'", "max_results": "10"}),
+    post("registered-models/create", {"name": "<u>-prompt", "tags": [{"key": "mlflow.prompt.is_prompt", "value": "true"}]}),
+    post(
+        "model-versions/create",
+        {
+            "name": "<u>-prompt",
+            "source": "dummy-source",
+            "tags": [{"key": "mlflow.prompt.is_prompt", "value": "true"}, {"key": "mlflow.prompt.text", "value": "x"}],
+        },
+    ),
+    post("model-versions/create", {"name": "<u>-copy", "source": "models:/<u>-prompt/1"}),
+]
+
 SCRIPTS = {
+    "copies of versions": COPIES,
     "registered models": ADMIN,
     "model versions": VERSIONS,
     "stages and aliases": STAGES,
