@@ -53,6 +53,12 @@ impl Frame {
         self.columns
     }
 
+    /// The values of the columns as tensors of their own, in order. Which of them are null is lost; such an element is zero or
+    /// empty.
+    pub fn into_tensors(self) -> Vec<Tensor> {
+        self.columns.into_iter().map(|column| column.values).collect()
+    }
+
     /// How many rows each column has.
     pub fn rows(&self) -> usize {
         self.rows

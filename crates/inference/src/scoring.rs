@@ -113,8 +113,19 @@ pub enum Refused {
 /// Errors: [`Refused::MediaType`] for a type other than JSON, CSV and Parquet and for a parameter other than
 /// `charset=utf-8`; else `INVALID_FIELD`, all faults of columns listed, with paths such as `inputs["age"]`.
 pub fn parse(document: &Document, signature: Option<&ModelSignature>) -> Result<Parsed, Refused> {
+    read(document, signature, false)
+}
+
+/// As [`parse`] without a signature, for models that take only tensors and tables: the columns of a table without rows have
+/// no type of their own, and are FP64 here, as numpy's are. pandas makes objects of them in JSON, so [`parse`] passes such a
+/// table on.
+pub fn parse_packed(document: &Document) -> Result<Parsed, Refused> {
+    read(document, None, true)
+}
+
+fn read(document: &Document, signature: Option<&ModelSignature>, is_packed: bool) -> Result<Parsed, Refused> {
     let parsed = match media::of(&document.content_type)? {
-        media::Type::Json => document::parse(&document.body, signature),
+        media::Type::Json => document::parse(&document.body, signature, is_packed),
         media::Type::Csv => csv::parse(&document.body, signature),
         media::Type::Parquet => Ok(Parsed::PassOn(PassOn {
             form: Form::Parquet,

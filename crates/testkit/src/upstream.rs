@@ -19,6 +19,7 @@ use lodeway_proto::inference::{
     self as wire, InferTensorContents,
     grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer},
     model_infer_response::InferOutputTensor,
+    model_metadata_response::TensorMetadata,
 };
 use tokio::sync::{oneshot, watch};
 use tokio_stream::Stream;
@@ -42,6 +43,7 @@ struct Behaviour {
     next_failures: Vec<Code>,
     delay: Duration,
     is_ready: bool,
+    inputs: Vec<TensorMetadata>,
     calls: u64,
     last: Option<wire::ModelInferRequest>,
 }
@@ -79,6 +81,7 @@ impl Upstream {
             next_failures: Vec::new(),
             delay: Duration::ZERO,
             is_ready: true,
+            inputs: Vec::new(),
             calls: 0,
             last: None,
         };
@@ -186,6 +189,17 @@ impl Upstream {
     /// Whether the model says that it is ready.
     pub fn set_ready(&self, is_ready: bool) {
         self.shared.behaviour().is_ready = is_ready;
+    }
+
+    /// What the model says from now on of its inputs: names, datatypes and shapes.
+    pub fn declare(&self, inputs: &[(&str, &str, &[i64])]) {
+        let each = inputs.iter().map(|(name, datatype, shape)| TensorMetadata {
+            name: (*name).to_owned(),
+            datatype: (*datatype).to_owned(),
+            shape: shape.to_vec(),
+            ..TensorMetadata::default()
+        });
+        self.shared.behaviour().inputs = each.collect();
     }
 
     /// From now on calls wait until [`Upstream::release`].
@@ -354,6 +368,7 @@ impl GrpcInferenceService for Service {
         Ok(Response::new(wire::ModelMetadataResponse {
             name: request.into_inner().name,
             platform: "scripted".to_owned(),
+            inputs: self.0.behaviour().inputs.clone(),
             ..wire::ModelMetadataResponse::default()
         }))
     }

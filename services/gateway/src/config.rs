@@ -44,15 +44,18 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The same settings with a rule for sources of model versions; the empty text is no rule.
+    /// The same settings with a rule for sources of model versions; the empty text is no rule. Errors: it is no regular
+    /// expression, in one line that does not repeat it.
     pub fn with_model_version_source_regex(mut self, pattern: &str) -> Result<Self, ConfigError> {
         self.model_version_source_regex = match pattern {
             "" => None,
             pattern => {
-                let wrong = |e| {
-                    ConfigError(format!(
-                        "`model_version_source_regex` is not a regular expression: {e}"
-                    ))
+                let wrong = |error: regex::Error| {
+                    let text = error.to_string();
+                    // A fault of syntax is drawn in lines, of which the last one says what it is.
+                    let why = text.lines().last().unwrap_or_default();
+                    let why = why.strip_prefix("error: ").unwrap_or(why);
+                    ConfigError(format!("is not a regular expression: {why}"))
                 };
                 Some(Regex::new(pattern).map_err(wrong)?)
             }

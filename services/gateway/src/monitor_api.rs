@@ -206,6 +206,9 @@ impl Endpoints {
             for (side, out, theirs, own) in sides {
                 for distribution in out.iter_mut() {
                     let name = distribution.name.as_str();
+                    if side == Side::Features && route.is_some_and(|route| route.is_sticky(name)) {
+                        continue;
+                    }
                     let both = theirs.get(name).zip(own.get(name));
                     let drift = both.and_then(|(theirs, own)| Distribution::drift(theirs, own));
                     let alarm = self.0.drift.since(key, (&of.target, &of.version), (side, name));

@@ -3,11 +3,11 @@
 use std::{borrow::Cow, collections::HashMap};
 
 use lodeway_domain::signature::{
-    Column as Wanted, ColumnInput, ColumnKind, ColumnType, ModelSignature, Schema,
+    Column as Wanted, ColumnInput, ColumnKind, ColumnType, DataType, ModelSignature, Schema,
 };
 
 use crate::{
-    Column, Frame,
+    Column, Frame, Tensor,
     cells::Cells,
     fault::{Fault, Read, entry},
     json::Reader,
@@ -28,6 +28,7 @@ pub(super) struct Columns<'a> {
     /// Where the next name is looked for first.
     next: usize,
     missing_left: usize,
+    is_packed: bool,
 }
 
 #[derive(Debug)]
@@ -52,6 +53,7 @@ impl<'a> Columns<'a> {
             by_name: HashMap::new(),
             next: 0,
             missing_left: body_bytes.saturating_mul(MISSING_PER_BYTE).saturating_add(4096),
+            is_packed: false,
         };
         for (at, column) in wanted.iter().flat_map(|(_, wanted)| wanted.iter()).enumerate() {
             if column.column_type.datatype().is_none() {
@@ -68,6 +70,14 @@ impl<'a> Columns<'a> {
             }
         }
         Ok(columns)
+    }
+
+    /// The same, whose columns get a type even where there are no rows to infer one from.
+    pub(super) fn packed(self) -> Self {
+        Self {
+            is_packed: true,
+            ..self
+        }
     }
 
     fn add(&mut self, name: Cow<'a, str>, column_type: Option<&'a ColumnType>) -> usize {
@@ -231,8 +241,14 @@ impl<'a> Columns<'a> {
                 .slots
                 .into_iter()
                 .filter_map(|slot| Some((slot.name.into_owned(), slot.cells?, slot.is_numbered)));
-            let columns = columns
-                .map(|(name, cells, is_numbered)| Ok(labelled(cells.infer_column(name)?, is_numbered)));
+            let is_typeless = rows == 0 && self.is_packed;
+            let columns = columns.map(|(name, cells, is_numbered)| {
+                let column = match is_typeless {
+                    true => nothing(name)?,
+                    false => cells.infer_column(name)?,
+                };
+                Ok(labelled(column, is_numbered))
+            });
             return Ok((Frame::new(columns.collect::<Read<_>>()?)?, Vec::new()));
         };
         let ignored = self
@@ -266,6 +282,12 @@ impl<'a> Columns<'a> {
         }
         Ok((Frame::new(columns)?, ignored))
     }
+}
+
+/// A column without values, of numpy's type for nothing.
+fn nothing(name: String) -> Read<Column> {
+    let values = Tensor::new(name, DataType::Fp64, vec![0], Vec::new())?;
+    Ok(Column::new(values.inferred()))
 }
 
 fn labelled(column: Column, is_numbered: bool) -> Column {

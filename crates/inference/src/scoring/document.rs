@@ -32,11 +32,13 @@ pub(super) struct Context<'s> {
     pub(super) signature: Option<&'s ModelSignature>,
     /// The bytes of the body, which bound what may come of it.
     pub(super) body_bytes: usize,
+    /// Whether columns without values get a type all the same.
+    pub(super) is_packed: bool,
 }
 
 /// Reads a JSON document.
-pub(super) fn parse(body: &[u8], signature: Option<&ModelSignature>) -> Result<Parsed> {
-    let fault = match read(body, signature) {
+pub(super) fn parse(body: &[u8], signature: Option<&ModelSignature>, is_packed: bool) -> Result<Parsed> {
+    let fault = match read(body, signature, is_packed) {
         Ok(parsed) => return Ok(parsed),
         Err(fault) => fault,
     };
@@ -52,7 +54,7 @@ fn pass_on(form: Form, reason: Reason) -> Parsed {
     Parsed::PassOn(PassOn { form, reason })
 }
 
-fn read<'a>(body: &'a [u8], signature: Option<&'a ModelSignature>) -> Read<Parsed> {
+fn read<'a>(body: &'a [u8], signature: Option<&'a ModelSignature>, is_packed: bool) -> Read<Parsed> {
     let mut reader = Reader::new(body)?;
     let mut keys = Keys::default();
     let mut values = None;
@@ -65,6 +67,7 @@ fn read<'a>(body: &'a [u8], signature: Option<&'a ModelSignature>) -> Read<Parse
                     form,
                     signature,
                     body_bytes: body.len(),
+                    is_packed,
                 },
             )?);
             Ok(())

@@ -80,7 +80,12 @@ pub(super) fn records<'a>(reader: &mut Reader<'a>, context: Context<'a>) -> Read
 
 fn columns_for(context: Context<'_>) -> Read<Columns<'_>> {
     let signature = context.signature.filter(|_| !wants_tensors(context.signature));
-    Columns::new(signature, context.body_bytes)
+    let columns = Columns::new(signature, context.body_bytes)?;
+    Ok(if context.is_packed {
+        columns.packed()
+    } else {
+        columns
+    })
 }
 
 fn finish(columns: Columns<'_>, rows: usize, context: Context<'_>, has_index: bool) -> Read<Values> {

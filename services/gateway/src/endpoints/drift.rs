@@ -186,7 +186,7 @@ impl Endpoints {
                 let mut known = watched.extract_if(.., |watched| watched.is_of(one));
                 let mut own = known.next().unwrap_or_else(|| Watched::new(route, one));
                 drop(known);
-                news.extend(own.look(one, reference.as_ref(), look));
+                news.extend(own.look(route, one, reference.as_ref(), look));
                 watched.push(own);
             }
             let is_found = |w: &Watched| found.iter().any(|one| w.is_of(one));
@@ -269,7 +269,13 @@ impl Watched {
     }
 
     /// Judges one look: what has shifted since the last one, and what has come back.
-    fn look(&mut self, of: &Measured, reference: Option<&Reference<'_>>, look: Look) -> Vec<News> {
+    fn look(
+        &mut self,
+        route: &Route,
+        of: &Measured,
+        reference: Option<&Reference<'_>>,
+        look: Look,
+    ) -> Vec<News> {
         let Some(reference) = reference else {
             self.quiet();
             return Vec::new();
@@ -282,7 +288,8 @@ impl Watched {
         ];
         for ((side, theirs, own), place) in sides.into_iter().zip(0..) {
             let mut worst = f64::NAN;
-            for shift in Columns::shifts(theirs, own) {
+            let is_key = |shift: &Shift| side == Side::Features && route.is_sticky(&shift.column);
+            for shift in Columns::shifts(theirs, own).filter(|shift| !is_key(shift)) {
                 let column = (side, shift.column.clone());
                 let standing = self.standing.get_mut(&column);
                 let Some(is_alarm) = look.rule.judge(standing.is_some(), &shift) else {

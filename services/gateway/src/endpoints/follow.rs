@@ -14,8 +14,9 @@ use tokio::sync::Notify;
 
 use super::{
     Endpoints,
-    resolve::{ANSWER_WAIT, is_unloadable},
+    resolve::{ANSWER_WAIT, declared_inputs, is_unloadable},
     table::{Ready, Route, Standing, TargetRoute, is_same},
+    upstream::Upstream,
 };
 
 /// Changes read at a time.
@@ -251,13 +252,51 @@ impl Endpoints {
             let _tending = tending;
             let before = target.standing();
             let standing = match known.upstream.is_ready_there().await {
-                Ok(()) => Standing::Up,
+                Ok(()) => {
+                    let was_away = matches!(*before, Standing::Failed(_));
+                    this.ask_declaration(&route, &target, &known.upstream, was_away)
+                        .await;
+                    Standing::Up
+                }
                 Err(error) => Standing::Failed(error.to_string()),
             };
             this.stands(&route, &target, Some(&before), standing);
             // Nobody asks it meanwhile, however often targets are looked at: it is somebody else's server.
             tokio::time::sleep(ASK_EVERY).await;
         });
+    }
+
+    /// Asks another server again what its model declares of its inputs, if that is due or the server was away: there may be
+    /// another one behind the same address. One that does not say it is taken at its last word.
+    async fn ask_declaration(
+        &self,
+        route: &Route,
+        target: &TargetRoute,
+        upstream: &Upstream,
+        was_away: bool,
+    ) {
+        let Some(declared) = upstream.declaration() else {
+            return;
+        };
+        let now = self.0.clock.now();
+        if !was_away && !declared.is_due(now) {
+            return;
+        }
+        declared.asking(now);
+        match upstream.metadata().await {
+            Ok(metadata) if declared.set(declared_inputs(&metadata)) => tracing::info!(
+                endpoint.name = %route.record.endpoint.name,
+                target = %target.target.name,
+                "the server of a target declares other inputs than it did"
+            ),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(
+                endpoint.name = %route.record.endpoint.name,
+                target = %target.target.name,
+                %error,
+                "the server of a target does not say what its model takes"
+            ),
+        }
     }
 
     /// Notes what a followed reference means now, or why it means nothing, and tells it where that is new. A version that is

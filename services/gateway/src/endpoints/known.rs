@@ -13,7 +13,7 @@ use lodeway_store::gateway::{EndpointRecord, Resolution};
 
 use super::{
     Endpoints,
-    resolve::{ANSWER_WAIT, of_deployment},
+    resolve::{ANSWER_WAIT, not_ready, of_deployment},
     table::Ready,
 };
 
@@ -23,6 +23,30 @@ const MAX_SEARCHED: usize = 1_000;
 const PAGE: usize = 100;
 
 impl Endpoints {
+    /// Gets a target ready that is to get its first calls. A fixed version that the endpoint resolved before needs no
+    /// registry; what a stage or an alias means now is not known without one, and nobody rolls out what it meant once.
+    ///
+    /// Errors: `TARGET_NOT_READY` for one that is not ready within `wait`, `BACKEND_UNAVAILABLE` for one that cannot be
+    /// resolved, each naming the target.
+    pub(super) async fn ready_or_known(
+        &self,
+        cx: &CallContext,
+        (serving, revision): (&EndpointRecord, &Revision),
+        target: &Target,
+        wait: Duration,
+    ) -> Result<Ready> {
+        let asked = self
+            .ready(cx, revision.number, target, revision.created, wait)
+            .await;
+        let error = match asked {
+            Err(error @ Error::Unavailable { .. }) if !target.reference.is_moving() => error,
+            done => return done.map_err(|error| not_ready(target, error)),
+        };
+        let known = self.ready_as_known(cx, (serving, revision), target, wait).await;
+        let known = known.map_err(|error| not_ready(target, error))?;
+        known.ok_or_else(|| not_ready(target, error))
+    }
+
     /// Gets a target ready as the version that its reference meant for this endpoint when it was resolved last: a fixed
     /// version means the same for ever, a stage or an alias goes on as what it meant. Only the model host is asked, which
     /// loads the model if it is not in memory. None if the endpoint never resolved this reference with these settings, or

@@ -105,15 +105,28 @@ impl Endpoints {
         match &target.reference {
             TargetRef::External(external) => {
                 let upstream = Upstream::external(external)?;
-                let metadata = upstream.probe().await?;
+                upstream.is_ready_there().await?;
+                let metadata = upstream.metadata().await.unwrap_or_else(|error| {
+                    tracing::warn!(
+                        target = %target.name,
+                        reference = %target.reference,
+                        %error,
+                        cause = ?error.cause(),
+                        "a target goes on as one without metadata; its server is asked again"
+                    );
+                    ModelMetadataResponse::default()
+                });
                 resolution.model_version = external.version().unwrap_or_default().to_owned();
                 resolution.signature_json = declared_signature(&metadata);
                 resolution.platform = metadata.platform;
-                let declared = signature(&resolution.signature_json);
+                if let Some(declared) = upstream.declaration() {
+                    declared.asking(self.0.clock.now());
+                    declared.set(inputs_of(&resolution.signature_json));
+                }
                 Ok(Ready {
                     of: target.clone(),
                     resolution,
-                    upstream: upstream.declaring(DeclaredInputs::of(declared.as_ref())),
+                    upstream,
                     signature: None,
                     profile: None,
                     standing: Standing::Up,
@@ -148,11 +161,14 @@ impl Endpoints {
         let cx = super::own_context(workspace);
         if let TargetRef::External(external) = &target.reference {
             // It was ready once. Whether it answers now is seen when it is called: nobody waits for one that does not.
-            let declared = signature(&known.signature_json);
+            let upstream = Upstream::external(external)?;
+            if let Some(declared) = upstream.declaration() {
+                declared.set(inputs_of(&known.signature_json));
+            }
             return Ok(Ready {
                 of: target.clone(),
                 resolution: known.clone(),
-                upstream: Upstream::external(external)?.declaring(DeclaredInputs::of(declared.as_ref())),
+                upstream,
                 signature: None,
                 profile: None,
                 standing: Standing::Up,
@@ -181,7 +197,8 @@ impl Endpoints {
         ready: &Ready,
     ) -> Result<ModelMetadataResponse> {
         let Upstream::Deployment { clients, id } = &ready.upstream else {
-            return ready.upstream.probe().await;
+            ready.upstream.is_ready_there().await?;
+            return ready.upstream.metadata().await;
         };
         let message = ModelMetadataRequest {
             name: id.clone(),
@@ -413,6 +430,16 @@ pub(super) fn of_deployment(
             id: deployment.deployment_id,
         },
     })
+}
+
+/// The inputs of a signature that was made of another server's metadata.
+fn inputs_of(signature_json: &str) -> DeclaredInputs {
+    DeclaredInputs::of(signature(signature_json).as_ref())
+}
+
+/// What another server says of its model's inputs.
+pub(super) fn declared_inputs(metadata: &ModelMetadataResponse) -> DeclaredInputs {
+    inputs_of(&declared_signature(metadata))
 }
 
 /// What another server says of its model's tensors, as a signature; empty if it says nothing that can be read.

@@ -15,7 +15,7 @@ use lodeway_domain::{
     monitor::Profile,
     serving::{
         BreakerState, CallOutcome, CircuitBreaker, EndpointKey, OutlierEjection, Pass, Resilience,
-        RetryBudget, Revision, Target, TargetName, TargetRef,
+        RetryBudget, Revision, StickyKey, Target, TargetName, TargetRef,
     },
     signature::ModelSignature,
     time::Timestamp,
@@ -372,12 +372,12 @@ impl Route {
         self.targets.iter().any(reads)
     }
 
-    /// Whether every target is a Python model, which looks at what a frame has no place for.
+    /// Whether every target is a Python model of the model host, which looks at what a frame has no place for.
     pub(crate) fn is_python(&self) -> bool {
         let is_python = |target: &Arc<TargetRoute>| {
-            target
-                .known()
-                .is_some_and(|known| known.resolution.platform == "mlflow_python_function")
+            target.known().is_some_and(|known| {
+                known.upstream.is_deployment() && known.resolution.platform == "mlflow_python_function"
+            })
         };
         self.targets.iter().all(is_python)
     }
@@ -386,6 +386,16 @@ impl Route {
     pub(crate) fn is_outside(&self) -> bool {
         let mut targets = self.targets.iter();
         targets.all(|target| matches!(target.target.reference, TargetRef::External(_)))
+    }
+
+    /// Whether sticky keys are taken from this column of the input. The split gives each target other keys, so that its values
+    /// differ from target to target by design.
+    pub(crate) fn is_sticky(&self, column: &str) -> bool {
+        match &self.revision().sticky {
+            // Of a tensor with columns, the first element is the key.
+            StickyKey::InputField(name) => matches!(column.strip_prefix(&**name), Some("" | "[0]")),
+            StickyKey::None | StickyKey::Header(_) => false,
+        }
     }
 
     /// The signature that callers see: of the first target that has one.

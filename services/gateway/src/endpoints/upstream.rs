@@ -29,11 +29,13 @@ use super::{MAX_INPUT_BYTES, ServingClients, resolve::is_unloadable};
 
 mod declared;
 mod http;
-pub(crate) use declared::DeclaredInputs;
+pub(crate) use declared::{Declaration, DeclaredInputs};
 use http::HttpModel;
 
 /// How long an answer about a server itself may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server may take to say what a model takes and gives. It may know nothing of that and score all the same.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A target as it is called. Clones share the connection.
 #[derive(Clone)]
@@ -50,12 +52,12 @@ pub(crate) enum Upstream {
         client: Box<GrpcInferenceServiceClient<Transport>>,
         model: String,
         version: String,
-        declared: Arc<DeclaredInputs>,
+        declared: Arc<Declaration>,
     },
     /// A model on another server, over REST.
     Http {
         model: HttpModel,
-        declared: Arc<DeclaredInputs>,
+        declared: Arc<Declaration>,
     },
 }
 
@@ -91,24 +93,12 @@ impl Upstream {
         }
     }
 
-    /// The same with what its model declares of its inputs; a deployment of the model host reads what it gets by itself.
-    #[must_use]
-    pub(crate) fn declaring(self, inputs: DeclaredInputs) -> Self {
-        let declared = Arc::new(inputs);
+    /// What a model on another server declares of its inputs; none for a deployment of the model host, which reads what it
+    /// gets by itself.
+    pub(crate) fn declaration(&self) -> Option<&Arc<Declaration>> {
         match self {
-            Self::Grpc {
-                client,
-                model,
-                version,
-                ..
-            } => Self::Grpc {
-                client,
-                model,
-                version,
-                declared,
-            },
-            Self::Http { model, .. } => Self::Http { model, declared },
-            host @ Self::Deployment { .. } => host,
+            Self::Grpc { declared, .. } | Self::Http { declared, .. } => Some(declared),
+            Self::Deployment { .. } => None,
         }
     }
 
@@ -146,7 +136,7 @@ impl Upstream {
                     version,
                     declared,
                 } => {
-                    let mut message = declared.fit_message(message)?;
+                    let mut message = declared.inputs().fit_message(message)?;
                     message.model_name.clone_from(model);
                     message.model_version.clone_from(version);
                     // Without the caller's context: their credentials are not another server's business.
@@ -155,12 +145,16 @@ impl Upstream {
                         .map(tonic::Response::into_inner)
                         .map_err(|s| status::into_error(&s))
                 }
-                Self::Http { model, declared } => model.infer(message, declared).await,
+                Self::Http { model, declared } => model.infer(message, &declared.inputs()).await,
             }
         };
-        tokio::time::timeout_at(deadline.into(), call)
+        let answer = tokio::time::timeout_at(deadline.into(), call)
             .await
-            .unwrap_or(Err(Error::DeadlineExceeded))
+            .unwrap_or(Err(Error::DeadlineExceeded));
+        if let (Err(_), Some(declared)) = (&answer, self.declaration()) {
+            declared.doubt();
+        }
+        answer
     }
 
     /// The answers to one input, as the target makes them; one where the target does not stream.
@@ -187,7 +181,7 @@ impl Upstream {
                 version,
                 declared,
             } => {
-                message = declared.fit_message(message)?;
+                message = declared.inputs().fit_message(message)?;
                 message.model_name.clone_from(model);
                 message.model_version.clone_from(version);
                 let sent = message.clone();
@@ -205,9 +199,16 @@ impl Upstream {
             }
             Self::Http { .. } => return self.only(cx, message, deadline).await,
         };
-        let answers = request.map_err(|s| status::into_error(&s))?.into_inner();
-        Ok(Box::pin(answers.map(|answer| {
-            let answer = answer.map_err(|s| status::into_error(&s))?;
+        let declared = self.declaration().cloned();
+        let failed = move |status: tonic::Status| {
+            if let Some(declared) = &declared {
+                declared.doubt();
+            }
+            status::into_error(&status)
+        };
+        let answers = request.map_err(&failed)?.into_inner();
+        Ok(Box::pin(answers.map(move |answer| {
+            let answer = answer.map_err(&failed)?;
             if !answer.error_message.is_empty() {
                 return Err(failed_answer(answer));
             }
@@ -286,14 +287,13 @@ impl Upstream {
             .unwrap_or(Err(Error::DeadlineExceeded))
     }
 
-    /// What a model on another server takes and gives; an error if it does not answer or is not ready. A server may know no
-    /// metadata and score all the same.
-    pub(crate) async fn probe(&self) -> Result<ModelMetadataResponse> {
-        self.is_ready_there().await?;
-        let deadline = Instant::now() + PROBE_TIMEOUT;
+    /// What a model on another server takes and gives; nothing where the server says that it does not know. Errors: a server
+    /// that does not say it in time, or fails.
+    pub(crate) async fn metadata(&self) -> Result<ModelMetadataResponse> {
+        let deadline = Instant::now() + METADATA_TIMEOUT;
         let ask = async {
             match self {
-                Self::Deployment { .. } => ModelMetadataResponse::default(),
+                Self::Deployment { .. } => Ok(ModelMetadataResponse::default()),
                 Self::Http { model, .. } => model.metadata().await,
                 Self::Grpc {
                     client,
@@ -305,14 +305,36 @@ impl Upstream {
                         name: model.clone(),
                         version: version.clone(),
                     };
-                    let reply = client.clone().model_metadata(within(wanted, deadline)).await;
-                    reply.map(tonic::Response::into_inner).unwrap_or_default()
+                    match client.clone().model_metadata(within(wanted, deadline)).await {
+                        Ok(reply) => Ok(reply.into_inner()),
+                        Err(status) if knows_none(status.code()) => Ok(ModelMetadataResponse::default()),
+                        Err(status) => Err(status::into_error(&status)),
+                    }
                 }
             }
         };
         let told = tokio::time::timeout_at(deadline.into(), ask).await;
-        told.map_err(|_| Error::DeadlineExceeded)
+        told.unwrap_or_else(|_| {
+            let why = format!("not within {} s", METADATA_TIMEOUT.as_secs());
+            Err(Error::unavailable(
+                "the server does not say what its model takes",
+                why,
+            ))
+        })
     }
+}
+
+/// Whether a server that answers so has no metadata, rather than trouble.
+fn knows_none(code: tonic::Code) -> bool {
+    use tonic::Code;
+    matches!(
+        code,
+        Code::Unimplemented
+            | Code::NotFound
+            | Code::InvalidArgument
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+    )
 }
 
 fn within<T>(message: T, deadline: Instant) -> Request<T> {

@@ -169,7 +169,12 @@ async fn score(endpoints: &Endpoints, cx: CallContext, route: Arc<Route>, reques
     let declared = route.signature();
     let passes_on = route.reads_documents();
     let signature = declared.as_ref().and_then(|ready| ready.signature.as_ref());
-    let input = match scoring::parse(&document, signature) {
+    // Another server reads no documents, whatever its model is made of.
+    let parsed = match route.is_outside() {
+        true => scoring::parse_packed(&document),
+        false => scoring::parse(&document, signature),
+    };
+    let input = match parsed {
         Err(scoring::Refused::MediaType(why)) => {
             return (StatusCode::UNSUPPORTED_MEDIA_TYPE, why).into_response();
         }
@@ -185,6 +190,10 @@ async fn score(endpoints: &Endpoints, cx: CallContext, route: Arc<Route>, reques
             Err(Error::Exhausted { message, .. }) => return RestError::larger(message).into_response(),
             Err(error) => return refused(&cx, error),
         },
+        Ok(scoring::Parsed::PassOn(scoring::PassOn {
+            reason: scoring::Reason::NeedsRuntime(why),
+            ..
+        })) if route.is_outside() => return refused(&cx, only_packed(&why)),
         Ok(_) => None,
         // What a model with type hints takes is for the model to say.
         Err(scoring::Refused::Invalid(_)) if passes_on => None,
@@ -231,6 +240,12 @@ async fn score(endpoints: &Endpoints, cx: CallContext, route: Arc<Route>, reques
         }
         Err(error) => refused(&cx, error),
     }
+}
+
+/// The error of a document that holds what no tensor does, for a model on another server.
+fn only_packed(why: &str) -> Error {
+    let all = "the targets are on other servers, which take only tensors and tables";
+    Error::invalid("", format!("{why}; {all}"))
 }
 
 fn json_body(body: Bytes) -> Response {
@@ -378,11 +393,7 @@ async fn infer_inner(
     let (model_name, model_version) = (response.model_name.clone(), response.model_version.clone());
     let mut outputs = match inference::answer_of(response)? {
         Payload::Tensors(tensors) => tensors,
-        Payload::Frame(frame) => frame
-            .into_columns()
-            .into_iter()
-            .map(|column| column.values)
-            .collect(),
+        Payload::Frame(frame) => frame.into_tensors(),
         // What no tensor holds goes out as its JSON.
         Payload::Document(document) => {
             vec![lodeway_inference::Tensor::of_texts(

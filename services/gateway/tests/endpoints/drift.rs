@@ -183,3 +183,29 @@ async fn few_values_and_a_limit_of_0_say_nothing() {
         assert_eq!(watch.so_far("drift").await, []);
     }
 }
+
+#[tokio::test]
+async fn the_input_that_keys_are_taken_from_does_not_shift() {
+    let bench = Bench::with(nobody(), looking()).await;
+    let (one, two) = (Upstream::constant(1.0).unwrap(), Upstream::constant(1.0).unwrap());
+    let mut both = spec([target("one", &one, 2), target("two", &two, 1)]);
+    let source = wire::sticky_key::Source::Input("x".to_owned());
+    both.sticky_key = Some(wire::StickyKey { source: Some(source) });
+    bench.create("a", both).await.unwrap();
+    let mut watch = bench.watch("a", 10, None).await.unwrap();
+    // Few keys, each of which only one target gets.
+    for call in 0..900 {
+        bench.turn(Duration::from_millis(20));
+        bench.score("a", f64::from(call % 60)).await.unwrap();
+    }
+    some_looks().await;
+    assert_eq!(watch.so_far("drift").await, []);
+    assert!(one.calls() > 100 && two.calls() > 100);
+    for target in bench.measured("a").await {
+        assert_eq!(
+            (&*target.features[0].name, target.features[0].drift.clone()),
+            ("x", None)
+        );
+        assert!(target.features[0].count > 0);
+    }
+}

@@ -1,8 +1,13 @@
 //! Changes of what answers while the registry is away.
 
-use lodeway_proto::serving::v1::DeploymentState;
+use lodeway_proto::{gateway::v1::RolloutState, serving::v1::DeploymentState};
 
-use super::{host::Host, hosted::hosted, *};
+use super::{
+    host::Host,
+    hosted::hosted,
+    rollouts::{rollout, steps},
+    *,
+};
 
 /// The second of two versions gets all calls, and the host cannot ask what a reference means.
 async fn alone(host: &Host) -> Bench {
@@ -116,4 +121,60 @@ async fn an_alias_goes_on_as_what_it_meant_last_without_a_registry() {
     host.script().is_alone = true;
     back(&bench, 1).await.unwrap();
     assert_eq!(bench.scores("a", 20).await, [(2, 20)].into());
+}
+
+/// Begins a rollout of one target in two steps.
+async fn roll_out(bench: &Bench, candidate: wire::Target) -> Result<String, Status> {
+    let request = wire::StartRolloutRequest {
+        name: "a".to_owned(),
+        target: Some(candidate),
+        plan: Some(steps(&[0.5, 1.0])),
+        ..wire::StartRolloutRequest::default()
+    };
+    let begun = bench.api().start_rollout(request).await?.into_inner();
+    Ok(begun.rollout.unwrap().rollout_id)
+}
+
+#[tokio::test]
+async fn a_rollout_of_a_version_that_was_resolved_needs_no_registry() {
+    let host = Host::default();
+    let bench = alone(&host).await;
+    let unknown = hosted("three", "models:/m/3", 0);
+    let refusal = roll_out(&bench, unknown).await.unwrap_err();
+    refused(&refusal, Code::Unavailable, "BACKEND_UNAVAILABLE");
+    let text = refusal.message();
+    assert!(
+        text.contains("`three` (models:/m/3)") && text.ends_with("nothing was changed"),
+        "{text}"
+    );
+    let id = roll_out(&bench, hosted("new", "models:/m/1", 0)).await.unwrap();
+    let ended = until(async || {
+        for _ in 0..30 {
+            bench.score("a", 0.0).await.unwrap();
+        }
+        bench.turn(Duration::from_secs(20));
+        Some(rollout(&bench, &id).await).filter(|of| of.end_time.is_some())
+    });
+    let ended = ended.await;
+    assert_eq!(ended.state(), RolloutState::Completed, "{ended:?}");
+    assert_eq!(bench.scores("a", 20).await, [(1, 20)].into());
+}
+
+#[tokio::test]
+async fn nobody_rolls_out_what_an_alias_meant_once() {
+    let host = Host::default();
+    let means = ("models:/m@best".to_owned(), "models:/m/1".to_owned());
+    host.script().means.extend([means]);
+    let bench = Bench::hosted(&host, config("gw-0")).await;
+    let best = |weight| hosted("best", "models:/m@best", weight);
+    bench.create("a", spec([best(1)])).await.unwrap();
+    let two = hosted("two", "models:/m/2", 1);
+    bench.revise("a", spec([two])).await.unwrap();
+    host.script().is_alone = true;
+    let refusal = roll_out(&bench, best(0)).await.unwrap_err();
+    refused(&refusal, Code::Unavailable, "BACKEND_UNAVAILABLE");
+    assert!(
+        refusal.message().contains("`best` (models:/m@best)"),
+        "{refusal:?}"
+    );
 }

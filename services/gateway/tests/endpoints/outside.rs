@@ -25,9 +25,21 @@ struct Script {
     extensions: Value,
     inputs: Value,
     is_away: bool,
+    /// Metadata fail, or are never answered.
+    metadata: Metadata,
+    /// Calls that are refused from now on, as with inputs of another datatype.
+    refusals: usize,
     /// The JSON of the last call, and the header that says where it ends.
     asked: Value,
     header_length: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Metadata {
+    #[default]
+    Told,
+    Failing,
+    Silent,
 }
 
 #[derive(Clone, Default)]
@@ -70,7 +82,16 @@ impl Server {
     }
 
     async fn metadata(State(this): State<Self>) -> axum::response::Response {
-        match this.script().inputs.clone() {
+        let (metadata, inputs) = {
+            let script = this.script();
+            (script.metadata, script.inputs.clone())
+        };
+        match metadata {
+            Metadata::Told => {}
+            Metadata::Failing => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            Metadata::Silent => std::future::pending().await,
+        }
+        match inputs {
             Value::Null => StatusCode::NOT_FOUND.into_response(),
             inputs => Json(json!({
                 "name": "m", "versions": ["1"], "platform": "elsewhere", "inputs": inputs,
@@ -87,7 +108,11 @@ impl Server {
         }
     }
 
-    async fn infer(State(this): State<Self>, headers: HeaderMap, body: Bytes) -> Json<Value> {
+    async fn infer(
+        State(this): State<Self>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Json<Value>, (StatusCode, Json<Value>)> {
         let length = headers.get("inference-header-content-length");
         let length = length.map(|value| value.to_str().unwrap().to_owned());
         let end = length
@@ -96,10 +121,15 @@ impl Server {
         let mut script = this.script();
         script.asked = serde_json::from_slice(&body[..end]).unwrap();
         script.header_length = length;
-        Json(json!({
+        if let Some(left) = script.refusals.checked_sub(1) {
+            script.refusals = left;
+            let why = json!({ "error": "unexpected datatype" });
+            return Err((StatusCode::BAD_REQUEST, Json(why)));
+        }
+        Ok(Json(json!({
             "model_name": "m",
             "outputs": [{ "name": "y", "datatype": "FP32", "shape": [1], "data": [0.5] }],
-        }))
+        })))
     }
 
     /// Datatype and data of the inputs that it got, by name.
@@ -188,10 +218,187 @@ async fn documents_go_out_in_the_datatypes_that_the_server_declares() {
     bench.call(Request::new(input("a", 2.0))).await.unwrap();
     assert_eq!(server.got(), json!({ "x": ["FP64", [2.0]] }));
     // What was declared is known after a restart, when nobody is asked again.
-    server.script().inputs = Value::Null;
+    server.script().metadata = Metadata::Failing;
     let bench = bench.restart("gw-0").await;
     scored(&bench, json!({ "inputs": { "x": [1], "n": [1] } })).await;
     assert_eq!(server.got(), json!({ "x": ["FP32", [1.0]], "n": ["INT32", [1]] }));
+}
+
+/// One input `x`.
+fn x_of(datatype: &str) -> Value {
+    json!([{ "name": "x", "datatype": datatype, "shape": [-1] }])
+}
+
+/// A gateway with an endpoint whose server takes FP32.
+async fn of_floats() -> (Bench, Server) {
+    let bench = Bench::new().await;
+    let (server, reference) = Server::start(json!([]), x_of("FP32")).await;
+    bench.create("a", at(&reference)).await.unwrap();
+    scored(&bench, json!({ "inputs": { "x": [1] } })).await;
+    assert_eq!(server.got(), json!({ "x": ["FP32", [1.0]] }));
+    (bench, server)
+}
+
+/// Waits until a document goes out in this datatype.
+async fn goes_out_as(bench: &Bench, server: &Server, datatype: &str) {
+    until(async || {
+        scored(bench, json!({ "inputs": { "x": [1] } })).await;
+        (server.got()["x"][0] == datatype).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_a_call_is_asked_again_what_it_declares() {
+    let (bench, server) = of_floats().await;
+    {
+        let mut script = server.script();
+        (script.inputs, script.refusals) = (x_of("INT32"), 1);
+    }
+    let document = json!({ "inputs": { "x": [1] } });
+    let (status, _) = rest(&bench, "POST", "/endpoints/a/invocations", document).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    goes_out_as(&bench, &server, "INT32").await;
+}
+
+#[tokio::test]
+async fn what_a_server_declares_is_asked_again_after_a_while() {
+    let (bench, server) = of_floats().await;
+    server.script().inputs = x_of("INT32");
+    bench.turn(Duration::from_secs(60));
+    goes_out_as(&bench, &server, "INT32").await;
+    // One that fails to say it is taken at its last word, one that says nothing gets documents as they are.
+    server.script().metadata = Metadata::Failing;
+    bench.turn(Duration::from_secs(60));
+    scored(&bench, json!({ "inputs": { "x": [1] } })).await;
+    assert_eq!(server.got()["x"][0], "INT32");
+    {
+        let mut script = server.script();
+        (script.metadata, script.inputs) = (Metadata::Told, Value::Null);
+    }
+    bench.turn(Duration::from_secs(60));
+    goes_out_as(&bench, &server, "INT64").await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_away_gets_no_call_before_it_has_said_what_it_declares() {
+    let (bench, server) = of_floats().await;
+    server.script().is_away = true;
+    until(async || (bench.state("a", "v").await == "failed").then_some(())).await;
+    {
+        let mut script = server.script();
+        (script.is_away, script.inputs) = (false, x_of("INT32"));
+    }
+    until(async || (bench.state("a", "v").await == "ready").then_some(())).await;
+    scored(&bench, json!({ "inputs": { "x": [1] } })).await;
+    assert_eq!(server.got()["x"][0], "INT32");
+}
+
+#[tokio::test]
+async fn a_server_of_grpc_is_asked_again_too() {
+    let bench = Bench::new().await;
+    let server = Upstream::start().unwrap();
+    server.declare(&[("x", "FP64", &[-1])]);
+    bench.create("a", spec([target("v", &server, 1)])).await.unwrap();
+    let call = async || {
+        let document = json!({ "inputs": { "x": [1] } });
+        let (status, _) = rest(&bench, "POST", "/endpoints/a/invocations", document).await;
+        let sent = server.last().unwrap().inputs[0].datatype.clone();
+        (status, sent)
+    };
+    assert_eq!(call().await, (StatusCode::OK, "FP64".to_owned()));
+    server.declare(&[("x", "FP32", &[-1])]);
+    server.fail_next(1, Code::InvalidArgument);
+    assert_eq!(call().await.0, StatusCode::BAD_REQUEST);
+    until(async || (call().await.1 == "FP32").then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_slow_to_say_what_it_takes_gets_calls_all_the_same() {
+    let bench = Bench::new().await;
+    let (server, reference) = Server::start(json!([]), x_of("FP32")).await;
+    server.script().metadata = Metadata::Silent;
+    bench.create("a", at(&reference)).await.unwrap();
+    scored(&bench, json!({ "inputs": { "x": [1] } })).await;
+    assert_eq!(server.got(), json!({ "x": ["INT64", [1]] }));
+    // Who asks for the metadata themselves is told that there are none now.
+    let (status, told) = rest(&bench, "GET", "/v2/models/a", Value::Null).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{told}");
+    let why = told["error"].as_str().unwrap();
+    assert!(why.contains("does not say what its model takes"), "{why}");
+    server.script().metadata = Metadata::Told;
+    bench.turn(Duration::from_secs(60));
+    goes_out_as(&bench, &server, "FP32").await;
+    // One that is not ready gets none, however fast it says what it takes.
+    server.script().is_away = true;
+    let refusal = bench.create("b", at(&reference)).await.unwrap_err();
+    refused(&refusal, Code::FailedPrecondition, "TARGET_NOT_READY");
+}
+
+#[tokio::test]
+async fn a_table_without_rows_goes_out_as_it_is_declared() {
+    let bench = Bench::new().await;
+    let inputs = json!([
+        { "name": "x", "datatype": "FP32", "shape": [-1] },
+        { "name": "n", "datatype": "INT32", "shape": [-1, 1] },
+        { "name": "t", "datatype": "BYTES", "shape": [-1, 1] },
+    ]);
+    let (server, reference) = Server::start(json!([]), inputs).await;
+    bench.create("a", at(&reference)).await.unwrap();
+    let sent = || {
+        let asked = server.script().asked.clone();
+        let inputs = asked["inputs"].as_array().unwrap().iter();
+        let each =
+            inputs.map(|input| json!([input["name"], input["datatype"], input["shape"], input["data"]]));
+        each.collect::<Value>()
+    };
+    let table = |data: Value| json!({ "dataframe_split": { "columns": ["x", "n", "t"], "data": data } });
+    scored(&bench, table(json!([]))).await;
+    assert_eq!(
+        sent(),
+        json!([
+            ["x", "FP32", [0], []],
+            ["n", "INT32", [0, 1], []],
+            ["t", "BYTES", [0, 1], []],
+        ])
+    );
+    scored(&bench, table(json!([[1, 2, "a"], [0.5, 3, "b"]]))).await;
+    assert_eq!(
+        sent(),
+        json!([
+            ["x", "FP32", [2], [1.0, 0.5]],
+            ["n", "INT32", [2, 1], [2, 3]],
+            ["t", "BYTES", [2, 1], ["a", "b"]],
+        ])
+    );
+    // What no tensor holds is refused with what is in the way.
+    let mixed = table(json!([[[1], 2, "a"]]));
+    let (status, refusal) = rest(&bench, "POST", "/endpoints/a/invocations", mixed).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let why = refusal["message"].as_str().unwrap();
+    assert!(
+        why.contains("[\"x\"] holds lists, records or mixed values"),
+        "{refusal}"
+    );
+    assert!(why.contains("only tensors and tables"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_table_without_rows_goes_to_a_server_of_grpc_as_it_is_declared() {
+    let bench = Bench::new().await;
+    let server = Upstream::start().unwrap();
+    server.declare(&[("x", "FP32", &[-1]), ("n", "INT32", &[-1, 1])]);
+    bench.create("a", spec([target("v", &server, 1)])).await.unwrap();
+    let document = json!({ "dataframe_split": { "columns": ["x", "n"], "data": [] } });
+    let (status, answer) = rest(&bench, "POST", "/endpoints/a/invocations", document).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let sent = server.last().unwrap().inputs.into_iter();
+    let sent: Vec<_> = sent
+        .map(|input| (input.name, input.datatype, input.shape))
+        .collect();
+    let wanted =
+        |name: &str, datatype: &str, shape: &[i64]| (name.to_owned(), datatype.to_owned(), shape.to_vec());
+    assert_eq!(sent, [wanted("x", "FP32", &[0]), wanted("n", "INT32", &[0, 1])]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use lodeway_rpc::CallContext;
 use super::*;
 
 /// One share after the other, each for a minute and ten calls.
-fn steps(shares: &[f64]) -> wire::RolloutPlan {
+pub fn steps(shares: &[f64]) -> wire::RolloutPlan {
     let step = |share: &f64| wire::RolloutStep {
         share: *share,
         min_duration: millis(60_000),
@@ -155,7 +155,7 @@ impl Candidate {
     }
 }
 
-async fn rollout(bench: &Bench, id: &str) -> wire::Rollout {
+pub async fn rollout(bench: &Bench, id: &str) -> wire::Rollout {
     let rollout_id = id.to_owned();
     let found = bench
         .api()
@@ -416,6 +416,30 @@ async fn a_slow_candidate_is_taken_back() {
     c.new.delay(Duration::from_millis(150));
     let ended = c.taken_back(&id).await;
     assert!(ended.reason.contains("latency"), "{}", ended.reason);
+}
+
+#[tokio::test]
+async fn a_caller_who_names_the_old_version_is_no_baseline() {
+    let c = Candidate::new().await;
+    let never = Guard::LatencyP95(wire::LatencyGuard {
+        max: None,
+        max_ratio: Some(1_000.0),
+    });
+    let id = c.start(and(steps(&[0.5, 1.0]), never)).await.unwrap();
+    c.at_step(&id, 0).await;
+    until(async || {
+        c.bench.scores("a", 30).await;
+        c.bench.turn(Duration::from_secs(20));
+        (c.rollout(&id).await.step == 1).then_some(())
+    })
+    .await;
+    c.at_step(&id, 1).await;
+    let mut pinned = input("a", 0.0);
+    pinned.model_version = "old".to_owned();
+    c.bench.call(Request::new(pinned)).await.unwrap();
+    // The guard has what it needs of the step before, so that nothing holds.
+    let ended = c.end(&id).await;
+    assert_eq!(ended.state(), State::Completed, "{ended:?}");
 }
 
 #[tokio::test]

@@ -223,3 +223,27 @@ fn documents_ask_for_a_stream() {
         assert_eq!(wants_stream(&document(kind, body)), wants, "{body}");
     }
 }
+
+#[test]
+fn a_table_without_rows_has_types_where_there_are_only_tensors() {
+    let body = r#"{"dataframe_split": {"columns": ["a", 7], "data": []}, "params": {"k": 1}}"#;
+    let table = document("application/json", body);
+    assert!(matches!(parse(&table, None), Ok(Parsed::PassOn(_))));
+    let Ok(Parsed::Input(input)) = parse_packed(&table) else {
+        panic!("it is not read")
+    };
+    assert_eq!(words(&input.payload), "a FP64[0]; 7 FP64[0]");
+    assert_eq!(input.params.len(), 1);
+    let Payload::Frame(frame) = input.payload else {
+        panic!("it is no table")
+    };
+    let tensors = frame.into_tensors();
+    assert!(tensors.iter().all(Tensor::is_inferred));
+    assert_eq!((tensors.len(), tensors[1].name()), (2, "7"));
+    // Rows of nothing but nulls are objects in any case.
+    let nulls = document(
+        "application/json",
+        r#"{"dataframe_split": {"columns": ["a"], "data": [[null]]}}"#,
+    );
+    assert!(matches!(parse_packed(&nulls), Ok(Parsed::PassOn(_))));
+}

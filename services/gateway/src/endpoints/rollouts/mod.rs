@@ -28,7 +28,7 @@ use lodeway_store::{
 use serde::{Deserialize, Serialize};
 
 use self::complete::{is_final, of_version};
-use super::{Endpoints, manage::fits, resolve::not_ready, table::Ready};
+use super::{Endpoints, manage::fits, table::Ready};
 
 /// How long a candidate may take to get ready.
 const CANDIDATE_WAIT: Duration = Duration::from_secs(60);
@@ -54,7 +54,7 @@ pub(crate) struct Stored {
     pub(crate) rollout: Rollout,
     pub(crate) endpoint_name: EndpointName,
     pub(crate) current_revision: u32,
-    /// The last step in which the baseline had calls.
+    /// The last step in which the baseline had calls, before the one that gives the candidate everything if there is one.
     baseline: Option<Baseline>,
     /// What was seen last.
     pub(crate) observation: Observation,
@@ -100,9 +100,8 @@ impl Endpoints {
         let record = self.get(cx, name).await?;
         let now = self.0.clock.now();
         let ready = self
-            .ready(cx, record.revision.number, &candidate, now, CANDIDATE_WAIT)
-            .await
-            .map_err(|error| not_ready(&candidate, error))?;
+            .ready_or_known(cx, (&record, &record.revision), &candidate, CANDIDATE_WAIT)
+            .await?;
         fits(&record, std::slice::from_ref(&ready))?;
         let on_success = completion
             .map(|completion| of_version(completion, &ready))
@@ -289,7 +288,7 @@ impl Endpoints {
                 }
                 let spec = step_spec(&base, &standing.stored.rollout.candidate, kind)?;
                 let next = spec.following(&record.revision, author(&standing.stored.rollout, now, reason))?;
-                let ready = match self.step_targets(&standing, &next).await {
+                let ready = match self.step_targets(&standing, (&record, &next)).await {
                     Ok(ready) => (ready, Vec::new()),
                     Err(error) => {
                         tracing::warn!(rollout.id = %standing.stored.rollout.id, %error, "a rollout holds");
@@ -384,16 +383,19 @@ impl Endpoints {
     }
 
     /// The targets of a step. What answers calls now goes on as it is; what gets its first calls must be ready.
-    async fn step_targets(&self, standing: &Standing, revision: &Revision) -> Result<Vec<Ready>> {
+    async fn step_targets(
+        &self,
+        standing: &Standing,
+        (record, revision): (&EndpointRecord, &Revision),
+    ) -> Result<Vec<Ready>> {
         let workspace = Workspace::parse(&standing.record.workspace)?;
         let cx = super::own_context(&workspace);
         let each = revision.targets.iter().map(async |target| {
             if let Some(ready) = self.serving_now(&workspace, standing, revision, target) {
                 return Ok(ready);
             }
-            self.ready(&cx, revision.number, target, revision.created, CANDIDATE_WAIT)
+            self.ready_or_known(&cx, (record, revision), target, CANDIDATE_WAIT)
                 .await
-                .map_err(|error| not_ready(target, error))
         });
         futures::future::try_join_all(each).await
     }

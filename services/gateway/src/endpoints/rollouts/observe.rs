@@ -46,7 +46,12 @@ impl Endpoints {
             whole(&measured, revision, |target| target != candidate),
         );
         let mut baseline = stats(&theirs);
-        if baseline.calls > 0 {
+        let step = stored.rollout.state.status.step();
+        let step = step.and_then(|step| stored.rollout.plan.step(step));
+        let is_whole = step.is_some_and(|step| step.kind.situation().is_whole);
+        // Beside a candidate that gets everything, only callers who name another target reach it: they are too few to tell.
+        let keeps = is_whole && stored.baseline.is_some();
+        if baseline.calls > 0 && !keeps {
             stored.baseline = Some(Baseline {
                 stats: baseline,
                 revision,

@@ -4,11 +4,24 @@
 //! declares, so such a tensor goes out in the declared datatype where that holds every value: integers in range, whole
 //! numbers that a float has exactly, and decimals rounded to FP32, as a client of the server would. What does not fit goes
 //! out as it is, and the server says what is wrong with it. Tensors whose datatype the caller said are never changed.
+//!
+//! Behind the same address there may be another server tomorrow, so what is declared is asked again in the background: after
+//! [`MAX_AGE`], after a call failed, and when the server was away. Calls never wait for that.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
 use bytes::{BufMut as _, BytesMut};
 use lodeway_domain::{
-    Result,
-    signature::{DataType, ModelSignature},
+    Error, Result,
+    signature::{DataType, ModelSignature, Tensor as Declared},
+    time::Timestamp,
 };
 use lodeway_inference::{
     Column, Frame, Payload, Tensor,
@@ -17,19 +30,82 @@ use lodeway_inference::{
 use lodeway_proto::inference::ModelInferRequest;
 use lodeway_rpc::inference;
 
-/// Names and datatypes of a model's inputs; empty if it does not say.
+/// How long a server is taken at its word.
+const MAX_AGE: Duration = Duration::from_secs(60);
+/// The moment of a question that was never asked, or whose answer is in doubt.
+const UNASKED: i64 = i64::MIN;
+
+/// What a model on another server declares of its inputs, as it said last. All who call it share this.
+#[derive(Debug)]
+pub(crate) struct Declaration {
+    inputs: ArcSwap<DeclaredInputs>,
+    /// When it was asked last, in milliseconds.
+    asked: AtomicI64,
+}
+
+impl Default for Declaration {
+    fn default() -> Self {
+        Self {
+            inputs: ArcSwap::default(),
+            asked: AtomicI64::new(UNASKED),
+        }
+    }
+}
+
+impl Declaration {
+    /// What it said last.
+    pub(crate) fn inputs(&self) -> Arc<DeclaredInputs> {
+        self.inputs.load_full()
+    }
+
+    /// It says this from now on. True if that is news.
+    pub(crate) fn set(&self, inputs: DeclaredInputs) -> bool {
+        let inputs = Arc::new(inputs);
+        self.inputs.swap(inputs.clone()) != inputs
+    }
+
+    /// Whether it is to be asked again.
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        let age = now.millis().saturating_sub(self.asked.load(Ordering::Relaxed));
+        u128::try_from(age).is_ok_and(|age| age >= MAX_AGE.as_millis())
+    }
+
+    /// It is asked now. What is doubted from here on is asked once more.
+    pub(crate) fn asking(&self, now: Timestamp) {
+        self.asked.store(now.millis(), Ordering::Relaxed);
+    }
+
+    /// A call failed: the server may be another one than it was.
+    pub(crate) fn doubt(&self) {
+        self.asked.store(UNASKED, Ordering::Relaxed);
+    }
+}
+
+/// A model's inputs; empty if it does not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct DeclaredInputs(Vec<(String, DataType)>);
+pub(crate) struct DeclaredInputs(Vec<DeclaredInput>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct DeclaredInput {
+    name: String,
+    datatype: DataType,
+    /// Whether its shape is `[rows, 1]`.
+    is_upright: bool,
+}
 
 impl DeclaredInputs {
     /// The inputs of a signature that was made of a server's metadata.
     pub(crate) fn of(signature: Option<&ModelSignature>) -> Self {
         let inputs = signature.and_then(|signature| signature.inputs.as_ref());
         let tensors = inputs.and_then(|inputs| inputs.tensors()).unwrap_or_default();
-        let named = tensors
-            .iter()
-            .filter_map(|tensor| Some((tensor.name.clone()?, tensor.dtype.datatype())));
-        Self(named.collect())
+        let named = |tensor: &Declared| {
+            Some(DeclaredInput {
+                name: tensor.name.clone()?,
+                datatype: tensor.dtype.datatype(),
+                is_upright: matches!(*tensor.shape, [_, 1]),
+            })
+        };
+        Self(tensors.iter().filter_map(named).collect())
     }
 
     /// The message with its inferred tensors as the model declares them. Errors: as [`inference::input_of`].
@@ -40,14 +116,36 @@ impl DeclaredInputs {
         }
         // The parameters of the whole stay as they are.
         let (payload, _) = inference::input_of(message.clone())?;
+        let is_table = matches!(payload, Payload::Frame(_));
         let fitted = inference::request_of(self.fit(payload)?, &lodeway_inference::Params::new())?;
         message.inputs = fitted.inputs;
+        for input in message.inputs.iter_mut().filter(|_| is_table) {
+            if self.is_upright(&input.name) {
+                input.shape.push(1);
+            }
+        }
         message.raw_input_contents = fitted.raw_input_contents;
         Ok(message)
     }
 
+    /// The tensors of a payload as the model declares them. Errors: a document, which has none.
+    pub(super) fn fit_tensors(&self, payload: Payload) -> Result<Vec<Tensor>> {
+        match self.fit(payload)? {
+            Payload::Tensors(tensors) => Ok(tensors),
+            Payload::Frame(frame) => {
+                let tensors = frame.into_tensors().into_iter();
+                let shaped = tensors.map(|tensor| match *tensor.shape() {
+                    [rows] if self.is_upright(tensor.name()) => tensor.reshaped(vec![rows, 1]),
+                    _ => Ok(tensor),
+                });
+                shaped.collect()
+            }
+            Payload::Document(_) => Err(Error::internal("a document is no inference request")),
+        }
+    }
+
     /// The payload with its inferred tensors as the model declares them. Errors: none for a payload that was read.
-    pub(super) fn fit(&self, payload: Payload) -> Result<Payload> {
+    fn fit(&self, payload: Payload) -> Result<Payload> {
         if self.0.is_empty() {
             return Ok(payload);
         }
@@ -74,14 +172,22 @@ impl DeclaredInputs {
             return tensor;
         }
         let tensor = match self.0.as_slice() {
-            [(name, _)] if is_alone && tensor.name().is_empty() => tensor.renamed(name),
+            [only] if is_alone && tensor.name().is_empty() => tensor.renamed(&only.name),
             _ => tensor,
         };
-        let declared = self.0.iter().find(|(name, _)| name == tensor.name());
-        match declared {
-            Some((_, datatype)) => converted(&tensor, *datatype).unwrap_or(tensor),
+        match self.input(tensor.name()) {
+            Some(declared) => converted(&tensor, declared.datatype).unwrap_or(tensor),
             None => tensor,
         }
+    }
+
+    fn input(&self, name: &str) -> Option<&DeclaredInput> {
+        self.0.iter().find(|input| input.name == name)
+    }
+
+    /// Whether a column of a table goes out as `[rows, 1]`.
+    fn is_upright(&self, name: &str) -> bool {
+        self.input(name).is_some_and(|input| input.is_upright)
     }
 }
 
@@ -159,7 +265,11 @@ mod tests {
     fn fitted(of: &[(&str, DataType)], tensor: Tensor) -> Tensor {
         let declared = of
             .iter()
-            .map(|(name, datatype)| ((*name).to_owned(), *datatype))
+            .map(|(name, datatype)| DeclaredInput {
+                name: (*name).to_owned(),
+                datatype: *datatype,
+                is_upright: false,
+            })
             .collect();
         let fitted = DeclaredInputs(declared)
             .fit(Payload::Tensors(vec![tensor]))
@@ -220,5 +330,28 @@ mod tests {
         assert_eq!((other.name(), other.datatype()), ("x", DataType::Fp64));
         let two = [("x", DataType::Fp32), ("y", DataType::Fp32)];
         assert_eq!(fitted(&two, whole(&[1]).inferred()).name(), "");
+    }
+
+    #[test]
+    fn what_is_declared_is_asked_again_when_it_is_old_or_in_doubt() {
+        let at = |seconds: i64| Timestamp::from_millis(1_700_000_000_000 + seconds * 1_000);
+        let declaration = Declaration::default();
+        assert!(declaration.is_due(at(0)));
+        declaration.asking(at(0));
+        assert!(!declaration.is_due(at(59)));
+        assert!(declaration.is_due(at(60)));
+        declaration.asking(at(60));
+        declaration.doubt();
+        assert!(declaration.is_due(at(60)));
+        let inputs = || {
+            DeclaredInputs(vec![DeclaredInput {
+                name: "x".to_owned(),
+                datatype: DataType::Fp32,
+                is_upright: false,
+            }])
+        };
+        assert!(declaration.set(inputs()));
+        assert!(!declaration.set(inputs()));
+        assert_eq!(*declaration.inputs(), inputs());
     }
 }

@@ -74,46 +74,61 @@ impl HttpModel {
         reply.map(|_| is_ready)
     }
 
-    /// What the model takes and gives; nothing is said where the server does not say it.
-    pub(super) async fn metadata(&self) -> ModelMetadataResponse {
-        self.takes_binary().await;
-        let told = self.told(&self.url).await;
-        told.map(|told| metadata(&told)).unwrap_or_default()
+    /// What the model takes and gives; nothing is said where the server says that it does not know. What the server offers
+    /// is asked anew with it. Errors: a server that does not answer or fails.
+    pub(super) async fn metadata(&self) -> Result<ModelMetadataResponse> {
+        self.ask_binary().await;
+        let told = self.told(&self.url).await?;
+        Ok(told.map(|told| metadata(&told)).unwrap_or_default())
     }
 
-    /// Whether the server takes binary tensors: it says so. One that says nothing gets JSON, which every server takes.
+    /// Whether the server takes binary tensors, as it said last.
     async fn takes_binary(&self) -> bool {
-        let known = self.binary.load(Ordering::Relaxed);
-        if known != UNASKED {
-            return known == TAKES_BINARY;
+        match self.binary.load(Ordering::Relaxed) {
+            UNASKED => self.ask_binary().await,
+            known => known == TAKES_BINARY,
         }
+    }
+
+    /// Asks whether the server takes binary tensors: it says so. One that says nothing gets JSON, which every server takes;
+    /// one that does not answer is taken at its last word.
+    async fn ask_binary(&self) -> bool {
         let about = format!("{}/v2", self.server);
-        let told = tokio::time::timeout(EXTENSIONS_WAIT, self.told(&about)).await;
-        let told = told.ok().flatten();
-        let extensions = told.as_ref().and_then(|told| told.get("extensions")?.as_array());
-        let takes = extensions.is_some_and(|all| {
-            let mut names = all.iter().filter_map(Value::as_str);
-            names.any(|name| BINARY.contains(&name))
-        });
+        let takes = match tokio::time::timeout(EXTENSIONS_WAIT, self.told(&about)).await {
+            Ok(Ok(told)) => {
+                let extensions = told.as_ref().and_then(|told| told.get("extensions")?.as_array());
+                let mut names = extensions.into_iter().flatten().filter_map(Value::as_str);
+                names.any(|name| BINARY.contains(&name))
+            }
+            Ok(Err(_)) | Err(_) => self.binary.load(Ordering::Relaxed) == TAKES_BINARY,
+        };
         let known = if takes { TAKES_BINARY } else { TAKES_JSON };
         self.binary.store(known, Ordering::Relaxed);
         takes
     }
 
-    /// The JSON at an address of the server; none where there is none.
-    async fn told(&self, url: &str) -> Option<Value> {
-        let mut reply = self.client.get(url).send().await.ok()?;
-        if !reply.status().is_success() {
-            return None;
+    /// The JSON at an address of the server; none where the server says that there is none, or it is none. Errors: a server
+    /// that does not answer or fails.
+    async fn told(&self, url: &str) -> Result<Option<Value>> {
+        let mut reply = self.client.get(url).send().await.map_err(gone)?;
+        let code = reply.status();
+        if code.is_server_error() {
+            return Err(Error::unavailable(
+                "a target on another server failed",
+                code.to_string(),
+            ));
+        }
+        if !code.is_success() {
+            return Ok(None);
         }
         let mut body = BytesMut::new();
-        while let Some(chunk) = reply.chunk().await.ok()? {
+        while let Some(chunk) = reply.chunk().await.map_err(gone)? {
             if body.len() + chunk.len() > MAX_METADATA_BYTES {
-                return None;
+                return Ok(None);
             }
             body.extend_from_slice(&chunk);
         }
-        serde_json::from_slice(&body).ok()
+        Ok(serde_json::from_slice(&body).ok())
     }
 
     /// Scores one input. Errors: `INVALID_FIELD` for what the server refuses, and for values that have no form in JSON
@@ -149,19 +164,10 @@ impl HttpModel {
 fn request(message: ModelInferRequest, declared: &DeclaredInputs) -> Result<oip::InferRequest> {
     let id = message.id.clone();
     let (payload, parameters) = inference::input_of(message)?;
-    let inputs = match declared.fit(payload)? {
-        Payload::Tensors(tensors) => tensors,
-        Payload::Frame(frame) => frame
-            .into_columns()
-            .into_iter()
-            .map(|column| column.values)
-            .collect(),
-        Payload::Document(_) => return Err(Error::internal("a document is no inference request")),
-    };
     Ok(oip::InferRequest {
         id: Some(id).filter(|id| !id.is_empty()),
         parameters,
-        inputs,
+        inputs: declared.fit_tensors(payload)?,
         ..oip::InferRequest::default()
     })
 }
