@@ -60,8 +60,9 @@ impl Transport {
         Remote::new(url).map(|remote| Self(Peer::Remote(remote)))
     }
 
-    /// Vouches for the caller to a remote peer that knows the same `token`; without it the caller's own credentials
-    /// are passed on and the peer authenticates by itself.
+    /// Vouches for the caller to a remote peer of the platform that knows the same `token`; without it the caller's own
+    /// credentials are passed on and the peer authenticates by itself. Where the call is not the caller's own any more, as the
+    /// end of a rollout that he began, he is named as he would name himself, which an open peer believes.
     #[must_use]
     pub fn with_peer_token(self, token: Option<Secret<String>>) -> Self {
         match self.0 {

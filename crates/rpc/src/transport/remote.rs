@@ -2,10 +2,14 @@
 
 use std::{sync::Arc, time::Instant};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
-use lodeway_domain::Error;
+use lodeway_domain::{
+    Caller, Error,
+    caller::{ANONYMOUS, is_reserved},
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tonic::{
     Code, Status,
@@ -29,6 +33,8 @@ pub(super) struct Remote {
     line: Line,
     url: Arc<str>,
     peer_token: Option<HeaderValue>,
+    /// Whether it is one of the platform's, which may know whom a call is made for.
+    names_callers: bool,
     /// This process's own, for a peer to which it cannot vouch for its callers.
     credentials: Option<HeaderValue>,
 }
@@ -61,6 +67,7 @@ impl Remote {
             line,
             url: url.as_str().into(),
             peer_token: None,
+            names_callers: false,
             credentials: None,
         })
     }
@@ -76,6 +83,7 @@ impl Remote {
     }
 
     pub(super) fn with_peer_token(mut self, token: Option<Secret<String>>) -> Self {
+        self.names_callers = true;
         self.peer_token = token
             .and_then(|t| HeaderValue::from_str(&peer_proof(&t)).ok())
             .map(|mut value| {
@@ -92,12 +100,17 @@ impl Remote {
     pub(super) fn call(&self, mut request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
         let line = self.line.clone();
         let (peer_token, credentials) = (self.peer_token.clone(), self.credentials.clone());
+        let names_callers = self.names_callers;
         let url = self.url.clone();
         let part = part_of(request.uri().path());
         Box::pin(async move {
             let context = request.extensions_mut().remove::<CallContext>();
             strip(request.headers_mut());
             if let Some(context) = &context {
+                let name = || named(context).filter(|_| names_callers);
+                let credentials = credentials
+                    .or_else(|| context.authorization.clone())
+                    .or_else(name);
                 carry(context, (peer_token, credentials), request.headers_mut());
             }
             trace::inject(request.headers_mut());
@@ -167,18 +180,25 @@ fn carry(
     if let Some(traceparent) = &context.traceparent {
         headers.insert(wire::TRACEPARENT, traceparent.clone());
     }
-    match (
-        peer_token,
-        credentials.as_ref().or(context.authorization.as_ref()),
-    ) {
+    match (peer_token, credentials) {
         (Some(token), _) => {
             headers.insert(wire::PEER_TOKEN, token);
         }
-        (None, Some(own)) => {
-            headers.insert(http::header::AUTHORIZATION, own.clone());
+        (None, Some(credentials)) => {
+            headers.insert(http::header::AUTHORIZATION, credentials);
         }
         (None, None) => {}
     }
+}
+
+/// A caller whom no credential proved, as a user of basic authentication without a password; none if that cannot say who it is.
+fn named(context: &CallContext) -> Option<HeaderValue> {
+    let Caller {
+        principal, verified, ..
+    } = &*context.caller;
+    let is_nameable = !principal.contains(':') && principal != ANONYMOUS && !is_reserved(principal);
+    let user = (is_nameable && !verified).then(|| STANDARD.encode(format!("{principal}:")))?;
+    HeaderValue::from_str(&format!("Basic {user}")).ok()
 }
 
 /// Whom a call is for, by the package of its service: the caller may know nothing of addresses in here.

@@ -106,3 +106,35 @@ async fn the_caller_travels_on_to_peers_that_share_the_token() {
         "anonymous false team-a req-7 true"
     );
 }
+
+/// What is done later for a caller, as the end of a rollout, has the caller's name in one process and in several.
+#[tokio::test]
+async fn a_caller_whom_nobody_proved_is_named_to_peers_without_a_token() {
+    let house = House::start().await;
+    let mut cx = context();
+    cx.caller = std::sync::Arc::new(Caller {
+        verified: false,
+        ..(*cx.caller).clone()
+    });
+    let expected = "zoë k false team-a req-7 true";
+    assert_eq!(whoami(house.local(), &cx).await, expected);
+    let peer = || house.remote().with_peer_token(None);
+    assert_eq!(whoami(peer(), &cx).await, expected);
+    assert_eq!(
+        whoami(house.remote(), &cx).await,
+        "anonymous false team-a req-7 true",
+        "a server of others learns nothing of our callers"
+    );
+    for (principal, verified) in [("service:gateway", false), ("a:b", false), ("zoë k", true)] {
+        cx.caller = std::sync::Arc::new(Caller {
+            principal: principal.to_owned(),
+            verified,
+            ..(*cx.caller).clone()
+        });
+        assert_eq!(
+            whoami(peer(), &cx).await,
+            "anonymous false team-a req-7 true",
+            "{principal}"
+        );
+    }
+}
