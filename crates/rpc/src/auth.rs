@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::{access::Access, config::Secret, wire};
 
+mod follow;
 mod table;
 use table::Entry;
 pub use table::{TokenTable, TokenTableError, hash_password, hash_token};
@@ -32,23 +33,27 @@ const MAX_PRINCIPAL: usize = 256;
 
 type Hash = [u8; 32];
 
-/// Decides who a caller is. Clones share one cache of verified passwords.
+/// Decides who a caller is. Clones share the table and its cache of verified passwords.
 #[derive(Clone)]
 pub struct Authenticator {
-    table: Option<Arc<TokenTable>>,
+    known: Option<Arc<RwLock<Arc<Known>>>>,
     peer_token: Option<Hash>,
-    verified: Arc<Mutex<HashMap<Hash, (Instant, usize)>>>,
     // A password hash costs some 20 MiB and 20 ms on purpose; two at a time bound what a stranger can make us spend.
     hashing: Arc<Semaphore>,
+}
+
+/// A table, and which passwords were verified against it. Both are replaced together: a password says nothing of another table.
+struct Known {
+    table: TokenTable,
+    verified: Mutex<HashMap<Hash, (Instant, usize)>>,
 }
 
 impl Authenticator {
     /// Believes everybody: the principal is the basic user or `anonymous`, never verified.
     pub fn open() -> Self {
         Self {
-            table: None,
+            known: None,
             peer_token: None,
-            verified: Arc::default(),
             hashing: Arc::new(Semaphore::new(2)),
         }
     }
@@ -56,7 +61,7 @@ impl Authenticator {
     /// Lets in only who is in the table.
     pub fn with_table(table: TokenTable) -> Self {
         Self {
-            table: Some(Arc::new(table)),
+            known: Some(Arc::new(RwLock::new(Known::new(table)))),
             ..Self::open()
         }
     }
@@ -70,7 +75,19 @@ impl Authenticator {
 
     /// True if callers need credentials.
     pub fn is_closed(&self) -> bool {
-        self.table.is_some()
+        self.known.is_some()
+    }
+
+    /// Goes on with another table: what is not in it is refused from the next call on. Without effect where everybody is let in.
+    pub fn replace_table(&self, table: TokenTable) {
+        if let Some(known) = &self.known {
+            *known.write().unwrap_or_else(PoisonError::into_inner) = Known::new(table);
+        }
+    }
+
+    fn known(&self) -> Option<Arc<Known>> {
+        let known = self.known.as_ref()?;
+        Some(known.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// The caller of a request by its headers, if the caller may do this. Who names no workspace is in the only one of a
@@ -92,7 +109,7 @@ impl Authenticator {
             });
         }
         let credential = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
-        let Some(table) = &self.table else {
+        let Some(known) = self.known() else {
             let principal = credential
                 .and_then(basic)
                 .map(|(user, _)| user)
@@ -117,7 +134,7 @@ impl Authenticator {
                 )),
             };
         };
-        match self.verify(table, credential).await {
+        match self.verify(&known, credential).await {
             Ok(entry) => {
                 // Clients that cannot name a workspace reach the only one that is theirs.
                 let workspace = match (named, entry.only_workspace()) {
@@ -153,7 +170,8 @@ impl Authenticator {
         ))
     }
 
-    async fn verify<'a>(&self, table: &'a TokenTable, credential: &str) -> Result<&'a Entry, Error> {
+    async fn verify<'a>(&self, known: &'a Known, credential: &str) -> Result<&'a Entry, Error> {
+        let table = &known.table;
         let refuse = || Error::Unauthenticated("the credentials are not known here".to_owned());
         if let Some(token) = strip_scheme(credential, "bearer") {
             return table.by_token(&sha256(token.as_bytes())).ok_or_else(refuse);
@@ -165,7 +183,7 @@ impl Authenticator {
         }
         let (index, phc) = table.password_of(&user).ok_or_else(refuse)?;
         let key = sha256(credential.as_bytes());
-        if self.is_cached(&key, index) {
+        if known.is_cached(&key, index) {
             return table.entry(index).ok_or_else(refuse);
         }
         let _turn = self.hashing.acquire().await.map_err(Error::internal)?;
@@ -174,8 +192,17 @@ impl Authenticator {
         if !verified.map_err(Error::internal)? {
             return Err(refuse());
         }
-        self.remember(key, index);
+        known.remember(key, index);
         table.entry(index).ok_or_else(refuse)
+    }
+}
+
+impl Known {
+    fn new(table: TokenTable) -> Arc<Self> {
+        Arc::new(Self {
+            table,
+            verified: Mutex::default(),
+        })
     }
 
     fn is_cached(&self, key: &Hash, index: usize) -> bool {

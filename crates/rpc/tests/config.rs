@@ -135,6 +135,21 @@ fn every_fault_is_told_with_key_value_and_origin() {
 }
 
 #[test]
+fn a_list_that_is_set_to_nothing_is_empty() {
+    let variables = environment(&[("LODEWAY_SERVICES", "")]);
+    let house: House = Loader::new().environment(&variables, &[]).load().unwrap();
+    assert_eq!(house.services, Vec::<String>::new());
+}
+
+#[test]
+fn a_place_of_secrets_is_no_secret() {
+    let file = "token_table = '/etc/tokens'\ntoken = 'hush'\n";
+    let error = Loader::new().file("x.toml", file).load::<House>().unwrap_err();
+    let shown: Vec<_> = error.faults.iter().map(|f| (&*f.key, &*f.value)).collect();
+    assert_eq!(shown, [("token", "***"), ("token_table", "/etc/tokens")]);
+}
+
+#[test]
 fn a_file_that_is_no_toml_names_the_line() {
     let error = Loader::new()
         .file("x.toml", "a = 1\nb = = 2\n")
@@ -156,5 +171,28 @@ fn rules_across_values_name_the_origin_too() {
     assert_eq!(
         error.faults[0].to_string(),
         "`workers` = `5` from flag --workers: is more than 4"
+    );
+}
+
+#[test]
+fn a_name_with_dots_is_one_name() {
+    let valid = |house: &House| {
+        let peers = house.peers.keys();
+        peers
+            .map(|name| (format!("peers.{name}"), "is no peer".to_owned()))
+            .collect()
+    };
+    let file = "[peers]\n'a.b' = 'local'\n'token.b' = 'hush'\n";
+    let error = Loader::new()
+        .file("lodeway.toml", file)
+        .load_valid::<House>(valid)
+        .unwrap_err();
+    let texts: Vec<_> = error.faults.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        texts,
+        [
+            "`peers.a.b` = `local` from file lodeway.toml: is no peer",
+            "`peers.token.b` = `***` from file lodeway.toml: is no peer",
+        ]
     );
 }

@@ -2,9 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
+use clap::builder::ValueParserFactory;
 use url::Url;
 
-use crate::said;
+use crate::{credential::Discreet, said};
 
 /// An address of the platform: `http://HOST:PORT`, `https://HOST:PORT` or `unix:///PATH`; `HOST:PORT` is meant as the
 /// first. It has no `/` at its end.
@@ -19,7 +20,7 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| {
-            let shown = said::without_passwords(text);
+            let shown = without_secrets(text);
             format!("`{}` {why}; {SHAPE}", said::plain(&shown))
         };
         if let Some(path) = text.strip_prefix("unix:") {
@@ -85,6 +86,33 @@ impl fmt::Display for Address {
     }
 }
 
+impl ValueParserFactory for Address {
+    type Parser = Discreet<Self>;
+
+    fn value_parser() -> Discreet<Self> {
+        Discreet::new()
+    }
+}
+
+/// A refused address without its user and what follows its place: no address of a platform has either, so both may be
+/// anything.
+fn without_secrets(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((_, place)) => ("***@", place),
+        None => ("", rest),
+    };
+    let (place, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    let query = query
+        .get(..1)
+        .map(|sign| format!("{sign}***"))
+        .unwrap_or_default();
+    format!("{scheme}{user}{place}{query}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +155,23 @@ mod tests {
             );
         }
         let said = "http://u:secret@h".parse::<Address>().unwrap_err();
-        assert!(said.contains("--token") && !said.contains("secret"), "{said}");
+        assert!(said.contains("--token"), "{said}");
+    }
+
+    #[test]
+    fn a_refusal_holds_no_secret() {
+        for (text, shown) in [
+            ("http://u:secret@h", "`http://***@h`"),
+            ("u:secret@h:1", "`***@h:1`"),
+            ("http://u:secret@h:99999", "`http://***@h:99999`"),
+            ("http://u:secret/x?y#z@h:1", "`http://***@h:1`"),
+            ("http://secret@h", "`http://***@h`"),
+            ("ftp://h?sslpassword=secret", "`ftp://h?***`"),
+            ("h:1#secret", "`h:1#***`"),
+            ("unix:u:secret@h", "`***@h`"),
+        ] {
+            let said = text.parse::<Address>().unwrap_err();
+            assert!(said.contains(shown) && !said.contains("secret"), "{said}");
+        }
     }
 }

@@ -94,7 +94,11 @@ impl House {
     pub async fn build(config: &Config, edge: &EdgeEnvironment, metrics: Metrics) -> Result<Self> {
         let tasks = Tasks::new();
         let rules = access::platform().with(&lodeway_gateway::access_rules());
-        let column = Column::new(config.calls.clone(), authenticator(config)?, rules);
+        let callers = authenticator(config)?;
+        if callers.is_closed() {
+            tasks.spawn_until_stop(callers.clone().follow_table(config.auth.token_table.clone()));
+        }
+        let column = Column::new(config.calls.clone(), callers, rules);
         let mut site = Site {
             config,
             column,
@@ -464,7 +468,8 @@ impl Site<'_> {
             multipart_uploads: is_bucket(&self.config.artifacts.url),
             ..lodeway_gateway::Config::default()
         }
-        .with_model_version_source_regex(&pattern)?;
+        .with_model_version_source_regex(&pattern)
+        .context("`registry.source_regex`")?;
         let mut gateway = Gateway::new(peers, settings);
         if let Some(store) = store {
             gateway = gateway.with_artifact_bytes(Arc::new(DirectFiles(store)));

@@ -4,23 +4,19 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use lodeway_domain::Error;
 use lodeway_rpc::{
-    auth::TokenTable,
     config::{ByteSize, HumanDuration, Secret},
     layers::ColumnConfig,
     serve::ServeConfig,
     telemetry::TelemetryConfig,
 };
-use lodeway_store::{
-    artifacts::{RootSettings, Roots},
-    sql::StoreUrl,
-};
+use lodeway_store::artifacts::RootSettings;
 use lodeway_worker::Unfenced;
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
 
-use crate::said;
+use crate::secrets;
+
+mod faults;
 
 /// A service that can run in this process.
 #[derive(
@@ -78,7 +74,7 @@ impl From<Peer> for String {
             Peer::Local => "local".to_owned(),
             Peer::None => "none".to_owned(),
             // A configuration is shown; calls go by the address itself.
-            Peer::At(url) => said::without_passwords(url.as_str()),
+            Peer::At(url) => secrets::hidden_in_address(url.as_str()),
         }
     }
 }
@@ -382,158 +378,11 @@ impl Config {
             root => root.to_owned(),
         }
     }
-
-    /// Addresses and files that this process could not begin with, as far as that can be told on another machine, where a
-    /// configuration may be looked at before it is used.
-    fn unopenable(&self) -> Vec<(String, String)> {
-        let mut faults = Vec::new();
-        let store = self.store.url.reveal().as_str();
-        match StoreUrl::parse(store) {
-            _ if store.is_empty() => {}
-            Err(error) => faults.push(("store.url".to_owned(), error.to_string())),
-            Ok(StoreUrl::Sqlite(_)) if self.services.len() > 1 => faults.push((
-                "store.url".to_owned(),
-                "a file of SQLite is the database of one service, and this process runs several; leave it empty, and each \
-                 has a file of its own in `data_dir`"
-                    .to_owned(),
-            )),
-            Ok(_) => {}
-        }
-        // A process that only names places need not be able to open them.
-        if self.runs(ServiceName::Artifacts) || !self.artifacts.url.is_empty() {
-            match Roots::named(&self.root_settings()) {
-                Ok(_) => {}
-                Err(Error::Invalid(violations)) => {
-                    let each = violations.into_iter();
-                    faults.extend(each.map(|one| (one.field.to_string(), one.description.to_string())));
-                }
-                Err(error) => faults.push(("artifacts".to_owned(), error.to_string())),
-            }
-        }
-        let table = &self.auth.token_table;
-        if !table.as_os_str().is_empty()
-            && table.exists()
-            && let Err(error) = TokenTable::load(table)
-        {
-            faults.push(("auth.token_table".to_owned(), error.to_string()));
-        }
-        faults
-    }
-
-    /// What is wrong beyond the shape of single values, as (key, message).
-    pub fn faults(&self) -> Vec<(String, String)> {
-        let mut faults = Vec::new();
-        if self.services.is_empty() {
-            faults.push(("services".to_owned(), "names no service".to_owned()));
-        }
-        if self.listen.parse::<std::net::SocketAddr>().is_err() {
-            faults.push((
-                "listen".to_owned(),
-                "is not ADDRESS:PORT, such as 127.0.0.1:5000".to_owned(),
-            ));
-        }
-        if self.endpoints.window.get().is_zero() {
-            faults.push((
-                "endpoints.window".to_owned(),
-                "must be longer than nothing".to_owned(),
-            ));
-        }
-        if !(self.endpoints.drift_psi >= 0.0 && self.endpoints.drift_psi.is_finite()) {
-            faults.push((
-                "endpoints.drift_psi".to_owned(),
-                "must be at least 0, such as 0.25".to_owned(),
-            ));
-        }
-        for (key, span) in [
-            ("endpoints.drift_window", self.endpoints.drift_window),
-            ("endpoints.drift_every", self.endpoints.drift_every),
-        ] {
-            if span.get().is_zero() {
-                faults.push((key.to_owned(), "must be longer than nothing".to_owned()));
-            }
-        }
-        if self.evaluation.max_running == 0 {
-            faults.push((
-                "evaluation.max_running".to_owned(),
-                "must be at least 1".to_owned(),
-            ));
-        }
-        for name in self.llm.keys.keys() {
-            if lodeway_domain::llm::LlmKeyName::parse("llm.keys", name).is_err() {
-                let why = "is not a name of a key; use a-z, 0-9, `-`, `_` and `.`, first a letter or digit";
-                faults.push((format!("llm.keys.{name}"), why.to_owned()));
-            }
-        }
-        for (name, origins) in &self.llm.key_origins {
-            let field = format!("llm.key_origins.{name}");
-            if !self.llm.keys.contains_key(name) {
-                faults.push((field, format!("there is no `llm.keys.{name}`")));
-            } else if let Some(bad) = origins.iter().find(|origin| !is_origin(origin)) {
-                let why = format!("`{bad}` is not an origin such as `https://api.openai.com`");
-                faults.push((field, why));
-            } else if origins.is_empty() {
-                let why = "is empty; name an origin, or leave it out".to_owned();
-                faults.push((field, why));
-            }
-        }
-        let peers = &self.peers;
-        let all = [
-            &peers.artifacts,
-            &peers.tracking,
-            &peers.registry,
-            &peers.serving,
-            &peers.gateway,
-            &peers.evaluation,
-        ];
-        let is_elsewhere = all.iter().any(|peer| matches!(peer, Peer::At(_)));
-        let knows_peers = !self.peer_token.reveal().is_empty() || !peers.token.reveal().is_empty();
-        if is_elsewhere && !self.auth.token_table.as_os_str().is_empty() && !knows_peers {
-            let why = "must be set, the same for all: callers need credentials (`auth.token_table`), and what this process \
-                       does for itself at services elsewhere is nobody's call";
-            faults.push(("peer_token".to_owned(), why.to_owned()));
-        }
-        let root = self.artifacts.default_root.as_str();
-        if !root.is_empty() && !root.contains(":/") && !root.starts_with('/') {
-            let why = "must be a URI or a path from the root: clients would take another one for a folder of theirs";
-            faults.push(("artifacts.default_root".to_owned(), why.to_owned()));
-        }
-        if self.calls.max_in_flight == 0 {
-            faults.push(("calls.max_in_flight".to_owned(), "must be at least 1".to_owned()));
-        }
-        if self.store.pool_size == 0 {
-            faults.push(("store.pool_size".to_owned(), "must be at least 1".to_owned()));
-        }
-        if let Err(error) = EnvFilter::try_new(&self.telemetry.log) {
-            let why = format!("is no filter such as `info,lodeway_store=debug`: {error}");
-            faults.push(("telemetry.log".to_owned(), why));
-        }
-        faults.extend(self.unopenable());
-        faults
-    }
-}
-
-/// Whether a text is a scheme, a host and perhaps a port, and nothing else.
-fn is_origin(text: &str) -> bool {
-    let parsed = url::Url::parse(text);
-    parsed.is_ok_and(|url| url.origin().ascii_serialization() == text.trim_end_matches('/'))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_filter_of_logs_is_looked_at() {
-        let mut config = Config::default();
-        config.telemetry.log = "a=b=c".to_owned();
-        let faults = config.faults();
-        assert!(
-            matches!(faults.as_slice(), [(key, why)] if key == "telemetry.log" && why.contains("filter")),
-            "{faults:?}"
-        );
-        config.telemetry.log = "info,lodeway_store=debug".to_owned();
-        assert_eq!(config.faults(), []);
-    }
 
     #[test]
     fn passwords_of_peers_are_not_shown() {
@@ -547,39 +396,5 @@ mod tests {
             panic!()
         };
         assert_eq!(url.password(), Some("pw"));
-    }
-
-    #[test]
-    fn what_cannot_be_opened_is_a_fault_of_its_setting() {
-        let fields = |config: &Config| {
-            let faults = config.faults().into_iter();
-            faults.map(|(field, _)| field).collect::<Vec<_>>()
-        };
-        let mut config = Config::default();
-        assert_eq!(fields(&config), Vec::<String>::new());
-        config.store.url = Secret::new("zz".to_owned());
-        config.artifacts.url = "ftp://x".to_owned();
-        // TOML, and no table of tokens.
-        config.auth.token_table = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into();
-        assert_eq!(
-            fields(&config),
-            ["store.url", "artifacts.url", "auth.token_table"]
-        );
-        let mut config = Config::default();
-        // A file of the machine that it is for.
-        config.auth.token_table = "/no/such/table".into();
-        config.artifacts.default_root = "ftp://x".to_owned();
-        assert_eq!(fields(&config), ["artifacts.default_root"]);
-        config.artifacts.default_root = String::new();
-        config.artifacts.allow_roots = vec!["http://x/y".to_owned()];
-        assert_eq!(fields(&config), ["artifacts.allow_roots"]);
-        config.artifacts.allow_roots = vec!["/data/models".to_owned()];
-        config.store.url = Secret::new("postgres://db/lodeway".to_owned());
-        assert_eq!(fields(&config), Vec::<String>::new());
-        // One file for all, which is not how services keep their tables; one alone may name its file.
-        config.store.url = Secret::new("sqlite:///data/all.db".to_owned());
-        assert_eq!(fields(&config), ["store.url"]);
-        config.services = vec![ServiceName::Tracking];
-        assert_eq!(fields(&config), Vec::<String>::new());
     }
 }

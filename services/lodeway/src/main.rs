@@ -7,17 +7,19 @@ mod address;
 mod cli;
 mod compose;
 mod config;
+mod credential;
 mod direct_files;
 mod install;
 mod runtimes;
 mod said;
+mod secrets;
 mod serve_model;
 mod settings;
 
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, error::ContextValue};
 use lodeway_rpc::telemetry::Telemetry;
 
 use crate::{config::ServiceName, settings::Flags};
@@ -77,7 +79,7 @@ fn main() -> ExitCode {
     }
     // Both rings of TLS could be in the tree; which one counts is said here, once.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| discreet(error).exit());
     let ended = match cli.command {
         Command::Admin(command) => return cli::run(command),
         Command::Up(flags) => runtime().and_then(|rt| rt.block_on(up(flags, None))),
@@ -108,6 +110,28 @@ fn main() -> ExitCode {
     }
 }
 
+/// A refusal of the command line without the secrets of addresses that it repeats.
+fn discreet(mut error: clap::Error) -> clap::Error {
+    if !error.use_stderr() {
+        // Help and version are texts of this program.
+        return error;
+    }
+    let texts = error.context().filter_map(|(kind, value)| match value {
+        ContextValue::String(text) => Some((kind, secrets::hidden_in_address(text))),
+        _ => None,
+    });
+    for (kind, text) in texts.collect::<Vec<_>>() {
+        error.insert(kind, ContextValue::String(text));
+    }
+    // What a parser of values says of its value is no part that could be replaced.
+    let text = error.to_string();
+    let shown = secrets::hidden_in_text(&text);
+    match shown == text {
+        true => error,
+        false => clap::Error::raw(error.kind(), shown.strip_prefix("error: ").unwrap_or(&shown)),
+    }
+}
+
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -117,8 +141,9 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 async fn up(flags: Flags, services: Option<Vec<ServiceName>>) -> Result<()> {
     let config = settings::load_to_start(&flags, services)?;
+    let edge = settings::edge(&config)?;
     let telemetry = Telemetry::init(&config.telemetry, "lodeway")?;
-    let house = compose::House::build(&config, &settings::edge()?, telemetry.metrics()).await?;
+    let house = compose::House::build(&config, &edge, telemetry.metrics()).await?;
     tracing::info!(address = %house.address()?, services = ?config.services, "serving");
     house.serve(shutdown_signal()?, config.shutdown_grace.get()).await;
     telemetry.shutdown().await;
@@ -135,20 +160,41 @@ async fn migrate(flags: Flags) -> Result<()> {
 
 fn show_config(flags: &Flags) -> Result<()> {
     let config = settings::load(flags, None)?;
-    say(said::without_passwords(&toml::to_string_pretty(&config)?).trim_end())
+    say(secrets::hidden_in_toml(&toml::to_string_pretty(&config)?).trim_end())
 }
 
-/// Ends at SIGTERM or Ctrl-C.
+/// Ends at SIGTERM, at Ctrl-C, or when the terminal is closed.
 pub(crate) fn shutdown_signal() -> Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = match is_deaf_to_hangup() {
+        true => None,
+        false => Some(signal(SignalKind::hangup())?),
+    };
+    let hung_up = async move {
+        match &mut hangup {
+            Some(hangup) => hangup.recv().await,
+            None => std::future::pending().await,
+        }
+    };
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hung_up => {}
         }
     })
+}
+
+/// Whether this process was told to outlive its terminal, as by `nohup`: listening to the signal would undo that. Where nobody
+/// says, the signal keeps its usual effect too.
+fn is_deaf_to_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_none_or(|mask| mask & 1 != 0)
 }
 
 /// A line for the user.
@@ -176,5 +222,28 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_refusal_repeats_no_secret() {
+        for line in [
+            "model list --address http://u:hush@h:1",
+            "model list --address h?password=hush",
+            "model list --token hush\u{f6}",
+            "serve-model m --address u:hush@h",
+            "rollout start e --model =http://u:hush@h",
+            "rollout start e --model m --steps http://h?token=hush",
+            "rollout list e --limit http://u:x'hush@h",
+            "rollout list e --http://u:hush@h",
+            "config http://u:hush@h",
+        ] {
+            let words = std::iter::once("lodeway").chain(line.split(' '));
+            let Err(error) = Cli::try_parse_from(words) else {
+                panic!("{line} is taken")
+            };
+            let said = discreet(error);
+            assert_eq!(said.exit_code(), 2, "{line}");
+            assert!(!said.to_string().contains("hush"), "{line}: {said}");
+        }
     }
 }

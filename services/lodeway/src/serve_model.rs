@@ -18,6 +18,7 @@ use crate::{
     address::Address,
     compose,
     config::{Config, Peer, ServiceName},
+    credential::Token,
     say, settings, shutdown_signal,
 };
 
@@ -44,7 +45,7 @@ pub struct Arguments {
     address: Address,
     /// A token of that platform, if it asks for one.
     #[arg(long, env = "LODEWAY_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    token: Option<Token>,
     /// The name of the endpoint, which is the `model_name` of the Open Inference Protocol.
     #[arg(long, default_value = "model")]
     name: String,
@@ -80,7 +81,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 async fn serve(arguments: &Arguments, data_dir: PathBuf) -> Result<()> {
     let is_registered = arguments.model.starts_with("models:/");
     let services = vec![ServiceName::Serving, ServiceName::Gateway];
-    let mut config: Config = settings::load_to_start(&settings::Flags::default(), Some(services))?;
+    let mut config: Config =
+        settings::load_to_start(&settings::Flags::with_data_dir(&data_dir), Some(services))?;
     config.listen = format!("{}:{}", arguments.host, arguments.port);
     config.data_dir = data_dir;
     let peer = if is_registered {
@@ -91,8 +93,9 @@ async fn serve(arguments: &Arguments, data_dir: PathBuf) -> Result<()> {
     config.peers.registry = peer.clone();
     config.peers.artifacts = peer;
     config.peers.tracking = Peer::None;
-    if let Some(token) = arguments.token.clone().filter(|_| is_registered) {
-        config.peers.token = Secret::new(token);
+    let token = arguments.token.as_ref().and_then(Token::reveal);
+    if let Some(token) = token.filter(|_| is_registered) {
+        config.peers.token = Secret::new(token.to_owned());
     }
     config.serving.allow_folders = !is_registered;
     config.endpoints.one_model = true;
@@ -108,8 +111,9 @@ async fn serve(arguments: &Arguments, data_dir: PathBuf) -> Result<()> {
         format!("file://{}", folder.display())
     };
 
+    let edge = settings::edge(&config)?;
     let telemetry = Telemetry::init(&config.telemetry, "lodeway")?;
-    let house = compose::House::build(&config, &settings::edge()?, telemetry.metrics()).await?;
+    let house = compose::House::build(&config, &edge, telemetry.metrics()).await?;
     let address = house.address()?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let signal = shutdown_signal()?;

@@ -9,12 +9,12 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 use lodeway_gateway::{LlmKey, LlmKeys};
-use lodeway_rpc::config::{ConfigError, Loader, Secret};
+use lodeway_rpc::config::{ConfigError, Fault, Loader, Origin, Secret};
 use url::Url;
 
 use crate::{
     config::{Config, ServiceName},
-    said,
+    secrets,
 };
 
 /// Variables that begin with `LODEWAY_` and are no configuration of the server.
@@ -25,6 +25,9 @@ const NOT_CONFIG: &[&str] = &[
     "LODEWAY_WORKSPACE",
     "LODEWAY_BIN",
 ];
+
+/// MLflow's variable for what `registry.source_regex` says.
+const SOURCE_REGEX: &str = "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX";
 
 /// Beginnings of variables that belong to tests and developer tools.
 const DEVELOPER_PREFIXES: &[&str] = &["LODEWAY_TEST_", "LODEWAY_BENCH_"];
@@ -79,6 +82,16 @@ pub struct Flags {
     token_table: Option<String>,
 }
 
+impl Flags {
+    /// No flag but `--data-dir`.
+    pub fn with_data_dir(folder: &Path) -> Self {
+        Self {
+            data_dir: Some(folder.display().to_string()),
+            ..Self::default()
+        }
+    }
+}
+
 /// Reads the configuration; `services` overrides which services run here. Errors: every fault at once that can be told on
 /// any machine.
 pub fn load(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config> {
@@ -89,6 +102,7 @@ pub fn load(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config>
 pub fn load_to_start(flags: &Flags, services: Option<Vec<ServiceName>>) -> Result<Config> {
     read(flags, services, |config| {
         let mut faults = config.faults();
+        faults.extend(config.blocked_folders());
         faults.extend(missing(config, &environment()));
         faults
     })
@@ -154,16 +168,14 @@ fn read(
         .flag("--gateway", "peers.gateway", flags.gateway.clone())
         .flag("--evaluation", "peers.evaluation", flags.evaluation.clone())
         .flag("--token-table", "auth.token_table", flags.token_table.clone());
-    let mut table = PathBuf::new();
     let loaded = loader.load_valid(|config: &Config| {
-        table.clone_from(&config.auth.token_table);
         // What is wrong depends on what runs here.
         faults(&Config {
             services: services.clone().unwrap_or_else(|| config.services.clone()),
             ..config.clone()
         })
     });
-    let mut config = loaded.map_err(|error| shown(error, &table))?;
+    let mut config = loaded.map_err(shown)?;
     if let Some(services) = services {
         config.services = services;
     }
@@ -181,17 +193,19 @@ fn read(
     Ok(config)
 }
 
-/// The faults without passwords and keys, and with what is no secret although the name of its setting sounds like one.
-fn shown(mut error: ConfigError, table: &Path) -> ConfigError {
+/// The faults without passwords and keys.
+fn shown(mut error: ConfigError) -> ConfigError {
     for fault in &mut error.faults {
         let is_place = fault.value.starts_with("env:") || fault.value.starts_with("file:");
-        if fault.key == "auth.token_table" && !table.as_os_str().is_empty() {
-            fault.value = table.display().to_string();
-        } else if fault.key.starts_with("llm.keys.") && !is_place && !fault.value.is_empty() {
+        if fault.key.starts_with("llm.keys.") && !is_place && !fault.value.is_empty() {
             fault.value = "***".to_owned();
         } else {
-            fault.value = said::without_passwords(&fault.value);
-            fault.message = said::without_passwords(&fault.message);
+            let value = secrets::hidden_in_address(&fault.value);
+            if value != fault.value {
+                fault.message = fault.message.replace(&fault.value, &value);
+            }
+            fault.value = value;
+            fault.message = secrets::hidden_in_text(&fault.message);
         }
     }
     error
@@ -200,7 +214,7 @@ fn shown(mut error: ConfigError, table: &Path) -> ConfigError {
 /// What is taken from the environment under the names of other tools, so that a server can be swapped in place.
 #[derive(Debug, Default)]
 pub struct EdgeEnvironment {
-    /// `MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX`.
+    /// `MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX`, where it counts.
     pub source_regex: Option<String>,
     /// `MLFLOW_TRUNCATE_LONG_VALUES`.
     pub truncate_long_values: Option<bool>,
@@ -216,13 +230,11 @@ pub struct EdgeEnvironment {
     pub program: PathBuf,
 }
 
-/// Reads [`EdgeEnvironment`].
-pub fn edge() -> Result<EdgeEnvironment> {
+/// Reads [`EdgeEnvironment`]. Errors: a variable whose text cannot be meant, if this process goes by it.
+pub fn edge(config: &Config) -> Result<EdgeEnvironment> {
     let variables = environment();
     Ok(EdgeEnvironment {
-        source_regex: variables
-            .get("MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX")
-            .cloned(),
+        source_regex: source_regex(config, &variables)?,
         truncate_long_values: variables
             .get("MLFLOW_TRUNCATE_LONG_VALUES")
             .map(|text| !matches!(text.to_ascii_lowercase().as_str(), "false" | "0")),
@@ -232,6 +244,27 @@ pub fn edge() -> Result<EdgeEnvironment> {
         search_path: variables.get("PATH").map(OsString::from).unwrap_or_default(),
         program: std::env::current_exe().context("cannot tell where this program is")?,
     })
+}
+
+fn source_regex(
+    config: &Config,
+    variables: &BTreeMap<String, String>,
+) -> Result<Option<String>, ConfigError> {
+    let is_asked = config.runs(ServiceName::Gateway) && config.registry.source_regex.is_empty();
+    let Some(pattern) = variables.get(SOURCE_REGEX).filter(|_| is_asked) else {
+        return Ok(None);
+    };
+    match lodeway_gateway::Config::default().with_model_version_source_regex(pattern) {
+        Ok(_) => Ok(Some(pattern.clone())),
+        Err(error) => Err(ConfigError {
+            faults: vec![Fault {
+                key: "registry.source_regex".to_owned(),
+                value: pattern.clone(),
+                origin: Origin::Environment(SOURCE_REGEX.to_owned()),
+                message: error.to_string(),
+            }],
+        }),
+    }
 }
 
 /// The keys of upstream servers, read from where the configuration says they are. Errors: a variable that is not set, a
@@ -367,6 +400,38 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_of_mlflow_is_looked_at_where_it_counts() {
+        let variables = BTreeMap::from([(SOURCE_REGEX.to_owned(), "([".to_owned())]);
+        let mut config = Config::default();
+        let said = source_regex(&config, &variables).unwrap_err().to_string();
+        let told = format!("`registry.source_regex` = `([` from environment variable {SOURCE_REGEX}: ");
+        assert!(
+            said.contains(&told) && said.contains("unclosed character class"),
+            "{said}"
+        );
+        config.registry.source_regex = "^s3://".to_owned();
+        assert_eq!(source_regex(&config, &variables).unwrap(), None);
+        config.registry.source_regex.clear();
+        config.services = vec![ServiceName::Tracking];
+        assert_eq!(source_regex(&config, &variables).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_in_place_of_a_folder_is_a_fault_of_a_start() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let file_name = file.path().display();
+        let text = format!("artifacts.url = \"{file_name}\"");
+        let found = faults(&text, true);
+        let start = format!("`artifacts.url` = `{file_name}` from file lodeway.toml: ");
+        assert!(
+            matches!(found.as_slice(), [line] if line.starts_with(&start) && line.contains("is a file")),
+            "{found:?}"
+        );
+        // Another machine may have a folder there.
+        assert_eq!(faults(&text, false), Vec::<String>::new());
+    }
+
+    #[test]
     fn faults_show_no_keys_and_no_passwords() {
         let found = faults(
             "peers.tracking = \"ftp://u:pw@h:1\"\n[llm.keys]\nBad = \"sk-123\"",
@@ -375,6 +440,10 @@ mod tests {
         let text = found.join("\n");
         assert!(text.contains("ftp://u:***@h:1"), "{text}");
         assert!(!text.contains("pw@"), "{text}");
+        let collector = "telemetry.otlp_endpoint = \"ftp://u:pw/x@h?api_key=k1&x=1\"";
+        let text = faults(collector, false).join("\n");
+        assert!(text.contains("`ftp://u:***@h?api_key=***&x=1`"), "{text}");
+        assert!(!text.contains("pw/x") && !text.contains("k1"), "{text}");
         let text = faults("[llm.keys]\nBad = \"sk-123\"", false).join("\n");
         assert!(
             text.contains("`llm.keys.Bad` = `***`") && !text.contains("sk-123"),

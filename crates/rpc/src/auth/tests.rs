@@ -184,3 +184,62 @@ fn a_bad_table_says_which_principal() {
     assert_eq!(text, "token table: principal `x`: `sha256` is not 64 hex digits");
     assert!(TokenTable::parse("[[token]]\nprincipal = \"x\"\nsha = \"abc\"").is_err());
 }
+
+/// Waits until the answer to a credential is this.
+async fn until_known(auth: &Authenticator, credential: &str, is_known: bool) {
+    let headers = headers(&[("authorization", credential)]);
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while auth.caller(&headers, Access::Write).await.is_ok() != is_known {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_is_taken_away_is_refused_soon() {
+    let row = |name: &str, token: &str| {
+        let hash = hash_token(token);
+        format!("[[token]]\nprincipal = \"{name}\"\nsha256 = \"{hash}\"\n")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.toml");
+    std::fs::write(&path, row("ci", "one")).unwrap();
+    let auth = Authenticator::with_table(TokenTable::load(&path).unwrap());
+    let tasks = crate::Tasks::new();
+    tasks.spawn_until_stop(auth.clone().follow_table(path.clone()));
+    until_known(&auth, "Bearer one", true).await;
+
+    // As a mounted secret is replaced: by another file in its place.
+    let next = folder.path().join("next");
+    std::fs::write(&next, row("ci", "two") + &row("eve", "three")).unwrap();
+    std::fs::rename(&next, &path).unwrap();
+    until_known(&auth, "Bearer two", true).await;
+    until_known(&auth, "Bearer one", false).await;
+
+    // What is no table changes nothing, and what comes after it does.
+    std::fs::write(&path, "[[token").unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, row("ci", "four")).unwrap();
+    until_known(&auth, "Bearer four", true).await;
+    until_known(&auth, "Bearer three", false).await;
+    assert!(tasks.shutdown(Duration::from_secs(10)).await);
+}
+
+#[tokio::test]
+async fn a_verified_password_says_nothing_of_another_table() {
+    let auth = closed();
+    let alice = headers(&[("authorization", &basic_of("alice", "correct horse"))]);
+    assert!(auth.caller(&alice, Access::Write).await.unwrap().verified);
+    let other = format!(
+        "[[token]]\nprincipal = \"bob\"\nsha256 = \"{}\"\n[[token]]\nprincipal = \"alice\"\npassword = '{}'\n",
+        hash_token("b"),
+        hash_password("battery staple").unwrap()
+    );
+    auth.replace_table(TokenTable::parse(&other).unwrap());
+    assert!(matches!(
+        auth.caller(&alice, Access::Write).await,
+        Err(Error::Unauthenticated(_))
+    ));
+}

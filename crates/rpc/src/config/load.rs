@@ -178,10 +178,11 @@ impl Loader {
         }
     }
 
+    /// Adds a fault of a dotted key. Names within it may hold dots too, so it is not taken apart.
     fn note(&mut self, key: &str, message: String) {
-        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
-        self.faults.push(match self.leaves.get(&path) {
-            Some((origin, given)) => fault(&path, given, origin, message),
+        let found = self.leaves.iter().find(|(path, _)| path.join(".") == key);
+        self.faults.push(match found {
+            Some((path, (origin, given))) => fault(path, given, origin, message),
             None => Fault {
                 key: key.to_owned(),
                 value: String::new(),
@@ -232,10 +233,9 @@ fn forms_of(text: &str) -> Vec<Value> {
         .parse::<Table>()
         .ok()
         .and_then(|mut t| t.remove("v"));
-    let list = text
-        .split(',')
-        .map(|part| Value::String(part.trim().to_owned()))
-        .collect();
+    // A variable that is set to nothing is a list of nothing.
+    let parts = text.split(',').filter(|_| !text.trim().is_empty());
+    let list = parts.map(|part| Value::String(part.trim().to_owned())).collect();
     [
         Some(itself.clone()),
         typed,
@@ -271,7 +271,7 @@ fn fault(path: &[String], given: &Given, origin: &Origin, message: String) -> Fa
         Given::Typed(Value::String(text)) | Given::Text(text) => text.clone(),
         Given::Typed(value) => value.to_string(),
     };
-    if is_secret(&key, &shown) {
+    if is_secret(path, &shown) {
         // A shorter one is in words that have nothing to do with it.
         let message = match shown.len() {
             0..4 => message,
@@ -293,8 +293,12 @@ fn fault(path: &[String], given: &Given, origin: &Origin, message: String) -> Fa
 }
 
 /// Whether a value is not to be shown: its key sounds like a secret, or it is an address with more than a place in it.
-fn is_secret(key: &str, value: &str) -> bool {
-    let last = key.rsplit('.').next().unwrap_or(key);
+fn is_secret(path: &[String], value: &str) -> bool {
+    let last = path.last().map(String::as_str).unwrap_or_default();
+    // The name of a file with secrets is none.
+    if last.ends_with("_table") {
+        return false;
+    }
     let secret = ["token", "password", "secret", "key"];
     secret.iter().any(|word| last.contains(word)) || last.contains("url") && value.contains(['@', '?'])
 }

@@ -25,6 +25,7 @@ use super::{
     link::{Identity, Link, Patience},
     output::Format,
 };
+use crate::credential::Token;
 
 /// The platform's services, and how results are to be shown.
 pub struct Client {
@@ -97,9 +98,8 @@ pub fn link(common: &Place, patience: Patience) -> anyhow::Result<Link> {
     Link::new(&common.address, identity, patience)
 }
 
-/// The token; a variable that is set to nothing is none.
 fn token(common: &Place) -> Option<&str> {
-    common.token.as_deref().filter(|token| !token.is_empty())
+    common.token.as_ref().and_then(Token::reveal)
 }
 
 fn authorization(common: &Place) -> anyhow::Result<Option<HeaderValue>> {

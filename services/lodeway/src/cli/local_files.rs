@@ -1,7 +1,8 @@
 //! Files of this machine that are to be sent, with the names that they get: all of them looked at before any goes.
 
 use std::{
-    fs::{self, DirEntry, Metadata},
+    fs::{self, DirEntry, File, Metadata},
+    io::Read as _,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
@@ -24,7 +25,7 @@ pub struct LocalFile {
 }
 
 /// The file at `from`, or every file below it, named below `folder` of the location. Links are followed. Errors: something
-/// that is no file, a name that no artifact can have, links that lead in a circle, what cannot be read.
+/// that is no file, a name that no artifact can have, links that lead in a circle, what cannot be read, by name.
 pub fn gather(from: &Path, folder: &str) -> Result<Vec<LocalFile>, Failure> {
     let about = look(from)?;
     let mut files = Vec::new();
@@ -132,11 +133,19 @@ fn file(path: &Path, about: &Metadata, names: &[String]) -> Result<LocalFile, Fa
             why.join("; ")
         )));
     }
+    check_readable(path)?;
     Ok(LocalFile {
         path: path.to_owned(),
         name,
         size: about.len(),
     })
+}
+
+/// Reads the first byte: some files can be opened and not read.
+fn check_readable(path: &Path) -> Result<(), Failure> {
+    let read = File::open(path).and_then(|mut file| file.read(&mut [0]));
+    read.with_context(|| format!("`{}` cannot be read", path.display()))?;
+    Ok(())
 }
 
 fn check_kind(path: &Path, about: &Metadata) -> Result<(), Failure> {
@@ -228,6 +237,19 @@ mod tests {
         assert!(said.contains("/p` is a pipe"), "{said}");
         assert!(why(size(Path::new("/dev/null")).unwrap_err()).contains("`/dev/null` is a device"));
         assert!(why(size(folder.path()).unwrap_err()).contains("is a folder"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_refuses_the_whole_folder() {
+        // Only written to, whoever asks.
+        let unreadable = Path::new("/proc/self/clear_refs");
+        let folder = folder(&[b"a"]);
+        std::os::unix::fs::symlink(unreadable, folder.path().join("b")).unwrap();
+        for from in [folder.path(), &folder.path().join("b")] {
+            let said = why(gather(from, "").unwrap_err());
+            let wanted = format!("`{}` cannot be read: ", folder.path().join("b").display());
+            assert!(said.starts_with(&wanted), "{said}");
+        }
     }
 
     #[test]

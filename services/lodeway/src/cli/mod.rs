@@ -38,7 +38,11 @@ use clap::{Args, Subcommand};
 use tonic::{Code, Status};
 
 use self::{connect::Client, link::Unanswered, output::Format};
-use crate::{address::Address, said};
+use crate::{
+    address::Address,
+    credential::{Token, header_text},
+    said,
+};
 
 /// The administration commands, one noun each.
 #[derive(Subcommand)]
@@ -184,12 +188,18 @@ pub struct Place {
         hide_env_values = true,
         value_name = "TOKEN"
     )]
-    token: Option<String>,
+    token: Option<Token>,
     /// Whose name goes into the ledger where the platform asks for no token; default: the user of this machine.
     #[arg(long, global = true, value_name = "NAME")]
     user: Option<String>,
     /// The workspace.
-    #[arg(long, global = true, env = "LODEWAY_WORKSPACE", value_name = "NAME")]
+    #[arg(
+        long,
+        global = true,
+        env = "LODEWAY_WORKSPACE",
+        value_name = "NAME",
+        value_parser = header_text
+    )]
     workspace: Option<String>,
 }
 

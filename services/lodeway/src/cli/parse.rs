@@ -97,6 +97,13 @@ pub fn limit_share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Reads a population stability index that a limit can be.
+pub fn limit_psi(text: &str) -> Result<f64, String> {
+    let psi = text.parse::<f64>().ok();
+    psi.filter(|psi| *psi > 0.0 && psi.is_finite())
+        .ok_or_else(|| format!("`{text}` is not a number above 0, such as 0.25"))
+}
+
 /// Reads `TARGET=SHARE`.
 pub fn shadow(text: &str) -> Result<(String, f64), String> {
     match text.split_once('=') {
@@ -148,15 +155,28 @@ pub enum LatencyLimit {
     Ratio(f64),
 }
 
+/// The longest latency that a limit can be, and the greatest multiple.
+const MAX_LATENCY_SECONDS: i64 = 600;
+const MAX_RATIO: f64 = 1_000.0;
+
 /// Reads `200ms` or `1.5x`.
 pub fn latency(text: &str) -> Result<LatencyLimit, String> {
     let Some(ratio) = text.strip_suffix('x') else {
-        return span(text).map(LatencyLimit::Span);
+        let span = span(text)?;
+        let is_limit =
+            (span.seconds, span.nanos) > (0, 0) && (span.seconds, span.nanos) <= (MAX_LATENCY_SECONDS, 0);
+        return match is_limit {
+            true => Ok(LatencyLimit::Span(span)),
+            false => Err(format!(
+                "`{text}` is not above 0 and at most {MAX_LATENCY_SECONDS} s"
+            )),
+        };
     };
-    let ratio = ratio.trim().parse::<f64>().ok().filter(|ratio| *ratio > 0.0);
+    let ratio = ratio.trim().parse::<f64>().ok();
     ratio
+        .filter(|ratio| (1.0..=MAX_RATIO).contains(ratio))
         .map(LatencyLimit::Ratio)
-        .ok_or_else(|| format!("`{text}` is not a multiple such as `1.5x`"))
+        .ok_or_else(|| format!("`{text}` is not a multiple from 1 to {MAX_RATIO} such as `1.5x`"))
 }
 
 /// Reads a span of time: `30s`, `250ms`, `5m`, `24h`.

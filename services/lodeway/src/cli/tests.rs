@@ -58,11 +58,43 @@ fn addresses_are_read_alike_by_all_commands() {
             let line = format!("lodeway {command} --address {good}");
             assert!(parsed(&line).is_ok(), "{line}");
         }
-        for bad in ["ftp://h", "http://h/x", "http://h?x"] {
+        for (bad, shown) in [
+            ("ftp://h", "ftp://h"),
+            ("http://h/x", "http://h/x"),
+            ("http://h?x", "http://h?"),
+        ] {
             let line = format!("lodeway {command} --address {bad}");
             let error = parsed(&line).unwrap_err();
             assert_eq!(error.exit_code(), i32::from(MISTYPED), "{line}");
-            assert!(error.to_string().contains(bad), "{error}");
+            assert!(error.to_string().contains(shown), "{error}");
+            assert!(error.to_string().contains("LODEWAY_ADDRESS"), "{error}");
         }
     }
+}
+
+#[test]
+fn a_token_that_no_server_reads_is_a_wrong_command_line() {
+    use clap::Parser as _;
+    for command in ["model list", "serve-model models:/m/1", "evaluate --data d.csv"] {
+        for (bad, why) in [
+            ("hush\u{f6}", "not ASCII"),
+            ("hush\n", "line break"),
+            ("hu\nsh", "line break"),
+        ] {
+            let words = ["lodeway"]
+                .into_iter()
+                .chain(command.split(' '))
+                .chain(["--token", bad]);
+            let error = crate::Cli::try_parse_from(words).map(drop).unwrap_err();
+            assert_eq!(error.exit_code(), i32::from(MISTYPED), "{error}");
+            let said = error.to_string();
+            assert!(
+                said.contains(why) && said.contains("--token") && said.contains("LODEWAY_TOKEN"),
+                "{said}"
+            );
+            assert!(!said.contains("hu"), "{said}");
+        }
+    }
+    let words = ["lodeway", "model", "list", "--workspace", "t\u{f6}m"];
+    assert!(crate::Cli::try_parse_from(words).is_err());
 }

@@ -4,13 +4,13 @@
 //! line is wrong. On the platform those of all commands, among them 1 a threshold is missed, 2 the command line is wrong, 7 the
 //! job failed or was stopped.
 
+mod results;
 mod show;
 
 use std::{
-    fs::{self, File},
+    fs::File,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, Mutex},
 };
 
 use clap::Args;
@@ -20,8 +20,9 @@ use lodeway_scorers::{
     Average, BadRows, Clause, Comparator, Evaluator, Plan, PlanOptions, Probability, Report, Roles, Task,
     Thresholds, plots,
 };
-use lodeway_tables::{Format, Options, Reader, Source, WriteOptions, Writer};
+use lodeway_tables::{Format, Options, Reader, Source};
 
+use self::results::{Folder, Rows};
 use super::{
     Done, Place,
     connect::Client,
@@ -255,10 +256,26 @@ pub async fn on_platform(arguments: Arguments) -> Done {
 /// The data or the command line is wrong.
 const WRONG: u8 = 2;
 
+/// Why there is no result, in one line for the user.
+#[derive(Debug)]
+enum Fault {
+    /// The data or the command line is wrong.
+    Wrong(String),
+    /// The result cannot be written.
+    Unwritten(String),
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        Self::Wrong(why)
+    }
+}
+
 /// Evaluates.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let (why, code) = match evaluate(arguments) {
-        Err(why) => (why, ExitCode::from(WRONG)),
+        Err(Fault::Wrong(why)) => (why, ExitCode::from(WRONG)),
+        Err(Fault::Unwritten(why)) => (why, ExitCode::FAILURE),
         Ok((text, passed)) => match crate::say(text.trim_end()) {
             Ok(()) if passed => return ExitCode::SUCCESS,
             Ok(()) => return ExitCode::FAILURE,
@@ -269,31 +286,32 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     code
 }
 
-/// The report as it is shown, and whether all thresholds hold. Errors: one line for the user.
-fn evaluate(arguments: &Arguments) -> Result<(String, bool), String> {
+/// The report as it is shown, and whether all thresholds hold.
+fn evaluate(arguments: &Arguments) -> Result<(String, bool), Fault> {
     let given = arguments.platform.given();
     if !given.is_empty() {
-        return Err(format!(
+        return Err(Fault::Wrong(format!(
             "without a platform there is no use for {}: name a model, an endpoint, an LLM, a judge or `dataset:NAME`",
             given.join(", ")
-        ));
+        )));
     }
     if let Some(of_slice) = arguments.thresholds.iter().find(|text| text.contains('[')) {
-        return Err(format!(
+        return Err(Fault::Wrong(format!(
             "`{of_slice}` is of a slice, which only the platform bounds; leave out `[…]`"
-        ));
+        )));
     }
     let clauses = arguments.thresholds.iter().map(|text| clause(text));
     let clauses = clauses.collect::<Result<Vec<_>, _>>()?;
     let plan = plan(arguments);
     let has_baseline = arguments.baseline_prediction.is_some() || !arguments.baseline_probability.is_empty();
     if !has_baseline && clauses.iter().any(Clause::is_relative) {
-        return Err(
-            "a threshold names the baseline; give --baseline-prediction or --baseline-probability".to_owned(),
-        );
+        let why = "a threshold names the baseline; give --baseline-prediction or --baseline-probability";
+        return Err(Fault::Wrong(why.to_owned()));
     }
     let table = Opened::of(arguments)?;
-    let mut report = table.report(&plan, arguments.out.as_deref())?;
+    let out = arguments.out.as_deref().map(Folder::begin).transpose();
+    let mut out = out.map_err(Fault::Unwritten)?;
+    let mut report = table.report(&plan, out.as_mut().map(Folder::rows))?;
     let mut baseline = None;
     if has_baseline {
         let mut other = plan.clone();
@@ -314,8 +332,9 @@ fn evaluate(arguments: &Arguments) -> Result<(String, bool), String> {
         let thresholds = Thresholds { clauses };
         report.verdict = Some(thresholds.judge(&report, baseline.as_ref()));
     }
-    if let Some(folder) = &arguments.out {
-        write(folder, &title(&arguments.data), &report)?;
+    if let Some(mut folder) = out {
+        let written = folder.put(&title(&arguments.data), &report);
+        written.and_then(|()| folder.finish()).map_err(Fault::Unwritten)?;
     }
     let text = match arguments.output {
         Output::Json => report.to_json().map_err(|error| told(&error))?,
@@ -416,22 +435,26 @@ impl<'a> Opened<'a> {
         Err(self.said(error))
     }
 
-    fn report(&self, plan: &Plan, rows_into: Option<&Path>) -> Result<Report, String> {
+    fn report(&self, plan: &Plan, rows: Option<Rows>) -> Result<Report, Fault> {
         let mut reader = self.read(plan)?;
         let mut evaluator =
             Evaluator::new(plan.clone(), reader.schema()).map_err(|error| self.said(error))?;
-        let rows = rows_into.map(RowsFile::begin).transpose()?;
+        // Rows that cannot be written come back as errors of the evaluator.
+        let failed = |error: Error| match rows.as_ref().and_then(Rows::failure) {
+            Some(why) => Fault::Unwritten(why),
+            None => Fault::Wrong(self.said(error)),
+        };
         if let Some(rows) = &rows {
             let rows = rows.clone();
             evaluator = evaluator.rows_to(move |batch| rows.put(batch));
         }
         for batch in reader.by_ref() {
             let batch = batch.map_err(|error| self.said(error))?;
-            evaluator.push(&batch).map_err(|error| self.said(error))?;
+            evaluator.push(&batch).map_err(failed)?;
         }
-        let report = evaluator.finish().map_err(|error| self.said(error))?;
-        if let Some(rows) = rows {
-            rows.end().map_err(|error| told(&error))?;
+        let report = evaluator.finish().map_err(failed)?;
+        if let Some(rows) = &rows {
+            rows.end().map_err(Fault::Unwritten)?;
         }
         Ok(report)
     }
@@ -465,63 +488,6 @@ impl<'a> Opened<'a> {
         }
         comparator.finish().map_err(|error| self.said(error))
     }
-}
-
-/// `rows.parquet`, begun with the first rows.
-#[derive(Clone)]
-struct RowsFile {
-    folder: PathBuf,
-    writer: Arc<Mutex<Option<Writer<File>>>>,
-}
-
-impl RowsFile {
-    fn begin(folder: &Path) -> Result<Self, String> {
-        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            writer: Arc::default(),
-        })
-    }
-
-    fn put(&self, batch: &lodeway_tables::Batch) -> Result<(), Error> {
-        let mut writer = self
-            .writer
-            .lock()
-            .map_err(|_| Error::internal("a writer panicked"))?;
-        let writer = match &mut *writer {
-            Some(writer) => writer,
-            none => {
-                let file = File::create(self.folder.join("rows.parquet")).map_err(Error::internal)?;
-                let options = WriteOptions::default();
-                none.insert(Writer::new(file, Format::Parquet, &batch.schema(), &options)?)
-            }
-        };
-        Ok(writer.write(batch)?)
-    }
-
-    fn end(&self) -> Result<(), Error> {
-        let mut writer = self
-            .writer
-            .lock()
-            .map_err(|_| Error::internal("a writer panicked"))?;
-        if let Some(writer) = writer.take() {
-            writer.finish()?;
-        }
-        Ok(())
-    }
-}
-
-fn write(folder: &Path, title: &str, report: &Report) -> Result<(), String> {
-    let put = |name: &str, text: &str| {
-        let path = folder.join(name);
-        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
-    };
-    put("report.json", &report.to_json().map_err(|error| told(&error))?)?;
-    put("report.html", &plots::html(title, report))?;
-    for plot in plots::plots(report) {
-        put(&format!("{}.svg", plot.name), &plot.svg)?;
-    }
-    Ok(())
 }
 
 fn title(path: &Path) -> String {

@@ -1,6 +1,7 @@
 //! `lodeway evaluate` against the platform.
 
 use std::{
+    io::IsTerminal as _,
     path::Path,
     time::{Duration, Instant},
 };
@@ -494,8 +495,13 @@ async fn upload(client: &Client, file: &Path, roles: &ColumnRoles) -> Result<Dat
     })
 }
 
-/// Waits for the end, with a bar for people.
+/// Waits for the end, with a bar for people, or where no terminal shows it a line at the beginning and one at the end.
 pub(super) async fn watch(client: &Client, made: Evaluation) -> Result<Evaluation, Failure> {
+    let has_lines = client.format == Format::Table && !std::io::stderr().is_terminal() && !has_ended(&made);
+    if has_lines {
+        let id = said::plain(&made.evaluation_id);
+        crate::complain(&format!("evaluation {id} has begun"));
+    }
     let bar = match client.format {
         Format::Json => ProgressBar::hidden(),
         Format::Table => ProgressBar::new(0),
@@ -518,7 +524,24 @@ pub(super) async fn watch(client: &Client, made: Evaluation) -> Result<Evaluatio
         }
     }
     bar.finish_and_clear();
+    if has_lines {
+        crate::complain(&end_line(&last));
+    }
     Ok(last)
+}
+
+/// What is said of an evaluation that has ended.
+fn end_line(ended: &Evaluation) -> String {
+    use wire::EvaluationState as State;
+    let id = said::plain(&ended.evaluation_id);
+    let how = match ended.state() {
+        State::Failed => "has failed",
+        State::Cancelled => "was stopped",
+        _ => "has succeeded",
+    };
+    let progress = ended.progress.clone().unwrap_or_default();
+    let rows = progress.rows_done + progress.rows_failed;
+    format!("evaluation {id} {how}, {rows} of {} rows", progress.rows_total)
 }
 
 /// Follows an evaluation until the stream ends; with news nothing is `broken`. Errors: those of the platform.

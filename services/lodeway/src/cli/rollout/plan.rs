@@ -37,7 +37,7 @@ pub struct Plan {
     max_p95: Option<LatencyLimit>,
     /// How far predictions may be from those of the old targets (population stability index). Unless given, a plan that
     /// other flags change does not look at it.
-    #[arg(long, value_name = "PSI")]
+    #[arg(long, value_name = "PSI", value_parser = parse::limit_psi)]
     max_psi: Option<f64>,
     /// The share of copies that may be answered otherwise.
     #[arg(long, value_name = "SHARE", value_parser = parse::limit_share)]
@@ -290,6 +290,11 @@ mod tests {
             "--steps 0%,100%",
             "--steps shadow,",
             "--max-p95 fast",
+            "--max-p95 0ms",
+            "--max-p95 11m",
+            "--max-p95 0.5x",
+            "--max-psi 0",
+            "--max-psi NaN",
             "--min-samples 0",
             "--max-disagreement 1",
             "--max-error-rate 100%",

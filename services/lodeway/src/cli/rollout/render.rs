@@ -101,10 +101,11 @@ fn step_line(of: &RolloutStep) -> String {
     format!("{}: {least} and {} samples{most}", share(of), of.min_samples)
 }
 
-/// `error_rate: 0.4%, at most 1%; 1200 samples`.
+/// `error_rate: 0.4%, at most 1%; 1200 samples`, or `error_rate by the old targets: …` of the limit that these set.
 fn result_line(plan: &RolloutPlan, of: &GuardResult) -> String {
+    // A metric can have a limit on each side.
     let is_floor = plan.guards.iter().any(|one| match &one.guard {
-        Some(Guard::Metric(metric)) => metric.name == of.guard && metric.min.is_some(),
+        Some(Guard::Metric(metric)) => metric.name == of.guard && metric.min == Some(of.limit),
         _ => false,
     });
     let number = |value: f64| match of.guard.as_str() {
@@ -126,7 +127,7 @@ fn result_line(plan: &RolloutPlan, of: &GuardResult) -> String {
     if of.is_known {
         let (value, limit) = (number(of.value), number(of.limit));
         format!(
-            "{}: {value}, {side} {limit}{whose}; {samples} samples{enough}",
+            "{}{whose}: {value}, {side} {limit}; {samples} samples{enough}",
             of.guard
         )
     } else {
@@ -218,16 +219,16 @@ mod tests {
 
     #[test]
     fn guards_read_as_words() {
-        let metric = MetricGuard {
-            name: "accuracy".to_owned(),
-            min: Some(0.9),
-            max: None,
+        let metric = |min, max| RolloutGuard {
+            guard: Some(Guard::Metric(MetricGuard {
+                name: "accuracy".to_owned(),
+                min,
+                max,
+            })),
+            min_samples: 100,
         };
         let plan = RolloutPlan {
-            guards: vec![RolloutGuard {
-                guard: Some(Guard::Metric(metric)),
-                min_samples: 100,
-            }],
+            guards: vec![metric(Some(0.9), None), metric(None, Some(0.99))],
             ..RolloutPlan::default()
         };
         let result = |guard: &str, value: f64, limit: f64, samples: i64| GuardResult {
@@ -262,8 +263,12 @@ mod tests {
                 "accuracy: 0.93, at least 0.9; 100 samples",
             ),
             (
+                result("accuracy", 0.93, 0.99, 100),
+                "accuracy: 0.93, at most 0.99; 100 samples",
+            ),
+            (
                 relative,
-                "latency_p95: 12.35 ms, at most 10 ms by the old targets; 40 samples, too few yet",
+                "latency_p95 by the old targets: 12.35 ms, at most 10 ms; 40 samples, too few yet",
             ),
             (
                 broken,
