@@ -152,6 +152,12 @@ impl ArtifactService for Artifacts {
             .delete_prefix(&below, request.dry_run)
             .await
             .map_err(fail)?;
+        if request.path.is_empty() && !request.dry_run {
+            self.store
+                .remove_empty_above(&named.location)
+                .await
+                .map_err(fail)?;
+        }
         Ok(Response::new(DeleteArtifactsResponse {
             artifact_count: convert::size(removed.files),
             artifact_bytes: convert::size(removed.size_bytes),

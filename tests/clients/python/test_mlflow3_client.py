@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import urllib.parse
+import urllib.request
 import uuid
 
 import numpy as np
@@ -57,6 +59,25 @@ def test_names_of_files_with_percent_signs(mlflow_here, tmp_path):
     assert [file.path for file in client.list_artifacts(run.info.run_id, "50%25 off")] == ["50%25 off/a.txt"]
     folder = client.download_artifacts(run.info.run_id, "50%25 off", str(tmp_path))
     assert open(f"{folder}/a.txt").read() == "x"
+
+
+@pytest.mark.parametrize("written, folder", [("sp ace", "sp ace"), ("pc%20t", "pc t"), ("two%2520s", "two%20s")])
+def test_locations_with_escapes(mlflow_here, platform, tmp_path, written, folder):
+    client = mlflow_here.MlflowClient()
+    unique = uuid.uuid4().hex
+    where = client.create_experiment(unique, artifact_location=f"mlflow-artifacts:/{written}/{unique}")
+    run = client.create_run(where).info
+    client.log_text(run.run_id, "x", "a b/f 1.txt")
+    on_disk = platform.data_dir / "artifacts" / folder / unique / run.run_id / "artifacts/a b/f 1.txt"
+    assert on_disk.read_text() == "x"
+    assert [file.path for file in client.list_artifacts(run.run_id)] == ["a b"]
+    assert open(client.download_artifacts(run.run_id, "a b", str(tmp_path)) + "/f 1.txt").read() == "x"
+    # A version of that folder has its files too: the server itself looks for them at the URI.
+    client.create_registered_model(unique)
+    version = client.create_model_version(unique, f"{run.artifact_uri}/a%20b", run.run_id).version
+    query = urllib.parse.urlencode({"name": unique, "version": version, "path": "f 1.txt"})
+    with urllib.request.urlopen(f"{platform.url}/model-versions/get-artifact?{query}") as answer:
+        assert answer.read() == b"x"
 
 
 def test_autologging_a_classifier(mlflow_here):

@@ -73,6 +73,11 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Removes a file, or a folder with everything below it, or only says what that would be.
     async fn remove(&self, path: &ArtifactPath, dry_run: bool) -> Result<Removed>;
 
+    /// Removes a folder if nothing is in it, at once; false if something is. A bucket has no empty folders.
+    async fn remove_empty(&self, _folder: &ArtifactPath) -> Result<bool> {
+        Ok(true)
+    }
+
     /// The part that signs URLs, where the place has one.
     fn presign(&self) -> Option<&dyn PresignStore>;
 }

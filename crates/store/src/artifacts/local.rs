@@ -39,6 +39,9 @@ const STAGED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// How long an empty staged file may be without a lock: it is made first and locked then.
 const UNLOCKED_FOR: Duration = Duration::from_secs(10);
 
+/// How often a folder is made for a file while others remove it as an empty one.
+const FOLDER_TRIES: u32 = 1_000;
+
 /// A folder whose files are artifacts.
 pub(crate) struct LocalRoot(Arc<Inner>);
 
@@ -250,6 +253,20 @@ impl Inner {
         }
         Ok(removed)
     }
+
+    /// Removes a folder in which nothing is; false if it is there still, or is no folder.
+    fn remove_empty(&self, folder: &ArtifactPath) -> io::Result<bool> {
+        if folder.is_root() {
+            return Ok(false);
+        }
+        let Some((dir, _)) = self.find_opt(folder)? else {
+            return Ok(true);
+        };
+        match dir.remove_dir(folder.name()) {
+            Ok(()) => sync_dir(&dir).map(|()| true),
+            Err(e) => Ok(e.kind() == io::ErrorKind::NotFound),
+        }
+    }
 }
 
 /// Whether no process has a staged file locked; false where that cannot be told.
@@ -408,18 +425,31 @@ impl StagedFile {
         let Some(staged) = self.guard.name.clone() else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        let dir = self.root.folder(&folder, true)?;
+        // taken before the rename: afterwards the name may already be another writer's
+        let identity = identity(&self.guard.staging.symlink_metadata(&staged)?);
+        let mut tries = 1..FOLDER_TRIES;
+        let dir = loop {
+            match self.place(&staged, &folder, name) {
+                // A folder on the way went, empty, before the file was in it.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && tries.next().is_some() => {}
+                placed => break placed?,
+            }
+        };
+        self.guard.name = None;
+        sync_dir(&dir)?;
+        Ok(identity)
+    }
+
+    /// Gives the staged file its name in a folder that is made if it is not there; the folder.
+    fn place(&self, staged: &str, folder: &ArtifactPath, name: &str) -> io::Result<Dir> {
+        let dir = self.root.folder(folder, true)?;
         match meta(&dir, name) {
             Ok(meta) if meta.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
-        // taken before the rename: afterwards the name may already be another writer's
-        let identity = identity(&self.guard.staging.symlink_metadata(&staged)?);
-        self.guard.staging.rename(&staged, &dir, name)?;
-        self.guard.name = None;
-        sync_dir(&dir)?;
-        Ok(identity)
+        self.guard.staging.rename(staged, &dir, name)?;
+        Ok(dir)
     }
 }
 
@@ -567,6 +597,10 @@ impl Backend for LocalRoot {
     async fn remove(&self, path: &ArtifactPath, dry_run: bool) -> Result<Removed> {
         self.run(path.clone(), move |inner, path| inner.remove(path, dry_run))
             .await
+    }
+
+    async fn remove_empty(&self, folder: &ArtifactPath) -> Result<bool> {
+        self.run(folder.clone(), Inner::remove_empty).await
     }
 
     fn presign(&self) -> Option<&dyn PresignStore> {

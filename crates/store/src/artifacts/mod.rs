@@ -301,6 +301,17 @@ impl ArtifactStore {
         self.remove(location, &ArtifactPath::root(), dry_run).await
     }
 
+    /// Removes the folders that were there only for the files at a location, as far as nothing is in them: the run's or logged
+    /// model's own, and the one of all logged models. Never that of the experiment, and no root.
+    pub async fn remove_empty_above(&self, location: &Location) -> Result<()> {
+        for folder in tenancy::folders_of_entity(location) {
+            if !location.root.backend.remove_empty(&folder).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     async fn remove(&self, location: &Location, path: &ArtifactPath, dry_run: bool) -> Result<Removed> {
         let full = location.full(path)?;
         if full.is_root() {

@@ -23,6 +23,9 @@ const PROXY_SCHEME: &str = "mlflow-artifacts:";
 /// Where the REST edge serves the proxied store.
 const PROXY_ROUTE: &str = "api/2.0/mlflow-artifacts/artifacts";
 
+const OUTSIDE: &str =
+    "lies below none of the artifact roots of this server; add its root with `--allow-artifact-root`";
+
 /// Where artifacts may lie, as configured.
 #[derive(Debug, Clone, Default)]
 pub struct RootSettings {
@@ -34,6 +37,25 @@ pub struct RootSettings {
     pub allowed: Vec<String>,
     /// Options of buckets by the names of the usual environment variables, for example `AWS_ENDPOINT_URL`.
     pub options: BTreeMap<String, String>,
+}
+
+impl RootSettings {
+    /// The folders of this machine among the places, each with the setting that names it. What cannot be read as a place is
+    /// left out; [`Roots::named`] refuses it.
+    pub fn folders(&self) -> Vec<(&'static str, PathBuf)> {
+        let proxied = [("artifacts.url", &self.proxied)];
+        let default = self
+            .default_root
+            .iter()
+            .map(|uri| ("artifacts.default_root", uri));
+        let allowed = self.allowed.iter().map(|uri| ("artifacts.allow_roots", uri));
+        let all = proxied.into_iter().chain(default).chain(allowed);
+        let local = all.filter_map(|(setting, uri)| match Place::parse(uri, true) {
+            Ok(Place::Local { path }) => Some((setting, PathBuf::from(path))),
+            _ => None,
+        });
+        local.collect()
+    }
 }
 
 /// A place in one spelling: a local folder, or a bucket with a key.
@@ -138,29 +160,42 @@ impl Roots {
     /// Finds the place that an artifact URI names.
     ///
     /// `mlflow-artifacts:` with or without a host is the proxied store, and so is the `http:` or `https:` address under
-    /// which the REST edge serves it; any other URI must lie below one of the roots.
+    /// which the REST edge serves it; any other URI must lie below one of the roots. As for MLflow's clients, an escape such
+    /// as `%20` stands for its character, also in a plain path below a root, and for itself in the key of a bucket.
     /// `runs:` and `models:` are for the services that know runs and models. Errors: `Invalid` naming
     /// `artifact_uri`, reason `LOCATION_NOT_ALLOWED`.
     pub fn resolve(&self, artifact_uri: &str) -> Result<Location> {
         if let Some(path) = proxied_path(artifact_uri) {
-            let prefix = ArtifactPath::parse_or_root(path).map_err(refuse_path)?;
             return Ok(Location {
                 root: self.0[0].clone(),
-                prefix,
+                prefix: plain(path).map_err(refuse_path)?,
             });
         }
-        let place = Place::parse(artifact_uri, false)?;
-        for root in self.0.iter() {
-            if let Some(prefix) = root.place.strip(&place) {
-                return Ok(Location {
-                    root: root.clone(),
-                    prefix,
-                });
-            }
+        if artifact_uri.starts_with('/') {
+            return self.resolve_path(artifact_uri);
         }
-        Err(refuse(
-            "lies below none of the artifact roots of this server; add its root with `--allow-artifact-root`",
-        ))
+        let place = Place::parse(artifact_uri, false)?;
+        self.find(&place)
+            .map(|(root, prefix)| Location { root, prefix })
+            .ok_or_else(|| refuse(OUTSIDE))
+    }
+
+    /// A plain path: a root is named as it is configured, and has no escapes itself.
+    fn resolve_path(&self, path: &str) -> Result<Location> {
+        if let Some((root, below)) = self.find(&Place::local(path, false)?) {
+            let prefix = plain(below.as_str()).map_err(refuse_path)?;
+            return Ok(Location { root, prefix });
+        }
+        let place = Place::file_path(path, false)?;
+        self.find(&place)
+            .map(|(root, prefix)| Location { root, prefix })
+            .ok_or_else(|| refuse(OUTSIDE))
+    }
+
+    /// The root that a place is below, and the way from there.
+    fn find(&self, place: &Place) -> Option<(Arc<Root>, ArtifactPath)> {
+        let mut roots = self.0.iter();
+        roots.find_map(|root| Some((root.clone(), root.place.strip(place)?)))
     }
 
     /// Finds the place that a local path names by way of symbolic links on this machine: its own, or those of a root.
@@ -240,6 +275,13 @@ fn proxied_path(uri: &str) -> Option<&str> {
     } else {
         below.strip_prefix('/')
     }
+}
+
+/// The path that one with escapes stands for, decoded once as a server of HTTP does: what is no UTF-8 becomes U+FFFD.
+fn plain(path: &str) -> Result<ArtifactPath> {
+    // The checks apply to every stage of decoding.
+    ArtifactPath::parse_or_root(path)?;
+    ArtifactPath::parse_or_root(&percent_decode_str(path).decode_utf8_lossy())
 }
 
 impl Location {
@@ -380,7 +422,12 @@ impl Place {
         if path.contains(['?', '#']) {
             return Err(refuse("has a query or fragment"));
         }
-        let path = percent_decode_str(&path)
+        Self::file_path(&path, configured)
+    }
+
+    /// The local path that a path with escapes stands for.
+    fn file_path(path: &str, configured: bool) -> Result<Self> {
+        let path = percent_decode_str(path)
             .decode_utf8()
             .map_err(|_| refuse("is not UTF-8"))?;
         Self::local(&path, configured)
@@ -595,6 +642,32 @@ mod tests {
                 "az://models@acct/x/y".into(),
             ),
             ("gs://g/a".into(), "gs://g/a".into()),
+            (
+                "mlflow-artifacts:/a%20b/r".into(),
+                "mlflow-artifacts:/a b/r".into(),
+            ),
+            (
+                "mlflow-artifacts://h/a%2520b".into(),
+                "mlflow-artifacts:/a%20b".into(),
+            ),
+            (
+                "mlflow-artifacts:/50% off/%41".into(),
+                "mlflow-artifacts:/50% off/A".into(),
+            ),
+            (
+                "http://h/api/2.0/mlflow-artifacts/artifacts/a%20b".into(),
+                "mlflow-artifacts:/a b".into(),
+            ),
+            (
+                format!("file://{d}/proxied/a%20b"),
+                "mlflow-artifacts:/a b".into(),
+            ),
+            (format!("{d}/proxied/a%20b"), "mlflow-artifacts:/a b".into()),
+            (
+                format!("{d}/default%20root/a"),
+                format!("file://{d}/default root/a"),
+            ),
+            ("s3://bucket/team/a%20b".into(), "s3://bucket/team/a%20b".into()),
         ] {
             let location = roots.resolve(&uri).unwrap_or_else(|e| panic!("{uri}: {e}"));
             assert_eq!(location.index_key(&location.prefix), key, "{uri}");
@@ -603,6 +676,10 @@ mod tests {
             "mlflow-artifacts:/../x".to_owned(),
             "mlflow-artifacts:/%2e%2e/x".into(),
             "mlflow-artifacts:////etc".into(),
+            "mlflow-artifacts:/%2fetc".into(),
+            "mlflow-artifacts:/a%0ab".into(),
+            format!("{d}/proxied/%2e%2e/x"),
+            format!("{d}/default%20root/%252e%252e/x"),
             "file:///etc/passwd".into(),
             "file://otherhost/x".into(),
             format!("file://{d}/proxied/../x"),

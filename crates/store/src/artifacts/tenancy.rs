@@ -63,6 +63,26 @@ pub(super) fn check_holdable(location: &Location) -> Result<()> {
     Err(refuse("is not the folder of one model, so it cannot be held"))
 }
 
+/// Where a location is the folder `artifacts` of a run or logged model, the folders above it that nothing else has its files in:
+/// `RUN`, or `models/MODEL` and `models`; the innermost first. A folder that is a root is none of them.
+pub(super) fn folders_of_entity(location: &Location) -> Vec<ArtifactPath> {
+    let Some((entity, "artifacts")) = location.prefix.split_last() else {
+        return Vec::new();
+    };
+    let is_id = |text: &str| text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut folders = match entity.split_last() {
+        Some((_, run)) if is_id(run) => vec![entity],
+        Some((models, model)) if models.name() == "models" && model.strip_prefix("m-").is_some_and(is_id) => {
+            vec![entity.clone(), models]
+        }
+        _ => Vec::new(),
+    };
+    let roots = location.root.roots_inside();
+    let first_root = folders.iter().position(|folder| roots.contains(folder));
+    folders.truncate(first_root.unwrap_or(folders.len()));
+    folders
+}
+
 /// What is left of a path below the innermost root around it; of roots inside one another that one says whose a path is, for
 /// new experiments get their folders below it.
 fn below_innermost(location: &Location, full: &ArtifactPath) -> ArtifactPath {
@@ -113,6 +133,55 @@ pub(super) fn is_shared(location: &Location, full: &ArtifactPath, entry: &Entry)
 mod tests {
     use super::*;
     use crate::artifacts::{RootSettings, Roots};
+
+    #[tokio::test]
+    async fn folders_of_an_entity_end_below_its_experiment() {
+        let folder = tempfile::tempdir().unwrap();
+        let above = folder.path().display().to_string();
+        let id = "0123456789abcdef0123456789abcdef";
+        let settings = RootSettings {
+            proxied: format!("{above}/files"),
+            allowed: vec![format!("{above}/files/9/models"), format!("{above}/{id}")],
+            ..RootSettings::default()
+        };
+        let roots = Roots::open(&settings).await.unwrap();
+        for (uri, expected) in [
+            (
+                format!("mlflow-artifacts:/1/{id}/artifacts"),
+                vec![format!("1/{id}")],
+            ),
+            (
+                format!("mlflow-artifacts:/a b/c/{id}/artifacts"),
+                vec![format!("a b/c/{id}")],
+            ),
+            (
+                format!("mlflow-artifacts:/workspaces/w/1/models/m-{id}/artifacts"),
+                vec![
+                    format!("workspaces/w/1/models/m-{id}"),
+                    "workspaces/w/1/models".to_owned(),
+                ],
+            ),
+            (
+                format!("mlflow-artifacts:/9/models/m-{id}/artifacts"),
+                vec![format!("9/models/m-{id}")],
+            ),
+            (
+                format!("mlflow-artifacts:/models/{id}/artifacts"),
+                vec![format!("models/{id}")],
+            ),
+            (format!("mlflow-artifacts:/1/{id}"), vec![]),
+            (format!("mlflow-artifacts:/1/{id}/artifacts/model"), vec![]),
+            ("mlflow-artifacts:/1/artifacts".to_owned(), vec![]),
+            (format!("mlflow-artifacts:/1/m-{id}/artifacts"), vec![]),
+            ("mlflow-artifacts:/artifacts".to_owned(), vec![]),
+            ("mlflow-artifacts:/".to_owned(), vec![]),
+            (format!("file://{above}/{id}/artifacts"), vec![]),
+        ] {
+            let found = folders_of_entity(&roots.resolve(&uri).unwrap());
+            let found: Vec<_> = found.iter().map(|path| path.as_str().to_owned()).collect();
+            assert_eq!(found, expected, "{uri}");
+        }
+    }
 
     #[tokio::test]
     async fn only_folders_of_one_model_are_held() {

@@ -76,7 +76,7 @@ pub trait ExperimentStore: Send + Sync + 'static {
         if_revision: Option<i64>,
     ) -> Result<Outcome<Experiment>>;
 
-    /// Moves an active experiment and its active runs to the bin. Errors: `NotFound` if it is there already.
+    /// Moves an active experiment and its active runs to the bin. Errors: `EXPERIMENT_NOT_ACTIVE` if it is there already.
     async fn delete_experiment(&self, write: Write<()>, id: ExperimentId) -> Result<Outcome<()>>;
 
     /// Brings a deleted experiment and all its runs back. Errors: `NotFound` if it is not deleted.
@@ -295,7 +295,9 @@ async fn rename(
 
 async fn set_deleted(tx: &mut Tx, write: &Write<()>, id: ExperimentId, deleted: bool) -> Result<()> {
     let (row, experiment) = find_for_update(tx, write.workspace(), id).await?;
-    if experiment.lifecycle.is_active() != deleted {
+    if deleted {
+        ensure_active(id, experiment.lifecycle)?;
+    } else if experiment.lifecycle.is_active() {
         return Err(not_found(id));
     }
     let now = write.now.millis();

@@ -1,13 +1,13 @@
 //! Searches for logged models.
 //!
 //! A filter on a metric looks at the newest point, by (time, step), of each data set; an order by a metric at the newest
-//! point of all data sets, or of the one that the order names.
+//! point of all data sets, or of the one that the order names. A model without a type has an empty one, which is NULL too.
 
 use std::fmt::Write as _;
 
 use lodeway_domain::{
     Result,
-    filter::{Expr, Field, LOGGED_MODELS, OrderBy, Schema, Source},
+    filter::{Expr, Field, LOGGED_MODELS, Op, OrderBy, Schema, Source, Value},
     id::ExperimentId,
     page::{Page, PageRequest},
 };
@@ -166,6 +166,24 @@ fn names_metric(filter: Option<&Expr>) -> bool {
     found
 }
 
+/// The filter with its tests for a model without a type as they are stored: such a model has an empty one.
+fn stored(filter: &Expr) -> Expr {
+    let all = |parts: &[Expr]| parts.iter().map(stored).collect();
+    match filter {
+        Expr::And(parts) => Expr::And(all(parts)),
+        Expr::Or(parts) => Expr::Or(all(parts)),
+        Expr::Not(inner) => Expr::Not(Box::new(stored(inner))),
+        Expr::IsNull { field, negated } if field.source == Source::Attribute && field.key == "model_type" => {
+            Expr::Compare {
+                field: field.clone(),
+                op: if *negated { Op::Ne } else { Op::Eq },
+                value: Value::Text(String::new()),
+            }
+        }
+        Expr::Compare { .. } | Expr::In { .. } | Expr::IsNull { .. } => filter.clone(),
+    }
+}
+
 impl LoggedModelSearch {
     /// The rows of one page, with the columns of a model.
     pub(super) async fn rows(&self, conn: &mut Conn, workspace: &str) -> Result<Page<Row>> {
@@ -177,13 +195,14 @@ impl LoggedModelSearch {
         );
         let columns = self.columns(&mut bound, &mut scope);
         let order = self.terms();
+        let filter = self.filter.as_ref().map(stored);
         let query = Query {
             binding: &columns,
             select: COLUMNS,
             from: TABLES,
             scope: &scope,
             scope_args: bound.into_args(),
-            filter: self.filter.as_ref(),
+            filter: filter.as_ref(),
             order: &order,
         };
         search::page(conn, &query, &self.page).await

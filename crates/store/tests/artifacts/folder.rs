@@ -1,4 +1,12 @@
-use std::{fs, os::unix::fs::symlink, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
@@ -7,7 +15,7 @@ use lodeway_store::artifacts::{
     ArtifactPath, BLOCK_BYTES, Expected, PresignMethod, Removed, RootSettings, Roots, Sha256Digest, Trust,
 };
 
-use crate::support::{House, bytes, drain, is_loss, is_missing, path};
+use crate::support::{House, bytes, drain, is_loss, is_missing, path, put};
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 
@@ -352,6 +360,74 @@ async fn deletes_files_folders_and_their_digests() {
             .await
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn folders_that_a_removal_emptied_go_too() {
+    let house = House::local().await;
+    let files = house.dir.path().join("files");
+    let (kept, run, model) = ("e".repeat(32), "a".repeat(32), format!("m-{}", "b".repeat(32)));
+    let at = |place: &str| {
+        house
+            .store
+            .roots()
+            .resolve(&format!("mlflow-artifacts:/7/{place}"))
+    };
+    let remove = async |place: String| {
+        let location = at(&format!("{place}/artifacts")).unwrap();
+        house.store.delete_prefix(&location, false).await.unwrap();
+        house.store.remove_empty_above(&location).await.unwrap();
+    };
+    for place in [&run, &format!("models/{model}")] {
+        let location = at(&format!("{place}/artifacts")).unwrap();
+        put(&house.store, &location, "d/f", &bytes(3)).await.unwrap();
+    }
+    // Somebody's own file beside the folder of artifacts.
+    fs::create_dir_all(files.join(format!("7/{kept}/artifacts"))).unwrap();
+    fs::write(files.join(format!("7/{kept}/note")), "mine").unwrap();
+    remove(kept.clone()).await;
+    assert_eq!(
+        fs::read_to_string(files.join(format!("7/{kept}/note"))).unwrap(),
+        "mine"
+    );
+    remove(run.clone()).await;
+    assert!(!files.join(format!("7/{run}")).exists() && files.join("7/models").exists());
+    remove(format!("models/{model}")).await;
+    assert!(!files.join("7/models").exists() && files.join("7").exists());
+    // Repeated, and where nothing ever was.
+    remove(run).await;
+    remove(format!("models/{model}")).await;
+    assert!(files.join("7").exists());
+}
+
+/// An upload and the removal of the folder that it just made, again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_make_folders_again_that_went_under_their_hands() {
+    let house = House::local().await;
+    let run = "c".repeat(32);
+    let location = house
+        .store
+        .roots()
+        .resolve(&format!("mlflow-artifacts:/7/{run}/artifacts"));
+    let location = location.unwrap();
+    let is_done = Arc::new(AtomicBool::new(false));
+    let folder = house.dir.path().join("files/7").join(&run);
+    let remover = std::thread::spawn({
+        let is_done = is_done.clone();
+        move || {
+            while !is_done.load(Ordering::Relaxed) {
+                for below in ["artifacts/d", "artifacts", ""] {
+                    fs::remove_dir(folder.join(below)).unwrap_or_default();
+                }
+            }
+        }
+    });
+    for _ in 0..40 {
+        put(&house.store, &location, "d/f", &bytes(3)).await.unwrap();
+        house.store.delete(&location, &path("d/f")).await.unwrap();
+    }
+    is_done.store(true, Ordering::Relaxed);
+    remover.join().unwrap();
 }
 
 #[tokio::test]

@@ -186,3 +186,34 @@ async fn filters_see_attributes_labels_and_the_newest_point_of_each_data_set() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_type_is_null() {
+    on_both(|under| {
+        Box::pin(async move {
+            let experiment = under.experiment("types").await;
+            for (name, kind) in [("typed", "agent"), ("untyped", "")] {
+                let model = NewLoggedModel {
+                    model_type: kind.to_owned(),
+                    ..new_model(experiment, name)
+                };
+                under.store.create_logged_model(write(), model).await.unwrap();
+            }
+            for (filter, expected) in [
+                ("model_type IS NULL", &["untyped"][..]),
+                ("model_type IS NOT NULL", &["typed"]),
+                ("NOT model_type IS NULL AND tags.team = 'typed'", &["typed"]),
+                ("model_type IS NULL OR name = 'typed'", &["untyped", "typed"]),
+                ("model_type = ''", &["untyped"]),
+                ("model_type != 'agent'", &["untyped"]),
+            ] {
+                assert_eq!(
+                    names(&under, &[experiment], filter, &[], &[]).await,
+                    expected,
+                    "{filter}"
+                );
+            }
+        })
+    })
+    .await;
+}

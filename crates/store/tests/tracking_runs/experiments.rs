@@ -96,7 +96,7 @@ async fn deleting_and_restoring_takes_the_runs_along() {
             let again = store
                 .delete_experiment(write("DeleteExperiment"), experiment.id)
                 .await;
-            assert!(matches!(again, Err(Error::NotFound(_))));
+            assert_eq!(again.unwrap_err().reason(), Reason::ExperimentNotActive);
             let refused = store
                 .create_run(write("CreateRun"), new_run(experiment.id, "x", 0))
                 .await

@@ -35,8 +35,12 @@ const DEFAULT_SAMPLED_STEPS: usize = 320;
 const MAX_WATCHED_KEYS: usize = 1_000;
 
 /// The run and the batch; points without a time get `now`.
-pub fn log_batch(message: pb::LogBatchRequest, now: Timestamp) -> Result<(RunId, LogBatch)> {
+pub fn log_batch(mut message: pb::LogBatchRequest, now: Timestamp) -> Result<(RunId, LogBatch)> {
     let mut violations = Violations::new();
+    // As in MLflow a run keeps its name where the tag for it is empty.
+    message
+        .tags
+        .retain(|key, value| key != RUN_NAME_TAG || !value.is_empty());
     let run = violations.take("run_id", run_id(&message.run_id));
     let points = metrics("metrics", message.metrics, now, &mut violations);
     let params = params(message.params, &mut violations);

@@ -62,6 +62,44 @@ async fn a_batch_is_logged_once_per_request_id() {
 }
 
 #[tokio::test]
+async fn an_empty_tag_leaves_the_name() {
+    let bench = Bench::new().await;
+    let run = bench.run().await;
+    let get = || pb::GetRunRequest {
+        run_id: run.clone(),
+        ..Default::default()
+    };
+    let before = bench
+        .api()
+        .get_run(get())
+        .await
+        .unwrap()
+        .into_inner()
+        .run
+        .unwrap();
+    assert!(!before.name.is_empty());
+    let batch = pb::LogBatchRequest {
+        run_id: run.clone(),
+        tags: [("mlflow.runName", ""), ("note", "")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        ..Default::default()
+    };
+    bench.api().log_batch(batch).await.unwrap();
+    let after = bench
+        .api()
+        .get_run(get())
+        .await
+        .unwrap()
+        .into_inner()
+        .run
+        .unwrap();
+    assert_eq!(after.name, before.name);
+    assert_eq!(after.tags["mlflow.runName"], before.name);
+    assert_eq!(after.tags["note"], "");
+}
+
+#[tokio::test]
 async fn refusals_say_why() {
     let bench = Bench::new().await;
     let run = bench.run().await;

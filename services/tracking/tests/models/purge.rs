@@ -139,6 +139,9 @@ async fn rows_and_files_go_once() {
         0
     );
     assert_eq!(bench.files_at(&kept.artifact_uri).await, 1);
+    // No empty folder is left but the experiment's own.
+    let folder = bench.dir.path().join("files").join(&experiment);
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
     let gone = bench.get(&model.model_id, true).await.unwrap_err();
     assert_eq!(reason(&gone), Reason::ResourceNotFound);
 }

@@ -207,8 +207,8 @@ async fn deleting_and_restoring_refuse_to_be_done_twice_unless_repeated() {
     bench.client.delete_experiment(once.clone()).await.unwrap();
     bench.client.delete_experiment(once).await.unwrap();
     assert_eq!(
-        why(bench.client.delete_experiment(delete(id())).await).0,
-        Code::NotFound
+        why(bench.client.delete_experiment(delete(id())).await),
+        (Code::FailedPrecondition, "EXPERIMENT_NOT_ACTIVE".to_owned())
     );
     assert_eq!(
         bench.get(&run.run_id).await.lifecycle_stage(),

@@ -12,6 +12,7 @@ use axum::{body::Body, response::IntoResponse};
 use futures::TryStreamExt as _;
 use http::{HeaderValue, header};
 use lodeway_proto::artifacts::v1 as pb;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 
@@ -95,11 +96,14 @@ pub(super) struct File {
 /// MLflow's client sends names as they are when it puts a file, where escapes in them are decoded, and quotes them when it
 /// asks. So what is not there is looked for under what its escapes stand for.
 pub(super) async fn list(ask: &Ask, location: &str, path: &str) -> Result<Vec<File>, RestError> {
-    let files = list_at(ask, location, path).await?;
-    match unescaped(path) {
-        Some(plain) if files.is_empty() => list_at(ask, location, &plain).await,
-        _ => Ok(files),
+    let mut files = list_at(ask, location, path).await?;
+    for plain in unescaped(path) {
+        if !files.is_empty() {
+            break;
+        }
+        files = list_at(ask, location, &plain).await?;
     }
+    Ok(files)
 }
 
 async fn list_at(ask: &Ask, location: &str, path: &str) -> Result<Vec<File>, RestError> {
@@ -178,12 +182,15 @@ pub(super) async fn run_files(ask: &Ask, m: ListRun) -> Result<RunFiles, RestErr
 /// as in [`list`].
 pub(super) async fn send(ask: &Ask, location: &str, path: &str) -> Answer {
     let bytes = &ask.edge.bytes;
-    let file = match (bytes.get(&ask.cx, location, path).await, unescaped(path)) {
-        (Err(status), Some(plain)) if status.code() == tonic::Code::NotFound => {
-            bytes.get(&ask.cx, location, &plain).await
+    let mut file = bytes.get(&ask.cx, location, path).await;
+    for plain in unescaped(path) {
+        match &file {
+            Err(status) if status.code() == tonic::Code::NotFound => {
+                file = bytes.get(&ask.cx, location, &plain).await;
+            }
+            _ => break,
         }
-        (file, _) => file,
-    };
+    }
     let file = file.map_err(|s| ask.fail(&s))?;
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let mut response = Body::from_stream(file.content).into_response();
@@ -408,20 +415,27 @@ impl Message for Multipart {
     ];
 }
 
-/// The file below the root that an upload in parts writes.
+/// What an upload in parts says, and the file below the root that it writes.
 async fn multipart(call: &mut Call) -> Result<(Multipart, String), RestError> {
-    let folder = call.param("path").trim_end_matches('/').to_owned();
+    let folder = call.param("path").to_owned();
     check_path(&folder)?;
     let m: Multipart = call.message().await?;
-    let local = m.path.clone().unwrap_or_default();
+    let path = assembled(&folder, m.path.as_deref().unwrap_or_default())?;
+    Ok((m, path))
+}
+
+/// The file in `folder` that is named as `local`, a file at the client.
+///
+/// In a plain upload the client sends the name as it is in an address, where escapes in it are decoded. Here it sends it in a
+/// body, and the file has to get the same name.
+fn assembled(folder: &str, local: &str) -> Result<String, RestError> {
     let name = local.rsplit(['/', '\\']).next().unwrap_or_default();
     check_path(name)?;
-    let path = if folder.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{folder}/{name}")
-    };
-    Ok((m, path))
+    let name = percent_decode_str(name).decode_utf8_lossy();
+    match folder.trim_end_matches('/') {
+        "" => Ok(name.into_owned()),
+        folder => Ok(format!("{folder}/{name}")),
+    }
 }
 
 #[derive(Serialize)]
@@ -531,6 +545,23 @@ mod tests {
             (".hidden", "application/octet-stream"),
         ] {
             assert_eq!(content_type(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn parts_are_put_together_under_the_name_of_a_plain_upload() {
+        for (folder, local, expected) in [
+            ("1/r/artifacts", "/home/me/big.bin", "1/r/artifacts/big.bin"),
+            ("1/r/artifacts/", r"C:\me\a b.bin", "1/r/artifacts/a b.bin"),
+            ("1/a%20b", "pct%20f.bin", "1/a%20b/pct f.bin"),
+            ("1", "/tmp/a%20dir/50% off.bin", "1/50% off.bin"),
+            ("1", "a%2520b", "1/a%20b"),
+            ("", "x%c3%a9%ff", "xé\u{fffd}"),
+        ] {
+            assert_eq!(assembled(folder, local).unwrap(), expected);
+        }
+        for bad in ["a/..", "%2e%2e", "%252e%252e", "a%5cb", "a%00"] {
+            assert!(assembled("1", bad).is_err(), "{bad}");
         }
     }
 

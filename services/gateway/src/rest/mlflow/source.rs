@@ -15,8 +15,9 @@ use super::{
 /// Rounds of percent-encoding that are followed; what still changes after them is refused.
 const MAX_ROUNDS: usize = 10;
 
-/// The text after repeated percent-decoding.
-fn decoded(text: &str) -> Result<String, RestError> {
+/// The text, and what it becomes by each round of percent-decoding.
+fn rounds(text: &str) -> Result<Vec<String>, RestError> {
+    let mut found = Vec::new();
     let mut text = text.to_owned();
     for _ in 0..MAX_ROUNDS {
         let next = percent_decode_str(&text);
@@ -24,18 +25,26 @@ fn decoded(text: &str) -> Result<String, RestError> {
         if next.clone().any(|byte| matches!(byte, 0xc0 | 0xc1)) {
             return Err(RestError::invalid("Invalid path"));
         }
-        let next = next.decode_utf8_lossy();
-        if next == text {
-            return Ok(text);
+        let next = next.decode_utf8_lossy().into_owned();
+        let is_last = next == text;
+        found.push(std::mem::replace(&mut text, next));
+        if is_last {
+            return Ok(found);
         }
-        text = next.into_owned();
     }
     Err(RestError::invalid("Invalid path"))
 }
 
-/// What a path with escapes stands for, if it has any.
-pub(super) fn unescaped(path: &str) -> Option<String> {
-    decoded(path).ok().filter(|plain| plain != path)
+/// The text after repeated percent-decoding.
+fn decoded(text: &str) -> Result<String, RestError> {
+    Ok(rounds(text)?.pop().unwrap_or_default())
+}
+
+/// What a path with escapes may stand for, after one round of decoding and after more; nothing for one without.
+pub(super) fn unescaped(path: &str) -> Vec<String> {
+    let mut found = rounds(path).unwrap_or_default();
+    found.drain(..found.len().min(1));
+    found
 }
 
 /// Refuses a path that could lead out of the folder it is joined to, in whatever encoding.
@@ -130,7 +139,7 @@ fn local_path(uri: &str) -> Result<Option<String>, RestError> {
         host.is_empty() || host == "." || host.starts_with("localhost") || host.starts_with("127.0.0.1")
     };
     match parts.scheme.to_ascii_lowercase().as_str() {
-        "" => Ok(Some(normal_path(uri))),
+        "" => decoded(uri).map(|path| Some(normal_path(&path))),
         "file" if is_here(parts.host) => decoded(parts.path).map(|path| Some(normal_path(&path))),
         "file" => Err(RestError::new(
             Code::InternalError,
@@ -280,6 +289,15 @@ mod tests {
     }
 
     #[test]
+    fn escapes_stand_for_what_each_round_of_decoding_gives() {
+        assert_eq!(unescaped("a%2520b"), ["a%20b", "a b"]);
+        assert_eq!(unescaped("a%20b"), ["a b"]);
+        for none in ["a b", "50% off", "", "%c0%ae"] {
+            assert_eq!(unescaped(none), Vec::<String>::new(), "{none}");
+        }
+    }
+
+    #[test]
     fn remote_sources_are_absolute_and_normal() {
         for good in [
             "mlflow-artifacts:/models",
@@ -317,6 +335,8 @@ mod tests {
         let local = |uri: &str| local_path(uri).unwrap();
         assert_eq!(local("/a/b/../c").as_deref(), Some("/a/c"));
         assert_eq!(local("file:///a/b/.").as_deref(), Some("/a/b"));
+        assert_eq!(local("file:///a%20b").as_deref(), Some("/a b"));
+        assert_eq!(local("/a%20b/%2e%2e/c").as_deref(), Some("/c"));
         assert_eq!(local("file://localhost/a").as_deref(), Some("/a"));
         for any_case in ["FILE:///a", "File:/a", "fILE:/b/../a", "FILE://LocalHost/a"] {
             assert_eq!(local(any_case).as_deref(), Some("/a"), "{any_case}");

@@ -77,6 +77,7 @@ LIFE = [
     post("runs/update", {"status": "FINISHED"}),
     get("runs/get", {"run_id": "<r>"}),
     post("runs/set-tag", {"run_id": "<r>", "key": "mlflow.runName", "value": "third"}),
+    post("runs/set-tag", {"run_id": "<r>", "key": "mlflow.runName", "value": ""}),
     get("runs/get", {"run_id": "<r>"}),
     post("runs/delete", {"run_id": "<r>"}),
     post("runs/delete", {"run_id": "<r>"}),

@@ -245,7 +245,7 @@ class TrackingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteExperiment(self, request, context):
-        """Moves an active experiment and all its runs to the bin; NOT_FOUND if it is there already.
+        """Moves an active experiment and all its runs to the bin; FAILED_PRECONDITION if it is there already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

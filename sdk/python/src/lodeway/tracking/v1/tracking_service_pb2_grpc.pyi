@@ -55,7 +55,7 @@ class TrackingServiceStub:
         lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentRequest,
         lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentResponse,
     ]
-    """Moves an active experiment and all its runs to the bin; NOT_FOUND if it is there already."""
+    """Moves an active experiment and all its runs to the bin; FAILED_PRECONDITION if it is there already."""
 
     RestoreExperiment: grpc.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentRequest,
@@ -284,7 +284,7 @@ class TrackingServiceAsyncStub:
         lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentRequest,
         lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentResponse,
     ]
-    """Moves an active experiment and all its runs to the bin; NOT_FOUND if it is there already."""
+    """Moves an active experiment and all its runs to the bin; FAILED_PRECONDITION if it is there already."""
 
     RestoreExperiment: grpc.aio.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.RestoreExperimentRequest,
@@ -523,7 +523,7 @@ class TrackingServiceServicer(metaclass=abc.ABCMeta):
         request: lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentRequest,
         context: _ServicerContext,
     ) -> typing.Union[lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentResponse, collections.abc.Awaitable[lodeway.tracking.v1.tracking_service_pb2.DeleteExperimentResponse]]:
-        """Moves an active experiment and all its runs to the bin; NOT_FOUND if it is there already."""
+        """Moves an active experiment and all its runs to the bin; FAILED_PRECONDITION if it is there already."""
 
     @abc.abstractmethod
     def RestoreExperiment(

@@ -15,7 +15,7 @@ pub(super) struct Clause {
 /// A value as it was written.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Written {
-    /// In single or double quotes, without them.
+    /// In single or double quotes, as written between them.
     Text(String),
     /// As written.
     Number(String),
@@ -38,7 +38,7 @@ pub(super) enum Item {
 enum Token {
     /// A name with its dots and quoted parts, or a keyword.
     Word(String),
-    /// In single quotes, without them.
+    /// In single quotes, as written between them.
     Text(String),
     Number(String),
     Op(&'static str),
@@ -186,9 +186,9 @@ impl Parser<'_> {
         loop {
             match self.take() {
                 Token::Close => return Ok(items),
-                Token::Text(text) => items.push(Item::Text(text)),
+                Token::Text(text) => items.push(Item::Text(entry(&text, '\''))),
                 Token::Word(word) => items.push(match unquoted(&word, '"') {
-                    Some(text) => Item::Text(text.to_owned()),
+                    Some(text) => Item::Text(entry(text, '"')),
                     None => Item::Other(word),
                 }),
                 Token::Number(number) => items.push(Item::Other(number)),
@@ -277,37 +277,11 @@ impl Lexer<'_> {
         token
     }
 
-    /// A quote inside is doubled or escaped; both are kept as one quote. Where no other quote follows, the last of them is
-    /// the end of the text, and what stands before it part of it: `'C:\'`.
+    /// What stands in the quotes, as written: neither a backslash nor a doubled quote is taken out of it.
     fn quoted(&mut self, rest: &str, quote: char) -> Option<String> {
-        let mut text = String::new();
-        let mut last = None;
-        let mut chars = rest[1..].char_indices().peekable();
-        let end = loop {
-            let Some((i, c)) = chars.next() else {
-                break last;
-            };
-            let is_pair = chars.peek().is_some_and(|(_, next)| *next == quote);
-            match c {
-                '\\' if is_pair => {
-                    last = Some((text.len(), "\\", i + 1));
-                    text.push(quote);
-                    chars.next();
-                }
-                c if c != quote => text.push(c),
-                _ if is_pair => {
-                    last = Some((text.len(), "", i));
-                    text.push(quote);
-                    chars.next();
-                }
-                _ => break Some((text.len(), "", i)),
-            }
-        };
-        let (length, before, at) = end?;
-        text.truncate(length);
-        text.push_str(before);
-        self.at += 1 + at + 1;
-        Some(text)
+        let end = closing(rest, quote)?;
+        self.at += end + 1;
+        Some(rest[1..end].to_owned())
     }
 
     fn number(&mut self, rest: &str) -> Token {
@@ -330,24 +304,54 @@ impl Lexer<'_> {
     /// A dotted name whose parts may be quoted.
     fn word(&mut self, rest: &str) -> Token {
         let mut end = 0;
-        let mut closing: Option<char> = None;
         let mut begins = true;
-        for (i, c) in rest.char_indices() {
-            let inside = closing.is_some();
-            if closing == Some(c) {
-                closing = None;
-            } else if !inside && begins && matches!(c, '`' | '"') {
-                closing = Some(c);
-            } else if !(inside || c.is_alphanumeric() || matches!(c, '_' | '.')) {
+        while let Some(c) = rest[end..].chars().next() {
+            if begins && matches!(c, '`' | '"') {
+                let Some(length) = closing(&rest[end..], c) else {
+                    self.at += rest.len();
+                    return Token::Other(c);
+                };
+                end += length + 1;
+                begins = false;
+            } else if c.is_alphanumeric() || matches!(c, '_' | '.') {
+                end += c.len_utf8();
+                begins = c == '.';
+            } else {
                 break;
             }
-            begins = c == '.' && closing.is_none();
-            end = i + c.len_utf8();
         }
         self.at += end;
-        if closing.is_some() {
-            return Token::Other(rest.chars().next().unwrap_or('"'));
-        }
         Token::Word(rest[..end].to_owned())
     }
+}
+
+/// Where the quote that ends the text at the beginning of `rest` stands. A doubled quote does not end it, nor does one after
+/// a backslash except in backticks; where no other quote follows, the last of them does: `'C:\'`.
+fn closing(rest: &str, quote: char) -> Option<usize> {
+    let mut last = None;
+    let mut chars = rest.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        let passes_over = c == quote || (c == '\\' && quote != '`');
+        match chars.next_if(|(_, next)| passes_over && *next == quote) {
+            Some((after, _)) => last = Some(if c == quote { at } else { after }),
+            None if c == quote => return Some(at),
+            None => {}
+        }
+    }
+    last
+}
+
+/// An entry of a list, in which a backslash stands before a quote or another backslash, and a quote may be doubled.
+fn entry(written: &str, quote: char) -> String {
+    let mut text = String::with_capacity(written.len());
+    let mut chars = written.chars().peekable();
+    while let Some(c) = chars.next() {
+        let escaped = match c {
+            '\\' => chars.next_if(|next| matches!(next, '\'' | '"' | '\\')),
+            c if c == quote => chars.next_if_eq(&quote),
+            _ => None,
+        };
+        text.push(escaped.unwrap_or(c));
+    }
+    text
 }

@@ -39,7 +39,7 @@ fn runs_are_searched_by_everything() {
             "tags.mlflow.source.type LIKE '%x%'",
         ),
         ("params.p ilike \"It''s\"", "params.p ILIKE 'It''''s'"),
-        ("parameter.p = 'It''s'", "params.p = 'It''s'"),
+        ("parameter.p = 'It''s'", "params.p = 'It''''s'"),
         (
             "run_name = 'n' AND attributes.status != 'FAILED'",
             "name = 'n' AND status != 'FAILED'",
@@ -189,20 +189,49 @@ fn decimals_lie_between_whole_values() {
 }
 
 #[test]
-fn texts_may_end_in_a_backslash() {
+fn texts_are_what_stands_between_their_quotes() {
     for (mlflow, expected) in [
         (r"params.dir = 'C:\data\'", r"params.dir = 'C:\data\'"),
+        (r#"params.dir = "C:\data\""#, r"params.dir = 'C:\data\'"),
         (r"params.dir LIKE '%\'", r"params.dir LIKE '%\'"),
         (r"params.dir = '\'", r"params.dir = '\'"),
-        (r"params.dir = 'it\'s'", "params.dir = 'it''s'"),
-        (r"params.dir = 'it\'s\'", r"params.dir = 'it''s\'"),
+        (r"params.dir = '\\'", r"params.dir = '\\'"),
+        (r"params.dir = 'it\'s'", r"params.dir = 'it\''s'"),
+        (r"params.dir = 'it\'s\'", r"params.dir = 'it\''s\'"),
+        (r#"params.dir = "a\"b""#, r#"params.dir = 'a\"b'"#),
+        (r#"params.dir = "a""b""#, r#"params.dir = 'a""b'"#),
+        ("params.dir = ''''", "params.dir = ''''''"),
+        (
+            r#"params.a = "x\" AND params.b = 'y'"#,
+            r"params.a = 'x\' AND params.b = 'y'",
+        ),
+        (
+            r"params.a = 'x\'' AND params.b = 'y'",
+            r"params.a = 'x\''' AND params.b = 'y'",
+        ),
+        (
+            r#"params.a = "x' or params.b = 'y""#,
+            "params.a = 'x'' or params.b = ''y'",
+        ),
+        (r#"params."a\"b" = 'x'"#, r#"params.`a\"b` = 'x'"#),
+        ("params.`a``b` = 'x'", "params.`a````b` = 'x'"),
     ] {
         assert_eq!(native(mlflow, Entity::Runs), expected, "{mlflow}");
     }
+    for entity in [Entity::Experiments, Entity::LoggedModels] {
+        assert_eq!(native(r"tags.a = 'it\'s'", entity), r"tags.a = 'it\''s'");
+    }
+    for entity in [Entity::RegisteredModels, Entity::ModelVersions] {
+        assert!(native(r"tags.a = 'it\'s'", entity).starts_with(r"tags.a = 'it\''s' AND"));
+    }
     for text in [
         r"params.a = 'x\' AND params.b = 'y'",
+        r#"params.a = "x\" AND params.b = "y""#,
         "params.a = 'x''",
+        "params.a = 'x'y'",
         r"params.a = '",
+        r#"params.a = ""#,
+        r"params.`a\`b` = 'x'",
     ] {
         let told = refused(text, Entity::Runs);
         assert!(
@@ -210,6 +239,25 @@ fn texts_may_end_in_a_backslash() {
             "{text}: {told}"
         );
     }
+}
+
+#[test]
+fn entries_of_lists_have_escapes() {
+    for (mlflow, expected) in [
+        (
+            r"datasets.name IN ('it\'s', 'y')",
+            "datasets.name IN ('it''s', 'y')",
+        ),
+        (r#"datasets.name IN ("a\"b")"#, r#"datasets.name IN ('a"b')"#),
+        (
+            r"datasets.name IN ('a\\b', 'c:\data')",
+            r"datasets.name IN ('a\b', 'c:\data')",
+        ),
+        ("datasets.name IN ('it''s')", "datasets.name IN ('it''s')"),
+    ] {
+        assert_eq!(native(mlflow, Entity::Runs), expected, "{mlflow}");
+    }
+    assert!(refused(r"datasets.name IN ('a\', 'b')", Entity::Runs).contains("ill-formed list"));
 }
 
 #[test]
