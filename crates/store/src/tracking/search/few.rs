@@ -46,8 +46,8 @@ struct Hint {
 
 impl Hints {
     /// How many runs have the value, or had when last counted; at most one more than [`FEW`].
-    async fn count(&self, reader: &mut Reader, experiment: i64, few: &Few) -> Result<i64> {
-        let place = (experiment, few.table, few.key, few.value.clone());
+    async fn count(&self, reader: &mut Reader, experiment: i64, of: &Labelled) -> Result<i64> {
+        let place = (experiment, of.table, of.key, of.value.clone());
         if let Some(hint) = self
             .kept
             .lock()
@@ -60,10 +60,10 @@ impl Hints {
         }
         let sql = format!(
             "SELECT COUNT(*) FROM (SELECT 1 FROM {} WHERE experiment = $1 AND key = $2 AND head = $3 LIMIT $4) AS few",
-            few.table
+            of.table
         );
         let count = reader
-            .query_one(&sql, &args![experiment, few.key, &few.value, FEW + 1])
+            .query_one(&sql, &args![experiment, of.key, &of.value, FEW + 1])
             .await?
             .int(0)?;
         let hint = Hint {
@@ -79,21 +79,26 @@ impl Hints {
     }
 }
 
-/// The runs of an experiment that have one value of a param or tag, when they are few.
-pub(super) struct Few {
+/// The runs of an experiment that have one value of a param or tag.
+pub(super) struct Labelled {
     engine: Engine,
     table: &'static str,
+    index: &'static str,
     key: i64,
     value: String,
-    /// About how many.
+    /// About how many, up to one more than [`FEW`].
     count: i64,
 }
 
-impl Few {
+impl Labelled {
+    fn are_few(&self) -> bool {
+        self.count <= FEW
+    }
+
     /// Whether they are so few that they, rather than an index, are gone through for a page of `want` runs: about as many
     /// as it has, so that the index would be read to its end or nearly.
     pub fn lead(&self, want: usize) -> bool {
-        usize::try_from(self.count).is_ok_and(|count| count <= 2 * want)
+        self.are_few() && usize::try_from(self.count).is_ok_and(|count| count <= 2 * want)
     }
 
     /// Their table as `f`, and the condition that it has them, for `f.run`; `$1` is the experiment.
@@ -103,9 +108,17 @@ impl Few {
         (self.table, test)
     }
 
-    /// The condition that `id` is one of them; `$1` is the experiment.
-    pub fn condition(&self, id: &str, bound: &mut Bound) -> String {
+    /// The condition that the run with the row id `id`, which began at `started`, is one of them; `$1` is the experiment.
+    pub fn condition(&self, id: &str, started: &str, bound: &mut Bound) -> String {
         let (table, test) = self.rows(bound);
+        if !self.are_few() {
+            // By value their rows stand together in the index, which the cache holds where the table, by run, is far larger.
+            let index = self.index;
+            return format!(
+                "EXISTS (SELECT 1 FROM {table} AS f INDEXED BY {index} \
+                 WHERE {test} AND f.started_ms = {started} AND f.run = {id})"
+            );
+        }
         let within = format!("{id} IN (SELECT f.run FROM {table} f WHERE {test})");
         match self.engine {
             Engine::Sqlite => within,
@@ -132,14 +145,15 @@ fn is_label(source: Source) -> bool {
     matches!(source, Source::Param | Source::Tag)
 }
 
-/// Splits a filter: the part that few runs fulfil, if there is one, and the rest.
+/// Splits a filter: the part that an index by value answers, if there is one that does it more cheaply than a look at each
+/// run, and the rest. What few runs fulfil is preferred.
 pub(super) async fn split(
     reader: &mut Reader,
     hints: &Hints,
     places: &Places,
     experiment: i64,
     filter: Option<&Expr>,
-) -> Result<(Option<Few>, Option<Expr>)> {
+) -> Result<(Option<Labelled>, Option<Expr>)> {
     let Some(filter) = filter else {
         return Ok((None, None));
     };
@@ -147,27 +161,36 @@ pub(super) async fn split(
         Expr::And(parts) => parts.as_slice(),
         one => std::slice::from_ref(one),
     };
+    let mut best: Option<(usize, Labelled)> = None;
     for (i, part) in parts.iter().enumerate() {
-        let Some(mut few) = equality(part, places, reader.engine()) else {
+        let Some(mut labelled) = equality(part, places, reader.engine()) else {
             continue;
         };
-        few.count = hints.count(reader, experiment, &few).await?;
-        if few.count <= FEW {
-            let mut rest = parts.to_vec();
-            rest.remove(i);
-            let rest = match rest.len() {
-                0 => None,
-                1 => rest.pop(),
-                _ => Some(Expr::And(rest)),
-            };
-            return Ok((Some(few), rest));
+        labelled.count = hints.count(reader, experiment, &labelled).await?;
+        if labelled.are_few() {
+            best = Some((i, labelled));
+            break;
+        }
+        // PostgreSQL takes no index that it is told.
+        if best.is_none() && labelled.engine == Engine::Sqlite {
+            best = Some((i, labelled));
         }
     }
-    Ok((None, Some(filter.clone())))
+    let Some((taken, labelled)) = best else {
+        return Ok((None, Some(filter.clone())));
+    };
+    let mut rest = parts.to_vec();
+    rest.remove(taken);
+    let rest = match rest.len() {
+        0 => None,
+        1 => rest.pop(),
+        _ => Some(Expr::And(rest)),
+    };
+    Ok((Some(labelled), rest))
 }
 
 /// The runs that fulfil a part, if it is an equality that an index answers.
-fn equality(part: &Expr, places: &Places, engine: Engine) -> Option<Few> {
+fn equality(part: &Expr, places: &Places, engine: Engine) -> Option<Labelled> {
     let Expr::Compare {
         field,
         op: Op::Eq,
@@ -176,16 +199,17 @@ fn equality(part: &Expr, places: &Places, engine: Engine) -> Option<Few> {
     else {
         return None;
     };
-    let table = match field.source {
-        Source::Param => "params",
-        Source::Tag => "run_tags",
+    let (table, index) = match field.source {
+        Source::Param => ("params", "params_by_value"),
+        Source::Tag => ("run_tags", "run_tags_by_value"),
         _ => return None,
     };
     // The index holds the beginning of longer values only.
     let is_whole = value.len() < HEAD_CHARS;
-    is_whole.then_some(Few {
+    is_whole.then_some(Labelled {
         engine,
         table,
+        index,
         key: places.key(&field.key)?,
         value: value.clone(),
         count: 0,

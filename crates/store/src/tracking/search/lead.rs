@@ -15,7 +15,7 @@ use lodeway_domain::{
 use super::{
     super::runs::{COLUMN_COUNT, COLUMNS, RunSearch},
     Complete, Hints, Known,
-    few::{self, FEW, Few},
+    few::{self, FEW, Labelled},
     places::Places,
     plan::{Phase, Plan, Value},
     stage,
@@ -35,8 +35,8 @@ pub(super) struct Scan<'s> {
     pub hints: &'s Hints,
     /// The filter, its easy parts first.
     pub filter: Option<Expr>,
-    /// For the experiment at hand: the part of the filter that few runs fulfil,
-    pub few: Option<Few>,
+    /// For the experiment at hand: the part of the filter that an index by value answers,
+    pub labelled: Option<Labelled>,
     /// and what else of it there is.
     pub rest: Option<Expr>,
 }
@@ -100,7 +100,7 @@ impl Scan<'_> {
     ) -> Result<Vec<Found>> {
         let filter = self.filter.as_ref();
         let split = few::split(self.reader, self.hints, self.places, experiment, filter).await?;
-        (self.few, self.rest) = split;
+        (self.labelled, self.rest) = split;
         if let Some(found) = self.of_few(experiment, after, want).await? {
             return Ok(found);
         }
@@ -157,8 +157,10 @@ impl Scan<'_> {
         after: Option<&Spot>,
         want: usize,
     ) -> Result<Option<Vec<Found>>> {
-        let (Some(few), Some(key)) = (self.few.as_ref().filter(|few| few.lead(want)), self.plan.metric)
-        else {
+        let (Some(few), Some(key)) = (
+            self.labelled.as_ref().filter(|few| few.lead(want)),
+            self.plan.metric,
+        ) else {
             return Ok(None);
         };
         let mut bound = Bound::new(self.reader.engine(), vec![Arg::Int(experiment), Arg::Int(key)]);
@@ -271,18 +273,18 @@ impl Scan<'_> {
             phase.test,
             stage(self.search.view)
         );
-        let _ = write!(sql, "{}", self.conditions(phase.id, &mut bound));
+        let _ = write!(sql, "{}", self.conditions((phase.id, phase.started), &mut bound));
         let order = self.seek(&mut sql, &mut bound, phase, seek);
         // In the text, because PostgreSQL plans by it.
         let _ = write!(sql, " ORDER BY {order} LIMIT {limit}");
         (sql, bound.into_args())
     }
 
-    /// The filter's conditions on the run with the row id `id`, each with AND in front.
-    fn conditions(&self, id: &'static str, bound: &mut Bound) -> String {
+    /// The filter's conditions on the run with the row id `id`, which began at `started`, each with AND in front.
+    fn conditions(&self, (id, started): (&'static str, &str), bound: &mut Bound) -> String {
         let mut sql = String::new();
-        if let Some(few) = &self.few {
-            let _ = write!(sql, " AND {}", few.condition(id, bound));
+        if let Some(labelled) = &self.labelled {
+            let _ = write!(sql, " AND {}", labelled.condition(id, started, bound));
         }
         if let Some(rest) = &self.rest {
             let _ = write!(sql, " AND {}", condition(rest, &self.places.led_by(id), bound));
@@ -342,7 +344,7 @@ impl Scan<'_> {
             return Ok(Vec::new());
         };
         let mut bound = Bound::new(self.reader.engine(), vec![Arg::Int(experiment), Arg::Int(key)]);
-        let filter = self.conditions("u.run", &mut bound);
+        let filter = self.conditions(("u.run", "k.started_ms"), &mut bound);
         let sql = format!(
             "SELECT {COLUMNS}, k.sort, k.rank FROM unindexed_runs u CROSS JOIN latest_metrics k CROSS JOIN runs r \
              WHERE u.experiment = $1 AND k.run = u.run AND k.key = $2 AND NOT k.indexed AND r.id = u.run AND {}{filter}",

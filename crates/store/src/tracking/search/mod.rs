@@ -83,7 +83,7 @@ impl SqlTracking {
                     complete,
                     hints,
                     filter,
-                    few: None,
+                    labelled: None,
                     rest: None,
                 };
                 scan.page(&experiments).await?

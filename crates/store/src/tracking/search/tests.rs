@@ -47,11 +47,16 @@ fn search(order: &str) -> RunSearch {
     }
 }
 
-async fn check(url: &StoreUrl) {
+async fn open(url: &StoreUrl) -> (Db, SqlTracking) {
     let db = Db::open(url, "tracking", DbOptions::default()).await.unwrap();
     let store = SqlTracking::open(db.clone(), Timestamp::from_millis(0))
         .await
         .unwrap();
+    (db, store)
+}
+
+async fn check(url: &StoreUrl) {
+    let (db, store) = open(url).await;
     fill::fill(&db, 1, 4_000).await.unwrap();
     for (order, index) in SHAPES {
         let search = search(order);
@@ -66,7 +71,7 @@ async fn check(url: &StoreUrl) {
             complete: &store.complete,
             hints: &store.hints,
             filter: None,
-            few: None,
+            labelled: None,
             rest: search.filter.clone(),
         };
         for (sql, arguments) in statements(&scan) {
@@ -109,17 +114,73 @@ fn sorts_many(line: &str) -> bool {
     line.starts_with("Sort  (") && rows.is_none_or(|rows| rows > 200)
 }
 
-#[tokio::test]
-async fn sqlite_stays_on_its_indexes() {
-    let folder = tempfile::tempdir().unwrap();
-    check(&StoreUrl::Sqlite(folder.path().join("tracking.db"))).await;
+/// How many runs the fill gives more than [`few::FEW`] to a value of a tag with three.
+const MANY: i64 = 7_000;
+const EXPERIMENT: &str = "INSERT INTO experiments (id, workspace, experiment_id, name, artifact_location, created_ms, updated_ms) \
+                          VALUES (1, 'default', 1, 'many', '', 0, 0)";
+/// The fill's ids are shorter than a run's.
+const REAL_IDS: &str = "UPDATE runs SET run_id = SUBSTR('00000000000000000000000000000000' || CAST(id AS TEXT), \
+                        LENGTH(CAST(id AS TEXT)) + 1)";
+const LABELLED: &str = "tags.t1 = '2' AND params.p2 != '3'";
+
+/// All pages of a search for what many runs are labelled with find what the database finds by itself, each run once.
+async fn check_labelled(url: &StoreUrl) {
+    let (db, store) = open(url).await;
+    db.write(|tx| Box::pin(async move { tx.execute(EXPERIMENT, &[]).await }))
+        .await
+        .unwrap();
+    fill::fill(&db, 1, MANY).await.unwrap();
+    db.write(|tx| Box::pin(async move { tx.execute(REAL_IDS, &[]).await }))
+        .await
+        .unwrap();
+    let sql = "SELECT r.run_id FROM runs r JOIN run_tags t ON t.run = r.id JOIN keys tk ON tk.id = t.key \
+               JOIN params p ON p.run = r.id JOIN keys pk ON pk.id = p.key \
+               WHERE tk.key = 't1' AND t.value = '2' AND pk.key = 'p2' AND p.value <> '3'";
+    let rows = db.query(sql, &[]).await.unwrap();
+    let mut wanted: Vec<String> = rows.iter().map(|row| row.text(0).unwrap()).collect();
+    wanted.sort();
+    assert!(wanted.len() > 2_000, "{}", wanted.len());
+    for order in ["", "metrics.m0 DESC", "params.p1 ASC", "tags.t0 DESC", "name ASC"] {
+        let mut search = RunSearch {
+            filter: Expr::parse(LABELLED, &RUNS).unwrap(),
+            ..search(order)
+        };
+        let mut found = Vec::new();
+        loop {
+            let page = store.find_runs(&Workspace::default(), &search).await.unwrap();
+            found.extend(page.items.iter().map(|run| run.id.as_str().to_owned()));
+            let Some(next) = page.next else { break };
+            search.page.after = Some(next);
+        }
+        found.sort();
+        assert_eq!(found, wanted, "{order}");
+    }
+    db.close().await;
 }
 
-#[tokio::test]
-async fn postgres_stays_on_its_indexes() {
+/// A new database on each engine.
+async fn both() -> (tempfile::TempDir, [StoreUrl; 2]) {
+    let folder = tempfile::tempdir().unwrap();
     let text = tokio::task::spawn_blocking(lodeway_testkit::postgres::database)
         .await
         .unwrap()
         .unwrap();
-    check(&StoreUrl::parse(&text).unwrap()).await;
+    let sqlite = StoreUrl::Sqlite(folder.path().join("tracking.db"));
+    (folder, [sqlite, StoreUrl::parse(&text).unwrap()])
+}
+
+#[tokio::test]
+async fn searches_stay_on_their_indexes() {
+    let (_folder, urls) = both().await;
+    for url in &urls {
+        check(url).await;
+    }
+}
+
+#[tokio::test]
+async fn runs_that_share_a_label_with_many_are_found_in_every_order() {
+    let (_folder, urls) = both().await;
+    for url in &urls {
+        check_labelled(url).await;
+    }
 }
