@@ -406,7 +406,8 @@ FROM_MODEL = [
 
 # Versions that are made of other versions.
 COPIES = [
-    *FROM_MODEL[:5],
+    *SETUP,
+    version(source="s3://bucket/reg/<r>/artifacts/model", run_id="<r>"),
     post("registered-models/create", {"name": "<u>-copy"}),
     alias("champion", "1"),
     *[
@@ -415,7 +416,7 @@ COPIES = [
     ],
     *[
         post("model-versions/create", {"name": "<u>-copy", "source": "models:/<u>-m/1", **origin})
-        for origin in [{"run_id": "<r>"}, {"model_id": "<m>"}, {"run_id": "0" * 32}]
+        for origin in [{"run_id": "<r>"}, {"run_id": "0" * 32}]
     ],
     get("model-versions/search", {"filter": "run_id = '<r>' and name = '<u>-copy'", "max_results": "10"}),
     post("registered-models/create", {"name": "<u>-prompt", "tags": [{"key": "mlflow.prompt.is_prompt", "value": "true"}]}),

@@ -101,6 +101,8 @@ FILTERS = [
     "tags.team ILIKE 'RED'",
     "tags.`mlflow.source.type` = 'LOCAL'",
     'tags."mlflow.source.type" = "LOCAL"',
+    "tags.'mlflow.source.type' = 'LOCAL'",
+    "metrics.'a b' > 0",
     "tags.mlflow.source.type = 'LOCAL'",
     "tags.note = \"it's\"",
     "tags.note = 'it''s'",

@@ -306,7 +306,7 @@ impl Lexer<'_> {
         let mut end = 0;
         let mut begins = true;
         while let Some(c) = rest[end..].chars().next() {
-            if begins && matches!(c, '`' | '"') {
+            if begins && matches!(c, '`' | '"' | '\'') {
                 let Some(length) = closing(&rest[end..], c) else {
                     self.at += rest.len();
                     return Token::Other(c);

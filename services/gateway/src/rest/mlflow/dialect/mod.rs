@@ -419,9 +419,14 @@ fn list(entity: Entity, field: &Field, items: &[Item]) -> Result<Vec<Value>, Res
                 "Expected a quoted string value for {kind} (e.g. 'my-value'). Got a list"
             )));
         }
-        _ => {
+        (Entity::Runs | Entity::ModelVersions, _, _) => {
             return Err(RestError::invalid(
                 "Only the 'run_id' attribute supports comparison with a list of quoted string values.",
+            ));
+        }
+        _ => {
+            return Err(RestError::invalid(
+                "No attribute supports comparison with a list of quoted string values here.",
             ));
         }
     }

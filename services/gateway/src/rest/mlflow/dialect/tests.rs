@@ -38,6 +38,11 @@ fn runs_are_searched_by_everything() {
             "tags.\"mlflow.source.type\" LIKE '%x%'",
             "tags.mlflow.source.type LIKE '%x%'",
         ),
+        ("tags.'mlflow.source.type' = 'x'", "tags.mlflow.source.type = 'x'"),
+        (
+            "metrics.'a b' > 0 and params.'p' != 'q'",
+            "metrics.`a b` > 0.0 AND params.p != 'q'",
+        ),
         ("params.p ilike \"It''s\"", "params.p ILIKE 'It''''s'"),
         ("parameter.p = 'It''s'", "params.p = 'It''''s'"),
         (
@@ -113,7 +118,7 @@ fn other_entities_have_fewer_fields() {
         native("name LIKE 'a/%' AND creation_time > 5", Entity::Experiments),
         "name LIKE 'a/%' AND create_time > 5"
     );
-    assert!(refused("name IN ('a')", Entity::Experiments).contains("Only the 'run_id'"));
+    assert!(refused("name IN ('a')", Entity::Experiments).contains("No attribute supports"));
     assert!(
         refused("name > 'a'", Entity::Experiments).contains("Invalid comparator for string attribute: >")
     );
