@@ -19,16 +19,17 @@ pub fn run(args: &[OsString]) -> Result<()> {
     setup::postgres()?;
     run_command(cargo().args([
         "build",
-        "--release",
+        "--profile",
+        "dist",
         "--package",
         "lodeway",
         "--package",
         "lodeway-bench",
     ]))?;
     run_command(
-        command(target().join("release/lodeway-bench"))
+        command(target().join("dist/lodeway-bench"))
             .arg("--lodeway")
-            .arg(target().join("release/lodeway"))
+            .arg(target().join("dist/lodeway"))
             .arg("--mlflow")
             .arg(mlflow)
             .arg("--peers")

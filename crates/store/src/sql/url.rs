@@ -22,9 +22,13 @@ impl StoreUrl {
             return Ok(Self::Sqlite(PathBuf::from(path)));
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            let (text, unknown) = without_unknown_options(text);
+            if !unknown.is_empty() {
+                tracing::warn!(options = %unknown.join(", "), "options of a PostgreSQL address are ignored");
+            }
             // What the driver says of an address has values of its options in it, and never the password.
-            return match PgConnectOptions::from_str(text) {
-                Ok(_) => Ok(Self::Postgres(text.to_owned())),
+            return match PgConnectOptions::from_str(&text) {
+                Ok(_) => Ok(Self::Postgres(text)),
                 Err(sqlx::Error::Configuration(e)) => Err(OpenError::Url {
                     reason: format!("is not a PostgreSQL address: {e}"),
                 }),
@@ -37,6 +41,49 @@ impl StoreUrl {
             reason: "must begin with `sqlite://` or `postgres://`".to_owned(),
         })
     }
+}
+
+/// Whether the driver knows an option of an address.
+fn is_known_option(name: &str) -> bool {
+    let known = [
+        "sslmode",
+        "ssl-mode",
+        "sslrootcert",
+        "ssl-root-cert",
+        "ssl-ca",
+        "sslcert",
+        "ssl-cert",
+        "sslkey",
+        "ssl-key",
+        "statement-cache-capacity",
+        "host",
+        "hostaddr",
+        "port",
+        "dbname",
+        "user",
+        "password",
+        "application_name",
+        "options",
+    ];
+    known.contains(&name) || name.starts_with("options[")
+}
+
+/// An address without the options that the driver does not know, and their names: the driver would log each with its value,
+/// which may be a secret (`sslpassword`).
+fn without_unknown_options(text: &str) -> (String, Vec<String>) {
+    let Ok(mut url) = url::Url::parse(text) else {
+        return (text.to_owned(), Vec::new());
+    };
+    let pairs = url.query_pairs().into_owned();
+    let (known, unknown): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| is_known_option(name));
+    if unknown.is_empty() {
+        return (text.to_owned(), Vec::new());
+    }
+    url.set_query(None);
+    if !known.is_empty() {
+        url.query_pairs_mut().extend_pairs(known);
+    }
+    (url.into(), unknown.into_iter().map(|(name, _)| name).collect())
 }
 
 impl fmt::Display for StoreUrl {
@@ -80,6 +127,18 @@ mod tests {
         let url = StoreUrl::parse("postgres://me:secret@db:5432/lodeway?sslpassword=secret").unwrap();
         assert_eq!(url.to_string(), "postgres://me:***@db:5432/lodeway");
         assert_eq!(format!("{url:?}"), url.to_string());
+        assert_eq!(
+            url,
+            StoreUrl::Postgres("postgres://me:secret@db:5432/lodeway".into())
+        );
+        let url = StoreUrl::parse(
+            "postgres://u@h/d?channel_binding=require&sslmode=require&options[search_path]=a",
+        )
+        .unwrap();
+        assert_eq!(
+            url,
+            StoreUrl::Postgres("postgres://u@h/d?sslmode=require&options%5Bsearch_path%5D=a".into())
+        );
         for bad in ["", "sqlite://", "mysql://x/y", "postgres://a b c"] {
             assert!(StoreUrl::parse(bad).is_err(), "{bad}");
         }
