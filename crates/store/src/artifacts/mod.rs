@@ -17,6 +17,7 @@ mod locks;
 mod manifest;
 mod own;
 mod path;
+mod place;
 mod presign;
 mod read;
 mod remote;

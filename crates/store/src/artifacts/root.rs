@@ -9,13 +9,13 @@ use std::{
 
 use lodeway_domain::{Error, FieldViolation, Reason, Result};
 use percent_encoding::percent_decode_str;
-use url::Url;
 
 use super::{
     backend::Backend,
     local::LocalRoot,
     path::ArtifactPath,
-    remote::{BucketRoot, Cloud},
+    place::{Place, refuse},
+    remote::BucketRoot,
 };
 
 /// The scheme of URIs that name the proxied store.
@@ -56,20 +56,6 @@ impl RootSettings {
         });
         local.collect()
     }
-}
-
-/// A place in one spelling: a local folder, or a bucket with a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
-    Local {
-        path: String,
-    },
-    Bucket {
-        cloud: Cloud,
-        bucket: String,
-        key: String,
-        url: String,
-    },
 }
 
 /// A place that the server opens, with what it takes to read and write there.
@@ -361,165 +347,6 @@ impl Root {
     pub(super) fn roots_inside(&self) -> &[ArtifactPath] {
         &self.roots_inside
     }
-}
-
-impl Place {
-    /// Parses a URI or, if it has no scheme, a plain path; a relative one only from the configuration.
-    fn parse(uri: &str, configured: bool) -> Result<Self> {
-        let scheme = uri.split_once(':').map(|(scheme, _)| scheme).filter(|scheme| {
-            scheme.len() > 1
-                && scheme
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
-        });
-        match scheme.map(str::to_ascii_lowercase).as_deref() {
-            None if uri.starts_with('/') => Self::local(uri, configured),
-            None if configured && !uri.is_empty() => {
-                let path = std::path::absolute(uri).map_err(|_| refuse("is not a path"))?;
-                Self::local(path.to_str().ok_or_else(|| refuse("is not UTF-8"))?, configured)
-            }
-            Some("file") => Self::file_uri(uri, configured),
-            Some("s3" | "s3a" | "s3n") => Self::bucket(Cloud::S3, "s3", uri),
-            Some("gs" | "gcs") => Self::bucket(Cloud::Google, "gs", uri),
-            Some(azure @ ("az" | "abfs" | "abfss" | "wasb" | "wasbs")) => {
-                Self::bucket(Cloud::Azure, azure, uri)
-            }
-            Some("runs" | "models") => Err(refuse(
-                "names a run or model; ask for its artifacts through that run or model",
-            )),
-            _ => Err(refuse("is not an artifact location that this server can open")),
-        }
-    }
-
-    fn local(path: &str, configured: bool) -> Result<Self> {
-        let mut kept = Vec::new();
-        for segment in path.split('/').filter(|s| !s.is_empty() && *s != ".") {
-            if segment == ".." && configured {
-                kept.pop();
-            } else if segment == ".." {
-                return Err(refuse("has a `..` segment"));
-            } else {
-                kept.push(segment);
-            }
-        }
-        Ok(Self::Local {
-            path: kept.iter().map(|segment| format!("/{segment}")).collect(),
-        })
-    }
-
-    fn file_uri(uri: &str, configured: bool) -> Result<Self> {
-        let rest = &uri["file:".len()..];
-        let path = match rest.strip_prefix("//") {
-            Some(with_host) => match with_host.split_once('/') {
-                Some((host, path)) if host.is_empty() || host.eq_ignore_ascii_case("localhost") => {
-                    format!("/{path}")
-                }
-                _ => return Err(refuse("names a file on another host")),
-            },
-            None if rest.starts_with('/') => rest.to_owned(),
-            None => return Err(refuse("is a relative file URI; give an absolute one")),
-        };
-        if path.contains(['?', '#']) {
-            return Err(refuse("has a query or fragment"));
-        }
-        Self::file_path(&path, configured)
-    }
-
-    /// The local path that a path with escapes stands for.
-    fn file_path(path: &str, configured: bool) -> Result<Self> {
-        let path = percent_decode_str(path)
-            .decode_utf8()
-            .map_err(|_| refuse("is not UTF-8"))?;
-        Self::local(&path, configured)
-    }
-
-    fn bucket(cloud: Cloud, scheme: &str, uri: &str) -> Result<Self> {
-        let Some((_, rest)) = uri.split_once("://") else {
-            return Err(refuse("has no bucket"));
-        };
-        let (authority, key) = rest.split_once('/').unwrap_or((rest, ""));
-        let bad = |c: char| c.is_whitespace() || c.is_control() || "?#%\\".contains(c);
-        if authority.is_empty() || authority.contains(bad) {
-            return Err(refuse("has no bucket"));
-        }
-        let segments: Vec<&str> = key.split('/').filter(|s| !s.is_empty() && *s != ".").collect();
-        if segments.contains(&"..") {
-            return Err(refuse("has a `..` segment"));
-        }
-        // `wasbs://c@account.blob…` and `abfss://c@account.dfs…` are the same container
-        let bucket = match (cloud, authority.split_once('@')) {
-            (Cloud::Azure, Some((container, host))) => {
-                format!("{container}@{}", host.split('.').next().unwrap_or(host))
-            }
-            _ => authority.to_owned(),
-        };
-        let url = match (cloud, bucket.split_once('@')) {
-            (Cloud::Azure, Some((container, account))) => {
-                format!("abfss://{container}@{account}.dfs.core.windows.net/")
-            }
-            (Cloud::Azure, None) => format!("az://{authority}/"),
-            _ => format!("{scheme}://{authority}/"),
-        };
-        Url::parse(&url).map_err(|_| refuse("has no bucket"))?;
-        Ok(Self::Bucket {
-            cloud,
-            bucket,
-            key: segments.join("/"),
-            url,
-        })
-    }
-
-    fn key(&self) -> String {
-        match self {
-            Self::Local { path } => format!("file://{path}"),
-            Self::Bucket {
-                cloud, bucket, key, ..
-            } => {
-                let scheme = match cloud {
-                    Cloud::S3 => "s3",
-                    Cloud::Google => "gs",
-                    Cloud::Azure => "az",
-                };
-                format!("{scheme}://{bucket}/{key}")
-                    .trim_end_matches('/')
-                    .to_owned()
-            }
-        }
-    }
-
-    /// Where `inner` lies inside this place, if it does and every name on the way is one that may be asked for.
-    fn strip(&self, inner: &Place) -> Option<ArtifactPath> {
-        let (outer, inner) = match (self, inner) {
-            (Self::Local { path: outer }, Self::Local { path: inner }) => (outer, inner),
-            (
-                Self::Bucket {
-                    cloud: a,
-                    bucket: b,
-                    key: outer,
-                    ..
-                },
-                Self::Bucket {
-                    cloud: c,
-                    bucket: d,
-                    key: inner,
-                    ..
-                },
-            ) if a == c && b == d => (outer, inner),
-            _ => return None,
-        };
-        let rest = inner.strip_prefix(outer.as_str())?;
-        if !(rest.is_empty() || outer.is_empty() || rest.starts_with('/')) {
-            return None;
-        }
-        ArtifactPath::parse_or_root(rest.strip_prefix('/').unwrap_or(rest)).ok()
-    }
-}
-
-/// Refuses the location that a caller named.
-pub(super) fn refuse(why: &str) -> Error {
-    Error::Invalid(vec![
-        FieldViolation::new("artifact_uri", why).because(Reason::LocationNotAllowed),
-    ])
 }
 
 /// The same refusal under the name of the field that the URI came in.

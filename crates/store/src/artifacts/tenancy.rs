@@ -6,7 +6,7 @@ use lodeway_domain::{
     caller::{DEFAULT_WORKSPACE, WORKSPACES_FOLDER, Workspace},
 };
 
-use super::{Entry, Location, path::ArtifactPath, root::refuse};
+use super::{Entry, Location, path::ArtifactPath, place::refuse};
 
 /// How far below the path it names an operation goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
