@@ -1,6 +1,12 @@
 //! The token table: a TOML file that names who may call, holding hashes only.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    fs::{File, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
 
 use argon2::{Argon2, PasswordHasher, password_hash::SaltString};
 use lodeway_domain::{
@@ -11,6 +17,9 @@ use serde::Deserialize;
 
 use super::{Hash, sha256};
 use crate::access::Role;
+
+/// The largest table that is read: ten thousand callers.
+const MAX_BYTES: u64 = 2 << 20;
 
 /// Who may call, and by which credential.
 ///
@@ -84,7 +93,7 @@ impl Entry {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct Rows {
     #[serde(default)]
     token: Vec<Row>,
 }
@@ -107,12 +116,13 @@ impl TokenTable {
             path: path.display().to_string(),
             cause,
         };
-        Self::parse(&std::fs::read_to_string(path).map_err(unreadable)?)
+        let text = File::open(path).and_then(|file| read(&file));
+        Self::parse(&text.map_err(unreadable)?)
     }
 
     /// Reads the table from TOML text.
     pub fn parse(text: &str) -> Result<Self, TokenTableError> {
-        let file: File =
+        let file: Rows =
             toml::from_str(text).map_err(|e| TokenTableError::Malformed(e.message().to_owned()))?;
         let mut table = Self::default();
         for row in file.token {
@@ -164,6 +174,30 @@ impl TokenTable {
     /// True if nobody may call.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+}
+
+/// The text of the table at a path, as it is now; none if that is no file but a pipe or a device, which gives what is in it once
+/// and may keep its reader waiting.
+pub(super) fn text_of_file(path: &Path) -> io::Result<Option<String>> {
+    // To open a pipe would wait for somebody who writes to it.
+    let now = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(now).open(path)?;
+    match file.metadata()?.is_file() {
+        true => read(&file).map(Some),
+        false => Ok(None),
+    }
+}
+
+fn read(file: &File) -> io::Result<String> {
+    let mut text = String::new();
+    let read = file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    match u64::try_from(read).is_ok_and(|read| read <= MAX_BYTES) {
+        true => Ok(text),
+        false => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it is larger than {MAX_BYTES} bytes"),
+        )),
     }
 }
 

@@ -218,13 +218,50 @@ async fn a_token_that_is_taken_away_is_refused_soon() {
     until_known(&auth, "Bearer two", true).await;
     until_known(&auth, "Bearer one", false).await;
 
-    // What is no table changes nothing, and what comes after it does.
+    // What is no table changes nothing, nor does a pipe, which would keep its reader waiting; what comes after them does.
     std::fs::write(&path, "[[token").unwrap();
+    std::fs::remove_file(&path).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    until_known(&auth, "Bearer three", true).await;
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, row("ci", "four")).unwrap();
     until_known(&auth, "Bearer four", true).await;
     until_known(&auth, "Bearer three", false).await;
     assert!(tasks.shutdown(Duration::from_secs(10)).await);
+}
+
+#[tokio::test]
+async fn a_table_that_a_pipe_gave_stays_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    let auth = closed();
+    // It finds no file and ends; were it to read the pipe, it would wait for a writer or take nothing for a table.
+    tokio::time::timeout(Duration::from_secs(20), auth.clone().follow_table(path))
+        .await
+        .unwrap();
+    until_known(&auth, "Bearer t0ken", true).await;
+}
+
+#[test]
+fn a_table_without_end_is_refused() {
+    let error = TokenTable::load(std::path::Path::new("/dev/zero")).unwrap_err();
+    assert!(error.to_string().contains("larger than"), "{error}");
 }
 
 #[tokio::test]
