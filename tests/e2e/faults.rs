@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lodeway_proto::registry::v1::WatchModelVersionsRequest;
 use lodeway_testkit::{
     platform::{Platform, Settings, Shape},
     postgres::Own,
@@ -233,6 +234,36 @@ async fn calls_at_work_end_well_after_sigterm() {
             .await
             .unwrap();
         assert!(found == bytes);
+    })
+    .await;
+}
+
+/// A watch never ends by itself, so whoever holds one must not keep a process from ending.
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_end_with_the_process_that_they_watch() {
+    on_both(async |mut house| {
+        let watch = house
+            .registry()
+            .watch_model_versions(WatchModelVersionsRequest::default())
+            .await;
+        let mut watch = watch.unwrap().into_inner();
+        watch.message().await.unwrap().unwrap();
+        let ended = tokio::task::block_in_place(|| {
+            // The edge last: it watches the others too.
+            house.nodes().iter_mut().all(|node| {
+                node.signal("TERM").unwrap();
+                node.wait().unwrap().success()
+            })
+        });
+        assert!(ended, "{}", house.logs());
+        let status = loop {
+            match watch.message().await {
+                Ok(more) => assert!(more.is_some(), "it ends as if there were no more changes"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        assert!(!house.logs().contains("connections are cut"), "{}", house.logs());
     })
     .await;
 }

@@ -210,7 +210,8 @@ impl Column {
                     &method.domain,
                 );
                 let mut answer = work.instrument(span.clone()).await;
-                let is_endless = answer.extensions_mut().remove::<EndsWithDrain>().is_some();
+                let is_passed = answer.extensions_mut().remove::<EndsWithDrain>().is_some();
+                let is_endless = is_passed || method.is_watch();
                 let drain = listener.filter(|_| is_endless).map(|tasks| tasks.draining());
                 wrap_body(
                     in_our_words(answer, &request_id, &method.domain),

@@ -112,7 +112,7 @@ impl Server {
 
     /// Serves until `shutdown` ends, then drains: health says NOT_SERVING, nothing is accepted but who connected before,
     /// clients are told to go (HTTP/2 by GOAWAY, HTTP/1.1 by `connection: close` on the next answer), calls at work get up
-    /// to `grace`. Watches that are passed through to another service ([`proxy`]) end at once, as UNAVAILABLE.
+    /// to `grace`. Watches of the platform, also those passed through ([`proxy`]), end at once, as UNAVAILABLE.
     ///
     /// `grpc` should be [`crate::layers::Column::wrap`]ped and hold [`platform_routes`]; `rest` gets everything that is
     /// not gRPC and should be wrapped by [`crate::layers::Column::wrap_rest`].

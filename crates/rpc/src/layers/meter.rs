@@ -25,6 +25,12 @@ pub(super) struct Method {
 }
 
 impl Method {
+    /// Whether its stream never ends by itself and can be begun again elsewhere, from a cursor. Watches of health are not among
+    /// them: they tell of the end themselves.
+    pub(super) fn is_watch(&self) -> bool {
+        self.name.starts_with("Watch") && self.service.starts_with("lodeway.")
+    }
+
     pub(super) fn new(path: &str, access: Access) -> Self {
         let (service, name) = path
             .trim_start_matches('/')
