@@ -15,6 +15,36 @@ pub fn canonical(uri: &str) -> String {
     format!("{}:{rest}", scheme.to_ascii_lowercase())
 }
 
+/// Whether an escape of a URI or of a plain path stands for an escape: `%2541` for `%41`. Clients differ in how often they decode,
+/// so such a name means several folders. In a bucket's URI an escape stands for itself.
+pub fn has_nested_escape(uri: &str) -> bool {
+    let scheme = uri
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let is_bucket = scheme.is_some_and(|s| !matches!(&*s, "mlflow-artifacts" | "file" | "http" | "https"));
+    !is_bucket && decoded(&decoded(uri.as_bytes())) != decoded(uri.as_bytes())
+}
+
+/// The bytes with each escape replaced by what it stands for, once.
+fn decoded(text: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let mut plain = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                plain.push(u8::try_from(high * 16 + low).unwrap_or_default());
+                at += 3;
+            }
+            _ => {
+                plain.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    plain
+}
+
 /// Whether a URI or a plain path has a `..` among the parts of its path, written out or with percent escapes.
 pub fn leads_upwards(uri: &str) -> bool {
     let is_up = |part: &str| part == ".." || part.to_ascii_lowercase().replace("%2e", ".") == "..";
@@ -36,6 +66,28 @@ mod tests {
             ("file:///A", "file:///A"),
         ] {
             assert_eq!(canonical(given), made, "{given}");
+        }
+    }
+
+    #[test]
+    fn an_escape_of_an_escape_is_found() {
+        for nested in [
+            "mlflow-artifacts:/a/mod%2565l",
+            "MLFLOW-ARTIFACTS://h/a%2520b",
+            "/data/%252e",
+            "file:///a%25%32%30",
+            "http://h/api/2.0/mlflow-artifacts/artifacts/%%341",
+        ] {
+            assert!(has_nested_escape(nested), "{nested}");
+        }
+        for plain in [
+            "mlflow-artifacts:/a%20b",
+            "/50% off/%41",
+            "/50%25 off",
+            "s3://b/a%2520b",
+            "models:/m/1",
+        ] {
+            assert!(!has_nested_escape(plain), "{plain}");
         }
     }
 

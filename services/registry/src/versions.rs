@@ -137,6 +137,11 @@ impl Registry {
             model_id,
             is_unchecked,
         } = self.source_of(cx, &said).await?;
+        if uri::has_nested_escape(&artifact_uri) {
+            // Its files could be held under one reading and replaced under another.
+            let why = "has an escape that stands for an escape, which clients do not read alike; name the folder plainly";
+            return Err(Error::invalid("source", why));
+        }
         let is_readable = self.peers.artifacts.is_some() && !ModelRef::is_meant(&artifact_uri);
         let digest_state = if is_readable {
             DigestState::Pending

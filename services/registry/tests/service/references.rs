@@ -160,7 +160,12 @@ async fn a_place_has_one_name() {
         .unwrap();
     assert_eq!(made.source, "MLFLOW-ARTIFACTS:/7/Run/artifacts");
     assert_eq!(made.artifact_uri, "mlflow-artifacts:/7/Run/artifacts");
-    for source in ["/data/../data/x", "mlflow-artifacts:/a/%2e%2E/b", "s3://b/x/.."] {
+    for source in [
+        "/data/../data/x",
+        "mlflow-artifacts:/a/%2e%2E/b",
+        "s3://b/x/..",
+        "mlflow-artifacts:/1/r/artifacts/mod%2565l",
+    ] {
         let refused = bench.create(from(source)).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{source}: {refused:?}");
         assert!(refused.message().contains("`source`"), "{refused:?}");
