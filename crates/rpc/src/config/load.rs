@@ -300,5 +300,5 @@ fn is_secret(path: &[String], value: &str) -> bool {
         return false;
     }
     let secret = ["token", "password", "secret", "key"];
-    secret.iter().any(|word| last.contains(word)) || last.contains("url") && value.contains(['@', '?'])
+    secret.iter().any(|word| last.contains(word)) || last.contains("url") && value.contains(['@', '?', '='])
 }

@@ -96,6 +96,7 @@ impl fmt::Display for StoreUrl {
                         return f.write_str("postgres://***");
                     }
                     url.set_query(None);
+                    url.set_fragment(None);
                     write!(f, "{url}")
                 }
                 Err(_) => f.write_str("postgres://***"),
@@ -139,6 +140,8 @@ mod tests {
             url,
             StoreUrl::Postgres("postgres://u@h/d?sslmode=require&options%5Bsearch_path%5D=a".into())
         );
+        let url = StoreUrl::parse("postgres://me@db/lodeway?password=a#secret").unwrap();
+        assert_eq!(url.to_string(), "postgres://me@db/lodeway");
         for bad in ["", "sqlite://", "mysql://x/y", "postgres://a b c"] {
             assert!(StoreUrl::parse(bad).is_err(), "{bad}");
         }

@@ -58,8 +58,11 @@ impl Folder {
         fs::write(&beside, text).map_err(|error| unwritten(&named, &error))
     }
 
-    /// Gives all files their names.
+    /// Gives all files their names, if none of these is taken by a folder.
     pub(super) fn finish(mut self) -> Result<(), String> {
+        if let Some((_, taken)) = self.pending.iter().find(|(_, named)| named.is_dir()) {
+            return Err(unwritten(taken, &io::Error::from(io::ErrorKind::IsADirectory)));
+        }
         while let Some((beside, named)) = self.pending.last() {
             match fs::rename(beside, named) {
                 // No row was measured, so none was written.
@@ -222,6 +225,6 @@ mod tests {
         };
         assert!(why.contains("report.json`: "), "{why}");
         assert!(names(out.path()).iter().all(|name| !name.starts_with('.')));
-        assert!(!out.path().join("rows.parquet").exists());
+        assert_eq!(names(out.path()), ["report.json"]);
     }
 }
