@@ -1,6 +1,10 @@
 //! Keeps the route table fresh: what this or another gateway changed, and what followed references mean now.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use lodeway_domain::{Error, Result, caller::Workspace, serving::TargetRef};
@@ -14,9 +18,9 @@ use tokio::sync::Notify;
 
 use super::{
     Endpoints,
-    resolve::{ANSWER_WAIT, declared_inputs, is_unloadable},
+    resolve::{ANSWER_WAIT, is_unloadable},
     table::{Ready, Route, Standing, TargetRoute, is_same},
-    upstream::Upstream,
+    upstream::METADATA_TIMEOUT,
 };
 
 /// Changes read at a time.
@@ -27,18 +31,17 @@ const LOAD_WAIT: Duration = Duration::from_secs(300);
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// Endpoints that are looked at side by side.
 const AT_ONCE: usize = 16;
-/// How long a model on another server is left alone after it was asked whether it is ready.
-const ASK_EVERY: Duration = Duration::from_secs(2);
 const CHANGE_RETENTION: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 impl Endpoints {
     /// Reads what was left, then goes on in the background.
     pub(crate) async fn begin_following(&self) -> Result<()> {
         let (head, all) = self.0.store.all_endpoints().await?;
-        // Side by side: one that does not answer holds up nobody else.
+        // Side by side: one that does not answer holds up nobody else. All servers have one time to say what they take.
+        let ask_until = Instant::now() + METADATA_TIMEOUT;
         futures::stream::iter(all)
             .for_each_concurrent(AT_ONCE, async |(workspace, record)| {
-                self.adopt(&workspace, record).await
+                self.adopt(&workspace, record, ask_until).await
             })
             .await;
         let this = self.clone();
@@ -62,12 +65,13 @@ impl Endpoints {
     }
 
     /// Puts an endpoint into the table as it was written, before a restart or by another gateway. What serves goes on
-    /// serving until its targets are ready; those that are not by then are looked at again.
-    async fn adopt(&self, workspace: &Workspace, record: EndpointRecord) {
+    /// serving until its targets are ready; those that are not by then are looked at again. Models on other servers are asked
+    /// until `ask_until` what they take, so that the first calls go by what they say now.
+    async fn adopt(&self, workspace: &Workspace, record: EndpointRecord, ask_until: Instant) {
         let missing = self.0.table.missing(workspace, &record);
         let each = missing.iter().map(async |target| {
             let known = record.resolutions.iter().find(|known| known.target == target.name)?;
-            match self.ready_again(workspace, target, known).await {
+            match self.ready_again(workspace, target, known, ask_until).await {
                 Ok(ready) => Some(ready),
                 Err(error) => {
                     tracing::warn!(endpoint.name = %record.endpoint.name, target = %target.name, %error, "a target is not ready");
@@ -123,9 +127,10 @@ impl Endpoints {
             GatewayEvent::Endpoint(record) => {
                 let (this, workspace) = (self.clone(), workspace.clone());
                 // The table knows which of two records is newer, whichever is ready first.
-                self.0
-                    .tasks
-                    .spawn_until_stop(async move { this.adopt(&workspace, *record).await });
+                self.0.tasks.spawn_until_stop(async move {
+                    let ask_until = Instant::now() + METADATA_TIMEOUT;
+                    this.adopt(&workspace, *record, ask_until).await;
+                });
             }
         }
     }
@@ -244,61 +249,6 @@ impl Endpoints {
         });
     }
 
-    /// Asks another server whether its model is ready, in the background: it may take its time to say so.
-    fn ask_outside(&self, route: &Arc<Route>, target: &Arc<TargetRoute>, known: Arc<Ready>) {
-        let Some(tending) = target.tend() else { return };
-        let (this, route, target) = (self.clone(), route.clone(), target.clone());
-        self.0.tasks.spawn_until_stop(async move {
-            let _tending = tending;
-            let before = target.standing();
-            let standing = match known.upstream.is_ready_there().await {
-                Ok(()) => {
-                    let was_away = matches!(*before, Standing::Failed(_));
-                    this.ask_declaration(&route, &target, &known.upstream, was_away)
-                        .await;
-                    Standing::Up
-                }
-                Err(error) => Standing::Failed(error.to_string()),
-            };
-            this.stands(&route, &target, Some(&before), standing);
-            // Nobody asks it meanwhile, however often targets are looked at: it is somebody else's server.
-            tokio::time::sleep(ASK_EVERY).await;
-        });
-    }
-
-    /// Asks another server again what its model declares of its inputs, if that is due or the server was away: there may be
-    /// another one behind the same address. One that does not say it is taken at its last word.
-    async fn ask_declaration(
-        &self,
-        route: &Route,
-        target: &TargetRoute,
-        upstream: &Upstream,
-        was_away: bool,
-    ) {
-        let Some(declared) = upstream.declaration() else {
-            return;
-        };
-        let now = self.0.clock.now();
-        if !was_away && !declared.is_due(now) {
-            return;
-        }
-        declared.asking(now);
-        match upstream.metadata().await {
-            Ok(metadata) if declared.set(declared_inputs(&metadata)) => tracing::info!(
-                endpoint.name = %route.record.endpoint.name,
-                target = %target.target.name,
-                "the server of a target declares other inputs than it did"
-            ),
-            Ok(_) => {}
-            Err(error) => tracing::debug!(
-                endpoint.name = %route.record.endpoint.name,
-                target = %target.target.name,
-                %error,
-                "the server of a target does not say what its model takes"
-            ),
-        }
-    }
-
     /// Notes what a followed reference means now, or why it means nothing, and tells it where that is new. A version that is
     /// another one is told of when it is ready.
     fn follows(&self, route: &Route, target: &TargetRoute, known: &Resolution, means: Result<&str, String>) {
@@ -351,7 +301,11 @@ impl Endpoints {
         let known = route.known(&target.target);
         // As it was before this process began, which asks the model host alone: a registry that is away does no harm.
         if let (None, Some(known)) = (&before, known) {
-            match self.ready_again(&route.workspace, &target.target, known).await {
+            let ask_until = Instant::now() + METADATA_TIMEOUT;
+            match self
+                .ready_again(&route.workspace, &target.target, known, ask_until)
+                .await
+            {
                 Ok(ready) => return target.set_ready(ready),
                 Err(Error::NotFound(_)) => {}
                 Err(error) => return target.set_trouble(error.to_string()),

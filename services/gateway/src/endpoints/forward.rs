@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::future::{Either, select};
 use http::HeaderMap;
 use lodeway_domain::{
-    Error, Result, monitor,
+    Error, Reason, Result, monitor,
     serving::{BreakerState, CallOutcome, PredictionFields, PredictionId},
 };
 use lodeway_proto::{
@@ -452,9 +452,14 @@ fn of<'a>(route: &'a Route, target: &'a TargetRoute, ready: &'a Ready) -> Of<'a>
     }
 }
 
-/// A target that was not reached, or that died before it answered: scoring changes nothing, so another may be asked.
-fn is_worth_retrying(error: &Error) -> bool {
-    matches!(error, Error::Unavailable { .. } | Error::Exhausted { .. })
+/// A target that was not reached, or that died before it answered: scoring changes nothing, so another may be asked. An
+/// answer beyond the bound is one, and costs its bytes again.
+pub(crate) fn is_worth_retrying(error: &Error) -> bool {
+    match error {
+        Error::Unavailable { reason, .. } => *reason != Reason::LimitExceeded,
+        Error::Exhausted { .. } => true,
+        _ => false,
+    }
 }
 
 /// Whether the error is the target's fault and not the caller's. An exception that a model raised (`MODEL_RAISED`) is its

@@ -1,17 +1,20 @@
 //! What a target means now, and getting it ready.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use lodeway_domain::{
     Error, Reason, Result,
     caller::Workspace,
     monitor::Profile,
     serving::{DeploymentSettings, Revision, Target, TargetRef},
-    signature::{DataType, ModelSignature, Schema, Tensor},
+    signature::ModelSignature,
     time::Timestamp,
 };
 use lodeway_proto::{
-    inference::{ModelMetadataRequest, ModelMetadataResponse, model_metadata_response::TensorMetadata},
+    inference::{ModelMetadataRequest, ModelMetadataResponse},
     serving::v1::{self as wire, CreateDeploymentRequest, DeploymentState, GetDeploymentRequest},
 };
 use lodeway_rpc::{CallContext, status};
@@ -20,7 +23,7 @@ use lodeway_store::gateway::{EndpointRecord, Resolution};
 use super::{
     Endpoints, ServingClients,
     table::{Ready, Route, Standing, TargetRoute},
-    upstream::{DeclaredInputs, Upstream},
+    upstream::Upstream,
 };
 
 /// The targets of a revision.
@@ -54,7 +57,10 @@ impl Endpoints {
             let target = target.clone();
             async move {
                 let error = match self.ready(cx, number, &target, now, wait).await {
-                    Ok(ready) => return Ok::<_, Error>((ready.resolution.clone(), Some(ready))),
+                    Ok(mut ready) => {
+                        self.recall_stored(&mut ready, serving, revision).await;
+                        return Ok::<_, Error>((ready.resolution.clone(), Some(ready)));
+                    }
                     Err(error) => error,
                 };
                 let Some(serving) = serving else {
@@ -89,7 +95,7 @@ impl Endpoints {
         now: Timestamp,
         wait: Duration,
     ) -> Result<Ready> {
-        let mut resolution = Resolution {
+        let resolution = Resolution {
             revision,
             target: target.name.clone(),
             from: now,
@@ -103,35 +109,7 @@ impl Endpoints {
             reads_documents: false,
         };
         match &target.reference {
-            TargetRef::External(external) => {
-                let upstream = Upstream::external(external)?;
-                upstream.is_ready_there().await?;
-                let metadata = upstream.metadata().await.unwrap_or_else(|error| {
-                    tracing::warn!(
-                        target = %target.name,
-                        reference = %target.reference,
-                        %error,
-                        cause = ?error.cause(),
-                        "a target goes on as one without metadata; its server is asked again"
-                    );
-                    ModelMetadataResponse::default()
-                });
-                resolution.model_version = external.version().unwrap_or_default().to_owned();
-                resolution.signature_json = declared_signature(&metadata);
-                resolution.platform = metadata.platform;
-                if let Some(declared) = upstream.declaration() {
-                    declared.asking(self.0.clock.now());
-                    declared.set(inputs_of(&resolution.signature_json));
-                }
-                Ok(Ready {
-                    of: target.clone(),
-                    resolution,
-                    upstream,
-                    signature: None,
-                    profile: None,
-                    standing: Standing::Up,
-                })
-            }
+            TargetRef::External(external) => self.ready_outside(cx, external, target, resolution).await,
             TargetRef::Model(_) | TargetRef::Folder(_) => {
                 let clients = self.serving()?;
                 let message = CreateDeploymentRequest {
@@ -151,28 +129,18 @@ impl Endpoints {
         }
     }
 
-    /// A target as it was before a restart, without asking the registry. Errors: a host that does not know it any more.
+    /// A target as it was before a restart, without asking the registry; another server may say until `ask_until` what its
+    /// model takes. Errors: a host that does not know it any more.
     pub(crate) async fn ready_again(
         &self,
         workspace: &Workspace,
         target: &Target,
         known: &Resolution,
+        ask_until: Instant,
     ) -> Result<Ready> {
         let cx = super::own_context(workspace);
         if let TargetRef::External(external) = &target.reference {
-            // It was ready once. Whether it answers now is seen when it is called: nobody waits for one that does not.
-            let upstream = Upstream::external(external)?;
-            if let Some(declared) = upstream.declaration() {
-                declared.set(inputs_of(&known.signature_json));
-            }
-            return Ok(Ready {
-                of: target.clone(),
-                resolution: known.clone(),
-                upstream,
-                signature: None,
-                profile: None,
-                standing: Standing::Up,
-            });
+            return self.outside_again(external, target, known, ask_until).await;
         }
         let clients = self.serving()?;
         let deployment = deployment(&cx, &clients, &known.deployment_id).await?;
@@ -198,7 +166,7 @@ impl Endpoints {
     ) -> Result<ModelMetadataResponse> {
         let Upstream::Deployment { clients, id } = &ready.upstream else {
             ready.upstream.is_ready_there().await?;
-            return ready.upstream.metadata().await;
+            return Ok(ready.upstream.metadata().await?.unwrap_or_default());
         };
         let message = ModelMetadataRequest {
             name: id.clone(),
@@ -430,42 +398,6 @@ pub(super) fn of_deployment(
             id: deployment.deployment_id,
         },
     })
-}
-
-/// The inputs of a signature that was made of another server's metadata.
-fn inputs_of(signature_json: &str) -> DeclaredInputs {
-    DeclaredInputs::of(signature(signature_json).as_ref())
-}
-
-/// What another server says of its model's inputs.
-pub(super) fn declared_inputs(metadata: &ModelMetadataResponse) -> DeclaredInputs {
-    inputs_of(&declared_signature(metadata))
-}
-
-/// What another server says of its model's tensors, as a signature; empty if it says nothing that can be read.
-///
-/// The typed service is made of it, and documents without datatypes take those of its inputs. Such servers are often inexact,
-/// so no input is checked by it.
-fn declared_signature(metadata: &ModelMetadataResponse) -> String {
-    let schema = |tensors: &[TensorMetadata]| -> Option<Schema> {
-        let tensor = |of: &TensorMetadata| {
-            Some(Tensor {
-                name: Some(of.name.clone()),
-                dtype: DataType::parse("datatype", &of.datatype).ok()?.dtype()?,
-                shape: of.shape.iter().map(|&size| size.max(-1)).collect(),
-            })
-        };
-        Schema::of_tensors(tensors.iter().map(tensor).collect::<Option<_>>()?).ok()
-    };
-    let Some(inputs) = schema(&metadata.inputs) else {
-        return String::new();
-    };
-    let signature = ModelSignature {
-        inputs: Some(inputs),
-        outputs: schema(&metadata.outputs),
-        params: Vec::new(),
-    };
-    signature.to_json().to_string()
 }
 
 /// The profile as the model host gave it; without one, traffic is compared with other traffic only.

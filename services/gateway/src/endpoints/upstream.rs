@@ -29,13 +29,13 @@ use super::{MAX_INPUT_BYTES, ServingClients, resolve::is_unloadable};
 
 mod declared;
 mod http;
-pub(crate) use declared::{Declaration, DeclaredInputs};
+pub(crate) use declared::Declaration;
 use http::HttpModel;
 
 /// How long an answer about a server itself may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a server may take to say what a model takes and gives. It may know nothing of that and score all the same.
-const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A target as it is called. Clones share the connection.
 #[derive(Clone)]
@@ -287,13 +287,13 @@ impl Upstream {
             .unwrap_or(Err(Error::DeadlineExceeded))
     }
 
-    /// What a model on another server takes and gives; nothing where the server says that it does not know. Errors: a server
-    /// that does not say it in time, or fails.
-    pub(crate) async fn metadata(&self) -> Result<ModelMetadataResponse> {
+    /// What a model on another server takes and gives; none where the server says that it has no metadata. Errors: a server
+    /// that does not say it in time, fails, or refuses to say it.
+    pub(crate) async fn metadata(&self) -> Result<Option<ModelMetadataResponse>> {
         let deadline = Instant::now() + METADATA_TIMEOUT;
         let ask = async {
             match self {
-                Self::Deployment { .. } => Ok(ModelMetadataResponse::default()),
+                Self::Deployment { .. } => Ok(None),
                 Self::Http { model, .. } => model.metadata().await,
                 Self::Grpc {
                     client,
@@ -306,35 +306,27 @@ impl Upstream {
                         version: version.clone(),
                     };
                     match client.clone().model_metadata(within(wanted, deadline)).await {
-                        Ok(reply) => Ok(reply.into_inner()),
-                        Err(status) if knows_none(status.code()) => Ok(ModelMetadataResponse::default()),
-                        Err(status) => Err(status::into_error(&status)),
+                        Ok(reply) => Ok(Some(reply.into_inner())),
+                        Err(status) if has_none(status.code()) => Ok(None),
+                        // Whatever it is to the server, it is no error of who called here.
+                        Err(status) => Err(untold(format!("{:?}: {}", status.code(), status.message()))),
                     }
                 }
             }
         };
         let told = tokio::time::timeout_at(deadline.into(), ask).await;
-        told.unwrap_or_else(|_| {
-            let why = format!("not within {} s", METADATA_TIMEOUT.as_secs());
-            Err(Error::unavailable(
-                "the server does not say what its model takes",
-                why,
-            ))
-        })
+        told.unwrap_or_else(|_| Err(untold(format!("not within {} s", METADATA_TIMEOUT.as_secs()))))
     }
 }
 
-/// Whether a server that answers so has no metadata, rather than trouble.
-fn knows_none(code: tonic::Code) -> bool {
-    use tonic::Code;
-    matches!(
-        code,
-        Code::Unimplemented
-            | Code::NotFound
-            | Code::InvalidArgument
-            | Code::PermissionDenied
-            | Code::Unauthenticated
-    )
+/// Whether a server that answers so has no metadata, rather than trouble, or something against whoever asks.
+fn has_none(code: tonic::Code) -> bool {
+    matches!(code, tonic::Code::Unimplemented | tonic::Code::NotFound)
+}
+
+/// The error of a server that does not say what its model takes, for this reason.
+fn untold(why: impl Into<String>) -> Error {
+    Error::unavailable("the server does not say what its model takes", why.into())
 }
 
 fn within<T>(message: T, deadline: Instant) -> Request<T> {
@@ -384,4 +376,26 @@ fn refuse_metadata_service(host: &str) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn only_a_clear_word_is_that_there_is_no_metadata() {
+        assert!(has_none(Code::Unimplemented) && has_none(Code::NotFound));
+        for code in [
+            Code::Unauthenticated,
+            Code::PermissionDenied,
+            Code::ResourceExhausted,
+            Code::InvalidArgument,
+            Code::Unavailable,
+            Code::Internal,
+        ] {
+            assert!(!has_none(code), "{code:?}");
+        }
+    }
 }

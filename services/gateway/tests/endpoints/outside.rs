@@ -25,8 +25,14 @@ struct Script {
     extensions: Value,
     inputs: Value,
     is_away: bool,
-    /// Metadata fail, or are never answered.
+    /// Metadata fail, are no metadata, or are never answered.
     metadata: Metadata,
+    /// How often they were asked for.
+    asked_metadata: usize,
+    /// Calls that came.
+    calls: usize,
+    /// How long the answer to a call says that it is.
+    answer_length: Option<usize>,
     /// Calls that are refused from now on, as with inputs of another datatype.
     refusals: usize,
     /// The JSON of the last call, and the header that says where it ends.
@@ -39,6 +45,8 @@ enum Metadata {
     #[default]
     Told,
     Failing,
+    Refused(u16),
+    Says(&'static str),
     Silent,
 }
 
@@ -83,12 +91,15 @@ impl Server {
 
     async fn metadata(State(this): State<Self>) -> axum::response::Response {
         let (metadata, inputs) = {
-            let script = this.script();
+            let mut script = this.script();
+            script.asked_metadata += 1;
             (script.metadata, script.inputs.clone())
         };
         match metadata {
             Metadata::Told => {}
             Metadata::Failing => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            Metadata::Refused(code) => return StatusCode::from_u16(code).unwrap().into_response(),
+            Metadata::Says(text) => return text.into_response(),
             Metadata::Silent => std::future::pending().await,
         }
         match inputs {
@@ -112,7 +123,7 @@ impl Server {
         State(this): State<Self>,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Json<Value>, (StatusCode, Json<Value>)> {
+    ) -> Result<axum::response::Response, (StatusCode, Json<Value>)> {
         let length = headers.get("inference-header-content-length");
         let length = length.map(|value| value.to_str().unwrap().to_owned());
         let end = length
@@ -121,6 +132,12 @@ impl Server {
         let mut script = this.script();
         script.asked = serde_json::from_slice(&body[..end]).unwrap();
         script.header_length = length;
+        script.calls += 1;
+        if let Some(length) = script.answer_length {
+            // None of it comes: who waits for it waits for ever.
+            let nothing = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+            return Ok(([("content-length", length.to_string())], nothing).into_response());
+        }
         if let Some(left) = script.refusals.checked_sub(1) {
             script.refusals = left;
             let why = json!({ "error": "unexpected datatype" });
@@ -129,7 +146,8 @@ impl Server {
         Ok(Json(json!({
             "model_name": "m",
             "outputs": [{ "name": "y", "datatype": "FP32", "shape": [1], "data": [0.5] }],
-        })))
+        }))
+        .into_response())
     }
 
     /// Datatype and data of the inputs that it got, by name.
@@ -295,6 +313,104 @@ async fn a_server_that_was_away_gets_no_call_before_it_has_said_what_it_declares
 }
 
 #[tokio::test]
+async fn a_server_that_refuses_to_say_what_it_takes_is_taken_at_its_last_word() {
+    let (bench, server) = of_floats().await;
+    for metadata in [
+        Metadata::Refused(401),
+        Metadata::Refused(403),
+        Metadata::Refused(408),
+        Metadata::Refused(429),
+        Metadata::Says("<html>sign in</html>"),
+        Metadata::Says(r#"{"error":"no"}"#),
+        // Another question comes after the answer to the last one.
+        Metadata::Failing,
+    ] {
+        let before = {
+            let mut script = server.script();
+            script.metadata = metadata;
+            script.asked_metadata
+        };
+        bench.turn(Duration::from_secs(60));
+        until(async || (server.script().asked_metadata > before).then_some(())).await;
+        scored(&bench, json!({ "inputs": { "x": [1] } })).await;
+        assert_eq!(server.got()["x"][0], "FP32");
+    }
+}
+
+#[tokio::test]
+async fn the_first_call_after_a_restart_goes_by_what_the_server_declares_then() {
+    let (bench, server) = of_floats().await;
+    server.script().inputs = x_of("INT32");
+    let bench = bench.restart("gw-0").await;
+    scored(&bench, json!({ "inputs": { "x": [1] } })).await;
+    assert_eq!(server.got()["x"][0], "INT32");
+    // One that does not say it is taken at the word that was written.
+    for metadata in [Metadata::Silent, Metadata::Refused(404)] {
+        server.script().metadata = metadata;
+        let twin = bench.twin("gw-1").await;
+        scored(&twin, json!({ "inputs": { "x": [1] } })).await;
+        assert_eq!(server.got()["x"][0], "FP32");
+    }
+}
+
+#[tokio::test]
+async fn a_new_revision_keeps_what_is_known_of_a_server_that_does_not_say_it() {
+    let (bench, server) = of_floats().await;
+    let reference = bench
+        .get("a")
+        .await
+        .unwrap()
+        .revision
+        .unwrap()
+        .spec
+        .unwrap()
+        .targets[0]
+        .reference
+        .clone();
+    let (_other, elsewhere) = Server::start(json!([]), x_of("FP64")).await;
+    bench.revise("a", at(&elsewhere)).await.unwrap();
+    server.script().metadata = Metadata::Refused(401);
+    // By what was written with the revision that it goes back to.
+    let back = wire::RollbackEndpointRequest {
+        name: "a".to_owned(),
+        ..wire::RollbackEndpointRequest::default()
+    };
+    bench.api().rollback_endpoint(back).await.unwrap();
+    scored(&bench, json!({ "inputs": { "x": [1] } })).await;
+    assert_eq!(server.got()["x"][0], "FP32");
+    // By what the running target at the same address goes by.
+    {
+        let mut script = server.script();
+        (script.metadata, script.inputs) = (Metadata::Told, x_of("INT32"));
+    }
+    bench.turn(Duration::from_secs(60));
+    goes_out_as(&bench, &server, "INT32").await;
+    server.script().metadata = Metadata::Refused(401);
+    let mut renamed = at(&reference);
+    renamed.targets[0].name = "w".to_owned();
+    bench.revise("a", renamed).await.unwrap();
+    scored(&bench, json!({ "inputs": { "x": [1] } })).await;
+    assert_eq!(server.got()["x"][0], "INT32");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_the_fault_of_its_server_and_not_asked_for_again() {
+    let (bench, server) = of_floats().await;
+    let before = {
+        let mut script = server.script();
+        script.answer_length = Some((256 << 20) + 1);
+        script.calls
+    };
+    let document = json!({ "inputs": { "x": [1] } });
+    let (status, answer) = rest(&bench, "POST", "/endpoints/a/invocations", document).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+    let why = answer["message"].as_str().unwrap();
+    assert_eq!(why, "the answer of the target is larger than 268435456 bytes");
+    assert_eq!(server.script().calls, before + 1);
+    assert_eq!(bench.counted("a", "v", "UNAVAILABLE").await, 1);
+}
+
+#[tokio::test]
 async fn a_server_of_grpc_is_asked_again_too() {
     let bench = Bench::new().await;
     let server = Upstream::start().unwrap();
@@ -369,6 +485,16 @@ async fn a_table_without_rows_goes_out_as_it_is_declared() {
             ["x", "FP32", [2], [1.0, 0.5]],
             ["n", "INT32", [2, 1], [2, 3]],
             ["t", "BYTES", [2, 1], ["a", "b"]],
+        ])
+    );
+    // Records that are none name no columns: all that are declared go out.
+    scored(&bench, json!({ "dataframe_records": [] })).await;
+    assert_eq!(
+        sent(),
+        json!([
+            ["x", "FP32", [0], []],
+            ["n", "INT32", [0, 1], []],
+            ["t", "BYTES", [0, 1], []],
         ])
     );
     // What no tensor holds is refused with what is in the way.

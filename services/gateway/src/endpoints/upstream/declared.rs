@@ -6,18 +6,19 @@
 //! out as it is, and the server says what is wrong with it. Tensors whose datatype the caller said are never changed.
 //!
 //! Behind the same address there may be another server tomorrow, so what is declared is asked again in the background: after
-//! [`MAX_AGE`], after a call failed, and when the server was away. Calls never wait for that.
+//! [`MAX_AGE`], after a call failed, and when the server was away. Calls never wait for that. A server that fails or refuses
+//! to say it is taken at its last word; one that says that there is nothing, once it has said so twice in a row.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use bytes::{BufMut as _, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use lodeway_domain::{
     Error, Result,
     signature::{DataType, ModelSignature, Tensor as Declared},
@@ -30,6 +31,8 @@ use lodeway_inference::{
 use lodeway_proto::inference::ModelInferRequest;
 use lodeway_rpc::inference;
 
+use crate::endpoints::resolve::signature;
+
 /// How long a server is taken at its word.
 const MAX_AGE: Duration = Duration::from_secs(60);
 /// The moment of a question that was never asked, or whose answer is in doubt.
@@ -38,15 +41,25 @@ const UNASKED: i64 = i64::MIN;
 /// What a model on another server declares of its inputs, as it said last. All who call it share this.
 #[derive(Debug)]
 pub(crate) struct Declaration {
-    inputs: ArcSwap<DeclaredInputs>,
+    word: ArcSwap<Word>,
+    /// Whether it said last that it declares nothing.
+    said_nothing: AtomicBool,
     /// When it was asked last, in milliseconds.
     asked: AtomicI64,
+}
+
+/// What was said of the inputs, as a signature and as it is applied.
+#[derive(Debug, Default)]
+struct Word {
+    signature_json: String,
+    inputs: Arc<DeclaredInputs>,
 }
 
 impl Default for Declaration {
     fn default() -> Self {
         Self {
-            inputs: ArcSwap::default(),
+            word: ArcSwap::default(),
+            said_nothing: AtomicBool::new(false),
             asked: AtomicI64::new(UNASKED),
         }
     }
@@ -55,13 +68,40 @@ impl Default for Declaration {
 impl Declaration {
     /// What it said last.
     pub(crate) fn inputs(&self) -> Arc<DeclaredInputs> {
-        self.inputs.load_full()
+        self.word.load().inputs.clone()
     }
 
-    /// It says this from now on. True if that is news.
-    pub(crate) fn set(&self, inputs: DeclaredInputs) -> bool {
-        let inputs = Arc::new(inputs);
-        self.inputs.swap(inputs.clone()) != inputs
+    /// The same as the signature that was made of it; empty if it declares nothing.
+    pub(crate) fn signature_json(&self) -> String {
+        self.word.load().signature_json.clone()
+    }
+
+    /// This is taken for its word. True if its inputs are other ones by that.
+    pub(crate) fn set(&self, signature_json: &str) -> bool {
+        let signature = signature(signature_json);
+        let inputs = Arc::new(DeclaredInputs::of(signature.as_ref()));
+        let word = Arc::new(Word {
+            signature_json: signature_json.to_owned(),
+            inputs: inputs.clone(),
+        });
+        self.word.swap(word).inputs != inputs
+    }
+
+    /// The server says this. That it declares nothing is doubted once where something is known. True if its inputs are other
+    /// ones by that.
+    pub(crate) fn hear(&self, signature_json: &str) -> bool {
+        let is_nothing = signature_json.is_empty();
+        let was_nothing = self.said_nothing.swap(is_nothing, Ordering::Relaxed);
+        if is_nothing && !was_nothing && !self.word.load().signature_json.is_empty() {
+            self.doubt();
+            return false;
+        }
+        self.set(signature_json)
+    }
+
+    /// The server was asked and did not say it.
+    pub(crate) fn unheard(&self) {
+        self.said_nothing.store(false, Ordering::Relaxed);
     }
 
     /// Whether it is to be asked again.
@@ -111,7 +151,9 @@ impl DeclaredInputs {
     /// The message with its inferred tensors as the model declares them. Errors: as [`inference::input_of`].
     pub(super) fn fit_message(&self, mut message: ModelInferRequest) -> Result<ModelInferRequest> {
         // What is inferred is said in a parameter of its tensor.
-        if self.0.is_empty() || message.inputs.iter().all(|input| input.parameters.is_empty()) {
+        let mut inputs = message.inputs.iter();
+        let is_typed = inputs.len() > 0 && inputs.all(|input| input.parameters.is_empty());
+        if self.0.is_empty() || is_typed {
             return Ok(message);
         }
         // The parameters of the whole stay as they are.
@@ -154,6 +196,14 @@ impl DeclaredInputs {
                 let is_alone = tensors.len() == 1;
                 let tensors = tensors.into_iter().map(|tensor| self.tensor(tensor, is_alone));
                 Payload::Tensors(tensors.collect())
+            }
+            // Records that are none name no columns.
+            Payload::Frame(frame) if frame.columns().is_empty() => {
+                let columns = self.0.iter().map(|input| {
+                    let values = Tensor::new(&input.name, input.datatype, vec![0], Bytes::new())?;
+                    Ok(Column { values, nulls: None })
+                });
+                Payload::Frame(Frame::new(columns.collect::<Result<_>>()?)?)
             }
             Payload::Frame(frame) => {
                 let columns = frame.into_columns().into_iter().map(|column| Column {
@@ -343,15 +393,29 @@ mod tests {
         declaration.asking(at(60));
         declaration.doubt();
         assert!(declaration.is_due(at(60)));
-        let inputs = || {
-            DeclaredInputs(vec![DeclaredInput {
-                name: "x".to_owned(),
-                datatype: DataType::Fp32,
-                is_upright: false,
-            }])
-        };
-        assert!(declaration.set(inputs()));
-        assert!(!declaration.set(inputs()));
-        assert_eq!(*declaration.inputs(), inputs());
+    }
+
+    #[test]
+    fn that_nothing_is_declared_is_believed_when_it_is_said_twice_in_a_row() {
+        let x = r#"{"inputs":"[{\"name\":\"x\",\"type\":\"tensor\",\"tensor-spec\":{\"dtype\":\"float32\",\"shape\":[-1]}}]"}"#;
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let declaration = Declaration::default();
+        assert!(declaration.hear(x));
+        assert!(!declaration.hear(x));
+        assert_eq!(declaration.inputs().0.len(), 1);
+        // The first time it is asked again; an answer between two of them that is none makes the second one the first.
+        declaration.asking(now);
+        assert!(!declaration.hear(""));
+        assert!(declaration.is_due(now));
+        declaration.unheard();
+        assert!(!declaration.hear(""));
+        assert_eq!(declaration.signature_json(), x);
+        assert!(declaration.hear(""));
+        assert_eq!(*declaration.inputs(), DeclaredInputs::default());
+        // Who knows nothing loses nothing.
+        declaration.asking(now);
+        declaration.unheard();
+        assert!(!declaration.hear(""));
+        assert!(!declaration.is_due(now));
     }
 }

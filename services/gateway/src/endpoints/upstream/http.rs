@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use lodeway_domain::{Error, Result};
+use lodeway_domain::{Error, Reason, Result};
 use lodeway_inference::{Payload, oip};
 use lodeway_proto::inference::{
     ModelInferRequest, ModelInferResponse, ModelMetadataResponse, model_metadata_response::TensorMetadata,
@@ -18,12 +18,14 @@ use lodeway_proto::inference::{
 use lodeway_rpc::inference;
 use serde_json::Value;
 
-use super::declared::DeclaredInputs;
+use super::{MAX_INPUT_BYTES, declared::DeclaredInputs, untold};
 
 /// How long a server may take to say what it offers beyond the protocol.
 const EXTENSIONS_WAIT: Duration = Duration::from_secs(1);
 /// What a server may say about itself or a model.
 const MAX_METADATA_BYTES: usize = 1 << 20;
+/// How much of a refusal is read; its beginning goes into the error.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
 /// The names of the extension for binary tensors.
 const BINARY: [&str; 2] = ["binary_tensor_data", "binary_data"];
 
@@ -37,6 +39,8 @@ pub(crate) struct HttpModel {
     url: String,
     /// Whether the server takes binary tensors, as far as it was asked.
     binary: Arc<AtomicU8>,
+    /// How large an answer may be.
+    max_answer_bytes: usize,
 }
 
 const UNASKED: u8 = 0;
@@ -59,6 +63,7 @@ impl HttpModel {
             url: format!("{server}/v2/models/{model}{version}"),
             server,
             binary: Arc::default(),
+            max_answer_bytes: MAX_INPUT_BYTES,
         })
     }
 
@@ -74,12 +79,17 @@ impl HttpModel {
         reply.map(|_| is_ready)
     }
 
-    /// What the model takes and gives; nothing is said where the server says that it does not know. What the server offers
-    /// is asked anew with it. Errors: a server that does not answer or fails.
-    pub(super) async fn metadata(&self) -> Result<ModelMetadataResponse> {
+    /// What the model takes and gives; none where the server says that it has no metadata. What the server offers is asked
+    /// anew with it. Errors: a server that does not answer, fails, or says anything else.
+    pub(super) async fn metadata(&self) -> Result<Option<ModelMetadataResponse>> {
         self.ask_binary().await;
-        let told = self.told(&self.url).await?;
-        Ok(told.map(|told| metadata(&told)).unwrap_or_default())
+        let Some(told) = self.told(&self.url).await? else {
+            return Ok(None);
+        };
+        if !is_metadata(&told) {
+            return Err(untold("its JSON is no metadata of a model"));
+        }
+        Ok(Some(metadata(&told)))
     }
 
     /// Whether the server takes binary tensors, as it said last.
@@ -107,11 +117,14 @@ impl HttpModel {
         takes
     }
 
-    /// The JSON at an address of the server; none where the server says that there is none, or it is none. Errors: a server
-    /// that does not answer or fails.
+    /// The JSON at an address of the server; none where the server says that there is none. Errors: a server that does not
+    /// answer or fails, wants something of whoever asks it, or gives what is no JSON.
     async fn told(&self, url: &str) -> Result<Option<Value>> {
-        let mut reply = self.client.get(url).send().await.map_err(gone)?;
+        let reply = self.client.get(url).send().await.map_err(gone)?;
         let code = reply.status();
+        if matches!(code.as_u16(), 404 | 405 | 501) {
+            return Ok(None);
+        }
         if code.is_server_error() {
             return Err(Error::unavailable(
                 "a target on another server failed",
@@ -119,20 +132,17 @@ impl HttpModel {
             ));
         }
         if !code.is_success() {
-            return Ok(None);
+            return Err(untold(format!("it answers {code}")));
         }
-        let mut body = BytesMut::new();
-        while let Some(chunk) = reply.chunk().await.map_err(gone)? {
-            if body.len() + chunk.len() > MAX_METADATA_BYTES {
-                return Ok(None);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(serde_json::from_slice(&body).ok())
+        let body = whole(reply, MAX_METADATA_BYTES).await?;
+        let body = body.ok_or_else(|| untold(format!("it says more than {MAX_METADATA_BYTES} bytes")))?;
+        serde_json::from_slice(&body)
+            .map(Some)
+            .map_err(|error| untold(format!("its answer is no JSON: {error}")))
     }
 
     /// Scores one input. Errors: `INVALID_FIELD` for what the server refuses, and for values that have no form in JSON
-    /// where it takes no binary tensors.
+    /// where it takes no binary tensors; `LIMIT_EXCEEDED` for an answer that is too large.
     pub(super) async fn infer(
         &self,
         message: ModelInferRequest,
@@ -152,10 +162,11 @@ impl HttpModel {
             .map_err(gone)?;
         let (code, length) = (reply.status(), reply.headers().get(oip::HEADER_LENGTH).cloned());
         let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = reply.bytes().await.map_err(gone)?;
         if !code.is_success() {
-            return Err(refusal(code, &body));
+            return Err(refusal(code, &beginning(reply, MAX_REFUSAL_BYTES).await?));
         }
+        let body = whole(reply, self.max_answer_bytes).await?;
+        let body = body.ok_or_else(|| too_large(self.max_answer_bytes))?;
         let answer = oip::read_response(&body, length).map_err(unreadable)?;
         inference::response_of(Payload::Tensors(answer.outputs), raw)
     }
@@ -170,6 +181,44 @@ fn request(message: ModelInferRequest, declared: &DeclaredInputs) -> Result<oip:
         inputs: declared.fit_tensors(payload)?,
         ..oip::InferRequest::default()
     })
+}
+
+/// A body whole; none if it is larger than `limit` bytes, of which it may say so beforehand. Errors: a server that breaks off.
+async fn whole(mut reply: reqwest::Response, limit: usize) -> Result<Option<Bytes>> {
+    if reply.content_length().is_some_and(|length| length > limit as u64) {
+        return Ok(None);
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = reply.chunk().await.map_err(gone)? {
+        if body.len() + chunk.len() > limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body.freeze()))
+}
+
+/// The first bytes of a body: `limit` and what came with them. Errors: a server that breaks off.
+async fn beginning(mut reply: reqwest::Response, limit: usize) -> Result<Bytes> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = reply.chunk().await.map_err(gone)? {
+        body.extend_from_slice(&chunk);
+        if body.len() >= limit {
+            break;
+        }
+    }
+    Ok(body.freeze())
+}
+
+/// A fault of the server, which would give the same answer again.
+fn too_large(limit: usize) -> Error {
+    let message = format!("the answer of the target is larger than {limit} bytes");
+    Error::Unavailable {
+        reason: Reason::LimitExceeded,
+        retry_after: Duration::from_secs(1),
+        cause: message.clone().into(),
+        message,
+    }
 }
 
 fn refusal(code: reqwest::StatusCode, body: &Bytes) -> Error {
@@ -195,6 +244,13 @@ fn unreadable(error: Error) -> Error {
         "a target on another server gave an answer that cannot be read",
         error,
     )
+}
+
+/// Whether this says anything of a model, as the page of a proxy or an error does not.
+fn is_metadata(told: &Value) -> bool {
+    let is_list = |name: &str| told.get(name).is_some_and(Value::is_array);
+    let is_left_out = told.get("inputs").is_none_or(Value::is_null);
+    is_list("inputs") || is_left_out && told.get("name").is_some_and(Value::is_string)
 }
 
 /// Metadata as the protocol's JSON has them; what cannot be read is left out.
@@ -234,7 +290,56 @@ pub(super) fn gone(error: reqwest::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use futures::StreamExt as _;
+
     use super::*;
+    use crate::endpoints::forward::{is_targets_fault, is_worth_retrying};
+
+    /// A model whose server answers every call with this body, and says its length beforehand or not.
+    async fn answering(body: &'static str, says_length: bool) -> HttpModel {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let answer = move || async move {
+            let bytes = Bytes::from_static(body.as_bytes());
+            match says_length {
+                true => axum::body::Body::from(bytes),
+                false => {
+                    // Byte by byte, and no end: who reads more than the bound waits for ever.
+                    let bytes = bytes.into_iter().map(|byte| Ok::<_, Infallible>(vec![byte]));
+                    let stream = futures::stream::iter(bytes).chain(futures::stream::pending());
+                    axum::body::Body::from_stream(stream)
+                }
+            }
+        };
+        let router = axum::Router::new().route("/v2/models/m/infer", axum::routing::post(answer));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        lodeway_rpc::Tasks::new().spawn(async move { axum::serve(listener, router).await.unwrap() });
+        HttpModel::new(server, "m", "").unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_answer_beyond_the_bound_is_not_read() {
+        let body = r#"{"model_name":"m","outputs":[]}"#;
+        let none = DeclaredInputs::default();
+        for (says_length, bound) in [(true, body.len() - 1), (false, body.len() - 1)] {
+            let mut model = answering(body, says_length).await;
+            model.max_answer_bytes = bound;
+            let call = model.infer(ModelInferRequest::default(), &none);
+            let error = call.await.unwrap_err();
+            let wanted = format!("the answer of the target is larger than {bound} bytes");
+            assert_eq!(error.to_string(), wanted);
+            assert!(
+                is_targets_fault(&error) && !is_worth_retrying(&error),
+                "{error:?}"
+            );
+        }
+        let mut model = answering(body, true).await;
+        model.max_answer_bytes = body.len();
+        let call = model.infer(ModelInferRequest::default(), &none);
+        call.await.unwrap();
+    }
 
     #[test]
     fn only_what_another_input_would_change_is_a_fault_of_the_input() {
