@@ -74,6 +74,11 @@ def test_locations_with_escapes(mlflow_here, platform, tmp_path, written, folder
     assert open(client.download_artifacts(run.run_id, "a b", str(tmp_path)) + "/f 1.txt").read() == "x"
     # A version of that folder has its files too: the server itself looks for them at the URI.
     client.create_registered_model(unique)
+    if "%25" in written:
+        # Clients do not read it alike, so nobody could promise that a promoted version stays what it was.
+        with pytest.raises(mlflow_here.MlflowException, match="escape that stands for an escape"):
+            client.create_model_version(unique, f"{run.artifact_uri}/a%20b", run.run_id)
+        return
     version = client.create_model_version(unique, f"{run.artifact_uri}/a%20b", run.run_id).version
     query = urllib.parse.urlencode({"name": unique, "version": version, "path": "f 1.txt"})
     with urllib.request.urlopen(f"{platform.url}/model-versions/get-artifact?{query}") as answer:
