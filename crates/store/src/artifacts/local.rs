@@ -246,9 +246,10 @@ impl Inner {
             } else {
                 dir.remove_file(name)
             };
-            match gone {
+            // The folder around it may have gone by now as an empty one, and what is not there needs no syncing.
+            match gone.and_then(|()| sync_dir(&dir)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => sync_dir(&dir)?,
+                _ => {}
             }
         }
         Ok(removed)
@@ -263,7 +264,10 @@ impl Inner {
             return Ok(true);
         };
         match dir.remove_dir(folder.name()) {
-            Ok(()) => sync_dir(&dir).map(|()| true),
+            Ok(()) => match sync_dir(&dir) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+                _ => Ok(true),
+            },
             Err(e) => Ok(e.kind() == io::ErrorKind::NotFound),
         }
     }

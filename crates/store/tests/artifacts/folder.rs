@@ -419,6 +419,8 @@ async fn uploads_make_folders_again_that_went_under_their_hands() {
                 for below in ["artifacts/d", "artifacts", ""] {
                     fs::remove_dir(folder.join(below)).unwrap_or_default();
                 }
+                // Removals that follow each other without a pause would leave nobody a moment to make three folders in.
+                std::thread::sleep(std::time::Duration::from_millis(1));
             }
         }
     });
