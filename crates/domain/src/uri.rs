@@ -1,5 +1,7 @@
 //! URIs of folders with files, as far as everybody must read them alike.
 
+use percent_encoding::{percent_decode, percent_decode_str};
+
 /// The URI with its scheme in lower case, as everybody compares it (RFC 3986, section 6.2.2.1); a plain path stays as it is.
 pub fn canonical(uri: &str) -> String {
     let Some((scheme, rest)) = uri.split_once(':') else {
@@ -22,27 +24,8 @@ pub fn has_nested_escape(uri: &str) -> bool {
         .split_once("://")
         .map(|(scheme, _)| scheme.to_ascii_lowercase());
     let is_bucket = scheme.is_some_and(|s| !matches!(&*s, "mlflow-artifacts" | "file" | "http" | "https"));
-    !is_bucket && decoded(&decoded(uri.as_bytes())) != decoded(uri.as_bytes())
-}
-
-/// The bytes with each escape replaced by what it stands for, once.
-fn decoded(text: &[u8]) -> Vec<u8> {
-    let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-    let mut plain = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        match (byte, digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                plain.push(u8::try_from(high * 16 + low).unwrap_or_default());
-                at += 3;
-            }
-            _ => {
-                plain.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    plain
+    let once: Vec<u8> = percent_decode_str(uri).collect();
+    !is_bucket && percent_decode(&once).ne(once.iter().copied())
 }
 
 /// Whether a URI or a plain path has a `..` among the parts of its path, written out or with percent escapes.

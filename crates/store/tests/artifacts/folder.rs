@@ -1,12 +1,4 @@
-use std::{
-    fs,
-    os::unix::fs::symlink,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fs, os::unix::fs::symlink, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
@@ -410,26 +402,21 @@ async fn uploads_make_folders_again_that_went_under_their_hands() {
         .roots()
         .resolve(&format!("mlflow-artifacts:/7/{run}/artifacts"));
     let location = location.unwrap();
-    let is_done = Arc::new(AtomicBool::new(false));
     let folder = house.dir.path().join("files/7").join(&run);
-    let remover = std::thread::spawn({
-        let is_done = is_done.clone();
-        move || {
-            while !is_done.load(Ordering::Relaxed) {
-                for below in ["artifacts/d", "artifacts", ""] {
-                    fs::remove_dir(folder.join(below)).unwrap_or_default();
-                }
-                // Removals that follow each other without a pause would leave nobody a moment to make three folders in.
-                std::thread::sleep(std::time::Duration::from_millis(1));
+    // What the upload before left is empty, and goes while the next one makes it.
+    for _ in 0..200 {
+        let folder = folder.clone();
+        let sweep = tokio::task::spawn_blocking(move || {
+            for below in ["artifacts/d", "artifacts", ""] {
+                fs::remove_dir(folder.join(below)).unwrap_or_default();
             }
-        }
-    });
-    for _ in 0..40 {
-        put(&house.store, &location, "d/f", &bytes(3)).await.unwrap();
+        });
+        let content = bytes(3);
+        let (swept, stored) = tokio::join!(sweep, put(&house.store, &location, "d/f", &content));
+        swept.unwrap();
+        stored.unwrap();
         house.store.delete(&location, &path("d/f")).await.unwrap();
     }
-    is_done.store(true, Ordering::Relaxed);
-    remover.join().unwrap();
 }
 
 #[tokio::test]

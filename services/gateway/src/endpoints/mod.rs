@@ -3,9 +3,9 @@
 //! The way of a call: `table` gives the endpoint's [`Route`] (an immutable snapshot, no lock, no database), `choose` says
 //! which target, `forward` calls it within its deadline, tries again where that is safe, stamps the answer with its
 //! prediction id, and tells `monitor` and `shadow`. Beside it: `manage` makes endpoints and revisions, `resolve` finds out
-//! what a target means and gets it ready, `outside` does so for models on other servers, `records` keeps single predictions, `follow` keeps the table fresh, `rollouts`
-//! moves traffic by steps, `drift` tells of shifted values, `typed` gives each endpoint a gRPC service of its own, `alone`
-//! is what a server of one model adds.
+//! what a target means and gets it ready, `outside` does so for models on other servers, `records` keeps single predictions,
+//! `follow` keeps the table fresh, `rollouts` moves traffic by steps, `drift` tells of shifted values, `typed` gives each
+//! endpoint a gRPC service of its own, `alone` is what a server of one model adds.
 
 pub(crate) mod alone;
 pub(crate) mod choose;
