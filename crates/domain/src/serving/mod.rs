@@ -58,7 +58,7 @@ pub use self::{
     },
     rollout::{
         Decision, HoldReason, IllegalMove, MAX_STEPS, OnSuccess, RollbackReason, Rollout, RolloutEvent,
-        RolloutPlan, RolloutSpec, RolloutState, RolloutStatus, Step, StepKind, decide, step_spec,
+        RolloutPlan, RolloutSpec, RolloutState, RolloutStatus, Step, StepKind, by_whom, decide, step_spec,
     },
     rule::{Condition, HeaderName, MatchRule, StickyKey},
     split::{MAX_TARGETS, MAX_WEIGHT, Salt, TargetName, TrafficSplit, Weight},

@@ -8,7 +8,7 @@ use lodeway_domain::{
     registry::{AliasName, Stage},
     serving::{
         Check, ErrorLimit, Guard, LatencyLimit, MetricLimit, OnSuccess, RolloutPlan, RolloutSpec,
-        RolloutStatus, Step, StepKind, Verdict, WHOLE_SHARE,
+        RolloutStatus, Step, StepKind, Verdict, WHOLE_SHARE, by_whom,
     },
 };
 use lodeway_proto::gateway::v1::{self as wire};
@@ -141,16 +141,15 @@ pub(crate) fn rollout(of: &Stored) -> wire::Rollout {
             (wire::RolloutState::Running, of.holds.clone())
         }
         RolloutStatus::Paused { by, comment, .. } => {
-            (wire::RolloutState::Paused, format!("paused by `{by}`: {comment}"))
+            (wire::RolloutState::Paused, by_whom("paused", by, comment))
         }
         RolloutStatus::RollingBack { reason, .. } => (wire::RolloutState::RollingBack, reason.to_string()),
         RolloutStatus::RolledBack { reason, .. } => (wire::RolloutState::RolledBack, reason.to_string()),
         RolloutStatus::Completing => (wire::RolloutState::Completing, of.holds.clone()),
         RolloutStatus::Completed => (wire::RolloutState::Completed, String::new()),
-        RolloutStatus::Aborted { by, comment, .. } => (
-            wire::RolloutState::Aborted,
-            format!("aborted by `{by}`: {comment}"),
-        ),
+        RolloutStatus::Aborted { by, comment, .. } => {
+            (wire::RolloutState::Aborted, by_whom("aborted", by, comment))
+        }
     };
     let step_time = match status {
         RolloutStatus::Running { since, .. } | RolloutStatus::Paused { since, .. } => *since,

@@ -178,3 +178,33 @@ async fn nobody_rolls_out_what_an_alias_meant_once() {
         "{refusal:?}"
     );
 }
+
+#[tokio::test]
+async fn a_rollout_that_waits_for_the_registry_says_so() {
+    let host = Host::default();
+    let bench = Bench::hosted(&host, config("gw-0")).await;
+    let one = hosted("one", "models:/m/1", 1);
+    bench.create("a", spec([one])).await.unwrap();
+    let action = wire::rollout_completion::Action::Alias("champion".to_owned());
+    let request = wire::StartRolloutRequest {
+        name: "a".to_owned(),
+        target: Some(hosted("two", "models:/m/2", 0)),
+        plan: Some(wire::RolloutPlan {
+            completion: Some(wire::RolloutCompletion { action: Some(action) }),
+            ..steps(&[1.0])
+        }),
+        ..wire::StartRolloutRequest::default()
+    };
+    let begun = bench.api().start_rollout(request).await.unwrap().into_inner();
+    let id = begun.rollout.unwrap().rollout_id;
+    let waiting = until(async || {
+        for _ in 0..30 {
+            bench.score("a", 0.0).await.unwrap();
+        }
+        bench.turn(Duration::from_secs(20));
+        let of = rollout(&bench, &id).await;
+        Some(of).filter(|of| of.state() == RolloutState::Completing && !of.reason.is_empty())
+    });
+    assert_eq!(waiting.await.reason, "there is no registry");
+    assert_eq!(bench.scores("a", 20).await, [(2, 20)].into());
+}

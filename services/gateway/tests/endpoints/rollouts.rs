@@ -581,7 +581,17 @@ async fn a_person_pauses_resumes_and_aborts() {
     let rollout_id = || id.clone();
     // The controller writes what it sees all the time; that is nothing a person should notice.
     for round in 0..30 {
-        let comment = format!("round {round}");
+        // A comment is none of what must be said.
+        let comment = if round == 1 {
+            String::new()
+        } else {
+            format!("round {round}")
+        };
+        let why = if round == 1 {
+            String::new()
+        } else {
+            format!(": {comment}")
+        };
         let request = wire::PauseRolloutRequest {
             rollout_id: rollout_id(),
             comment,
@@ -596,11 +606,12 @@ async fn a_person_pauses_resumes_and_aborts() {
             .rollout
             .unwrap();
         assert_eq!(paused.state(), State::Paused);
+        let reason = &paused.reason;
         assert!(
-            paused.reason.contains(&format!("round {round}")),
-            "{}",
-            paused.reason
+            reason.starts_with("paused by `") && reason.ends_with(&format!("`{why}")),
+            "{reason}"
         );
+        assert_eq!(&paused.events.last().unwrap().message, reason);
         if round == 0 {
             c.bench.scores("a", 60).await;
             c.bench.turn(Duration::from_secs(600));
@@ -631,6 +642,12 @@ async fn a_person_pauses_resumes_and_aborts() {
         c.bench.api().resume_rollout(request).await.unwrap();
         if round == 0 {
             c.at_step(&id, 1).await;
+            // The second of two, as people count.
+            let events = c.rollout(&id).await.events;
+            assert!(
+                events.iter().any(|event| event.message == "goes on to step 2"),
+                "{events:?}"
+            );
         }
     }
     let request = wire::AbortRolloutRequest {

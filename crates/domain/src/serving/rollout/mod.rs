@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     decide::{Decision, HoldReason, decide},
     plan::{MAX_STEPS, OnSuccess, RolloutPlan, RolloutSpec, Step, StepKind},
-    state::{IllegalMove, RollbackReason, RolloutEvent, RolloutState, RolloutStatus},
+    state::{IllegalMove, RollbackReason, RolloutEvent, RolloutState, RolloutStatus, by_whom},
     traffic::step_spec,
 };
 use super::{EndpointUid, RolloutId, Target};

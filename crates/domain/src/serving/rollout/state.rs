@@ -42,9 +42,19 @@ impl fmt::Display for RollbackReason {
                 waiting_for,
             } => write!(f, "the step could not end within {lasted_ms} ms: {waiting_for}"),
             Self::CompletionRefused { why } => write!(f, "the registry refused the completion: {why}"),
-            Self::Aborted { by, comment } => write!(f, "aborted by `{by}`: {comment}"),
+            Self::Aborted { by, comment } => f.write_str(&by_whom("aborted", by, comment)),
         }
     }
+}
+
+/// What a person did to a rollout: `paused by `ada`: looking at it`.
+pub fn by_whom(done: &str, by: &str, comment: &str) -> String {
+    let why = if comment.is_empty() {
+        String::new()
+    } else {
+        format!(": {comment}")
+    };
+    format!("{done} by `{by}`{why}")
 }
 
 /// Where a rollout is. Steps count from 0.

@@ -6,6 +6,7 @@
 
 mod complete;
 mod observe;
+mod record;
 
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use lodeway_domain::{
     page::{Page, PageRequest},
     registry::{AliasName, Stage},
     serving::{
-        Authorship, Decision, EndpointName, Observation, Revision, RevisionReason, Rollout, RolloutEvent,
-        RolloutId, RolloutPlan, RolloutSpec, RolloutState, RolloutStatus, Stats, Target, decide, step_spec,
+        Decision, EndpointName, Observation, Revision, RevisionReason, Rollout, RolloutEvent, RolloutId,
+        RolloutPlan, RolloutSpec, RolloutState, RolloutStatus, Stats, Target, decide, step_spec,
     },
     time::Timestamp,
 };
@@ -27,7 +28,10 @@ use lodeway_store::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::complete::{is_final, of_version};
+use self::{
+    complete::{is_final, of_version},
+    record::{author, describe},
+};
 use super::{Endpoints, manage::fits, table::Ready};
 
 /// How long a candidate may take to get ready.
@@ -335,7 +339,13 @@ impl Endpoints {
                     let event = RolloutEvent::CompletionRefused { why };
                     self.step(standing, event, None, holder, now).await.map(drop)
                 }
-                Err(error) => Err(error),
+                // Somebody else was faster.
+                Err(error @ Error::Conflict(_)) => Err(error),
+                Err(error) => {
+                    tracing::warn!(rollout.id = %standing.stored.rollout.id, %error, "a rollout waits for the registry");
+                    standing.stored.holds = error.to_string();
+                    self.note(standing, holder, now).await
+                }
             },
             RolloutStatus::Running { since, .. } | RolloutStatus::Paused { since, .. } => {
                 let observation = self.observe(&mut standing, since, now).await?;
@@ -569,29 +579,4 @@ impl Endpoints {
 /// Whether a step is about to get its traffic.
 fn is_entering(stored: &Stored) -> bool {
     matches!(stored.rollout.state.status, RolloutStatus::Entering { .. })
-}
-
-fn author(rollout: &Rollout, now: Timestamp, reason: RevisionReason) -> Authorship {
-    Authorship {
-        principal: rollout.principal.clone(),
-        principal_verified: rollout.principal_verified,
-        created: now,
-        comment: rollout.comment.clone(),
-        reason,
-    }
-}
-
-fn describe(event: &RolloutEvent) -> String {
-    match event {
-        RolloutEvent::Published => "traffic is set".to_owned(),
-        RolloutEvent::Advance { to_step } => format!("goes on to step {to_step}"),
-        RolloutEvent::RollBack { reason } => format!("goes back: {reason}"),
-        RolloutEvent::Restored => "traffic is as before".to_owned(),
-        RolloutEvent::Complete => "the last step ended well".to_owned(),
-        RolloutEvent::Finished => "the registry is told".to_owned(),
-        RolloutEvent::CompletionRefused { why } => format!("the registry refused: {why}"),
-        RolloutEvent::Pause { by, comment } => format!("paused by `{by}`: {comment}"),
-        RolloutEvent::Resume => "resumed".to_owned(),
-        RolloutEvent::Abort { by, comment } => format!("aborted by `{by}`: {comment}"),
-    }
 }
