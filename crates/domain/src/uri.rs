@@ -2,24 +2,50 @@
 
 use percent_encoding::{percent_decode, percent_decode_str};
 
-/// The URI with its scheme in lower case, as everybody compares it (RFC 3986, section 6.2.2.1); a plain path stays as it is.
-pub fn canonical(uri: &str) -> String {
-    let Some((scheme, rest)) = uri.split_once(':') else {
-        return uri.to_owned();
-    };
+/// The scheme of a URI and what follows its colon; none for a plain path.
+fn parts(uri: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = uri.split_once(':')?;
     let mut chars = scheme.chars();
     let is_scheme = chars.next().is_some_and(|c| c.is_ascii_alphabetic())
         && chars.all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
     // A single letter is a drive of Windows.
-    if !is_scheme || scheme.len() < 2 {
-        return uri.to_owned();
+    (is_scheme && scheme.len() > 1).then_some((scheme, rest))
+}
+
+/// The URI with its scheme in lower case, as everybody compares it (RFC 3986, section 6.2.2.1); a plain path stays as it is.
+pub fn canonical(uri: &str) -> String {
+    match parts(uri) {
+        Some((scheme, rest)) => format!("{}:{rest}", scheme.to_ascii_lowercase()),
+        None => uri.to_owned(),
     }
-    format!("{}:{rest}", scheme.to_ascii_lowercase())
+}
+
+/// The folder that a URI names, and its query and fragment from the `?` or `#` on: those are for the store and for readers, and
+/// name no other folder. A plain path is a folder as a whole.
+pub fn split_query(uri: &str) -> (&str, &str) {
+    match (parts(uri), uri.find(['?', '#'])) {
+        (Some(_), Some(at)) => uri.split_at(at),
+        _ => (uri, ""),
+    }
+}
+
+/// Why clients do not read this name of a folder alike, if they do not: what is held, digested or kept under one reading could
+/// be changed under another.
+pub fn ambiguity(uri: &str) -> Option<&'static str> {
+    if uri.starts_with(' ') || uri.contains(|c: char| c.is_ascii_control()) {
+        // Python's `urllib.parse` drops some of them wherever they stand.
+        return Some(
+            "has a blank at its start, a tab, a line break or another control character, which clients drop",
+        );
+    }
+    has_nested_escape(uri).then_some(
+        "has an escape that stands for an escape, which clients do not read alike; name the folder plainly",
+    )
 }
 
 /// Whether an escape of a URI or of a plain path stands for an escape: `%2541` for `%41`. Clients differ in how often they decode,
 /// so such a name means several folders. In a bucket's URI an escape stands for itself.
-pub fn has_nested_escape(uri: &str) -> bool {
+fn has_nested_escape(uri: &str) -> bool {
     let scheme = uri
         .split_once("://")
         .map(|(scheme, _)| scheme.to_ascii_lowercase());
@@ -49,6 +75,44 @@ mod tests {
             ("file:///A", "file:///A"),
         ] {
             assert_eq!(canonical(given), made, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_none_of_the_folder() {
+        for (uri, folder, query) in [
+            ("s3://b/p?x=1&y=2", "s3://b/p", "?x=1&y=2"),
+            ("mlflow-artifacts:/p?x#y", "mlflow-artifacts:/p", "?x#y"),
+            ("mlflow-artifacts:/p#y?x", "mlflow-artifacts:/p", "#y?x"),
+            ("file:p?", "file:p", "?"),
+            ("mlflow-artifacts:/p", "mlflow-artifacts:/p", ""),
+            ("/data/a?b#c", "/data/a?b#c", ""),
+            ("a?b:c", "a?b:c", ""),
+            ("C:/a?b", "C:/a?b", ""),
+        ] {
+            assert_eq!(split_query(uri), (folder, query), "{uri}");
+        }
+    }
+
+    #[test]
+    fn names_that_clients_read_in_two_ways_are_found() {
+        for (uri, why) in [
+            ("mlflow-artifacts:/mod\nels/m", "line break"),
+            ("mlflow-artifacts:/models/m\t", "tab"),
+            (" mlflow-artifacts:/models/m", "blank"),
+            ("/data/mod%2565ls", "escape"),
+        ] {
+            let found = ambiguity(uri).unwrap_or_default();
+            assert!(found.contains(why), "{uri:?}: {found}");
+        }
+        for plain in [
+            "mlflow-artifacts:/a b/c?x=1",
+            "s3://b/a#b",
+            "/data/größe",
+            "models:/m/1",
+            "",
+        ] {
+            assert_eq!(ambiguity(plain), None, "{plain}");
         }
     }
 

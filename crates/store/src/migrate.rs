@@ -49,6 +49,10 @@ pub const LEDGER: Migrations = Migrations {
             name: "log_by_number",
             sql: include_str!("../migrations/ledger/0002_log_by_number.sql"),
         },
+        Step {
+            name: "outbox_by_id",
+            sql: include_str!("../migrations/ledger/0003_outbox_by_id.sql"),
+        },
     ],
 };
 

@@ -6,9 +6,10 @@ use lodeway_proto::artifacts::v1::{
     CompleteMultipartUploadResponse, CreateMultipartUploadRequest, CreateMultipartUploadResponse,
     DeleteArtifactsRequest, DeleteArtifactsResponse, DownloadArtifactRequest, GetArtifactRequest,
     GetArtifactResponse, GetManifestRequest, GetManifestResponse, HoldArtifactsRequest,
-    HoldArtifactsResponse, ListArtifactsRequest, ListArtifactsResponse, ListHoldsRequest, ListHoldsResponse,
-    PresignArtifactRequest, PresignArtifactResponse, ReleaseArtifactsRequest, ReleaseArtifactsResponse,
-    UploadArtifactRequest, UploadArtifactResponse, artifact_service_server::ArtifactService,
+    HoldArtifactsResponse, ListArtifactsRequest, ListArtifactsResponse, ListBucketsRequest,
+    ListBucketsResponse, ListHoldsRequest, ListHoldsResponse, PresignArtifactRequest,
+    PresignArtifactResponse, ReleaseArtifactsRequest, ReleaseArtifactsResponse, UploadArtifactRequest,
+    UploadArtifactResponse, artifact_service_server::ArtifactService,
 };
 use lodeway_rpc::{context, time::to_wire};
 use lodeway_store::artifacts::{PresignMethod, Range, Reach, Trust};
@@ -323,5 +324,14 @@ impl ArtifactService for Artifacts {
             next_page_token: found.token(page.query),
             holds: found.items.into_iter().map(convert::hold_out).collect(),
         }))
+    }
+
+    async fn list_buckets(
+        &self,
+        request: Request<ListBucketsRequest>,
+    ) -> Result<Response<ListBucketsResponse>, Status> {
+        context::split(request)?;
+        let buckets = self.store.roots().buckets();
+        Ok(Response::new(ListBucketsResponse { buckets }))
     }
 }

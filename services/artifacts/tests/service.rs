@@ -13,8 +13,8 @@ use lodeway_domain::{
 use lodeway_proto::artifacts::v1::{
     AbortMultipartUploadRequest, Artifact, CompleteMultipartUploadRequest, CreateMultipartUploadRequest,
     DeleteArtifactsRequest, DownloadArtifactRequest, GetArtifactRequest, GetManifestRequest,
-    ListArtifactsRequest, PresignArtifactRequest, PresignMethod, UploadArtifactRequest, UploadOpening,
-    artifact_service_client::ArtifactServiceClient, download_artifact_response,
+    ListArtifactsRequest, ListBucketsRequest, PresignArtifactRequest, PresignMethod, UploadArtifactRequest,
+    UploadOpening, artifact_service_client::ArtifactServiceClient, download_artifact_response,
     upload_artifact_request::Kind,
 };
 use lodeway_rpc::{
@@ -611,4 +611,33 @@ async fn own_folders_are_changed_by_services_of_the_platform_only() {
     });
     let refused = bench.client.clone().delete_artifacts(request).await.unwrap_err();
     assert!(is_kept(&refused, own[0].1), "{refused:?}");
+}
+
+#[tokio::test]
+async fn says_in_which_buckets_it_opens_files() {
+    let bench = bench().await;
+    let none = bench
+        .client
+        .clone()
+        .list_buckets(ListBucketsRequest {})
+        .await
+        .unwrap();
+    assert_eq!(none.into_inner().buckets, Vec::<String>::new());
+
+    let options = [("AWS_REGION", "us-east-1"), ("GOOGLE_SKIP_SIGNATURE", "true")];
+    let settings = |_: &std::path::Path| RootSettings {
+        allowed: ["s3://b/one", "S3://b/two", "gs://a", "/tmp"]
+            .map(str::to_owned)
+            .into(),
+        options: options.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        ..RootSettings::default()
+    };
+    let bench = bench_with(settings).await;
+    let two = bench
+        .client
+        .clone()
+        .list_buckets(ListBucketsRequest {})
+        .await
+        .unwrap();
+    assert_eq!(two.into_inner().buckets, ["gs://a", "s3://b"]);
 }

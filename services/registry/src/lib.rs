@@ -6,7 +6,7 @@
 //!
 //! A tour: `api.rs` is the generated trait, `convert.rs` and `peers.rs` know both wire and domain, `models.rs`,
 //! `versions.rs`, `transitions.rs` and `resolve.rs` are the use cases, `watch.rs` pushes changes, `outbox.rs` delivers
-//! references to tracking, `promotion/` says what may have a stage or an alias, `digests.rs` computes and checks content digests.
+//! references to tracking, `elsewhere.rs` knows of which files nobody need be asked, `promotion/` says what may have a stage or an alias, `digests.rs` computes and checks content digests.
 //!
 //! 2026-11: background work lives in tables, never only in memory. The outbox and the pending digests are found again by
 //! whoever starts next, and doing either twice changes nothing.
@@ -15,6 +15,7 @@ mod api;
 mod config;
 mod convert;
 mod digests;
+mod elsewhere;
 mod holds;
 mod models;
 mod outbox;
@@ -35,7 +36,7 @@ use lodeway_rpc::{CallContext, Repeat, Tasks};
 use lodeway_store::{ledger::Write, registry::RegistryStore};
 
 pub use self::{config::RegistryConfig, peers::Peers};
-use self::{digests::Digests, holds::Holds, outbox::Outbox};
+use self::{digests::Digests, elsewhere::Elsewhere, holds::Holds, outbox::Outbox};
 
 /// A request holds at most a thousand tags of 100,000 characters; what is larger is refused before it is read.
 const MAX_REQUEST_BYTES: usize = 16 << 20;
@@ -49,6 +50,7 @@ pub struct Registry {
     tasks: Tasks,
     config: RegistryConfig,
     outbox: Outbox,
+    elsewhere: Elsewhere,
     digests: Digests,
     holds: Holds,
 }
@@ -69,6 +71,7 @@ impl Registry {
     ) -> Self {
         let peers = peers.with_limits();
         let outbox = Outbox::start(store.clone(), &peers, clock.clone(), &tasks, &config);
+        let elsewhere = Elsewhere::start(&peers, &tasks);
         let holds = Holds::start(store.clone(), &peers, tasks.clone());
         let digests = Digests::start(store.clone(), &peers, clock.clone(), holds.clone(), &tasks);
         watch::keep_log_short(store.clone(), clock.clone(), &tasks, config.change_retention);
@@ -79,6 +82,7 @@ impl Registry {
             tasks,
             config,
             outbox,
+            elsewhere,
             digests,
             holds,
         }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt as _, stream};
 use lodeway_domain::{
     Caller, Error, Result,
     id::RequestId,
@@ -30,6 +31,10 @@ const BATCH: i64 = 64;
 /// How long messages that have arrived wait for others, to be taken away together: a commit for each would cost as much as the
 /// version that it is about. Shorter than the time after which others deliver them.
 const GATHER: Duration = Duration::from_millis(250);
+/// How many messages that nobody waits for are under way at a time: tracking puts those of a moment into one commit.
+const PARALLEL: usize = 64;
+/// How many of them wait to be sent by this process; more are left to who looks for those that are due.
+const MAX_SOON: usize = 4_096;
 /// What the ledger says of a version that was taken back.
 const TAKEN_BACK: &str = "taken back, because tracking did not take note of it";
 /// How long after a failure the shorter poll goes on.
@@ -47,6 +52,9 @@ struct Inner {
     /// Messages that have arrived, and are taken away soon. After a crash they are delivered once more, which changes nothing.
     arrived: Mutex<Vec<String>>,
     any_arrived: Notify,
+    /// Messages that nobody waits for, and that are due for others only later.
+    soon: Mutex<Vec<Event>>,
+    any_soon: Notify,
     is_answered: AtomicBool,
 }
 
@@ -66,12 +74,16 @@ impl Outbox {
             wake: Notify::new(),
             arrived: Mutex::default(),
             any_arrived: Notify::new(),
+            soon: Mutex::default(),
+            any_soon: Notify::new(),
             is_answered: AtomicBool::new(true),
         }));
         let (sender, polls) = (outbox.clone(), (config.outbox_poll, config.outbox_idle_poll));
         tasks.spawn_until_stop(async move { sender.run(polls).await });
         let cleaner = outbox.clone();
         tasks.spawn_until_stop(async move { cleaner.clear().await });
+        let gatherer = outbox.clone();
+        tasks.spawn_until_stop(async move { gatherer.deliver_gathered().await });
         outbox
     }
 
@@ -97,6 +109,33 @@ impl Outbox {
             self.0.any_arrived.notify_one();
         }
         delivered
+    }
+
+    /// Delivers a message that nobody waits for, with others of the same moment.
+    pub(crate) fn deliver_soon(&self, event: Event) {
+        let mut soon = self.0.soon.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_answered() && soon.len() < MAX_SOON {
+            soon.push(event);
+            self.0.any_soon.notify_one();
+        } else {
+            self.wake();
+        }
+    }
+
+    async fn deliver_gathered(&self) {
+        loop {
+            self.0.any_soon.notified().await;
+            tokio::time::sleep(GATHER).await;
+            let events = std::mem::take(&mut *self.0.soon.lock().unwrap_or_else(PoisonError::into_inner));
+            match self.deliver_all(events).await {
+                Ok(true) => {}
+                Ok(false) => self.wake(),
+                Err(error) => {
+                    tracing::warn!(%error, "messages to tracking are sent again later");
+                    self.wake();
+                }
+            }
+        }
     }
 
     /// Takes a version back that nobody was told of, with its request. One that is gone already is no error.
@@ -206,24 +245,42 @@ impl Outbox {
             if events.is_empty() {
                 return Ok(all_arrived);
             }
-            let mut arrived = Vec::new();
-            for event in &events {
-                let mut delivered = self.deliver(event).await;
-                self.0.is_answered.store(delivered.is_ok(), Ordering::Relaxed);
-                if let Ok(Some(Error::NotFound(_))) = &delivered {
-                    delivered = self.take_back_left(event).await.map(|()| None);
-                }
-                match delivered {
-                    Ok(_) => arrived.push(event.event_id.clone()),
-                    Err(error) => {
-                        all_arrived = false;
-                        tracing::warn!(event.id = event.event_id, attempts = event.attempts, %error, "tracking was not told");
-                        self.0.store.event_failed(event, self.0.clock.now()).await?;
-                    }
-                }
-            }
-            self.done(arrived).await;
+            all_arrived &= self.deliver_all(events).await?;
         }
+    }
+
+    /// Delivers messages side by side and takes those away that arrived; false if one did not, which is due again later.
+    ///
+    /// Errors: what did not arrive could not be made due again; it is when the time is over for which it was taken.
+    async fn deliver_all(&self, events: Vec<Event>) -> Result<bool> {
+        let count = events.len();
+        let attempts = stream::iter(events).map(|event| self.attempt(event));
+        let mut attempts = std::pin::pin!(attempts.buffer_unordered(PARALLEL));
+        let (mut arrived, mut failure) = (Vec::with_capacity(count), None);
+        while let Some(attempt) = attempts.next().await {
+            match attempt {
+                Ok(id) => arrived.extend(id),
+                Err(error) => failure = Some(error),
+            }
+        }
+        let all_arrived = arrived.len() == count;
+        self.done(arrived).await;
+        failure.map_or(Ok(all_arrived), Err)
+    }
+
+    /// Delivers a message; its id, if nothing is left to do about it.
+    async fn attempt(&self, event: Event) -> Result<Option<String>> {
+        let mut delivered = self.deliver(&event).await;
+        self.0.is_answered.store(delivered.is_ok(), Ordering::Relaxed);
+        if let Ok(Some(Error::NotFound(_))) = &delivered {
+            delivered = self.take_back_left(&event).await.map(|()| None);
+        }
+        let Err(error) = delivered else {
+            return Ok(Some(event.event_id));
+        };
+        tracing::warn!(event.id = event.event_id, attempts = event.attempts, %error, "tracking was not told");
+        self.0.store.event_failed(&event, self.0.clock.now()).await?;
+        Ok(None)
     }
 
     /// Takes away what writers delivered themselves.

@@ -11,7 +11,7 @@ use lodeway_domain::{
 use lodeway_proto::{
     artifacts::v1::{
         Artifact, ArtifactHold, DownloadArtifactRequest, GetArtifactRequest, GetManifestRequest,
-        HoldArtifactsRequest, ListHoldsRequest, ReleaseArtifactsRequest,
+        HoldArtifactsRequest, ListBucketsRequest, ListHoldsRequest, ReleaseArtifactsRequest,
         artifact_service_client::ArtifactServiceClient, download_artifact_response::Kind,
     },
     tracking::v1::{
@@ -108,6 +108,19 @@ impl Peers {
             .release_artifacts(own_context(workspace).request(message))
             .await;
         released.map(drop).map_err(|s| status::into_error(&s))
+    }
+
+    /// The buckets in which the artifact service opens files, each as `s3://NAME`.
+    pub(crate) async fn buckets(&self) -> Result<Vec<String>> {
+        let Some(mut client) = self.artifacts.clone() else {
+            return Ok(Vec::new());
+        };
+        let request = own_context(&Workspace::default()).request(ListBucketsRequest {});
+        match tokio::time::timeout(LOOK_TIMEOUT, client.list_buckets(request)).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner().buckets),
+            Ok(Err(failed)) => Err(status::into_error(&failed)),
+            Err(_) => Err(Error::DeadlineExceeded),
+        }
     }
 
     /// A page of what is held, and the token of the next.

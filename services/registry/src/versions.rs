@@ -43,8 +43,10 @@ impl Registry {
         }
         let new = self.located(cx, said).await?;
         let is_of_tracking = new.run_id.is_some() || new.model_id.is_some();
+        let is_elsewhere = !is_of_tracking && self.elsewhere.has(&new.artifact_uri);
         // Before it has a number, which would be lost.
         if !is_prompt(&new.tags)
+            && !is_elsewhere
             && !self.outbox.is_answered()
             && self.is_ours(cx, &new.artifact_uri, is_of_tracking).await
             && let Err(error) = self.peers.check_tracking().await
@@ -58,6 +60,11 @@ impl Registry {
         let Some(event) = created.event else {
             return self.made_before(cx, write, created.version).await;
         };
+        if is_elsewhere {
+            // No purge takes its files: tracking need not know of it first, and hears of many at once.
+            self.outbox.deliver_soon(event);
+            return Ok(created.version);
+        }
         match self.tell(cx, &created.version, event).await {
             Ok(()) => Ok(created.version),
             Err(refusal @ Error::NotFound(_)) => Err(refusal),
@@ -77,7 +84,7 @@ impl Registry {
         write: Write,
         version: ModelVersion,
     ) -> Result<ModelVersion> {
-        if write.request.is_none() || self.peers.tracking.is_none() {
+        if write.request.is_none() || self.peers.tracking.is_none() || self.is_elsewhere(&version) {
             return Ok(version);
         }
         let waiting = self.store.waiting_event(&version).await?;
@@ -116,9 +123,14 @@ impl Registry {
         }
     }
 
+    /// Whether a version is of nothing in tracking, and of files that no purge can take.
+    fn is_elsewhere(&self, version: &ModelVersion) -> bool {
+        version.run_id.is_none() && version.model_id.is_none() && self.elsewhere.has(&version.artifact_uri)
+    }
+
     async fn is_ours(&self, cx: &CallContext, location: &str, is_of_tracking: bool) -> bool {
         let workspace = &cx.caller.workspace;
-        self.peers.is_ours(workspace, location, is_of_tracking).await
+        !self.elsewhere.has(location) && self.peers.is_ours(workspace, location, is_of_tracking).await
     }
 
     async fn located(&self, cx: &CallContext, said: NewVersion) -> Result<NewVersion> {
@@ -137,12 +149,12 @@ impl Registry {
             model_id,
             is_unchecked,
         } = self.source_of(cx, &said).await?;
-        if uri::has_nested_escape(&artifact_uri) {
-            // Its files could be held under one reading and replaced under another.
-            let why = "has an escape that stands for an escape, which clients do not read alike; name the folder plainly";
+        if let Some(why) = uri::ambiguity(&artifact_uri) {
             return Err(Error::invalid("source", why));
         }
-        let is_readable = self.peers.artifacts.is_some() && !ModelRef::is_meant(&artifact_uri);
+        let is_readable = self.peers.artifacts.is_some()
+            && !ModelRef::is_meant(&artifact_uri)
+            && !self.elsewhere.has(&artifact_uri);
         let digest_state = if is_readable {
             DigestState::Pending
         } else {

@@ -137,6 +137,7 @@ pub const RULES: &[(&str, Access)] = &[
     ("/lodeway.artifacts.v1.ArtifactService/HoldArtifacts", Admin),
     ("/lodeway.artifacts.v1.ArtifactService/ReleaseArtifacts", Admin),
     ("/lodeway.artifacts.v1.ArtifactService/ListHolds", Read),
+    ("/lodeway.artifacts.v1.ArtifactService/ListBuckets", Admin),
     ("/lodeway.serving.v1.DeploymentService/CreateDeployment", Write),
     ("/lodeway.serving.v1.DeploymentService/GetDeployment", Read),
     ("/lodeway.serving.v1.DeploymentService/ListDeployments", Read),

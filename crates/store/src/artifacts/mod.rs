@@ -50,7 +50,7 @@ pub use self::{
     path::{ArtifactPath, MAX_PATH_BYTES, MAX_SEGMENT_BYTES},
     presign::{MAX_PARTS, Multipart, PresignMethod, Presigned, PresignedPart, UploadedPart},
     read::{Meta, Range},
-    root::{Location, RootSettings, Roots, spelled},
+    root::{Location, RootSettings, Roots, bucket_of, spelled},
     sql_index::{MIGRATIONS, SqlDigestIndex},
     tenancy::Reach,
 };

@@ -51,9 +51,15 @@ impl ArtifactPath {
         if text.chars().any(char::is_control) {
             return Err(refuse("has a control character"));
         }
-        let mut form = Cow::Borrowed(text);
+        check(text)?;
+        let kept = Self::normalise(text)?;
+        let mut form = Cow::Borrowed(kept.as_str());
         for _ in 0..MAX_DECODE_ROUNDS {
             check(&form)?;
+            // Below its folder such a name would be an absolute one.
+            if form.contains("//") {
+                return Err(refuse("has a segment that begins or ends with an escaped `/`"));
+            }
             let decoded = percent_decode_str(&form);
             // Names such as `%17` and `%ff` are honest; these two bytes only serve to write a `.` or `/` the long way.
             if decoded.clone().any(|byte| matches!(byte, 0xc0 | 0xc1)) {
@@ -61,7 +67,7 @@ impl ArtifactPath {
             }
             let decoded = decoded.decode_utf8_lossy();
             if decoded == form {
-                return Self::normalise(text);
+                return Ok(kept);
             }
             form = Cow::Owned(decoded.into_owned());
         }
@@ -250,6 +256,8 @@ mod tests {
             "a/%2E%2e",
             "%252e%252e%252fx",
             "%2fetc",
+            "a/%2f",
+            "a/%252Fb",
             "a%5cb",
             "%00",
             "%c0%ae%c0%ae/x",

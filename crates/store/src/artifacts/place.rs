@@ -131,17 +131,23 @@ impl Place {
             Self::Local { path } => format!("file://{path}"),
             Self::Bucket {
                 cloud, bucket, key, ..
-            } => {
-                let scheme = match cloud {
-                    Cloud::S3 => "s3",
-                    Cloud::Google => "gs",
-                    Cloud::Azure => "az",
-                };
-                format!("{scheme}://{bucket}/{key}")
-                    .trim_end_matches('/')
-                    .to_owned()
-            }
+            } => format!("{}://{bucket}/{key}", cloud.scheme())
+                .trim_end_matches('/')
+                .to_owned(),
         }
+    }
+
+    /// The bucket as a whole, in one spelling; none for a local folder. Containers of one name in two accounts of Azure are
+    /// not told apart: a URI need not name the account.
+    pub(super) fn whole_bucket(&self) -> Option<String> {
+        let Self::Bucket { cloud, bucket, .. } = self else {
+            return None;
+        };
+        let name = match cloud {
+            Cloud::Azure => bucket.split('@').next().unwrap_or(bucket),
+            Cloud::S3 | Cloud::Google => bucket,
+        };
+        Some(format!("{}://{name}", cloud.scheme()))
     }
 
     /// Where `inner` lies inside this place, if it does and every name on the way is one that may be asked for.

@@ -36,6 +36,17 @@ pub(crate) enum Cloud {
     Azure,
 }
 
+impl Cloud {
+    /// The scheme of its URIs, in the spelling of the platform.
+    pub(super) fn scheme(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Google => "gs",
+            Self::Azure => "az",
+        }
+    }
+}
+
 /// One client type of `object_store` in its roles.
 struct Client {
     objects: Arc<dyn ObjectStore>,

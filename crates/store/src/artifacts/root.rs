@@ -1,13 +1,13 @@
 //! Which places the server opens, and where a URI points inside them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use lodeway_domain::{Error, FieldViolation, Reason, Result};
+use lodeway_domain::{Error, FieldViolation, Reason, Result, uri};
 use percent_encoding::percent_decode_str;
 
 use super::{
@@ -21,7 +21,10 @@ use super::{
 /// The scheme of URIs that name the proxied store.
 const PROXY_SCHEME: &str = "mlflow-artifacts:";
 /// Where the REST edge serves the proxied store.
-const PROXY_ROUTE: &str = "api/2.0/mlflow-artifacts/artifacts";
+const PROXY_ROUTES: [[&str; 4]; 2] = [
+    ["api", "2.0", "mlflow-artifacts", "artifacts"],
+    ["ajax-api", "2.0", "mlflow-artifacts", "artifacts"],
+];
 
 const OUTSIDE: &str =
     "lies below none of the artifact roots of this server; add its root with `--allow-artifact-root`";
@@ -147,10 +150,12 @@ impl Roots {
     ///
     /// `mlflow-artifacts:` with or without a host is the proxied store, and so is the `http:` or `https:` address under
     /// which the REST edge serves it; any other URI must lie below one of the roots. As for MLflow's clients, an escape such
-    /// as `%20` stands for its character, also in a plain path below a root, and for itself in the key of a bucket.
+    /// as `%20` stands for its character, also in a plain path below a root, and for itself in the key of a bucket; the query
+    /// and the fragment of a URI name no other folder.
     /// `runs:` and `models:` are for the services that know runs and models. Errors: `Invalid` naming
     /// `artifact_uri`, reason `LOCATION_NOT_ALLOWED`.
     pub fn resolve(&self, artifact_uri: &str) -> Result<Location> {
+        let (artifact_uri, _) = uri::split_query(artifact_uri);
         if let Some(path) = proxied_path(artifact_uri) {
             return Ok(Location {
                 root: self.0[0].clone(),
@@ -176,6 +181,16 @@ impl Roots {
         self.find(&place)
             .map(|(root, prefix)| Location { root, prefix })
             .ok_or_else(|| refuse(OUTSIDE))
+    }
+
+    /// The buckets in which places lie, each in the spelling of [`bucket_of`], sorted.
+    pub fn buckets(&self) -> Vec<String> {
+        let buckets: BTreeSet<String> = self
+            .0
+            .iter()
+            .filter_map(|root| root.place.whole_bucket())
+            .collect();
+        buckets.into_iter().collect()
     }
 
     /// The root that a place is below, and the way from there.
@@ -222,11 +237,7 @@ fn real_path(path: &str) -> PathBuf {
 /// where it lies are then two. What cannot be opened at all is its own spelling. Symbolic links on the way to a folder, or to a
 /// root, are followed where they are on this machine.
 pub fn spelled(roots: Option<&Roots>, artifact_uri: &str) -> String {
-    // The query of a bucket's URI belongs to the store, not to the folder.
-    let uri = match (artifact_uri.contains("://"), artifact_uri.split_once('?')) {
-        (true, Some((path, _))) => path,
-        _ => artifact_uri,
-    };
+    let (uri, _) = uri::split_query(artifact_uri);
     let known = roots.and_then(|roots| roots.resolve(uri).ok().or_else(|| roots.find_linked(uri)));
     let spelling = known.map(|found| found.index_key(&found.prefix)).or_else(|| {
         // More slashes than one are not opened here, but clients read them as one.
@@ -243,6 +254,12 @@ pub fn spelled(roots: Option<&Roots>, artifact_uri: &str) -> String {
     spelling
 }
 
+/// The bucket of an artifact URI in one spelling, as `s3://NAME`; none for what is not in a bucket.
+pub fn bucket_of(artifact_uri: &str) -> Option<String> {
+    let (uri, _) = uri::split_query(artifact_uri);
+    Place::parse(uri, false).ok()?.whole_bucket()
+}
+
 /// The path below the proxied store that a URI names; none for a URI of another place.
 fn proxied_path(uri: &str) -> Option<&str> {
     if let Some(rest) = uri.strip_prefix(PROXY_SCHEME) {
@@ -254,13 +271,34 @@ fn proxied_path(uri: &str) -> Option<&str> {
     let address = uri
         .strip_prefix("http://")
         .or_else(|| uri.strip_prefix("https://"))?;
+    below_route(address)
+}
+
+/// The path below the route of the proxied store in an address without a scheme, wherever that route begins: a server may be
+/// behind a folder of another. Empty and single-dot segments on the way are none for clients and servers.
+fn below_route(address: &str) -> Option<&str> {
     let (_, path) = address.split_once('/')?;
-    let below = path.strip_prefix(PROXY_ROUTE)?;
-    if below.is_empty() {
-        Some("")
-    } else {
-        below.strip_prefix('/')
+    let mut at = 0;
+    let mut way = Vec::new();
+    for segment in path.split('/') {
+        at = (at + segment.len() + 1).min(path.len());
+        let segment = percent_decode_str(segment).decode_utf8_lossy();
+        if segment.is_empty() || segment == "." {
+            continue;
+        }
+        way.push(segment);
+        let ends_with = |route: &[&str; 4]| {
+            let both = way.iter().rev().zip(route.iter().rev());
+            way.len() >= route.len()
+                && both
+                    .into_iter()
+                    .all(|(on_the_way, of_route)| on_the_way == of_route)
+        };
+        if PROXY_ROUTES.iter().any(ends_with) {
+            return path.get(at..);
+        }
     }
+    None
 }
 
 /// The path that one with escapes stands for, decoded once as a server of HTTP does: what is no UTF-8 becomes U+FFFD.
@@ -443,6 +481,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_bucket_is_known_by_any_of_its_spellings() {
+        let dir = tempfile::tempdir().unwrap();
+        let buckets = roots(dir.path()).await.buckets();
+        assert_eq!(buckets, ["az://models", "gs://g", "s3://bucket"]);
+        for inside in [
+            "s3://bucket/elsewhere",
+            "S3A://bucket",
+            "gcs://g/a b",
+            "az://models/x",
+            "abfss://models@other.dfs.core.windows.net/y",
+        ] {
+            assert!(
+                bucket_of(inside).is_some_and(|bucket| buckets.contains(&bucket)),
+                "{inside}"
+            );
+        }
+        assert_eq!(bucket_of("s3://bucket2/x").as_deref(), Some("s3://bucket2"));
+        for nowhere in [
+            "/proxied/x",
+            "mlflow-artifacts:/x",
+            "http://bucket/x",
+            "hdfs://b/x",
+            "s3://",
+            "s3://b/../x",
+        ] {
+            assert_eq!(bucket_of(nowhere), None, "{nowhere}");
+        }
+    }
+
+    #[tokio::test]
     async fn opens_only_below_roots() {
         let dir = tempfile::tempdir().unwrap();
         let roots = roots(dir.path()).await;
@@ -485,6 +553,26 @@ mod tests {
                 "http://h/api/2.0/mlflow-artifacts/artifacts/a%20b".into(),
                 "mlflow-artifacts:/a b".into(),
             ),
+            (
+                "http://h/ajax-api/2.0/mlflow-artifacts/artifacts/a".into(),
+                "mlflow-artifacts:/a".into(),
+            ),
+            (
+                "https://h/behind//%61pi/./2.0/mlflow-artifacts/artifacts/a/b?c".into(),
+                "mlflow-artifacts:/a/b".into(),
+            ),
+            (
+                "http://h/api/2.0/mlflow-artifacts/artifacts".into(),
+                "mlflow-artifacts:/".into(),
+            ),
+            (
+                "mlflow-artifacts:/a/b?c=/d".into(),
+                "mlflow-artifacts:/a/b".into(),
+            ),
+            ("mlflow-artifacts://h/a#b?c".into(), "mlflow-artifacts:/a".into()),
+            ("s3://bucket/team/run?v=1".into(), "s3://bucket/team/run".into()),
+            (format!("file://{d}/proxied/a?b"), "mlflow-artifacts:/a".into()),
+            (format!("{d}/proxied/a?b"), "mlflow-artifacts:/a?b".into()),
             (
                 format!("file://{d}/proxied/a%20b"),
                 "mlflow-artifacts:/a b".into(),

@@ -35,6 +35,10 @@ pub struct Script {
     pub manifests: BTreeMap<String, String>,
     /// Locations whose folders have no model file.
     pub plain: BTreeSet<String>,
+    /// The buckets in which files are kept; none if nobody can say.
+    pub buckets: Option<Vec<String>>,
+    /// How often a manifest was asked for.
+    pub manifest_reads: usize,
     /// How often holds were listed.
     pub listings: usize,
     /// How long a manifest takes; it is of the files as they were when it was asked for.
@@ -173,6 +177,12 @@ impl Peer {
         Ok(artifacts::ReleaseArtifactsResponse {})
     }
 
+    fn buckets(&self) -> Result<artifacts::ListBucketsResponse, Status> {
+        let buckets = self.script(|s| s.buckets.clone());
+        let buckets = buckets.ok_or_else(|| Status::unimplemented("of an older version"))?;
+        Ok(artifacts::ListBucketsResponse { buckets })
+    }
+
     fn holds(&self) -> Result<artifacts::ListHoldsResponse, Status> {
         self.fail_files()?;
         self.script(|s| s.listings += 1);
@@ -209,7 +219,10 @@ impl Peer {
 
     fn manifest(&self, location: &str) -> Result<artifacts::GetManifestResponse, Status> {
         self.fail_files()?;
-        let digest = self.script(|s| s.manifests.get(location).cloned());
+        let digest = self.script(|s| {
+            s.manifest_reads += 1;
+            s.manifests.get(location).cloned()
+        });
         let content_digest = digest.ok_or_else(|| unknown(ResourceKind::Artifact, location))?;
         let is_plain = self.script(|s| s.plain.contains(location));
         let file = artifacts::Artifact {
@@ -385,6 +398,13 @@ impl tower::Service<http::Request<Body>> for Artifacts {
                     let method = Method(move |_: artifacts::ListHoldsRequest| {
                         let peer = peer.clone();
                         async move { peer.holds() }
+                    });
+                    Grpc::new(ProstCodec::default()).unary(method, request).await
+                }
+                Some("ListBuckets") => {
+                    let method = Method(move |_: artifacts::ListBucketsRequest| {
+                        let peer = peer.clone();
+                        async move { peer.buckets() }
                     });
                     Grpc::new(ProstCodec::default()).unary(method, request).await
                 }

@@ -678,3 +678,91 @@ async fn the_way_back_to_production_refuses_files_that_changed() {
         wire::Stage::Production
     );
 }
+
+/// A bench that knows that files in the bucket `b` alone are kept by the platform, while tracking does not answer.
+async fn knowing_of_elsewhere(peer: &Peer) -> Bench {
+    peer.script(|s| {
+        s.buckets = Some(vec!["s3://b".into()]);
+        s.tracking_failure = Some(Code::Unavailable);
+    });
+    let bench = Bench::with(peer.both()).await;
+    bench.model("churn").await;
+    until(async || bench.create(from("s3://elsewhere/first")).await.ok()).await;
+    bench
+}
+
+/// Lets tracking answer, and time pass until it was told everything.
+async fn are_delivered(bench: &Bench, peer: &Peer) {
+    peer.script(|s| s.tracking_failure = None);
+    let told = async || {
+        bench.turn(1_000);
+        Some(waiting(bench).await).filter(|left| *left == 0)
+    };
+    until(told).await;
+}
+
+#[tokio::test]
+async fn a_version_of_files_elsewhere_waits_for_nobody() {
+    let peer = knowing_peer();
+    let bench = knowing_of_elsewhere(&peer).await;
+    let (attempts, reads) = peer.script(|s| (s.attempts, s.manifest_reads));
+    for n in 0..200 {
+        let made = bench.create(from(&format!("s3://elsewhere/{n}"))).await.unwrap();
+        assert_eq!(made.digest_state, wire::DigestState::Unspecified as i32);
+    }
+    assert_eq!(
+        peer.script(|s| s.manifest_reads),
+        reads,
+        "nobody keeps those files here"
+    );
+    let kept = bench.create(from("s3://b/other")).await.unwrap_err();
+    assert_eq!(
+        kept.code(),
+        Code::Unavailable,
+        "a purge could take them: {kept:?}"
+    );
+    let request = wire::CreateModelVersionRequest {
+        run_id: "r1".into(),
+        ..from("s3://elsewhere/of-a-run")
+    };
+    bench.create(request).await.unwrap();
+    assert!(
+        peer.script(|s| s.attempts) > attempts,
+        "what is of a run is told at once"
+    );
+
+    are_delivered(&bench, &peer).await;
+    assert!(told_of(&peer, 200));
+}
+
+/// Whether tracking was told of so many folders elsewhere, by their numbers.
+fn told_of(peer: &Peer, count: usize) -> bool {
+    let told: std::collections::BTreeSet<_> =
+        peer.recorded().into_iter().map(|one| one.artifact_uri).collect();
+    (0..count).all(|n| told.contains(&format!("s3://elsewhere/{n}")))
+}
+
+#[tokio::test]
+async fn a_request_for_a_version_of_files_elsewhere_is_repeated_without_tracking() {
+    let peer = knowing_peer();
+    let bench = knowing_of_elsewhere(&peer).await;
+    let request = wire::CreateModelVersionRequest {
+        request_id: request_id(7),
+        ..from("s3://elsewhere/model")
+    };
+    let made = bench.create(request.clone()).await.unwrap();
+    assert_eq!(bench.create(request).await.unwrap(), made);
+}
+
+#[tokio::test]
+async fn messages_of_a_moment_arrive_without_another_look() {
+    let peer = knowing_peer();
+    let bench = knowing_of_elsewhere(&peer).await;
+    are_delivered(&bench, &peer).await;
+    for n in 0..50 {
+        bench.create(from(&format!("s3://elsewhere/{n}"))).await.unwrap();
+    }
+    // The clock stands still: none of them is due for anybody but the process that wrote it.
+    until(async || told_of(&peer, 50).then_some(())).await;
+    emptied(&bench).await;
+}

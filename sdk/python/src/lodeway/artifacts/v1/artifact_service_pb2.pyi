@@ -841,3 +841,35 @@ class ListHoldsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["holds", b"holds", "next_page_token", b"next_page_token"]) -> None: ...
 
 global___ListHoldsResponse = ListHoldsResponse
+
+@typing.final
+class ListBucketsRequest(google.protobuf.message.Message):
+    """Asks for all of them."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ListBucketsRequest = ListBucketsRequest
+
+@typing.final
+class ListBucketsResponse(google.protobuf.message.Message):
+    """The buckets; none if all files are in folders."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BUCKETS_FIELD_NUMBER: builtins.int
+    @property
+    def buckets(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Each as the URI of the bucket itself, sorted: `s3://NAME`, `gs://NAME` or `az://CONTAINER`."""
+
+    def __init__(
+        self,
+        *,
+        buckets: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["buckets", b"buckets"]) -> None: ...
+
+global___ListBucketsResponse = ListBucketsResponse

@@ -104,6 +104,11 @@ class ArtifactServiceStub(object):
                 request_serializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListHoldsRequest.SerializeToString,
                 response_deserializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListHoldsResponse.FromString,
                 _registered_method=True)
+        self.ListBuckets = channel.unary_unary(
+                '/lodeway.artifacts.v1.ArtifactService/ListBuckets',
+                request_serializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListBucketsRequest.SerializeToString,
+                response_deserializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListBucketsResponse.FromString,
+                _registered_method=True)
 
 
 class ArtifactServiceServicer(object):
@@ -214,6 +219,13 @@ class ArtifactServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBuckets(self, request, context):
+        """Lists the buckets in which this service opens files. Files in any other bucket it neither reads nor removes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ArtifactServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -281,6 +293,11 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     servicer.ListHolds,
                     request_deserializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListHoldsRequest.FromString,
                     response_serializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListHoldsResponse.SerializeToString,
+            ),
+            'ListBuckets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBuckets,
+                    request_deserializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListBucketsRequest.FromString,
+                    response_serializer=lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListBucketsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -639,6 +656,33 @@ class ArtifactService(object):
             '/lodeway.artifacts.v1.ArtifactService/ListHolds',
             lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListHoldsRequest.SerializeToString,
             lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListHoldsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBuckets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeway.artifacts.v1.ArtifactService/ListBuckets',
+            lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListBucketsRequest.SerializeToString,
+            lodeway_dot_artifacts_dot_v1_dot_artifact__service__pb2.ListBucketsResponse.FromString,
             options,
             channel_credentials,
             insecure,

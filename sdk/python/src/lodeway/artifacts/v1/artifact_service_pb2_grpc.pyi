@@ -120,6 +120,12 @@ class ArtifactServiceStub:
     ]
     """Lists what is held in the workspace, by place."""
 
+    ListBuckets: grpc.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.ListBucketsRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.ListBucketsResponse,
+    ]
+    """Lists the buckets in which this service opens files. Files in any other bucket it neither reads nor removes."""
+
 class ArtifactServiceAsyncStub:
     """Moves files in and out of artifact storage.
 
@@ -221,6 +227,12 @@ class ArtifactServiceAsyncStub:
         lodeway.artifacts.v1.artifact_service_pb2.ListHoldsResponse,
     ]
     """Lists what is held in the workspace, by place."""
+
+    ListBuckets: grpc.aio.UnaryUnaryMultiCallable[
+        lodeway.artifacts.v1.artifact_service_pb2.ListBucketsRequest,
+        lodeway.artifacts.v1.artifact_service_pb2.ListBucketsResponse,
+    ]
+    """Lists the buckets in which this service opens files. Files in any other bucket it neither reads nor removes."""
 
 class ArtifactServiceServicer(metaclass=abc.ABCMeta):
     """Moves files in and out of artifact storage.
@@ -349,5 +361,13 @@ class ArtifactServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[lodeway.artifacts.v1.artifact_service_pb2.ListHoldsResponse, collections.abc.Awaitable[lodeway.artifacts.v1.artifact_service_pb2.ListHoldsResponse]]:
         """Lists what is held in the workspace, by place."""
+
+    @abc.abstractmethod
+    def ListBuckets(
+        self,
+        request: lodeway.artifacts.v1.artifact_service_pb2.ListBucketsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lodeway.artifacts.v1.artifact_service_pb2.ListBucketsResponse, collections.abc.Awaitable[lodeway.artifacts.v1.artifact_service_pb2.ListBucketsResponse]]:
+        """Lists the buckets in which this service opens files. Files in any other bucket it neither reads nor removes."""
 
 def add_ArtifactServiceServicer_to_server(servicer: ArtifactServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
