@@ -5,6 +5,9 @@
 //! records, mixed values) is no mistake: it is reported as [`PassOn`], and the caller hands the whole document to a runtime
 //! that reads it. [`write_predictions`] writes an answer.
 //!
+//! Of a JSON document, `document` finds the form and leaves its `value` to `split` (tables) or `tensors`; `csv` reads
+//! tables of lines; `columns` fills a frame, and `signature_tensors` makes tensors of one.
+//!
 //! Where MLflow's server converts with loss (`1.5` to `1` for a column of integers, any number to a boolean), the rules of
 //! [`ModelSignature::check_columns`] and [`ModelSignature::check_tensors`] win and the input is refused. A model whose
 //! signature comes from type hints is not for [`parse`]: MLflow does not read such input by its signature either.
@@ -16,8 +19,10 @@ mod csv;
 mod document;
 mod media;
 mod predictions;
+mod signature_tensors;
 mod split;
 mod tensors;
+mod value;
 
 #[cfg(test)]
 mod tests;

@@ -8,44 +8,16 @@ use std::{
 use lodeway_domain::{Error, Result};
 use lodeway_metrics::{Classes, Comparison, delong_paired, normal::z_of};
 use lodeway_tables::{Batch, Schema};
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    evaluator::{located, with_columns},
+    compared::Compared,
     groups::Groups,
     intake::Intake,
+    kernels::{located, with_columns},
     plan::{Plan, Probability, Task},
     rows::{Rows, View},
     setting::Setting,
 };
-
-/// A metric of two models on the same rows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Compared {
-    /// The first model's value.
-    #[serde(with = "crate::number")]
-    pub first: f64,
-    /// The second model's value.
-    #[serde(with = "crate::number")]
-    pub second: f64,
-    /// First minus second.
-    #[serde(with = "crate::number")]
-    pub difference: f64,
-    /// The lower end of the difference's interval.
-    #[serde(with = "crate::number")]
-    pub low: f64,
-    /// The upper end of the difference's interval.
-    #[serde(with = "crate::number")]
-    pub high: f64,
-    /// How the interval was found.
-    pub method: String,
-    /// Two-sided, for "no difference"; `null` where there is none.
-    #[serde(with = "crate::number")]
-    pub p_value: f64,
-    /// `mcnemar` (accuracy), `delong` (ROC AUC of two classes), `bootstrap`, or `random_groups` beyond the rows that are held;
-    /// `none` where there is no p-value.
-    pub test: String,
-}
 
 /// Compares two predictions row by row, in bounded memory.
 ///
@@ -243,21 +215,4 @@ fn areas(plan: &Plan, setting: &Setting, a: View<'_>, b: View<'_>) -> Result<Opt
         p_value: paired.p_value,
     };
     Ok(Some(Compared::of(&comparison, "delong")))
-}
-
-impl Compared {
-    pub(crate) fn of(comparison: &Comparison, test: &str) -> Self {
-        let difference = comparison.difference;
-        let test = if comparison.p_value.is_nan() { "none" } else { test };
-        Self {
-            first: comparison.first,
-            second: comparison.second,
-            difference: difference.value,
-            low: difference.low,
-            high: difference.high,
-            method: difference.method.as_str().to_owned(),
-            p_value: comparison.p_value,
-            test: test.to_owned(),
-        }
-    }
 }

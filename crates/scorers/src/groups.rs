@@ -11,8 +11,8 @@ use lodeway_metrics::{
 };
 
 use crate::{
-    compare::Compared,
-    evaluator::{check_classes, located},
+    compared::Compared,
+    kernels::{check_classes, located},
     plan::{Plan, Task},
     rows::Rows,
     scorer::{Bounds, Scorer},

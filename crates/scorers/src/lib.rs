@@ -26,10 +26,14 @@
 //! ```
 
 mod compare;
+mod compared;
+mod confusion;
 mod curves;
 mod evaluator;
 mod groups;
 mod intake;
+mod judge;
+mod kernels;
 mod number;
 mod plan;
 pub mod plots;
@@ -42,13 +46,13 @@ mod spill;
 mod thresholds;
 
 pub use self::{
-    compare::{Comparator, Compared},
+    compare::Comparator,
+    compared::Compared,
+    confusion::{ClassRow, ConfusionTable},
     curves::{CalibrationPoint, Curves, HistogramData, Line},
     evaluator::Evaluator,
     plan::{Average, BadRows, Plan, PlanOptions, Probability, Roles, Task},
-    report::{
-        ClassRow, ConfusionTable, Data, Intervals, METRIC_VERSION, Metric, REPORT_VERSION, Report, Slice,
-    },
+    report::{Data, Intervals, METRIC_VERSION, Metric, REPORT_VERSION, Report, Slice},
     row_results::{RowResults, RowSink, row_schema},
     thresholds::{Bound, Clause, ClauseVerdict, Limit, Op, Thresholds, Verdict},
 };

@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 
 use lodeway_domain::{Error, Result, evaluation::slice_name};
+use lodeway_metrics::Estimate;
 pub use lodeway_metrics::METRIC_VERSION;
-use lodeway_metrics::{Confusion, Estimate};
 use serde::{Deserialize, Serialize};
 
-use crate::{compare::Compared, curves::Curves, plan::Task, thresholds::Verdict};
+use crate::{
+    compared::Compared,
+    confusion::{ClassRow, ConfusionTable},
+    curves::Curves,
+    plan::Task,
+    thresholds::Verdict,
+};
 
 /// The version of [`Report`]'s JSON; fields are only ever added within one.
 pub const REPORT_VERSION: u32 = 1;
@@ -107,31 +113,6 @@ impl Slice {
     }
 }
 
-/// How often which class was taken for which.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ConfusionTable {
-    /// The classes, sorted.
-    pub labels: Vec<String>,
-    /// The pairs that occur: place of the true class, place of the predicted one, sum of weights. The heaviest ones if
-    /// there are very many.
-    pub cells: Vec<(usize, usize, f64)>,
-}
-
-/// A class by itself, as `sklearn.metrics.classification_report` has it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ClassRow {
-    /// The class.
-    pub class: String,
-    /// Of the rows predicted so, the share that are; 0 where none are predicted so.
-    pub precision: f64,
-    /// Of the rows that are so, the share predicted so; 0 where there are none.
-    pub recall: f64,
-    /// The harmonic mean of both; 0 where both are.
-    pub f1: f64,
-    /// The rows that are so, or their weight.
-    pub support: f64,
-}
-
 /// What the data was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
@@ -174,50 +155,6 @@ impl Metric {
         metrics
             .map(|(name, estimate)| (name.clone(), Self::of(estimate, samples)))
             .collect()
-    }
-}
-
-impl ConfusionTable {
-    /// The most cells.
-    const CELLS: usize = 10_000;
-
-    pub(crate) fn of(confusion: &Confusion) -> Self {
-        let mut cells = confusion.cells().to_vec();
-        if cells.len() > Self::CELLS {
-            cells.sort_by(|a, b| b.2.total_cmp(&a.2));
-            cells.truncate(Self::CELLS);
-            cells.sort_by_key(|cell| (cell.0, cell.1));
-        }
-        Self {
-            labels: confusion.labels().iter().map(ToString::to_string).collect(),
-            cells,
-        }
-    }
-}
-
-impl ClassRow {
-    /// The most classes.
-    const CLASSES: usize = 1_000;
-
-    /// One for each class; of very many those with the greatest support.
-    pub(crate) fn all(confusion: &Confusion) -> Vec<Self> {
-        let rows = confusion.labels().iter().zip(confusion.per_class());
-        let mut rows: Vec<_> = rows
-            .map(|(label, [precision, recall, f1, support])| Self {
-                class: label.to_string(),
-                precision,
-                recall,
-                f1,
-                support,
-            })
-            .enumerate()
-            .collect();
-        if rows.len() > Self::CLASSES {
-            rows.sort_by(|(_, a), (_, b)| b.support.total_cmp(&a.support));
-            rows.truncate(Self::CLASSES);
-            rows.sort_by_key(|(at, _)| *at);
-        }
-        rows.into_iter().map(|(_, row)| row).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::{
     ModelFault,
     conn::Broken,
-    pool::{Idle, Shared},
+    shared::{Idle, Shared},
     wire::{Fault, Reply},
     worker::Doom,
 };
@@ -41,16 +41,18 @@ pub(crate) struct Busy {
 }
 
 impl Busy {
-    pub fn new(shared: Arc<Shared>, idle: Idle, deadline: Instant) -> Self {
+    /// A free worker, all to oneself until it is dropped.
+    pub async fn checkout(shared: &Arc<Shared>, deadline: Instant) -> Result<Self, Error> {
+        let idle = shared.checkout(deadline).await?;
         let now = Instant::now();
-        Self {
+        Ok(Self {
             sent: now,
             limit: now + shared.spec.call_timeout,
-            shared,
+            shared: shared.clone(),
             idle: Some(idle),
             call: None,
             deadline,
-        }
+        })
     }
 
     /// Puts a call on its way; it leaves with the next [`Busy::next`].

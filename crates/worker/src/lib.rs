@@ -4,10 +4,10 @@
 //! its job: queues and batches before a model, versions, anything of gRPC.
 //!
 //! The tour: [`Zygotes`] starts an interpreter that has imported MLflow (`zygote`, `python`), through our own program,
-//! which fences itself first ([`worker_exec`], `fence`). [`Zygotes::pool`] has it fork a child for each process of a
-//! [`Pool`]; a `slot` starts each child again when it ends. A call is checked out (`pool`), written and read (`busy`,
-//! `conn`, `wire`); the other end is Python, embedded from `python/`. What children print goes through `output`, what
-//! they hold is watched by `memory`, and `environment` builds the environments that models ask for.
+//! which fences itself first ([`worker_exec`], `fence`). [`Zygotes::pool`] has it fork a child for each `slot` of a
+//! [`Pool`]; `supervise` starts each child again when it ends. A call is given a free worker (`shared`), written and read
+//! (`busy`, `conn`, `wire`); the other end is Python, embedded from `python/`. What children print goes through `output`,
+//! what they hold is watched by `memory`, and `environment` builds the environments that models ask for.
 //!
 //! Decisions (2026-11-25): a child answers one call at a time, because a model may kill its process and should then
 //! take one call with it; children do not share a layer of Landlock, so that one model cannot read another.
@@ -26,8 +26,10 @@ mod process;
 mod python;
 mod requirements;
 mod run;
+mod shared;
 mod slot;
 mod stream;
+mod supervise;
 mod wire;
 mod worker;
 mod zygote;
@@ -41,7 +43,8 @@ pub use self::{
     config::{EnvManager, PoolSpec, Unfenced, WorkerConfig},
     fault::ModelFault,
     fence::{Fence, worker_exec},
-    pool::{Pool, PoolStatus, WorkerStatus},
+    pool::{Pool, PoolStatus},
+    slot::WorkerStatus,
     stream::PredictStream,
     wire::ModelFacts,
     zygotes::Zygotes,

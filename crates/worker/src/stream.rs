@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     busy::{Busy, GRACE, LOOK},
-    pool::Shared,
+    shared::Shared,
     wire::{self, Call},
 };
 

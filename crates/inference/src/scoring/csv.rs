@@ -13,7 +13,7 @@ use lodeway_domain::{
 use super::{
     Form, Input, Parsed, PassOn, Reason,
     columns::{Columns, wants_tensors},
-    tensors::of_frame,
+    signature_tensors::of_frame,
 };
 use crate::{
     Params, Payload,

@@ -2,10 +2,13 @@
 
 use lodeway_domain::{Error, Result, signature::ModelSignature};
 
-use super::{Form, Input, Parsed, PassOn, Reason, split, tensors};
+use super::{
+    Form, Input, Parsed, PassOn, Reason, split, tensors,
+    value::{Context, Values},
+};
 use crate::{
-    Params, Payload,
-    fault::{Fault, Read},
+    Params,
+    fault::Read,
     json::{Reader, whole},
 };
 
@@ -16,25 +19,6 @@ const FORMS: [Form; 4] = [
     Form::Inputs,
 ];
 const LLM_KEYS: [&str; 3] = ["messages", "prompt", "input"];
-
-/// Values as they were read from one of the forms.
-#[derive(Debug)]
-pub(super) struct Values {
-    pub(super) payload: Payload,
-    pub(super) ignored: Vec<String>,
-    pub(super) has_index: bool,
-}
-
-/// What a value is read with.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Context<'s> {
-    pub(super) form: Form,
-    pub(super) signature: Option<&'s ModelSignature>,
-    /// The bytes of the body, which bound what may come of it.
-    pub(super) body_bytes: usize,
-    /// Whether columns without values get a type all the same.
-    pub(super) is_packed: bool,
-}
 
 /// Reads a JSON document.
 pub(super) fn parse(body: &[u8], signature: Option<&ModelSignature>, is_packed: bool) -> Result<Parsed> {
@@ -193,9 +177,4 @@ pub(super) fn says_stream(body: &[u8]) -> Result<bool> {
         })
     })?;
     Ok(says)
-}
-
-/// A fault of one of the forms, with the key before the path.
-pub(super) fn fault(form: Form, path: &str, why: impl Into<String>) -> Fault {
-    Fault::at(format!("{}{path}", form.key().unwrap_or("body")), why)
 }

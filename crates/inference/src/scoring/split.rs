@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use super::{
     Form,
     columns::{Columns, wants_tensors},
-    document::{Context, Values, fault},
-    tensors::of_frame,
+    signature_tensors::of_frame,
+    value::{Context, Values, fault},
 };
 use crate::{
     Payload,

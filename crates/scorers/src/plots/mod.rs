@@ -6,7 +6,7 @@ mod page;
 pub use page::{Cell, Page, html};
 
 use self::chart::{Chart, Series};
-use crate::{Report, report::ConfusionTable};
+use crate::{ConfusionTable, Report};
 
 /// A picture.
 #[derive(Debug, Clone, PartialEq, Eq)]

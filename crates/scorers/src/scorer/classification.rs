@@ -10,9 +10,9 @@ use lodeway_metrics::{
 
 use super::{Bounds, Scored};
 use crate::{
+    confusion::{ClassRow, ConfusionTable},
     curves::Curves,
     plan::PlanOptions,
-    report::{ClassRow, ConfusionTable},
     rows::View,
     setting::Setting,
     spill::SpillFile,

@@ -12,9 +12,9 @@ use lodeway_metrics::{Estimate, Label};
 
 use self::{classification::Classification, ranking::Ranking, regression::Regression, text::Text};
 use crate::{
+    confusion::{ClassRow, ConfusionTable},
     curves::Curves,
     plan::{PlanOptions, Task},
-    report::{ClassRow, ConfusionTable},
     rows::View,
     setting::Setting,
 };

@@ -3,11 +3,11 @@
 //! One trait a noun, each method one atomic operation; [`SqlTracking`] implements them all on both engines. An entity is
 //! found only in the workspace it belongs to. Row ids never leave this module.
 //!
-//! A tour: `experiments`, `runs` and `inputs` are rows as one expects them, `load` fills runs with what they recorded;
-//! `search` finds runs, by `lead` where one index gives the order; `metrics` appends batches and reads histories, over
-//! `blocks`, the packed form of points; `latest` keeps what searches order by; `logged_models` and `purge` are what their
-//! names say; `write` is how a write happens once; `at_once` and `run_at_once` do the most frequent writes in one statement
-//! on PostgreSQL.
+//! A tour: `experiments`, `runs` (over `run_row`) and `inputs` are rows as one expects them, `load` fills runs with what they
+//! recorded; `search` finds runs, by `lead` where one index gives the order; `metrics` appends batches and reads histories,
+//! over `blocks`, the packed form of points; `latest` keeps what searches order by; `logged_models` and `purge` are what
+//! their names say; `write` is how a write happens once; `at_once` and `run_at_once` do the most frequent writes in one
+//! statement on PostgreSQL.
 
 mod at_once;
 mod blocks;
@@ -29,6 +29,7 @@ mod purge;
 mod references;
 mod run_at_once;
 mod run_head;
+mod run_row;
 mod runs;
 mod search;
 mod streams;
@@ -49,7 +50,8 @@ pub use self::{
     purge::{KeptFolder, MAX_PURGE, PurgeFilter, PurgeItem, PurgeKind, PurgePlan, PurgeStore},
     references::{MODEL_VERSIONS_TAG, ReferenceStore},
     run_head::RUN_ENTITY,
-    runs::{RunSearch, RunStore},
+    runs::RunStore,
+    search::RunSearch,
     tail::{RunCursor, Tail},
     write::{Outcome, Write},
 };

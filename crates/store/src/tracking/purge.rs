@@ -30,7 +30,6 @@ use super::{
     Outcome, SqlTracking, Write,
     labels::{in_ids, json_ids},
     places::Places,
-    references::lock_name,
 };
 use crate::{
     args,
@@ -164,10 +163,16 @@ pub trait PurgeStore: Send + Sync + 'static {
     async fn record_purge(&self, write: &Write<Vec<u8>>, answer: Vec<u8>) -> Result<()>;
 }
 
+/// The lock that keeps references of versions from being added while a purge looks at them: it holds it alone, and who adds
+/// one shares it.
+pub(super) fn references_lock(workspace: &str) -> String {
+    format!("references {workspace}")
+}
+
 /// Refuses a reference to what is marked, and may be gone any moment, or was marked lately: by its id, or by a folder at, below
 /// or above its own.
 ///
-/// The caller has the lock of references. Errors: `NotFound`, as everywhere for what is marked.
+/// The caller has the [`references_lock`]. Errors: `NotFound`, as everywhere for what is marked.
 pub(super) async fn check_not_marked(
     tx: &mut Tx,
     workspace: &str,
@@ -269,7 +274,7 @@ async fn mark(
     now: Timestamp,
 ) -> Result<PurgePlan> {
     // A reference that comes later is refused.
-    tx.lock(&lock_name(workspace)).await?;
+    tx.lock(&references_lock(workspace)).await?;
     check_deleted(tx, workspace, filter).await?;
     let places = kept_places(tx, workspace, filter, roots).await?;
     let (all, held) = left_over(tx, workspace, &places, limit).await?;

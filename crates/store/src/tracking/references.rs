@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use lodeway_domain::{Caller, Error, Result, time::Timestamp, tracking::VersionReference};
 
-use super::{SqlTracking, purge::check_not_marked};
+use super::{
+    SqlTracking,
+    purge::{check_not_marked, references_lock},
+};
 use crate::{args, artifacts::Roots, sql::Tx};
 
 /// The tag of a logged model that lists the versions made from it, by the convention of MLflow's clients.
@@ -26,11 +29,6 @@ pub trait ReferenceStore: Send + Sync + 'static {
     ) -> Result<()>;
 }
 
-/// The lock that keeps references from being added while a purge looks at them: it holds it alone.
-pub(super) fn lock_name(workspace: &str) -> String {
-    format!("references {workspace}")
-}
-
 async fn record(
     tx: &mut Tx,
     workspace: &str,
@@ -38,7 +36,7 @@ async fn record(
     now: Timestamp,
 ) -> Result<()> {
     // Beside other references, which the rows keep apart: a version is told of by one event after the other.
-    tx.lock_shared(&lock_name(workspace)).await?;
+    tx.lock_shared(&references_lock(workspace)).await?;
     let uid = reference.model_uid.as_str();
     let find = "SELECT model_id, event_seq FROM version_references \
                 WHERE workspace = $1 AND model_uid = $2 AND version = $3";

@@ -17,7 +17,7 @@ use super::{
     SqlTracking,
     labels::{Label, head},
     run_head::RUN_ENTITY,
-    runs::{COLUMN_COUNT, COLUMNS, Update, artifacts_of, run_of},
+    run_row::{COLUMN_COUNT, COLUMNS, Update, artifacts_of, run_of},
 };
 use crate::{
     args,

@@ -1,50 +1,31 @@
-//! Runs' own rows and their tags.
+//! Runs and their tags: created, found, changed, put into the bin and brought back.
 
 use async_trait::async_trait;
 use lodeway_domain::{
     Error, Resource, ResourceKind, Result,
     caller::Workspace,
-    filter::{Expr, OrderBy, Projection},
+    filter::Projection,
     id::{ExperimentId, RunId},
-    page::{Page, PageRequest},
+    page::Page,
     time::Timestamp,
     tracking::{
-        Lifecycle, LoggedInputs, ModelOutput, NewRun, PARENT_RUN_TAG, RUN_NAME_TAG, Run, RunStatus,
-        RunUpdate, View, ensure_active,
+        LoggedInputs, ModelOutput, NewRun, PARENT_RUN_TAG, RUN_NAME_TAG, Run, RunUpdate, ensure_active,
     },
 };
 
 use super::{
     Outcome, SqlTracking, Write, experiments,
     labels::{self, Label},
-    load,
-    location::below,
-    run_at_once,
+    load, run_at_once,
     run_head::{RUN_ENTITY, RunHead},
-    search::forget_tags,
+    run_row::{COLUMN_COUNT, COLUMNS, Update, artifacts_of, created, run_of},
+    search::{RunSearch, forget_tags},
 };
 use crate::{
     args,
     ledger::changes::{self, NewChange},
-    sql::{Conn, Engine, Row, Tx},
+    sql::{Conn, Engine, Tx},
 };
-
-/// Which runs are wanted, and how much of each.
-#[derive(Debug, Clone)]
-pub struct RunSearch {
-    /// The experiments to look in; those that do not exist have no runs.
-    pub experiments: Vec<ExperimentId>,
-    /// The filter.
-    pub filter: Option<Expr>,
-    /// The order; what it leaves equal is by start, newest first, then by id.
-    pub order: Vec<OrderBy>,
-    /// Active ones, deleted ones or both.
-    pub view: View,
-    /// The page.
-    pub page: PageRequest,
-    /// What to give of each run.
-    pub projection: Projection,
-}
 
 /// Keeps runs. Unknown ids, and ids of other workspaces, are `NotFound`.
 #[async_trait]
@@ -82,37 +63,6 @@ pub trait RunStore: Send + Sync + 'static {
 
     /// One page of runs. Missing values come last in an order and NaN just before them.
     async fn search_runs(&self, workspace: &Workspace, search: &RunSearch) -> Result<Page<Run>>;
-}
-
-/// The columns that [`run_of`] reads, of `runs r`.
-pub(super) const COLUMNS: &str = "r.id, r.run_id, r.experiment, r.name, r.status, r.user_id, r.started_ms, \
-                                  r.ended_ms, r.artifact_uri, r.deleted_ms, r.revision";
-/// How many they are.
-pub(super) const COLUMN_COUNT: usize = 11;
-
-/// A run as its row has it, without what it recorded; beside it its row id.
-pub(super) fn run_of(row: &Row, experiment: ExperimentId) -> Result<(i64, Run)> {
-    let time = Timestamp::from_millis;
-    let run = Run {
-        id: RunId::parse(row.str(1)?)?,
-        experiment,
-        name: row.text(3)?,
-        status: RunStatus::from_number(row.int(4)?).map_err(Error::internal)?,
-        lifecycle: row
-            .opt_int(9)?
-            .map_or(Lifecycle::Active, |ms| Lifecycle::Deleted(time(ms))),
-        user_id: row.text(5)?,
-        started: time(row.int(6)?),
-        ended: row.opt_int(7)?.map(time),
-        artifact_uri: row.text(8)?,
-        revision: row.int(10)?,
-        metrics: Vec::new(),
-        params: std::collections::BTreeMap::new(),
-        tags: std::collections::BTreeMap::new(),
-        inputs: LoggedInputs::default(),
-        outputs: Vec::new(),
-    };
-    Ok((row.int(0)?, run))
 }
 
 async fn find(conn: &mut Conn, workspace: &str, id: &RunId, lock: &str) -> Result<(i64, i64, Run)> {
@@ -187,40 +137,6 @@ async fn create(tx: &mut Tx, write: &Write<Run>, id: &RunId, new: &NewRun, tags:
     labels::set_tags(tx, &head, tags).await?;
     note(tx, write, id, 1).await?;
     Ok(created(id, new, artifact_uri))
-}
-
-/// Where the artifacts of a new run are.
-pub(super) fn artifacts_of(location: &str, id: &RunId) -> String {
-    below(location, &[id.as_str(), "artifacts"])
-}
-
-/// A run as it is when it has just been created.
-fn created(id: &RunId, new: &NewRun, artifact_uri: String) -> Run {
-    Run {
-        id: id.clone(),
-        experiment: new.experiment,
-        name: new.name.clone(),
-        status: new.status,
-        lifecycle: Lifecycle::Active,
-        user_id: new.user_id.clone(),
-        started: new.started,
-        ended: None,
-        artifact_uri,
-        revision: 1,
-        metrics: Vec::new(),
-        params: std::collections::BTreeMap::new(),
-        tags: new.tags.clone().into_map(),
-        inputs: LoggedInputs::default(),
-        outputs: Vec::new(),
-    }
-}
-
-/// An update with the ids of the tags that it touches.
-pub(super) struct Update {
-    pub id: RunId,
-    pub update: RunUpdate,
-    pub name: Option<Label>,
-    pub parent_key: i64,
 }
 
 async fn update(tx: &mut Tx, write: &Write<Run>, state: &Update) -> Result<Run> {

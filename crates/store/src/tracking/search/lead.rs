@@ -13,8 +13,8 @@ use lodeway_domain::{
 };
 
 use super::{
-    super::runs::{COLUMN_COUNT, COLUMNS, RunSearch},
-    Complete, Hints, Known,
+    super::run_row::{COLUMN_COUNT, COLUMNS},
+    Complete, Hints, Known, RunSearch,
     few::{self, FEW, Labelled},
     places::Places,
     plan::{Phase, Plan, Value},

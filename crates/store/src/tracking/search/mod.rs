@@ -16,9 +16,9 @@ use std::collections::HashMap;
 use lodeway_domain::{
     Result,
     caller::Workspace,
-    filter::{Field, OrderBy, Source},
+    filter::{Expr, Field, OrderBy, Projection, Source},
     id::ExperimentId,
-    page::Page,
+    page::{Page, PageRequest},
     tracking::{PARENT_RUN_TAG, Run, View},
 };
 
@@ -35,7 +35,7 @@ use super::{
     SqlTracking,
     labels::{in_ids, json_ids},
     load,
-    runs::{COLUMNS, RunSearch, run_of},
+    run_row::{COLUMNS, run_of},
 };
 use crate::{
     args,
@@ -48,6 +48,23 @@ const PARENT_ATTRIBUTE: &str = "parent_run_id";
 
 /// The most experiments whose pages are merged; more are sorted together.
 const MAX_MERGED: usize = 16;
+
+/// Which runs are wanted, and how much of each.
+#[derive(Debug, Clone)]
+pub struct RunSearch {
+    /// The experiments to look in; those that do not exist have no runs.
+    pub experiments: Vec<ExperimentId>,
+    /// The filter.
+    pub filter: Option<Expr>,
+    /// The order; what it leaves equal is by start, newest first, then by id.
+    pub order: Vec<OrderBy>,
+    /// Active ones, deleted ones or both.
+    pub view: View,
+    /// The page.
+    pub page: PageRequest,
+    /// What to give of each run.
+    pub projection: Projection,
+}
 
 /// The condition on `runs r` for a view.
 fn stage(view: View) -> &'static str {
