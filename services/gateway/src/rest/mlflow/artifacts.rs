@@ -21,9 +21,11 @@ use super::{
     body::{Field, Kind, Message, blank},
     delete, done,
     error::{INCOMPLETE, RestError},
-    get, post, put, reply,
-    runs::{self, no_run, run_of},
-    source::{check_path, unescaped},
+    get,
+    paths::{check_path, unescaped},
+    post, put, reply,
+    run_id::{no_run, run_of},
+    runs,
     wire::{Int, or_default},
 };
 

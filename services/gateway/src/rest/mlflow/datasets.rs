@@ -9,7 +9,7 @@ use super::{
     done,
     error::RestError,
     look, post, reply,
-    runs::{no_run, run_of},
+    run_id::{no_run, run_of},
     validate,
     wire::{IdText, Int, KeyValue, Label, filled, label_map, labels, or_default},
 };

@@ -10,7 +10,7 @@ use super::{
     dialect::{self, Entity},
     done,
     error::RestError,
-    get, look, paging, post, reply, source, validate,
+    get, look, paging, paths, post, reply, validate,
     wire::{IdText, Int, KeyValue, Label, Word, filled, label_map, labels, millis, or_default},
 };
 
@@ -146,7 +146,7 @@ struct Created {
 async fn create(mut call: Call) -> Answer {
     let m: Create = call.message().await?;
     let location = m.artifact_location.unwrap_or_default();
-    source::check_experiment_location(&location)?;
+    paths::check_experiment_location(&location)?;
     let name = m.name.unwrap_or_default();
     validate::experiment_name(&name)?;
     let tags = label_map(m.tags);
@@ -155,7 +155,7 @@ async fn create(mut call: Call) -> Answer {
     }
     let ask = call.ask();
     let request = pb::CreateExperimentRequest {
-        artifact_location: source::resolved_location(&location, &ask.edge.config.working_dir)?,
+        artifact_location: paths::resolved_location(&location, &ask.edge.config.working_dir)?,
         name: name.clone(),
         tags,
         request_id: String::new(),

@@ -20,7 +20,9 @@ use super::{
     body::{self, Kind, Message},
     datasets,
     error::RestError,
-    experiments, get, look, metrics, model_versions, reply, runs,
+    experiments, get, look, metrics, model_versions, reply,
+    run_id::run_of,
+    runs,
     wire::or_default,
 };
 
@@ -305,7 +307,7 @@ impl<'a> Scope<'a> {
     /// A run, with its experiment and model versions if they are selected.
     async fn run(&self, field: &'a Field) -> Result<Value, Fault> {
         let input: RunInput = self.input(field)?;
-        let found = runs::find(self.ask, runs::run_of(input.run_id, input.run_uuid), &[]).await?;
+        let found = runs::find(self.ask, run_of(input.run_id, input.run_uuid), &[]).await?;
         let (run_id, experiment_id) = (
             found.run.info.run_id.clone(),
             found.run.info.experiment_id.clone(),

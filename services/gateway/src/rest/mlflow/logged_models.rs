@@ -12,9 +12,11 @@ use super::{
     done,
     error::{Code, RestError},
     experiments::blank_id,
-    get, look, paging, patch, post, reply,
+    get, look, paging, patch,
+    paths::check_path,
+    post, reply,
     runs::Metric,
-    source, validate,
+    validate,
     wire::{IdText, Int, KeyValue, Label, Word, filled, label_map, labels, millis, or_default},
 };
 
@@ -468,7 +470,7 @@ struct Files {
 
 async fn list_artifacts(call: Call) -> Answer {
     let path = call.query.get("artifact_directory_path").unwrap_or_default();
-    source::check_path(path)?;
+    check_path(path)?;
     let ask = call.ask();
     let model = fetch(&ask, call.param("model_id").to_owned(), false).await?;
     let files = artifacts::list(&ask, &model.artifact_uri, path).await?;
@@ -483,7 +485,7 @@ async fn get_artifact(call: Call) -> Answer {
         let message = "Request must include the \"artifact_file_path\" query parameter.";
         return Err(RestError::new(Code::BadRequest, message));
     };
-    source::check_path(path)?;
+    check_path(path)?;
     let ask = call.ask();
     let model = fetch(&ask, call.param("model_id").to_owned(), false).await?;
     artifacts::send(&ask, &model.artifact_uri, path).await

@@ -11,7 +11,8 @@ use super::{
     done,
     error::RestError,
     post,
-    runs::{fetch, no_run, run_of},
+    run_id::{no_run, run_of},
+    runs::fetch,
     validate,
     wire::{Double, Int, KeyValue, or_default, timestamp},
 };

@@ -9,7 +9,8 @@ use super::{
     body::{Field, Kind, Message, blank},
     error::RestError,
     get, json, paging, reply,
-    runs::{Metric, no_run, run_of},
+    run_id::{no_run, run_of},
+    runs::Metric,
     validate,
     wire::{Int, Num, clamped, or_default},
 };

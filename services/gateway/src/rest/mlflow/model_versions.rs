@@ -13,7 +13,9 @@ use super::{
     done,
     error::{Code, RestError},
     experiments::blank_id,
-    get, logged_models, paging, patch, post,
+    get, logged_models, paging, patch,
+    paths::check_path,
+    post,
     promotion::is_protected,
     reply, source, validate,
     wire::{IdText, Int, KeyValue, Label, filled, label_map, labels, millis, or_default},
@@ -508,7 +510,7 @@ async fn get_artifact(call: Call) -> Answer {
     let Some(path) = call.query.get("path") else {
         return Err(RestError::invalid("Request must specify path."));
     };
-    source::check_path(path)?;
+    check_path(path)?;
     let ask = call.ask();
     let name = call.query.get("name").unwrap_or_default().to_owned();
     let version = validate::version(call.query.get("version").unwrap_or_default())?;

@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Answer, Ask, Call, Route,
-    body::{Field, Kind, Message, Source, blank},
+    body::{Field, Kind, Message, Source},
     dialect::{self, Entity},
     done,
     error::RestError,
     experiments::{stage_name, view},
-    get, look, paging, post, reply, validate,
+    get, look, paging, post, reply,
+    run_id::{no_run, run_of},
+    validate,
     wire::{
         IdText, Int, KeyValue, Label, Num, Word, either_millis, filled, label_map, labels, or_default,
         timestamp,
@@ -276,22 +278,6 @@ async fn create(mut call: Call) -> Answer {
 struct ById {
     run_id: Option<String>,
     run_uuid: Option<String>,
-}
-
-/// The run that a request names.
-pub(super) fn run_of(run_id: Option<String>, run_uuid: Option<String>) -> String {
-    run_id
-        .filter(|id| !id.is_empty())
-        .or(run_uuid)
-        .unwrap_or_default()
-}
-
-/// Whether a request names no run.
-pub(super) fn no_run(run_id: Option<&String>, run_uuid: Option<&String>) -> bool {
-    match run_id {
-        Some(id) => id.is_empty(),
-        None => blank(run_uuid),
-    }
 }
 
 impl Message for ById {
