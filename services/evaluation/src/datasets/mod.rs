@@ -27,7 +27,7 @@ use lodeway_domain::Result;
 use lodeway_proto::evaluation::v1::dataset_service_server::DatasetServiceServer;
 
 pub(crate) use self::cache::Cache;
-pub(crate) use self::open::{OpenDataset, open};
+pub(crate) use self::open::{OpenDataset, locate, open};
 use crate::Site;
 
 /// The largest request: a thousand records, or a part of a file.

@@ -68,11 +68,16 @@ pub(super) fn damaged(error: TableError) -> Error {
 
 /// Where a URI leads: a location of the artifact service and a path in it.
 ///
-/// Errors: `INVALID_FIELD` at `uri`; `NOT_FOUND` for a run that there is not.
-pub(super) async fn locate(site: &Site, cx: &CallContext, uri: &str) -> Result<(String, String)> {
+/// Errors: `INVALID_FIELD` at `field`; `NOT_FOUND` for a run that there is not.
+pub(crate) async fn locate(
+    site: &Site,
+    cx: &CallContext,
+    field: &str,
+    uri: &str,
+) -> Result<(String, String)> {
     let wrong = || {
         Error::invalid(
-            "uri",
+            field,
             "must be the URI of a file, such as `runs:/ID/data.parquet`",
         )
     };

@@ -111,7 +111,7 @@ impl Datasets {
         if let Some(made) = site.store.version_made_before(&write).await? {
             return Ok(made);
         }
-        let (location, path) = open::locate(site, cx, &uri).await?;
+        let (location, path) = open::locate(site, cx, "uri", &uri).await?;
         let artifact = files::describe(site, cx, &location, &path).await?;
         if artifact.is_dir {
             return Err(Error::invalid("uri", "names a folder; name a file in it"));

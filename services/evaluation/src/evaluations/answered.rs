@@ -9,7 +9,7 @@ use lodeway_domain::{Error, Reason, Result, evaluation::Usage};
 use lodeway_tables::{Batch, Column, Texts, Type, Value, Values};
 use tokio::time::Instant;
 
-use super::target::Answer;
+use super::answers::Answer;
 
 /// How long a part looks for the rows at which the target does not answer; a target that is away for good is not asked about
 /// each half.

@@ -1,6 +1,9 @@
 //! What a target answered, as columns: one of predictions, and those of probabilities.
 
-use lodeway_domain::{Error, Result, evaluation::ColumnRoles};
+use lodeway_domain::{
+    Error, Result,
+    evaluation::{ColumnRoles, Usage},
+};
 use lodeway_inference::{Document, Payload, Tensor};
 use lodeway_tables::{Batch, Column, Texts, Type, Values};
 use serde_json::Value;
@@ -22,6 +25,16 @@ const LABELS: [&str; 6] = [
 ];
 /// Names under which models commonly give probabilities.
 const PROBABILITIES: [&str; 3] = ["probabilities", "probability", "output_probability"];
+
+/// What was answered about some rows, one value a row in each column.
+pub(super) struct Answer {
+    /// The prediction, and probabilities if there are any.
+    pub(super) columns: Vec<Column>,
+    /// The id under which the gateway knows it; empty for a model.
+    pub(super) prediction_id: String,
+    /// What it cost.
+    pub(super) usage: Usage,
+}
 
 /// Columns of one output: one of them, or those of a matrix.
 pub(super) struct Output {

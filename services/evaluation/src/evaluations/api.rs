@@ -10,7 +10,7 @@ use lodeway_store::evaluation::EvaluationStore as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Evaluations, convert, job, present, render, report};
+use super::{Evaluations, convert, kept, present, render, report};
 
 type Watch = Pin<Box<dyn Stream<Item = Result<wire::WatchEvaluationResponse, Status>> + Send>>;
 type Results = Pin<Box<dyn Stream<Item = Result<wire::ReadResultsResponse, Status>> + Send>>;
@@ -131,7 +131,7 @@ impl EvaluationService for Evaluations {
         let (cx, message) = context::split(request)?;
         let fail = |e| cx.status(e);
         let id = &message.evaluation_id;
-        let record = job::ended(&self.site, &cx, id).await.map_err(fail)?;
+        let record = kept::ended(&self.site, &cx, id).await.map_err(fail)?;
         let kept = self.site.store.report(id).await.map_err(fail)?;
         let report_json = kept.ok_or_else(|| super::no_report(&record)).map_err(fail)?;
         let read = serde_json::from_str(&report_json).map_err(|e| fail(Error::internal(e)))?;

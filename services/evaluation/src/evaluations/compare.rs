@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Evaluations, data,
-    job::{self, Kept},
+    kept::{Kept, ended},
     measure, render,
     results::Folder,
 };
@@ -25,8 +25,8 @@ impl Evaluations {
         message: wire::CompareEvaluationsRequest,
     ) -> Result<wire::CompareEvaluationsResponse> {
         let site = &self.site;
-        let one = job::ended(site, cx, &message.evaluation_id).await?;
-        let other = job::ended(site, cx, &message.baseline_evaluation_id).await?;
+        let one = ended(site, cx, &message.evaluation_id).await?;
+        let other = ended(site, cx, &message.baseline_evaluation_id).await?;
         for record in [&one, &other] {
             if record.data_digest.is_empty() {
                 let (id, state) = (&record.evaluation_id, record.state.as_str());

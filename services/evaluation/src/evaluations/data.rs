@@ -156,16 +156,13 @@ async fn file(site: &Site, cx: &CallContext, spec: &EvaluationSpec) -> Result<Da
 
 /// The file of a URI: its location and itself.
 async fn artifact(site: &Site, cx: &CallContext, uri: &str) -> Result<(String, Artifact)> {
-    let wrong = || Error::invalid("spec.dataset.name", "must be a dataset, or the URI of a file");
-    let (location, path) = uri
-        .rsplit_once('/')
-        .filter(|(_, path)| !path.is_empty())
-        .ok_or_else(wrong)?;
-    let found = files::describe(site, cx, location, path).await?;
+    let field = "spec.dataset.name";
+    let (location, path) = datasets::locate(site, cx, field, uri).await?;
+    let found = files::describe(site, cx, &location, &path).await?;
     if found.is_dir {
-        return Err(wrong());
+        return Err(Error::invalid(field, "names a folder; name a file in it"));
     }
-    Ok((location.to_owned(), found))
+    Ok((location, found))
 }
 
 /// Reads a file to its end, once: what that told is kept beside it.

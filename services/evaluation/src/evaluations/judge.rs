@@ -27,11 +27,11 @@ use tokio::sync::mpsc;
 use super::{
     answered::ROW,
     llm::text_of,
-    measure::Wanted,
     predict::{keep, part_rows},
     replay::Replay,
     seat::Seat,
     target::Inference,
+    wanted::Wanted,
 };
 use crate::Site;
 
@@ -40,12 +40,6 @@ const PART_ROWS: usize = 64;
 /// The longest name of a judge.
 const MAX_JUDGE_NAME: usize = 48;
 
-/// What a part keeps of a judgement; the scorer's name and `/` stand before it.
-pub(super) const SCORE: &str = "score";
-pub(super) const OUTCOME: &str = "outcome";
-pub(super) const REASON: &str = "reason";
-/// The whole result as JSON: repeats, findings, digests of transcripts.
-pub(super) const RESULT: &str = "result";
 /// The judge of a scorer; none for one that asks nobody.
 ///
 /// Errors: what a custom judge cannot be, by the fields of its scorer.
@@ -137,11 +131,11 @@ pub(super) type ScorerModels = BTreeMap<String, (Inference, EvaluatedModel)>;
 
 /// Everything that judges an evaluation.
 pub(super) struct Bench {
-    pub(super) site: Arc<Site>,
-    pub(super) cx: CallContext,
-    pub(super) lease: Lease,
-    pub(super) location: String,
-    pub(super) work: PathBuf,
+    site: Arc<Site>,
+    cx: CallContext,
+    lease: Lease,
+    location: String,
+    work: PathBuf,
     seats: Vec<Seat>,
 }
 
@@ -157,23 +151,23 @@ impl Bench {
         wanted: &Wanted,
         (location, work): (String, PathBuf),
     ) -> Result<Self> {
-        let mut bench = Self {
-            site: site.clone(),
-            cx: cx.clone(),
-            lease: lease.clone(),
-            location,
-            work,
-            seats: Vec::new(),
-        };
+        let mut seats = Vec::new();
         for (at, scorer) in spec.scorers.iter().enumerate() {
             let Some(judge) = judge_of(scorer)? else { continue };
             check_needs(judge.as_ref(), &scorer.name, wanted)?;
             let field = format!("spec.scorers[{at}]");
             let model = models.get(&scorer.name);
-            let seat = Seat::open(&bench, &field, scorer, judge, spec, model).await?;
-            bench.seats.push(seat);
+            let (id, seed) = (&lease.evaluation_id, spec.options.seed);
+            seats.push(Seat::open(site, cx, (id, seed), &field, scorer, judge, model).await?);
         }
-        Ok(bench)
+        Ok(Self {
+            site: site.clone(),
+            cx: cx.clone(),
+            lease: lease.clone(),
+            location,
+            work,
+            seats,
+        })
     }
 
     /// How many judgements a row gets.

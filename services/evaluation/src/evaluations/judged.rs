@@ -19,6 +19,13 @@ use super::llm::text_of;
 /// The most values of a slice column, as metrics of the task have them.
 const MAX_SLICES: usize = 50;
 
+/// What a part keeps of a judgement; the scorer's name and `/` stand before it.
+pub(super) const SCORE: &str = "score";
+pub(super) const OUTCOME: &str = "outcome";
+pub(super) const REASON: &str = "reason";
+/// The whole result as JSON: repeats, findings, digests of transcripts.
+pub(super) const RESULT: &str = "result";
+
 /// The columns of a scorer's judgements beside the rows.
 #[derive(Debug, Clone)]
 pub(super) struct JudgedColumns {

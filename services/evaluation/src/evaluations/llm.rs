@@ -20,8 +20,8 @@ use prost::Message as _;
 use serde_json::json;
 
 use super::{
-    answers::PREDICTION,
-    target::{Answer, CALL_TIMEOUT, MAX_MESSAGE_BYTES, absent},
+    answers::{Answer, PREDICTION},
+    calls::{CALL_TIMEOUT, MAX_MESSAGE_BYTES, absent},
 };
 use crate::Site;
 

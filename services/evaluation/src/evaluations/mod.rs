@@ -2,10 +2,10 @@
 //!
 //! A tour: `api` is the generated trait, `convert` and `render` are wire and domain. `runner` takes jobs by lease and
 //! `job` does one, phase by phase: `data` opens the dataset, `target` is what is asked (`llm` where that is a route),
-//! `predict` asks it part by part, `answers` makes columns of what it says, `judge` has answers judged (`seat` is one scorer at work) by LLMs and
-//! by models of texts (`text_model`), `replay` puts rows,
-//! answers and judgements side by side again, `measure` and `judged` compute, `page` is the report to
-//! look at, `record` writes to tracking and the registry.
+//! `predict` asks it part by part, `answers` makes columns of what it says, `judge` has answers judged (`seat` is one scorer
+//! at work) by LLMs and by models of texts (`text_model`), `kept` has the parts here again and `replay` puts rows, answers
+//! and judgements side by side, `measure` and `judged` compute what is `wanted`, `page` is the report to look at, `results`
+//! are its rows, `record` writes to tracking and the registry.
 //! `present` looks beforehand whether what is asked is there.
 //! `verify` and `compare` work on what was kept.
 //!
@@ -16,6 +16,8 @@
 mod answered;
 pub(crate) mod answers;
 mod api;
+mod asked;
+mod calls;
 mod compare;
 pub(crate) mod convert;
 mod data;
@@ -25,6 +27,7 @@ mod job;
 mod judge;
 mod judged;
 mod keeper;
+mod kept;
 mod llm;
 mod measure;
 mod page;
@@ -41,6 +44,7 @@ mod target;
 mod text_model;
 mod toll;
 mod verify;
+mod wanted;
 mod watch;
 
 use std::sync::Arc;

@@ -8,10 +8,10 @@ use lodeway_judges::{Mean, OutcomeKind};
 use lodeway_scorers::plots::{Cell, Page};
 
 use super::{
-    job::Failures,
+    asked::subject,
     judged::{Judged, JudgedSlice},
+    kept::Failures,
     measure::Measured,
-    record::subject,
 };
 
 /// The outcomes of judgements in the order of the table.

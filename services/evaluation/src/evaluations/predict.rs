@@ -21,9 +21,10 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     answered::{Answered, has_died, is_passing},
+    answers::Answer,
     data::Data,
     files,
-    target::{Answer, Asker},
+    target::Asker,
     toll::Toll,
 };
 use crate::Site;

@@ -12,8 +12,9 @@ use lodeway_rpc::{CallContext, status};
 use lodeway_store::evaluation::EvaluationStore as _;
 
 use super::{
+    calls::{MAX_MESSAGE_BYTES, absent},
     llm::Route,
-    target::{MAX_MESSAGE_BYTES, absent, resolve},
+    target::resolve,
 };
 use crate::Site;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lodeway_domain::{
     Caller, Error, Result,
     caller::Workspace,
-    evaluation::{EvaluationRecord, EvaluationState, MetricValue, Target, Verdict},
+    evaluation::{EvaluationRecord, EvaluationState, MetricValue, Verdict},
 };
 use lodeway_proto::registry::v1::{self as registry, promotion_service_client::PromotionServiceClient};
 use lodeway_proto::tracking::v1::{
@@ -20,10 +20,11 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    asked::{context, subject},
     data::Data,
     files,
-    job::{Failures, context},
     keeper::Keeper,
+    kept::Failures,
     measure::Measured,
     page,
 };
@@ -159,16 +160,6 @@ pub(super) async fn open_run(site: &Site, keeper: &Keeper, data: &Data) -> Resul
         })
         .await
         .map(drop)
-}
-
-/// What was measured, in a word.
-pub(super) fn subject(record: &EvaluationRecord) -> String {
-    match (&record.model, &record.spec.target) {
-        (Some(model), _) => model.uri(),
-        (None, Target::Endpoint(endpoint)) => format!("endpoint {}", endpoint.endpoint),
-        (None, Target::Llm(llm)) => format!("llm {}", llm.route),
-        (None, _) => "data".to_owned(),
-    }
 }
 
 /// The whole report: what was measured, on what, of what, and whether it is enough.

@@ -9,8 +9,7 @@ use super::{
     answered::{FAILURE, PREDICTION_ID, ROW, joined},
     answers::{PREDICTION, PROBABILITY},
     data::{Batches, Data},
-    judge::{OUTCOME, REASON, RESULT, SCORE},
-    judged::JudgedColumns,
+    judged::{JudgedColumns, OUTCOME, REASON, RESULT, SCORE},
 };
 
 /// Parts that are on this machine, by row, and the columns that they have together.

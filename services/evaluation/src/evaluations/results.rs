@@ -1,8 +1,11 @@
 //! Rows with what was said about them: as a file, and on the wire.
 
-use std::{io::BufWriter, path::Path};
+use std::{
+    io::BufWriter,
+    path::{Path, PathBuf},
+};
 
-use lodeway_domain::{Error, Result};
+use lodeway_domain::{Error, Result, evaluation::EvaluationSpec};
 use lodeway_proto::evaluation::v1 as wire;
 use lodeway_rpc::CallContext;
 use lodeway_tables::{Batch, Column, Field, Format, Schema, Type, Value, Values, WriteOptions, Writer};
@@ -13,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Evaluations,
     answered::ROW,
-    data,
-    job::{self, Kept},
-    measure::Wanted,
+    data::{self, Data},
+    kept::{Kept, ended},
     replay::Replay,
+    wanted::Wanted,
 };
 
 /// Rows of one message.
@@ -65,8 +68,23 @@ fn told(batch: &Batch, wanted: &Wanted, first: u64) -> Result<Batch> {
     Batch::new(columns).map_err(Error::internal)
 }
 
+/// Writes every row with its answers, without features, as Parquet.
+pub(super) async fn write(
+    spec: &EvaluationSpec,
+    data: &Data,
+    kept: &Kept,
+    file: PathBuf,
+    stop: CancellationToken,
+) -> Result<()> {
+    let (replay, wanted) = kept.replay(spec, data)?;
+    let write = move || -> Result<()> { write_rows(replay, &wanted, &file, &stop) };
+    tokio::task::spawn_blocking(write)
+        .await
+        .map_err(Error::internal)?
+}
+
 /// Writes every row as Parquet. It blocks.
-pub(super) fn write(replay: Replay, wanted: &Wanted, file: &Path, stop: &CancellationToken) -> Result<()> {
+fn write_rows(replay: Replay, wanted: &Wanted, file: &Path, stop: &CancellationToken) -> Result<()> {
     let io = |e: std::io::Error| Error::internal(format!("cannot write a table: {e}"));
     let mut out = Some(BufWriter::new(std::fs::File::create(file).map_err(io)?));
     let mut writer: Option<Writer<_>> = None;
@@ -107,7 +125,7 @@ impl Evaluations {
         start: u64,
         most: u64,
     ) -> Result<mpsc::Receiver<Result<wire::ReadResultsResponse>>> {
-        let record = job::ended(&self.site, cx, id).await?;
+        let record = ended(&self.site, cx, id).await?;
         let data = data::open(&self.site, cx, &record.spec, record.dataset_version).await?;
         let folder = self
             .site

@@ -9,20 +9,22 @@ use async_trait::async_trait;
 use lodeway_domain::{
     Error, Result,
     caller::Workspace,
-    evaluation::{ColumnRoles, Embedder, EndpointTarget, EvaluatedModel, EvaluationSpec, Scorer, ScorerKind},
+    evaluation::{ColumnRoles, Embedder, EndpointTarget, EvaluatedModel, Scorer, ScorerKind},
 };
 use lodeway_judges::{
     Ahead, AnswerCache, Digest, Judge, LabelScore, Limits, Models, Row, RowResult, Runner, TextModel, Totals,
     Transcript, TranscriptSink,
 };
 use lodeway_proto::gateway::v1::LlmKind;
+use lodeway_rpc::CallContext;
 use lodeway_store::evaluation::EvaluationStore as _;
 use lodeway_tables::{Column, Texts, Type, Values};
 
 use super::{
-    judge::{Bench, OUTCOME, REASON, RESULT, SCORE},
+    calls::CALL_TIMEOUT,
+    judged::{OUTCOME, REASON, RESULT, SCORE},
     llm::{Judging, Route},
-    target::{self, CALL_TIMEOUT, Inference},
+    target::{self, Inference},
     text_model::Hosted,
 };
 use crate::Site;
@@ -70,22 +72,24 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// Looks at the route, endpoint or model of a scorer. Errors: theirs, and a model that takes no texts.
+    /// Looks at the route, endpoint or model of a scorer, for an evaluation by its id and seed. Errors: theirs, and a model that
+    /// takes no texts.
     pub(super) async fn open(
-        bench: &Bench,
+        site: &Arc<Site>,
+        cx: &CallContext,
+        (evaluation_id, seed): (&str, i64),
         field: &str,
         scorer: &Scorer,
         judge: Arc<dyn Judge>,
-        spec: &EvaluationSpec,
         model: Option<&(Inference, EvaluatedModel)>,
     ) -> Result<Self> {
         let transcripts = Arc::new(Transcripts::default());
         let cache = Arc::new(Kept {
-            site: bench.site.clone(),
-            workspace: bench.cx.caller.workspace.clone(),
+            site: site.clone(),
+            workspace: cx.caller.workspace.clone(),
         });
         let mut limits = Limits {
-            seed: u64::from_ne_bytes(spec.options.seed.to_ne_bytes()),
+            seed: u64::from_ne_bytes(seed.to_ne_bytes()),
             concurrency: TEXT_CALLS,
             call_timeout: CALL_TIMEOUT,
             ..Limits::default()
@@ -111,22 +115,19 @@ impl Seat {
                         target: String::new(),
                     };
                     let roles = ColumnRoles::default();
-                    let inference = target::endpoint(&bench.site, &bench.cx, &target, &roles).await?;
+                    let inference = target::endpoint(site, cx, &target, &roles).await?;
                     // Another version may answer for it tomorrow.
-                    (
-                        inference,
-                        format!("endpoint:{name}#{}", bench.lease.evaluation_id),
-                    )
+                    (inference, format!("endpoint:{name}#{evaluation_id}"))
                 }
                 (None, None) => return Err(Error::internal("a scorer asks no model")),
             };
-            Ok(Arc::new(Hosted::new(inference, &bench.cx, name, &field)?))
+            Ok(Arc::new(Hosted::new(inference, cx, name, &field)?))
         };
         let route = async |field: String, route: &str, kind| {
-            let route = Route::open(&bench.site, &bench.cx, &field, route, kind).await?;
+            let route = Route::open(site, cx, &field, route, kind).await?;
             Ok::<_, Error>(Arc::new(Judging {
                 route,
-                cx: bench.cx.clone(),
+                cx: cx.clone(),
             }))
         };
         match &scorer.kind {

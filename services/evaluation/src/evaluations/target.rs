@@ -21,19 +21,16 @@ use lodeway_rpc::{CallContext, Transport, inference, status};
 use lodeway_tables::{Batch, Column, Schema};
 
 use super::{
-    answers,
+    answers::{self, Answer},
+    calls::{CALL_TIMEOUT, MAX_MESSAGE_BYTES, absent},
     llm::{LlmAsker, Memory},
 };
 use crate::Site;
 
 /// How long a model may take to load.
 const LOAD_WAIT: Duration = Duration::from_secs(600);
-/// How long one call may take.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(300);
 /// The most rows of a part that an LLM answers, one call a row.
 const LLM_PART_ROWS: usize = 16;
-/// The largest message to or from a target.
-pub(super) const MAX_MESSAGE_BYTES: usize = 512 << 20;
 
 /// Something that answers rows.
 #[derive(Clone)]
@@ -62,23 +59,6 @@ struct Input {
     name: String,
     datatype: Option<DataType>,
     rank: usize,
-}
-
-/// What was answered about some rows, one value a row in each column.
-pub(super) struct Answer {
-    /// The prediction, and probabilities if there are any.
-    pub(super) columns: Vec<Column>,
-    /// The id under which the gateway knows it; empty for a model.
-    pub(super) prediction_id: String,
-    /// What it cost.
-    pub(super) usage: Usage,
-}
-
-pub(super) fn absent(what: &str) -> Error {
-    Error::Unimplemented {
-        reason: Reason::NotImplemented,
-        message: format!("evaluation works without {what} here; set its address under `peers`"),
-    }
 }
 
 /// What the registry says of a version now. Errors: `NOT_FOUND`, and those of the registry.

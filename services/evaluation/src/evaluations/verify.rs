@@ -19,10 +19,10 @@ use super::{
     Evaluations,
     data::{self, Data},
     files,
-    job::{self, Kept, measured},
+    kept::{Kept, ended, measured},
     replay::Replay,
     report,
-    results::Folder,
+    results::{self, Folder},
     target::{self, Asker},
 };
 
@@ -43,7 +43,7 @@ impl Evaluations {
         predict_again: bool,
     ) -> Result<wire::VerifyEvaluationResponse> {
         let site = &self.site;
-        let record = job::ended(site, cx, id).await?;
+        let record = ended(site, cx, id).await?;
         let report = site.store.report(id).await?;
         let (EvaluationState::Succeeded, Some(report)) = (record.state, report) else {
             return Err(super::no_report(&record));
@@ -185,7 +185,7 @@ async fn files_differ(
     }
     if let Some(file) = run_rows {
         let again = place("results.parquet").with_extension("again");
-        job::write_results(&record.spec, data, kept, again.clone(), CancellationToken::new()).await?;
+        results::write(&record.spec, data, kept, again.clone(), CancellationToken::new()).await?;
         let differ = move || -> Result<bool> {
             let values = |file: &Path| -> Result<_, TableError> {
                 let mut rows = Reader::open(

@@ -69,6 +69,9 @@ async fn predictions_in_the_data_are_measured_and_recorded() {
     let mut wanted = with_predictions(&dataset);
     wanted.thresholds = vec![at_least("accuracy", 0.75), at_least("accuracy", 0.95)];
     let done = bench.evaluate(wanted).await;
+    let progress = done.progress.clone().unwrap();
+    let rows = (progress.rows_total, progress.rows_done, progress.rows_failed);
+    assert_eq!((rows, done.rows_scored), ((200, 200, 0), 200));
     let accuracy = metric(&done, "accuracy");
     assert!((accuracy.value - 0.8).abs() < 1e-12, "{accuracy:?}");
     assert!(
@@ -157,6 +160,39 @@ async fn predictions_in_the_data_are_measured_and_recorded() {
         verified.differences,
         ["`results.parquet` of the run is not there"]
     );
+}
+
+#[tokio::test]
+async fn a_file_of_a_run_is_data_by_the_name_of_the_run() {
+    let bench = Bench::new(None).await;
+    let request = tracking::CreateRunRequest {
+        experiment_id: "0".to_owned(),
+        ..tracking::CreateRunRequest::default()
+    };
+    let made = bench.tracking.clone().create_run(request).await.unwrap();
+    let run = made.into_inner().run.unwrap();
+    let folder = run.artifact_uri.strip_prefix("mlflow-artifacts:/").unwrap();
+    let file = bench
+        .put(&format!("{folder}/data/holdout.csv"), predictions())
+        .await;
+    let named = format!("runs:/{}/data/holdout.csv", run.run_id);
+    let of_run = bench.evaluate(with_predictions(&named)).await;
+    let of_file = bench.evaluate(with_predictions(&file)).await;
+    assert_eq!(of_run.spec.clone().unwrap().dataset.unwrap().name, named);
+    assert_eq!(of_run.data_digest, of_file.data_digest);
+    assert_eq!(metric(&of_run, "accuracy"), metric(&of_file, "accuracy"));
+    let verified = bench.verify(&of_run.evaluation_id, false).await;
+    assert!(verified.reproduced, "{:?}", verified.differences);
+
+    for (wrong, code) in [
+        ("runs:/none/data/holdout.csv".to_owned(), Code::NotFound),
+        (format!("runs:/{}/data/none.csv", run.run_id), Code::NotFound),
+        (format!("runs:/{}/data", run.run_id), Code::InvalidArgument),
+        (format!("runs:/{}", run.run_id), Code::InvalidArgument),
+    ] {
+        let refused = bench.create(with_predictions(&wrong)).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{wrong}: {refused:?}");
+    }
 }
 
 #[tokio::test]

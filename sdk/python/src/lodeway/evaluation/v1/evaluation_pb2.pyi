@@ -363,7 +363,7 @@ class DatasetRef(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """The dataset; or the URI of a file in the artifact service, such as `mlflow-artifacts:/0/RUN/artifacts/test.parquet`."""
+    """The dataset; or the URI of a file of a run or in the artifact service, such as `runs:/RUN/test.parquet`."""
     version: builtins.int
     """0: the newest when the evaluation begins."""
     def __init__(
