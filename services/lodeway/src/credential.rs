@@ -63,7 +63,10 @@ impl<T: FromStr<Err = String> + Clone + Send + Sync + 'static> TypedValueParser 
             let name = argument.map(ToString::to_string).unwrap_or_default();
             let variable = argument.and_then(Arg::get_env).map(OsStr::to_string_lossy);
             let variable = variable.map(|name| format!(" (or {name})")).unwrap_or_default();
-            let message = format!("invalid value for '{name}'{variable}: {why}");
+            // A raw error is shown as it is, so that it ends as those of clap do.
+            let message = format!(
+                "invalid value for '{name}'{variable}: {why}\n\nFor more information, try '--help'.\n"
+            );
             clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
         })
     }

@@ -497,7 +497,7 @@ fn from_wire(value: prost_types::Value) -> Value {
     match value.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
         Some(Kind::BoolValue(flag)) => json!(flag),
-        Some(Kind::NumberValue(number)) => output::number(number),
+        Some(Kind::NumberValue(number)) => output::exact(number),
         Some(Kind::StringValue(text)) => json!(text),
         Some(Kind::ListValue(list)) => list.values.into_iter().map(from_wire).collect(),
         Some(Kind::StructValue(object)) => from_object(object),

@@ -166,8 +166,8 @@ fn tensor_line(of: &TensorSpec) -> String {
 fn parity(of: &ParityCheck) -> Value {
     output::object([
         ("was_checked", json!(of.was_checked)),
-        ("max_abs_difference", output::number(of.max_abs_difference)),
-        ("max_rel_difference", output::number(of.max_rel_difference)),
+        ("max_abs_difference", output::exact(of.max_abs_difference)),
+        ("max_rel_difference", output::exact(of.max_rel_difference)),
         ("detail", json!(of.detail)),
     ])
 }

@@ -140,12 +140,20 @@ pub fn object(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value 
     )
 }
 
-/// A double; NaN and infinities, which JSON does not know, as texts.
+/// What was measured or estimated; `null` where it is not defined or infinite, as in reports of evaluations.
 pub fn number(value: f64) -> Value {
-    if value.is_finite() {
-        json!(value)
-    } else {
-        json!(value.to_string())
+    match value.is_finite() {
+        true => json!(value),
+        false => Value::Null,
+    }
+}
+
+/// A value that somebody logged, or a difference without a bound: NaN and infinities, which JSON does not know and which say
+/// something here, as texts.
+pub fn exact(value: f64) -> Value {
+    match value.is_finite() {
+        true => json!(value),
+        false => json!(value.to_string()),
     }
 }
 
@@ -263,6 +271,19 @@ mod tests {
             ("1.5000e-7".into(), "2.0000e12".into())
         );
         assert_eq!(cell(&json!(1_764_221_785_499_i64)), "1764221785499");
+    }
+
+    #[test]
+    fn what_is_not_defined_is_null_and_what_was_logged_a_text() {
+        for (value, measured, logged) in [
+            (0.5, json!(0.5), json!(0.5)),
+            (f64::NAN, Value::Null, json!("NaN")),
+            (f64::INFINITY, Value::Null, json!("inf")),
+            (f64::NEG_INFINITY, Value::Null, json!("-inf")),
+        ] {
+            assert_eq!((number(value), exact(value)), (measured, logged), "{value}");
+        }
+        assert_eq!(cell(&number(f64::NAN)), "");
     }
 
     #[test]

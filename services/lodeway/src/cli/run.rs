@@ -207,7 +207,7 @@ async fn curve(client: &Client, run_id: String, metric_key: String, limit: usize
                         json!({
                             "step": metric.step,
                             "time": output::either_time(metric.time.as_ref(), metric.time_ms),
-                            "value": output::number(metric.value),
+                            "value": output::exact(metric.value),
                         })
                     })
                     .collect(),
@@ -223,7 +223,7 @@ fn render(run: &Run) -> Value {
     let metrics: Map<_, _> = run
         .metrics
         .iter()
-        .map(|m| (m.key.clone(), output::number(m.value)))
+        .map(|m| (m.key.clone(), output::exact(m.value)))
         .collect();
     output::object([
         ("run_id", json!(run.run_id)),

@@ -12,7 +12,9 @@ use lodeway_domain::{
     page::Page,
     registry::{
         ModelName, Stage,
-        promotion::{Approval, NewRule, NewVerdict, Report, Rule, RuleName, Target, Verdict},
+        promotion::{
+            Approval, CONTENT_DIGEST, Finding, NewRule, NewVerdict, Report, Rule, RuleName, Target, Verdict,
+        },
     },
 };
 use lodeway_rpc::CallContext;
@@ -25,6 +27,16 @@ struct DryRun {
     report: Report,
     /// Why the caller could not move it whatever the rules say.
     refusal: String,
+}
+
+/// Puts into what was found that the files are not those of the digest on record, or cannot be compared with it.
+fn note_files(report: &mut Report, why: &Error) {
+    let on_record = |finding: &&mut Finding| finding.subject == CONTENT_DIGEST && finding.passed;
+    for finding in report.findings.iter_mut().filter(on_record) {
+        finding.demand.push_str(" and that of the files");
+        finding.value = why.to_string();
+        finding.passed = false;
+    }
 }
 
 impl Registry {
@@ -103,24 +115,21 @@ impl Registry {
         (name, version, target): (ModelName, i64, Target),
     ) -> Result<DryRun> {
         let write = self.write(cx, Repeat::default());
-        let report = self.store.try_promotion(&write, &name, version, &target).await?;
+        let mut report = self.store.try_promotion(&write, &name, version, &target).await?;
         let mut refusal = String::new();
         if !report.findings.is_empty() {
             let verified = cx.caller.require_verified("promoting a version under rules");
+            refusal = verified.err().map(|e| e.to_string()).unwrap_or_default();
             let workspace = &cx.caller.workspace;
             let before = self
                 .store
                 .before_move(workspace, (&name, version), &target)
                 .await?;
-            let files = match &before {
-                Some(before) => self.compare(workspace, before, &target).await,
-                None => Ok(()),
-            };
-            refusal = verified
-                .and(files)
-                .err()
-                .map(|e| e.to_string())
-                .unwrap_or_default();
+            if let Some(before) = &before
+                && let Err(why) = self.compare(workspace, before, &target).await
+            {
+                note_files(&mut report, &why);
+            }
         }
         Ok(DryRun { report, refusal })
     }

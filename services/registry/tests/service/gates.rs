@@ -339,6 +339,20 @@ impl House {
     }
 }
 
+impl House {
+    /// Nothing but the files keeps the version out of Production, and that is no matter of the caller.
+    async fn fails_by_its_files(&self, why: &str) {
+        let dry = self.try_it(stage(wire::Stage::Production)).await;
+        assert!(!dry.allowed && dry.refusal.is_empty(), "{dry:?}");
+        let failed: Vec<_> = dry.findings.iter().filter(|found| !found.passed).collect();
+        assert_eq!(failed.len(), 1, "{dry:?}");
+        let failed = failed[0];
+        assert_eq!(failed.subject, "content digest");
+        assert_eq!(failed.demand, "on record and that of the files");
+        assert!(failed.value.contains(why), "{failed:?}");
+    }
+}
+
 #[tokio::test]
 async fn no_method_goes_round_a_gate() {
     let house = house(closed()).await;
@@ -532,13 +546,18 @@ async fn what_fulfils_the_rules_gets_in_unless_its_files_changed() {
     house
         .peer
         .script(|s| s.manifests.insert("s3://b/x".into(), "d2".into()));
-    assert!(!house.try_it(stage(wire::Stage::Production)).await.allowed);
+    house
+        .fails_by_its_files("are not those it was registered with")
+        .await;
     let status = registry
         .transition_model_version(of("bob", to_production("churn")))
         .await
         .unwrap_err();
     refused(&status, Code::FailedPrecondition, "DIGEST_MISMATCH");
     house.peer.script(|s| s.failure = Some(Code::Unavailable));
+    house
+        .fails_by_its_files("cannot be compared with its digest")
+        .await;
     let status = registry
         .transition_model_version(of("bob", to_production("churn")))
         .await

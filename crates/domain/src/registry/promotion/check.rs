@@ -18,6 +18,9 @@ use crate::{
 /// How many failed demands stand in the text of a refusal; all of them are in its details.
 const MAX_TOLD: usize = 4;
 
+/// The subject of what every rule finds of a version's content.
+pub const CONTENT_DIGEST: &str = "content digest";
+
 /// The form of definition digests that evaluations make now; it grows when what is hashed means something else.
 pub const DEFINITION_FORM: &str = "e2";
 
@@ -205,7 +208,7 @@ fn content(findings: &mut Findings, rule: &Rule, version: &ModelVersion) {
     } else {
         "on record if its files can be read"
     };
-    findings.add("content digest", demand, value, passed);
+    findings.add(CONTENT_DIGEST, demand, value, passed);
 }
 
 /// Whether a verdict is of this evaluation, of the data and by the definition that are demanded.
@@ -470,10 +473,10 @@ fn approvals(findings: &mut Findings, clause: &ApprovalsClause, target: &Target,
         .collect();
     people.sort_unstable();
     people.dedup();
-    let mut demand = format!(
-        "at least {} by others than `{}` and `{}`",
-        clause.count, version.user_id, facts.principal
-    );
+    let mut demand = format!("at least {} by others than `{}`", clause.count, version.user_id);
+    if facts.principal != version.user_id {
+        let _ = write!(demand, " and `{}`", facts.principal);
+    }
     if !clause.principals.is_empty() {
         let _ = write!(demand, ", of {}", clause.principals.join(", "));
     }

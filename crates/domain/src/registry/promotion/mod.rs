@@ -10,7 +10,7 @@ mod check;
 mod record;
 mod rule;
 
-pub use check::{DEFINITION_FORM, Facts, Finding, Holder, Report, check, measuring};
+pub use check::{CONTENT_DIGEST, DEFINITION_FORM, Facts, Finding, Holder, Report, check, measuring};
 pub use record::{Approval, JudgedClause, MeasuredMetric, NewVerdict, Verdict};
 pub use rule::{
     ApprovalsClause, Clause, EvaluationClause, FormatsClause, IntervalEnd, MAX_RULES, MetricThreshold,

@@ -371,6 +371,18 @@ fn approvals_are_of_others_who_are_known() {
         spoil(&mut eves);
         assert!(!passes(&clause(1, &[]), &facts(&seven, &[], &[eves])));
     }
+    let demanded = |who| {
+        let mut facts = facts(&seven, &[], &given);
+        facts.principal = who;
+        let found = check(&clause(1, &[]), &facts);
+        let approvals = found.into_iter().find(|finding| finding.subject == "approvals");
+        approvals.map(|finding| finding.demand)
+    };
+    assert_eq!(
+        demanded("bob").unwrap(),
+        "at least 1 by others than `ada` and `bob`"
+    );
+    assert_eq!(demanded("ada").unwrap(), "at least 1 by others than `ada`");
     let mut unknown_author = facts(&seven, &[], &given);
     unknown_author.author_verified = false;
     assert!(!passes(&clause(1, &[]), &unknown_author));

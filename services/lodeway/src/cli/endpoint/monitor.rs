@@ -219,8 +219,8 @@ fn shadow(of: &ShadowSummary) -> Value {
         ("agreed", json!(of.agreed)),
         ("failed", json!(of.failed)),
         ("dropped", json!(of.dropped)),
-        ("max_abs_difference", output::number(of.max_abs_difference)),
-        ("median_abs_difference", output::number(of.median_abs_difference)),
+        ("max_abs_difference", output::exact(of.max_abs_difference)),
+        ("median_abs_difference", output::exact(of.median_abs_difference)),
         ("worst_prediction_ids", json!(of.worst_prediction_ids)),
     ])
 }

@@ -42,8 +42,9 @@ pub struct Arguments {
     /// are in the data need none.
     #[arg(value_name = "MODEL")]
     target_of: Option<String>,
-    /// The table: Parquet, CSV, JSON Lines or Arrow; on the platform also `dataset:NAME[@VERSION]`.
-    #[arg(long, value_name = "FILE")]
+    /// The table: a file in Parquet, CSV, JSON Lines or Arrow; on the platform also `dataset:NAME[@VERSION]`, a file of a
+    /// run, `runs:/ID/path`, or the URI of a file of the artifact service, such as `mlflow-artifacts:/0/data/test.parquet`.
+    #[arg(long, value_name = "FILE|DATASET|URI")]
     data: PathBuf,
     /// The format of the table, if neither name nor first bytes say it.
     #[arg(long, value_name = "FORMAT", value_parser = format)]
@@ -291,7 +292,8 @@ fn evaluate(arguments: &Arguments) -> Result<(String, bool), Fault> {
     let given = arguments.platform.given();
     if !given.is_empty() {
         return Err(Fault::Wrong(format!(
-            "without a platform there is no use for {}: name a model, an endpoint, an LLM, a judge or `dataset:NAME`",
+            "without a platform there is no use for {}: name a model, an endpoint, an LLM, a judge, `dataset:NAME` or the URI of \
+             a file",
             given.join(", ")
         )));
     }

@@ -526,18 +526,11 @@ fn whole(evaluation: &Evaluation, details: Details) -> Value {
 
 /// A metric with its interval.
 pub fn metric(metric: &MetricValue) -> Value {
-    let end = |number: f64| {
-        if number.is_nan() {
-            Value::Null
-        } else {
-            output::number(number)
-        }
-    };
     json!({
         "metric": metric.metric,
         "value": output::number(metric.value),
-        "low": end(metric.low),
-        "high": end(metric.high),
+        "low": output::number(metric.low),
+        "high": output::number(metric.high),
         "samples": metric.samples,
         "method": metric.method,
     })

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use lodeway_domain::time::{Clock as _, SystemClock};
-use lodeway_proto::evaluation::v1::{LiveMetrics, QueryLiveMetricsRequest, Task};
+use lodeway_proto::evaluation::v1::{LiveMetrics, MetricValue, QueryLiveMetricsRequest, Task};
 use serde_json::{Value, json};
 
 use crate::cli::{
@@ -100,11 +100,6 @@ fn share(live: &LiveMetrics) -> Option<f64> {
 
 /// For people.
 fn row(live: &LiveMetrics) -> Value {
-    let metrics = live.metrics.iter().map(|metric| {
-        let ends = format!("[{:.4}, {:.4}]", metric.low, metric.high);
-        let ends = if metric.low.is_nan() { "" } else { &ends };
-        format!("{} {:.4} {ends}", metric.metric, metric.value)
-    });
     json!({
         "target": live.target,
         "version": live.model_version,
@@ -114,8 +109,20 @@ fn row(live: &LiveMetrics) -> Value {
         "labelled": live.labelled,
         "unlabelled": share(live).map(output::percent),
         "not_joined": live.pending + live.unjoined,
-        "metrics": metrics.collect::<Vec<_>>(),
+        "metrics": live.metrics.iter().map(line).collect::<Vec<_>>(),
     })
+}
+
+/// A metric with its interval; without a value its method, which is `undefined` where it is not defined.
+fn line(of: &MetricValue) -> String {
+    let name = &of.metric;
+    if !of.value.is_finite() {
+        return format!("{name} {}", of.method);
+    }
+    match of.low.is_finite() && of.high.is_finite() {
+        true => format!("{name} {:.4} [{:.4}, {:.4}]", of.value, of.low, of.high),
+        false => format!("{name} {:.4}", of.value),
+    }
 }
 
 /// For scripts.
@@ -139,5 +146,47 @@ fn day(live: &LiveMetrics) -> Value {
     match output::time(live.day.as_ref()) {
         Value::String(time) => json!(time.split('T').next()),
         none => none,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(value: f64, low: f64, method: &str) -> MetricValue {
+        MetricValue {
+            metric: "roc_auc".to_owned(),
+            value,
+            low,
+            high: low + 0.2,
+            samples: 4,
+            method: method.to_owned(),
+            ..MetricValue::default()
+        }
+    }
+
+    #[test]
+    fn a_metric_that_is_not_defined_has_no_value() {
+        let live = LiveMetrics {
+            metrics: vec![
+                value(f64::NAN, f64::NAN, "undefined"),
+                value(0.9, 0.75, "delong"),
+                value(0.5, f64::NAN, "none"),
+            ],
+            unlabelled_share: f64::NAN,
+            ..LiveMetrics::default()
+        };
+        let lines = [
+            "roc_auc undefined",
+            "roc_auc 0.9000 [0.7500, 0.9500]",
+            "roc_auc 0.5000",
+        ];
+        assert_eq!(row(&live)["metrics"], json!(lines));
+        let full = full(&live);
+        let of = |at: usize| ["value", "low", "high"].map(|end| full["metrics"][at][end].clone());
+        assert_eq!(of(0), [Value::Null, Value::Null, Value::Null]);
+        assert_eq!(of(1)[..2], [json!(0.9), json!(0.75)]);
+        assert_eq!(of(2), [json!(0.5), Value::Null, Value::Null]);
+        assert_eq!(full.get("unlabelled_share"), None);
     }
 }
