@@ -17,7 +17,7 @@ use serde_json::json;
 use sqlx::Connection as _;
 use tonic::{Code, Status};
 
-use crate::support::{eventually, http, new_run, on_both, started};
+use crate::support::{eventually, http, new_run, on_both, people, started};
 
 /// Runs the binary until it ends; gives whether it ended well, and what it said.
 fn run(args: &[String]) -> (bool, String) {
@@ -262,4 +262,54 @@ async fn a_registry_alone_takes_sources_unchecked() {
             .source_unchecked
     );
     assert_eq!(absent.error_code(), "NOT_IMPLEMENTED");
+}
+
+/// The caller of a gateway that tracking does not trust is not asked for credentials that he has given.
+#[tokio::test(flavor = "multi_thread")]
+async fn different_peer_tokens_are_a_fault_of_the_platform() {
+    let (settings, folder) = people::known(&["ada"]);
+    let table = settings
+        .env
+        .iter()
+        .find(|(name, _)| name == "LODEWAY_AUTH__TOKEN_TABLE");
+    let settings = Settings {
+        env: table.into_iter().cloned().collect(),
+        ..Settings::default()
+    };
+    let mut house = Platform::prepare(Shape::Split, &settings).unwrap();
+    for (name, token) in [("tracking", "first secret"), ("gateway", "second secret")] {
+        let file = folder.path().join(format!("{name}.toml"));
+        std::fs::write(&file, format!("peer_token = \"{token}\"\n")).unwrap();
+        let node = house.node(name);
+        node.args_mut().push(format!("--config={}", file.display()));
+        node.spawn().unwrap();
+        node.wait_ready().unwrap();
+    }
+    let search = |headers: &[(&str, &str)]| {
+        let target = "/api/2.0/mlflow/experiments/search?max_results=1";
+        http::send(house.address(), "GET", target, headers, b"")
+    };
+    let ada = people::bearer("ada");
+    for _ in 0..20 {
+        let refused = search(&[("authorization", &ada)]);
+        assert_eq!(
+            (refused.status, refused.error_code().as_str()),
+            (503, "TEMPORARILY_UNAVAILABLE")
+        );
+        assert!(refused.text().contains("peer token"), "{}", refused.text());
+    }
+    let forged = [
+        ("x-lodeway-peer-token", "guess"),
+        ("x-lodeway-principal", "ada"),
+        ("x-lodeway-verified", "1"),
+    ];
+    assert_eq!(search(&forged).status, 401);
+    for name in ["tracking", "gateway"] {
+        let log = house.node(name).log();
+        let said = log.lines().filter(|line| line.contains("`peer_token`")).count();
+        assert!((1..=4).contains(&said), "{name} says it {said} times: {log}");
+        for secret in ["first secret", "second secret", "t-ada", "guess"] {
+            assert!(!log.contains(secret), "{name}: {log}");
+        }
+    }
 }

@@ -60,6 +60,8 @@ pub enum Reason {
     LimitExceeded,
     /// No valid credentials came with the call.
     CredentialsMissing,
+    /// A part of the platform does not accept the peer token of another one.
+    PeerTokenRefused,
     /// The caller is known but may not do this.
     AccessDenied,
     /// A database, bucket or peer does not answer now.
@@ -124,6 +126,7 @@ impl Reason {
         Self::SequenceGap,
         Self::LimitExceeded,
         Self::CredentialsMissing,
+        Self::PeerTokenRefused,
         Self::AccessDenied,
         Self::BackendUnavailable,
         Self::DeadlinePassed,
@@ -170,6 +173,7 @@ impl Reason {
             Self::SequenceGap => "SEQUENCE_GAP",
             Self::LimitExceeded => "LIMIT_EXCEEDED",
             Self::CredentialsMissing => "CREDENTIALS_MISSING",
+            Self::PeerTokenRefused => "PEER_TOKEN_REFUSED",
             Self::AccessDenied => "ACCESS_DENIED",
             Self::BackendUnavailable => "BACKEND_UNAVAILABLE",
             Self::DeadlinePassed => "DEADLINE_PASSED",
@@ -373,6 +377,8 @@ pub enum Error {
     },
     /// No valid credentials.
     Unauthenticated(String),
+    /// No valid credentials, and a peer token that is not the one of this process.
+    UntrustedPeer(String),
     /// The caller may not do this.
     Denied(String),
     /// No credential proved who the caller is, and this needs to be known.
@@ -392,7 +398,7 @@ pub enum Error {
     DataLoss(String),
     /// A part of the platform does not answer; repeat after the delay.
     Unavailable {
-        /// What happened: a backend is unavailable, or a model's process ended.
+        /// What happened: a backend is unavailable, a model's process ended, or parts of the platform do not trust each other.
         reason: Reason,
         /// What does not answer, for the caller.
         message: String,
@@ -463,6 +469,7 @@ impl Error {
             Self::Conflict(_) => Reason::EtagMismatch,
             Self::Exhausted { .. } => Reason::LimitExceeded,
             Self::Unauthenticated(_) => Reason::CredentialsMissing,
+            Self::UntrustedPeer(_) => Reason::PeerTokenRefused,
             Self::Denied(_) => Reason::AccessDenied,
             Self::Unverified(_) => Reason::CallerNotVerified,
             Self::DeadlineExceeded | Self::Late(_) => Reason::DeadlinePassed,
@@ -500,6 +507,7 @@ impl fmt::Display for Error {
             | Self::Unimplemented { message, .. }
             | Self::Unavailable { message, .. }
             | Self::Unauthenticated(message)
+            | Self::UntrustedPeer(message)
             | Self::Denied(message)
             | Self::Unverified(message)
             | Self::Late(message)

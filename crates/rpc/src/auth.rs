@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use argon2::{Argon2, PasswordVerifier};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
 use lodeway_domain::{
@@ -17,12 +16,13 @@ use lodeway_domain::{
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
 
-use crate::{access::Access, config::Secret, wire};
+use crate::{access::Access, config::Secret, seldom::Seldom, wire};
 
 mod follow;
+mod passwords;
 mod table;
+use passwords::Passwords;
 use table::Entry;
 pub use table::{TokenTable, TokenTableError, hash_password, hash_token};
 
@@ -38,8 +38,18 @@ type Hash = [u8; 32];
 pub struct Authenticator {
     known: Option<Arc<RwLock<Arc<Known>>>>,
     peer_token: Option<Hash>,
-    // A password hash costs some 20 MiB and 20 ms on purpose; two at a time bound what a stranger can make us spend.
-    hashing: Arc<Semaphore>,
+    passwords: Arc<Passwords>,
+    refused_peers: Arc<Seldom>,
+}
+
+/// What the headers of a peer say.
+enum Word {
+    /// Nothing that a peer would say.
+    None,
+    /// With the peer token: who calls, and whether a credential proved it.
+    Of(String, bool),
+    /// Something, with a peer token that is not ours.
+    Untrusted,
 }
 
 /// A table, and which passwords were verified against it. Both are replaced together: a password says nothing of another table.
@@ -54,7 +64,8 @@ impl Authenticator {
         Self {
             known: None,
             peer_token: None,
-            hashing: Arc::new(Semaphore::new(2)),
+            passwords: Arc::default(),
+            refused_peers: Arc::default(),
         }
     }
 
@@ -91,8 +102,8 @@ impl Authenticator {
     }
 
     /// The caller of a request by its headers, if the caller may do this. Who names no workspace is in the only one of a
-    /// credential that is for one alone, else in the default one. Errors: `Unauthenticated`, `Denied` (workspace,
-    /// role), `Invalid` (workspace name).
+    /// credential that is for one alone, else in the default one. Errors: `Unauthenticated`, `UntrustedPeer` (the same with
+    /// a peer token that is not ours), `Denied` (workspace, role), `Invalid` (workspace name).
     pub async fn caller(&self, headers: &HeaderMap, access: Access) -> Result<Caller, Error> {
         let named = match headers.get(wire::WORKSPACE).map(|v| v.to_str()) {
             None => None,
@@ -101,12 +112,17 @@ impl Authenticator {
         };
         let workspace = named.clone().unwrap_or_default();
         // A peer has asked for the role of whom it speaks for; what it does on the way to an answer is not the caller's.
-        if let Some((principal, verified)) = self.vouched(headers) {
+        let word = self.word_of_peer(headers);
+        if let Word::Of(principal, verified) = word {
             return Ok(Caller {
                 principal,
                 verified,
                 workspace,
             });
+        }
+        let is_untrusted = matches!(word, Word::Untrusted);
+        if is_untrusted {
+            self.complain_of_peer();
         }
         let credential = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
         let Some(known) = self.known() else {
@@ -122,52 +138,75 @@ impl Authenticator {
                 workspace,
             });
         };
-        let anonymous = |workspace| Caller {
-            workspace,
-            ..Caller::anonymous()
-        };
-        let Some(credential) = credential else {
-            return match access {
-                Access::Public => Ok(anonymous(workspace)),
-                _ => Err(Error::Unauthenticated(
-                    "this server needs credentials; send a bearer token or basic auth".into(),
-                )),
-            };
-        };
-        match self.verify(&known, credential).await {
-            Ok(entry) => {
-                // Clients that cannot name a workspace reach the only one that is theirs.
-                let workspace = match (named, entry.only_workspace()) {
-                    (None, Some(only)) => only.clone(),
-                    _ => workspace,
-                };
-                entry.admits(&workspace)?;
-                entry.role.check(access, &entry.principal)?;
-                Ok(Caller {
-                    principal: entry.principal.clone(),
-                    verified: true,
-                    workspace,
-                })
-            }
+        match self.by_credential(&known, credential, named, access).await {
             // Who may ask without credentials may do so with some that have expired: a probe is no place to find that out.
-            Err(Error::Unauthenticated(_)) if access == Access::Public => Ok(anonymous(workspace)),
-            Err(error) => Err(error),
+            Err(Error::Unauthenticated(_)) if access == Access::Public => Ok(Caller {
+                workspace,
+                ..Caller::anonymous()
+            }),
+            Err(Error::Unauthenticated(_)) if is_untrusted => Err(Error::UntrustedPeer(
+                "the peer token is not the one of this server".to_owned(),
+            )),
+            answer => answer,
         }
     }
 
-    fn vouched(&self, headers: &HeaderMap) -> Option<(String, bool)> {
-        let ours = self.peer_token.as_ref()?;
-        let theirs = sha256(headers.get(wire::PEER_TOKEN)?.as_bytes());
-        if !bool::from(ours.ct_eq(&theirs)) {
-            return None;
+    /// The caller whom a credential proves, if it may be used for this in the workspace `named`.
+    async fn by_credential(
+        &self,
+        known: &Known,
+        credential: Option<&str>,
+        named: Option<Workspace>,
+        access: Access,
+    ) -> Result<Caller, Error> {
+        let missing = || "this server needs credentials; send a bearer token or basic auth".to_owned();
+        let credential = credential.ok_or_else(|| Error::Unauthenticated(missing()))?;
+        let entry = self.verify(known, credential).await?;
+        // Clients that cannot name a workspace reach the only one that is theirs.
+        let workspace = named
+            .or_else(|| entry.only_workspace().cloned())
+            .unwrap_or_default();
+        entry.admits(&workspace)?;
+        entry.role.check(access, &entry.principal)?;
+        Ok(Caller {
+            principal: entry.principal.clone(),
+            verified: true,
+            workspace,
+        })
+    }
+
+    fn complain_of_peer(&self) {
+        if !self.refused_peers.is_due() {
+            return;
         }
-        let principal = percent_decode_str(headers.get(wire::PRINCIPAL)?.to_str().ok()?)
-            .decode_utf8()
-            .ok()?;
-        Some((
-            principal.into_owned(),
-            headers.get(wire::VERIFIED).is_some_and(|v| v == "1"),
-        ))
+        let own = match self.peer_token {
+            Some(_) => "it is not the one of this process",
+            None => "this process has none",
+        };
+        tracing::warn!(
+            "a call came with a `peer_token`, and {own}: another process of the platform is configured otherwise, or a \
+             stranger sent one; such callers are not believed"
+        );
+    }
+
+    fn word_of_peer(&self, headers: &HeaderMap) -> Word {
+        let Some(theirs) = headers.get(wire::PEER_TOKEN) else {
+            return Word::None;
+        };
+        let theirs = sha256(theirs.as_bytes());
+        let is_ours = self.peer_token.is_some_and(|ours| ours.ct_eq(&theirs).into());
+        if !is_ours {
+            return Word::Untrusted;
+        }
+        let principal = headers.get(wire::PRINCIPAL).and_then(|value| value.to_str().ok());
+        let principal = principal.and_then(|text| percent_decode_str(text).decode_utf8().ok());
+        match principal {
+            Some(principal) => Word::Of(
+                principal.into_owned(),
+                headers.get(wire::VERIFIED).is_some_and(|v| v == "1"),
+            ),
+            None => Word::None,
+        }
     }
 
     async fn verify<'a>(&self, known: &'a Known, credential: &str) -> Result<&'a Entry, Error> {
@@ -181,15 +220,18 @@ impl Authenticator {
         if let Some(entry) = table.by_token(&hash).filter(|e| e.principal == user) {
             return Ok(entry);
         }
-        let (index, phc) = table.password_of(&user).ok_or_else(refuse)?;
+        let Some((index, phc)) = table.password_of(&user) else {
+            // Whatever comes of it: how long a refusal takes must not tell who has a password.
+            if let Some(phc) = table.decoy(&user) {
+                self.passwords.is_of(phc, password).await?;
+            }
+            return Err(refuse());
+        };
         let key = sha256(credential.as_bytes());
         if known.is_cached(&key, index) {
             return table.entry(index).ok_or_else(refuse);
         }
-        let _turn = self.hashing.acquire().await.map_err(Error::internal)?;
-        let phc = phc.to_owned();
-        let verified = tokio::task::spawn_blocking(move || is_password(&phc, &password)).await;
-        if !verified.map_err(Error::internal)? {
+        if !self.passwords.is_of(phc, password).await? {
             return Err(refuse());
         }
         known.remember(key, index);
@@ -234,14 +276,6 @@ impl fmt::Debug for Authenticator {
 /// What a process sends to show that it holds the peer token: printable whatever the token is, and not the token.
 pub(crate) fn peer_proof(token: &Secret<String>) -> String {
     hash_token(&format!("lodeway peer {}", token.reveal()))
-}
-
-fn is_password(phc: &str, password: &str) -> bool {
-    argon2::PasswordHash::new(phc).is_ok_and(|hash| {
-        Argon2::default()
-            .verify_password(password.as_bytes(), &hash)
-            .is_ok()
-    })
 }
 
 fn check_principal(principal: &str) -> Result<(), Error> {

@@ -41,6 +41,7 @@ pub mod inference;
 pub mod layers;
 mod packed;
 mod repeat;
+mod seldom;
 pub mod serve;
 pub mod status;
 pub mod tasks;

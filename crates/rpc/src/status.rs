@@ -13,7 +13,7 @@ mod back;
 mod framework;
 pub use back::{Failure, Violation, from_status, into_error};
 pub(crate) use framework::of_framework;
-pub use framework::of_request;
+pub use framework::{is_oversized, of_request};
 
 /// The domain of errors that no service owns.
 pub const DEFAULT_DOMAIN: &str = "lodeway.dev";
@@ -60,7 +60,7 @@ pub fn code_of(error: &Error) -> Code {
         Error::Conflict(_) => Code::Aborted,
         Error::Exhausted { .. } => Code::ResourceExhausted,
         Error::OutOfRange { .. } => Code::OutOfRange,
-        Error::Unauthenticated(_) => Code::Unauthenticated,
+        Error::Unauthenticated(_) | Error::UntrustedPeer(_) => Code::Unauthenticated,
         Error::Denied(_) | Error::Unverified(_) => Code::PermissionDenied,
         Error::Unimplemented { .. } => Code::Unimplemented,
         Error::DeadlineExceeded | Error::Late(_) => Code::DeadlineExceeded,
@@ -167,6 +167,11 @@ fn clip_to(text: &str, chars: usize) -> String {
 fn log(error: &Error, request_id: &str, domain: &str) {
     let reason = error.reason().as_str();
     match error {
+        // The transport that met it says it, and not at every call.
+        Error::Unavailable {
+            reason: Reason::PeerTokenRefused,
+            ..
+        } => tracing::debug!(request.id = request_id, error.domain = domain, reason, "{error}"),
         Error::Internal(_) | Error::Unavailable { .. } | Error::DataLoss(_) => {
             let cause = error.cause().map(|c| chain(&**c)).unwrap_or_default();
             tracing::error!(

@@ -12,7 +12,7 @@ use lodeway_rpc::{
 };
 use lodeway_store::artifacts::RootSettings;
 use lodeway_worker::Unfenced;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::secrets;
 
@@ -76,6 +76,14 @@ impl From<Peer> for String {
             // A configuration is shown; calls go by the address itself.
             Peer::At(url) => secrets::hidden_in_address(url.as_str()),
         }
+    }
+}
+
+/// Shows where the database is, without its password; nothing at all of what is not surely an address.
+fn shown_database<S: Serializer>(url: &Secret<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    match secrets::hidden_in_database(url.reveal()) {
+        Some(shown) => serializer.serialize_str(&shown),
+        None => url.serialize(serializer),
     }
 }
 
@@ -155,6 +163,7 @@ impl Default for Config {
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
     /// Empty: one SQLite file a service in `data_dir`; or `postgres://…/database`, one schema a service.
+    #[serde(serialize_with = "shown_database")]
     pub url: Secret<String>,
     /// PostgreSQL connections of each service.
     pub pool_size: u32,
@@ -396,5 +405,30 @@ mod tests {
             panic!()
         };
         assert_eq!(url.password(), Some("pw"));
+    }
+
+    #[test]
+    fn the_guide_names_the_database_of_every_service() {
+        let guide = include_str!("../../../docs/operations.md");
+        for service in Config::default().services {
+            let name = toml::Value::try_from(service).unwrap();
+            let file = format!("`{}.db`", name.as_str().unwrap());
+            assert!(guide.contains(&file), "{file}");
+        }
+    }
+
+    #[test]
+    fn the_database_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("", ""),
+            ("postgres://u:pw@h:5432/db", "postgres://u:***@h:5432/db"),
+            ("host=h password=pw", "***"),
+        ] {
+            let mut config = Config::default();
+            config.store.url = Secret::new(url.to_owned());
+            let document = toml::Value::try_from(&config).unwrap();
+            assert_eq!(document["store"]["url"].as_str(), Some(shown));
+            assert!(!format!("{config:?}").contains("pw"));
+        }
     }
 }

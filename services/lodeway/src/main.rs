@@ -246,4 +246,29 @@ mod tests {
             assert!(!said.to_string().contains("hush"), "{line}: {said}");
         }
     }
+
+    #[test]
+    fn a_refusal_ends_with_a_line_break() {
+        for (flag, value) in [
+            ("--address", "ftp://x"),
+            ("--address", ""),
+            ("--address", "http://h/x"),
+            ("--address", "http://h?x=1"),
+            ("--address", "http://u:hush@h"),
+            ("--address", "unix:none"),
+            ("--token", "a\nb"),
+            ("--token", "a\u{f6}"),
+            ("--workspace", "a\u{f6}"),
+            ("--limit", "many"),
+        ] {
+            let words = ["lodeway", "experiment", "list", flag, value];
+            let Err(error) = Cli::try_parse_from(words) else {
+                panic!("{flag} {value:?} is taken")
+            };
+            let said = discreet(error).to_string();
+            let (why, hint) = said.split_once("\n\n").unwrap();
+            assert!(why.starts_with("error: invalid value"), "{said}");
+            assert_eq!(hint, "For more information, try '--help'.\n", "{flag} {value:?}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Addresses as people may see them: passwords, and what stands in a query under a name of a secret, are `***`.
 
+use url::Url;
+
 /// Parts of names, in lower case, by which a parameter of a query holds a secret.
 const SECRET_NAMES: [&str; 8] = ["pass", "pwd", "secret", "token", "key", "sig", "cred", "auth"];
 
@@ -23,6 +25,33 @@ pub fn hidden_in_toml(document: &str) -> String {
         hidden_in_address(value) + close
     });
     each.collect()
+}
+
+/// The address of a database without its secrets; none of a text that is not one (key=value pairs, say) or that may hold a
+/// secret where none belongs, as behind a sign of a password that ought to be escaped.
+pub fn hidden_in_database(text: &str) -> Option<String> {
+    if text.starts_with("sqlite://") {
+        return Some(hidden_in_address(text));
+    }
+    let url = Url::parse(text).ok()?;
+    let is_address = matches!(url.scheme(), "postgres" | "postgresql");
+    let (_, address) = text.split_once("://").filter(|_| is_address)?;
+    let (authority, rest) = address.split_at(address.find(['/', '?', '#']).unwrap_or(address.len()));
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (name, _) = user.split_once(':').unwrap_or((user, ""));
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '\\');
+    let is_pair = |value: &str| value.contains('=') || value.to_ascii_lowercase().contains("%3d");
+    let holds_pair = |part: &str| part.split_once('=').is_some_and(|(_, value)| is_pair(value));
+    let is_sure = !text.contains(is_odd)
+        && !user.contains('@')
+        && !is_pair(name)
+        && !is_pair(host)
+        && !is_pair(path)
+        && !path.contains(':')
+        && !rest.contains(['@', '#'])
+        && !query.split(['&', ';']).any(holds_pair);
+    is_sure.then(|| hidden_in_address(text))
 }
 
 fn hidden(text: &str, is_end: impl Fn(char) -> bool) -> String {
@@ -146,6 +175,57 @@ mod tests {
             hidden_in_address("http://u:a \"b@h?pwd=c d\"e"),
             "http://u:***@h?pwd=***"
         );
+    }
+
+    #[test]
+    fn a_database_is_shown_where_it_is_surely_an_address() {
+        for (text, shown) in [
+            ("postgres://u:pw@h/db", "postgres://u:***@h/db"),
+            ("postgresql://u:p%40w@h:5/db", "postgresql://u:***@h:5/db"),
+            ("postgres://u:pw@a,b/db", "postgres://u:***@a,b/db"),
+            ("postgres://u@h/db", "postgres://u@h/db"),
+            ("postgres://u:p=w@h", "postgres://u:***@h"),
+            (
+                "postgres:///db?host=/run/postgresql",
+                "postgres:///db?host=/run/postgresql",
+            ),
+            ("postgres://:pw@[::1]:5/db", "postgres://:***@[::1]:5/db"),
+            (
+                "postgres://h/db?user=u&password=pw&sslmode=require",
+                "postgres://h/db?user=u&password=***&sslmode=require",
+            ),
+            (
+                "postgres://h/db?p%61ssword=pw;sslpassword=pw",
+                "postgres://h/db?p%61ssword=***;sslpassword=***",
+            ),
+            ("sqlite:///var/lib/tracking.db", "sqlite:///var/lib/tracking.db"),
+        ] {
+            assert_eq!(hidden_in_database(text).as_deref(), Some(shown), "{text}");
+        }
+        for text in [
+            "host=h user=u password=pw",
+            "postgres:host=h password=pw",
+            "postgres://host=h password=pw",
+            "postgres://host=h,password=pw",
+            "postgres://h/db?options=-cx.password=pw",
+            "postgres://h/db?options=-cx.password%3Dpw",
+            "postgres://u:pw@h /db",
+            "postgres://u:p/w@h/db",
+            "postgres://u:1/w@h/db",
+            "postgres://u:p?w@h/db",
+            "postgres://u:p#w@h/db",
+            "postgres://u:p@w@h/db",
+            "postgres://h/db;password=pw",
+            "postgres://h/u:pw",
+            "postgres://h/db#pw",
+            "postgres://h/db?x=u:pw@h",
+            "postgres://u:pw@h:port/db",
+            "mysql://u:pw@h/db",
+            "u:pw@h/db",
+            "pw",
+        ] {
+            assert_eq!(hidden_in_database(text), None, "{text}");
+        }
     }
 
     #[test]

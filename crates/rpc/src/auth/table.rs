@@ -39,6 +39,8 @@ pub struct TokenTable {
     entries: Vec<Entry>,
     tokens: HashMap<Hash, usize>,
     passwords: HashMap<String, usize>,
+    /// The entries that have passwords, in the order of the file.
+    hashed: Vec<usize>,
 }
 
 /// A table that cannot be used.
@@ -138,10 +140,11 @@ impl TokenTable {
         let index = self.entries.len();
         let (before, what) = match &entry.credential {
             Credential::Token(hash) => (self.tokens.insert(*hash, index), "`sha256`"),
-            Credential::Password(_) => (
-                self.passwords.insert(entry.principal.clone(), index),
-                "`password` of this principal",
-            ),
+            Credential::Password(_) => {
+                self.hashed.push(index);
+                let before = self.passwords.insert(entry.principal.clone(), index);
+                (before, "`password` of this principal")
+            }
         };
         if before.is_some() {
             return Err(format!("the same {what} stands twice in the table"));
@@ -156,8 +159,21 @@ impl TokenTable {
 
     pub(super) fn password_of(&self, user: &str) -> Option<(usize, &str)> {
         let index = *self.passwords.get(user)?;
+        Some((index, self.hash_at(index)?))
+    }
+
+    /// The password hash to verify for a user who has none, so that the answer takes as long as that to a user who has one:
+    /// always the same for one name, and over all names each of the table. None where nobody has a password.
+    pub(super) fn decoy(&self, user: &str) -> Option<&str> {
+        let [a, b, c, d, ..] = sha256(user.as_bytes());
+        let users = u32::try_from(self.hashed.len()).ok()?;
+        let place = u32::from_be_bytes([a, b, c, d]).checked_rem(users)?;
+        self.hash_at(*self.hashed.get(usize::try_from(place).ok()?)?)
+    }
+
+    fn hash_at(&self, index: usize) -> Option<&str> {
         match &self.entry(index)?.credential {
-            Credential::Password(phc) => Some((index, phc)),
+            Credential::Password(phc) => Some(phc),
             Credential::Token(_) => None,
         }
     }

@@ -1,3 +1,7 @@
+use std::sync::atomic::Ordering;
+
+use lodeway_domain::Reason;
+
 use super::*;
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -138,7 +142,7 @@ async fn a_verified_password_is_not_hashed_again() {
     let auth = closed();
     let alice = headers(&[("authorization", &basic_of("alice", "correct horse"))]);
     assert!(auth.caller(&alice, Access::Write).await.unwrap().verified);
-    let turn = auth.hashing.acquire_many(2).await.unwrap();
+    let turn = auth.passwords.turns.acquire_many(2).await.unwrap();
     let again = tokio::time::timeout(Duration::from_secs(5), auth.caller(&alice, Access::Write)).await;
     assert!(
         again
@@ -147,6 +151,74 @@ async fn a_verified_password_is_not_hashed_again() {
             .verified
     );
     drop(turn);
+}
+
+/// How many password hashes a call costs that is refused.
+async fn hashes_of_a_refusal(auth: &Authenticator, user: &str, password: &str) -> usize {
+    let before = auth.passwords.verified.load(Ordering::SeqCst);
+    let named = headers(&[("authorization", &basic_of(user, password))]);
+    let refused = auth.caller(&named, Access::Read).await;
+    assert!(
+        matches!(refused, Err(Error::Unauthenticated(_))),
+        "{user}: {refused:?}"
+    );
+    auth.passwords.verified.load(Ordering::SeqCst) - before
+}
+
+#[tokio::test]
+async fn a_refusal_costs_the_same_whether_or_not_the_user_has_a_password() {
+    let auth = closed();
+    // Again and again, and with the password of somebody else: nothing of it is remembered.
+    for (user, password) in [
+        ("alice", "wrong"),
+        ("alice", "wrong"),
+        ("nobody", "wrong"),
+        ("nobody", "wrong"),
+        ("nobody", "correct horse"),
+        ("", "wrong"),
+        ("ci", "wrong"),
+    ] {
+        assert_eq!(hashes_of_a_refusal(&auth, user, password).await, 1, "{user}");
+    }
+    let row = format!(
+        "[[token]]\nprincipal = \"ci\"\nsha256 = \"{}\"\n",
+        hash_token("t")
+    );
+    let tokens_only = Authenticator::with_table(TokenTable::parse(&row).unwrap());
+    for user in ["ci", "nobody"] {
+        assert_eq!(
+            hashes_of_a_refusal(&tokens_only, user, "wrong").await,
+            0,
+            "{user}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn users_without_a_password_wait_for_their_turn_too() {
+    let auth = closed();
+    let turns = auth.passwords.turns.acquire_many(2).await.unwrap();
+    let nobody = headers(&[("authorization", &basic_of("nobody", "x"))]);
+    let mut waiting = std::pin::pin!(auth.caller(&nobody, Access::Read));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    drop(turns);
+    assert!(matches!(waiting.await, Err(Error::Unauthenticated(_))));
+}
+
+#[test]
+fn a_decoy_has_the_cost_of_a_hash_in_the_table() {
+    let phc = |cost: u32| {
+        format!("$argon2id$v=19$m={cost},t=2,p=1$MDEyMzQ1Njc$RdescudvJCsgt3ub+b3dWRWJTmaaJObGDJPsYNmgQDk")
+    };
+    let rows =
+        (8..12).map(|cost| format!("[[token]]\nprincipal = \"u{cost}\"\npassword = '{}'\n", phc(cost)));
+    let table = TokenTable::parse(&rows.collect::<String>()).unwrap();
+    let decoys: Vec<_> = (0..64).map(|n| table.decoy(&format!("n{n}")).unwrap()).collect();
+    for cost in 8..12 {
+        assert!(decoys.contains(&phc(cost).as_str()), "{cost}");
+    }
+    assert_eq!(table.decoy("n0"), table.decoy("n0"));
+    assert_eq!(TokenTable::default().decoy("n0"), None);
 }
 
 #[tokio::test]
@@ -162,7 +234,29 @@ async fn only_a_peer_with_the_token_may_name_the_caller() {
     let trusting = closed().trusting_peers(Some(&Secret::new("s3cret".to_owned())));
     let caller = trusting.caller(&said("s3cret"), Access::Write).await.unwrap();
     assert_eq!((caller.principal.as_str(), caller.verified), ("al ice", true));
-    assert!(trusting.caller(&said("wrong"), Access::Write).await.is_err());
+    let unset = closed();
+    for stranger in [&trusting, &unset] {
+        let refused = stranger.caller(&said("wrong"), Access::Write).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::PeerTokenRefused, "{refused}");
+        let code = crate::status::code_of(&refused);
+        assert_eq!(code, tonic::Code::Unauthenticated, "a user may have sent it");
+        let mut known = said("wrong");
+        known.insert(AUTHORIZATION, "Bearer t0ken".parse().unwrap());
+        assert_eq!(
+            stranger.caller(&known, Access::Write).await.unwrap().principal,
+            "ci"
+        );
+        known.insert(AUTHORIZATION, "Bearer nope".parse().unwrap());
+        let refused = stranger.caller(&known, Access::Write).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::PeerTokenRefused, "{refused}");
+        let probe = stranger.caller(&said("wrong"), Access::Public).await.unwrap();
+        assert_eq!((probe.principal.as_str(), probe.verified), (ANONYMOUS, false));
+    }
+    let none = trusting
+        .caller(&HeaderMap::new(), Access::Write)
+        .await
+        .unwrap_err();
+    assert_eq!(none.reason(), Reason::CredentialsMissing);
     let deaf = Authenticator::open()
         .caller(&said("s3cret"), Access::Write)
         .await

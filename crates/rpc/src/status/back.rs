@@ -110,6 +110,7 @@ pub fn into_error(status: &Status) -> Error {
             reason: reason.unwrap_or(Reason::CursorExpired),
             message,
         },
+        Code::Unauthenticated if reason == Some(Reason::PeerTokenRefused) => Error::UntrustedPeer(message),
         Code::Unauthenticated => Error::Unauthenticated(message),
         Code::PermissionDenied if reason == Some(Reason::CallerNotVerified) => Error::Unverified(message),
         Code::PermissionDenied => Error::Denied(message),

@@ -22,6 +22,13 @@ pub(super) fn is_late(status: &Status) -> bool {
     status.code() == Code::Cancelled && status.message() == LATE
 }
 
+/// Whether the framework refused a message, of whoever sent it, because it is larger than its reader takes.
+pub fn is_oversized(status: &Status) -> bool {
+    status.details().is_empty()
+        && status.code() == Code::OutOfRange
+        && status.message().contains("message length too large")
+}
+
 /// Why a stream of requests ended before its end, in words for its caller.
 pub fn of_request(broken: &Status) -> Error {
     of_framework(broken).unwrap_or_else(|| super::into_error(broken))
@@ -38,7 +45,7 @@ pub(crate) fn of_framework(status: &Status) -> Option<Error> {
             "request",
             format!("is not a message of this method: {text}"),
         )),
-        Code::OutOfRange if text.contains("message length too large") => Some(Error::Exhausted {
+        Code::OutOfRange if is_oversized(status) => Some(Error::Exhausted {
             message: format!("a message is too large: {}", text.trim_start_matches("Error, ")),
             retry_after: None,
         }),

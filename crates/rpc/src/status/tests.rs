@@ -47,6 +47,10 @@ fn every_error() -> Vec<(Error, Code)> {
             Code::OutOfRange,
         ),
         (Error::Unauthenticated("no token".into()), Code::Unauthenticated),
+        (
+            Error::UntrustedPeer("another token".into()),
+            Code::Unauthenticated,
+        ),
         (Error::Denied("not you".into()), Code::PermissionDenied),
         (
             Error::Unimplemented {

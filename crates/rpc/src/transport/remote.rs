@@ -1,13 +1,16 @@
 //! A peer in another process: HTTP/2, connected when first needed, and the caller's context in the headers.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use lodeway_domain::{
-    Caller, Error,
+    Caller, Error, Reason,
     caller::{ANONYMOUS, is_reserved},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -26,7 +29,7 @@ use super::{
     },
     plain::Plain,
 };
-use crate::{auth::peer_proof, config::Secret, context::CallContext, status, trace, wire};
+use crate::{auth::peer_proof, config::Secret, context::CallContext, seldom::Seldom, status, trace, wire};
 
 #[derive(Clone)]
 pub(super) struct Remote {
@@ -37,6 +40,7 @@ pub(super) struct Remote {
     names_callers: bool,
     /// This process's own, for a peer to which it cannot vouch for its callers.
     credentials: Option<HeaderValue>,
+    refusals: Arc<Seldom>,
 }
 
 #[derive(Clone)]
@@ -69,6 +73,7 @@ impl Remote {
             peer_token: None,
             names_callers: false,
             credentials: None,
+            refusals: Arc::default(),
         })
     }
 
@@ -101,10 +106,11 @@ impl Remote {
         let line = self.line.clone();
         let (peer_token, credentials) = (self.peer_token.clone(), self.credentials.clone());
         let names_callers = self.names_callers;
-        let url = self.url.clone();
+        let (url, refusals) = (self.url.clone(), self.refusals.clone());
         let part = part_of(request.uri().path());
         Box::pin(async move {
             let context = request.extensions_mut().remove::<CallContext>();
+            let is_vouched = context.is_some() && peer_token.is_some();
             strip(request.headers_mut());
             if let Some(context) = &context {
                 let name = || named(context).filter(|_| names_callers);
@@ -115,6 +121,9 @@ impl Remote {
             }
             trace::inject(request.headers_mut());
             match line.call(request).await {
+                Ok(response) if is_vouched && is_untrusted(response.headers()) => {
+                    untrusted((&url, &part), &refusals, context.as_ref()).into_http()
+                }
                 Ok(response) => response.map(|body| Body::new(body.map_err(broken_stream))),
                 Err(error) => failed((&url, &part), error, context.as_ref()).into_http(),
             }
@@ -219,6 +228,33 @@ fn failed((url, part): (&str, &str), failure: Failure, context: Option<&CallCont
             format!("{part} does not answer"),
             format!("peer {url}: {}", status::chain(&*error)),
         ),
+    };
+    let (request_id, domain) = context.map_or(("", status::DEFAULT_DOMAIN), |c| (&*c.request_id, &*c.domain));
+    status::status_of(&error, request_id, domain)
+}
+
+/// Whether a peer says that the peer token it got is not its own. It says so with the same code as to anybody without
+/// credentials, and only we know that it was not the caller who sent the token.
+fn is_untrusted(headers: &HeaderMap) -> bool {
+    let refused = Status::from_header_map(headers).filter(|status| status.code() == Code::Unauthenticated);
+    refused
+        .is_some_and(|status| status::from_status(&status).known_reason() == Some(Reason::PeerTokenRefused))
+}
+
+/// What the caller hears where a peer does not trust this process: nothing that he could set right.
+fn untrusted((url, part): (&str, &str), refusals: &Seldom, context: Option<&CallContext>) -> Status {
+    if refusals.is_due() {
+        tracing::warn!(
+            peer = url,
+            "{part} does not accept the `peer_token` of this process: both need the same one, and until then calls to it fail"
+        );
+    }
+    let error = Error::Unavailable {
+        reason: Reason::PeerTokenRefused,
+        message: "the services of this platform do not accept each other's peer token, which its operator has to set right"
+            .to_owned(),
+        retry_after: Duration::from_secs(1),
+        cause: format!("peer {url}: it has another peer token").into(),
     };
     let (request_id, domain) = context.map_or(("", status::DEFAULT_DOMAIN), |c| (&*c.request_id, &*c.domain));
     status::status_of(&error, request_id, domain)

@@ -1,11 +1,25 @@
 //! A peer in this process and one behind a socket cannot be told apart.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use lodeway_domain::{Caller, caller::Workspace};
 use lodeway_rpc::{
-    CallContext, Transport, auth::Authenticator, config::Secret, layers::ColumnConfig, serve::ServeConfig,
-    status,
+    CallContext, Transport,
+    auth::{Authenticator, TokenTable, hash_token},
+    config::Secret,
+    layers::ColumnConfig,
+    serve::ServeConfig,
+    status, wire,
 };
-use tonic::Code;
+use tonic::{Code, Request};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{
+    layer::{Context, Layer, SubscriberExt},
+    registry::Registry,
+};
 
 use crate::common::{HealthClient, House, ask};
 
@@ -105,6 +119,88 @@ async fn the_caller_travels_on_to_peers_that_share_the_token() {
         whoami(house.remote(), &context()).await,
         "anonymous false team-a req-7 true"
     );
+}
+
+/// Counts what is said at warning or worse.
+#[derive(Clone, Default)]
+struct Complaints(Arc<AtomicUsize>);
+
+impl<S: Subscriber> Layer<S> for Complaints {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() <= Level::WARN {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+async fn closed(peer_token: Option<&str>) -> House {
+    let table = format!(
+        "[[token]]\nprincipal = \"ci\"\nsha256 = \"{}\"\n",
+        hash_token("t0ken")
+    );
+    let token = peer_token.map(|token| Secret::new(token.to_owned()));
+    let auth = Authenticator::with_table(TokenTable::parse(&table).unwrap()).trusting_peers(token.as_ref());
+    House::with(ColumnConfig::default(), auth, ServeConfig::default()).await
+}
+
+#[tokio::test]
+async fn a_wrong_peer_token_is_a_fault_of_the_platform_and_told_once() {
+    let said = Complaints::default();
+    let _mine = tracing::subscriber::set_default(Registry::default().with(said.clone()));
+    let wrong = Some(Secret::new("wrong".to_owned()));
+    for (own, complaints) in [(Some("s3cret"), 2), (None, 4)] {
+        let house = closed(own).await;
+        let peer = house.remote().with_peer_token(wrong.clone());
+        for _ in 0..5 {
+            let request = context().request(ask("whoami"));
+            let answer = HealthClient::new(peer.clone()).check(request).await;
+            let refused = answer.unwrap_err();
+            let failure = status::from_status(&refused);
+            assert_eq!(
+                (failure.code, failure.reason.as_str()),
+                (Code::Unavailable, "PEER_TOKEN_REFUSED")
+            );
+            assert!(failure.message.contains("peer token"), "{failure:?}");
+            for secret in ["127.0.0.1", "wrong", "s3cret"] {
+                assert!(!format!("{failure:?}").contains(secret), "{failure:?}");
+            }
+            // As the service passes it on that asked.
+            let passed = context().status(status::into_error(&refused));
+            assert_eq!(passed.code(), Code::Unavailable);
+            assert_eq!(status::from_status(&passed).reason, "PEER_TOKEN_REFUSED");
+        }
+        assert_eq!(said.0.load(Ordering::SeqCst), complaints, "one of each side");
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_sends_a_peer_token_lacks_credentials() {
+    let house = closed(Some("s3cret")).await;
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", house.addr)).unwrap();
+    let mut client = HealthClient::new(channel.connect().await.unwrap());
+    let mut call = async |token: Option<&'static str>| {
+        let mut request = Request::new(ask("whoami"));
+        let headers = request.metadata_mut();
+        for (name, value) in [
+            (wire::PEER_TOKEN, "guess"),
+            (wire::PRINCIPAL, "ci"),
+            (wire::VERIFIED, "1"),
+        ] {
+            headers.insert(
+                tonic::metadata::AsciiMetadataKey::from_bytes(name.as_str().as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
+        }
+        if let Some(token) = token {
+            headers.insert("authorization", token.parse().unwrap());
+        }
+        client.check(request).await.unwrap_err()
+    };
+    assert_eq!(call(None).await.code(), Code::Unauthenticated);
+    assert_eq!(call(Some("Bearer nope")).await.code(), Code::Unauthenticated);
+    let known = call(Some("Bearer t0ken")).await;
+    assert_eq!(known.code(), Code::PermissionDenied, "{known:?}");
+    assert!(known.message().starts_with("ci true default"), "{known:?}");
 }
 
 /// What is done later for a caller, as the end of a rollout, has the caller's name in one process and in several.

@@ -106,6 +106,10 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """The code of a model raised an exception at this input; the message has its class and text."""
     ERROR_REASON_MODEL_PROCESS_ENDED: _ErrorReason.ValueType  # 44
     """The model's process ended in this call and is started again; the call itself may be at fault."""
+    ERROR_REASON_PEER_TOKEN_REFUSED: _ErrorReason.ValueType  # 45
+    """UNAUTHENTICATED: a peer token came with the call that is not the server's own, and no credentials that it knows.
+    UNAVAILABLE: two parts of the platform have different peer tokens, which is no fault of the caller.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """What happened, as it stands in `google.rpc.ErrorInfo.reason` of a failed call (without the `ERROR_REASON_` prefix).
@@ -196,4 +200,8 @@ ERROR_REASON_MODEL_RAISED: ErrorReason.ValueType  # 43
 """The code of a model raised an exception at this input; the message has its class and text."""
 ERROR_REASON_MODEL_PROCESS_ENDED: ErrorReason.ValueType  # 44
 """The model's process ended in this call and is started again; the call itself may be at fault."""
+ERROR_REASON_PEER_TOKEN_REFUSED: ErrorReason.ValueType  # 45
+"""UNAUTHENTICATED: a peer token came with the call that is not the server's own, and no credentials that it knows.
+UNAVAILABLE: two parts of the platform have different peer tokens, which is no fault of the caller.
+"""
 global___ErrorReason = ErrorReason
