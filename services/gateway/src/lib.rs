@@ -26,6 +26,7 @@ mod llm_api;
 mod llm_convert;
 mod monitor_api;
 mod rest;
+mod retry_after;
 
 use std::sync::Arc;
 

@@ -364,7 +364,7 @@ def test_every_answer_explains_itself(host, endpoints, iris, stubs):
         names = {feature.name for feature in measured[0].features}
         assert "sepal length (cm)" in names
     metrics = requests.get(host.url + "/metrics", timeout=10).text
-    assert 'lodeway_endpoint_calls_total{endpoint="boosted"' in metrics
+    assert 'lodeway_endpoint_calls_total{workspace="default",endpoint="boosted"' in metrics
 
 
 def test_copies_for_a_shadow_are_no_calls_of_the_endpoint(host, endpoints, iris, stub):
@@ -378,7 +378,7 @@ def test_copies_for_a_shadow_are_no_calls_of_the_endpoint(host, endpoints, iris,
 
     def counted(series):
         lines = requests.get(host.url + "/metrics", timeout=10).text.splitlines()
-        of = [line for line in lines if line.startswith(f'{series}{{endpoint="mirrored"')]
+        of = [line for line in lines if line.startswith(f'{series}{{workspace="default",endpoint="mirrored"')]
         return sum(int(line.rsplit(" ", 1)[1]) for line in of)
 
     wait_for(lambda: counted("lodeway_endpoint_shadow_calls_total") == 5, "the copies to be counted", 30)

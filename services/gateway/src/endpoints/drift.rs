@@ -214,6 +214,7 @@ impl Endpoints {
                 "values of a target have shifted"
             );
             let labels = [
+                ("workspace", route.workspace.as_str().to_owned()),
                 ("endpoint", endpoint.to_owned()),
                 ("target", target.to_owned()),
                 ("version", version.to_owned()),
@@ -244,6 +245,7 @@ impl Watched {
     fn new(route: &Route, of: &Measured) -> Self {
         let gauges = Side::ALL.map(|side| {
             let labels = [
+                ("workspace", route.workspace.as_str().to_owned()),
                 ("endpoint", route.record.endpoint.name.to_string()),
                 ("target", of.target.to_string()),
                 ("version", of.version.clone()),

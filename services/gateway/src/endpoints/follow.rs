@@ -18,7 +18,8 @@ use tokio::sync::Notify;
 
 use super::{
     Endpoints,
-    resolve::{ANSWER_WAIT, is_unloadable},
+    host::is_unloadable,
+    resolve::ANSWER_WAIT,
     table::{Ready, Route, Standing, TargetRoute, is_same},
     upstream::METADATA_TIMEOUT,
 };

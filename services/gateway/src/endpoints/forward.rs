@@ -23,7 +23,7 @@ use lodeway_rpc::{CallContext, inference, status};
 use super::{
     Endpoints,
     choose::{Asked, Chosen},
-    monitor::{Kind, Of, Seen},
+    measure::{Kind, Of, Seen},
     records::{OK, Offer, Said},
     table::{Ready, Route, Standing, TargetRoute},
 };
@@ -445,6 +445,7 @@ impl Endpoints {
 
 fn of<'a>(route: &'a Route, target: &'a TargetRoute, ready: &'a Ready) -> Of<'a> {
     Of {
+        workspace: &route.workspace,
         endpoint: route.record.endpoint.name.as_str(),
         target: &target.target.name,
         revision: route.revision().number,

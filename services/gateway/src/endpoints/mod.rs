@@ -1,11 +1,12 @@
 //! Endpoints: what is behind a name, and the way of a call to it.
 //!
 //! The way of a call: `table` gives the endpoint's [`Route`] (an immutable snapshot, no lock, no database), `choose` says
-//! which target, `forward` calls it within its deadline, tries again where that is safe, stamps the answer with its
-//! prediction id, and tells `monitor` and `shadow`. Beside it: `manage` makes endpoints and revisions, `resolve` finds out
-//! what a target means and gets it ready, `outside` does so for models on other servers, `records` keeps single predictions,
-//! `follow` keeps the table fresh, `rollouts` moves traffic by steps, `drift` tells of shifted values, `typed` gives each
-//! endpoint a gRPC service of its own, `alone` is what a server of one model adds.
+//! which target, `forward` calls it (an `upstream`) within its deadline, tries again where that is safe, stamps the answer
+//! with its prediction id, and tells `measure` and `shadow`. Beside it: `manage` makes endpoints and revisions, `resolve`
+//! finds out what a target means and gets it ready (by what its `host` says), `outside` does so for models on other servers,
+//! `records` keeps single predictions, `follow` keeps the table fresh, `monitor` merges what all gateways measured,
+//! `rollouts` moves traffic by steps, `drift` tells of shifted values, `typed` gives each endpoint a gRPC service of its own,
+//! `alone` is what a server of one model adds.
 
 pub(crate) mod alone;
 pub(crate) mod choose;
@@ -13,8 +14,10 @@ pub(crate) mod drift;
 pub(crate) mod events;
 pub(crate) mod follow;
 pub(crate) mod forward;
+mod host;
 mod known;
 pub(crate) mod manage;
+pub(crate) mod measure;
 pub(crate) mod monitor;
 mod outside;
 pub(crate) mod records;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use lodeway_domain::{
-    Result,
+    Error, Result,
     caller::Workspace,
     serving::{External, Revision, RevisionReason, Target},
     signature::{DataType, ModelSignature, Schema, Tensor},
@@ -18,7 +18,7 @@ use lodeway_store::gateway::{EndpointRecord, Resolution};
 use super::{
     Endpoints,
     table::{Ready, Route, Standing, TargetRoute},
-    upstream::Upstream,
+    upstream::{Upstream, untold},
 };
 
 /// How often a model on another server is asked whether it is ready.
@@ -36,19 +36,21 @@ impl Endpoints {
     ) -> Result<Ready> {
         let upstream = Upstream::external(external)?;
         upstream.is_ready_there().await?;
-        let metadata = upstream.metadata().await.unwrap_or_else(|error| {
-            tracing::warn!(
-                target = %target.name,
-                reference = %target.reference,
-                %error,
-                cause = ?error.cause(),
-                "a target goes on as it is known, or as one without metadata; its server is asked again"
-            );
-            None
-        });
+        let told = upstream.metadata().await;
+        let (signature_json, platform) = told.and_then(|told| word_of(told.as_ref())).unwrap_or_else(
+            |error| {
+                tracing::warn!(
+                    target = %target.name,
+                    reference = %target.reference,
+                    %error,
+                    cause = ?error.cause(),
+                    "a target goes on as it is known, or as one without metadata; its server is asked again"
+                );
+                Default::default()
+            },
+        );
         resolution.model_version = external.version().unwrap_or_default().to_owned();
-        resolution.signature_json = signature_of(metadata.as_ref());
-        resolution.platform = metadata.map(|metadata| metadata.platform).unwrap_or_default();
+        (resolution.signature_json, resolution.platform) = (signature_json, platform);
         if let Some(declared) = upstream.declaration() {
             declared.asking(self.0.clock.now());
             declared.hear(&resolution.signature_json);
@@ -75,9 +77,11 @@ impl Endpoints {
             declared.set(&known.signature_json);
             let now = self.0.clock.now();
             let told = tokio::time::timeout_at(ask_until.into(), upstream.metadata()).await;
-            if let Ok(Ok(metadata)) = told {
+            if let Ok(Ok(metadata)) = told
+                && let Ok((signature_json, _)) = word_of(metadata.as_ref())
+            {
                 declared.asking(now);
-                declared.hear(&signature_of(metadata.as_ref()));
+                declared.hear(&signature_json);
             }
         }
         Ok(outside(target, known.clone(), upstream))
@@ -172,8 +176,9 @@ impl Endpoints {
             return;
         }
         declared.asking(now);
-        match upstream.metadata().await {
-            Ok(metadata) if declared.hear(&signature_of(metadata.as_ref())) => tracing::info!(
+        let told = upstream.metadata().await;
+        match told.and_then(|metadata| word_of(metadata.as_ref())) {
+            Ok((signature_json, _)) if declared.hear(&signature_json) => tracing::info!(
                 endpoint.name = %route.record.endpoint.name,
                 target = %target.target.name,
                 "the server of a target declares other inputs than it did"
@@ -226,35 +231,47 @@ fn rest(follow_every: Duration) -> Duration {
     ASK_EVERY.saturating_sub(follow_every / 2)
 }
 
-/// The signature of what a server says; empty if it says that there is nothing.
-fn signature_of(metadata: Option<&ModelMetadataResponse>) -> String {
-    metadata.map(declared_signature).unwrap_or_default()
+/// What a server says: the signature of its model, empty if it says that there is nothing, and the platform.
+///
+/// Errors: `Unavailable` for tensors that cannot be read; what they are, nobody knows.
+fn word_of(metadata: Option<&ModelMetadataResponse>) -> Result<(String, String)> {
+    let Some(metadata) = metadata else {
+        return Ok(Default::default());
+    };
+    Ok((declared_signature(metadata)?, metadata.platform.clone()))
 }
 
-/// What another server says of its model's tensors, as a signature; empty if it says nothing that can be read.
+/// What another server says of its model's tensors, as a signature; empty if it names no inputs.
 ///
 /// The typed service is made of it, and documents without datatypes take those of its inputs. Such servers are often inexact,
-/// so no input is checked by it.
-fn declared_signature(metadata: &ModelMetadataResponse) -> String {
-    let schema = |tensors: &[TensorMetadata]| -> Option<Schema> {
-        let tensor = |of: &TensorMetadata| {
-            Some(Tensor {
-                name: Some(of.name.clone()),
-                dtype: DataType::parse("datatype", &of.datatype).ok()?.dtype()?,
-                shape: of.shape.iter().map(|&size| size.max(-1)).collect(),
-            })
-        };
-        Schema::of_tensors(tensors.iter().map(tensor).collect::<Option<_>>()?).ok()
-    };
-    let Some(inputs) = schema(&metadata.inputs) else {
-        return String::new();
-    };
+/// so no input is checked by it. Errors: as of [`word_of`], for inputs.
+fn declared_signature(metadata: &ModelMetadataResponse) -> Result<String> {
+    if metadata.inputs.is_empty() {
+        return Ok(String::new());
+    }
     let signature = ModelSignature {
-        inputs: Some(inputs),
-        outputs: schema(&metadata.outputs),
+        inputs: Some(schema(&metadata.inputs)?),
+        // Calls need no more than the inputs.
+        outputs: schema(&metadata.outputs).ok(),
         params: Vec::new(),
     };
-    signature.to_json().to_string()
+    Ok(signature.to_json().to_string())
+}
+
+fn schema(tensors: &[TensorMetadata]) -> Result<Schema> {
+    let tensor = |of: &TensorMetadata| {
+        let dtype = DataType::parse("datatype", &of.datatype)?.dtype();
+        let dtype = dtype.ok_or_else(|| Error::invalid("datatype", "is not one of a signature"))?;
+        Ok(Tensor {
+            name: Some(of.name.clone()),
+            dtype,
+            shape: of.shape.iter().map(|&size| size.max(-1)).collect(),
+        })
+    };
+    let tensors: Result<Vec<_>> = tensors.iter().map(tensor).collect();
+    tensors
+        .and_then(Schema::of_tensors)
+        .map_err(|error| untold(format!("its metadata cannot be read: {error}")))
 }
 
 #[cfg(test)]

@@ -8,9 +8,7 @@ use std::{
 use lodeway_domain::{
     Error, Reason, Result,
     caller::Workspace,
-    monitor::Profile,
     serving::{DeploymentSettings, Revision, Target, TargetRef},
-    signature::ModelSignature,
     time::Timestamp,
 };
 use lodeway_proto::{
@@ -22,6 +20,7 @@ use lodeway_store::gateway::{EndpointRecord, Resolution};
 
 use super::{
     Endpoints, ServingClients,
+    host::{is_unloadable, profile, signature},
     table::{Ready, Route, Standing, TargetRoute},
     upstream::Upstream,
 };
@@ -345,23 +344,6 @@ async fn deployment(cx: &CallContext, clients: &ServingClients, id: &str) -> Res
     found.ok_or_else(|| Error::internal("a peer gave no deployment"))
 }
 
-/// Whether the error of a model host means that it cannot load the model, whatever the input.
-pub(crate) fn is_unloadable(error: &Error) -> bool {
-    match error {
-        Error::DataLoss(_) => true,
-        // The last failure of a load is told with its reason until the load is tried again.
-        Error::Precondition { reason, .. } => matches!(
-            reason,
-            Reason::ModelNotReady
-                | Reason::RuntimeMissing
-                | Reason::DigestMismatch
-                | Reason::BackendUnavailable
-                | Reason::ServerFault
-        ),
-        _ => false,
-    }
-}
-
 pub(super) fn of_deployment(
     clients: Arc<ServingClients>,
     target: &Target,
@@ -398,18 +380,6 @@ pub(super) fn of_deployment(
             id: deployment.deployment_id,
         },
     })
-}
-
-/// The profile as the model host gave it; without one, traffic is compared with other traffic only.
-fn profile(bytes: &[u8]) -> Option<Arc<Profile>> {
-    let profile = Profile::decode(bytes).ok().filter(|profile| profile.rows() > 0);
-    profile.map(Arc::new)
-}
-
-/// The signature as the model host gave it; a text that does not read is none.
-pub(super) fn signature(json: &str) -> Option<ModelSignature> {
-    let value = serde_json::from_str(json).ok()?;
-    ModelSignature::parse("signature", &value).ok()
 }
 
 fn settings(of: &DeploymentSettings) -> wire::DeploymentSettings {

@@ -17,7 +17,7 @@ use super::{
     Endpoints,
     choose::Chosen,
     forward::{Place, code_of},
-    monitor::{Kind, Mirrored, Of, Seen},
+    measure::{Kind, Mirrored, Of, Seen},
     records::{OK, Offer, Said},
     table::Route,
 };
@@ -61,6 +61,7 @@ impl Endpoints {
                 .map(|ready| ready.resolution.model_version.clone())
                 .unwrap_or_default();
             let of = Of {
+                workspace: &route.workspace,
                 endpoint: route.record.endpoint.name.as_str(),
                 target: &target.target.name,
                 revision: route.revision().number,

@@ -25,7 +25,7 @@ use super::{
     Endpoints,
     choose::{Asked, Chosen},
     forward::{PREDICTION_ID, code_of, first_value, full, is_targets_fault},
-    monitor::{Kind, Of, Seen},
+    measure::{Kind, Of, Seen},
     records::{MAX_ANSWER_BYTES, OK, Offer, Said},
     table::Route,
 };
@@ -71,6 +71,7 @@ impl Drop for Under {
             .map_or(CallOutcome::Success, |(_, verdict)| verdict);
         self.chosen.judge(&self.route, now, verdict);
         let of = Of {
+            workspace: &self.route.workspace,
             endpoint: self.route.record.endpoint.name.as_str(),
             target: &self.chosen.target.target.name,
             revision: self.route.revision().number,

@@ -24,7 +24,7 @@ use lodeway_proto::inference::ModelInferRequest;
 use lodeway_rpc::inference;
 use lodeway_store::gateway::{EndpointRecord, Resolution};
 
-use super::{monitor::TargetMonitor, typed::Declared, upstream::Upstream};
+use super::{measure::TargetMonitor, typed::service::Declared, upstream::Upstream};
 
 type Name = (String, String);
 

@@ -11,9 +11,10 @@
 //! The service is of the endpoint's first revision, in its order, so that numbers of fields stay while revisions come and
 //! go; a revision whose model takes other inputs is refused (`manage`). Calls go the way of any other call.
 //!
-//! A tour: `plan` says which messages there are and `shape` what a message is, `make` makes them of a signature, `names`
-//! says what their fields are called, `describe` makes the file descriptor of it and `print` its text; `request` and `response` turn messages into inputs and answers into messages,
-//! with `document` for answers in JSON, `read` and `write` for single values and `wire` for the encoding; `serve` is the gRPC side.
+//! A tour: `service` is one typed service: `plan` says which messages there are and `shape` what a message is, `make` makes
+//! them of a signature, `names` says what their fields are called, `describe` makes the file descriptor of it and `print` its
+//! text; `request` and `response` turn messages into inputs and answers into messages, with `document` for answers in JSON,
+//! `read` and `write` for single values and `wire` for the encoding; `serve` is the gRPC side.
 
 mod describe;
 mod document;
@@ -25,6 +26,7 @@ mod read;
 mod request;
 mod response;
 mod serve;
+pub(super) mod service;
 mod shape;
 mod wire;
 mod write;
@@ -36,37 +38,15 @@ use std::sync::Arc;
 
 use lodeway_domain::{
     Caller, Error, Reason, Result,
-    serving::{EndpointName, Revision, TargetName},
+    serving::{Revision, TargetName},
     signature::ModelSignature,
 };
 use lodeway_rpc::serve::ChangingFiles;
 use lodeway_store::gateway::Resolution;
 use prost_types::FileDescriptorProto;
 
-use self::plan::Plan;
-use super::{Endpoints, resolve, table::Route};
-
-/// A typed service.
-#[derive(Debug)]
-pub(crate) struct Typed {
-    plan: Plan,
-    file: Arc<FileDescriptorProto>,
-}
-
-/// A typed service, or why an endpoint has none.
-pub(crate) type Declared = Result<Typed, String>;
-
-impl Typed {
-    /// The service of an endpoint. `Err` says why there is none.
-    fn of(endpoint: &EndpointName, signature: Option<&ModelSignature>) -> Declared {
-        let signature = signature.ok_or("its model declares no signature")?;
-        let plan = Plan::of(endpoint, signature)?;
-        Ok(Self {
-            file: Arc::new(describe::file(&plan)),
-            plan,
-        })
-    }
-}
+use self::service::{Declared, Typed};
+use super::{Endpoints, host, table::Route};
 
 impl Endpoints {
     /// The .proto of an endpoint's typed service, and the service's full name. Errors: `NOT_IMPLEMENTED` if there is none.
@@ -122,7 +102,7 @@ fn known<'a>(route: &Route, declared: &'a Declared) -> Result<&'a Typed> {
 fn first_signature(revision: &Revision, resolutions: &[Resolution]) -> Option<ModelSignature> {
     let of = |name: &TargetName| resolutions.iter().find(|found| found.target == *name);
     let mut targets = revision.targets.iter();
-    targets.find_map(|target| resolve::signature(&of(&target.name)?.signature_json))
+    targets.find_map(|target| host::signature(&of(&target.name)?.signature_json))
 }
 
 impl ChangingFiles for Endpoints {

@@ -25,7 +25,7 @@ use lodeway_proto::{
 use lodeway_rpc::{CallContext, Transport, inference, status};
 use tonic::Request;
 
-use super::{MAX_INPUT_BYTES, ServingClients, resolve::is_unloadable};
+use super::{MAX_INPUT_BYTES, ServingClients, host::is_unloadable};
 
 mod declared;
 mod http;
@@ -143,7 +143,7 @@ impl Upstream {
                     let reply = client.clone().model_infer(within(message, deadline)).await;
                     reply
                         .map(tonic::Response::into_inner)
-                        .map_err(|s| status::into_error(&s))
+                        .map_err(|s| failed_there(&s))
                 }
                 Self::Http { model, declared } => model.infer(message, &declared.inputs()).await,
             }
@@ -204,7 +204,7 @@ impl Upstream {
             if let Some(declared) = &declared {
                 declared.doubt();
             }
-            status::into_error(&status)
+            failed_there(&status)
         };
         let answers = request.map_err(&failed)?.into_inner();
         Ok(Box::pin(answers.map(move |answer| {
@@ -282,9 +282,14 @@ impl Upstream {
                 Err(Error::unavailable("the model is not ready there", "it said so"))
             }
         };
-        tokio::time::timeout_at(deadline.into(), look)
-            .await
-            .unwrap_or(Err(Error::DeadlineExceeded))
+        let told = tokio::time::timeout_at(deadline.into(), look).await;
+        told.unwrap_or_else(|_| {
+            let why = format!("not within {} s", PROBE_TIMEOUT.as_secs());
+            Err(Error::unavailable(
+                "the server does not say whether the model is ready",
+                why,
+            ))
+        })
     }
 
     /// What a model on another server takes and gives; none where the server says that it has no metadata. Errors: a server
@@ -324,8 +329,16 @@ fn has_none(code: tonic::Code) -> bool {
     matches!(code, tonic::Code::Unimplemented | tonic::Code::NotFound)
 }
 
+/// Why a call of a model failed. An answer that is larger than is read is no fault of the caller.
+fn failed_there(status: &tonic::Status) -> Error {
+    match status::is_oversized(status) {
+        true => http::too_large(MAX_INPUT_BYTES),
+        false => status::into_error(status),
+    }
+}
+
 /// The error of a server that does not say what its model takes, for this reason.
-fn untold(why: impl Into<String>) -> Error {
+pub(super) fn untold(why: impl Into<String>) -> Error {
     Error::unavailable("the server does not say what its model takes", why.into())
 }
 
@@ -383,6 +396,24 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+
+    #[test]
+    fn an_answer_that_is_larger_than_is_read_is_no_fault_of_the_caller() {
+        let text = "Error, decoded message length too large: found 9 bytes, the limit is: 8 bytes";
+        let error = failed_there(&tonic::Status::out_of_range(text));
+        assert!(
+            matches!(
+                &error,
+                Error::Unavailable {
+                    reason: Reason::LimitExceeded,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        let error = failed_there(&tonic::Status::out_of_range("the third row"));
+        assert!(!matches!(error, Error::Unavailable { .. }), "{error:?}");
+    }
 
     #[test]
     fn only_a_clear_word_is_that_there_is_no_metadata() {

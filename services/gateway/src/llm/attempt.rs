@@ -106,7 +106,7 @@ impl Llm {
         body: Map<String, Value>,
     ) -> Result<Answer> {
         let route = self.route(cx, field, name, kind).await?.route;
-        let mut meter = Meter::begin(name);
+        let mut meter = Meter::begin(&cx.caller.workspace, name);
         let answered = self.answer(cx, &route, &mut meter, body).await;
         meter.end(answered.as_ref().map(|_| ()));
         answered
@@ -148,7 +148,7 @@ impl Llm {
         mut body: Map<String, Value>,
     ) -> Result<AnswerStream> {
         let route = self.route(cx, field, name, LlmKind::Chat).await?.route;
-        let mut meter = Meter::begin(name);
+        let mut meter = Meter::begin(&cx.caller.workspace, name);
         body.insert("stream".to_owned(), true.into());
         // Without it nobody would know what the answer used.
         let options = body.entry("stream_options").or_insert_with(|| json!({}));

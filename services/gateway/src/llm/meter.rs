@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lodeway_domain::{Error, llm::LlmTarget};
+use lodeway_domain::{Error, caller::Workspace, llm::LlmTarget};
 use lodeway_rpc::status;
 use metrics::{counter, histogram};
 use serde_json::Value;
@@ -35,6 +35,7 @@ impl Usage {
 
 /// One call from its begin to its end; dropped before its end it counts as cancelled.
 pub(super) struct Meter {
+    workspace: String,
     route: String,
     target: String,
     begun: Instant,
@@ -42,8 +43,10 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn begin(route: &str) -> Self {
+    /// A call of this route begins.
+    pub(super) fn begin(workspace: &Workspace, route: &str) -> Self {
         Self {
+            workspace: workspace.as_str().to_owned(),
             route: route.to_owned(),
             target: String::new(),
             begun: Instant::now(),
@@ -64,6 +67,7 @@ impl Meter {
     pub(super) fn used(&self, usage: &Usage) {
         for (direction, tokens) in [("input", usage.input_tokens), ("output", usage.output_tokens)] {
             let labels = [
+                ("workspace", self.workspace.clone()),
                 ("route", self.route.clone()),
                 ("target", self.target.clone()),
                 ("direction", direction.to_owned()),
@@ -71,7 +75,11 @@ impl Meter {
             counter!("lodeway_llm_tokens_total", &labels).increment(tokens);
         }
         if let Some(cost) = usage.cost {
-            let labels = [("route", self.route.clone()), ("target", self.target.clone())];
+            let labels = [
+                ("workspace", self.workspace.clone()),
+                ("route", self.route.clone()),
+                ("target", self.target.clone()),
+            ];
             // Counters are whole numbers. `as` saturates, and a cost is never negative.
             counter!("lodeway_llm_cost_millionths_total", &labels).increment((cost * 1e6).round() as u64);
         }
@@ -79,7 +87,11 @@ impl Meter {
 
     /// A further attempt.
     pub(super) fn retried(&self, at: usize) {
-        let labels = [("route", self.route.clone()), ("target", at.to_string())];
+        let labels = [
+            ("workspace", self.workspace.clone()),
+            ("route", self.route.clone()),
+            ("target", at.to_string()),
+        ];
         counter!("lodeway_llm_retries_total", &labels).increment(1);
     }
 
@@ -104,6 +116,7 @@ impl Meter {
             return;
         }
         let labels = [
+            ("workspace", self.workspace.clone()),
             ("route", self.route.clone()),
             ("target", self.target.clone()),
             ("outcome", outcome.to_owned()),

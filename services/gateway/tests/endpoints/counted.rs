@@ -6,19 +6,25 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 
 use super::*;
 
-/// Name, target and outcome.
-type Series = (String, String, String);
+/// Name, workspace, target and outcome.
+type Series = (String, String, String, String);
 
 /// Keeps counters by series.
 #[derive(Clone, Default)]
 struct Counters(Arc<Mutex<BTreeMap<Series, Arc<AtomicU64>>>>);
 
 impl Counters {
-    /// What a series has counted, by target and outcome.
+    /// What a series of the workspace `default` has counted, by target and outcome.
     fn of(&self, name: &str) -> Vec<(String, String, u64)> {
+        self.of_workspace("default", name)
+    }
+
+    fn of_workspace(&self, workspace: &str, name: &str) -> Vec<(String, String, u64)> {
         let all = self.0.lock().unwrap();
-        let mine = all.iter().filter(|((of, ..), _)| of == name);
-        mine.map(|((_, target, outcome), count)| {
+        let mine = all
+            .iter()
+            .filter(|((of, space, ..), _)| of == name && space == workspace);
+        mine.map(|((_, _, target, outcome), count)| {
             (target.clone(), outcome.clone(), count.load(Ordering::Relaxed))
         })
         .collect()
@@ -36,7 +42,12 @@ impl Recorder for Counters {
             let found = labels.find(|label| label.key() == name);
             found.map(|label| label.value().to_owned()).unwrap_or_default()
         };
-        let of = (key.name().to_owned(), label("target"), label("outcome"));
+        let of = (
+            key.name().to_owned(),
+            label("workspace"),
+            label("target"),
+            label("outcome"),
+        );
         Counter::from_arc(self.0.lock().unwrap().entry(of).or_default().clone())
     }
 
@@ -55,6 +66,7 @@ fn line(target: &str, outcome: &str, count: u64) -> (String, String, u64) {
 
 const CALLS: &str = "lodeway_endpoint_calls_total";
 const RETRIES: &str = "lodeway_endpoint_retries_total";
+const RECORDS: &str = "lodeway_endpoint_records_total";
 
 #[tokio::test]
 async fn a_call_is_counted_once_and_its_failed_attempts_by_themselves() {
@@ -104,4 +116,45 @@ async fn an_attempt_that_is_given_up_for_a_faster_one_is_no_call() {
     bench.score("a", 0.0).await.unwrap();
     assert_eq!(counters.of(RETRIES), [line("one", "CANCELLED", 1)]);
     assert_eq!(counters.of(CALLS), [line("two", "OK", 1)]);
+}
+
+#[tokio::test]
+async fn endpoints_of_one_name_are_told_apart_by_their_workspaces() {
+    let counters = Counters::default();
+    let _mine = metrics::set_default_local_recorder(&counters);
+    let shelf = records::Shelf::new().await;
+    let bench = Bench::keeping(Some(shelf.transport.clone())).await;
+    let up = Upstream::start().unwrap();
+    for (workspace, calls) in [("default", 2), ("team-a", 3)] {
+        let create = wire::CreateEndpointRequest {
+            name: "a".to_owned(),
+            spec: Some(spec([target("one", &up, 1)])),
+            ..wire::CreateEndpointRequest::default()
+        };
+        bench.api().create_endpoint(of(workspace, create)).await.unwrap();
+        for _ in 0..calls {
+            bench.call(of(workspace, input("a", 0.0))).await.unwrap();
+        }
+    }
+    assert_eq!(counters.of_workspace("default", CALLS), [line("one", "OK", 2)]);
+    assert_eq!(counters.of_workspace("team-a", CALLS), [line("one", "OK", 3)]);
+    // What waits is written at the end.
+    assert!(bench.tasks.shutdown(Duration::from_secs(10)).await);
+    assert_eq!(
+        counters.of_workspace("default", RECORDS),
+        [line("", "recorded", 2)]
+    );
+    assert_eq!(
+        counters.of_workspace("team-a", RECORDS),
+        [line("", "recorded", 3)]
+    );
+}
+
+/// A request in a workspace.
+fn of<T>(workspace: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request
+        .metadata_mut()
+        .insert("x-mlflow-workspace", workspace.parse().unwrap());
+    request
 }

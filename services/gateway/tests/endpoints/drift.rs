@@ -80,8 +80,9 @@ async fn shifted_predictions_are_told_once_and_once_more_when_they_are_back() {
 async fn inputs_are_compared_with_training_and_the_figure_is_a_metric() {
     let metrics = Metrics::install().unwrap();
     let figure = |version: &str| {
-        let labels =
-            format!("{{endpoint=\"drifting\",target=\"one\",version=\"{version}\",values=\"features\"}} ");
+        let labels = format!(
+            "{{workspace=\"default\",endpoint=\"drifting\",target=\"one\",version=\"{version}\",values=\"features\"}} "
+        );
         let text = metrics.render();
         let line = text.lines().find_map(|line| {
             line.strip_prefix("lodeway_endpoint_drift_psi")?
@@ -110,7 +111,7 @@ async fn inputs_are_compared_with_training_and_the_figure_is_a_metric() {
         "{event:?}"
     );
     assert!(figure("1").unwrap() > 0.25, "{:?}", figure("1"));
-    let counted = "lodeway_endpoint_drift_alarms_total{endpoint=\"drifting\",target=\"one\",version=\"1\"} 1";
+    let counted = "lodeway_endpoint_drift_alarms_total{workspace=\"default\",endpoint=\"drifting\",target=\"one\",version=\"1\"} 1";
     assert!(metrics.render().contains(counted), "{}", metrics.render());
     assert_eq!(bench.alarms("drifting", "one").await, [None, event.time]);
     // Another version is another story.

@@ -33,6 +33,8 @@ struct Script {
     calls: usize,
     /// How long the answer to a call says that it is.
     answer_length: Option<usize>,
+    /// Calls are too many, for seven seconds.
+    is_full: bool,
     /// Calls that are refused from now on, as with inputs of another datatype.
     refusals: usize,
     /// The JSON of the last call, and the header that says where it ends.
@@ -40,7 +42,7 @@ struct Script {
     header_length: Option<String>,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Metadata {
     #[default]
     Told,
@@ -138,6 +140,9 @@ impl Server {
             let nothing = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
             return Ok(([("content-length", length.to_string())], nothing).into_response());
         }
+        if script.is_full {
+            return Ok((StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")], "full").into_response());
+        }
         if let Some(left) = script.refusals.checked_sub(1) {
             script.refusals = left;
             let why = json!({ "error": "unexpected datatype" });
@@ -173,6 +178,12 @@ fn at(reference: &str) -> wire::RevisionSpec {
 
 /// What the gateway's REST side answers.
 async fn rest(bench: &Bench, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+    let (parts, body) = rest_whole(bench, method, path, body).await;
+    (parts.status, body)
+}
+
+/// The same with the headers of the answer.
+async fn rest_whole(bench: &Bench, method: &str, path: &str, body: Value) -> (http::response::Parts, Value) {
     let nobody = || Transport::local(Routes::default());
     let peers = Peers {
         tracking: nobody(),
@@ -188,7 +199,7 @@ async fn rest(bench: &Bench, method: &str, path: &str, body: Value) -> (StatusCo
     let response = gateway.into_router().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-    (parts.status, serde_json::from_slice(&body).unwrap_or_default())
+    (parts, serde_json::from_slice(&body).unwrap_or_default())
 }
 
 async fn scored(bench: &Bench, document: Value) {
@@ -322,6 +333,8 @@ async fn a_server_that_refuses_to_say_what_it_takes_is_taken_at_its_last_word() 
         Metadata::Refused(429),
         Metadata::Says("<html>sign in</html>"),
         Metadata::Says(r#"{"error":"no"}"#),
+        Metadata::Says(r#"{"name":"m","inputs":[{"name":"x","datatype":"FOO","shape":[-1]}],"outputs":[]}"#),
+        Metadata::Says(r#"{"name":"m","inputs":[{"name":5,"datatype":"INT32","shape":["a"]}],"outputs":3}"#),
         // Another question comes after the answer to the last one.
         Metadata::Failing,
     ] {
@@ -330,11 +343,24 @@ async fn a_server_that_refuses_to_say_what_it_takes_is_taken_at_its_last_word() 
             script.metadata = metadata;
             script.asked_metadata
         };
-        bench.turn(Duration::from_secs(60));
-        until(async || (server.script().asked_metadata > before).then_some(())).await;
-        scored(&bench, json!({ "inputs": { "x": [1] } })).await;
-        assert_eq!(server.got()["x"][0], "FP32");
+        // That there is nothing is believed when it is said twice.
+        for asked in 1..=2 {
+            bench.turn(Duration::from_secs(60));
+            until(async || (server.script().asked_metadata >= before + asked).then_some(())).await;
+            scored(&bench, json!({ "inputs": { "x": [1] } })).await;
+            assert_eq!(server.got()["x"][0], "FP32", "{metadata:?}");
+        }
     }
+}
+
+#[tokio::test]
+async fn a_server_says_when_it_may_be_asked_again() {
+    let (bench, server) = of_floats().await;
+    server.script().is_full = true;
+    let document = json!({ "inputs": { "x": [1] } });
+    let (answer, _) = rest_whole(&bench, "POST", "/endpoints/a/invocations", document).await;
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(answer.headers["retry-after"], "7");
 }
 
 #[tokio::test]

@@ -15,13 +15,13 @@ use tonic::service::Routes;
 use super::{host::Host, hosted::hosted, *};
 
 /// An artifact service over a folder.
-struct Shelf {
+pub(super) struct Shelf {
     folder: tempfile::TempDir,
-    transport: Transport,
+    pub(super) transport: Transport,
 }
 
 impl Shelf {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = StoreUrl::Sqlite(folder.path().join("artifacts.db"));
         let db = Db::open(&url, "artifacts", DbOptions::default()).await.unwrap();

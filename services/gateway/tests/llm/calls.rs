@@ -1,5 +1,7 @@
 //! Calls over gRPC: what goes out, what comes back, and what is done about failures.
 
+use lodeway_rpc::telemetry::Metrics;
+
 use super::*;
 
 #[tokio::test]
@@ -346,4 +348,63 @@ async fn texts_become_vectors_in_their_order() {
     assert_eq!(answer.usage.unwrap().input_tokens, 10);
     let status = bench.chat("v", "?").await.unwrap_err();
     refused(&status, Code::InvalidArgument, "INVALID_FIELD");
+}
+
+#[tokio::test]
+async fn routes_of_one_name_are_measured_by_workspace() {
+    let metrics = Metrics::install().unwrap();
+    let (bench, llm) = (Bench::new().await, ScriptedLlm::start().unwrap());
+    for (workspace, calls) in [("default", 1), ("team-a", 2)] {
+        let create = wire::CreateRouteRequest {
+            route: Some(wire::LlmRoute {
+                targets: vec![wire::LlmTarget {
+                    input_price: 1_000.0,
+                    ..target(&llm)
+                }],
+                ..route("shared", [])
+            }),
+            request_id: String::new(),
+        };
+        bench.api().create_route(of(workspace, create)).await.unwrap();
+        for _ in 0..calls {
+            llm.push_all([Reply::hang_up(), Reply::text("yes").usage(5, 7)]);
+            bench.api().chat(of(workspace, ask("shared", "?"))).await.unwrap();
+        }
+    }
+    let text = metrics.render();
+    for (workspace, calls) in [("default", 1), ("team-a", 2)] {
+        let of = format!("workspace=\"{workspace}\",route=\"shared\",target=\"0\"");
+        for (series, value) in [
+            (format!("lodeway_llm_calls_total{{{of},outcome=\"OK\"}}"), calls),
+            (
+                format!("lodeway_llm_duration_seconds_count{{{of},outcome=\"OK\"}}"),
+                calls,
+            ),
+            (format!("lodeway_llm_retries_total{{{of}}}"), calls),
+            (
+                format!("lodeway_llm_tokens_total{{{of},direction=\"input\"}}"),
+                5 * calls,
+            ),
+            (
+                format!("lodeway_llm_tokens_total{{{of},direction=\"output\"}}"),
+                7 * calls,
+            ),
+            (
+                format!("lodeway_llm_cost_millionths_total{{{of}}}"),
+                5_000 * calls,
+            ),
+        ] {
+            let line = format!("{series} {value}");
+            assert!(text.lines().any(|one| one == line), "no {line} in {text}");
+        }
+    }
+}
+
+/// A request in a workspace.
+fn of<T>(workspace: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request
+        .metadata_mut()
+        .insert("x-mlflow-workspace", workspace.parse().unwrap());
+    request
 }

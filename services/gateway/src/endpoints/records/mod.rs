@@ -222,7 +222,11 @@ impl Records {
         for (outcome, count) in [("recorded", recorded), ("lost", lost)] {
             if count > 0 {
                 let endpoint = route.record.endpoint.name.to_string();
-                let labels = [("endpoint", endpoint), ("outcome", outcome.to_owned())];
+                let labels = [
+                    ("workspace", route.workspace.as_str().to_owned()),
+                    ("endpoint", endpoint),
+                    ("outcome", outcome.to_owned()),
+                ];
                 counter!("lodeway_endpoint_records_total", &labels).increment(count);
             }
         }

@@ -24,12 +24,12 @@ use tonic::{
 };
 
 use super::{
-    Declared,
     describe::{PREDICT, PREDICT_BATCH, PREDICT_STREAM},
     known,
     plan::{Inputs, Plan},
     request::What,
     response::{Answer, piece},
+    service::Declared,
 };
 use crate::endpoints::{Endpoints, MAX_INPUT_BYTES, forward::PREDICTION_ID, table::Route};
 

@@ -10,7 +10,7 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::{Value as Json, json};
 
-use super::{Typed, print};
+use super::{print, service::Typed};
 
 /// The service of an endpoint with this signature, its parts as lists.
 fn typed_of(endpoint: &str, inputs: &Json, outputs: &Json, params: &Json) -> Result<Typed, String> {

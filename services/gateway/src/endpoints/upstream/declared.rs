@@ -31,7 +31,7 @@ use lodeway_inference::{
 use lodeway_proto::inference::ModelInferRequest;
 use lodeway_rpc::inference;
 
-use crate::endpoints::resolve::signature;
+use crate::endpoints::host::signature;
 
 /// How long a server is taken at its word.
 const MAX_AGE: Duration = Duration::from_secs(60);

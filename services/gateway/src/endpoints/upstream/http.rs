@@ -19,6 +19,7 @@ use lodeway_rpc::inference;
 use serde_json::Value;
 
 use super::{MAX_INPUT_BYTES, declared::DeclaredInputs, untold};
+use crate::retry_after::retry_after;
 
 /// How long a server may take to say what it offers beyond the protocol.
 const EXTENSIONS_WAIT: Duration = Duration::from_secs(1);
@@ -89,7 +90,12 @@ impl HttpModel {
         if !is_metadata(&told) {
             return Err(untold("its JSON is no metadata of a model"));
         }
-        Ok(Some(metadata(&told)))
+        let metadata = metadata(&told);
+        let said = told.get("inputs").and_then(Value::as_array).map_or(0, Vec::len);
+        if metadata.inputs.len() < said {
+            return Err(untold("an input in its metadata has no name or no datatype"));
+        }
+        Ok(Some(metadata))
     }
 
     /// Whether the server takes binary tensors, as it said last.
@@ -163,7 +169,8 @@ impl HttpModel {
         let (code, length) = (reply.status(), reply.headers().get(oip::HEADER_LENGTH).cloned());
         let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
         if !code.is_success() {
-            return Err(refusal(code, &beginning(reply, MAX_REFUSAL_BYTES).await?));
+            let wait = retry_after(reply.headers());
+            return Err(refusal(code, wait, &beginning(reply, MAX_REFUSAL_BYTES).await?));
         }
         let body = whole(reply, self.max_answer_bytes).await?;
         let body = body.ok_or_else(|| too_large(self.max_answer_bytes))?;
@@ -211,7 +218,7 @@ async fn beginning(mut reply: reqwest::Response, limit: usize) -> Result<Bytes> 
 }
 
 /// A fault of the server, which would give the same answer again.
-fn too_large(limit: usize) -> Error {
+pub(super) fn too_large(limit: usize) -> Error {
     let message = format!("the answer of the target is larger than {limit} bytes");
     Error::Unavailable {
         reason: Reason::LimitExceeded,
@@ -221,12 +228,13 @@ fn too_large(limit: usize) -> Error {
     }
 }
 
-fn refusal(code: reqwest::StatusCode, body: &Bytes) -> Error {
+/// Why a server does not score an input, and when it may be asked again if it says so.
+fn refusal(code: reqwest::StatusCode, wait: Option<Duration>, body: &Bytes) -> Error {
     let text = String::from_utf8_lossy(body.get(..body.len().min(500)).unwrap_or_default()).into_owned();
     match code.as_u16() {
         429 => Error::Exhausted {
             message: format!("a target on another server is full: {text}"),
-            retry_after: None,
+            retry_after: wait,
         },
         // It has no such model, or wants something of whoever asks it: no input would change that.
         401 | 403 | 404 | 405 | 408 | 410 => Error::unavailable(
@@ -234,7 +242,12 @@ fn refusal(code: reqwest::StatusCode, body: &Bytes) -> Error {
             format!("{code}: {text}"),
         ),
         400..=499 => Error::invalid("inputs", format!("the target refused it: {text}")),
-        _ => Error::unavailable("a target on another server failed", format!("{code}: {text}")),
+        _ => Error::Unavailable {
+            reason: Reason::BackendUnavailable,
+            message: "a target on another server failed".to_owned(),
+            retry_after: wait.unwrap_or(Duration::from_secs(1)),
+            cause: format!("{code}: {text}").into(),
+        },
     }
 }
 
@@ -343,7 +356,7 @@ mod tests {
 
     #[test]
     fn only_what_another_input_would_change_is_a_fault_of_the_input() {
-        let of = |code: u16| refusal(code.try_into().unwrap(), &Bytes::from_static(b"no"));
+        let of = |code: u16| refusal(code.try_into().unwrap(), None, &Bytes::from_static(b"no"));
         for code in [400, 413, 415, 422] {
             assert!(matches!(of(code), Error::Invalid(_)), "{code}");
         }

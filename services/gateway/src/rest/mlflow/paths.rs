@@ -100,8 +100,7 @@ pub(super) fn parse(uri: &str) -> Uri<'_> {
 /// What MLflow refuses in the artifact location of a new experiment.
 pub(super) fn check_experiment_location(location: &str) -> Result<(), RestError> {
     let parsed = parse(location);
-    let last = parsed.path.rsplit('/').next().unwrap_or_default();
-    if !parsed.fragment.is_empty() || last.contains(';') {
+    if !parsed.fragment.is_empty() || uri::has_parameters(location) {
         return Err(RestError::invalid(
             "'artifact_location' URL can't include fragments or params.",
         ));

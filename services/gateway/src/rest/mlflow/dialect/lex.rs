@@ -56,14 +56,19 @@ pub(super) const IS_NOT_NULL: &str = "IS NOT NULL";
 
 const OPERATORS: [&str; 8] = ["<=", ">=", "!=", "<>", "==", "=", "<", ">"];
 
-/// Splits a filter into its clauses; an empty one has none.
-pub(super) fn clauses(filter: &str) -> Result<Vec<Clause>, RestError> {
+/// Splits a filter into its clauses; an empty one has none. With `wide_keys`, an unquoted key may have `-` and `/` in it.
+pub(super) fn clauses(filter: &str, wide_keys: bool) -> Result<Vec<Clause>, RestError> {
     if filter.len() > 64 * 1024 {
         return Err(RestError::invalid(
             "The filter string is too long; at most 65536 bytes are allowed",
         ));
     }
-    let tokens = Lexer { text: filter, at: 0 }.all()?;
+    let lexer = Lexer {
+        text: filter,
+        at: 0,
+        wide_keys,
+    };
+    let tokens = lexer.all()?;
     let mut parser = Parser {
         filter,
         tokens,
@@ -220,6 +225,7 @@ pub(super) fn unquoted(text: &str, quote: char) -> Option<&str> {
 struct Lexer<'a> {
     text: &'a str,
     at: usize,
+    wide_keys: bool,
 }
 
 impl Lexer<'_> {
@@ -313,7 +319,10 @@ impl Lexer<'_> {
                 };
                 end += length + 1;
                 begins = false;
-            } else if c.is_alphanumeric() || matches!(c, '_' | '.') {
+            } else if c.is_alphanumeric()
+                || matches!(c, '_' | '.')
+                || self.wide_keys && matches!(c, '-' | '/') && rest[..end].contains('.')
+            {
                 end += c.len_utf8();
                 begins = c == '.';
             } else {

@@ -35,7 +35,7 @@ const NUMBERS: &[&str] = &[">", ">=", "!=", "=", "<", "<="];
 
 /// The native filter that means the same as an MLflow filter; empty for no filter.
 pub(crate) fn filter(text: &str, entity: Entity) -> Result<String, RestError> {
-    let clauses = lex::clauses(text)?;
+    let clauses = lex::clauses(text, entity == Entity::LoggedModels)?;
     let mut parts = Vec::new();
     let mut prompts = None;
     for clause in clauses {

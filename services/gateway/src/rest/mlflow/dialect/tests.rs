@@ -146,6 +146,15 @@ fn other_entities_have_fewer_fields() {
         ),
         "metrics.loss < 1.0 AND params.p IN ('a', 'B') AND model_id = 'm-1'"
     );
+    for (plain, quoted) in [
+        ("tags.my-team = 'x'", "tags.`my-team` = 'x'"),
+        ("params.max/depth-1 != '3'", "params.`max/depth-1` != '3'"),
+        ("metrics.a-b>1", "metrics.`a-b` > 1"),
+    ] {
+        let of = |filter| native(filter, Entity::LoggedModels);
+        assert_eq!(of(plain), of(quoted), "{plain}");
+        refused(plain, Entity::Runs);
+    }
     assert!(refused("metric.loss < 1", Entity::LoggedModels).contains("Invalid entity type"));
 }
 
