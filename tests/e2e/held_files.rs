@@ -42,6 +42,7 @@ async fn no_way_changes_the_files_of_a_promoted_version() {
         let house = started(shape, settings).await;
         held(&house).await;
         held_at_once(&house).await;
+        held_by_any_name(&house).await;
     }
 }
 
@@ -142,6 +143,49 @@ async fn held_at_once(house: &Platform) {
             .then_some(())
     })
     .await;
+}
+
+/// A folder is held by whatever name of it clients load its files; what they would not read alike is no source.
+async fn held_by_any_name(house: &Platform) {
+    made(
+        house,
+        "POST",
+        "registered-models/create",
+        json!({"name": "named"}),
+    );
+    let mut versions = 0;
+    let address = house.address();
+    for (before, after) in [
+        ("mlflow-artifacts:/".to_owned(), "?x=1"),
+        ("mlflow-artifacts:/".to_owned(), "?"),
+        ("mlflow-artifacts:/".to_owned(), "?x=%2F"),
+        ("mlflow-artifacts://host/".to_owned(), "#f"),
+        (format!("http://{address}/ajax-api/2.0/mlflow-artifacts/artifacts/"), ""),
+        (format!("http://{address}{ROOT}/"), "?x=1"),
+        ("mlflow-artifacts:/".to_owned(), "\t"),
+        (" mlflow-artifacts:/".to_owned(), ""),
+    ] {
+        let run = new_run_of(house, "ada").await;
+        let folder = run.artifact_uri.strip_prefix("mlflow-artifacts:/").unwrap();
+        upload_as(house, "ada", &run.artifact_uri, ("model/MLmodel", MLMODEL))
+            .await
+            .unwrap();
+        let source = format!("{before}{folder}/model{after}");
+        let body = json!({"name": "named", "source": source}).to_string();
+        let create = "/api/2.0/mlflow/model-versions/create";
+        let answer = send(house, "POST", create, body.as_bytes());
+        if answer.status != 200 {
+            let is_dropped = source.contains(['\t', ' ']);
+            assert!(is_dropped && answer.error_code() == "INVALID_PARAMETER_VALUE", "{source:?}: {}", answer.text());
+            continue;
+        }
+        versions += 1;
+        let alias = json!({"name": "named", "alias": "champion", "version": versions.to_string()});
+        made(house, "POST", "registered-models/alias", alias);
+        let target = format!("{ROOT}/{folder}/model/MLmodel");
+        assert_eq!(send(house, "PUT", &target, b"evil").status, 400, "{source:?}");
+    }
+    assert_eq!(versions, 6);
 }
 
 async fn held(house: &Platform) {

@@ -29,6 +29,19 @@ pub fn split_query(uri: &str) -> (&str, &str) {
     }
 }
 
+/// Whether the last part of the path of a URI, or of a plain path, has parameters (`;…`) as Python's `urllib.parse` takes them
+/// apart, which it does for these schemes alone.
+pub fn has_parameters(uri: &str) -> bool {
+    const SCHEMES: [&str; 16] = [
+        "", "ftp", "hdl", "http", "https", "imap", "mms", "prospero", "rtsp", "rtsps", "rtspu", "sftp",
+        "shttp", "sip", "sips", "tel",
+    ];
+    let (scheme, _) = parts(uri).unwrap_or(("", uri));
+    let end = uri.find(['?', '#']).unwrap_or(uri.len());
+    let last = uri[..end].rsplit('/').next().unwrap_or_default();
+    last.contains(';') && SCHEMES.contains(&&*scheme.to_ascii_lowercase())
+}
+
 /// Why clients do not read this name of a folder alike, if they do not: what is held, digested or kept under one reading could
 /// be changed under another.
 pub fn ambiguity(uri: &str) -> Option<&'static str> {
@@ -91,6 +104,22 @@ mod tests {
             ("C:/a?b", "C:/a?b", ""),
         ] {
             assert_eq!(split_query(uri), (folder, query), "{uri}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_of_some_schemes_alone() {
+        for with in ["http://h/a;b", "SFTP://h/a;b?c", "/data/a;b", "a;b#c"] {
+            assert!(has_parameters(with), "{with}");
+        }
+        for without in [
+            "mlflow-artifacts:/a;b",
+            "s3://b/a;b",
+            "http://h/a;b/c",
+            "http://h/a?b;c",
+            "/a",
+        ] {
+            assert!(!has_parameters(without), "{without}");
         }
     }
 

@@ -14,6 +14,7 @@ use lodeway_domain::{
     page::Page,
     time::Clock,
     tracking::{Experiment, ExperimentName, NewExperiment, Tags},
+    uri,
 };
 use lodeway_store::{
     artifacts::is_own_folder,
@@ -143,7 +144,7 @@ impl Experiments {
 
 /// A location as it is stored: a URI as it is, a path made absolute from the server's own folder.
 ///
-/// Errors: `Invalid` for a URI with a fragment, with `;params`, or with `..` in its query, however often it is quoted.
+/// Errors: `Invalid` for a URI with a fragment, with `;params` where its scheme has them, or with `..` in its query, however often it is quoted.
 fn location(text: &str) -> Result<String> {
     const FIELD: &str = "artifact_location";
     let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
@@ -153,8 +154,8 @@ fn location(text: &str) -> Result<String> {
     if rest.contains('#') {
         return refuse("contains a fragment (`#…`)");
     }
-    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    if path.rsplit('/').next().is_some_and(|last| last.contains(';')) {
+    let (_, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if uri::has_parameters(text) {
         return refuse("contains parameters (`;…`)");
     }
     let mut query = query.to_owned();
@@ -228,7 +229,7 @@ mod tests {
     #[test]
     fn uris_stay_and_paths_become_absolute() {
         let here = std::env::current_dir().unwrap();
-        for uri in ["s3://b/p?x=1", "mlflow-artifacts:/a", "file:///a/b", "dbfs:/x"] {
+        for uri in ["s3://b/p?x=1", "mlflow-artifacts:/a;b", "file:///a/b", "dbfs:/x"] {
             assert_eq!(location(uri).unwrap(), uri);
         }
         assert_eq!(
@@ -242,7 +243,7 @@ mod tests {
     fn what_could_point_elsewhere_is_refused() {
         for uri in [
             "s3://b/p#f",
-            "s3://b/p;q",
+            "http://b/p;q",
             "s3://b/p?x=../..",
             "s3://b/p?x=%2e%2E",
             "s3://b/p?x=%252e%252e",
