@@ -1,6 +1,7 @@
 //! Tells tracking which runs, logged models and folders versions refer to: at once if it can, later if it must.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -11,6 +12,7 @@ use std::{
 use futures::{StreamExt as _, stream};
 use lodeway_domain::{
     Caller, Error, Result,
+    caller::Workspace,
     id::RequestId,
     registry::{ModelName, Stage},
     time::Clock,
@@ -31,8 +33,10 @@ const BATCH: i64 = 64;
 /// How long messages that have arrived wait for others, to be taken away together: a commit for each would cost as much as the
 /// version that it is about. Shorter than the time after which others deliver them.
 const GATHER: Duration = Duration::from_millis(250);
-/// How many messages that nobody waits for are under way at a time: tracking puts those of a moment into one commit.
-const PARALLEL: usize = 64;
+/// How many messages that nobody waits for are under way at a time.
+const PARALLEL: usize = 16;
+/// How many new versions tracking is told of at once, in one commit.
+const AT_ONCE: usize = 256;
 /// How many of them wait to be sent by this process; more are left to who looks for those that are due.
 const MAX_SOON: usize = 4_096;
 /// What the ledger says of a version that was taken back.
@@ -253,6 +257,7 @@ impl Outbox {
     ///
     /// Errors: what did not arrive could not be made due again; it is when the time is over for which it was taken.
     async fn deliver_all(&self, events: Vec<Event>) -> Result<bool> {
+        let events = self.deliver_new(events).await;
         let count = events.len();
         let attempts = stream::iter(events).map(|event| self.attempt(event));
         let mut attempts = std::pin::pin!(attempts.buffer_unordered(PARALLEL));
@@ -266,6 +271,44 @@ impl Outbox {
         let all_arrived = arrived.len() == count;
         self.done(arrived).await;
         failure.map_or(Ok(all_arrived), Err)
+    }
+
+    /// Delivers the messages about new versions of folders, many in one; gives back what is to be delivered by itself, also
+    /// because that failed.
+    async fn deliver_new(&self, events: Vec<Event>) -> Vec<Event> {
+        let (mut new, mut rest) = (HashMap::<Workspace, Vec<(Event, Reference)>>::new(), Vec::new());
+        for event in events {
+            match new_version(&event) {
+                Some(reference) => {
+                    let of_workspace = new.entry(reference.workspace.clone()).or_default();
+                    of_workspace.push((event, reference));
+                }
+                None => rest.push(event),
+            }
+        }
+        for (workspace, of_workspace) in new {
+            for some in of_workspace.chunks(AT_ONCE) {
+                let told: Vec<_> = some
+                    .iter()
+                    .map(|(event, reference)| (&*event.event_id, reference))
+                    .collect();
+                let purged = match self.0.peers.record_new(&workspace, &told).await {
+                    Ok(purged) => purged,
+                    Err(error) => {
+                        tracing::debug!(%error, "tracking is told of new versions one by one");
+                        rest.extend(some.iter().map(|(event, _)| event.clone()));
+                        continue;
+                    }
+                };
+                let is_left = |event: &&Event| purged.contains(&event.event_id);
+                let (left, arrived): (Vec<_>, Vec<_>) =
+                    some.iter().map(|(event, _)| event).partition(is_left);
+                self.done(arrived.iter().map(|event| event.event_id.clone()).collect())
+                    .await;
+                rest.extend(left.into_iter().cloned());
+            }
+        }
+        rest
     }
 
     /// Delivers a message; its id, if nothing is left to do about it.
@@ -347,6 +390,14 @@ impl Outbox {
             tracing::warn!(count, %error, "delivered messages could not be taken away");
         }
     }
+}
+
+/// What a message says that is the first about a version, of a folder alone.
+fn new_version(event: &Event) -> Option<Reference> {
+    let reference: Reference = serde_json::from_slice(&event.payload).ok()?;
+    let is_of_a_folder = reference.run_id.is_empty() && reference.model_id.is_empty();
+    (event.kind == REFERENCE && is_of_a_folder && reference.seq == 0 && !reference.released)
+        .then_some(reference)
 }
 
 /// Whether tracking does not take this registry for one. That is set right in a configuration, and until then no message may

@@ -16,7 +16,7 @@ use lodeway_proto::{
     },
     tracking::v1::{
         GetExperimentRequest, GetLoggedModelRequest, GetRunRequest, RecordModelVersionRequest,
-        get_experiment_request, tracking_service_client::TrackingServiceClient,
+        RecordModelVersionsRequest, get_experiment_request, tracking_service_client::TrackingServiceClient,
     },
 };
 use lodeway_rpc::{CallContext, Transport, status};
@@ -281,20 +281,32 @@ impl Peers {
     /// Tells tracking of a reference; the same event twice changes nothing.
     pub(crate) async fn record(&self, event_id: &str, reference: &Reference) -> Result<()> {
         let cx = own_context(&reference.workspace);
-        let message = RecordModelVersionRequest {
-            event_id: event_id.to_owned(),
-            event_seq: reference.seq,
-            model_uid: reference.uid.to_string(),
-            name: reference.name.to_string(),
-            version: reference.version,
-            model_id: reference.model_id.clone(),
-            run_id: reference.run_id.clone(),
-            artifact_uri: reference.artifact_uri.clone(),
-            released: reference.released,
-        };
+        let message = reference_out(event_id, reference);
         let mut client = self.tracking()?;
         match tokio::time::timeout(RECORD_TIMEOUT, client.record_model_version(cx.request(message))).await {
             Ok(Ok(_)) => Ok(()),
+            Ok(Err(failed)) => Err(status::into_error(&failed)),
+            Err(_) => Err(Error::DeadlineExceeded),
+        }
+    }
+
+    /// Tells tracking of new versions of a workspace that refer to folders alone; the same events twice change nothing. The ids
+    /// of those whose folders a purge is removing, of which it takes no note.
+    pub(crate) async fn record_new(
+        &self,
+        workspace: &Workspace,
+        references: &[(&str, &Reference)],
+    ) -> Result<Vec<String>> {
+        let versions = references
+            .iter()
+            .map(|(id, reference)| reference_out(id, reference));
+        let message = RecordModelVersionsRequest {
+            versions: versions.collect(),
+        };
+        let request = own_context(workspace).request(message);
+        let mut client = self.tracking()?;
+        match tokio::time::timeout(RECORD_TIMEOUT, client.record_model_versions(request)).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner().purged_event_ids),
             Ok(Err(failed)) => Err(status::into_error(&failed)),
             Err(_) => Err(Error::DeadlineExceeded),
         }
@@ -368,6 +380,20 @@ impl Peers {
         }
         let text = String::from_utf8(bytes).map_err(|_| Error::invalid(MODEL_FILE, "is not UTF-8"))?;
         Ok(ModelFile::parse(&text)?.flavors.into_keys().collect())
+    }
+}
+
+fn reference_out(event_id: &str, reference: &Reference) -> RecordModelVersionRequest {
+    RecordModelVersionRequest {
+        event_id: event_id.to_owned(),
+        event_seq: reference.seq,
+        model_uid: reference.uid.to_string(),
+        name: reference.name.to_string(),
+        version: reference.version,
+        model_id: reference.model_id.clone(),
+        run_id: reference.run_id.clone(),
+        artifact_uri: reference.artifact_uri.clone(),
+        released: reference.released,
     }
 }
 

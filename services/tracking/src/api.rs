@@ -519,6 +519,19 @@ impl TrackingService for Tracking {
         reply(&cx, work).await
     }
 
+    async fn record_model_versions(
+        &self,
+        request: Request<pb::RecordModelVersionsRequest>,
+    ) -> Result<Response<pb::RecordModelVersionsResponse>, Status> {
+        let (cx, message) = context::split(request)?;
+        let work = async {
+            let references = models::new_references(message)?;
+            let purged_event_ids = self.models.record_new_versions(&cx.caller, references).await?;
+            Ok(pb::RecordModelVersionsResponse { purged_event_ids })
+        };
+        reply(&cx, work).await
+    }
+
     async fn purge(&self, request: Request<pb::PurgeRequest>) -> Result<Response<pb::PurgeResponse>, Status> {
         let (cx, message) = context::split(request)?;
         let work = async {

@@ -100,14 +100,32 @@ impl Models {
     /// Its principal cannot come from outside, see [`Caller::is_registry`]. Where nobody has to prove who they are, a registry
     /// in another process cannot either, and everybody may purge anyway. Errors: `ACCESS_DENIED`.
     pub async fn record_version(&self, caller: &Caller, reference: VersionReference) -> Result<()> {
-        if caller.verified && !caller.is_registry() {
-            let why = format!(
-                "what versions refer to is taken from `{REGISTRY}` only; register or delete versions there"
-            );
-            return Err(Error::Denied(why));
-        }
+        check_registry(caller)?;
         self.references
             .record_version(caller, reference, self.clock.now())
             .await
     }
+
+    /// Records new versions that refer to folders alone, as [`Self::record_version`] does; the event ids of those whose folders
+    /// a purge is removing.
+    pub async fn record_new_versions(
+        &self,
+        caller: &Caller,
+        references: Vec<VersionReference>,
+    ) -> Result<Vec<String>> {
+        check_registry(caller)?;
+        self.references
+            .record_new_versions(caller, references, self.clock.now())
+            .await
+    }
+}
+
+fn check_registry(caller: &Caller) -> Result<()> {
+    if caller.verified && !caller.is_registry() {
+        let why = format!(
+            "what versions refer to is taken from `{REGISTRY}` only; register or delete versions there"
+        );
+        return Err(Error::Denied(why));
+    }
+    Ok(())
 }

@@ -51,6 +51,7 @@ pub const RULES: &[(&str, Access)] = &[
     ("/lodeway.tracking.v1.TrackingService/SetLoggedModelTags", Write),
     ("/lodeway.tracking.v1.TrackingService/DeleteLoggedModelTag", Write),
     ("/lodeway.tracking.v1.TrackingService/RecordModelVersion", Admin),
+    ("/lodeway.tracking.v1.TrackingService/RecordModelVersions", Admin),
     ("/lodeway.tracking.v1.TrackingService/Purge", Admin),
     (
         "/lodeway.registry.v1.RegistryService/CreateRegisteredModel",

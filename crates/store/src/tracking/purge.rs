@@ -35,7 +35,7 @@ use crate::{
     args,
     artifacts::Roots,
     ledger::requests::{self, Seen},
-    sql::{Arg, Tx},
+    sql::{Arg, Row, Tx},
 };
 
 /// The most entities of one call.
@@ -169,21 +169,37 @@ pub(super) fn references_lock(workspace: &str) -> String {
     format!("references {workspace}")
 }
 
-/// Refuses a reference to what is marked, and may be gone any moment, or was marked lately: by its id, or by a folder at, below
-/// or above its own.
-///
-/// The caller has the [`references_lock`]. Errors: `NotFound`, as everywhere for what is marked.
-pub(super) async fn check_not_marked(
-    tx: &mut Tx,
-    workspace: &str,
-    (reference, roots): (&VersionReference, Option<&Roots>),
-    now: Timestamp,
-) -> Result<()> {
+/// What a purge is removing, or removed lately.
+pub(super) struct Marked {
+    is_run: bool,
+    id: String,
+    artifact_uri: String,
+}
+
+/// What is marked for removal in a workspace, and what was lately. The caller has the [`references_lock`].
+pub(super) async fn marked(tx: &mut Tx, workspace: &str, now: Timestamp) -> Result<Vec<Marked>> {
     let sql = "SELECT is_run, id, artifact_uri FROM purged WHERE workspace = $1 AND marked_ms >= $2 \
                UNION ALL SELECT TRUE, run_id, artifact_uri FROM runs WHERE workspace = $3 \
                UNION ALL SELECT FALSE, model_id, artifact_uri FROM logged_models WHERE workspace = $3";
     let (lately, limbo) = (now.minus(LATELY).millis(), limbo(workspace));
-    let marked = tx.query(sql, &args![workspace, lately, &limbo]).await?;
+    let rows = tx.query(sql, &args![workspace, lately, &limbo]).await?;
+    let mark = |row: &Row| {
+        Ok(Marked {
+            is_run: row.bool(0)?,
+            id: row.text(1)?,
+            artifact_uri: row.text(2)?,
+        })
+    };
+    rows.iter().map(mark).collect()
+}
+
+/// Refuses a reference to something marked: by its id, or by a folder that is its own, below its own, or above its own.
+///
+/// Errors: `NotFound`, as everywhere for what is marked.
+pub(super) fn check_not_among(
+    marked: &[Marked],
+    (reference, roots): (&VersionReference, Option<&Roots>),
+) -> Result<()> {
     if marked.is_empty() {
         return Ok(());
     }
@@ -193,14 +209,13 @@ pub(super) async fn check_not_marked(
     );
     let mut places = Places::none(roots);
     places.keep(&reference.artifact_uri, String::new);
-    for row in marked {
-        let (kind, named) = match row.bool(0)? {
+    for mark in marked {
+        let (kind, named) = match mark.is_run {
             true => (ResourceKind::Run, run),
             false => (ResourceKind::LoggedModel, model),
         };
-        let id = row.text(1)?;
-        if named == Some(id.as_str()) || places.keeper(row.str(2)?).is_some() {
-            return Err(Error::not_found(kind, id));
+        if named == Some(mark.id.as_str()) || places.keeper(&mark.artifact_uri).is_some() {
+            return Err(Error::not_found(kind, &mark.id));
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use lodeway_domain::{Caller, Error, Result, time::Timestamp, tracking::VersionRe
 
 use super::{
     SqlTracking,
-    purge::{check_not_marked, references_lock},
+    purge::{check_not_among, marked, references_lock},
 };
 use crate::{args, artifacts::Roots, sql::Tx};
 
@@ -27,6 +27,15 @@ pub trait ReferenceStore: Send + Sync + 'static {
         reference: VersionReference,
         now: Timestamp,
     ) -> Result<()>;
+
+    /// Stores what new versions refer to, which is folders alone, in one commit; what is known of a version already stays.
+    /// Gives the event ids of those whose folders a purge is removing, or removed lately: they are not stored.
+    async fn record_new_versions(
+        &self,
+        caller: &Caller,
+        references: Vec<VersionReference>,
+        now: Timestamp,
+    ) -> Result<Vec<String>>;
 }
 
 async fn record(
@@ -50,7 +59,7 @@ async fn record(
         }
         models.insert(row.text(0)?);
     } else if !reference.released {
-        check_not_marked(tx, workspace, (reference, roots), now).await?;
+        check_not_among(&marked(tx, workspace, now).await?, (reference, roots))?;
     }
     let model = reference.model.as_ref().map_or("", |id| id.as_str());
     let run = reference.run.as_ref().map_or("", |id| id.as_str());
@@ -77,6 +86,41 @@ async fn record(
         list_versions(tx, workspace, model, now).await?;
     }
     Ok(())
+}
+
+async fn record_new(
+    tx: &mut Tx,
+    workspace: &str,
+    (references, roots): (&[VersionReference], Option<&Roots>),
+    now: Timestamp,
+) -> Result<Vec<String>> {
+    tx.lock_shared(&references_lock(workspace)).await?;
+    let marked = marked(tx, workspace, now).await?;
+    let (mut purged, mut rows) = (Vec::new(), Vec::new());
+    for reference in references {
+        if check_not_among(&marked, (reference, roots)).is_err() {
+            purged.push(reference.event_id.clone());
+            continue;
+        }
+        rows.extend(args![
+            workspace,
+            reference.model_uid.as_str(),
+            reference.version,
+            &reference.name,
+            "",
+            "",
+            &reference.artifact_uri,
+            reference.event_seq,
+            false,
+        ]);
+    }
+    let into = "INSERT INTO version_references (workspace, model_uid, version, name, model_id, run_id, artifact_uri, \
+                event_seq, released)";
+    let end = "ON CONFLICT (workspace, model_uid, version) DO NOTHING";
+    if !rows.is_empty() {
+        tx.insert_many(into, 9, end, &rows).await?;
+    }
+    Ok(purged)
 }
 
 async fn list_versions(tx: &mut Tx, workspace: &str, model: &str, now: Timestamp) -> Result<()> {
@@ -125,6 +169,24 @@ impl ReferenceStore for SqlTracking {
         self.db
             .write_with(state, move |tx, (workspace, reference, roots)| {
                 Box::pin(record(tx, workspace, (reference, roots.as_ref()), now))
+            })
+            .await
+    }
+
+    async fn record_new_versions(
+        &self,
+        caller: &Caller,
+        references: Vec<VersionReference>,
+        now: Timestamp,
+    ) -> Result<Vec<String>> {
+        let state = (
+            caller.workspace.as_str().to_owned(),
+            references,
+            self.roots.clone(),
+        );
+        self.db
+            .write_with(state, move |tx, (workspace, references, roots)| {
+                Box::pin(record_new(tx, workspace, (references, roots.as_ref()), now))
             })
             .await
     }

@@ -370,6 +370,21 @@ async fn nothing_new_refers_to_what_is_going() {
                     .await;
                 assert!(matches!(recorded, Err(Error::NotFound(_))), "{reference:?}");
             }
+            // Of new versions those whose folders go are told, and the others kept.
+            let new: Vec<_> = (20..)
+                .zip([
+                    &refused[2],
+                    &by_folder("s3://elsewhere/other".to_owned()),
+                    &refused[4],
+                ])
+                .map(|(version, reference)| VersionReference {
+                    version,
+                    event_id: format!("of version {version}"),
+                    ..reference.clone()
+                })
+                .collect();
+            let purged = under.store.record_new_versions(&caller(), new, at(9)).await;
+            assert_eq!(purged.unwrap(), ["of version 20", "of version 22"]);
             // What is told of anything else, and that something is no reference any more, is taken.
             under.record(by_folder("s3://elsewhere/model".to_owned())).await;
             for (version, reference) in (2..).zip(&refused) {

@@ -87,3 +87,36 @@ async fn what_is_told_at_once_is_all_kept_and_the_newest_counts() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_versions_told_at_once_change_nothing_that_is_known() {
+    on_both(|under| {
+        Box::pin(async move {
+            let model = under.model(ExperimentId::DEFAULT, "m").await;
+            let known = VersionReference {
+                model: Some(model.id.clone()),
+                ..reference("uid", 7, 1, "known")
+            };
+            under.record(known).await;
+            let new: Vec<_> = (1..=300)
+                .map(|version| reference("uid", version, 0, "new"))
+                .collect();
+            for _ in 0..2 {
+                let purged = under
+                    .store
+                    .record_new_versions(&caller(), new.clone(), at(5))
+                    .await;
+                assert_eq!(purged.unwrap(), Vec::<String>::new());
+                assert_eq!(under.count("version_references").await, 300);
+            }
+            let found = under.get(&model.id).await;
+            assert_eq!(found.registrations[0].name, "known");
+            let nothing = under
+                .store
+                .record_new_versions(&caller(), Vec::new(), at(5))
+                .await;
+            assert_eq!(nothing.unwrap(), Vec::<String>::new());
+        })
+    })
+    .await;
+}

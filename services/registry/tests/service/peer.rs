@@ -62,6 +62,8 @@ pub struct Script {
     pub recorded: Vec<tracking::RecordModelVersionRequest>,
     /// Runs that a purge is removing.
     pub purged: BTreeSet<String>,
+    /// How often many were recorded at once.
+    pub batches: usize,
     /// How often recording was tried.
     pub attempts: usize,
     /// How often it was asked whether it answers.
@@ -157,6 +159,23 @@ impl Peer {
         }
         self.script(|s| s.recorded.push(message));
         Ok(tracking::RecordModelVersionResponse {})
+    }
+
+    async fn record_new(
+        &self,
+        message: tracking::RecordModelVersionsRequest,
+    ) -> Result<tracking::RecordModelVersionsResponse, Status> {
+        self.script(|s| s.batches += 1);
+        let mut purged_event_ids = Vec::new();
+        for version in message.versions {
+            let id = version.event_id.clone();
+            match self.record(version).await {
+                Ok(_) => {}
+                Err(status) if status.code() == Code::NotFound => purged_event_ids.push(id),
+                Err(status) => return Err(status),
+            }
+        }
+        Ok(tracking::RecordModelVersionsResponse { purged_event_ids })
     }
 
     fn hold(&self, hold: artifacts::ArtifactHold) -> Result<artifacts::HoldArtifactsResponse, Status> {
@@ -331,6 +350,13 @@ impl tower::Service<http::Request<Body>> for Tracking {
                     let method = Method(move |_: tracking::GetExperimentRequest| {
                         let peer = peer.clone();
                         async move { peer.get_experiment() }
+                    });
+                    Grpc::new(ProstCodec::default()).unary(method, request).await
+                }
+                Some("RecordModelVersions") => {
+                    let method = Method(move |m: tracking::RecordModelVersionsRequest| {
+                        let peer = peer.clone();
+                        async move { peer.record_new(m).await }
                     });
                     Grpc::new(ProstCodec::default()).unary(method, request).await
                 }

@@ -765,4 +765,6 @@ async fn messages_of_a_moment_arrive_without_another_look() {
     // The clock stands still: none of them is due for anybody but the process that wrote it.
     until(async || told_of(&peer, 50).then_some(())).await;
     emptied(&bench).await;
+    let batches = peer.script(|s| s.batches);
+    assert!((1..20).contains(&batches), "{batches} messages for 50 versions");
 }

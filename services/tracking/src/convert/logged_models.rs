@@ -31,6 +31,8 @@ const MAX_TYPE_CHARS: usize = 500;
 const MAX_EXPERIMENTS: usize = 1_000;
 /// The most data sets or criteria of one search.
 const MAX_TERMS: usize = 100;
+/// References in one message.
+const MAX_REFERENCES: usize = 1_000;
 const MAX_URI_CHARS: usize = 8_000;
 
 pub fn model_id(text: &str) -> Result<ModelId> {
@@ -273,6 +275,24 @@ pub fn search(workspace: &Workspace, message: &pb::SearchLoggedModelsRequest) ->
         }),
         _ => Err(Error::internal("a field without a value has no violation")),
     }
+}
+
+/// References of new versions, to folders alone.
+pub fn new_references(message: pb::RecordModelVersionsRequest) -> Result<Vec<VersionReference>> {
+    if message.versions.len() > MAX_REFERENCES {
+        return Err(Error::invalid("versions", format!("more than {MAX_REFERENCES}")));
+    }
+    let each = message.versions.into_iter().map(|version| {
+        let reference = reference(version)?;
+        if reference.run.is_some() || reference.model.is_some() || reference.released {
+            return Err(Error::invalid(
+                "versions",
+                "has one that is not of a folder alone, or is released",
+            ));
+        }
+        Ok(reference)
+    });
+    each.collect()
 }
 
 pub fn reference(message: pb::RecordModelVersionRequest) -> Result<VersionReference> {

@@ -276,9 +276,49 @@ async fn only_the_registry_says_what_versions_refer_to() {
             .await
             .unwrap_err();
         assert_eq!(reason(&refused), Reason::AccessDenied);
+        let none = cx.request(pb::RecordModelVersionsRequest::default());
+        let refused = bench.client().record_model_versions(none).await.unwrap_err();
+        assert_eq!(reason(&refused), Reason::AccessDenied);
     }
     let shown = bench.get(&model.model_id, false).await.unwrap();
     assert_eq!(shown.registrations.len(), 1);
+}
+
+#[tokio::test]
+async fn new_versions_told_at_once_are_of_folders_alone() {
+    let bench = bench().await;
+    let cx = CallContext::new(Caller::registry(Workspace::default()));
+    let version = pb::RecordModelVersionRequest {
+        event_id: request_id(),
+        model_uid: "u1".to_owned(),
+        name: "registered".to_owned(),
+        version: 1,
+        artifact_uri: "s3://elsewhere/model".to_owned(),
+        ..Default::default()
+    };
+    let told = async |version: pb::RecordModelVersionRequest, count: usize| {
+        let versions = vec![version; count];
+        let request = cx.request(pb::RecordModelVersionsRequest { versions });
+        bench.client().record_model_versions(request).await
+    };
+    let answer = told(version.clone(), 2).await.unwrap().into_inner();
+    assert_eq!(answer.purged_event_ids, Vec::<String>::new());
+    let of_a_run = pb::RecordModelVersionRequest {
+        run_id: "r1".to_owned(),
+        ..version.clone()
+    };
+    let of_a_model = pb::RecordModelVersionRequest {
+        model_id: "m-1".to_owned(),
+        ..version.clone()
+    };
+    let released = pb::RecordModelVersionRequest {
+        released: true,
+        ..version.clone()
+    };
+    for (version, count) in [(of_a_run, 1), (of_a_model, 1), (released, 1), (version, 1_001)] {
+        let status = told(version, count).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status:?}");
+    }
 }
 
 #[tokio::test]

@@ -1811,6 +1811,46 @@ class RecordModelVersionResponse(google.protobuf.message.Message):
 global___RecordModelVersionResponse = RecordModelVersionResponse
 
 @typing.final
+class RecordModelVersionsRequest(google.protobuf.message.Message):
+    """New versions."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: builtins.int
+    @property
+    def versions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RecordModelVersionRequest]:
+        """At most 1,000, each the first message about its version."""
+
+    def __init__(
+        self,
+        *,
+        versions: collections.abc.Iterable[global___RecordModelVersionRequest] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["versions", b"versions"]) -> None: ...
+
+global___RecordModelVersionsRequest = RecordModelVersionsRequest
+
+@typing.final
+class RecordModelVersionsResponse(google.protobuf.message.Message):
+    """Done, but for those whose folders a purge is removing."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PURGED_EVENT_IDS_FIELD_NUMBER: builtins.int
+    @property
+    def purged_event_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The event ids of those, which are not recorded."""
+
+    def __init__(
+        self,
+        *,
+        purged_event_ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["purged_event_ids", b"purged_event_ids"]) -> None: ...
+
+global___RecordModelVersionsResponse = RecordModelVersionsResponse
+
+@typing.final
 class PurgeRequest(google.protobuf.message.Message):
     """Says what to remove for good."""
 

@@ -200,6 +200,11 @@ class TrackingServiceStub(object):
                 request_serializer=lodeway_dot_tracking_dot_v1_dot_tracking__service__pb2.RecordModelVersionRequest.SerializeToString,
                 response_deserializer=lodeway_dot_tracking_dot_v1_dot_tracking__service__pb2.RecordModelVersionResponse.FromString,
                 _registered_method=True)
+        self.RecordModelVersions = channel.unary_unary(
+                '/lodeway.tracking.v1.TrackingService/RecordModelVersions',
+                request_serializer=lodeway_dot_tracking_dot_v1_dot_tracking__service__pb2.RecordModelVersionsRequest.SerializeToString,
+                response_deserializer=lodeway_dot_tracking_dot_v1_dot_tracking__service__pb2.RecordModelVersionsResponse.FromString,
+                _registered_method=True)
         self.Purge = channel.unary_unary(
                 '/lodeway.tracking.v1.TrackingService/Purge',
                 request_serializer=lodeway_dot_tracking_dot_v1_dot_tracking__service__pb2.PurgeRequest.SerializeToString,
@@ -451,6 +456,15 @@ class TrackingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordModelVersions(self, request, context):
+        """Records new versions that refer to folders alone, in one commit; one that is known already stays as it is, so repeating it
+        has no further effect. INVALID_ARGUMENT for one that refers to a run or a logged model, or is released.
+        PERMISSION_DENIED as for RecordModelVersion.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Purge(self, request, context):
         """Removes deleted entities for good, with their artifacts. With `dry_run` it only says what would go. Artifacts that a
         model version refers to, by whatever name, and those that are held are kept, and the entity that owns them is reported
@@ -625,6 +639,11 @@ def add_TrackingServiceServicer_to_server(servicer, server):
                     servicer.RecordModelVersion,
                     request_deserializer=lodeway_dot_tracking_dot_v1_dot_tracking__service__pb2.RecordModelVersionRequest.FromString,
                     response_serializer=lodeway_dot_tracking_dot_v1_dot_tracking__service__pb2.RecordModelVersionResponse.SerializeToString,
+            ),
+            'RecordModelVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordModelVersions,
+                    request_deserializer=lodeway_dot_tracking_dot_v1_dot_tracking__service__pb2.RecordModelVersionsRequest.FromString,
+                    response_serializer=lodeway_dot_tracking_dot_v1_dot_tracking__service__pb2.RecordModelVersionsResponse.SerializeToString,
             ),
             'Purge': grpc.unary_unary_rpc_method_handler(
                     servicer.Purge,
@@ -1502,6 +1521,33 @@ class TrackingService(object):
             '/lodeway.tracking.v1.TrackingService/RecordModelVersion',
             lodeway_dot_tracking_dot_v1_dot_tracking__service__pb2.RecordModelVersionRequest.SerializeToString,
             lodeway_dot_tracking_dot_v1_dot_tracking__service__pb2.RecordModelVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordModelVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lodeway.tracking.v1.TrackingService/RecordModelVersions',
+            lodeway_dot_tracking_dot_v1_dot_tracking__service__pb2.RecordModelVersionsRequest.SerializeToString,
+            lodeway_dot_tracking_dot_v1_dot_tracking__service__pb2.RecordModelVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -235,6 +235,15 @@ class TrackingServiceStub:
     PERMISSION_DENIED for callers with credentials other than the registry itself, in this process or with the peer token.
     """
 
+    RecordModelVersions: grpc.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionsRequest,
+        lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionsResponse,
+    ]
+    """Records new versions that refer to folders alone, in one commit; one that is known already stays as it is, so repeating it
+    has no further effect. INVALID_ARGUMENT for one that refers to a run or a logged model, or is released.
+    PERMISSION_DENIED as for RecordModelVersion.
+    """
+
     Purge: grpc.UnaryUnaryMultiCallable[
         lodeway.tracking.v1.tracking_service_pb2.PurgeRequest,
         lodeway.tracking.v1.tracking_service_pb2.PurgeResponse,
@@ -462,6 +471,15 @@ class TrackingServiceAsyncStub:
     registry's outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
     NOT_FOUND for a new reference to what a purge is removing, by id or by folder; unknown ones are taken.
     PERMISSION_DENIED for callers with credentials other than the registry itself, in this process or with the peer token.
+    """
+
+    RecordModelVersions: grpc.aio.UnaryUnaryMultiCallable[
+        lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionsRequest,
+        lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionsResponse,
+    ]
+    """Records new versions that refer to folders alone, in one commit; one that is known already stays as it is, so repeating it
+    has no further effect. INVALID_ARGUMENT for one that refers to a run or a logged model, or is released.
+    PERMISSION_DENIED as for RecordModelVersion.
     """
 
     Purge: grpc.aio.UnaryUnaryMultiCallable[
@@ -755,6 +773,17 @@ class TrackingServiceServicer(metaclass=abc.ABCMeta):
         registry's outbox; `event_id` makes it idempotent and `event_seq` keeps a late message from undoing a newer one.
         NOT_FOUND for a new reference to what a purge is removing, by id or by folder; unknown ones are taken.
         PERMISSION_DENIED for callers with credentials other than the registry itself, in this process or with the peer token.
+        """
+
+    @abc.abstractmethod
+    def RecordModelVersions(
+        self,
+        request: lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionsResponse, collections.abc.Awaitable[lodeway.tracking.v1.tracking_service_pb2.RecordModelVersionsResponse]]:
+        """Records new versions that refer to folders alone, in one commit; one that is known already stays as it is, so repeating it
+        has no further effect. INVALID_ARGUMENT for one that refers to a run or a logged model, or is released.
+        PERMISSION_DENIED as for RecordModelVersion.
         """
 
     @abc.abstractmethod
