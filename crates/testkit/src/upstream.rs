@@ -51,8 +51,8 @@ struct Behaviour {
 /// What the server and its test share.
 struct Shared {
     behaviour: Mutex<Behaviour>,
-    /// True while calls are held back.
-    held: watch::Sender<bool>,
+    /// Calls up to this one, by the order in which they came, are held back; 0 is none.
+    held: watch::Sender<u64>,
     /// How many calls have come.
     arrived: watch::Sender<u64>,
 }
@@ -87,7 +87,7 @@ impl Upstream {
         };
         let shared = Shared {
             behaviour: Mutex::new(behaviour),
-            held: watch::Sender::new(false),
+            held: watch::Sender::new(0),
             arrived: watch::Sender::new(0),
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -204,12 +204,17 @@ impl Upstream {
 
     /// From now on calls wait until [`Upstream::release`].
     pub fn hold(&self) {
-        self.shared.held.send_replace(true);
+        self.shared.held.send_replace(u64::MAX);
+    }
+
+    /// The next call waits until [`Upstream::release`]; those after it do not.
+    pub fn hold_next(&self) {
+        self.shared.held.send_replace(self.calls() + 1);
     }
 
     /// Lets the calls go on that wait.
     pub fn release(&self) {
-        self.shared.held.send_replace(false);
+        self.shared.held.send_replace(0);
     }
 
     /// How many calls have come.
@@ -259,13 +264,14 @@ struct Service(Arc<Shared>);
 
 impl Service {
     async fn infer(&self, request: wire::ModelInferRequest) -> Result<wire::ModelInferResponse, Status> {
-        let (score, refuses, dies_of, failure, delay) = {
+        let (number, score, refuses, dies_of, failure, delay) = {
             let mut behaviour = self.0.behaviour();
             behaviour.calls += 1;
             behaviour.last = Some(request.clone());
             let failure = behaviour.next_failures.pop().or(behaviour.failure);
             let (refuses, dies_of) = (behaviour.refuses.clone(), behaviour.dies_of.clone());
             (
+                behaviour.calls,
                 behaviour.score.clone(),
                 refuses,
                 dies_of,
@@ -275,7 +281,7 @@ impl Service {
         };
         self.0.arrived.send_modify(|arrived| *arrived += 1);
         let mut held = self.0.held.subscribe();
-        held.wait_for(|is_held| !is_held)
+        held.wait_for(|held| number > *held)
             .await
             .map_err(|e| Status::internal(e.to_string()))?;
         if !delay.is_zero() {

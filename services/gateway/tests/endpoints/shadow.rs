@@ -102,16 +102,16 @@ async fn copies_that_end_in_another_window_than_they_began_are_counted_once() {
     let bench = Bench::new().await;
     let (one, two) = (Upstream::start().unwrap(), Upstream::start().unwrap());
     bench.create("a", mirrored(&one, &two, 64)).await.unwrap();
-    two.delay(Duration::from_millis(150));
+    two.hold_next();
     bench.score("a", 1.0).await.unwrap();
     two.arrived(1).await.unwrap();
-    two.delay(Duration::ZERO);
     bench.turn(Duration::from_secs(10));
     for compared in [1, 2, 3] {
-        if compared != 2 {
-            bench.score("a", 1.0).await.unwrap();
+        match compared {
+            // The second to be compared is the first that was copied.
+            2 => two.release(),
+            _ => bench.score("a", 1.0).await.map(drop).unwrap(),
         }
-        // The second to be compared is the first that was copied.
         until(async || Some(summary(&bench).await).filter(|found| found.compared == compared)).await;
     }
     assert_eq!(bench.counted("a", "two", "ok").await, 3);
