@@ -51,9 +51,42 @@ pub fn ambiguity(uri: &str) -> Option<&'static str> {
             "has a blank at its start, a tab, a line break or another control character, which clients drop",
         );
     }
+    if names_a_host(uri) {
+        return Some("names a file on a host, which clients read as one of their own; leave the host out");
+    }
     has_nested_escape(uri).then_some(
         "has an escape that stands for an escape, which clients do not read alike; name the folder plainly",
     )
+}
+
+/// Whether a `file:` URI has a host other than this one.
+fn names_a_host(uri: &str) -> bool {
+    let Some((scheme, rest)) = parts(uri) else {
+        return false;
+    };
+    let authority = rest.strip_prefix("//").and_then(|rest| rest.split('/').next());
+    let is_other = |host: &str| !host.is_empty() && !host.eq_ignore_ascii_case("localhost");
+    scheme.eq_ignore_ascii_case("file") && authority.is_some_and(is_other)
+}
+
+/// The platform's own store, as a URI names it, and the folder in it, without slashes around it; none for a URI of another place.
+pub fn split_store(uri: &str) -> Option<(&str, &str)> {
+    let (folder, _) = split_query(uri);
+    let (scheme, rest) = parts(folder)?;
+    if !scheme.eq_ignore_ascii_case("mlflow-artifacts") {
+        return None;
+    }
+    let path = match rest.strip_prefix("//") {
+        Some(with_host) => with_host.split_once('/').map_or("", |(_, path)| path),
+        None => rest,
+    };
+    let (store, _) = folder.split_at(folder.len() - path.len());
+    Some((store, path.trim_matches('/')))
+}
+
+/// Whether a URI names the platform's own store as a whole.
+pub fn is_whole_store(uri: &str) -> bool {
+    split_store(uri).is_some_and(|(_, path)| path.split('/').all(|part| matches!(part, "" | ".")))
 }
 
 /// Whether an escape of a URI or of a plain path stands for an escape: `%2541` for `%41`. Clients differ in how often they decode,
@@ -108,6 +141,28 @@ mod tests {
     }
 
     #[test]
+    fn the_store_and_a_folder_in_it_are_told_apart() {
+        for (uri, store, folder) in [
+            ("mlflow-artifacts:/a/b/", "mlflow-artifacts:", "a/b"),
+            ("mlflow-artifacts://h:5//a?x", "mlflow-artifacts://h:5/", "a"),
+            ("MLFLOW-ARTIFACTS://h", "MLFLOW-ARTIFACTS://h", ""),
+        ] {
+            assert_eq!(split_store(uri), Some((store, folder)), "{uri}");
+        }
+        for whole in [
+            "mlflow-artifacts:",
+            "mlflow-artifacts:/",
+            "mlflow-artifacts://h?/a",
+            "mlflow-artifacts:////./#x",
+        ] {
+            assert!(is_whole_store(whole), "{whole}");
+        }
+        for part in ["mlflow-artifacts:/a", "s3://b", "/", "file:///"] {
+            assert!(!is_whole_store(part), "{part}");
+        }
+    }
+
+    #[test]
     fn parameters_are_of_some_schemes_alone() {
         for with in ["http://h/a;b", "SFTP://h/a;b?c", "/data/a;b", "a;b#c"] {
             assert!(has_parameters(with), "{with}");
@@ -130,11 +185,17 @@ mod tests {
             ("mlflow-artifacts:/models/m\t", "tab"),
             (" mlflow-artifacts:/models/m", "blank"),
             ("/data/mod%2565ls", "escape"),
+            ("file://otherhost/data/m", "host"),
+            ("FILE://localhost:80/data/m", "host"),
+            ("file://./data/m", "host"),
         ] {
             let found = ambiguity(uri).unwrap_or_default();
             assert!(found.contains(why), "{uri:?}: {found}");
         }
         for plain in [
+            "file:///data/m",
+            "file://localhost/data/m",
+            "file:/m",
             "mlflow-artifacts:/a b/c?x=1",
             "s3://b/a#b",
             "/data/größe",

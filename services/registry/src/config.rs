@@ -11,6 +11,8 @@ pub struct RegistryConfig {
     pub outbox_poll: Duration,
     /// How often messages of other, dead processes are looked for.
     pub outbox_idle_poll: Duration,
+    /// How often the artifact service is asked in which buckets it opens files.
+    pub bucket_poll: Duration,
     /// How long a promotion waits for the comparison of digests.
     pub digest_wait: Duration,
     /// How long changes are kept for watchers that come back.
@@ -25,6 +27,7 @@ impl Default for RegistryConfig {
             delivery_wait: Duration::from_secs(1),
             outbox_poll: Duration::from_secs(1),
             outbox_idle_poll: Duration::from_secs(30),
+            bucket_poll: Duration::from_secs(5),
             digest_wait: Duration::from_secs(2),
             change_retention: Duration::from_secs(7 * 24 * 3600),
             watch_poll: Duration::from_secs(5),

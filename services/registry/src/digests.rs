@@ -14,7 +14,10 @@ use lodeway_domain::{
     time::Clock,
 };
 use lodeway_rpc::Tasks;
-use lodeway_store::registry::{FoundDigest, PendingDigest, RegistryStore};
+use lodeway_store::{
+    artifacts::bucket_of,
+    registry::{FoundDigest, PendingDigest, RegistryStore},
+};
 use tokio::sync::Notify;
 
 use crate::{Peers, holds::Holds, peers::is_passing};
@@ -24,6 +27,8 @@ const PARALLEL: usize = 2;
 /// How many are looked up at a time.
 const BATCH: i64 = 64;
 const BATCH_LEN: usize = BATCH as usize;
+/// How many versions without a digest are looked through at a time.
+const UNREAD: i64 = 1_000;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
@@ -72,6 +77,27 @@ impl Digests {
     /// Looks for pending digests now.
     pub(crate) fn wake(&self) {
         self.0.wake.notify_one();
+    }
+
+    /// Has digests computed of versions in these buckets of which there are none: the artifact service opens files there that it
+    /// did not open when the versions were made.
+    pub(crate) async fn await_those_in(&self, buckets: &BTreeSet<String>) -> Result<()> {
+        let mut after = 0;
+        loop {
+            let unread = self.0.store.unread_versions(after, UNREAD).await?;
+            let Some(last) = unread.last() else {
+                return Ok(());
+            };
+            after = last.key;
+            let is_there = |one: &&PendingDigest| {
+                bucket_of(&one.artifact_uri).is_some_and(|bucket| buckets.contains(&bucket))
+            };
+            let keys: Vec<i64> = unread.iter().filter(is_there).map(|one| one.key).collect();
+            if !keys.is_empty() {
+                self.0.store.await_digests(keys).await?;
+                self.wake();
+            }
+        }
     }
 
     async fn run(&self) {

@@ -71,9 +71,9 @@ impl Registry {
     ) -> Self {
         let peers = peers.with_limits();
         let outbox = Outbox::start(store.clone(), &peers, clock.clone(), &tasks, &config);
-        let elsewhere = Elsewhere::start(&peers, &tasks);
         let holds = Holds::start(store.clone(), &peers, tasks.clone());
         let digests = Digests::start(store.clone(), &peers, clock.clone(), holds.clone(), &tasks);
+        let elsewhere = Elsewhere::start(&peers, digests.clone(), &tasks, config.bucket_poll);
         watch::keep_log_short(store.clone(), clock.clone(), &tasks, config.change_retention);
         Self {
             store,

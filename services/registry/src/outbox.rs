@@ -41,6 +41,8 @@ const AT_ONCE: usize = 256;
 const MAX_SOON: usize = 4_096;
 /// What the ledger says of a version that was taken back.
 const TAKEN_BACK: &str = "taken back, because tracking did not take note of it";
+/// How long after the start the shorter poll goes on.
+const STARTING: Duration = Duration::from_secs(60);
 /// How long after a failure the shorter poll goes on.
 const BUSY: Duration = Duration::from_secs(600);
 
@@ -218,7 +220,8 @@ impl Outbox {
     }
 
     async fn run(&self, (poll, idle_poll): (Duration, Duration)) {
-        let mut busy_until = Instant::now();
+        // What was on its way when the process before this one ended is due in a moment.
+        let mut busy_until = Instant::now() + STARTING;
         loop {
             match self.round().await {
                 Ok(true) => {}

@@ -152,6 +152,12 @@ impl Registry {
         if let Some(why) = uri::ambiguity(&artifact_uri) {
             return Err(Error::invalid("source", why));
         }
+        if uri::is_whole_store(&artifact_uri) {
+            return Err(Error::invalid(
+                "source",
+                "names the whole store; name the folder of a model",
+            ));
+        }
         let is_readable = self.peers.artifacts.is_some()
             && !ModelRef::is_meant(&artifact_uri)
             && !self.elsewhere.has(&artifact_uri);

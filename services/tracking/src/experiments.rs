@@ -91,11 +91,7 @@ impl Experiments {
 
     /// The folder below which new experiments of a workspace have theirs.
     fn artifact_root(&self, workspace: &Workspace) -> String {
-        let root = &self.config.default_artifact_root;
-        match workspace.folder().as_str() {
-            "" => root.clone(),
-            folder => below(root, &[folder]),
-        }
+        artifact_root(&self.config.default_artifact_root, workspace)
     }
 
     pub async fn get(&self, workspace: &Workspace, by: ExperimentBy) -> Result<Experiment> {
@@ -139,6 +135,16 @@ impl Experiments {
     pub async fn delete_tag(&self, write: Write<()>, id: ExperimentId, key: String) -> Result<Outcome<()>> {
         self.ensure_workspace(&write.caller.workspace).await?;
         self.store.delete_experiment_tag(write, id, key).await
+    }
+}
+
+/// The folder of a workspace's experiments by the default one: `workspaces/NAME` of an artifact root belongs to that workspace,
+/// and a folder in the platform's own store is no root.
+fn artifact_root(default: &str, workspace: &Workspace) -> String {
+    match (workspace.folder().as_str(), uri::split_store(default)) {
+        ("", _) => default.to_owned(),
+        (folder, Some((store, path))) if !path.is_empty() => below(store, &[folder, path]),
+        (folder, _) => below(default, &[folder]),
     }
 }
 
@@ -224,7 +230,30 @@ fn absolute(path: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::location;
+    use lodeway_domain::caller::Workspace;
+
+    use super::{artifact_root, location};
+
+    #[test]
+    fn the_folder_of_a_workspace_is_at_the_top_of_an_artifact_root() {
+        let (own, team) = (Workspace::default(), Workspace::parse("team").unwrap());
+        for (default, of_team) in [
+            ("mlflow-artifacts:/", "mlflow-artifacts:/workspaces/team"),
+            (
+                "mlflow-artifacts:/some/path",
+                "mlflow-artifacts:/workspaces/team/some/path",
+            ),
+            (
+                "mlflow-artifacts://h/some/",
+                "mlflow-artifacts://h/workspaces/team/some",
+            ),
+            ("s3://b/root", "s3://b/root/workspaces/team"),
+            ("/data/root", "/data/root/workspaces/team"),
+        ] {
+            assert_eq!(artifact_root(default, &own), default);
+            assert_eq!(artifact_root(default, &team), of_team);
+        }
+    }
 
     #[test]
     fn uris_stay_and_paths_become_absolute() {

@@ -240,8 +240,7 @@ pub fn spelled(roots: Option<&Roots>, artifact_uri: &str) -> String {
     let (uri, _) = uri::split_query(artifact_uri);
     let known = roots.and_then(|roots| roots.resolve(uri).ok().or_else(|| roots.find_linked(uri)));
     let spelling = known.map(|found| found.index_key(&found.prefix)).or_else(|| {
-        // More slashes than one are not opened here, but clients read them as one.
-        let path = proxied_path(uri).map(|path| ArtifactPath::parse_or_root(path.trim_start_matches('/')));
+        let path = proxied_path(uri).map(ArtifactPath::parse_or_root);
         match path {
             Some(path) => path.ok().map(|path| format!("{PROXY_SCHEME}/{path}")),
             None => Place::parse(uri, false).ok().map(|place| place.key()),
@@ -260,18 +259,16 @@ pub fn bucket_of(artifact_uri: &str) -> Option<String> {
     Place::parse(uri, false).ok()?.whole_bucket()
 }
 
-/// The path below the proxied store that a URI names; none for a URI of another place.
+/// The path below the proxied store that a URI names, without slashes before it, of which clients read many as one; none for a
+/// URI of another place.
 fn proxied_path(uri: &str) -> Option<&str> {
-    if let Some(rest) = uri.strip_prefix(PROXY_SCHEME) {
-        return Some(match rest.strip_prefix("//") {
-            Some(with_host) => with_host.split_once('/').map_or("", |(_, path)| path),
-            None => rest.strip_prefix('/').unwrap_or(rest),
-        });
+    if uri.starts_with(PROXY_SCHEME) {
+        return uri::split_store(uri).map(|(_, path)| path);
     }
     let address = uri
         .strip_prefix("http://")
         .or_else(|| uri.strip_prefix("https://"))?;
-    below_route(address)
+    below_route(address).map(|path| path.trim_matches('/'))
 }
 
 /// The path below the route of the proxied store in an address without a scheme, wherever that route begins: a server may be
@@ -569,6 +566,15 @@ mod tests {
                 "mlflow-artifacts:/a/b?c=/d".into(),
                 "mlflow-artifacts:/a/b".into(),
             ),
+            ("mlflow-artifacts:////w/m".into(), "mlflow-artifacts:/w/m".into()),
+            (
+                "mlflow-artifacts://h:5//w/m".into(),
+                "mlflow-artifacts:/w/m".into(),
+            ),
+            (
+                "http://h/api/2.0/mlflow-artifacts/artifacts//w/m".into(),
+                "mlflow-artifacts:/w/m".into(),
+            ),
             ("mlflow-artifacts://h/a#b?c".into(), "mlflow-artifacts:/a".into()),
             ("s3://bucket/team/run?v=1".into(), "s3://bucket/team/run".into()),
             (format!("file://{d}/proxied/a?b"), "mlflow-artifacts:/a".into()),
@@ -590,7 +596,6 @@ mod tests {
         for uri in [
             "mlflow-artifacts:/../x".to_owned(),
             "mlflow-artifacts:/%2e%2e/x".into(),
-            "mlflow-artifacts:////etc".into(),
             "mlflow-artifacts:/%2fetc".into(),
             "mlflow-artifacts:/a%0ab".into(),
             format!("{d}/proxied/%2e%2e/x"),

@@ -426,6 +426,10 @@ pub trait RegistryStore: PromotionStore {
         uid: &ModelUid,
         version: i64,
     ) -> Result<Option<PendingDigest>>;
+    /// Versions of all workspaces of whose files nothing is known, by key after `after`: there was nobody to read them.
+    async fn unread_versions(&self, after: i64, limit: i64) -> Result<Vec<PendingDigest>>;
+    /// Has digests computed of versions, by their keys, of whose files nothing is known.
+    async fn await_digests(&self, keys: Vec<i64>) -> Result<()>;
     /// Ends pending digests, all in one commit; nothing happens to those that are pending no more.
     async fn record_digests(&self, found: Vec<FoundDigest>, now: Timestamp) -> Result<()>;
 }

@@ -287,6 +287,23 @@ fn pending(row: &crate::sql::Row) -> Result<PendingDigest> {
     })
 }
 
+/// Versions of whose files nothing is known, though their sources were checked.
+pub(super) async fn unread_versions(conn: &mut Conn, after: i64, limit: i64) -> Result<Vec<PendingDigest>> {
+    let sql = "SELECT version_key, workspace, artifact_uri FROM versions \
+               WHERE digest_state = 0 AND NOT source_unchecked AND version_key > $1 ORDER BY version_key LIMIT $2";
+    let found = conn.query(sql, &args![after, limit]).await?;
+    found.iter().map(pending).collect()
+}
+
+/// Has digests computed of versions of whose files nothing is known. Nobody changed them, so neither time nor revision change.
+pub(super) async fn await_digests(tx: &mut Tx, keys: &[i64]) -> Result<()> {
+    for key in keys {
+        let sql = "UPDATE versions SET digest_state = 1 WHERE version_key = $1 AND digest_state = 0";
+        tx.execute(sql, &args![*key]).await?;
+    }
+    Ok(())
+}
+
 /// One version, if its digest is to be computed.
 pub(super) async fn pending_digest(
     conn: &mut Conn,

@@ -500,6 +500,16 @@ impl RegistryStore for SqlRegistry {
         feed::pending_digest(conn, workspace.as_str(), uid, version).await
     }
 
+    async fn unread_versions(&self, after: i64, limit: i64) -> Result<Vec<PendingDigest>> {
+        feed::unread_versions(&mut *self.db.read().await?, after, limit).await
+    }
+
+    async fn await_digests(&self, keys: Vec<i64>) -> Result<()> {
+        self.db
+            .write_with(keys, |tx, keys| Box::pin(feed::await_digests(tx, keys)))
+            .await
+    }
+
     async fn record_digests(&self, found: Vec<FoundDigest>, now: Timestamp) -> Result<()> {
         self.db
             .write_with((found, now), |tx, (found, now)| {

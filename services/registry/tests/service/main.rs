@@ -45,6 +45,7 @@ fn config() -> RegistryConfig {
         delivery_wait: Duration::from_millis(300),
         outbox_poll: Duration::from_millis(20),
         outbox_idle_poll: Duration::from_millis(50),
+        bucket_poll: Duration::from_millis(20),
         watch_poll: Duration::from_secs(60),
         digest_wait: Duration::from_secs(2),
         ..RegistryConfig::default()

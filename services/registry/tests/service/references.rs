@@ -768,3 +768,20 @@ async fn messages_of_a_moment_arrive_without_another_look() {
     let batches = peer.script(|s| s.batches);
     assert!((1..20).contains(&batches), "{batches} messages for 50 versions");
 }
+
+#[tokio::test]
+async fn a_bucket_that_becomes_the_platforms_has_its_versions_read() {
+    let peer = knowing_peer();
+    let bench = knowing_of_elsewhere(&peer).await;
+    let made = bench.create(from("s3a://elsewhere/model")).await.unwrap();
+    assert_eq!(made.digest_state, wire::DigestState::Unspecified as i32);
+    peer.script(|s| {
+        s.manifests.insert("s3a://elsewhere/model".into(), "d1".into());
+        s.buckets = Some(vec!["s3://b".into(), "s3://elsewhere".into()]);
+    });
+    let read = async || {
+        let version = bench.get("churn", made.version).await.ok()?;
+        (version.content_digest == "d1").then_some(())
+    };
+    until(read).await;
+}
