@@ -46,6 +46,7 @@ pub fn hidden_in_database(text: &str) -> Option<String> {
     let is_sure = !text.contains(is_odd)
         && !user.contains('@')
         && !is_pair(name)
+        && !name.to_ascii_lowercase().contains("%3a")
         && !is_pair(host)
         && !is_pair(path)
         && !path.contains(':')
@@ -215,6 +216,7 @@ mod tests {
             "postgres://u:p?w@h/db",
             "postgres://u:p#w@h/db",
             "postgres://u:p@w@h/db",
+            "postgres://u%3Apw@h/db",
             "postgres://h/db;password=pw",
             "postgres://h/u:pw",
             "postgres://h/db#pw",

@@ -1,5 +1,6 @@
 //! The work of verifying passwords: expensive on purpose, bounded, and the same whether or not there is such a user.
 
+use std::sync::Arc;
 #[cfg(test)]
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,7 +13,7 @@ const AT_A_TIME: usize = 2;
 
 /// Verifies passwords, a few at a time.
 pub(super) struct Passwords {
-    pub(super) turns: Semaphore,
+    pub(super) turns: Arc<Semaphore>,
     #[cfg(test)]
     pub(super) verified: AtomicUsize,
 }
@@ -20,7 +21,7 @@ pub(super) struct Passwords {
 impl Default for Passwords {
     fn default() -> Self {
         Self {
-            turns: Semaphore::new(AT_A_TIME),
+            turns: Arc::new(Semaphore::new(AT_A_TIME)),
             #[cfg(test)]
             verified: AtomicUsize::new(0),
         }
@@ -30,11 +31,21 @@ impl Default for Passwords {
 impl Passwords {
     /// Whether the password is that of the hash. Errors: `Internal`.
     pub(super) async fn is_of(&self, phc: &str, password: String) -> Result<bool, Error> {
-        let _turn = self.turns.acquire().await.map_err(Error::internal)?;
+        let turn = self
+            .turns
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(Error::internal)?;
         #[cfg(test)]
         self.verified.fetch_add(1, Ordering::SeqCst);
         let phc = phc.to_owned();
-        let verified = tokio::task::spawn_blocking(move || is_password(&phc, &password)).await;
+        let verified = tokio::task::spawn_blocking(move || {
+            // It goes on though its caller hangs up, and so it keeps its turn.
+            let _turn = turn;
+            is_password(&phc, &password)
+        })
+        .await;
         verified.map_err(Error::internal)
     }
 }

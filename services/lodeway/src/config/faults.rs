@@ -161,10 +161,13 @@ impl Config {
             &peers.evaluation,
         ];
         let is_elsewhere = all.iter().any(|peer| matches!(peer, Peer::At(_)));
-        let knows_peers = !self.peer_token.reveal().is_empty() || !peers.token.reveal().is_empty();
-        if is_elsewhere && !self.auth.token_table.as_os_str().is_empty() && !knows_peers {
+        if is_elsewhere
+            && !self.auth.token_table.as_os_str().is_empty()
+            && self.peer_token.reveal().is_empty()
+        {
             let why = "must be set, the same for all: callers need credentials (`auth.token_table`), and what this process \
-                       does for itself at services elsewhere is nobody's call";
+                       does for itself at services elsewhere is nobody's call; by `peers.token` alone all of them would be \
+                       whoever has that token";
             faults.push(("peer_token".to_owned(), why.to_owned()));
         }
         let root = self.artifacts.default_root.as_str();
