@@ -18,6 +18,9 @@ pub use framework::{is_oversized, of_request};
 /// The domain of errors that no service owns.
 pub const DEFAULT_DOMAIN: &str = "lodeway.dev";
 
+/// Characters of all descriptions of bad fields together, while each has 300 of them.
+const MAX_DESCRIPTIONS: usize = 2_400;
+
 /// Violations beyond this many are counted, not listed: details travel in a header of bounded size.
 pub const MAX_VIOLATIONS: usize = 32;
 
@@ -81,9 +84,11 @@ fn add_details(
             name_resource(resource, details, metadata);
         }
         Error::Invalid(violations) => {
+            // One may say more than many, of which headers hold only so much.
+            let chars = (MAX_DESCRIPTIONS / violations.len().max(1)).clamp(300, 1_200);
             let listed = violations.iter().take(MAX_VIOLATIONS).map(|v| FieldViolation {
                 field: clip(&v.field),
-                description: clip_to(&v.description, 300),
+                description: ends_of(&v.description, chars),
                 reason: v.reason.as_str().to_owned(),
                 localized_message: None,
             });
@@ -155,6 +160,18 @@ fn name_resource(resource: &Resource, details: &mut ErrorDetails, metadata: &mut
 fn retry_in(delay: Duration, details: &mut ErrorDetails, metadata: &mut HashMap<String, String>) {
     details.set_retry_info(Some(delay));
     metadata.insert("retry_after_ms".to_owned(), delay.as_millis().to_string());
+}
+
+/// A text within a bound: a little of its start and most of its end, where texts of others say the cause after what they were
+/// given.
+fn ends_of(text: &str, chars: usize) -> String {
+    let count = text.chars().count();
+    if count <= chars {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(chars / 3).collect();
+    let end: String = text.chars().skip(count - (chars - chars / 3)).collect();
+    format!("{start} … {end}")
 }
 
 fn clip_to(text: &str, chars: usize) -> String {

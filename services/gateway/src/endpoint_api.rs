@@ -354,7 +354,9 @@ impl EndpointService for Endpoints {
         request: Request<wire::ResumeRolloutRequest>,
     ) -> Result<Response<wire::ResumeRolloutResponse>, Status> {
         let (cx, message) = context::split(request)?;
-        let done = self.resume_rollout(&cx, &message.rollout_id).await;
+        let done = self
+            .resume_rollout(&cx, &message.rollout_id, message.comment)
+            .await;
         Ok(Response::new(wire::ResumeRolloutResponse {
             rollout: Some(convert::rollout(&done.map_err(|e| cx.status(e))?)),
         }))

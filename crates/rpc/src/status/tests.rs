@@ -163,3 +163,25 @@ fn domains_follow_the_service() {
     );
     assert_eq!(domain_of("grpc.health.v1.Health"), "lodeway.dev");
 }
+
+/// What models and libraries say begins with the input that they got.
+#[test]
+fn a_long_description_keeps_its_end() {
+    let long = format!("input {} the cause", "1 ".repeat(2_000));
+    let alone = from_status(&status_of(&Error::invalid("inputs", &long), "r", "d"));
+    let said = &alone.violations[0].description;
+    assert!(
+        said.starts_with("input 1 ") && said.ends_with(" the cause"),
+        "{said}"
+    );
+    assert!((1_200..1_210).contains(&said.chars().count()), "{said}");
+    let many = (0..40)
+        .map(|n| FieldViolation::new(format!("f{n}"), &long))
+        .collect();
+    let many = from_status(&status_of(&Error::Invalid(many), "r", "d"));
+    assert!(
+        many.violations
+            .iter()
+            .all(|one| one.description.chars().count() <= 303)
+    );
+}

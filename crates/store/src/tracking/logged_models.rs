@@ -326,7 +326,7 @@ async fn log_params(
         match known.get(key.as_str()) {
             None => rows.extend(args![model, key.as_str(), value.as_str()]),
             Some(old) if old == value.as_str() => {}
-            Some(old) => return Err(already_set(key.as_str(), old, value.as_str())),
+            Some(old) => return Err(already_set(id, key.as_str(), (old, value.as_str()))),
         }
     }
     if rows.is_empty() {
@@ -342,13 +342,14 @@ async fn log_params(
     touch(tx, model, write.now).await
 }
 
-fn already_set(key: &str, old: &str, new: &str) -> Error {
+fn already_set(id: &ModelId, key: &str, (old, new): (&str, &str)) -> Error {
     let text = format!(
         "param `{key}` is already set to `{}` and cannot become `{}`; params are write-once, log it under another key",
         clip(old),
         clip(new)
     );
     let metadata = vec![
+        ("model_id", id.to_string()),
         ("key", key.to_owned()),
         ("old_value", old.to_owned()),
         ("new_value", new.to_owned()),

@@ -131,13 +131,17 @@ def frame_of(tensors, schema):
     labels = [tensor.label for tensor in tensors]
     if len(set(labels)) != len(labels):
         raise BadInput("two columns have the same name")
-    times = _columns_of("datetime", schema)
-    return pd.DataFrame(
-        {
-            tensor.label: _times(tensor) if tensor.name in times else tensor.column(tensor.name in binary)
-            for tensor in tensors
-        }
-    )
+    times, texts = _columns_of("datetime", schema), _columns_of("string", schema)
+
+    def column(tensor):
+        if tensor.name in times:
+            return _times(tensor)
+        if tensor.name in texts and tensor.shape[0] == 0:
+            # without a value a document does not show that it would be texts
+            return np.empty(0, dtype=object)
+        return tensor.column(tensor.name in binary)
+
+    return pd.DataFrame({tensor.label: column(tensor) for tensor in tensors})
 
 
 def _times(tensor):

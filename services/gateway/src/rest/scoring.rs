@@ -268,10 +268,15 @@ fn stamped<T>(mut response: Response, answered: &Answered<T>) -> Response {
 fn oip_error(cx: &CallContext, error: Error) -> Response {
     let status = cx.status(error);
     let code = StatusCode::from_u16(status::http_code(status.code()));
-    oip_said(
+    let mut response = oip_said(
         code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         status.message(),
-    )
+    );
+    if let Some(wait) = status::from_status(&status).retry_after {
+        let seconds = HeaderValue::from(wait.as_secs().max(1));
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    response
 }
 
 fn oip_said(code: StatusCode, why: &str) -> Response {

@@ -335,6 +335,7 @@ async fn a_server_that_refuses_to_say_what_it_takes_is_taken_at_its_last_word() 
         Metadata::Says(r#"{"error":"no"}"#),
         Metadata::Says(r#"{"name":"m","inputs":[{"name":"x","datatype":"FOO","shape":[-1]}],"outputs":[]}"#),
         Metadata::Says(r#"{"name":"m","inputs":[{"name":5,"datatype":"INT32","shape":["a"]}],"outputs":3}"#),
+        Metadata::Says(r#"{"name":"m","inputs":[{"name":"x","datatype":"INT64","shape":"x"}],"outputs":[]}"#),
         // Another question comes after the answer to the last one.
         Metadata::Failing,
     ] {
@@ -359,6 +360,10 @@ async fn a_server_says_when_it_may_be_asked_again() {
     server.script().is_full = true;
     let document = json!({ "inputs": { "x": [1] } });
     let (answer, _) = rest_whole(&bench, "POST", "/endpoints/a/invocations", document).await;
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(answer.headers["retry-after"], "7");
+    let tensors = json!({ "inputs": [{ "name": "x", "datatype": "FP32", "shape": [1], "data": [1] }] });
+    let (answer, _) = rest_whole(&bench, "POST", "/v2/models/a/infer", tensors).await;
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(answer.headers["retry-after"], "7");
 }

@@ -629,6 +629,7 @@ async fn a_person_pauses_resumes_and_aborts() {
         }
         let request = wire::ResumeRolloutRequest {
             rollout_id: rollout_id(),
+            comment: "all is well".to_owned(),
             ..wire::ResumeRolloutRequest::default()
         };
         if round == 0 {
@@ -644,10 +645,9 @@ async fn a_person_pauses_resumes_and_aborts() {
             c.at_step(&id, 1).await;
             // The second of two, as people count.
             let events = c.rollout(&id).await.events;
-            assert!(
-                events.iter().any(|event| event.message == "goes on to step 2"),
-                "{events:?}"
-            );
+            let said = |words: &str| events.iter().any(|event| event.message == words);
+            assert!(said("goes on to step 2"), "{events:?}");
+            assert!(said("resumed by `anonymous`: all is well"), "{events:?}");
         }
     }
     let request = wire::AbortRolloutRequest {

@@ -226,7 +226,11 @@ fn a_pause_does_not_use_up_the_longest_time() {
         comment: String::new(),
     };
     let paused = running(&plan).apply(&plan, pause, at(500)).unwrap();
-    let resumed = paused.apply(&plan, RolloutEvent::Resume, at(100_000)).unwrap();
+    let resume = RolloutEvent::Resume {
+        by: String::new(),
+        comment: String::new(),
+    };
+    let resumed = paused.apply(&plan, resume, at(100_000)).unwrap();
     assert!(matches!(
         held(&decide(&plan, &resumed, at(100_499), &seen)),
         HoldReason::TooFewSamples { .. }
@@ -291,7 +295,7 @@ fn any_event() -> impl Strategy<Value = RolloutEvent> {
         1 => Just(RolloutEvent::Finished),
         1 => Just(RolloutEvent::CompletionRefused { why: String::new() }),
         1 => Just(text()).prop_map(|(by, comment)| RolloutEvent::Pause { by, comment }),
-        2 => Just(RolloutEvent::Resume),
+        2 => Just(text()).prop_map(|(by, comment)| RolloutEvent::Resume { by, comment }),
         1 => Just(text()).prop_map(|(by, comment)| RolloutEvent::Abort { by, comment }),
     ]
 }

@@ -189,7 +189,12 @@ pub enum RolloutEvent {
         comment: String,
     },
     /// A person lets it go on.
-    Resume,
+    Resume {
+        /// Who.
+        by: String,
+        /// Why, in their words.
+        comment: String,
+    },
     /// A person gives the traffic back.
     Abort {
         /// Who.
@@ -211,7 +216,7 @@ impl RolloutEvent {
             Self::Finished => "finished",
             Self::CompletionRefused { .. } => "completion refused",
             Self::Pause { .. } => "pause",
-            Self::Resume => "resume",
+            Self::Resume { .. } => "resume",
             Self::Abort { .. } => "abort",
         }
     }
@@ -333,7 +338,7 @@ fn next(
                 paused,
                 ..
             },
-            E::Resume,
+            E::Resume { .. },
         ) => Ok(S::Running {
             step: *step,
             since: *since,

@@ -201,8 +201,10 @@ impl Endpoints {
             .await
     }
 
-    pub(crate) async fn resume_rollout(&self, cx: &CallContext, id: &str) -> Result<Stored> {
-        self.by_a_person(cx, id, RolloutEvent::Resume).await
+    pub(crate) async fn resume_rollout(&self, cx: &CallContext, id: &str, comment: String) -> Result<Stored> {
+        let by = cx.caller.principal.clone();
+        self.by_a_person(cx, id, RolloutEvent::Resume { by, comment })
+            .await
     }
 
     /// Gives the traffic back at once.

@@ -27,7 +27,7 @@ pub(super) fn describe(event: &RolloutEvent) -> String {
         RolloutEvent::Finished => "the registry is told".to_owned(),
         RolloutEvent::CompletionRefused { why } => format!("the registry refused: {why}"),
         RolloutEvent::Pause { by, comment } => by_whom("paused", by, comment),
-        RolloutEvent::Resume => "resumed".to_owned(),
+        RolloutEvent::Resume { by, comment } => by_whom("resumed", by, comment),
         RolloutEvent::Abort { by, comment } => by_whom("aborted", by, comment),
     }
 }

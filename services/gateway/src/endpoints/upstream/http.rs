@@ -93,7 +93,7 @@ impl HttpModel {
         let metadata = metadata(&told);
         let said = told.get("inputs").and_then(Value::as_array).map_or(0, Vec::len);
         if metadata.inputs.len() < said {
-            return Err(untold("an input in its metadata has no name or no datatype"));
+            return Err(untold("an input in its metadata has no name, datatype or shape"));
         }
         Ok(Some(metadata))
     }
@@ -271,7 +271,7 @@ fn metadata(told: &Value) -> ModelMetadataResponse {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let list = |name: &str| told.get(name).and_then(Value::as_array).into_iter().flatten();
     let tensor = |of: &Value| {
-        let sizes = of.get("shape").and_then(Value::as_array).into_iter().flatten();
+        let sizes = of.get("shape").and_then(Value::as_array)?.iter();
         Some(TensorMetadata {
             name: of.get("name").and_then(text)?,
             datatype: of.get("datatype").and_then(text)?,

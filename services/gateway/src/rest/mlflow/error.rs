@@ -264,12 +264,15 @@ fn not_active(kind: &str, key: &str, failure: &Failure) -> RestError {
 
 fn param_set(failure: &Failure) -> RestError {
     let value = |key: &str| failure.value(key).unwrap_or_default();
+    let of = match failure.value("model_id") {
+        Some(model_id) => format!("model ID='{model_id}'"),
+        None => format!("run ID='{}'", value("run_id")),
+    };
     RestError::invalid(format!(
-        "Changing param values is not allowed. Param with key='{}' was already logged with value='{}' for run ID='{}'. \
+        "Changing param values is not allowed. Param with key='{}' was already logged with value='{}' for {of}. \
          Attempted logging new value '{}'.",
         value("key"),
         value("old_value"),
-        value("run_id"),
         value("new_value"),
     ))
 }

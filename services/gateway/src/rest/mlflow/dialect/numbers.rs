@@ -4,10 +4,17 @@ use lodeway_domain::filter::{Expr, Field, Op, Value};
 
 use super::{super::error::RestError, Entity, lex::Clause, split};
 
-/// The value of a metric. Errors: a text that is no number.
+/// The value of a metric. The greatest double stands for infinity, as in what this API shows of a metric that is infinite.
+/// Errors: a text that is no number.
 pub(super) fn number(text: &str) -> Result<f64, RestError> {
-    text.parse()
-        .map_err(|_| RestError::invalid(format!("Expected numeric value type for metric. Found {text}")))
+    let value = text
+        .parse()
+        .map_err(|_| RestError::invalid(format!("Expected numeric value type for metric. Found {text}")))?;
+    Ok(match value {
+        f64::MAX => f64::INFINITY,
+        f64::MIN => f64::NEG_INFINITY,
+        value => value,
+    })
 }
 
 /// The number that an attribute with whole values is compared with: whole, or a decimal where MLflow compares with decimals.

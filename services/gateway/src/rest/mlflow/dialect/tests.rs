@@ -346,3 +346,16 @@ fn orders_end_in_something_unique() {
     assert_eq!(logged_model_field("creation_time").unwrap(), "create_time");
     assert!(logged_model_field("params.p").is_err() && logged_model_field("foo").is_err());
 }
+
+/// What is shown of an infinite metric finds it.
+#[test]
+fn the_greatest_double_stands_for_infinity() {
+    for entity in [Entity::Runs, Entity::LoggedModels] {
+        for (shown, meant) in [
+            ("metrics.m <= 1.7976931348623157e308", "metrics.m <= 1e999"),
+            ("metrics.m = -1.7976931348623157E+308", "metrics.m = -1e999"),
+        ] {
+            assert_eq!(native(shown, entity), native(meant, entity), "{shown}");
+        }
+    }
+}
