@@ -73,6 +73,10 @@ def endpoints(host, stub):
             rows = model_input.to_dict(orient="records")
             return [{"row": int(row["a"]), "seen": [f"{name}={row[name]!r}" for name in sorted(row)]} for row in rows]
 
+    class Lengths(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            return [len(text) for text in model_input["text"]]
+
     mlflow.set_tracking_uri(host.url)
     mlflow.set_registry_uri(host.url)
     mlflow.set_experiment("values")
@@ -80,11 +84,13 @@ def endpoints(host, stub):
     seen = Schema([ColSpec(DataType.long, "row"), ColSpec(Array(DataType.string), "seen")])
     flat = [ColSpec(DataType.long, "a"), ColSpec(DataType.binary, "b", required=False)]
     weights = ColSpec(Map(DataType.double), "weights", required=False)
+    texts = Schema([ColSpec(DataType.string, "text"), ColSpec(DataType.datetime, "at", required=False)])
     models = {
         "named": (Named(given()), None),
         "echo": (Echo(), ModelSignature(typed, typed)),
         "flat": (Seen(), ModelSignature(Schema(flat), seen)),
         "nested": (Seen(), ModelSignature(Schema([*flat, weights]), seen)),
+        "lengths": (Lengths(), ModelSignature(texts, Schema([ColSpec(DataType.long, "length")]))),
     }
     for name, (model, signature) in models.items():
         with mlflow.start_run():
@@ -117,6 +123,26 @@ def test_answers_of_rare_types_are_those_of_mlflow(host, endpoints, name):
     reply = score(host, "named", json.dumps(document))
     assert reply.status_code == 200, reply.text
     assert reply.json() == endpoints("named", document)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ("text\n", "text/csv"),
+        ('{"dataframe_split": {"columns": ["text"], "data": []}}', "application/json"),
+        ('{"inputs": {"text": []}}', "application/json"),
+    ],
+)
+def test_a_table_of_texts_without_rows_is_one(host, endpoints, body, content_type):
+    reply = score(host, "lengths", body, content_type)
+    assert (reply.status_code, reply.json()) == (200, {"predictions": []}), reply.text
+
+
+def test_a_long_refusal_keeps_the_cause_at_its_end(host, endpoints):
+    # MLflow's own check repeats the input and the schema before it says what is wrong
+    rows = [{"text": f"{'some text ' * 20}{n}", "at": "2020-01-01T00:00:00Z"} for n in range(5)]
+    reply = score(host, "lengths", json.dumps({"dataframe_records": rows}))
+    assert reply.status_code == 400 and "tz_localize" in reply.text, reply.text
 
 
 @pytest.mark.parametrize("key", ["inputs", "instances"])
