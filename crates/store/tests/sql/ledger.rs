@@ -213,7 +213,7 @@ pub async fn migrations_are_applied_once(db: Db) {
         .map(|r| (r.text(0).unwrap(), r.int(1).unwrap()))
         .collect();
     let ledger = |version| ("ledger".to_owned(), version);
-    assert_eq!(rows, [("demo".to_owned(), 1), ledger(1), ledger(2)]);
+    assert_eq!(rows, [("demo".to_owned(), 1), ledger(1), ledger(2), ledger(3)]);
     const CHANGED: Migrations = Migrations {
         component: "demo",
         steps: &[Step {
