@@ -42,14 +42,21 @@ pub fn has_parameters(uri: &str) -> bool {
     last.contains(';') && SCHEMES.contains(&&*scheme.to_ascii_lowercase())
 }
 
+/// Why clients read another name than this one, if they do.
+pub fn stray_characters(uri: &str) -> Option<&'static str> {
+    // Python's `urllib.parse` drops some of them wherever they stand.
+    let is_stray = uri.starts_with(' ') || uri.contains(|c: char| c.is_ascii_control());
+    is_stray.then_some(
+        "has a blank at its start, a tab, a line break or another control character, which clients drop",
+    )
+}
+
 /// Why clients do not read this name of a folder alike, if they do not: what is held, digested or kept under one reading could
 /// be changed under another.
 pub fn ambiguity(uri: &str) -> Option<&'static str> {
-    if uri.starts_with(' ') || uri.contains(|c: char| c.is_ascii_control()) {
-        // Python's `urllib.parse` drops some of them wherever they stand.
-        return Some(
-            "has a blank at its start, a tab, a line break or another control character, which clients drop",
-        );
+    let why = stray_characters(uri);
+    if why.is_some() {
+        return why;
     }
     if names_a_host(uri) {
         return Some("names a file on a host, which clients read as one of their own; leave the host out");

@@ -51,13 +51,13 @@ pub fn new(message: pb::CreateExperimentRequest) -> Result<NewExperiment> {
     })
 }
 
-/// Refuses a location of our own that leads upwards, which the artifact store takes for no file, or that clients read in two
-/// ways, of which no version could be registered. What clients write by themselves is theirs to name.
+/// Refuses a location of our own that leads upwards, which the artifact store takes for no file, or that clients read as
+/// another one. What clients write by themselves is theirs to name.
 fn check_straight(location: &str) -> Result<()> {
     let is_ours = uri::split_store(location).is_some();
     let why = match is_ours && uri::leads_upwards(location) {
         true => Some("has a `..` in its path; name the folder itself"),
-        false => uri::ambiguity(location).filter(|_| is_ours),
+        false => uri::stray_characters(location).filter(|_| is_ours),
     };
     why.map_or(Ok(()), |why| Err(Error::invalid("artifact_location", why)))
 }
