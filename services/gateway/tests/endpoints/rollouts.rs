@@ -630,7 +630,6 @@ async fn a_person_pauses_resumes_and_aborts() {
         let request = wire::ResumeRolloutRequest {
             rollout_id: rollout_id(),
             comment: "all is well".to_owned(),
-            ..wire::ResumeRolloutRequest::default()
         };
         if round == 0 {
             let again = wire::PauseRolloutRequest {
