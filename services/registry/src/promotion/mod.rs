@@ -29,8 +29,19 @@ struct DryRun {
     refusal: String,
 }
 
-/// Puts into what was found that the files are not those of the digest on record, or cannot be compared with it.
+/// Puts into what was found that the files are not those of the digest on record, or cannot be compared with it. Without a rule
+/// nothing else was looked at.
 fn note_files(report: &mut Report, why: &Error) {
+    if report.findings.is_empty() {
+        report.findings.push(Finding {
+            rule: String::new(),
+            subject: CONTENT_DIGEST.to_owned(),
+            demand: "that of the files".to_owned(),
+            value: why.to_string(),
+            passed: false,
+        });
+        return;
+    }
     let on_record = |finding: &&mut Finding| finding.subject == CONTENT_DIGEST && finding.passed;
     for finding in report.findings.iter_mut().filter(on_record) {
         finding.demand.push_str(" and that of the files");
@@ -120,16 +131,16 @@ impl Registry {
         if !report.findings.is_empty() {
             let verified = cx.caller.require_verified("promoting a version under rules");
             refusal = verified.err().map(|e| e.to_string()).unwrap_or_default();
-            let workspace = &cx.caller.workspace;
-            let before = self
-                .store
-                .before_move(workspace, (&name, version), &target)
-                .await?;
-            if let Some(before) = &before
-                && let Err(why) = self.compare(workspace, before, &target).await
-            {
-                note_files(&mut report, &why);
-            }
+        }
+        let workspace = &cx.caller.workspace;
+        let before = self
+            .store
+            .before_move(workspace, (&name, version), &target)
+            .await?;
+        if let Some(before) = &before
+            && let Err(why) = self.compare(workspace, before, &target).await
+        {
+            note_files(&mut report, &why);
         }
         Ok(DryRun { report, refusal })
     }

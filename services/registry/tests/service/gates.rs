@@ -575,6 +575,32 @@ async fn what_fulfils_the_rules_gets_in_unless_its_files_changed() {
 }
 
 #[tokio::test]
+async fn changed_files_are_told_of_without_a_rule() {
+    let house = house(closed()).await;
+    house.ready("churn").await;
+    let production = || house.try_it(stage(wire::Stage::Production));
+    assert!(production().await.allowed);
+    house
+        .peer
+        .script(|s| s.manifests.insert("s3://b/x".into(), "d2".into()));
+    let dry = production().await;
+    assert!(!dry.allowed && dry.refusal.is_empty(), "{dry:?}");
+    let [found] = &dry.findings[..] else {
+        panic!("{dry:?}")
+    };
+    assert_eq!(
+        (&*found.subject, &*found.rule, found.passed),
+        ("content digest", "", false)
+    );
+    assert!(
+        found.value.contains("are not those it was registered with"),
+        "{found:?}"
+    );
+    // Elsewhere nobody compares them.
+    assert!(house.try_it(stage(wire::Stage::Staging)).await.allowed);
+}
+
+#[tokio::test]
 async fn nobody_can_say_to_be_the_evaluation_service() {
     let row = format!(
         "[[token]]\nprincipal = \"service:evaluation\"\nsha256 = \"{}\"\n",

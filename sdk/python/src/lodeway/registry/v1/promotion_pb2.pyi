@@ -557,7 +557,7 @@ class PromotionFinding(google.protobuf.message.Message):
     VALUE_FIELD_NUMBER: builtins.int
     PASSED_FIELD_NUMBER: builtins.int
     rule: builtins.str
-    """The rule, `NAME@VERSION`."""
+    """The rule, `NAME@VERSION`; empty for files that changed where no rule stands."""
     subject: builtins.str
     """What is looked at: `content digest`, ``evaluation `NAME` ``, ``metric `NAME` ``, `approvals`, `formats`."""
     demand: builtins.str
