@@ -19,6 +19,7 @@ mod own;
 mod path;
 mod place;
 mod presign;
+mod proxied;
 mod read;
 mod remote;
 mod root;

@@ -15,16 +15,12 @@ use super::{
     local::LocalRoot,
     path::ArtifactPath,
     place::{Place, refuse},
+    proxied,
     remote::BucketRoot,
 };
 
 /// The scheme of URIs that name the proxied store.
 const PROXY_SCHEME: &str = "mlflow-artifacts:";
-/// Where the REST edge serves the proxied store.
-const PROXY_ROUTES: [[&str; 4]; 2] = [
-    ["api", "2.0", "mlflow-artifacts", "artifacts"],
-    ["ajax-api", "2.0", "mlflow-artifacts", "artifacts"],
-];
 
 const OUTSIDE: &str =
     "lies below none of the artifact roots of this server; add its root with `--allow-artifact-root`";
@@ -108,7 +104,7 @@ impl Roots {
         let default = settings
             .default_root
             .iter()
-            .filter(|uri| proxied_path(uri).is_none());
+            .filter(|uri| proxied::path_in(uri).is_none());
         for (uri, created) in default
             .map(|uri| (uri, true))
             .chain(settings.allowed.iter().map(|uri| (uri, false)))
@@ -156,7 +152,7 @@ impl Roots {
     /// `artifact_uri`, reason `LOCATION_NOT_ALLOWED`.
     pub fn resolve(&self, artifact_uri: &str) -> Result<Location> {
         let (artifact_uri, _) = uri::split_query(artifact_uri);
-        if let Some(path) = proxied_path(artifact_uri) {
+        if let Some(path) = proxied::path_in(artifact_uri) {
             return Ok(Location {
                 root: self.0[0].clone(),
                 prefix: plain(path).map_err(refuse_path)?,
@@ -240,7 +236,7 @@ pub fn spelled(roots: Option<&Roots>, artifact_uri: &str) -> String {
     let (uri, _) = uri::split_query(artifact_uri);
     let known = roots.and_then(|roots| roots.resolve(uri).ok().or_else(|| roots.find_linked(uri)));
     let spelling = known.map(|found| found.index_key(&found.prefix)).or_else(|| {
-        let path = proxied_path(uri).map(ArtifactPath::parse_or_root);
+        let path = proxied::path_in(uri).map(ArtifactPath::parse_or_root);
         match path {
             Some(path) => path.ok().map(|path| format!("{PROXY_SCHEME}/{path}")),
             None => Place::parse(uri, false).ok().map(|place| place.key()),
@@ -257,45 +253,6 @@ pub fn spelled(roots: Option<&Roots>, artifact_uri: &str) -> String {
 pub fn bucket_of(artifact_uri: &str) -> Option<String> {
     let (uri, _) = uri::split_query(artifact_uri);
     Place::parse(uri, false).ok()?.whole_bucket()
-}
-
-/// The path below the proxied store that a URI names, without slashes before it, of which clients read many as one; none for a
-/// URI of another place.
-fn proxied_path(uri: &str) -> Option<&str> {
-    if uri.starts_with(PROXY_SCHEME) {
-        return uri::split_store(uri).map(|(_, path)| path);
-    }
-    let address = uri
-        .strip_prefix("http://")
-        .or_else(|| uri.strip_prefix("https://"))?;
-    below_route(address).map(|path| path.trim_matches('/'))
-}
-
-/// The path below the route of the proxied store in an address without a scheme, wherever that route begins: a server may be
-/// behind a folder of another. Empty and single-dot segments on the way are none for clients and servers.
-fn below_route(address: &str) -> Option<&str> {
-    let (_, path) = address.split_once('/')?;
-    let mut at = 0;
-    let mut way = Vec::new();
-    for segment in path.split('/') {
-        at = (at + segment.len() + 1).min(path.len());
-        let segment = percent_decode_str(segment).decode_utf8_lossy();
-        if segment.is_empty() || segment == "." {
-            continue;
-        }
-        way.push(segment);
-        let ends_with = |route: &[&str; 4]| {
-            let both = way.iter().rev().zip(route.iter().rev());
-            way.len() >= route.len()
-                && both
-                    .into_iter()
-                    .all(|(on_the_way, of_route)| on_the_way == of_route)
-        };
-        if PROXY_ROUTES.iter().any(ends_with) {
-            return path.get(at..);
-        }
-    }
-    None
 }
 
 /// The path that one with escapes stands for, decoded once as a server of HTTP does: what is no UTF-8 becomes U+FFFD.

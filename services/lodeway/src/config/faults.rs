@@ -361,6 +361,19 @@ mod tests {
         );
         let (key, _) = fault(&|config| config.peers.token = Secret::new("a\n".to_owned()));
         assert_eq!(key, "peers.token");
+        // Whose callers are known needs more than somebody's token to speak for them.
+        let table = tempfile::NamedTempFile::new().unwrap();
+        let knowing = |config: &mut Config| {
+            config.auth.token_table = table.path().to_owned();
+            config.peers.tracking = Peer::At("http://127.0.0.1:1".parse().unwrap());
+            config.peers.token = Secret::new("t".to_owned());
+        };
+        assert_eq!(fault(&knowing).0, "peer_token");
+        let trusted = |config: &mut Config| {
+            knowing(config);
+            config.peer_token = Secret::new("p".to_owned());
+        };
+        assert_eq!(fault(&trusted).0, "");
     }
 
     #[test]
